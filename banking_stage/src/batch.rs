@@ -1,0 +1,58 @@
+//! A few tasks that one worker runs in a row.
+
+use lockweave_runtime::{DenseId, TaskId};
+
+/// Tasks in a batch at most.
+pub(crate) const BATCH_TASKS_MAX: usize = 32;
+/// A batch that costs this much, in gas, is full.
+pub(crate) const BATCH_COST_MAX: u64 = 300_000;
+/// A batch cheaper than this, in gas, is not worth waking somebody for, so it is not cut to a fair
+/// share while every other worker sleeps.
+pub(crate) const BATCH_COST_SHARED: u64 = 50_000;
+/// After a task that costs this much, in gas, a worker reports at once: whoever waits for it has
+/// waited long enough.
+pub(crate) const REPORT_COST: u64 = 100_000;
+
+/// Tasks whose locks are granted, in the order they are to be run. Held in place, so that handing
+/// one over allocates nothing.
+#[derive(Clone, Debug)]
+pub(crate) struct Batch {
+    tasks: [TaskId; BATCH_TASKS_MAX],
+    next: usize,
+    end: usize,
+}
+
+impl Batch {
+    pub(crate) fn new() -> Self {
+        Self {
+            tasks: [TaskId::from_index(0); BATCH_TASKS_MAX],
+            next: 0,
+            end: 0,
+        }
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.end - self.next
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.next == self.end
+    }
+
+    /// Adds a task at the end. The batch is an empty one that was made or cleared, with room.
+    pub(crate) fn push(&mut self, task: TaskId) {
+        self.tasks[self.end] = task;
+        self.end += 1;
+    }
+
+    /// Takes the next task.
+    pub(crate) fn pop(&mut self) -> Option<TaskId> {
+        if self.is_empty() {
+            // Room for a full batch again.
+            (self.next, self.end) = (0, 0);
+            return None;
+        }
+        self.next += 1;
+        Some(self.tasks[self.next - 1])
+    }
+}

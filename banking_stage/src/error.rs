@@ -1,0 +1,113 @@
+//! What can go wrong when a stage is started and when it runs a workload.
+
+use lockweave_runtime::TaskId;
+use std::{any::Any, io};
+use thiserror::Error;
+
+/// Why a stage could not be started.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The system gave no thread.
+    #[error(
+        "cannot start worker thread {worker} of the banking stage: {source}; \
+         configure fewer threads or raise the process limit"
+    )]
+    Spawn {
+        /// The worker that did not start.
+        worker: usize,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Why a run did not complete.
+#[derive(Debug, Error)]
+pub enum StageError<E: std::error::Error + 'static> {
+    /// The lowest task in block order that cannot be prepared or run. Everything in front of it
+    /// was run.
+    #[error("task {task} failed: {source}")]
+    Task {
+        /// The task.
+        task: TaskId,
+        /// What it said.
+        source: E,
+    },
+    /// The workload panicked. If a task did, it is the lowest that failed, and everything in front
+    /// of it was run.
+    #[error(
+        "the workload panicked {}: {message}; this is a bug in the workload, whose state is to be \
+         discarded; the stage itself can be used again",
+        match task { Some(task) => format!("in task {task}"), None => "outside of its tasks".into() }
+    )]
+    Panicked {
+        /// The task, if a task did it rather than `enter`, `retire`, `access` or `cost`.
+        task: Option<TaskId>,
+        /// What it panicked with, if that is text.
+        message: String,
+    },
+    /// Tasks wait for locks that nobody holds.
+    #[error(
+        "{waiting} tasks wait for locks that no task in front of them holds; the workload's \
+         `access` must name no key twice and answer the same whenever it is asked"
+    )]
+    Stalled {
+        /// How many tasks wait.
+        waiting: usize,
+    },
+    /// `run` was called by a task that a stage was running, which could wait for itself.
+    #[error("a task of a banking stage cannot start another run; start it from outside the run")]
+    Nested,
+    /// More tasks than there are ids.
+    #[error("a run of {tasks} tasks is too long; split it into runs of less than 2^32 tasks")]
+    TooManyTasks {
+        /// How many tasks the workload has.
+        tasks: usize,
+    },
+}
+
+/// What stopped a run; ordered by [`Failure::rank`].
+#[derive(Debug)]
+pub(crate) enum Failure<E> {
+    Task {
+        task: TaskId,
+        source: E,
+    },
+    Panicked {
+        task: Option<TaskId>,
+        message: String,
+    },
+    Stalled {
+        waiting: usize,
+    },
+}
+
+impl<E> Failure<E> {
+    /// The failure of lowest rank is the one reported. Those that belong to no task come first,
+    /// because after them nothing can be said about any task; then block order decides.
+    pub(crate) fn rank(&self) -> Option<TaskId> {
+        match self {
+            Self::Task { task, .. } => Some(*task),
+            Self::Panicked { task, .. } => *task,
+            Self::Stalled { .. } => None,
+        }
+    }
+}
+
+impl<E: std::error::Error + 'static> From<Failure<E>> for StageError<E> {
+    fn from(failure: Failure<E>) -> Self {
+        match failure {
+            Failure::Task { task, source } => Self::Task { task, source },
+            Failure::Panicked { task, message } => Self::Panicked { task, message },
+            Failure::Stalled { waiting } => Self::Stalled { waiting },
+        }
+    }
+}
+
+/// The text of a panic.
+pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> String {
+    payload
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "(a panic without text)".to_owned())
+}

@@ -1,0 +1,53 @@
+//! Which transactions may run now, and on which worker.
+//!
+//! Every task states before it runs which keys it touches, and how. The [lock table](LockTable)
+//! grants locks in block order; the [scheduler](Scheduler) feeds it and gives out what may run; the
+//! [stage](BankingStage) has the worker threads. Whatever the number of workers, the result is that
+//! of running the tasks one after another.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `lock_table` | per key a queue of requests; why nothing deadlocks and nobody starves |
+//! | `scheduler`, `ready` | tasks in block order through a bounded window; a state machine |
+//! | `workload` | what the stage runs, as a trait |
+//! | `grant` | the proof that a task's locks are held |
+//! | `stage` | threads that live as long as the stage, and the call that runs a workload |
+//! | `core`, `run`, `worker`, `batch` | one run: decisions under the lock, waiting, the workers' loop |
+//! | `block` | the runtime's open block as a workload |
+//! | `table`, `table_run` | an embedder's own keys and values, without an EVM |
+//!
+//! **What it does not know:** what a key stands for, what a value means, what a task does. It
+//! touches threads and channels; never files, sockets or revm. The lock table and the scheduler do
+//! not even know threads, so that a test can drive them through every order of events.
+//!
+//! **What it guarantees** to a workload that keeps its contract: serial equivalence for everything
+//! reached through granted keys; an error that does not depend on timing; every wait ends; memory
+//! bounded by the window and the workload; a panic in the workload fails the run and nothing else.
+
+mod batch;
+mod block;
+mod core;
+mod error;
+mod grant;
+mod lock_table;
+mod ready;
+mod run;
+mod scheduler;
+mod stage;
+mod stats;
+mod table;
+mod table_run;
+mod worker;
+mod workload;
+
+pub use block::execute_block;
+pub use error::{StageError, StartError};
+pub use grant::Grant;
+pub use lock_table::{Access, LockTable};
+pub use lockweave_runtime::KeyAccess;
+pub use scheduler::{Fed, Scheduler, SchedulerStats, WINDOW_DEFAULT};
+pub use stage::{BankingStage, StageConfig};
+pub use stats::RunStats;
+pub use table::{Declare, Table, TableKey, TableTask, TableValue, Undeclared};
+pub use table_run::{TableCells, TableResult};
+pub use workload::{TASK_COST_DEFAULT, Workload};

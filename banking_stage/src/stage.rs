@@ -1,0 +1,209 @@
+//! The stage: threads that wait for workloads, and the call that runs one.
+
+use crate::{
+    error::{StageError, StartError, panic_message},
+    run::{Job, Patience, Remains, Run},
+    scheduler::{Scheduler, WINDOW_DEFAULT},
+    stats::RunStats,
+    workload::Workload,
+};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use parking_lot::Mutex;
+use std::{
+    cell::Cell,
+    fmt,
+    num::NonZeroUsize,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    thread::{self, JoinHandle},
+};
+
+/// How a stage is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StageConfig {
+    /// Workers, the calling thread included. With one, no thread is started and no message sent.
+    pub threads: NonZeroUsize,
+    /// Tasks granted or waiting at most.
+    pub window: NonZeroUsize,
+}
+
+impl StageConfig {
+    /// The default window, and this many workers, the calling thread included.
+    pub const fn with_threads(threads: NonZeroUsize) -> Self {
+        Self {
+            threads,
+            window: WINDOW_DEFAULT,
+        }
+    }
+}
+
+impl Default for StageConfig {
+    /// One worker for each core.
+    fn default() -> Self {
+        Self::with_threads(thread::available_parallelism().unwrap_or(NonZeroUsize::MIN))
+    }
+}
+
+/// Runs workloads on worker threads that live as long as it does.
+///
+/// The thread that calls [`run`](Self::run) is one of the workers; the others are parked between
+/// runs and called only when there is work for them. Dropping the stage ends its threads.
+pub struct BankingStage {
+    config: StageConfig,
+    patience: Patience,
+    /// Held for the length of a run, so runs come one after another. The scheduler is kept for its
+    /// memory.
+    turnstile: Mutex<Scheduler>,
+    lobby: Arc<Lobby>,
+    /// Ends the helpers when dropped.
+    call: Option<Sender<()>>,
+    helpers: Vec<JoinHandle<()>>,
+}
+
+/// Where helpers find the run to help with.
+struct Lobby {
+    job: Mutex<Option<Arc<dyn Job>>>,
+}
+
+thread_local! {
+    /// Whether this thread is a worker of some run just now.
+    static IN_RUN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Marks this thread as a worker while it lives.
+struct Membership;
+
+impl Membership {
+    fn enter() -> Option<Self> {
+        (!IN_RUN.replace(true)).then_some(Self)
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        IN_RUN.set(false);
+    }
+}
+
+impl BankingStage {
+    /// Starts the worker threads.
+    pub fn new(config: StageConfig) -> Result<Self, StartError> {
+        let threads = config.threads.get();
+        // One call for each helper, though a channel without room would be a rendezvous.
+        let (call, calls) = bounded(threads.max(2) - 1);
+        let mut stage = Self {
+            config,
+            patience: Patience::for_threads(threads),
+            turnstile: Mutex::new(Scheduler::new(config.window)),
+            lobby: Arc::new(Lobby {
+                job: Mutex::new(None),
+            }),
+            call: Some(call),
+            helpers: Vec::with_capacity(threads - 1),
+        };
+        for worker in 1..threads {
+            let lobby = Arc::clone(&stage.lobby);
+            let calls = calls.clone();
+            // On an error the stage is dropped, which ends the threads started so far.
+            let helper = thread::Builder::new()
+                .name(format!("banking-{worker}"))
+                .spawn(move || help(worker, &lobby, &calls))
+                .map_err(|source| StartError::Spawn { worker, source })?;
+            stage.helpers.push(helper);
+        }
+        Ok(stage)
+    }
+
+    /// How the stage was made.
+    pub const fn config(&self) -> StageConfig {
+        self.config
+    }
+
+    /// Runs all tasks of a workload and gives the workload back.
+    ///
+    /// The calling thread takes part. If another thread's run is on, this one waits for it.
+    ///
+    /// The result does not depend on the number of threads or on timing, as far as the workload's
+    /// tasks do not. On an error the workload is given back as the run has left it: all tasks in
+    /// front of the failed one were run, some behind it too.
+    pub fn run<W: Workload>(&self, workload: W) -> (W, Result<RunStats, StageError<W::Error>>) {
+        let Some(_membership) = Membership::enter() else {
+            return (workload, Err(StageError::Nested));
+        };
+        let tasks = match catch_unwind(AssertUnwindSafe(|| workload.tasks())) {
+            Ok(tasks) if u32::try_from(tasks).is_ok() => tasks,
+            Ok(tasks) => return (workload, Err(StageError::TooManyTasks { tasks })),
+            Err(payload) => {
+                let message = panic_message(&*payload);
+                let task = None;
+                return (workload, Err(StageError::Panicked { task, message }));
+            }
+        };
+        let remains = self.run_tasks(workload, tasks);
+        (remains.workload, remains.result.map_err(StageError::from))
+    }
+
+    fn run_tasks<W: Workload>(&self, workload: W, tasks: usize) -> Remains<W> {
+        let mut kept = self.turnstile.lock();
+        let workload = Arc::new(workload);
+        let call = self.call.as_ref().expect("it is taken on drop only");
+        let run = Arc::new(Run::new(
+            Arc::clone(&workload),
+            tasks,
+            std::mem::take(&mut *kept),
+            self.config.threads.get(),
+            self.patience,
+            call.clone(),
+        ));
+        // A single task has nothing for helpers.
+        let shared = !self.helpers.is_empty() && tasks > 1;
+        if shared {
+            *self.lobby.job.lock() = Some(Arc::clone(&run) as Arc<dyn Job>);
+        }
+        let mut remains = run.lead(workload);
+        if shared {
+            *self.lobby.job.lock() = None;
+        }
+        *kept = remains
+            .scheduler
+            .take()
+            .unwrap_or_else(|| Scheduler::new(self.config.window));
+        remains
+    }
+}
+
+/// The life of a helper: parked until called, then in whatever run is on.
+fn help(worker: usize, lobby: &Lobby, calls: &Receiver<()>) {
+    let _membership = Membership::enter();
+    while calls.recv().is_ok() {
+        let job = lobby.job.lock().clone();
+        if let Some(job) = job {
+            job.help(worker);
+        }
+    }
+}
+
+impl Drop for BankingStage {
+    fn drop(&mut self) {
+        self.call = None;
+        for helper in self.helpers.drain(..) {
+            // A helper itself may drop the last handle to its stage; it cannot wait for itself.
+            if helper.thread().id() != thread::current().id() {
+                // A panic on it was reported when it happened.
+                let _ = helper.join();
+            }
+        }
+    }
+}
+
+impl fmt::Debug for BankingStage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BankingStage")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+#[path = "stage_tests.rs"]
+mod tests;

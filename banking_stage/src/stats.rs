@@ -1,0 +1,20 @@
+//! What a run counted.
+
+/// Counters of one run. They tell how it went, never what came out of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunStats {
+    /// Tasks in the workload.
+    pub tasks: usize,
+    /// Tasks that had to wait for a lock.
+    pub conflicts: usize,
+    /// How often a task could not be fed because the window was full.
+    pub window_full: usize,
+    /// Tasks run, by worker; the calling thread is worker 0.
+    pub executed: Vec<usize>,
+    /// How often a worker took the scheduler's lock for work.
+    pub turns: usize,
+    /// Batches handed to workers that waited for work.
+    pub handed_over: usize,
+    /// Parked workers that were called.
+    pub called: usize,
+}

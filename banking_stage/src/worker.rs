@@ -1,0 +1,114 @@
+//! A worker in a run: its loop, and the walls around the workload's code.
+
+use crate::{
+    batch::REPORT_COST,
+    core::{Desk, Step},
+    error::{Failure, panic_message},
+    grant::Grant,
+    run::Run,
+    workload::Workload,
+};
+use lockweave_runtime::{DenseId, TaskId};
+use std::{
+    ops::Range,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+/// Works on a run until it is over or, for a helper, until nothing was to be done for a while.
+///
+/// Does not panic. What the workload panics with is noted as the run's failure: in a task, as the
+/// task's; anywhere else it ends the run.
+pub(crate) fn work<W: Workload>(run: &Run<W>, workload: &W, worker: usize) {
+    let mut desk = Desk::new(worker);
+    // The desk outlives a panic, because messages on it are waited for. The rest is dropped.
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        Worker {
+            run,
+            workload,
+            desk: &mut desk,
+            state: None,
+        }
+        .work();
+    }));
+    if let Err(payload) = outcome {
+        run.abort(&mut desk, panic_message(&*payload));
+    }
+}
+
+struct Worker<'a, W: Workload> {
+    run: &'a Run<W>,
+    workload: &'a W,
+    desk: &'a mut Desk,
+    /// Made when first needed, so that a worker for whom there is nothing to do leaves no trace.
+    state: Option<W::Worker>,
+}
+
+impl<W: Workload> Worker<'_, W> {
+    fn work(mut self) {
+        loop {
+            match self.run.turn(self.workload, self.desk) {
+                Step::Execute => self.execute(),
+                Step::Prepare { chunk, tasks } => {
+                    self.prepare(tasks);
+                    self.desk.prepared = Some(chunk);
+                }
+                Step::Wait => {
+                    if !self.run.wait(self.desk) {
+                        break;
+                    }
+                    self.execute();
+                }
+                Step::Leave => break,
+            }
+        }
+        if let Some(state) = self.state.take() {
+            self.workload.retire(self.desk.worker, state);
+        }
+    }
+
+    fn prepare(&mut self, tasks: Range<usize>) {
+        for task in tasks.map(TaskId::from_index) {
+            if !self.run.needs(task) {
+                return;
+            }
+            self.guarded(task, |workload, state| workload.prepare(state, task));
+        }
+    }
+
+    /// Runs the batch, and stops early if the report should not wait for its end.
+    fn execute(&mut self) {
+        while let Some(task) = self.desk.batch.pop() {
+            if self.run.needs(task) {
+                let grant = Grant::new(task, self.workload.access(task));
+                self.guarded(task, |workload, state| workload.execute(state, &grant));
+                self.desk.executed += 1;
+            }
+            self.desk.done.push(task);
+            if self.run.somebody_waits() || self.workload.cost(task) >= REPORT_COST {
+                return;
+            }
+        }
+    }
+
+    /// Calls into the workload on behalf of a task, and notes if that fails.
+    fn guarded(
+        &mut self,
+        task: TaskId,
+        call: impl FnOnce(&W, &mut W::Worker) -> Result<(), W::Error>,
+    ) {
+        let workload = self.workload;
+        let worker = self.desk.worker;
+        let state = self.state.get_or_insert_with(|| workload.enter(worker));
+        match catch_unwind(AssertUnwindSafe(|| call(workload, state))) {
+            Ok(Ok(())) => {}
+            Ok(Err(source)) => self.run.fail(Failure::Task { task, source }),
+            Err(payload) => {
+                let message = panic_message(&*payload);
+                let task = Some(task);
+                self.run.fail(Failure::Panicked { task, message });
+                // In no known state. The next task gets a new one.
+                self.state = None;
+            }
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! What the stage runs: tasks with an access each, behind one trait.
+
+use crate::{grant::Grant, lock_table::Access};
+use lockweave_runtime::TaskId;
+
+/// Cost of a task that does not say otherwise, in gas.
+pub const TASK_COST_DEFAULT: u64 = 50_000;
+
+/// Tasks in block order, what each of them locks, and how to run one.
+///
+/// The stage calls [`prepare`](Self::prepare) once for every task, from any worker and in no order;
+/// then feeds the tasks to the lock table in block order; then calls [`execute`](Self::execute) once
+/// for every task, as soon as its locks are granted. Whatever is reached through a granted key is
+/// therefore ordered as if the tasks had run one after another.
+///
+/// An error stops the run. Tasks in front of the failed one are still run, so that the error that is
+/// reported does not depend on timing: it is that of the lowest task that fails. Tasks behind it may
+/// or may not have run, but none that shares a key with it in a conflicting mode.
+pub trait Workload: Send + Sync + 'static {
+    /// What a worker keeps between its tasks: an executor with its buffers. Made and dropped on the
+    /// worker's own thread.
+    type Worker: 'static;
+    /// Why a task cannot be prepared or run.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// How many tasks there are. Asked once, at the start of the run.
+    fn tasks(&self) -> usize;
+
+    /// A worker joins the run; `worker` is below the stage's number of threads.
+    ///
+    /// One worker may join and [leave](Self::retire) several times in one run, and joins only when
+    /// there is something to do.
+    fn enter(&self, worker: usize) -> Self::Worker;
+
+    /// A worker leaves the run. Not called after a panic: then its state is just dropped.
+    fn retire(&self, worker: usize, state: Self::Worker) {
+        let _ = (worker, state);
+    }
+
+    /// Makes the task's access known; this is the place to intern keys and to load cold state.
+    fn prepare(&self, worker: &mut Self::Worker, task: TaskId) -> Result<(), Self::Error>;
+
+    /// What a prepared task locks: no key twice, and the same whenever it is asked.
+    ///
+    /// Called under the scheduler's lock, so it should be no more than a look-up.
+    fn access(&self, task: TaskId) -> Access<'_>;
+
+    /// Roughly what the task costs, in gas, so that small ones are handed out in batches. Called
+    /// under the scheduler's lock.
+    fn cost(&self, task: TaskId) -> u64 {
+        let _ = task;
+        TASK_COST_DEFAULT
+    }
+
+    /// Runs the task that `grant` is for.
+    fn execute(&self, worker: &mut Self::Worker, grant: &Grant<'_>) -> Result<(), Self::Error>;
+}

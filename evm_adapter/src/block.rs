@@ -1,0 +1,430 @@
+//! A block as a sequence of steps, and the environment they run in.
+
+use crate::{
+    chain::{ChainSpec, block_reward},
+    step::{EvmTransaction, Step, SystemCall},
+};
+use alloy_consensus::Header;
+use alloy_eips::{
+    eip2935::HISTORY_STORAGE_ADDRESS, eip4788::BEACON_ROOTS_ADDRESS, eip4895::Withdrawal,
+    eip7002::WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS,
+    eip7251::CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS,
+};
+use alloy_primitives::{Address, Bytes, U256};
+use lockweave_runtime::{Credit, StateRules};
+use revm::{
+    context::{BlockEnv, CfgEnv},
+    primitives::hardfork::SpecId,
+};
+use thiserror::Error;
+
+/// The uncles of a block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ommers {
+    /// Their headers: their miners are rewarded.
+    Headers(Vec<Header>),
+    /// Only how many there are: the including miner is rewarded, the uncles' miners, who are not
+    /// known, are not.
+    Count(usize),
+}
+
+/// A block before it is executed.
+#[derive(Clone, Debug)]
+pub struct BlockInput {
+    /// The header.
+    pub header: Header,
+    /// Transactions with their senders, in block order.
+    pub transactions: Vec<EvmTransaction>,
+    /// Uncles, before the merge.
+    pub ommers: Ommers,
+    /// Withdrawals, from Shanghai on.
+    pub withdrawals: Vec<Withdrawal>,
+}
+
+/// Why a block cannot be executed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum EvmBlockError {
+    /// A header field that the block's fork requires is not there.
+    #[error("the header of block {number} has no `{field}`, which its fork {fork} requires")]
+    MissingField {
+        /// Block number.
+        number: u64,
+        /// Name of the field, as JSON-RPC has it.
+        field: &'static str,
+        /// The fork by the chain's schedule.
+        fork: &'static str,
+    },
+    /// A header field that the block's fork does not know.
+    #[error(
+        "the header of block {number} has a `{field}`, which its fork {fork} does not know; \
+         the block is of a fork that is not in this chain's schedule"
+    )]
+    UnknownFork {
+        /// Block number.
+        number: u64,
+        /// Name of the field, as JSON-RPC has it.
+        field: &'static str,
+        /// The fork by the chain's schedule.
+        fork: &'static str,
+    },
+    /// The one block with an irregular state change.
+    #[error("block {number} moves the DAO's ether by decree, which is not supported")]
+    DaoFork {
+        /// Block number.
+        number: u64,
+    },
+    /// An uncle that is not of the last seven generations.
+    #[error("block {number} has an uncle of height {ommer}, which earns no reward")]
+    DistantOmmer {
+        /// Block number.
+        number: u64,
+        /// The uncle's number.
+        ommer: u64,
+    },
+}
+
+/// The environment of a block's steps: what they can see of the block, and its fork's rules.
+#[derive(Clone, Debug)]
+pub struct BlockContext {
+    block: BlockEnv,
+    config: CfgEnv,
+}
+
+impl BlockContext {
+    /// The environment that a header and a chain's schedule give.
+    pub fn new(chain: &ChainSpec, header: &Header) -> Self {
+        let fork = chain.fork_at(header.number, header.timestamp);
+        let blob = chain.blob_params_at(header.number, header.timestamp);
+        let mut config = CfgEnv::new_with_spec(fork).with_chain_id(chain.chain_id);
+        let mut block = BlockEnv {
+            number: U256::from(header.number),
+            beneficiary: header.beneficiary,
+            timestamp: U256::from(header.timestamp),
+            gas_limit: header.gas_limit,
+            basefee: header.base_fee_per_gas.unwrap_or_default(),
+            difficulty: header.difficulty,
+            prevrandao: fork.is_enabled_in(SpecId::MERGE).then_some(header.mix_hash),
+            blob_excess_gas_and_price: None,
+            slot_num: header.slot_number.unwrap_or_default(),
+        };
+        if let Some(params) = blob {
+            let fraction = u64::try_from(params.update_fraction).unwrap_or(u64::MAX);
+            config.max_blobs_per_tx = Some(params.max_blobs_per_tx);
+            config.blob_base_fee_update_fraction = Some(fraction);
+            block.set_blob_excess_gas_and_price(
+                header.excess_blob_gas.unwrap_or_default(),
+                fraction,
+            );
+        }
+        Self { block, config }
+    }
+
+    /// The fork.
+    pub const fn spec(&self) -> SpecId {
+        self.config.spec
+    }
+
+    /// What the fork says about state as such.
+    pub fn rules(&self) -> StateRules {
+        StateRules {
+            clear_empty_accounts: self.spec().is_enabled_in(SpecId::SPURIOUS_DRAGON),
+        }
+    }
+
+    /// revm's block environment.
+    pub const fn block(&self) -> &BlockEnv {
+        &self.block
+    }
+
+    /// revm's configuration.
+    pub const fn config(&self) -> &CfgEnv {
+        &self.config
+    }
+}
+
+/// A block ready to be executed: its environment and its steps in order.
+#[derive(Clone, Debug)]
+pub struct EvmBlock {
+    header: Header,
+    context: BlockContext,
+    steps: Vec<Step>,
+    /// Steps before the first transaction.
+    system_steps: usize,
+    transactions: usize,
+}
+
+impl EvmBlock {
+    /// Lays a block out in steps: system calls, transactions, withdrawals and rewards, requests.
+    pub fn new(chain: &ChainSpec, input: BlockInput) -> Result<Self, EvmBlockError> {
+        let BlockInput {
+            header,
+            transactions,
+            ommers,
+            withdrawals,
+        } = input;
+        let context = BlockContext::new(chain, &header);
+        let fork = context.spec();
+        check_fields(&header, fork)?;
+        if chain.dao_fork == Some(header.number) {
+            let number = header.number;
+            return Err(EvmBlockError::DaoFork { number });
+        }
+        let mut steps = opening_steps(&header, fork);
+        let system_steps = steps.len();
+        let transactions_count = transactions.len();
+        steps.extend(transactions.into_iter().map(Step::Transaction));
+        steps.extend(closing_steps(&header, fork, &ommers, &withdrawals)?);
+        Ok(Self {
+            header,
+            context,
+            steps,
+            system_steps,
+            transactions: transactions_count,
+        })
+    }
+
+    /// The header.
+    pub const fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The environment.
+    pub const fn context(&self) -> &BlockContext {
+        &self.context
+    }
+
+    /// The steps in block order.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// How many of the steps are transactions.
+    pub const fn transactions(&self) -> usize {
+        self.transactions
+    }
+
+    /// The place among the block's transactions of a step, if it is one.
+    pub fn transaction_index(&self, step: usize) -> Option<usize> {
+        let index = step.checked_sub(self.system_steps)?;
+        (index < self.transactions).then_some(index)
+    }
+}
+
+/// Refuses headers whose fields are not those of their fork.
+fn check_fields(header: &Header, fork: SpecId) -> Result<(), EvmBlockError> {
+    let number = header.number;
+    let fields = [
+        (
+            "baseFeePerGas",
+            header.base_fee_per_gas.is_some(),
+            SpecId::LONDON,
+        ),
+        (
+            "withdrawalsRoot",
+            header.withdrawals_root.is_some(),
+            SpecId::SHANGHAI,
+        ),
+        (
+            "blobGasUsed",
+            header.blob_gas_used.is_some(),
+            SpecId::CANCUN,
+        ),
+        (
+            "excessBlobGas",
+            header.excess_blob_gas.is_some(),
+            SpecId::CANCUN,
+        ),
+        (
+            "parentBeaconBlockRoot",
+            header.parent_beacon_block_root.is_some(),
+            SpecId::CANCUN,
+        ),
+        (
+            "requestsHash",
+            header.requests_hash.is_some(),
+            SpecId::PRAGUE,
+        ),
+        (
+            "blockAccessListHash",
+            header.block_access_list_hash.is_some(),
+            SpecId::AMSTERDAM,
+        ),
+        (
+            "slotNumber",
+            header.slot_number.is_some(),
+            SpecId::AMSTERDAM,
+        ),
+    ];
+    let fork_name: &'static str = fork.into();
+    for (field, is_there, since) in fields {
+        match (is_there, fork.is_enabled_in(since)) {
+            (true, false) => {
+                return Err(EvmBlockError::UnknownFork {
+                    number,
+                    field,
+                    fork: fork_name,
+                });
+            }
+            (false, true) => {
+                return Err(EvmBlockError::MissingField {
+                    number,
+                    field,
+                    fork: fork_name,
+                });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// System calls before the transactions: the beacon root (EIP-4788) and the parent's hash
+/// (EIP-2935).
+fn opening_steps(header: &Header, fork: SpecId) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let mut call = |contract: Address, input: Bytes| {
+        steps.push(Step::SystemCall(SystemCall::new(contract, input, false)));
+    };
+    // A genesis block is not executed.
+    if header.number == 0 {
+        return steps;
+    }
+    if fork.is_enabled_in(SpecId::CANCUN)
+        && let Some(root) = header.parent_beacon_block_root
+    {
+        call(BEACON_ROOTS_ADDRESS, root.into());
+    }
+    if fork.is_enabled_in(SpecId::PRAGUE) {
+        call(HISTORY_STORAGE_ADDRESS, header.parent_hash.into());
+    }
+    steps
+}
+
+/// What follows the transactions: withdrawals (EIP-4895) or rewards, and the requests of EIP-7002 and
+/// EIP-7251.
+fn closing_steps(
+    header: &Header,
+    fork: SpecId,
+    ommers: &Ommers,
+    withdrawals: &[Withdrawal],
+) -> Result<Vec<Step>, EvmBlockError> {
+    let mut credits: Vec<Credit> = withdrawals
+        .iter()
+        .map(|withdrawal| Credit {
+            address: withdrawal.address,
+            amount: withdrawal.amount_wei(),
+        })
+        .collect();
+    credits.extend(rewards(header, fork, ommers)?);
+    let mut steps = Vec::new();
+    if !credits.is_empty() {
+        steps.push(Step::Credits(credits));
+    }
+    if fork.is_enabled_in(SpecId::PRAGUE) && header.number > 0 {
+        for contract in [
+            WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS,
+            CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS,
+        ] {
+            let call = SystemCall::new(contract, Bytes::new(), true);
+            steps.push(Step::SystemCall(call));
+        }
+    }
+    Ok(steps)
+}
+
+/// Rewards of the block's miner and of its uncles' miners (yellow paper, section 11.3).
+fn rewards(header: &Header, fork: SpecId, ommers: &Ommers) -> Result<Vec<Credit>, EvmBlockError> {
+    let Some(reward) = block_reward(fork) else {
+        return Ok(Vec::new());
+    };
+    let (count, headers) = match ommers {
+        Ommers::Headers(headers) => (headers.len(), headers.as_slice()),
+        Ommers::Count(count) => (*count, [].as_slice()),
+    };
+    let reward = U256::from(reward);
+    let mut credits = vec![Credit {
+        address: header.beneficiary,
+        amount: reward + reward / U256::from(32) * U256::from(count),
+    }];
+    for ommer in headers {
+        let eighths = (ommer.number + 8)
+            .checked_sub(header.number)
+            .filter(|eighths| (1..8).contains(eighths))
+            .ok_or(EvmBlockError::DistantOmmer {
+                number: header.number,
+                ommer: ommer.number,
+            })?;
+        credits.push(Credit {
+            address: ommer.beneficiary,
+            amount: reward * U256::from(eighths) / U256::from(8),
+        });
+    }
+    Ok(credits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ETHER: u128 = 1_000_000_000_000_000_000;
+
+    #[test]
+    fn uncles_are_paid_by_distance_and_their_nephew_for_each() {
+        let header = Header {
+            number: 100,
+            beneficiary: Address::repeat_byte(1),
+            ..Header::default()
+        };
+        let ommer = |number, miner| Header {
+            number,
+            beneficiary: Address::repeat_byte(miner),
+            ..Header::default()
+        };
+        let ommers = Ommers::Headers(vec![ommer(99, 2), ommer(94, 3)]);
+        let credits = rewards(&header, SpecId::FRONTIER, &ommers).unwrap();
+        let amounts: Vec<_> = credits.iter().map(|credit| credit.amount).collect();
+        assert_eq!(
+            amounts,
+            [
+                U256::from(5 * ETHER + 2 * (5 * ETHER / 32)),
+                U256::from(5 * ETHER * 7 / 8),
+                U256::from(5 * ETHER * 2 / 8),
+            ]
+        );
+        assert_eq!(
+            rewards(
+                &header,
+                SpecId::FRONTIER,
+                &Ommers::Headers(vec![ommer(92, 4)])
+            ),
+            Err(EvmBlockError::DistantOmmer {
+                number: 100,
+                ommer: 92
+            })
+        );
+        assert_eq!(rewards(&header, SpecId::MERGE, &ommers), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn a_header_has_the_fields_of_its_fork() {
+        let header = Header {
+            base_fee_per_gas: Some(7),
+            ..Header::default()
+        };
+        assert_eq!(check_fields(&header, SpecId::LONDON), Ok(()));
+        assert!(matches!(
+            check_fields(&header, SpecId::BERLIN),
+            Err(EvmBlockError::UnknownFork {
+                field: "baseFeePerGas",
+                ..
+            })
+        ));
+        assert!(matches!(
+            check_fields(&header, SpecId::SHANGHAI),
+            Err(EvmBlockError::MissingField {
+                field: "withdrawalsRoot",
+                ..
+            })
+        ));
+    }
+}

@@ -1,0 +1,292 @@
+//! revm as the runtime's executor.
+
+use crate::{
+    block::BlockContext,
+    error::{DbError, InvalidStep},
+    journal::{GuardedJournal, JournalDb},
+    step::{EvmTransaction, Step, SystemCall},
+};
+use alloy_consensus::Typed2718;
+use alloy_primitives::{Address, Bytes, U256};
+use lockweave_runtime::{
+    AccessError, Credit, ExecutionError, Executor, Outcome, OutcomeKind, StateAccess, Status,
+    WriteSet,
+};
+use revm::{
+    Context,
+    context::{
+        Block as _, BlockEnv, CfgEnv, ContextTr, Evm, FrameStack, JournalTr, Transaction as _,
+        TxEnv,
+        result::{EVMError, ExecutionResult, HaltReason, Output},
+    },
+    handler::{
+        EthFrame, EthPrecompiles, FrameResult, Handler, PrecompileProvider,
+        instructions::EthInstructions,
+    },
+    interpreter::interpreter::EthInterpreter,
+    primitives::hardfork::SpecId,
+};
+use std::{fmt, mem, sync::Arc};
+
+type EvmContext<S> = Context<BlockEnv, Arc<TxEnv>, CfgEnv, JournalDb<S>, GuardedJournal<S>, ()>;
+type EvmMachine<S> = Evm<
+    EvmContext<S>,
+    (),
+    EthInstructions<EthInterpreter, EvmContext<S>>,
+    EthPrecompiles,
+    EthFrame<EthInterpreter>,
+>;
+type MachineError = EVMError<DbError>;
+
+/// revm, made once for a block and reused for every step a worker runs in it.
+///
+/// The instance, its journal's maps and its frames are kept between steps; nothing of what a step
+/// did is.
+pub struct EvmExecutor<S: StateAccess> {
+    machine: EvmMachine<S>,
+    handler: GuardedHandler<S>,
+    writes: WriteSet,
+}
+
+impl<S: StateAccess + Default> EvmExecutor<S> {
+    /// An executor for the steps of a block with this context.
+    pub fn new(context: &BlockContext) -> Self {
+        let spec = context.spec();
+        let mut machine: EvmMachine<S> = Evm {
+            ctx: Context::new(JournalDb::default(), spec),
+            inspector: (),
+            instruction: EthInstructions::new_mainnet_with_spec(spec),
+            precompiles: EthPrecompiles::new(spec),
+            frame_stack: FrameStack::new_prealloc(8),
+        };
+        machine.ctx.cfg = context.config().clone();
+        machine.ctx.block = context.block().clone();
+        let precompiles = machine.precompiles.warm_addresses();
+        machine.ctx.journaled_state.set_spec_id(spec);
+        machine.ctx.journaled_state.warm_precompiles(precompiles);
+        Self {
+            machine,
+            handler: GuardedHandler::default(),
+            writes: WriteSet::default(),
+        }
+    }
+
+    /// Turns to another block, keeping all buffers.
+    pub fn set_block(&mut self, context: &BlockContext) {
+        let spec = context.spec();
+        let machine = &mut self.machine;
+        if machine.ctx.cfg.spec != spec {
+            machine.instruction = EthInstructions::new_mainnet_with_spec(spec);
+            PrecompileProvider::<EvmContext<S>>::set_spec(&mut machine.precompiles, spec);
+            let precompiles = machine.precompiles.warm_addresses();
+            machine.ctx.journaled_state.set_spec_id(spec);
+            machine.ctx.journaled_state.warm_precompiles(precompiles);
+        }
+        machine.ctx.cfg.clone_from(context.config());
+        machine.ctx.block.clone_from(context.block());
+    }
+
+    fn run_transaction(
+        &mut self,
+        transaction: &EvmTransaction,
+    ) -> Result<Outcome, ExecutionError<InvalidStep>> {
+        self.machine.ctx.tx = Arc::clone(transaction.env());
+        let result = self.handler.run(&mut self.machine);
+        let result = self.conclude(result)?;
+        let kind = OutcomeKind::Transaction(transaction.envelope().ty());
+        Ok(outcome(kind, result))
+    }
+
+    fn run_system_call(
+        &mut self,
+        call: &SystemCall,
+    ) -> Result<Outcome, ExecutionError<InvalidStep>> {
+        self.machine.ctx.tx = Arc::clone(call.env());
+        let result = self.handler.run_system_call(&mut self.machine);
+        let result = self.conclude(result)?;
+        let outcome = outcome(OutcomeKind::System, result);
+        if call.must_succeed && !outcome.is_success() {
+            return Err(ExecutionError::Invalid(InvalidStep::SystemCall {
+                contract: call.contract,
+                reason: format!("{:?}", outcome.status),
+                output: outcome.output,
+            }));
+        }
+        Ok(outcome)
+    }
+
+    /// Gathers the effects of a run, or why it has none; leaves the machine ready for the next.
+    fn conclude(
+        &mut self,
+        result: Result<ExecutionResult<HaltReason>, MachineError>,
+    ) -> Result<ExecutionResult<HaltReason>, ExecutionError<InvalidStep>> {
+        let context = &mut self.machine.ctx;
+        let journal = &mut context.journaled_state;
+        context.error = Ok(());
+        match result {
+            Ok(result) => {
+                journal.take_effects(&mut self.writes)?;
+                Ok(result)
+            }
+            Err(error) => {
+                // A refusal that revm could not be told of made everything after it void.
+                let refusal = journal
+                    .has_refusal()
+                    .then(|| journal.take_effects(&mut self.writes).err())
+                    .flatten();
+                journal.reset();
+                self.writes.clear();
+                Err(refusal.map_or_else(|| execution_error(error), ExecutionError::Access))
+            }
+        }
+    }
+}
+
+/// The runtime's form of revm's errors.
+fn execution_error(error: MachineError) -> ExecutionError<InvalidStep> {
+    match error {
+        EVMError::Database(error) => ExecutionError::Access(AccessError::from(error)),
+        EVMError::Transaction(invalid) => {
+            ExecutionError::Invalid(InvalidStep::Transaction(invalid))
+        }
+        EVMError::Header(invalid) => {
+            ExecutionError::Invalid(InvalidStep::Header(invalid.to_string()))
+        }
+        other => ExecutionError::Invalid(InvalidStep::Other(other.to_string())),
+    }
+}
+
+fn outcome(kind: OutcomeKind, result: ExecutionResult<HaltReason>) -> Outcome {
+    let gas_used = result.tx_gas_used();
+    let ended = |status, logs, output, created| Outcome {
+        kind,
+        status,
+        gas_used,
+        logs,
+        output,
+        created,
+    };
+    match result {
+        ExecutionResult::Success { logs, output, .. } => match output {
+            Output::Call(output) => ended(Status::Succeeded, logs, output, None),
+            Output::Create(output, created) => ended(Status::Succeeded, logs, output, created),
+        },
+        ExecutionResult::Revert { output, logs, .. } => ended(Status::Reverted, logs, output, None),
+        ExecutionResult::Halt { reason, logs, .. } => ended(
+            Status::Halted(format!("{reason:?}")),
+            logs,
+            Bytes::new(),
+            None,
+        ),
+    }
+}
+
+impl<S: StateAccess + Default> Executor<S> for EvmExecutor<S> {
+    type Transaction = Step;
+    type Invalid = InvalidStep;
+
+    fn execute(
+        &mut self,
+        step: &Step,
+        state: &mut S,
+    ) -> Result<Outcome, ExecutionError<InvalidStep>> {
+        mem::swap(state, &mut self.machine.ctx.journaled_state.database.state);
+        let result = match step {
+            Step::Transaction(transaction) => self.run_transaction(transaction),
+            Step::SystemCall(call) => self.run_system_call(call),
+            Step::Credits(credits) => {
+                let state = &mut self.machine.ctx.journaled_state.database.state;
+                hand_out(credits, state, &mut self.writes)
+                    .map(|()| protocol_outcome())
+                    .map_err(ExecutionError::Access)
+            }
+        };
+        mem::swap(state, &mut self.machine.ctx.journaled_state.database.state);
+        let outcome = result?;
+        state.apply(&self.writes)?;
+        Ok(outcome)
+    }
+}
+
+/// Ether out of nothing. An account that comes up several times is credited once.
+fn hand_out(
+    credits: &[Credit],
+    state: &mut impl StateAccess,
+    writes: &mut WriteSet,
+) -> Result<(), AccessError> {
+    writes.clear();
+    let mut sums: Vec<Credit> = Vec::with_capacity(credits.len());
+    for credit in credits {
+        match sums.iter_mut().find(|sum| sum.address == credit.address) {
+            Some(sum) => sum.amount = sum.amount.saturating_add(credit.amount),
+            None => sums.push(*credit),
+        }
+    }
+    for credit in sums {
+        if state.may_credit(credit.address, credit.amount) {
+            writes.credits.push(credit);
+        } else {
+            let mut value = state.account(credit.address)?;
+            value.balance = value.balance.saturating_add(credit.amount);
+            value.exists = true;
+            writes.accounts.push((credit.address, value));
+        }
+    }
+    Ok(())
+}
+
+const fn protocol_outcome() -> Outcome {
+    Outcome {
+        kind: OutcomeKind::System,
+        status: Status::Succeeded,
+        gas_used: 0,
+        logs: Vec::new(),
+        output: Bytes::new(),
+        created: None,
+    }
+}
+
+impl<S: StateAccess> fmt::Debug for EvmExecutor<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EvmExecutor")
+            .field("spec", &self.machine.ctx.cfg.spec)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Ethereum's handler, but for the fee: it is a credit, not a look at the beneficiary.
+struct GuardedHandler<S>(std::marker::PhantomData<fn() -> S>);
+
+impl<S> Default for GuardedHandler<S> {
+    fn default() -> Self {
+        Self(std::marker::PhantomData)
+    }
+}
+
+impl<S: StateAccess> Handler for GuardedHandler<S> {
+    type Evm = EvmMachine<S>;
+    type Error = MachineError;
+    type HaltReason = HaltReason;
+
+    fn reward_beneficiary(
+        &self,
+        machine: &mut Self::Evm,
+        result: &mut FrameResult,
+    ) -> Result<(), MachineError> {
+        let context = &mut machine.ctx;
+        let gas = result.gas();
+        // EIP-8037's reservoir is not used gas.
+        let used = gas.used().saturating_sub(gas.reservoir());
+        let base_fee = u128::from(context.block().basefee());
+        let price = context.tx().effective_gas_price(base_fee);
+        let tip = if context.cfg().spec().is_enabled_in(SpecId::LONDON) {
+            price.saturating_sub(base_fee)
+        } else {
+            price
+        };
+        let fee = U256::from(tip) * U256::from(used);
+        let beneficiary: Address = context.block().beneficiary();
+        context.journaled_state.pay_fee(beneficiary, fee)?;
+        Ok(())
+    }
+}

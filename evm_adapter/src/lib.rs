@@ -1,0 +1,34 @@
+//! revm as the executor of declared-access transactions.
+//!
+//! An [`EvmBlock`] lays a block out in [`Step`]s: system calls, transactions, withdrawals and
+//! rewards. An [`EvmExecutor`] runs steps one at a time on whatever state it is given through
+//! [`StateAccess`](lockweave_runtime::StateAccess): the serial oracle's, a recording one, or the
+//! granted cells of an open block. It never asks who else is running.
+//!
+//! Three things differ from revm as it comes, and none of them can be told from the outcome:
+//!
+//! * an account's code is loaded without looking at its nonce and balance;
+//! * ether sent to an account nobody looked at, fees to the beneficiary above all, leaves as a
+//!   credit;
+//! * EIP-7610's creation rule (no creation over storage) is checked, which revm leaves out.
+//!
+//! **Architecture invariant:** no threads and no files here. Signature recovery is a function of one
+//! transaction; who spreads it over cores is the caller's business.
+
+pub mod block;
+pub mod chain;
+pub mod error;
+pub mod executor;
+mod journal;
+pub mod receipt;
+pub mod recover;
+pub mod step;
+
+pub use block::{BlockContext, BlockInput, EvmBlock, EvmBlockError, Ommers};
+pub use chain::{Activation, ChainSpec};
+pub use error::InvalidStep;
+pub use executor::EvmExecutor;
+pub use receipt::{logs_bloom, receipts_root};
+pub use recover::{RecoverError, recover_sender};
+pub use revm::primitives::hardfork::SpecId;
+pub use step::{EvmTransaction, Step, SystemCall};

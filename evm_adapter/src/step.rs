@@ -1,0 +1,137 @@
+//! What a block does, in its order.
+
+use alloy_consensus::{Transaction as _, TxEnvelope, Typed2718};
+use alloy_primitives::{Address, B256, Bytes};
+use lockweave_runtime::Credit;
+use revm::{
+    context::{TxEnv, either::Either},
+    handler::SystemCallTx,
+};
+use std::sync::Arc;
+
+/// A transaction with its sender: recovered once, ready to run.
+#[derive(Clone, Debug)]
+pub struct EvmTransaction {
+    envelope: Arc<TxEnvelope>,
+    env: Arc<TxEnv>,
+}
+
+impl EvmTransaction {
+    /// A transaction and the sender its signature gives.
+    pub fn new(envelope: TxEnvelope, sender: Address) -> Self {
+        let env = Arc::new(environment(&envelope, sender));
+        Self {
+            envelope: Arc::new(envelope),
+            env,
+        }
+    }
+
+    /// The signed transaction.
+    pub fn envelope(&self) -> &TxEnvelope {
+        &self.envelope
+    }
+
+    /// Who signed it.
+    pub fn sender(&self) -> Address {
+        self.env.caller
+    }
+
+    /// Its hash.
+    pub fn hash(&self) -> B256 {
+        *self.envelope.tx_hash()
+    }
+
+    pub(crate) const fn env(&self) -> &Arc<TxEnv> {
+        &self.env
+    }
+}
+
+/// revm's form of a transaction.
+fn environment(transaction: &TxEnvelope, sender: Address) -> TxEnv {
+    let is_dynamic = transaction.max_priority_fee_per_gas().is_some();
+    TxEnv {
+        tx_type: transaction.ty(),
+        caller: sender,
+        gas_limit: transaction.gas_limit(),
+        gas_price: if is_dynamic {
+            transaction.max_fee_per_gas()
+        } else {
+            transaction.gas_price().unwrap_or_default()
+        },
+        kind: transaction.kind(),
+        value: transaction.value(),
+        data: transaction.input().clone(),
+        nonce: transaction.nonce(),
+        chain_id: transaction.chain_id(),
+        access_list: transaction.access_list().cloned().unwrap_or_default(),
+        gas_priority_fee: transaction.max_priority_fee_per_gas(),
+        blob_hashes: transaction
+            .blob_versioned_hashes()
+            .map(<[B256]>::to_vec)
+            .unwrap_or_default(),
+        max_fee_per_blob_gas: transaction.max_fee_per_blob_gas().unwrap_or_default(),
+        authorization_list: transaction
+            .authorization_list()
+            .unwrap_or_default()
+            .iter()
+            // Recovered here, once, and not while locks are held.
+            .map(|signed| Either::Right(signed.clone().into_recovered()))
+            .collect(),
+    }
+}
+
+/// A call that the protocol makes, from the system address.
+#[derive(Clone, Debug)]
+pub struct SystemCall {
+    /// The contract called.
+    pub contract: Address,
+    /// Whether the block is invalid if it fails or there is no code (EIP-7002, EIP-7251).
+    pub must_succeed: bool,
+    env: Arc<TxEnv>,
+}
+
+impl SystemCall {
+    /// A call with this input.
+    pub fn new(contract: Address, input: Bytes, must_succeed: bool) -> Self {
+        Self {
+            contract,
+            must_succeed,
+            env: Arc::new(TxEnv::new_system_tx(contract, input)),
+        }
+    }
+
+    pub(crate) const fn env(&self) -> &Arc<TxEnv> {
+        &self.env
+    }
+}
+
+/// One step of a block. Steps are what a block's order is made of and what locks are granted to, so
+/// that protocol work is ordered among transactions by the same mechanism.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// A user's transaction.
+    Transaction(EvmTransaction),
+    /// A system call before or after the transactions.
+    SystemCall(SystemCall),
+    /// Ether that the protocol hands out: withdrawals, or block and uncle rewards.
+    Credits(Vec<Credit>),
+}
+
+impl Step {
+    /// The transaction, if the step is one.
+    pub const fn transaction(&self) -> Option<&EvmTransaction> {
+        match self {
+            Self::Transaction(transaction) => Some(transaction),
+            _ => None,
+        }
+    }
+
+    /// Rough cost in gas: a hint for batching, known before the step runs.
+    pub fn gas_hint(&self) -> u64 {
+        match self {
+            Self::Transaction(transaction) => transaction.env.gas_limit,
+            Self::SystemCall(_) => 50_000,
+            Self::Credits(_) => 21_000,
+        }
+    }
+}

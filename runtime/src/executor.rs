@@ -1,0 +1,115 @@
+//! The seam between a transaction's meaning and the state it runs on.
+
+use crate::{
+    access::AccessMode,
+    id::TaskId,
+    key::StateKey,
+    outcome::Outcome,
+    state::{CodeRef, StateError},
+    write_set::{AccountValue, WriteSet},
+};
+use alloy_primitives::{Address, B256, U256};
+use std::{error::Error, fmt};
+
+/// A transaction reached for something it does not hold. It was stopped and left no effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UndeclaredAccess {
+    /// The transaction, by its place in the block order; `None` where it runs outside a block.
+    pub transaction: Option<TaskId>,
+    /// What it reached for.
+    pub key: StateKey,
+    /// What it wanted to do.
+    pub needed: AccessMode,
+    /// How it holds the key, if it does.
+    pub held: Option<AccessMode>,
+}
+
+impl fmt::Display for UndeclaredAccess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.transaction {
+            Some(transaction) => write!(f, "transaction {transaction} ")?,
+            None => f.write_str("the transaction ")?,
+        }
+        write!(f, "needs to {} {}, which it ", self.needed, self.key)?;
+        match self.held {
+            Some(held) => write!(f, "declared as {held} only"),
+            None => f.write_str("did not declare"),
+        }
+    }
+}
+
+impl Error for UndeclaredAccess {}
+
+/// Why an access was not carried out.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum AccessError {
+    /// The transaction does not hold the key.
+    #[error(transparent)]
+    Undeclared(#[from] UndeclaredAccess),
+    /// The state before the block could not answer.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+/// The state as one transaction sees it: everything before it in block order, nothing after.
+///
+/// Every method names the key it touches; an implementation that guards refuses what is not
+/// granted. Effects are collected in a [`WriteSet`] and applied at once, so a transaction that is
+/// stopped has none.
+pub trait StateAccess {
+    /// Nonce and balance of an account. Reads its account key.
+    fn account(&mut self, address: Address) -> Result<AccountValue, AccessError>;
+
+    /// Code of an account. Reads its code key.
+    fn code(&mut self, address: Address) -> Result<CodeRef, AccessError>;
+
+    /// A storage slot. Reads the slot's key and the account's code key.
+    fn slot(&mut self, address: Address, slot: U256) -> Result<U256, AccessError>;
+
+    /// Whether the account had storage before the block that was not wiped since (EIP-7610).
+    /// Reads the account's code key.
+    fn has_storage(&mut self, address: Address) -> Result<bool, AccessError>;
+
+    /// The hash of an earlier block. Needs no grant: it cannot change while a block is open.
+    fn block_hash(&mut self, number: u64) -> Result<B256, AccessError>;
+
+    /// Whether a balance that was not looked at may be increased by `amount` without looking. A
+    /// yes is an access in credit mode, even if the credit is taken back before the end.
+    ///
+    /// Where not, the caller looks first: because it may (it holds a read or a write), because the
+    /// sum might overflow, or to be told that it holds nothing. A no is no access.
+    fn may_credit(&mut self, address: Address, amount: U256) -> bool;
+
+    /// Applies a transaction's effects, all or none of them.
+    fn apply(&mut self, writes: &WriteSet) -> Result<(), AccessError>;
+}
+
+/// Why a transaction has no outcome. It left no effect.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ExecutionError<I: Error> {
+    /// The transaction may not be in a block at this place.
+    #[error(transparent)]
+    Invalid(I),
+    /// It reached for something it does not hold, or the state failed.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+}
+
+/// Runs transactions of one kind on states of kind `S`.
+///
+/// An executor is one worker's: it keeps buffers between transactions, and nothing of what they
+/// did. Given the same transaction and the same state it must come to the same outcome.
+pub trait Executor<S: StateAccess> {
+    /// What it runs: transactions, and whatever else a block does in its order (system calls,
+    /// withdrawals, rewards).
+    type Transaction: Send + Sync + 'static;
+    /// Why a transaction may not be in a block.
+    type Invalid: Error + Send + Sync + 'static;
+
+    /// Runs one transaction and applies its effects to `state`.
+    fn execute(
+        &mut self,
+        transaction: &Self::Transaction,
+        state: &mut S,
+    ) -> Result<Outcome, ExecutionError<Self::Invalid>>;
+}

@@ -1,0 +1,145 @@
+//! Keys to dense ids, on many threads.
+
+use crate::id::KeyId;
+use ahash::RandomState;
+use crossbeam_utils::CachePadded;
+use hashbrown::HashTable;
+use parking_lot::Mutex;
+use std::{fmt, hash::Hash};
+
+/// Shards: enough that a handful of interning threads rarely meet.
+const SHARDS: usize = 64;
+
+/// Gives every distinct key one dense id.
+///
+/// The map is sharded by hash, so threads that intern different keys seldom wait for each other.
+/// Ids are handed out by the caller's `assign`, which runs once per key, under the lock of the
+/// key's shard: whoever gets the id back also sees what `assign` did for it.
+///
+/// The hash is seeded at random, so that keys cannot be ground against it; no id order is promised,
+/// and nothing that reaches a block depends on one.
+pub struct Interner<K> {
+    hasher: RandomState,
+    shards: Box<[CachePadded<Shard<K>>]>,
+}
+
+type Shard<K> = Mutex<HashTable<(K, KeyId)>>;
+
+impl<K: Hash + Eq + Clone> Interner<K> {
+    /// An interner without keys.
+    pub fn new() -> Self {
+        Self {
+            hasher: RandomState::new(),
+            shards: (0..SHARDS).map(|_| CachePadded::default()).collect(),
+        }
+    }
+
+    /// The id of `key`, from `assign` if the key is new. If `assign` fails the key stays unknown.
+    pub fn intern<E>(
+        &self,
+        key: &K,
+        assign: impl FnOnce() -> Result<KeyId, E>,
+    ) -> Result<KeyId, E> {
+        let hash = self.hasher.hash_one(key);
+        let mut shard = self.shard(hash).lock();
+        if let Some((_, id)) = shard.find(hash, |(known, _)| known == key) {
+            return Ok(*id);
+        }
+        let id = assign()?;
+        shard.insert_unique(hash, (key.clone(), id), |(known, _)| {
+            self.hasher.hash_one(known)
+        });
+        Ok(id)
+    }
+
+    /// The id of `key`, if it has one.
+    pub fn get(&self, key: &K) -> Option<KeyId> {
+        let hash = self.hasher.hash_one(key);
+        let shard = self.shard(hash).lock();
+        shard
+            .find(hash, |(known, _)| known == key)
+            .map(|(_, id)| *id)
+    }
+
+    /// Every key with its id, in no order.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (&K, KeyId)> {
+        self.shards
+            .iter_mut()
+            .flat_map(|shard| shard.get_mut().iter().map(|(key, id)| (key, *id)))
+    }
+
+    /// Forgets all keys and keeps the memory.
+    pub fn clear(&mut self) {
+        for shard in &mut self.shards {
+            shard.get_mut().clear();
+        }
+    }
+
+    fn shard(&self, hash: u64) -> &Shard<K> {
+        // The table itself uses the top seven bits and the low bits; the middle is free.
+        &self.shards[(hash >> 32) as usize % SHARDS]
+    }
+}
+
+impl<K: Hash + Eq + Clone> Default for Interner<K> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<K> fmt::Debug for Interner<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys: usize = self.shards.iter().map(|shard| shard.lock().len()).sum();
+        f.debug_struct("Interner")
+            .field("keys", &keys)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::DenseId;
+    use std::{
+        convert::Infallible,
+        sync::atomic::{AtomicUsize, Ordering},
+    };
+
+    #[test]
+    fn threads_agree_on_ids_and_each_key_is_assigned_once() {
+        let interner = Interner::<u64>::new();
+        let next = AtomicUsize::new(0);
+        let ids: Vec<Vec<KeyId>> = std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..4)
+                .map(|_| {
+                    scope.spawn(|| {
+                        (0..5_000_u64)
+                            .map(|key| {
+                                interner
+                                    .intern(&(key % 1_000), || {
+                                        Ok::<_, Infallible>(KeyId::from_index(
+                                            next.fetch_add(1, Ordering::Relaxed),
+                                        ))
+                                    })
+                                    .unwrap()
+                            })
+                            .collect()
+                    })
+                })
+                .collect();
+            workers
+                .into_iter()
+                .map(|worker| worker.join().unwrap())
+                .collect()
+        });
+        assert!(ids.windows(2).all(|pair| pair[0] == pair[1]));
+        assert_eq!(next.into_inner(), 1_000);
+    }
+
+    #[test]
+    fn a_failed_assignment_leaves_the_key_unknown() {
+        let interner = Interner::<u8>::new();
+        assert_eq!(interner.intern(&1, || Err("no room")), Err("no room"));
+        assert_eq!(interner.get(&1), None);
+    }
+}

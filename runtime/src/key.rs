@@ -1,0 +1,89 @@
+//! State keys: the unit of locking.
+
+use alloy_primitives::{Address, U256};
+use std::{cmp::Ordering, fmt};
+
+/// What part of an account a key names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum KeyPart {
+    /// Nonce and balance.
+    Account,
+    /// The code hash, and with it the account's storage as a whole (its incarnation).
+    Code,
+    /// One storage slot.
+    Slot(U256),
+}
+
+/// The name of one lockable piece of state.
+///
+/// Keys sort by address first, so that all keys of one account stand together in a set. The whole
+/// state is not a key of this type: [`AccessSet::Everything`](crate::AccessSet::Everything) stands
+/// for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StateKey {
+    /// The account.
+    pub address: Address,
+    /// The part of it.
+    pub part: KeyPart,
+}
+
+impl StateKey {
+    /// Nonce and balance of `address`.
+    #[inline]
+    pub const fn account(address: Address) -> Self {
+        Self {
+            address,
+            part: KeyPart::Account,
+        }
+    }
+
+    /// Code hash of `address`. The code's bytes are stored by hash and never locked.
+    #[inline]
+    pub const fn code(address: Address) -> Self {
+        Self {
+            address,
+            part: KeyPart::Code,
+        }
+    }
+
+    /// Storage slot `slot` of `address`.
+    #[inline]
+    pub const fn slot(address: Address, slot: U256) -> Self {
+        Self {
+            address,
+            part: KeyPart::Slot(slot),
+        }
+    }
+
+    /// Whether the key names a nonce and balance.
+    #[inline]
+    pub const fn is_account(&self) -> bool {
+        matches!(self.part, KeyPart::Account)
+    }
+}
+
+impl Ord for StateKey {
+    #[inline]
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.address
+            .cmp(&other.address)
+            .then_with(|| self.part.cmp(&other.part))
+    }
+}
+
+impl PartialOrd for StateKey {
+    #[inline]
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Display for StateKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.part {
+            KeyPart::Account => write!(f, "account {}", self.address),
+            KeyPart::Code => write!(f, "code {}", self.address),
+            KeyPart::Slot(slot) => write!(f, "slot {} {slot:#x}", self.address),
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! What a declared-access transaction is, and what executing a block means.
+//!
+//! A transaction comes with an [`AccessSet`]: the [`StateKey`]s it will touch, each in an
+//! [`AccessMode`]. A block is an order of such transactions over a state ([`StateView`]). An
+//! [`Executor`] gives one transaction its meaning, through [`StateAccess`]: on a [`SerialState`],
+//! one after another ([`execute_serially`]: the oracle), or on a [`GrantedState`], on as many
+//! threads as hold grants, through the cells of an [`OpenBlock`]. Both end in a [`SealedBlock`], and
+//! both must be the same.
+//!
+//! **Architecture invariant:** this crate touches memory and nothing else. It starts no threads,
+//! reads no clocks, opens no files, and does not know revm. Who may run when is the banking stage's
+//! business; what a block's bytes look like on disk is the accounts database's.
+
+pub mod access;
+pub mod cells;
+pub mod delta;
+pub mod executor;
+pub mod granted;
+pub mod id;
+pub mod interner;
+pub mod key;
+pub mod memory_state;
+pub mod open_block;
+pub mod outcome;
+pub mod recording;
+pub mod serial;
+pub mod state;
+pub mod state_cells;
+pub mod transaction;
+pub mod undo;
+pub mod write_set;
+
+pub use access::{
+    AccessEntry, AccessMode, AccessSet, AccessSetBuilder, AccessSetError, INFERRED_KEYS_MAX,
+    KeyAccess, SIGNED_KEYS_MAX,
+};
+pub use cells::Cells;
+pub use delta::StateDelta;
+pub use executor::{AccessError, ExecutionError, Executor, StateAccess, UndeclaredAccess};
+pub use granted::GrantedState;
+pub use id::{DenseId, KeyId, TaskId};
+pub use interner::Interner;
+pub use key::{KeyPart, StateKey};
+pub use memory_state::MemoryState;
+pub use open_block::{OpenBlock, SealError, SealedBlock};
+pub use outcome::{GasOverflow, Outcome, OutcomeKind, Receipt, Status, receipts};
+pub use recording::Recording;
+pub use serial::{BlockError, SerialState, execute_serially};
+pub use state::{Account, Code, CodeRef, StateError, StateView};
+pub use state_cells::{StateCells, StateRules};
+pub use transaction::{Declaration, Sanitized};
+pub use undo::UndoRecord;
+pub use write_set::{AccountValue, Credit, WriteSet};

@@ -1,0 +1,474 @@
+//! Replay: recorded blocks, executed serially and in parallel, and held against their headers.
+
+use crate::{
+    recorded::{RecordedBlock, RecordedError},
+    report::BlockReport,
+    senders::recover_senders,
+};
+use alloy_consensus::{Header, TxEnvelope};
+use lockweave_banking_stage::{BankingStage, StageConfig, StageError, StartError, execute_block};
+use lockweave_evm_adapter::{
+    BlockInput, ChainSpec, EvmBlock, EvmBlockError, EvmExecutor, EvmTransaction, InvalidStep,
+    Ommers, RecoverError, SpecId, Step, logs_bloom, receipts_root,
+};
+use lockweave_runtime::{
+    AccessError, AccessSet, BlockError, Declaration, DenseId, ExecutionError, Executor,
+    GrantedState, INFERRED_KEYS_MAX, OpenBlock, Receipt, Recording, Sanitized, SealError,
+    SealedBlock, SerialState, StateError, StateView, UndeclaredAccess, execute_serially,
+};
+use std::{
+    num::NonZeroUsize,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use thiserror::Error;
+
+/// Where the access sets of the parallel run come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum AccessSource {
+    /// No parallel run: the serial run is made twice and compared with itself.
+    Serial,
+    /// From a serial pass that records what every transaction touches.
+    Recorded,
+}
+
+/// How to replay.
+#[derive(Clone, Copy, Debug)]
+pub struct ReplayOptions {
+    /// Worker threads, the calling thread included.
+    pub threads: NonZeroUsize,
+    /// Where access sets come from.
+    pub access: AccessSource,
+    /// How often each block is run serially and in parallel; medians are reported.
+    pub repeat: NonZeroUsize,
+}
+
+/// Why a block cannot be replayed: something is wrong with the input or with this program, not with
+/// the block's result.
+#[derive(Debug, Error)]
+pub enum ReplayError {
+    /// The recording is damaged or incomplete.
+    #[error(transparent)]
+    Recorded(#[from] RecordedError),
+    /// The block is of a fork that is not known, or not of the fork its place says.
+    #[error("{file}: {source}")]
+    Block {
+        /// The block's file.
+        file: String,
+        /// What is wrong with it.
+        source: EvmBlockError,
+    },
+    /// A signature names no sender.
+    #[error("{file}: transactions[{index}]: {source}")]
+    Signature {
+        /// The block's file.
+        file: String,
+        /// The transaction's place in the block.
+        index: usize,
+        /// What is wrong with it.
+        source: RecoverError,
+    },
+    /// A transaction is recorded as somebody else's.
+    #[error("{file}: transactions[{index}] was signed by {recovered}, but `from` is {claimed}")]
+    Sender {
+        /// The block's file.
+        file: String,
+        /// The transaction's place in the block.
+        index: usize,
+        /// Who signed it.
+        recovered: alloy_primitives::Address,
+        /// Who is recorded as its sender.
+        claimed: alloy_primitives::Address,
+    },
+    /// The recorded state could not answer.
+    #[error("block {number}: {source}; the recording is incomplete")]
+    State {
+        /// The block's number.
+        number: u64,
+        /// What it was asked.
+        source: StateError,
+    },
+    /// The worker threads could not be started.
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+/// Replays blocks one after another, on threads that are kept between them.
+#[derive(Debug)]
+pub struct Replayer {
+    options: ReplayOptions,
+    chain: ChainSpec,
+    stage: BankingStage,
+    serial: Option<EvmExecutor<SerialState>>,
+    recording: Option<EvmExecutor<Recording<SerialState>>>,
+}
+
+type Granted = EvmExecutor<GrantedState<Step>>;
+
+impl Replayer {
+    /// Starts the worker threads.
+    pub fn new(options: ReplayOptions, chain: ChainSpec) -> Result<Self, ReplayError> {
+        let threads = match options.access {
+            AccessSource::Serial => NonZeroUsize::MIN,
+            AccessSource::Recorded => options.threads,
+        };
+        Ok(Self {
+            stage: BankingStage::new(StageConfig::with_threads(threads))?,
+            options,
+            chain,
+            serial: None,
+            recording: None,
+        })
+    }
+
+    /// Runs one block and says whether the result is right.
+    pub fn replay(&mut self, recorded: RecordedBlock) -> Result<BlockReport, ReplayError> {
+        let number = recorded.header.number;
+        let (block, view) = self.prepare(recorded)?;
+        let mut report = BlockReport::new(&block);
+        let (sealed, sets) = match self.record(&block, &view)? {
+            Ok(recorded) => recorded,
+            Err(problem) => {
+                report.fail(problem);
+                return Ok(report);
+            }
+        };
+        verify_header(&mut report, block.header(), &sealed);
+        let mut serial_times = Vec::new();
+        let mut parallel_times = Vec::new();
+        for _ in 0..self.options.repeat.get() {
+            let run = self.run_serially(&block, &view, number)?;
+            compare(
+                &mut report,
+                &sealed,
+                run,
+                "the serial run",
+                &mut serial_times,
+            );
+            let (run, name) = match self.options.access {
+                AccessSource::Serial => (
+                    self.run_serially(&block, &view, number)?,
+                    "the second serial run",
+                ),
+                AccessSource::Recorded => (
+                    self.run_in_parallel(&block, &view, &sets)?,
+                    "the parallel run",
+                ),
+            };
+            compare(&mut report, &sealed, run, name, &mut parallel_times);
+        }
+        report.serial_ms = median_ms(&mut serial_times);
+        report.parallel_ms = median_ms(&mut parallel_times);
+        Ok(report)
+    }
+
+    /// Recovers senders and lays the block out in steps.
+    fn prepare(
+        &self,
+        recorded: RecordedBlock,
+    ) -> Result<(EvmBlock, Arc<dyn StateView>), ReplayError> {
+        let RecordedBlock {
+            file,
+            header,
+            transactions,
+            ommers,
+            withdrawals,
+            state,
+        } = recorded;
+        let fork = self.chain.fork_at(header.number, header.timestamp);
+        let envelopes: Vec<&TxEnvelope> = transactions.iter().map(|(tx, _)| tx).collect();
+        let homestead = fork.is_enabled_in(SpecId::HOMESTEAD);
+        let senders = recover_senders(&envelopes, homestead, self.options.threads);
+        let senders = senders.map_err(|(index, source)| ReplayError::Signature {
+            file: file.clone(),
+            index,
+            source,
+        })?;
+        let claims = transactions.iter().map(|(_, claimed)| *claimed);
+        if let Some((index, (recovered, claimed))) = (senders.iter().copied())
+            .zip(claims)
+            .enumerate()
+            .find(|(_, (recovered, claimed))| recovered != claimed)
+        {
+            return Err(ReplayError::Sender {
+                file,
+                index,
+                recovered,
+                claimed,
+            });
+        }
+        let transactions = (transactions.into_iter().zip(senders))
+            .map(|((envelope, _), sender)| EvmTransaction::new(envelope, sender))
+            .collect();
+        let input = BlockInput {
+            header,
+            transactions,
+            ommers: Ommers::Count(ommers),
+            withdrawals,
+        };
+        let block = EvmBlock::new(&self.chain, input)
+            .map_err(|source| ReplayError::Block { file, source })?;
+        Ok((block, Arc::new(state)))
+    }
+
+    /// The serial pass that records what every step touches.
+    fn record(
+        &mut self,
+        block: &EvmBlock,
+        view: &Arc<dyn StateView>,
+    ) -> Result<Result<(SealedBlock, Vec<AccessSet>), String>, ReplayError> {
+        let number = block.header().number;
+        let executor = reuse(&mut self.recording, block);
+        let rules = block.context().rules();
+        let mut state = Recording::new(SerialState::new(Arc::clone(view), rules));
+        let mut outcomes = Vec::with_capacity(block.steps().len());
+        let mut sets = Vec::with_capacity(block.steps().len());
+        for (index, step) in block.steps().iter().enumerate() {
+            match executor.execute(step, &mut state) {
+                Ok(outcome) => outcomes.push(outcome),
+                Err(error) => return explain(error, block, index).map(Err),
+            }
+            let set = state.take_access(INFERRED_KEYS_MAX);
+            // More than a set can name is everything.
+            sets.push(set.unwrap_or(AccessSet::Everything));
+        }
+        let delta = state
+            .state()
+            .delta()
+            .map_err(|source| ReplayError::State { number, source })?;
+        Ok(Ok((SealedBlock { outcomes, delta }, sets)))
+    }
+
+    fn run_serially(
+        &mut self,
+        block: &EvmBlock,
+        view: &Arc<dyn StateView>,
+        number: u64,
+    ) -> Result<Run, ReplayError> {
+        let executor = reuse(&mut self.serial, block);
+        let start = Instant::now();
+        let mut state = SerialState::new(Arc::clone(view), block.context().rules());
+        let sealed = execute_serially(executor, &mut state, block.steps());
+        drop(state);
+        let time = start.elapsed();
+        match sealed {
+            Ok(sealed) => Ok(Run::Done(sealed, time)),
+            Err(BlockError::State(source)) => Err(ReplayError::State { number, source }),
+            Err(BlockError::Transaction {
+                transaction,
+                source,
+            }) => explain(source, block, transaction.index()).map(Run::Failed),
+        }
+    }
+
+    fn run_in_parallel(
+        &self,
+        block: &EvmBlock,
+        view: &Arc<dyn StateView>,
+        sets: &[AccessSet],
+    ) -> Result<Run, ReplayError> {
+        let number = block.header().number;
+        let transactions: Vec<_> = (block.steps().iter().zip(sets))
+            .map(|(step, access)| Sanitized {
+                transaction: step.clone(),
+                access: access.clone(),
+                declaration: Declaration::Recorded,
+            })
+            .collect();
+        let context = block.context().clone();
+        let make = move |last: Option<Granted>| match last {
+            Some(mut executor) => {
+                executor.set_block(&context);
+                executor
+            }
+            None => Granted::new(&context),
+        };
+        let start = Instant::now();
+        let open = OpenBlock::new(Arc::clone(view), block.context().rules(), transactions);
+        let (open, result) = execute_block(&self.stage, open, make, Step::gas_hint);
+        match result {
+            Ok(_) => {}
+            Err(StageError::Task { task, source }) => {
+                return explain(source, block, task.index()).map(Run::Failed);
+            }
+            Err(error) => return Ok(Run::Failed(error.to_string())),
+        }
+        let sealed = open.seal();
+        let time = start.elapsed();
+        match sealed {
+            Ok(sealed) => Ok(Run::Done(sealed, time)),
+            Err(SealError::State(source)) => Err(ReplayError::State { number, source }),
+            Err(error) => Ok(Run::Failed(error.to_string())),
+        }
+    }
+}
+
+/// What became of one run of a block.
+enum Run {
+    Done(SealedBlock, Duration),
+    Failed(String),
+}
+
+/// The executor kept from the last block, or a new one.
+fn reuse<'e, S>(kept: &'e mut Option<EvmExecutor<S>>, block: &EvmBlock) -> &'e mut EvmExecutor<S>
+where
+    S: lockweave_runtime::StateAccess + Default,
+{
+    match kept {
+        Some(executor) => {
+            executor.set_block(block.context());
+            executor
+        }
+        None => kept.insert(EvmExecutor::new(block.context())),
+    }
+}
+
+/// Tells a wrong block (a text) from a recording that cannot be executed (an error).
+fn explain(
+    error: ExecutionError<InvalidStep>,
+    block: &EvmBlock,
+    step: usize,
+) -> Result<String, ReplayError> {
+    let number = block.header().number;
+    let place = block.transaction_index(step).map_or_else(
+        || format!("step {step}"),
+        |index| format!("transaction {index}"),
+    );
+    match error {
+        ExecutionError::Access(AccessError::State(source)) => {
+            Err(ReplayError::State { number, source })
+        }
+        // Steps and transactions are counted apart; `place` has the number people know.
+        ExecutionError::Access(AccessError::Undeclared(access)) => {
+            let transaction = None;
+            let access = UndeclaredAccess {
+                transaction,
+                ..access
+            };
+            Ok(format!("{place}: {access}"))
+        }
+        ExecutionError::Invalid(error) => Ok(format!("{place}: {error}")),
+    }
+}
+
+/// Holds what the block came to against its header.
+fn verify_header(report: &mut BlockReport, header: &Header, sealed: &SealedBlock) {
+    let receipts = match sealed.receipts() {
+        Ok(receipts) => receipts,
+        Err(error) => return report.fail(error.to_string()),
+    };
+    let gas_used = receipts
+        .last()
+        .map_or(0, |receipt| receipt.cumulative_gas_used);
+    report.gas = gas_used;
+    report.gas_ok = gas_used == header.gas_used;
+    if !report.gas_ok {
+        let expected = header.gas_used;
+        report.fail(format!(
+            "gas used is {gas_used}, the header says {expected}"
+        ));
+    }
+    if report.has_status_receipts {
+        report.receipts_ok = Some(verify_receipts(report, header, &receipts));
+    }
+}
+
+fn verify_receipts(report: &mut BlockReport, header: &Header, receipts: &[Receipt]) -> bool {
+    let root = receipts_root(receipts);
+    let root_ok = root == Some(header.receipts_root);
+    if !root_ok {
+        let root = root.map_or_else(|| "none".to_owned(), |root| root.to_string());
+        let expected = header.receipts_root;
+        report.fail(format!(
+            "the receipts' root is {root}, the header says {expected}"
+        ));
+    }
+    let bloom_ok = logs_bloom(receipts) == header.logs_bloom;
+    if !bloom_ok {
+        report.fail("the logs' bloom filter is not the header's".to_owned());
+    }
+    root_ok && bloom_ok
+}
+
+/// Holds a run against the recording pass, and keeps its time.
+fn compare(
+    report: &mut BlockReport,
+    expected: &SealedBlock,
+    run: Run,
+    name: &str,
+    times: &mut Vec<Duration>,
+) {
+    match run {
+        Run::Done(sealed, time) => {
+            times.push(time);
+            if let Some(difference) = difference(expected, &sealed) {
+                report.differ(format!("{name} differs from the oracle: {difference}"));
+            }
+        }
+        Run::Failed(problem) => report.differ(format!("{name} failed: {problem}")),
+    }
+}
+
+/// The first thing in which two results differ.
+fn difference(expected: &SealedBlock, found: &SealedBlock) -> Option<String> {
+    if expected == found {
+        return None;
+    }
+    let outcomes = expected.outcomes.iter().zip(&found.outcomes);
+    for (index, (expected, found)) in outcomes.enumerate() {
+        if expected != found {
+            return Some(format!("step {index} came to {found:?}, not {expected:?}"));
+        }
+    }
+    let (expected, found) = (&expected.delta, &found.delta);
+    Some(
+        first_difference("accounts", &expected.accounts, &found.accounts)
+            .or_else(|| first_difference("slots", &expected.slots, &found.slots))
+            .or_else(|| first_difference("wiped storage", &expected.wiped, &found.wiped))
+            .or_else(|| first_difference("codes", &expected.codes, &found.codes))
+            .unwrap_or_else(|| "a different number of steps ran".to_owned()),
+    )
+}
+
+fn first_difference<T: PartialEq + std::fmt::Debug>(
+    what: &str,
+    expected: &[T],
+    found: &[T],
+) -> Option<String> {
+    let same = expected
+        .iter()
+        .zip(found)
+        .take_while(|(expected, found)| expected == found)
+        .count();
+    (same < expected.len() || same < found.len()).then(|| {
+        format!(
+            "among the changed {what}, {:?} should be {:?}",
+            found.get(same),
+            expected.get(same)
+        )
+    })
+}
+
+/// The median in milliseconds; zero where nothing ran to its end.
+fn median_ms(times: &mut [Duration]) -> f64 {
+    times.sort_unstable();
+    let median = match times {
+        [] => Duration::ZERO,
+        times if times.len() % 2 == 1 => times[times.len() / 2],
+        times => (times[times.len() / 2 - 1] + times[times.len() / 2]) / 2,
+    };
+    median.as_secs_f64() * 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians_are_of_the_middle() {
+        let ms = Duration::from_millis;
+        assert!(median_ms(&mut []).abs() < 1e-9);
+        assert!((median_ms(&mut [ms(9), ms(1), ms(2)]) - 2.0).abs() < 1e-9);
+        assert!((median_ms(&mut [ms(4), ms(1), ms(2), ms(9)]) - 3.0).abs() < 1e-9);
+    }
+}

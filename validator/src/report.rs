@@ -1,0 +1,226 @@
+//! What replay says: a line a block and a summary, for people or for machines.
+
+use lockweave_evm_adapter::{EvmBlock, SpecId};
+use serde::{Serialize, Serializer};
+use std::io::{self, Write};
+
+/// What became of one block.
+#[derive(Clone, Debug, Serialize)]
+pub struct BlockReport {
+    /// Block number.
+    pub block: u64,
+    /// Transactions in it.
+    pub transactions: usize,
+    /// Gas used by the serial run.
+    pub gas: u64,
+    /// Whether that is what the header says.
+    pub gas_ok: bool,
+    /// Whether the receipts' root and the bloom filter are the header's; `None` before Byzantium,
+    /// whose receipts held state roots.
+    pub receipts_ok: Option<bool>,
+    /// Whether every further run came to the same state, receipts, logs and gas as the first.
+    pub serial_equal: bool,
+    /// Median time of the serial runs.
+    #[serde(serialize_with = "milliseconds")]
+    pub serial_ms: f64,
+    /// Median time of the parallel runs.
+    #[serde(serialize_with = "milliseconds")]
+    pub parallel_ms: f64,
+    /// What is wrong.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
+    /// The fork's name.
+    #[serde(skip)]
+    pub fork: &'static str,
+    /// Whether receipts have a status, as from Byzantium on (EIP-658).
+    #[serde(skip)]
+    pub has_status_receipts: bool,
+}
+
+/// Problems kept for one block; more of them say nothing new.
+const PROBLEMS_MAX: usize = 8;
+
+impl BlockReport {
+    /// A block about which nothing is known yet.
+    pub fn new(block: &EvmBlock) -> Self {
+        let fork = block.context().spec();
+        let has_status_receipts = fork.is_enabled_in(SpecId::BYZANTIUM);
+        Self {
+            block: block.header().number,
+            transactions: block.transactions(),
+            gas: 0,
+            gas_ok: false,
+            receipts_ok: has_status_receipts.then_some(false),
+            serial_equal: true,
+            serial_ms: 0.0,
+            parallel_ms: 0.0,
+            problems: Vec::new(),
+            fork: fork.into(),
+            has_status_receipts,
+        }
+    }
+
+    /// Notes that the block is wrong.
+    pub fn fail(&mut self, problem: String) {
+        if self.problems.len() < PROBLEMS_MAX {
+            self.problems.push(problem);
+        }
+    }
+
+    /// Notes that a run differs from the oracle.
+    pub fn differ(&mut self, problem: String) {
+        self.serial_equal = false;
+        self.fail(problem);
+    }
+
+    /// Whether everything is right.
+    pub fn is_ok(&self) -> bool {
+        self.gas_ok
+            && self.receipts_ok != Some(false)
+            && self.serial_equal
+            && self.problems.is_empty()
+    }
+
+    fn speedup(&self) -> Option<f64> {
+        speedup(self.serial_ms, self.parallel_ms)
+    }
+}
+
+/// All blocks together.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Summary {
+    /// Blocks replayed.
+    pub blocks: usize,
+    /// Blocks that are right.
+    pub ok: usize,
+    /// Blocks that are wrong.
+    pub failed: usize,
+    /// Transactions in them.
+    pub transactions: usize,
+    /// Gas they used.
+    pub gas: u64,
+    /// Sum of the blocks' serial times.
+    #[serde(serialize_with = "milliseconds")]
+    pub serial_ms: f64,
+    /// Sum of the blocks' parallel times.
+    #[serde(serialize_with = "milliseconds")]
+    pub parallel_ms: f64,
+    /// Serial over parallel; `None` where nothing ran.
+    #[serde(serialize_with = "ratio")]
+    pub speedup: Option<f64>,
+}
+
+impl Summary {
+    /// Counts a block in.
+    pub fn add(&mut self, report: &BlockReport) {
+        self.blocks += 1;
+        if report.is_ok() {
+            self.ok += 1;
+        } else {
+            self.failed += 1;
+        }
+        self.transactions += report.transactions;
+        self.gas += report.gas;
+        self.serial_ms += report.serial_ms;
+        self.parallel_ms += report.parallel_ms;
+        self.speedup = speedup(self.serial_ms, self.parallel_ms);
+    }
+}
+
+fn speedup(serial_ms: f64, parallel_ms: f64) -> Option<f64> {
+    (parallel_ms > 0.0).then(|| serial_ms / parallel_ms)
+}
+
+/// Milliseconds with as many digits as a clock of microseconds gives.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn milliseconds<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64((value * 1e3).round() / 1e3)
+}
+
+#[expect(clippy::ref_option, reason = "serde's signature")]
+fn ratio<S: Serializer>(value: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+    value
+        .map(|value| (value * 1e3).round() / 1e3)
+        .serialize(serializer)
+}
+
+/// How reports are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Aligned columns.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Format {
+    /// Writes what stands above the blocks.
+    pub fn write_header(self, out: &mut dyn Write) -> io::Result<()> {
+        match self {
+            Self::Json => Ok(()),
+            Self::Text => writeln!(
+                out,
+                "{:>10}  {:<16} {:>6} {:>8} {:>11} {:>11} {:>8}  result",
+                "block", "fork", "txs", "Mgas", "serial ms", "parallel ms", "speed-up"
+            ),
+        }
+    }
+
+    /// Writes a block's line.
+    pub fn write_block(self, out: &mut dyn Write, report: &BlockReport) -> io::Result<()> {
+        match self {
+            Self::Json => write_json(out, report),
+            Self::Text => {
+                write!(
+                    out,
+                    "{:>10}  {:<16} {:>6} {:>8.3} {:>11.3} {:>11.3} {:>8}",
+                    report.block,
+                    report.fork,
+                    report.transactions,
+                    megagas(report.gas),
+                    report.serial_ms,
+                    report.parallel_ms,
+                    times(report.speedup()),
+                )?;
+                writeln!(out, "  {}", if report.is_ok() { "ok" } else { "WRONG" })?;
+                for problem in &report.problems {
+                    writeln!(out, "{:>12}{problem}", "")?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes what all blocks came to.
+    pub fn write_summary(self, out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
+        match self {
+            Self::Json => write_json(out, summary),
+            Self::Text => writeln!(
+                out,
+                "\n{} of {} blocks are right: {} transactions, {:.3} Mgas, {:.3} ms serial, \
+                 {:.3} ms parallel, {}",
+                summary.ok,
+                summary.blocks,
+                summary.transactions,
+                megagas(summary.gas),
+                summary.serial_ms,
+                summary.parallel_ms,
+                times(summary.speedup),
+            ),
+        }
+    }
+}
+
+fn write_json(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, value)?;
+    writeln!(out)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for people to read")]
+fn megagas(gas: u64) -> f64 {
+    gas as f64 / 1e6
+}
+
+fn times(ratio: Option<f64>) -> String {
+    ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2} ×"))
+}
