@@ -25,10 +25,7 @@ pub fn execute_block<T, E>(
     block: OpenBlock<T>,
     make: impl Fn(Option<E>) -> E + Send + Sync + 'static,
     cost: fn(&T) -> u64,
-) -> (
-    OpenBlock<T>,
-    Result<RunStats, StageError<ExecutionError<E::Invalid>>>,
-)
+) -> (OpenBlock<T>, BlockResult<E::Invalid>)
 where
     T: Send + Sync + 'static,
     E: Executor<GrantedState<T>, Transaction = T> + 'static,
@@ -42,6 +39,9 @@ where
     let block = Arc::into_inner(workload.block);
     (block.expect("workers give their windows back"), result)
 }
+
+/// What a run of a block came to.
+pub type BlockResult<I> = Result<RunStats, StageError<ExecutionError<I>>>;
 
 struct BlockWorkload<T, E> {
     block: Arc<OpenBlock<T>>,

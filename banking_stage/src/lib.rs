@@ -13,7 +13,7 @@
 //! | `grant` | the proof that a task's locks are held |
 //! | `stage` | threads that live as long as the stage, and the call that runs a workload |
 //! | `core`, `run`, `worker`, `batch` | one run: decisions under the lock, waiting, the workers' loop |
-//! | `block` | the runtime's open block as a workload |
+//! | `block`, `seal` | the runtime's open block as a workload, and its sealing |
 //! | `table`, `table_run` | an embedder's own keys and values, without an EVM |
 //!
 //! **What it does not know:** what a key stands for, what a value means, what a task does. It
@@ -33,6 +33,7 @@ mod lock_table;
 mod ready;
 mod run;
 mod scheduler;
+mod seal;
 mod stage;
 mod stats;
 mod table;
@@ -40,12 +41,13 @@ mod table_run;
 mod worker;
 mod workload;
 
-pub use block::execute_block;
+pub use block::{BlockResult, execute_block};
 pub use error::{StageError, StartError};
 pub use grant::Grant;
 pub use lock_table::{Access, LockTable};
 pub use lockweave_runtime::KeyAccess;
 pub use scheduler::{Fed, Scheduler, SchedulerStats, WINDOW_DEFAULT};
+pub use seal::seal_block;
 pub use stage::{BankingStage, StageConfig};
 pub use stats::RunStats;
 pub use table::{Declare, Table, TableKey, TableTask, TableValue, Undeclared};

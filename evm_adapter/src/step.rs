@@ -14,6 +14,9 @@ use std::sync::Arc;
 pub struct EvmTransaction {
     envelope: Arc<TxEnvelope>,
     env: Arc<TxEnv>,
+    /// The gas limit, beside the step: the scheduler asks for it and should not have to follow a
+    /// pointer.
+    gas_limit: u64,
 }
 
 impl EvmTransaction {
@@ -21,6 +24,7 @@ impl EvmTransaction {
     pub fn new(envelope: TxEnvelope, sender: Address) -> Self {
         let env = Arc::new(environment(&envelope, sender));
         Self {
+            gas_limit: env.gas_limit,
             envelope: Arc::new(envelope),
             env,
         }
@@ -129,7 +133,7 @@ impl Step {
     /// Rough cost in gas: a hint for batching, known before the step runs.
     pub fn gas_hint(&self) -> u64 {
         match self {
-            Self::Transaction(transaction) => transaction.env.gas_limit,
+            Self::Transaction(transaction) => transaction.gas_limit,
             Self::SystemCall(_) => 50_000,
             Self::Credits(_) => 21_000,
         }

@@ -8,9 +8,12 @@ use crate::{
 use alloy_primitives::{Address, KECCAK256_EMPTY, U256};
 use std::{collections::BTreeMap, sync::Arc};
 
-/// The difference between the state before a block and the state after it, in canonical form:
-/// sorted, each key once, and only what differs.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// The difference between the state before a block and the state after it: each key once, and only
+/// what differs.
+///
+/// The lists are in no order until [`sort`](Self::sort) is called; whoever makes the block durable
+/// does not need one. Two deltas are equal if they say the same, in whatever order.
+#[derive(Clone, Debug, Default)]
 pub struct StateDelta {
     /// Accounts that changed, as they are after the block; `None` where the account is gone.
     pub accounts: Vec<(Address, Option<Account>)>,
@@ -27,36 +30,53 @@ impl StateDelta {
     pub fn is_empty(&self) -> bool {
         self.accounts.is_empty() && self.wiped.is_empty() && self.slots.is_empty()
     }
-}
 
-/// Compares values before and after a block and keeps what differs.
-///
-/// The serial executor and the open block both end here, so they cannot differ in what they call a
-/// change.
-pub(crate) struct DeltaCollector {
-    /// Code that changed, by account.
-    codes: BTreeMap<Address, CodeRef>,
-    /// How often each account's storage was wiped, where it was.
-    incarnations: BTreeMap<Address, u32>,
-    rules: StateRules,
-    delta: StateDelta,
-}
-
-impl DeltaCollector {
-    /// Nothing collected yet, for a block with these changes of code and these wipes.
-    pub(crate) fn new(
-        codes: BTreeMap<Address, CodeRef>,
-        incarnations: BTreeMap<Address, u32>,
-        rules: StateRules,
-    ) -> Self {
-        Self {
-            codes,
-            incarnations,
-            rules,
-            delta: StateDelta::default(),
-        }
+    /// Brings the lists into the order of their keys, in which a block's bytes can be made of them.
+    pub fn sort(&mut self) {
+        self.accounts.sort_unstable_by_key(|(address, _)| *address);
+        self.wiped.sort_unstable();
+        self.slots
+            .sort_unstable_by_key(|(address, slot, _)| (*address, *slot));
+        self.codes.sort_unstable_by_key(|code| code.hash());
     }
 
+    fn is_same_in_order(&self, other: &Self) -> bool {
+        self.accounts == other.accounts
+            && self.wiped == other.wiped
+            && self.slots == other.slots
+            && self.codes == other.codes
+    }
+}
+
+impl PartialEq for StateDelta {
+    fn eq(&self, other: &Self) -> bool {
+        let same_size = self.accounts.len() == other.accounts.len()
+            && self.wiped.len() == other.wiped.len()
+            && self.slots.len() == other.slots.len()
+            && self.codes.len() == other.codes.len();
+        same_size
+            && (self.is_same_in_order(other) || {
+                let [mut left, mut right] = [self.clone(), other.clone()];
+                left.sort();
+                right.sort();
+                left.is_same_in_order(&right)
+            })
+    }
+}
+
+impl Eq for StateDelta {}
+
+/// What must be known of a whole block before its changes can be told key by key.
+#[derive(Debug)]
+pub(crate) struct DeltaContext {
+    /// Code that changed, by account.
+    pub(crate) codes: BTreeMap<Address, CodeRef>,
+    /// How often each account's storage was wiped, where it was.
+    pub(crate) incarnations: BTreeMap<Address, u32>,
+    pub(crate) rules: StateRules,
+}
+
+impl DeltaContext {
     /// How often the storage of `address` was wiped.
     pub(crate) fn incarnation(&self, address: Address) -> u32 {
         if self.incarnations.is_empty() {
@@ -65,87 +85,96 @@ impl DeltaCollector {
         self.incarnations.get(&address).copied().unwrap_or(0)
     }
 
+    /// The delta that parts over all keys make.
+    pub(crate) fn finish(
+        self,
+        parts: impl IntoIterator<Item = DeltaPart>,
+        view: &dyn StateView,
+    ) -> Result<StateDelta, StateError> {
+        let mut delta = StateDelta::default();
+        for mut part in parts {
+            delta.accounts.append(&mut part.accounts);
+            delta.slots.append(&mut part.slots);
+        }
+        delta.wiped = self.incarnations.into_keys().collect();
+        for (address, code) in self.codes {
+            if !delta.accounts.iter().any(|(known, _)| *known == address) {
+                // Code alone changed: nonce and balance are those before the block.
+                let account = view.account(address)?.unwrap_or_default();
+                let code_hash = code.hash();
+                let account = Account {
+                    code_hash,
+                    ..account
+                };
+                delta.accounts.push((address, Some(account)));
+            }
+            delta.codes.extend(code.get().cloned());
+        }
+        delta.codes.sort_unstable_by_key(|code| code.hash());
+        delta.codes.dedup_by_key(|code| code.hash());
+        Ok(delta)
+    }
+}
+
+/// Changes of some of a block's keys.
+///
+/// The serial executor and the open block both end here, so they cannot differ in what they call a
+/// change.
+#[derive(Debug, Default)]
+pub struct DeltaPart {
+    accounts: Vec<(Address, Option<Account>)>,
+    slots: Vec<(Address, U256, U256)>,
+}
+
+impl DeltaPart {
     /// Takes an account that the block may have changed, and whether a credit touched it.
     pub(crate) fn account(
         &mut self,
+        context: &DeltaContext,
         address: Address,
         before: Option<Account>,
         now: AccountValue,
         touched: bool,
     ) {
         let code_before = before.map_or(KECCAK256_EMPTY, |account| account.code_hash);
-        let code_hash = if self.codes.is_empty() {
+        let code_hash = if context.codes.is_empty() {
             code_before
         } else {
-            let code = self.codes.get(&address);
+            let code = context.codes.get(&address);
             code.map_or(code_before, CodeRef::hash)
-        };
-        let account = Account {
-            nonce: now.nonce,
-            balance: now.balance,
-            code_hash,
         };
         let changed = now != AccountValue::from(before.as_ref()) || code_hash != code_before;
         if !changed && !touched {
             return;
         }
-        let cleared = self.rules.clear_empty_accounts && account.is_empty();
+        let account = Account {
+            nonce: now.nonce,
+            balance: now.balance,
+            code_hash,
+        };
+        let cleared = context.rules.clear_empty_accounts && account.is_empty();
         let after = (now.exists && !cleared).then_some(account);
         if after != before {
-            self.delta.accounts.push((address, after));
+            self.accounts.push((address, after));
         }
     }
 
     /// Takes a slot that the block may have changed; `after` as of the account's last incarnation.
-    pub(crate) fn slot(&mut self, address: Address, slot: U256, before: U256, after: U256) {
-        let before = if self.incarnation(address) == 0 {
+    pub(crate) fn slot(
+        &mut self,
+        context: &DeltaContext,
+        address: Address,
+        slot: U256,
+        before: U256,
+        after: U256,
+    ) {
+        let before = if context.incarnation(address) == 0 {
             before
         } else {
             U256::ZERO
         };
         if before != after {
-            self.delta.slots.push((address, slot, after));
+            self.slots.push((address, slot, after));
         }
-    }
-
-    /// The delta in canonical form.
-    pub(crate) fn finish(self, view: &dyn StateView) -> Result<StateDelta, StateError> {
-        let Self {
-            codes,
-            incarnations,
-            mut delta,
-            ..
-        } = self;
-        delta.accounts.sort_unstable_by_key(|(address, _)| *address);
-        delta
-            .slots
-            .sort_unstable_by_key(|(address, slot, _)| (*address, *slot));
-        delta.wiped = incarnations.into_keys().collect();
-        let mut recoded = Vec::new();
-        for (address, code) in codes {
-            let known = delta
-                .accounts
-                .binary_search_by_key(&address, |(address, _)| *address);
-            if known.is_err() {
-                // Code alone changed: nonce and balance are those before the block.
-                let account = view.account(address)?.unwrap_or_default();
-                let code_hash = code.hash();
-                recoded.push((
-                    address,
-                    Some(Account {
-                        code_hash,
-                        ..account
-                    }),
-                ));
-            }
-            delta.codes.extend(code.get().cloned());
-        }
-        if !recoded.is_empty() {
-            delta.accounts.append(&mut recoded);
-            delta.accounts.sort_unstable_by_key(|(address, _)| *address);
-        }
-        delta.codes.sort_unstable_by_key(|code| code.hash());
-        delta.codes.dedup_by_key(|code| code.hash());
-        Ok(delta)
     }
 }

@@ -198,6 +198,12 @@ impl<T> GrantedState<T> {
         }
     }
 
+    fn note_recoded(&self, address: Address) {
+        if let Some(block) = &self.block {
+            block.cells().note_recoded(address);
+        }
+    }
+
     fn note(&mut self, entry: impl FnOnce() -> Undo) {
         if let Some(record) = &mut self.undo {
             record.entries.push(entry());
@@ -316,11 +322,13 @@ impl<T> StateAccess for GrantedState<T> {
             let (id, before) = self.change(&key, |cell| {
                 std::mem::replace(&mut cell.code_mut().code, code.clone())
             })?;
+            self.note_recoded(*address);
             self.note(|| Undo::Code(id, before));
         }
         for address in &writes.wipes {
             let key = StateKey::code(*address);
             let (id, ()) = self.change(&key, |cell| cell.code_mut().incarnation += 1)?;
+            self.note_recoded(*address);
             self.note(|| Undo::Wipe(id));
         }
         for (address, slot, value) in &writes.slots {

@@ -7,8 +7,8 @@ use hashbrown::HashTable;
 use parking_lot::Mutex;
 use std::{fmt, hash::Hash};
 
-/// Shards: enough that a handful of interning threads rarely meet.
-const SHARDS: usize = 64;
+/// Parts of the map: enough that a handful of interning threads rarely meet.
+pub const SHARDS: usize = 64;
 
 /// Gives every distinct key one dense id.
 ///
@@ -59,6 +59,15 @@ impl<K: Hash + Eq + Clone> Interner<K> {
         shard
             .find(hash, |(known, _)| known == key)
             .map(|(_, id)| *id)
+    }
+
+    /// Calls `each` for every key of one of the [`SHARDS`] parts, in no order.
+    ///
+    /// The part is locked meanwhile: `each` must not intern.
+    pub fn for_each_in_shard(&self, shard: usize, mut each: impl FnMut(&K, KeyId)) {
+        for (key, id) in self.shards[shard].lock().iter() {
+            each(key, *id);
+        }
     }
 
     /// Every key with its id, in no order.

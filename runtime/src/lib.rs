@@ -35,14 +35,14 @@ pub use access::{
     KeyAccess, SIGNED_KEYS_MAX,
 };
 pub use cells::Cells;
-pub use delta::StateDelta;
+pub use delta::{DeltaPart, StateDelta};
 pub use executor::{AccessError, ExecutionError, Executor, StateAccess, UndeclaredAccess};
 pub use granted::GrantedState;
 pub use id::{DenseId, KeyId, TaskId};
 pub use interner::Interner;
 pub use key::{KeyPart, StateKey};
 pub use memory_state::MemoryState;
-pub use open_block::{OpenBlock, SealError, SealedBlock};
+pub use open_block::{OpenBlock, SealError, SealedBlock, SettledBlock, SpentBlock};
 pub use outcome::{GasOverflow, Outcome, OutcomeKind, Receipt, Status, receipts};
 pub use recording::Recording;
 pub use serial::{BlockError, SerialState, execute_serially};

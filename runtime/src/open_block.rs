@@ -2,11 +2,12 @@
 
 use crate::{
     access::{AccessSet, KeyAccess},
-    delta::StateDelta,
+    delta::{DeltaPart, StateDelta},
     id::{DenseId, TaskId},
+    interner::SHARDS,
     outcome::{GasOverflow, Outcome, Receipt, receipts},
     state::{StateError, StateView},
-    state_cells::{StateCells, StateRules},
+    state_cells::{SettledCells, StateCells, StateRules},
     transaction::Sanitized,
 };
 use std::{
@@ -22,7 +23,7 @@ pub struct OpenBlock<T> {
     cells: StateCells,
     transactions: Vec<Sanitized<T>>,
     /// Dense ids of each access set; `None` inside for the whole state.
-    resolved: Vec<OnceLock<Option<Box<[KeyAccess]>>>>,
+    resolved: ResolvedSets,
     outcomes: Vec<OnceLock<Outcome>>,
 }
 
@@ -33,8 +34,13 @@ impl<T> OpenBlock<T> {
         rules: StateRules,
         transactions: Vec<Sanitized<T>>,
     ) -> Self {
+        Self::with_cells(StateCells::new(view, rules), transactions)
+    }
+
+    /// Opens a block on cells that are new or were [reset](StateCells::reset).
+    pub fn with_cells(cells: StateCells, transactions: Vec<Sanitized<T>>) -> Self {
         Self {
-            cells: StateCells::new(view, rules),
+            cells,
             resolved: transactions.iter().map(|_| OnceLock::new()).collect(),
             outcomes: transactions.iter().map(|_| OnceLock::new()).collect(),
             transactions,
@@ -85,9 +91,17 @@ impl<T> OpenBlock<T> {
         assert!(first.is_ok(), "transaction {task} was finished twice");
     }
 
-    /// Seals the block: receipts in block order, credits folded in, changes gathered.
-    pub fn seal(mut self) -> Result<SealedBlock, SealError> {
-        let delta = self.cells.delta()?;
+    /// Seals the block on this thread: outcomes in block order, credits folded in, changes gathered.
+    pub fn seal(self) -> Result<SealedBlock, SealError> {
+        let settled = self.settle()?;
+        let parts: Vec<_> = (0..settled.shards())
+            .map(|shard| settled.collect(shard))
+            .collect();
+        Ok(settled.seal(parts)?.0)
+    }
+
+    /// Ends the block's execution, so that its changes can be gathered on many threads.
+    pub fn settle(self) -> Result<SettledBlock<T>, SealError> {
         let outcomes = self
             .outcomes
             .into_iter()
@@ -98,8 +112,67 @@ impl<T> OpenBlock<T> {
                 })
             })
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(SealedBlock { outcomes, delta })
+        Ok(SettledBlock {
+            cells: self.cells.settle(),
+            outcomes,
+            spent: (self.transactions, self.resolved),
+        })
     }
+}
+
+type ResolvedSets = Vec<OnceLock<Option<Box<[KeyAccess]>>>>;
+
+/// A block whose transactions are done and whose changes are being gathered.
+#[derive(Debug)]
+pub struct SettledBlock<T> {
+    cells: SettledCells,
+    outcomes: Vec<Outcome>,
+    spent: (Vec<Sanitized<T>>, ResolvedSets),
+}
+
+impl<T> SettledBlock<T> {
+    /// How many cells there are to look at.
+    pub fn cells(&self) -> usize {
+        self.cells.len()
+    }
+
+    /// How many parts the changes are gathered in.
+    pub const fn shards(&self) -> usize {
+        SHARDS
+    }
+
+    /// The changes in one part. From any thread.
+    pub fn collect(&self, shard: usize) -> DeltaPart {
+        self.cells.collect(shard)
+    }
+
+    /// Seals the block; `parts` are those of all shards, in any order.
+    ///
+    /// What the block was made of is given back, to be reset and used again, or dropped elsewhere.
+    pub fn seal(
+        self,
+        parts: impl IntoIterator<Item = DeltaPart>,
+    ) -> Result<(SealedBlock, SpentBlock<T>), SealError> {
+        let (delta, cells) = self.cells.finish(parts)?;
+        let outcomes = self.outcomes;
+        let (transactions, resolved) = self.spent;
+        let spent = SpentBlock {
+            cells,
+            transactions,
+            _resolved: resolved,
+        };
+        Ok((SealedBlock { outcomes, delta }, spent))
+    }
+}
+
+/// What is left of a block that was sealed.
+#[derive(Debug)]
+pub struct SpentBlock<T> {
+    /// Its cells; [reset](StateCells::reset) them to open another block on their memory.
+    pub cells: StateCells,
+    /// Its transactions.
+    pub transactions: Vec<Sanitized<T>>,
+    _resolved: ResolvedSets,
 }
 
 impl<T> fmt::Debug for OpenBlock<T> {

@@ -4,7 +4,7 @@
 //! before the block, one transaction after another.
 
 use crate::{
-    delta::{DeltaCollector, StateDelta},
+    delta::{DeltaContext, DeltaPart, StateDelta},
     executor::{AccessError, ExecutionError, Executor, StateAccess},
     id::{DenseId, TaskId},
     open_block::SealedBlock,
@@ -111,16 +111,22 @@ impl SerialState {
             .filter(|(_, account)| account.incarnation > 0)
             .map(|(address, account)| (*address, account.incarnation))
             .collect();
-        let mut collector = DeltaCollector::new(codes, incarnations, rules);
+        let context = DeltaContext {
+            codes,
+            incarnations,
+            rules,
+        };
+        let mut part = DeltaPart::default();
         for (address, account) in &self.accounts {
-            collector.account(*address, account.before, account.value, account.touched);
+            let (before, value) = (account.before, account.value);
+            part.account(&context, *address, before, value, account.touched);
         }
         for ((address, slot), overlay) in &self.slots {
-            let current = overlay.incarnation == collector.incarnation(*address);
+            let current = overlay.incarnation == context.incarnation(*address);
             let after = if current { overlay.value } else { U256::ZERO };
-            collector.slot(*address, *slot, overlay.before, after);
+            part.slot(&context, *address, *slot, overlay.before, after);
         }
-        collector.finish(&**self.view())
+        context.finish([part], &**self.view())
     }
 }
 

@@ -3,14 +3,15 @@
 use crate::{
     access::{AccessSet, KeyAccess},
     cells::Cells,
-    delta::{DeltaCollector, StateDelta},
+    delta::{DeltaContext, DeltaPart, StateDelta},
     id::KeyId,
     interner::Interner,
     key::{KeyPart, StateKey},
     state::{Account, CodeRef, StateError, StateView},
     write_set::AccountValue,
 };
-use alloy_primitives::{B256, U256};
+use alloy_primitives::{Address, B256, U256};
+use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,
     fmt,
@@ -180,6 +181,7 @@ pub struct StateCells {
     pub(crate) rules: StateRules,
     interner: Interner<StateKey>,
     pub(crate) cells: Cells<StateCell>,
+    recoded: Mutex<Vec<Address>>,
 }
 
 impl StateCells {
@@ -190,6 +192,7 @@ impl StateCells {
             rules,
             interner: Interner::new(),
             cells: Cells::new(),
+            recoded: Mutex::default(),
         }
     }
 
@@ -254,41 +257,95 @@ impl StateCells {
         })
     }
 
-    /// What the block changed. For a block whose transactions are all done.
-    pub fn delta(&mut self) -> Result<StateDelta, StateError> {
-        let Self {
-            view,
-            rules,
-            interner,
-            cells,
-        } = self;
+    /// Notes that an account's code changed or its storage was wiped.
+    ///
+    /// Such accounts are few; sealing looks at them before everything else.
+    pub(crate) fn note_recoded(&self, address: Address) {
+        self.recoded.lock().push(address);
+    }
+
+    /// Empties the cells for another block, and keeps the memory.
+    pub fn reset(&mut self, view: Arc<dyn StateView>, rules: StateRules) {
+        self.view = view;
+        self.rules = rules;
+        self.interner.clear();
+        self.cells.clear();
+        self.recoded.get_mut().clear();
+    }
+
+    /// Ends the time in which cells change. For a block whose transactions are all done.
+    pub(crate) fn settle(mut self) -> SettledCells {
         let mut codes = BTreeMap::new();
         let mut incarnations = BTreeMap::new();
-        for (key, id) in interner.iter_mut() {
-            if let StateCell::Code(cell) = cells.get_mut(id) {
-                if cell.code.hash() != cell.before {
-                    codes.insert(key.address, cell.code.clone());
-                }
-                if cell.incarnation > 0 {
-                    incarnations.insert(key.address, cell.incarnation);
-                }
+        for address in std::mem::take(self.recoded.get_mut()) {
+            let id = self.interner.get(&StateKey::code(address));
+            let cell = self.cells.get_mut(id.expect("a changed cell is interned"));
+            let cell = cell.code_mut();
+            if cell.code.hash() != cell.before {
+                codes.insert(address, cell.code.clone());
+            }
+            if cell.incarnation > 0 {
+                incarnations.insert(address, cell.incarnation);
             }
         }
-        let mut collector = DeltaCollector::new(codes, incarnations, *rules);
-        for (key, id) in interner.iter_mut() {
-            match (key.part, cells.get_mut(id)) {
-                (KeyPart::Account, StateCell::Account(cell)) => {
-                    let touched = cell.credits.is_touched();
-                    collector.account(key.address, cell.before, cell.current(*rules), touched);
-                }
-                (KeyPart::Slot(slot), StateCell::Slot(cell)) => {
-                    let incarnation = collector.incarnation(key.address);
-                    collector.slot(key.address, slot, cell.before, cell.current(incarnation));
-                }
-                _ => {}
-            }
+        let context = DeltaContext {
+            codes,
+            incarnations,
+            rules: self.rules,
+        };
+        SettledCells {
+            cells: self,
+            context,
         }
-        collector.finish(&**view)
+    }
+}
+
+/// Cells that no longer change: the block's transactions are done.
+#[derive(Debug)]
+pub(crate) struct SettledCells {
+    cells: StateCells,
+    context: DeltaContext,
+}
+
+impl SettledCells {
+    /// How many cells there are.
+    pub(crate) fn len(&self) -> usize {
+        self.cells.cells.len()
+    }
+
+    /// The changes of one of the interner's parts. From any thread.
+    #[allow(unsafe_code)]
+    pub(crate) fn collect(&self, shard: usize) -> DeltaPart {
+        let (context, rules) = (&self.context, self.context.rules);
+        let mut part = DeltaPart::default();
+        self.cells.interner.for_each_in_shard(shard, |key, id| {
+            // SAFETY: the id came from this interner, whose lock orders memory. Cells are written
+            // through a granted state, which holds its block by reference; this value was made
+            // from a block that nobody else refers to, and gives no cell out for writing.
+            unsafe {
+                self.cells.cells.read(id, |cell| match (key.part, cell) {
+                    (KeyPart::Account, StateCell::Account(cell)) => {
+                        let (now, touched) = (cell.current(rules), cell.credits.is_touched());
+                        part.account(context, key.address, cell.before, now, touched);
+                    }
+                    (KeyPart::Slot(slot), StateCell::Slot(cell)) => {
+                        let after = cell.current(context.incarnation(key.address));
+                        part.slot(context, key.address, slot, cell.before, after);
+                    }
+                    _ => {}
+                });
+            }
+        });
+        part
+    }
+
+    /// The delta of all parts, and the cells, to be reset and used again.
+    pub(crate) fn finish(
+        self,
+        parts: impl IntoIterator<Item = DeltaPart>,
+    ) -> Result<(StateDelta, StateCells), StateError> {
+        let delta = self.context.finish(parts, &*self.cells.view)?;
+        Ok((delta, self.cells))
     }
 }
 

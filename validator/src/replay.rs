@@ -6,7 +6,9 @@ use crate::{
     senders::recover_senders,
 };
 use alloy_consensus::{Header, TxEnvelope};
-use lockweave_banking_stage::{BankingStage, StageConfig, StageError, StartError, execute_block};
+use lockweave_banking_stage::{
+    BankingStage, StageConfig, StageError, StartError, execute_block, seal_block,
+};
 use lockweave_evm_adapter::{
     BlockInput, ChainSpec, EvmBlock, EvmBlockError, EvmExecutor, EvmTransaction, InvalidStep,
     Ommers, RecoverError, SpecId, Step, logs_bloom, receipts_root,
@@ -14,7 +16,8 @@ use lockweave_evm_adapter::{
 use lockweave_runtime::{
     AccessError, AccessSet, BlockError, Declaration, DenseId, ExecutionError, Executor,
     GrantedState, INFERRED_KEYS_MAX, OpenBlock, Receipt, Recording, Sanitized, SealError,
-    SealedBlock, SerialState, StateError, StateView, UndeclaredAccess, execute_serially,
+    SealedBlock, SerialState, StateCells, StateError, StateView, UndeclaredAccess,
+    execute_serially,
 };
 use std::{
     num::NonZeroUsize,
@@ -101,6 +104,8 @@ pub struct Replayer {
     stage: BankingStage,
     serial: Option<EvmExecutor<SerialState>>,
     recording: Option<EvmExecutor<Recording<SerialState>>>,
+    /// The last block's cells, for their memory.
+    spare: Option<StateCells>,
 }
 
 type Granted = EvmExecutor<GrantedState<Step>>;
@@ -118,13 +123,14 @@ impl Replayer {
             chain,
             serial: None,
             recording: None,
+            spare: None,
         })
     }
 
     /// Runs one block and says whether the result is right.
     pub fn replay(&mut self, recorded: RecordedBlock) -> Result<BlockReport, ReplayError> {
         let number = recorded.header.number;
-        let (block, view) = self.prepare(recorded)?;
+        let (block, view) = prepare_block(&self.chain, recorded, self.options.threads)?;
         let mut report = BlockReport::new(&block);
         let (sealed, sets) = match self.record(&block, &view)? {
             Ok(recorded) => recorded,
@@ -160,55 +166,6 @@ impl Replayer {
         report.serial_ms = median_ms(&mut serial_times);
         report.parallel_ms = median_ms(&mut parallel_times);
         Ok(report)
-    }
-
-    /// Recovers senders and lays the block out in steps.
-    fn prepare(
-        &self,
-        recorded: RecordedBlock,
-    ) -> Result<(EvmBlock, Arc<dyn StateView>), ReplayError> {
-        let RecordedBlock {
-            file,
-            header,
-            transactions,
-            ommers,
-            withdrawals,
-            state,
-        } = recorded;
-        let fork = self.chain.fork_at(header.number, header.timestamp);
-        let envelopes: Vec<&TxEnvelope> = transactions.iter().map(|(tx, _)| tx).collect();
-        let homestead = fork.is_enabled_in(SpecId::HOMESTEAD);
-        let senders = recover_senders(&envelopes, homestead, self.options.threads);
-        let senders = senders.map_err(|(index, source)| ReplayError::Signature {
-            file: file.clone(),
-            index,
-            source,
-        })?;
-        let claims = transactions.iter().map(|(_, claimed)| *claimed);
-        if let Some((index, (recovered, claimed))) = (senders.iter().copied())
-            .zip(claims)
-            .enumerate()
-            .find(|(_, (recovered, claimed))| recovered != claimed)
-        {
-            return Err(ReplayError::Sender {
-                file,
-                index,
-                recovered,
-                claimed,
-            });
-        }
-        let transactions = (transactions.into_iter().zip(senders))
-            .map(|((envelope, _), sender)| EvmTransaction::new(envelope, sender))
-            .collect();
-        let input = BlockInput {
-            header,
-            transactions,
-            ommers: Ommers::Count(ommers),
-            withdrawals,
-        };
-        let block = EvmBlock::new(&self.chain, input)
-            .map_err(|source| ReplayError::Block { file, source })?;
-        Ok((block, Arc::new(state)))
     }
 
     /// The serial pass that records what every step touches.
@@ -262,7 +219,7 @@ impl Replayer {
     }
 
     fn run_in_parallel(
-        &self,
+        &mut self,
         block: &EvmBlock,
         view: &Arc<dyn StateView>,
         sets: &[AccessSet],
@@ -283,8 +240,17 @@ impl Replayer {
             }
             None => Granted::new(&context),
         };
+        let cells = self.spare.take();
         let start = Instant::now();
-        let open = OpenBlock::new(Arc::clone(view), block.context().rules(), transactions);
+        let rules = block.context().rules();
+        let cells = match cells {
+            Some(mut cells) => {
+                cells.reset(Arc::clone(view), rules);
+                cells
+            }
+            None => StateCells::new(Arc::clone(view), rules),
+        };
+        let open = OpenBlock::with_cells(cells, transactions);
         let (open, result) = execute_block(&self.stage, open, make, Step::gas_hint);
         match result {
             Ok(_) => {}
@@ -293,14 +259,67 @@ impl Replayer {
             }
             Err(error) => return Ok(Run::Failed(error.to_string())),
         }
-        let sealed = open.seal();
+        let sealed = seal_block(&self.stage, open);
         let time = start.elapsed();
         match sealed {
-            Ok(sealed) => Ok(Run::Done(sealed, time)),
+            Ok((sealed, spent)) => {
+                self.spare = Some(spent.cells);
+                Ok(Run::Done(sealed, time))
+            }
             Err(SealError::State(source)) => Err(ReplayError::State { number, source }),
             Err(error) => Ok(Run::Failed(error.to_string())),
         }
     }
+}
+
+/// Recovers senders, on `threads` threads, and lays the block out in steps.
+pub fn prepare_block(
+    chain: &ChainSpec,
+    recorded: RecordedBlock,
+    threads: NonZeroUsize,
+) -> Result<(EvmBlock, Arc<dyn StateView>), ReplayError> {
+    let RecordedBlock {
+        file,
+        header,
+        transactions,
+        ommers,
+        withdrawals,
+        state,
+    } = recorded;
+    let fork = chain.fork_at(header.number, header.timestamp);
+    let envelopes: Vec<&TxEnvelope> = transactions.iter().map(|(tx, _)| tx).collect();
+    let homestead = fork.is_enabled_in(SpecId::HOMESTEAD);
+    let senders = recover_senders(&envelopes, homestead, threads);
+    let senders = senders.map_err(|(index, source)| ReplayError::Signature {
+        file: file.clone(),
+        index,
+        source,
+    })?;
+    let claims = transactions.iter().map(|(_, claimed)| *claimed);
+    if let Some((index, (recovered, claimed))) = (senders.iter().copied())
+        .zip(claims)
+        .enumerate()
+        .find(|(_, (recovered, claimed))| recovered != claimed)
+    {
+        return Err(ReplayError::Sender {
+            file,
+            index,
+            recovered,
+            claimed,
+        });
+    }
+    let transactions = (transactions.into_iter().zip(senders))
+        .map(|((envelope, _), sender)| EvmTransaction::new(envelope, sender))
+        .collect();
+    let input = BlockInput {
+        header,
+        transactions,
+        ommers: Ommers::Count(ommers),
+        withdrawals,
+    };
+    let block =
+        EvmBlock::new(chain, input).map_err(|source| ReplayError::Block { file, source })?;
+    Ok((block, Arc::new(state)))
 }
 
 /// What became of one run of a block.

@@ -1,0 +1,189 @@
+//! What declared access gains: blocks run serially and under locks, and the lock table alone.
+//!
+//! `cargo bench --bench engine`; ratios of the same run are printed first, then criterion's figures.
+//! Mainnet blocks come from the fixtures (`LOCKWEAVE_FIXTURES`, else `../shared/fixtures`) and are
+//! left out, with a note, where there are none.
+
+mod support;
+
+use criterion::{BenchmarkId, Criterion, Throughput};
+use lockweave_banking_stage::{Access, BankingStage, LockTable, StageConfig};
+use lockweave_evm_adapter::ChainSpec;
+use lockweave_runtime::{AccessMode, DenseId, KeyAccess, KeyId, TaskId};
+use lockweave_validator::{recorded::RecordedBlocks, replay::prepare_block};
+use std::{hint::black_box, num::NonZeroUsize, path::PathBuf, time::Duration};
+use support::{Recipients, Workload, erc20};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Blocks of this much gas and more are the large ones.
+const LARGE_BLOCK_GAS: u64 = 15_000_000;
+/// Pairs of runs behind each ratio.
+const PAIRS: usize = 15;
+
+fn main() {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let workloads = [
+        vec![erc20(20_000, Recipients::Themselves)],
+        vec![erc20(20_000, Recipients::Chain)],
+        mainnet_blocks(),
+    ];
+    println!("{cores} cores; medians of {PAIRS} pairs of runs, serial and parallel in turn");
+    for group in workloads.iter().filter(|group| !group.is_empty()) {
+        for threads in [1, 2, 4] {
+            print_ratio(group, threads);
+        }
+    }
+    let mut criterion = Criterion::default().configure_from_args();
+    blocks(&mut criterion, &workloads);
+    lock_table(&mut criterion);
+    criterion.final_summary();
+}
+
+fn stage(threads: usize) -> BankingStage {
+    let threads = NonZeroUsize::new(threads).unwrap_or(NonZeroUsize::MIN);
+    BankingStage::new(StageConfig::with_threads(threads)).expect("threads start")
+}
+
+fn mainnet_blocks() -> Vec<Workload> {
+    let fixtures = std::env::var_os("LOCKWEAVE_FIXTURES").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/fixtures"),
+        PathBuf::from,
+    );
+    let archive = fixtures.join("mainnet_blocks.tar.zst");
+    if !archive.exists() {
+        println!("no {}: mainnet blocks are left out", archive.display());
+        return Vec::new();
+    }
+    let chain = ChainSpec::mainnet();
+    RecordedBlocks::open(&archive, None)
+        .expect("a sound archive")
+        .map(|block| block.expect("a sound block"))
+        .filter(|block| block.header.gas_used >= LARGE_BLOCK_GAS)
+        .map(|block| {
+            let (block, view) =
+                prepare_block(&chain, block, NonZeroUsize::MIN).expect("a sound block");
+            let number = block.header().number.to_string();
+            Workload::new(
+                number,
+                view,
+                block.context().clone(),
+                block.steps().to_vec(),
+            )
+        })
+        .collect()
+}
+
+/// Serial over parallel, run in turn on the same work.
+fn print_ratio(group: &[Workload], threads: usize) {
+    let stage = stage(threads);
+    let mut serial = vec![Duration::ZERO; PAIRS];
+    let mut parallel = vec![Duration::ZERO; PAIRS];
+    for workload in group {
+        let mut executor = workload.serial_executor();
+        let expected = workload.run_serially(&mut executor).1;
+        assert_eq!(expected, workload.run_in_parallel(&stage).1);
+        let mut of_block = [Vec::new(), Vec::new()];
+        for _ in 0..PAIRS {
+            of_block[0].push(workload.run_serially(&mut executor).0);
+            of_block[1].push(workload.run_in_parallel(&stage).0);
+        }
+        for (times, sums) in of_block.iter_mut().zip([&mut serial, &mut parallel]) {
+            times.sort_unstable();
+            for (time, sum) in times.iter().zip(sums) {
+                *sum += *time;
+            }
+        }
+    }
+    let (serial, parallel) = (serial[PAIRS / 2], parallel[PAIRS / 2]);
+    let name = match group {
+        [workload] => workload.name.clone(),
+        _ => format!("mainnet, {} blocks of 15 Mgas and more", group.len()),
+    };
+    println!(
+        "{name:<42} {threads} threads: {:>8.2} ms serial, {:>8.2} ms parallel, {:.2} ×",
+        serial.as_secs_f64() * 1e3,
+        parallel.as_secs_f64() * 1e3,
+        serial.as_secs_f64() / parallel.as_secs_f64(),
+    );
+}
+
+fn blocks(criterion: &mut Criterion, workloads: &[Vec<Workload>]) {
+    let mut group = criterion.benchmark_group("block");
+    group.sample_size(10);
+    for workload in workloads.iter().flat_map(|group| group.iter().take(1)) {
+        let mut executor = workload.serial_executor();
+        group.bench_function(BenchmarkId::new("serial", &workload.name), |bencher| {
+            bencher.iter_custom(|runs| {
+                (0..runs)
+                    .map(|_| workload.run_serially(&mut executor).0)
+                    .sum()
+            });
+        });
+        for threads in [1, 4] {
+            let stage = stage(threads);
+            let name = format!("{threads} threads");
+            group.bench_function(BenchmarkId::new(name, &workload.name), |bencher| {
+                bencher.iter_custom(|runs| {
+                    (0..runs).map(|_| workload.run_in_parallel(&stage).0).sum()
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+/// Tasks held at a time: as many as a window.
+const WINDOW: usize = 2_048;
+
+/// The lock table alone, on one thread: a window of transactions acquired and released.
+fn lock_table(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("lock_table");
+    group.throughput(Throughput::Elements(WINDOW as u64));
+    for keys in [2, 10, 100] {
+        for conflict_percent in [0, 10, 100] {
+            let accesses = accesses(keys, conflict_percent);
+            let name = format!("{keys} keys, {conflict_percent} % conflict");
+            group.bench_function(name, |bencher| {
+                let mut table = LockTable::<KeyId, TaskId>::new();
+                let mut runnable = Vec::new();
+                bencher.iter(|| pass(&mut table, &accesses, &mut runnable));
+            });
+        }
+    }
+    group.finish();
+}
+
+/// Exclusive keys of each task; those in conflict share their first key.
+fn accesses(keys: usize, conflict_percent: usize) -> Vec<Vec<KeyAccess>> {
+    (0..WINDOW)
+        .map(|task| {
+            (0..keys)
+                .map(|key| {
+                    let shared = key == 0 && task % 100 < conflict_percent;
+                    let index = if shared { 0 } else { 1 + task * keys + key };
+                    KeyAccess {
+                        key: KeyId::from_index(index),
+                        mode: AccessMode::Write,
+                    }
+                })
+                .collect()
+        })
+        .collect()
+}
+
+fn pass(
+    table: &mut LockTable<KeyId, TaskId>,
+    accesses: &[Vec<KeyAccess>],
+    runnable: &mut Vec<TaskId>,
+) {
+    for (task, access) in accesses.iter().enumerate() {
+        black_box(table.acquire(TaskId::from_index(task), Access::Keys(access)));
+    }
+    // Block order is an order in which every task is granted when its turn comes.
+    for (task, access) in accesses.iter().enumerate() {
+        table.release(TaskId::from_index(task), Access::Keys(access), runnable);
+    }
+    runnable.clear();
+}

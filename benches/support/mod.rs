@@ -1,0 +1,202 @@
+//! Workloads for the benches, and the two ways to run them.
+
+use alloy_consensus::{Header, Signed, TxEnvelope, TxLegacy};
+use alloy_primitives::{
+    Address, B256, Bytes, KECCAK256_EMPTY, Signature, TxKind, U256, address, hex, keccak256,
+};
+use lockweave_banking_stage::{BankingStage, execute_block, seal_block};
+use lockweave_evm_adapter::{BlockContext, ChainSpec, EvmExecutor, EvmTransaction, SpecId, Step};
+use lockweave_runtime::{
+    AccessSet, Account, Code, Declaration, Executor, GrantedState, INFERRED_KEYS_MAX, MemoryState,
+    OpenBlock, Recording, Sanitized, SealedBlock, SerialState, StateCells, StateView,
+    execute_serially,
+};
+use std::{
+    cell::Cell,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+const TOKEN: Address = address!("0x70ce400000000000000000000000000000000001");
+
+/// A block ready to be run again and again.
+pub(crate) struct Workload {
+    pub(crate) name: String,
+    view: Arc<dyn StateView>,
+    context: BlockContext,
+    steps: Vec<Step>,
+    sets: Vec<AccessSet>,
+    /// The last run's cells, for their memory.
+    spare: Cell<Option<StateCells>>,
+}
+
+impl Workload {
+    /// Records the access sets of a block's steps.
+    pub(crate) fn new(
+        name: impl Into<String>,
+        view: Arc<dyn StateView>,
+        context: BlockContext,
+        steps: Vec<Step>,
+    ) -> Self {
+        let mut executor = EvmExecutor::<Recording<SerialState>>::new(&context);
+        let mut state = Recording::new(SerialState::new(Arc::clone(&view), context.rules()));
+        let sets = steps
+            .iter()
+            .map(|step| {
+                executor.execute(step, &mut state).expect("a sound step");
+                state.take_access(INFERRED_KEYS_MAX).expect("few keys")
+            })
+            .collect();
+        Self {
+            name: name.into(),
+            view,
+            context,
+            steps,
+            sets,
+            spare: Cell::new(None),
+        }
+    }
+
+    /// The oracle's executor, to be kept between runs.
+    pub(crate) fn serial_executor(&self) -> EvmExecutor<SerialState> {
+        EvmExecutor::new(&self.context)
+    }
+
+    /// Runs the block on one thread, without locks; the time from opening to sealing.
+    pub(crate) fn run_serially(
+        &self,
+        executor: &mut EvmExecutor<SerialState>,
+    ) -> (Duration, SealedBlock) {
+        let start = Instant::now();
+        let mut state = SerialState::new(Arc::clone(&self.view), self.context.rules());
+        let sealed = execute_serially(executor, &mut state, &self.steps).expect("a sound block");
+        drop(state);
+        (start.elapsed(), sealed)
+    }
+
+    /// Runs the block under locks; the time from opening to sealing, interning included.
+    pub(crate) fn run_in_parallel(&self, stage: &BankingStage) -> (Duration, SealedBlock) {
+        type Granted = EvmExecutor<GrantedState<Step>>;
+        let transactions = (self.steps.iter().zip(&self.sets))
+            .map(|(step, access)| Sanitized {
+                transaction: step.clone(),
+                access: access.clone(),
+                declaration: Declaration::Recorded,
+            })
+            .collect();
+        let context = self.context.clone();
+        let make = move |last: Option<Granted>| match last {
+            Some(mut executor) => {
+                executor.set_block(&context);
+                executor
+            }
+            None => Granted::new(&context),
+        };
+        let spare = self.spare.take();
+        let start = Instant::now();
+        let rules = self.context.rules();
+        let cells = match spare {
+            Some(mut cells) => {
+                cells.reset(Arc::clone(&self.view), rules);
+                cells
+            }
+            None => StateCells::new(Arc::clone(&self.view), rules),
+        };
+        let open = OpenBlock::with_cells(cells, transactions);
+        let (open, result) = execute_block(stage, open, make, Step::gas_hint);
+        result.expect("a sound block");
+        let (sealed, spent) = seal_block(stage, open).expect("a finished block");
+        let time = start.elapsed();
+        self.spare.set(Some(spent.cells));
+        (time, sealed)
+    }
+}
+
+/// Who is sent tokens.
+#[derive(Clone, Copy)]
+pub(crate) enum Recipients {
+    /// Every sender sends to itself: nothing conflicts.
+    Themselves,
+    /// Each sends to the next one: every transfer waits for the one before it.
+    Chain,
+}
+
+/// A block of ERC-20 transfers, each by an account of its own.
+pub(crate) fn erc20(transfers: usize, recipients: Recipients) -> Workload {
+    let bytes: Bytes = hex::decode(include_str!("../contracts/Token.hex").trim())
+        .expect("committed hex")
+        .into();
+    let code = Arc::new(Code::new(bytes));
+    let mut state = MemoryState::new();
+    state.insert_account(
+        TOKEN,
+        Account {
+            nonce: 1,
+            balance: U256::ZERO,
+            code_hash: code.hash(),
+        },
+    );
+    state.insert_code(code);
+    let account =
+        |index: usize| Address::from_word(keccak256(U256::from(index).to_be_bytes::<32>()));
+    for index in 0..=transfers {
+        state.insert_account(
+            account(index),
+            Account {
+                nonce: 0,
+                balance: U256::from(10_u64).pow(U256::from(18)),
+                code_hash: KECCAK256_EMPTY,
+            },
+        );
+        let slot = keccak256([account(index).into_word(), B256::ZERO].concat());
+        let tokens = U256::from(10_u64).pow(U256::from(18));
+        state.insert_slot(TOKEN, slot.into(), tokens);
+    }
+    let steps = (0..transfers)
+        .map(|index| {
+            let recipient = match recipients {
+                Recipients::Themselves => index,
+                Recipients::Chain => index + 1,
+            };
+            Step::Transaction(transfer(account(index), account(recipient)))
+        })
+        .collect();
+    let header = Header {
+        number: 1,
+        gas_limit: u64::MAX,
+        base_fee_per_gas: Some(1),
+        beneficiary: address!("0xbe4ef1c1a4000000000000000000000000000000"),
+        withdrawals_root: Some(B256::ZERO),
+        ..Header::default()
+    };
+    let chain = ChainSpec::single_fork(1, SpecId::SHANGHAI);
+    let name = match recipients {
+        Recipients::Themselves => format!("erc20-self-{transfers}"),
+        Recipients::Chain => format!("erc20-chain-{transfers}"),
+    };
+    Workload::new(
+        name,
+        Arc::new(state),
+        BlockContext::new(&chain, &header),
+        steps,
+    )
+}
+
+fn transfer(sender: Address, recipient: Address) -> EvmTransaction {
+    let mut input = hex!("a9059cbb").to_vec();
+    input.extend_from_slice(recipient.into_word().as_slice());
+    input.extend_from_slice(&U256::from(1_000).to_be_bytes::<32>());
+    let transaction = TxLegacy {
+        chain_id: Some(1),
+        nonce: 0,
+        gas_price: 2,
+        gas_limit: 100_000,
+        to: TxKind::Call(TOKEN),
+        value: U256::ZERO,
+        input: input.into(),
+    };
+    // Never checked here: the sender is given.
+    let signature = Signature::new(U256::ONE, U256::ONE, false);
+    let signed = Signed::new_unhashed(transaction, signature);
+    EvmTransaction::new(TxEnvelope::Legacy(signed), sender)
+}
