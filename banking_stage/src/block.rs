@@ -8,7 +8,8 @@ use crate::{
     workload::Workload,
 };
 use lockweave_runtime::{
-    AccessError, DenseId, ExecutionError, Executor, GrantedState, OpenBlock, TaskId,
+    AccessError, DenseId, ExecutionError, Executor, GrantedState, OpenBlock, RecentKeys, StateKey,
+    TaskId,
 };
 use std::{any::Any, cell::RefCell, sync::Arc};
 
@@ -53,6 +54,7 @@ struct BlockWorkload<T, E> {
 struct BlockWorker<T, E> {
     executor: E,
     state: GrantedState<T>,
+    recent: RecentKeys<StateKey>,
 }
 
 thread_local! {
@@ -78,6 +80,7 @@ where
         BlockWorker {
             executor: (self.make)(last.map(|executor| *executor)),
             state: GrantedState::new(Arc::clone(&self.block)),
+            recent: RecentKeys::default(),
         }
     }
 
@@ -85,8 +88,8 @@ where
         EXECUTOR.set(Some(Box::new(state.executor)));
     }
 
-    fn prepare(&self, _worker: &mut Self::Worker, task: TaskId) -> Result<(), Self::Error> {
-        let resolved = self.block.resolve(task);
+    fn prepare(&self, worker: &mut Self::Worker, task: TaskId) -> Result<(), Self::Error> {
+        let resolved = self.block.resolve(&mut worker.recent, task);
         resolved.map_err(|error| ExecutionError::Access(AccessError::State(error)))
     }
 

@@ -44,6 +44,9 @@ pub(crate) struct Desk {
     pub(crate) executed: usize,
     /// A chunk that was prepared.
     pub(crate) prepared: Option<usize>,
+    /// The tasks of the chunk prepared last. What they touch is in this worker's caches, so it runs
+    /// them rather than others, as far as they are ready.
+    own: Range<usize>,
     /// Batches for idle workers, one each.
     pub(crate) outbox: Vec<Batch>,
     /// How many idle workers have to be told to leave.
@@ -62,6 +65,7 @@ impl Desk {
             done: Vec::with_capacity(BATCH_TASKS_MAX),
             executed: 0,
             prepared: None,
+            own: 0..0,
             outbox: Vec::new(),
             dismissals: 0,
             call: false,
@@ -202,14 +206,14 @@ impl<W: Workload> Core<W> {
     }
 
     fn next_step(&mut self, workload: &W, desk: &mut Desk) -> Step {
-        self.fill(workload, &mut desk.batch, &mut desk.freed);
+        self.fill(workload, &mut desk.batch, &mut desk.freed, &desk.own);
         for task in desk.freed.drain(..) {
             self.scheduler.give_back(task);
         }
         if !desk.batch.is_empty() {
             return Step::Execute;
         }
-        if let Some(step) = self.claim_chunk() {
+        if let Some(step) = self.claim_chunk(desk) {
             return step;
         }
         if self.scheduler.taken() == 0 && self.preparing == 0 {
@@ -222,9 +226,15 @@ impl<W: Workload> Core<W> {
         Step::Wait
     }
 
-    /// Fills an empty batch: the worker's own successors first, then in block order; up to the
-    /// batch limits, and no more than the worker's share.
-    fn fill(&mut self, workload: &W, batch: &mut Batch, freed: &mut Vec<TaskId>) {
+    /// Fills an empty batch: the worker's own successors first, then what it prepared last, then in
+    /// block order; up to the batch limits, and no more than the worker's share.
+    fn fill(
+        &mut self,
+        workload: &W,
+        batch: &mut Batch,
+        freed: &mut Vec<TaskId>,
+        own: &Range<usize>,
+    ) {
         let available = self.scheduler.ready() + freed.len();
         let share = available.div_ceil(self.threads);
         // Somebody who waits already takes even a small share gladly; waking somebody costs more.
@@ -235,7 +245,11 @@ impl<W: Workload> Core<W> {
             if enough && !batch.is_empty() {
                 return;
             }
-            let Some(task) = freed.pop().or_else(|| self.scheduler.next_ready()) else {
+            let task = freed
+                .pop()
+                .or_else(|| self.scheduler.next_ready_in(own))
+                .or_else(|| self.scheduler.next_ready());
+            let Some(task) = task else {
                 return;
             };
             batch.push(task);
@@ -243,7 +257,7 @@ impl<W: Workload> Core<W> {
         }
     }
 
-    fn claim_chunk(&mut self) -> Option<Step> {
+    fn claim_chunk(&mut self, desk: &mut Desk) -> Option<Step> {
         let chunk = self.next_chunk;
         let start = chunk * self.chunk_tasks;
         if start >= self.scheduler.end() {
@@ -252,6 +266,7 @@ impl<W: Workload> Core<W> {
         self.next_chunk += 1;
         self.preparing += 1;
         let end = (start + self.chunk_tasks).min(self.scheduler.end());
+        desk.own = start..end;
         Some(Step::Prepare {
             chunk,
             tasks: start..end,
@@ -267,7 +282,7 @@ impl<W: Workload> Core<W> {
             self.idle -= 1;
             self.stats.handed_over += 1;
             if let Some(batch) = desk.outbox.last_mut() {
-                self.fill(workload, batch, &mut Vec::new());
+                self.fill(workload, batch, &mut Vec::new(), &(0..0));
             }
         }
     }

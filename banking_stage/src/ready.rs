@@ -1,5 +1,7 @@
 //! The set of runnable tasks, lowest position first.
 
+use std::ops::Range;
+
 /// Positions per word.
 const BITS: usize = u64::BITS as usize;
 
@@ -52,6 +54,36 @@ impl ReadySet {
         Some(position)
     }
 
+    /// Takes the least position of a range out. The range spans few words.
+    pub(crate) fn pop_first_in(&mut self, range: &Range<usize>) -> Option<usize> {
+        if self.len == 0 || range.is_empty() {
+            return None;
+        }
+        let (first, last) = (range.start / BITS, (range.end - 1) / BITS);
+        let words = self
+            .words
+            .get(first..=last.min(self.words.len().checked_sub(1)?))?;
+        let position = words.iter().enumerate().find_map(|(offset, word)| {
+            let below_start = range.start.saturating_sub((first + offset) * BITS);
+            let bits = if below_start < BITS {
+                word >> below_start << below_start
+            } else {
+                0
+            };
+            (bits != 0).then(|| (first + offset) * BITS + bits.trailing_zeros() as usize)
+        })?;
+        if position >= range.end {
+            return None;
+        }
+        let (word, group) = (position / BITS, position / BITS / BITS);
+        self.words[word] &= !(1 << (position % BITS));
+        if self.words[word] == 0 {
+            self.summary[group] &= !(1 << (word % BITS));
+        }
+        self.len -= 1;
+        Some(position)
+    }
+
     pub(crate) const fn len(&self) -> usize {
         self.len
     }
@@ -74,6 +106,29 @@ mod tests {
     use std::collections::BTreeSet;
 
     proptest! {
+        #[test]
+        fn it_gives_out_the_least_of_a_range_like_an_ordered_set(
+            positions in prop::collection::btree_set(0_usize..500, 0..60),
+            ranges in prop::collection::vec((0_usize..500, 0_usize..200), 0..30),
+        ) {
+            let mut set = ReadySet::default();
+            let mut model = positions.clone();
+            for position in positions {
+                set.insert(position);
+            }
+            for (start, len) in ranges {
+                let range = start..start + len;
+                let expected = model.range(range.clone()).next().copied();
+                expected.map(|position| model.remove(&position));
+                prop_assert_eq!(set.pop_first_in(&range), expected);
+                prop_assert_eq!(set.len(), model.len());
+            }
+            while let Some(expected) = model.pop_first() {
+                prop_assert_eq!(set.pop_first(), Some(expected));
+            }
+            prop_assert_eq!(set.pop_first(), None);
+        }
+
         #[test]
         fn it_gives_out_the_least_like_an_ordered_set(
             steps in prop::collection::vec(prop::option::weighted(0.6, 0_usize..20_000), 0..300)

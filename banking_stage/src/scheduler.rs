@@ -12,7 +12,7 @@ use crate::{
     ready::ReadySet,
 };
 use lockweave_runtime::{DenseId, KeyId, TaskId};
-use std::{fmt, num::NonZeroUsize};
+use std::{fmt, num::NonZeroUsize, ops::Range};
 
 /// Tasks granted or waiting at most, unless configured otherwise.
 pub const WINDOW_DEFAULT: NonZeroUsize = NonZeroUsize::new(2_048).expect("not zero");
@@ -138,6 +138,13 @@ impl<K: DenseId, T: DenseId> Scheduler<K, T> {
     /// Takes the ready task that comes first in block order.
     pub fn next_ready(&mut self) -> Option<T> {
         let position = self.ready.pop_first()?;
+        self.taken += 1;
+        Some(T::from_index(position))
+    }
+
+    /// Takes the first ready task of a short range.
+    pub fn next_ready_in(&mut self, range: &Range<usize>) -> Option<T> {
+        let position = self.ready.pop_first_in(range)?;
         self.taken += 1;
         Some(T::from_index(position))
     }

@@ -26,8 +26,9 @@ pub(crate) struct Workload {
     context: BlockContext,
     steps: Vec<Step>,
     sets: Vec<AccessSet>,
-    /// The last run's cells, for their memory.
-    spare: Cell<Option<StateCells>>,
+    /// The last runs' states, for their memory.
+    spare_cells: Cell<Option<StateCells>>,
+    spare_state: Cell<Option<SerialState>>,
 }
 
 impl Workload {
@@ -40,20 +41,22 @@ impl Workload {
     ) -> Self {
         let mut executor = EvmExecutor::<Recording<SerialState>>::new(&context);
         let mut state = Recording::new(SerialState::new(Arc::clone(&view), context.rules()));
-        let sets = steps
+        let (steps, sets) = steps
             .iter()
             .map(|step| {
-                executor.execute(step, &mut state).expect("a sound step");
-                state.take_access(INFERRED_KEYS_MAX).expect("few keys")
+                let outcome = executor.execute(step, &mut state).expect("a sound step");
+                let set = state.take_access(INFERRED_KEYS_MAX).expect("few keys");
+                (step.clone().with_gas_estimate(outcome.gas_used), set)
             })
-            .collect();
+            .unzip();
         Self {
             name: name.into(),
             view,
             context,
             steps,
             sets,
-            spare: Cell::new(None),
+            spare_cells: Cell::new(None),
+            spare_state: Cell::new(None),
         }
     }
 
@@ -62,16 +65,20 @@ impl Workload {
         EvmExecutor::new(&self.context)
     }
 
-    /// Runs the block on one thread, without locks; the time from opening to sealing.
+    /// Runs the block on one thread, without locks; the time from the first step to sealing.
+    ///
+    /// Like the parallel run it starts on memory that was cleared before, off the clock.
     pub(crate) fn run_serially(
         &self,
         executor: &mut EvmExecutor<SerialState>,
     ) -> (Duration, SealedBlock) {
+        let mut state = self.spare_state.take().unwrap_or_default();
+        state.reset(Arc::clone(&self.view), self.context.rules());
         let start = Instant::now();
-        let mut state = SerialState::new(Arc::clone(&self.view), self.context.rules());
         let sealed = execute_serially(executor, &mut state, &self.steps).expect("a sound block");
-        drop(state);
-        (start.elapsed(), sealed)
+        let time = start.elapsed();
+        self.spare_state.set(Some(state));
+        (time, sealed)
     }
 
     /// Runs the block under locks; the time from opening to sealing, interning included.
@@ -92,22 +99,21 @@ impl Workload {
             }
             None => Granted::new(&context),
         };
-        let spare = self.spare.take();
-        let start = Instant::now();
-        let rules = self.context.rules();
-        let cells = match spare {
+        let (view, rules) = (Arc::clone(&self.view), self.context.rules());
+        let cells = match self.spare_cells.take() {
             Some(mut cells) => {
-                cells.reset(Arc::clone(&self.view), rules);
+                cells.reset(view, rules);
                 cells
             }
-            None => StateCells::new(Arc::clone(&self.view), rules),
+            None => StateCells::new(view, rules),
         };
+        let start = Instant::now();
         let open = OpenBlock::with_cells(cells, transactions);
         let (open, result) = execute_block(stage, open, make, Step::gas_hint);
         result.expect("a sound block");
         let (sealed, spent) = seal_block(stage, open).expect("a finished block");
         let time = start.elapsed();
-        self.spare.set(Some(spent.cells));
+        self.spare_cells.set(Some(spent.cells));
         (time, sealed)
     }
 }

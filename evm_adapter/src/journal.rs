@@ -9,7 +9,7 @@
 //! looks first; a revert takes back just what its checkpoint had added; so the count is exact, and if
 //! nobody ever looked it leaves as a [`Credit`].
 
-use crate::error::DbError;
+use crate::{code_cache::CodeCache, error::DbError};
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, Log, U256};
 use lockweave_runtime::{AccessError, AccountValue, Code, CodeRef, Credit, StateAccess, WriteSet};
 use revm::{
@@ -44,6 +44,7 @@ pub(crate) struct JournalDb<S> {
     pub(crate) state: S,
     /// Accounts loaded by the transaction; revm carries the position along as the account's id.
     loaded: Vec<Loaded>,
+    codes: CodeCache,
 }
 
 impl<S: StateAccess> Database for JournalDb<S> {
@@ -53,6 +54,7 @@ impl<S: StateAccess> Database for JournalDb<S> {
         let code = self.state.code(address)?;
         let account_id = AccountId::new(self.loaded.len());
         let code_hash = code.hash();
+        let bytecode = self.codes.get(code);
         self.loaded.push(Loaded {
             address,
             observed: None,
@@ -63,7 +65,7 @@ impl<S: StateAccess> Database for JournalDb<S> {
             nonce: 0,
             code_hash,
             account_id,
-            code: Some(bytecode(&code)),
+            code: Some(bytecode),
         }))
     }
 
@@ -80,13 +82,6 @@ impl<S: StateAccess> Database for JournalDb<S> {
     fn block_hash(&mut self, number: u64) -> Result<B256, DbError> {
         Ok(self.state.block_hash(number)?)
     }
-}
-
-/// revm's form of a code, analysed once for as long as the code lives.
-fn bytecode(code: &CodeRef) -> Bytecode {
-    code.get().map_or_else(Bytecode::default, |code| {
-        code.analysed(|bytes| Bytecode::new_raw(bytes.clone()))
-    })
 }
 
 /// revm's journal, with nonce and balance looked at only on purpose.

@@ -17,6 +17,7 @@
 
 pub mod block;
 pub mod chain;
+mod code_cache;
 pub mod error;
 pub mod executor;
 mod journal;

@@ -14,9 +14,9 @@ use std::sync::Arc;
 pub struct EvmTransaction {
     envelope: Arc<TxEnvelope>,
     env: Arc<TxEnv>,
-    /// The gas limit, beside the step: the scheduler asks for it and should not have to follow a
-    /// pointer.
-    gas_limit: u64,
+    /// What it is thought to use; the limit, where nothing better is known. It stands beside the
+    /// pointers because the scheduler asks for it and should not have to follow one.
+    gas_estimate: u64,
 }
 
 impl EvmTransaction {
@@ -24,7 +24,7 @@ impl EvmTransaction {
     pub fn new(envelope: TxEnvelope, sender: Address) -> Self {
         let env = Arc::new(environment(&envelope, sender));
         Self {
-            gas_limit: env.gas_limit,
+            gas_estimate: env.gas_limit,
             envelope: Arc::new(envelope),
             env,
         }
@@ -130,10 +130,18 @@ impl Step {
         }
     }
 
+    /// The same step, thought to use this much gas: from an earlier run or a simulation of it.
+    pub fn with_gas_estimate(mut self, gas: u64) -> Self {
+        if let Self::Transaction(transaction) = &mut self {
+            transaction.gas_estimate = gas;
+        }
+        self
+    }
+
     /// Rough cost in gas: a hint for batching, known before the step runs.
     pub fn gas_hint(&self) -> u64 {
         match self {
-            Self::Transaction(transaction) => transaction.gas_limit,
+            Self::Transaction(transaction) => transaction.gas_estimate,
             Self::SystemCall(_) => 50_000,
             Self::Credits(_) => 21_000,
         }

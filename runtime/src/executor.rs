@@ -61,7 +61,10 @@ pub trait StateAccess {
     fn account(&mut self, address: Address) -> Result<AccountValue, AccessError>;
 
     /// Code of an account. Reads its code key.
-    fn code(&mut self, address: Address) -> Result<CodeRef, AccessError>;
+    ///
+    /// By reference: the code of a popular contract is looked at on all cores, and counting the
+    /// looks would have them wait for each other.
+    fn code(&mut self, address: Address) -> Result<&CodeRef, AccessError>;
 
     /// A storage slot. Reads the slot's key and the account's code key.
     fn slot(&mut self, address: Address, slot: U256) -> Result<U256, AccessError>;

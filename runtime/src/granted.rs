@@ -10,12 +10,12 @@ use crate::{
     key::{KeyPart, StateKey},
     open_block::OpenBlock,
     state::{CodeRef, StateError},
-    state_cells::StateCell,
+    state_cells::{StateCell, StateCells},
     undo::{Undo, UndoRecord},
     write_set::{AccountValue, WriteSet, is_credit_safe},
 };
 use alloy_primitives::{Address, B256, U256};
-use std::{fmt, ops::Range, sync::Arc};
+use std::{fmt, mem, ops::Range, sync::Arc};
 
 /// A worker's window onto an open block: the cells of the transaction whose grant it is in.
 ///
@@ -27,6 +27,8 @@ pub struct GrantedState<T> {
     /// The account asked for last, and where its keys stand in the set.
     recent: (Address, Range<usize>),
     undo: Option<UndoRecord>,
+    /// Cells of the write set being applied; kept for its memory.
+    found: Vec<KeyId>,
 }
 
 impl<T> GrantedState<T> {
@@ -37,6 +39,7 @@ impl<T> GrantedState<T> {
             task: None,
             recent: (Address::ZERO, 0..0),
             undo: None,
+            found: Vec::new(),
         }
     }
 
@@ -89,7 +92,7 @@ impl<T> GrantedState<T> {
 
     /// The undo record of what was applied since [`keep_undo`](Self::keep_undo) or the last call.
     pub fn take_undo(&mut self) -> UndoRecord {
-        self.undo.as_mut().map(std::mem::take).unwrap_or_default()
+        self.undo.as_mut().map(mem::take).unwrap_or_default()
     }
 
     /// Takes back effects that the task in whose grant this is had, or that another task had whose
@@ -157,33 +160,35 @@ impl<T> GrantedState<T> {
         self.read(&StateKey::code(address), |cell| cell.code().incarnation)
     }
 
-    /// Checks that every effect is granted, so that applying them cannot stop half-way.
+    /// Checks that every effect is granted, so that applying them cannot stop half-way, and notes
+    /// their cells in the order in which [`apply`](StateAccess::apply) changes them.
     fn check(&mut self, writes: &WriteSet) -> Result<(), AccessError> {
+        self.found.clear();
         for (address, _) in &writes.accounts {
-            self.find(&StateKey::account(*address), AccessMode::Write)?;
+            self.find_and_note(&StateKey::account(*address), AccessMode::Write)?;
         }
-        for address in writes
-            .codes
-            .iter()
-            .map(|(address, _)| address)
-            .chain(&writes.wipes)
-        {
-            self.find(&StateKey::code(*address), AccessMode::Write)?;
+        let codes = writes.codes.iter().map(|(address, _)| address);
+        for address in codes.chain(&writes.wipes) {
+            self.find_and_note(&StateKey::code(*address), AccessMode::Write)?;
         }
         for (address, slot, _) in &writes.slots {
-            self.find(&StateKey::slot(*address, *slot), AccessMode::Write)?;
-            self.find(&StateKey::code(*address), AccessMode::Read)?;
+            self.find_and_note(&StateKey::code(*address), AccessMode::Read)?;
+            self.find_and_note(&StateKey::slot(*address, *slot), AccessMode::Write)?;
         }
         for credit in &writes.credits {
             let key = StateKey::account(credit.address);
             let (id, held) = self.find(&key, AccessMode::Credit)?;
-            if held == AccessMode::Write {
-                continue;
-            }
-            if !self.is_credit_safe_on(id, credit.amount) {
+            if held != AccessMode::Write && !self.is_credit_safe_on(id, credit.amount) {
                 return Err(undeclared(self.task, &key, AccessMode::Write, Some(held)));
             }
+            self.found.push(id);
         }
+        Ok(())
+    }
+
+    fn find_and_note(&mut self, key: &StateKey, needed: AccessMode) -> Result<(), AccessError> {
+        let (id, _) = self.find(key, needed)?;
+        self.found.push(id);
         Ok(())
     }
 
@@ -197,31 +202,32 @@ impl<T> GrantedState<T> {
             block.cells().cells.read(id, safe)
         }
     }
+}
 
-    fn note_recoded(&self, address: Address) {
-        if let Some(block) = &self.block {
-            block.cells().note_recoded(address);
-        }
+/// The cells that a checked write set changes, in its order.
+struct CheckedCells<'a> {
+    block: &'a StateCells,
+    ids: std::slice::Iter<'a, KeyId>,
+}
+
+impl CheckedCells<'_> {
+    fn next(&mut self) -> KeyId {
+        *self.ids.next().expect("every effect was checked")
     }
 
-    fn note(&mut self, entry: impl FnOnce() -> Undo) {
-        if let Some(record) = &mut self.undo {
-            record.entries.push(entry());
-        }
+    /// Changes the next cell.
+    fn change<R>(&mut self, change: impl FnOnce(&mut StateCell) -> R) -> (KeyId, R) {
+        let id = self.next();
+        // SAFETY: `check` found this key of the set that was entered held for writing; by the
+        // contract of `enter` nobody else uses the cell until `leave`. The id came from this block.
+        (id, unsafe { self.block.cells.write(id, change) })
     }
 
-    /// Changes a cell that `check` found granted for writing.
-    #[inline]
-    fn change<R>(
-        &mut self,
-        key: &StateKey,
-        change: impl FnOnce(&mut StateCell) -> R,
-    ) -> Result<(KeyId, R), AccessError> {
-        let (id, _) = self.find(key, AccessMode::Write)?;
-        let block = self.block.as_ref().expect("find succeeds in a block only");
-        // SAFETY: held for writing; by the contract of `enter` nobody else uses the cell. The id
-        // came from this block.
-        Ok((id, unsafe { block.cells().cells.write(id, change) }))
+    /// Looks at the next cell.
+    fn read<R>(&mut self, look: impl FnOnce(&StateCell) -> R) -> (KeyId, R) {
+        let id = self.next();
+        // SAFETY: as above, but held in a mode in which nobody writes beside us.
+        (id, unsafe { self.block.cells.read(id, look) })
     }
 }
 
@@ -276,8 +282,18 @@ impl<T> StateAccess for GrantedState<T> {
     }
 
     #[inline]
-    fn code(&mut self, address: Address) -> Result<CodeRef, AccessError> {
-        self.read(&StateKey::code(address), |cell| cell.code().code.clone())
+    fn code(&mut self, address: Address) -> Result<&CodeRef, AccessError> {
+        let (id, _) = self.find(&StateKey::code(address), AccessMode::Read)?;
+        let block = self.block.as_ref().expect("find succeeds in a block only");
+        // SAFETY: held for reading, as in `read`, until `leave`, which takes `&mut self` and so
+        // cannot be called while the reference lives. Nor can `apply`, by which this holder writes.
+        // The arena never moves a cell.
+        Ok(unsafe {
+            &*block
+                .cells()
+                .cells
+                .read(id, |cell| std::ptr::from_ref(&cell.code().code))
+        })
     }
 
     #[inline]
@@ -311,47 +327,48 @@ impl<T> StateAccess for GrantedState<T> {
 
     fn apply(&mut self, writes: &WriteSet) -> Result<(), AccessError> {
         self.check(writes)?;
-        for (address, value) in &writes.accounts {
-            let key = StateKey::account(*address);
-            let (id, (value, credits)) =
-                self.change(&key, |cell| cell.account_mut().replace(*value))?;
-            self.note(|| Undo::Account(id, value, credits));
+        let Some(block) = &self.block else {
+            return Ok(());
+        };
+        let undo = &mut self.undo;
+        let mut note = |entry: Undo| {
+            if let Some(record) = undo {
+                record.entries.push(entry);
+            }
+        };
+        let mut cells = CheckedCells {
+            block: block.cells(),
+            ids: self.found.iter(),
+        };
+        for (_, value) in &writes.accounts {
+            let (id, (value, credits)) = cells.change(|cell| cell.account_mut().replace(*value));
+            note(Undo::Account(id, value, credits));
         }
         for (address, code) in &writes.codes {
-            let key = StateKey::code(*address);
-            let (id, before) = self.change(&key, |cell| {
-                std::mem::replace(&mut cell.code_mut().code, code.clone())
-            })?;
-            self.note_recoded(*address);
-            self.note(|| Undo::Code(id, before));
+            let code = code.clone();
+            let (id, before) = cells.change(|cell| mem::replace(&mut cell.code_mut().code, code));
+            block.cells().note_recoded(*address);
+            note(Undo::Code(id, before));
         }
         for address in &writes.wipes {
-            let key = StateKey::code(*address);
-            let (id, ()) = self.change(&key, |cell| cell.code_mut().incarnation += 1)?;
-            self.note_recoded(*address);
-            self.note(|| Undo::Wipe(id));
+            let (id, ()) = cells.change(|cell| cell.code_mut().incarnation += 1);
+            block.cells().note_recoded(*address);
+            note(Undo::Wipe(id));
         }
-        for (address, slot, value) in &writes.slots {
-            let now = self.incarnation(*address)?;
-            let key = StateKey::slot(*address, *slot);
-            let (id, (value, incarnation)) = self.change(&key, |cell| {
+        for (_, _, value) in &writes.slots {
+            let (_, now) = cells.read(|cell| cell.code().incarnation);
+            let (id, (value, incarnation)) = cells.change(|cell| {
                 let cell = cell.slot_mut();
                 (
-                    std::mem::replace(&mut cell.value, *value),
-                    std::mem::replace(&mut cell.incarnation, now),
+                    mem::replace(&mut cell.value, *value),
+                    mem::replace(&mut cell.incarnation, now),
                 )
-            })?;
-            self.note(|| Undo::Slot(id, value, incarnation));
+            });
+            note(Undo::Slot(id, value, incarnation));
         }
         for credit in &writes.credits {
-            let (id, _) = self.find(&StateKey::account(credit.address), AccessMode::Credit)?;
-            let block = self.block.as_ref().expect("find succeeds in a block only");
-            // SAFETY: held for credit or for writing: others may add to the atomics, nobody writes.
-            unsafe {
-                let add = |cell: &StateCell| cell.account().credits.add(credit.amount);
-                block.cells().cells.read(id, add);
-            }
-            self.note(|| Undo::Credit(id, credit.amount));
+            let (id, ()) = cells.read(|cell| cell.account().credits.add(credit.amount));
+            note(Undo::Credit(id, credit.amount));
         }
         Ok(())
     }
@@ -364,6 +381,7 @@ impl<T> Default for GrantedState<T> {
             task: None,
             recent: (Address::ZERO, 0..0),
             undo: None,
+            found: Vec::new(),
         }
     }
 }

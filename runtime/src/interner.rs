@@ -40,7 +40,38 @@ impl<K: Hash + Eq + Clone> Interner<K> {
         key: &K,
         assign: impl FnOnce() -> Result<KeyId, E>,
     ) -> Result<KeyId, E> {
+        self.intern_hashed(self.hasher.hash_one(key), key, assign)
+    }
+
+    /// As [`intern`](Self::intern), by way of what the calling thread looked up lately.
+    ///
+    /// A few keys are in almost every set (the block's beneficiary, a popular token). Looking them up
+    /// in the map would have all threads meet at the lock of one shard.
+    pub fn intern_cached<E>(
+        &self,
+        recent: &mut RecentKeys<K>,
+        key: &K,
+        assign: impl FnOnce() -> Result<KeyId, E>,
+    ) -> Result<KeyId, E> {
         let hash = self.hasher.hash_one(key);
+        #[expect(clippy::cast_possible_truncation, reason = "any bits will do")]
+        let place = hash as usize % RECENT_KEYS;
+        if let Some((known, id)) = &recent.0[place]
+            && known == key
+        {
+            return Ok(*id);
+        }
+        let id = self.intern_hashed(hash, key, assign)?;
+        recent.0[place] = Some((key.clone(), id));
+        Ok(id)
+    }
+
+    fn intern_hashed<E>(
+        &self,
+        hash: u64,
+        key: &K,
+        assign: impl FnOnce() -> Result<KeyId, E>,
+    ) -> Result<KeyId, E> {
         let mut shard = self.shard(hash).lock();
         if let Some((_, id)) = shard.find(hash, |(known, _)| known == key) {
             return Ok(*id);
@@ -87,6 +118,25 @@ impl<K: Hash + Eq + Clone> Interner<K> {
     fn shard(&self, hash: u64) -> &Shard<K> {
         // The table itself uses the top seven bits and the low bits; the middle is free.
         &self.shards[(hash >> 32) as usize % SHARDS]
+    }
+}
+
+/// Keys a thread remembers: a power of two, small enough to stay in its cache.
+const RECENT_KEYS: usize = 64;
+
+/// What one thread looked up lately in one [`Interner`]. Of no use, and wrong, with another one.
+pub struct RecentKeys<K>(Box<[Option<(K, KeyId)>]>);
+
+impl<K> Default for RecentKeys<K> {
+    fn default() -> Self {
+        Self((0..RECENT_KEYS).map(|_| None).collect())
+    }
+}
+
+impl<K> fmt::Debug for RecentKeys<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys = self.0.iter().flatten().count();
+        f.debug_struct("RecentKeys").field("keys", &keys).finish()
     }
 }
 

@@ -39,7 +39,7 @@ pub use delta::{DeltaPart, StateDelta};
 pub use executor::{AccessError, ExecutionError, Executor, StateAccess, UndeclaredAccess};
 pub use granted::GrantedState;
 pub use id::{DenseId, KeyId, TaskId};
-pub use interner::Interner;
+pub use interner::{Interner, RecentKeys};
 pub use key::{KeyPart, StateKey};
 pub use memory_state::MemoryState;
 pub use open_block::{OpenBlock, SealError, SealedBlock, SettledBlock, SpentBlock};

@@ -4,7 +4,8 @@ use crate::{
     access::{AccessSet, KeyAccess},
     delta::{DeltaPart, StateDelta},
     id::{DenseId, TaskId},
-    interner::SHARDS,
+    interner::{RecentKeys, SHARDS},
+    key::StateKey,
     outcome::{GasOverflow, Outcome, Receipt, receipts},
     state::{StateError, StateView},
     state_cells::{SettledCells, StateCells, StateRules},
@@ -64,10 +65,16 @@ impl<T> OpenBlock<T> {
     }
 
     /// Gives the keys of a transaction's access set their dense ids. Idempotent, from any thread.
-    pub fn resolve(&self, task: TaskId) -> Result<(), StateError> {
+    ///
+    /// `recent` belongs to the calling thread and to this block.
+    pub fn resolve(
+        &self,
+        recent: &mut RecentKeys<StateKey>,
+        task: TaskId,
+    ) -> Result<(), StateError> {
         let resolved = &self.resolved[task.index()];
         if resolved.get().is_none() {
-            let keys = self.cells.resolve(self.access(task))?;
+            let keys = self.cells.resolve(recent, self.access(task))?;
             // Lost races hold the same ids.
             let _ = resolved.set(keys);
         }

@@ -48,7 +48,7 @@ impl<S: StateAccess> StateAccess for Recording<S> {
         self.state.account(address)
     }
 
-    fn code(&mut self, address: Address) -> Result<CodeRef, AccessError> {
+    fn code(&mut self, address: Address) -> Result<&CodeRef, AccessError> {
         self.touched
             .insert(StateKey::code(address), AccessMode::Read);
         self.state.code(address)

@@ -49,6 +49,14 @@ impl SerialState {
         }
     }
 
+    /// Forgets all changes, for another block, and keeps the memory.
+    pub fn reset(&mut self, view: Arc<dyn StateView>, rules: StateRules) {
+        self.view = Some(view);
+        self.rules = Some(rules);
+        self.accounts.clear();
+        self.slots.clear();
+    }
+
     fn view(&self) -> &Arc<dyn StateView> {
         self.view
             .as_ref()
@@ -135,8 +143,8 @@ impl StateAccess for SerialState {
         Ok(self.overlay(address)?.value)
     }
 
-    fn code(&mut self, address: Address) -> Result<CodeRef, AccessError> {
-        Ok(self.overlay(address)?.code.clone())
+    fn code(&mut self, address: Address) -> Result<&CodeRef, AccessError> {
+        Ok(&self.overlay(address)?.code)
     }
 
     fn slot(&mut self, address: Address, slot: U256) -> Result<U256, AccessError> {

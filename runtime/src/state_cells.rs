@@ -5,7 +5,7 @@ use crate::{
     cells::Cells,
     delta::{DeltaContext, DeltaPart, StateDelta},
     id::KeyId,
-    interner::Interner,
+    interner::{Interner, RecentKeys},
     key::{KeyPart, StateKey},
     state::{Account, CodeRef, StateError, StateView},
     write_set::AccountValue,
@@ -205,13 +205,18 @@ impl StateCells {
     ///
     /// May be called from many threads; this is where cold state is read, so it belongs off the
     /// scheduler's path. The result is in the set's order, or `None` for the whole state.
-    pub fn resolve(&self, set: &AccessSet) -> Result<Option<Box<[KeyAccess]>>, StateError> {
+    pub fn resolve(
+        &self,
+        recent: &mut RecentKeys<StateKey>,
+        set: &AccessSet,
+    ) -> Result<Option<Box<[KeyAccess]>>, StateError> {
         match set {
             AccessSet::Everything => Ok(None),
             AccessSet::Keys(entries) => entries
                 .iter()
                 .map(|entry| {
-                    let key = self.intern(&entry.key)?;
+                    let assign = || Ok(self.cells.push(self.load(&entry.key)?));
+                    let key = self.interner.intern_cached(recent, &entry.key, assign)?;
                     let mode = entry.mode;
                     Ok(KeyAccess { key, mode })
                 })

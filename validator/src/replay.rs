@@ -104,6 +104,8 @@ pub struct Replayer {
     stage: BankingStage,
     serial: Option<EvmExecutor<SerialState>>,
     recording: Option<EvmExecutor<Recording<SerialState>>>,
+    /// Kept between blocks for its memory.
+    serial_state: SerialState,
     /// The last block's cells, for their memory.
     spare: Option<StateCells>,
 }
@@ -123,6 +125,7 @@ impl Replayer {
             chain,
             serial: None,
             recording: None,
+            serial_state: SerialState::default(),
             spare: None,
         })
     }
@@ -132,7 +135,7 @@ impl Replayer {
         let number = recorded.header.number;
         let (block, view) = prepare_block(&self.chain, recorded, self.options.threads)?;
         let mut report = BlockReport::new(&block);
-        let (sealed, sets) = match self.record(&block, &view)? {
+        let (sealed, steps) = match self.record(&block, &view)? {
             Ok(recorded) => recorded,
             Err(problem) => {
                 report.fail(problem);
@@ -157,7 +160,7 @@ impl Replayer {
                     "the second serial run",
                 ),
                 AccessSource::Recorded => (
-                    self.run_in_parallel(&block, &view, &sets)?,
+                    self.run_in_parallel(&block, &view, &steps)?,
                     "the parallel run",
                 ),
             };
@@ -173,27 +176,30 @@ impl Replayer {
         &mut self,
         block: &EvmBlock,
         view: &Arc<dyn StateView>,
-    ) -> Result<Result<(SealedBlock, Vec<AccessSet>), String>, ReplayError> {
+    ) -> Result<Result<(SealedBlock, Vec<RecordedStep>), String>, ReplayError> {
         let number = block.header().number;
         let executor = reuse(&mut self.recording, block);
         let rules = block.context().rules();
         let mut state = Recording::new(SerialState::new(Arc::clone(view), rules));
         let mut outcomes = Vec::with_capacity(block.steps().len());
-        let mut sets = Vec::with_capacity(block.steps().len());
+        let mut steps = Vec::with_capacity(block.steps().len());
         for (index, step) in block.steps().iter().enumerate() {
             match executor.execute(step, &mut state) {
                 Ok(outcome) => outcomes.push(outcome),
                 Err(error) => return explain(error, block, index).map(Err),
             }
             let set = state.take_access(INFERRED_KEYS_MAX);
-            // More than a set can name is everything.
-            sets.push(set.unwrap_or(AccessSet::Everything));
+            steps.push(RecordedStep {
+                // More than a set can name is everything.
+                access: set.unwrap_or(AccessSet::Everything),
+                gas_used: outcomes.last().map_or(0, |outcome| outcome.gas_used),
+            });
         }
         let delta = state
             .state()
             .delta()
             .map_err(|source| ReplayError::State { number, source })?;
-        Ok(Ok((SealedBlock { outcomes, delta }, sets)))
+        Ok(Ok((SealedBlock { outcomes, delta }, steps)))
     }
 
     fn run_serially(
@@ -203,10 +209,11 @@ impl Replayer {
         number: u64,
     ) -> Result<Run, ReplayError> {
         let executor = reuse(&mut self.serial, block);
+        // Both runs start on memory that was cleared off the clock.
+        let state = &mut self.serial_state;
+        state.reset(Arc::clone(view), block.context().rules());
         let start = Instant::now();
-        let mut state = SerialState::new(Arc::clone(view), block.context().rules());
-        let sealed = execute_serially(executor, &mut state, block.steps());
-        drop(state);
+        let sealed = execute_serially(executor, state, block.steps());
         let time = start.elapsed();
         match sealed {
             Ok(sealed) => Ok(Run::Done(sealed, time)),
@@ -222,13 +229,13 @@ impl Replayer {
         &mut self,
         block: &EvmBlock,
         view: &Arc<dyn StateView>,
-        sets: &[AccessSet],
+        steps: &[RecordedStep],
     ) -> Result<Run, ReplayError> {
         let number = block.header().number;
-        let transactions: Vec<_> = (block.steps().iter().zip(sets))
-            .map(|(step, access)| Sanitized {
-                transaction: step.clone(),
-                access: access.clone(),
+        let transactions: Vec<_> = (block.steps().iter().zip(steps))
+            .map(|(step, recorded)| Sanitized {
+                transaction: step.clone().with_gas_estimate(recorded.gas_used),
+                access: recorded.access.clone(),
                 declaration: Declaration::Recorded,
             })
             .collect();
@@ -240,16 +247,15 @@ impl Replayer {
             }
             None => Granted::new(&context),
         };
-        let cells = self.spare.take();
-        let start = Instant::now();
         let rules = block.context().rules();
-        let cells = match cells {
+        let cells = match self.spare.take() {
             Some(mut cells) => {
                 cells.reset(Arc::clone(view), rules);
                 cells
             }
             None => StateCells::new(Arc::clone(view), rules),
         };
+        let start = Instant::now();
         let open = OpenBlock::with_cells(cells, transactions);
         let (open, result) = execute_block(&self.stage, open, make, Step::gas_hint);
         match result {
@@ -320,6 +326,12 @@ pub fn prepare_block(
     let block =
         EvmBlock::new(chain, input).map_err(|source| ReplayError::Block { file, source })?;
     Ok((block, Arc::new(state)))
+}
+
+/// What the recording pass learnt of a step.
+struct RecordedStep {
+    access: AccessSet,
+    gas_used: u64,
 }
 
 /// What became of one run of a block.
