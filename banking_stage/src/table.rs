@@ -37,14 +37,13 @@ impl<K: TableKey, V: TableValue> Table<K, V> {
     }
 
     /// Sets a value and returns the one before.
+    #[expect(clippy::needless_pass_by_value, reason = "a map's signature")]
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
-        match self.interner.get(&key) {
-            Some(id) => Some(std::mem::replace(self.cells.get_mut(id), value)),
-            None => {
-                intern(&self.interner, &key, || self.cells.push(value));
-                None
-            }
+        if let Some(id) = self.interner.get(&key) {
+            return Some(std::mem::replace(self.cells.get_mut(id), value));
         }
+        intern(&self.interner, &key, || self.cells.push(value));
+        None
     }
 
     /// The value of a key.

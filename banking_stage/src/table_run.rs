@@ -74,12 +74,14 @@ impl BankingStage {
     }
 }
 
+type Declared = Option<Box<[KeyAccess]>>;
+
 /// A table and the tasks that run over it.
 struct TableRun<K, V, T> {
     table: Table<K, V>,
     tasks: Vec<T>,
     /// By task: the prepared access; `None` inside stands for everything.
-    accesses: Box<[OnceLock<Option<Box<[KeyAccess]>>>]>,
+    accesses: Box<[OnceLock<Declared>]>,
 }
 
 impl<K: TableKey, V: TableValue, T: TableTask<K, V>> Workload for TableRun<K, V, T> {
