@@ -1,1 +1,195 @@
+//! Runs that fail, panic, or have nothing to do.
 
+use super::*;
+use crate::{grant::Grant, lock_table::Access};
+use lockweave_runtime::{DenseId, TaskId};
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("task {0} does not like it here")]
+struct Dislike(usize);
+
+/// Counts its tasks, and fails or panics where it is told to.
+#[derive(Default)]
+struct Counting {
+    tasks: usize,
+    executed: Vec<AtomicUsize>,
+    failing: BTreeSet<usize>,
+    panicking: BTreeSet<usize>,
+    panicking_in_prepare: BTreeSet<usize>,
+}
+
+impl Counting {
+    fn new(tasks: usize) -> Self {
+        Self {
+            tasks,
+            executed: (0..tasks).map(|_| AtomicUsize::new(0)).collect(),
+            ..Self::default()
+        }
+    }
+
+    fn executed(&self, task: usize) -> usize {
+        self.executed[task].load(Ordering::Relaxed)
+    }
+}
+
+impl Workload for Counting {
+    type Worker = ();
+    type Error = Dislike;
+
+    fn tasks(&self) -> usize {
+        self.tasks
+    }
+
+    fn enter(&self, _worker: usize) {}
+
+    fn prepare(&self, (): &mut (), task: TaskId) -> Result<(), Dislike> {
+        let task = task.index();
+        assert!(!self.panicking_in_prepare.contains(&task), "not prepared");
+        Ok(())
+    }
+
+    fn access(&self, _task: TaskId) -> Access<'_> {
+        Access::Keys(&[])
+    }
+
+    fn execute(&self, (): &mut (), grant: &Grant<'_>) -> Result<(), Dislike> {
+        let task = grant.task().index();
+        self.executed[task].fetch_add(1, Ordering::Relaxed);
+        assert!(!self.panicking.contains(&task), "out of sorts");
+        if self.failing.contains(&task) {
+            return Err(Dislike(task));
+        }
+        Ok(())
+    }
+}
+
+fn stages() -> impl Iterator<Item = BankingStage> {
+    [1, 2, 4, 8]
+        .into_iter()
+        .filter_map(NonZeroUsize::new)
+        .map(|threads| BankingStage::new(StageConfig::with_threads(threads)).expect("threads"))
+}
+
+#[test]
+fn every_task_runs_once() {
+    for stage in stages() {
+        for tasks in [0, 1, 2, 33, 5_000] {
+            let (workload, result) = stage.run(Counting::new(tasks));
+            let stats = result.expect("nothing fails");
+            assert_eq!(stats.executed.iter().sum::<usize>(), tasks);
+            assert!((0..tasks).all(|task| workload.executed(task) == 1));
+        }
+    }
+}
+
+#[test]
+fn tiny_runs_in_a_row_do_not_hang() {
+    for stage in stages() {
+        for round in 0..5_000 {
+            let (_, result) = stage.run(Counting::new(round % 4));
+            assert!(result.is_ok());
+        }
+    }
+}
+
+#[test]
+fn the_lowest_failing_task_is_reported_and_all_before_it_ran() {
+    for stage in stages() {
+        for _ in 0..50 {
+            let mut workload = Counting::new(400);
+            workload.failing = BTreeSet::from([123, 124, 300]);
+            workload.panicking = BTreeSet::from([200]);
+            let (workload, result) = stage.run(workload);
+            let Err(StageError::Task { task, source }) = result else {
+                panic!("a task failed");
+            };
+            assert_eq!((task.index(), source), (123, Dislike(123)));
+            assert!((0..=123).all(|task| workload.executed(task) == 1));
+        }
+    }
+}
+
+#[test]
+fn a_panic_fails_its_run_and_nothing_else() {
+    for stage in stages() {
+        let mut workload = Counting::new(100);
+        workload.panicking = BTreeSet::from([40]);
+        let (workload, result) = stage.run(workload);
+        let Err(StageError::Panicked { task, message }) = result else {
+            panic!("a task panicked");
+        };
+        assert_eq!(task.map(DenseId::index), Some(40));
+        assert!(message.contains("out of sorts"), "{message}");
+        assert!((0..40).all(|task| workload.executed(task) == 1));
+
+        let mut workload = Counting::new(100);
+        workload.panicking_in_prepare = BTreeSet::from([17]);
+        let (_, result) = stage.run(workload);
+        let Err(StageError::Panicked { task, message }) = result else {
+            panic!("a preparation panicked");
+        };
+        assert_eq!(task.map(DenseId::index), Some(17));
+        assert!(message.contains("not prepared"), "{message}");
+
+        let (_, result) = stage.run(Counting::new(100));
+        assert!(result.is_ok(), "the stage can be used again");
+    }
+}
+
+#[test]
+fn runs_of_several_callers_come_one_after_another() {
+    let stage = BankingStage::new(StageConfig::default()).expect("threads");
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for tasks in 0..200 {
+                    let (_, result) = stage.run(Counting::new(tasks));
+                    assert!(result.is_ok());
+                }
+            });
+        }
+    });
+}
+
+/// Starts another run from inside one of its tasks.
+struct Nesting(Arc<BankingStage>);
+
+impl Workload for Nesting {
+    type Worker = ();
+    type Error = StageError<Dislike>;
+
+    fn tasks(&self) -> usize {
+        1
+    }
+
+    fn enter(&self, _worker: usize) {}
+
+    fn prepare(&self, (): &mut (), _task: TaskId) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    fn access(&self, _task: TaskId) -> Access<'_> {
+        Access::Everything
+    }
+
+    fn execute(&self, (): &mut (), _grant: &Grant<'_>) -> Result<(), Self::Error> {
+        self.0.run(Counting::new(1)).1.map(|_| ())
+    }
+}
+
+#[test]
+fn a_run_inside_a_run_is_refused_instead_of_waiting_for_itself() {
+    let stage = Arc::new(BankingStage::new(StageConfig::default()).expect("threads"));
+    let (_, result) = stage.run(Nesting(Arc::clone(&stage)));
+    assert!(matches!(
+        result,
+        Err(StageError::Task {
+            source: StageError::Nested,
+            ..
+        })
+    ));
+}
