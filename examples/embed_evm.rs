@@ -48,13 +48,13 @@ fn declare(from: u64, to: u64, beneficiary: Address) -> AccessSet {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let accounts = 10_000;
-    let mut state = MemoryState::new();
+    let mut before = MemoryState::new();
     let mut owner = Account::default();
-    owner.balance = U256::from(1_000_000);
+    owner.balance += U256::from(1_000_000);
     for index in 0..accounts {
-        state.insert_account(account(index), owner);
+        before.insert_account(account(index), owner);
     }
-    let view: Arc<dyn StateView> = Arc::new(state);
+    let view: Arc<dyn StateView> = Arc::new(before);
     let header = Header {
         number: 1,
         gas_limit: u64::MAX,

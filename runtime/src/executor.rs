@@ -79,8 +79,8 @@ pub trait StateAccess {
     /// Whether a balance that was not looked at may be increased by `amount` without looking. A
     /// yes is an access in credit mode, even if the credit is taken back before the end.
     ///
-    /// Where not, the caller looks first: because it may (it holds a read or a write), because the
-    /// sum might overflow, or to be told that it holds nothing. A no is no access.
+    /// Where not, the caller looks first: because the sum might overflow, or to be told that it does
+    /// not hold the key. A no is no access.
     fn may_credit(&mut self, address: Address, amount: U256) -> bool;
 
     /// Applies a transaction's effects, all or none of them.

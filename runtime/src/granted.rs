@@ -192,11 +192,11 @@ impl<T> GrantedState<T> {
         Ok(())
     }
 
-    /// Whether a cell held for credit can take this one. The same for every interleaving: the value
-    /// as last written does not change while credits are granted.
+    /// Whether a cell held for credit or writing can take this one. The same for every interleaving:
+    /// the value as last written does not change while credits are granted.
     fn is_credit_safe_on(&self, id: KeyId, amount: U256) -> bool {
         let block = self.block.as_ref().expect("a cell is of a block");
-        // SAFETY: held for credit: others may add to the atomics, nobody writes the rest.
+        // SAFETY: held for credit or writing: others may add to the atomics, nobody writes the rest.
         unsafe {
             let safe = |cell: &StateCell| is_credit_safe(cell.account().value.balance, amount);
             block.cells().cells.read(id, safe)
@@ -320,8 +320,8 @@ impl<T> StateAccess for GrantedState<T> {
 
     fn may_credit(&mut self, address: Address, amount: U256) -> bool {
         match self.find(&StateKey::account(address), AccessMode::Credit) {
-            Ok((id, AccessMode::Credit)) => self.is_credit_safe_on(id, amount),
-            _ => false,
+            Ok((id, _)) => self.is_credit_safe_on(id, amount),
+            Err(_) => false,
         }
     }
 

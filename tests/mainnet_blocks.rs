@@ -1,0 +1,48 @@
+//! Recorded mainnet blocks are right with every worker count.
+//!
+//! They come from `mainnet_blocks.tar.zst` in `LOCKWEAVE_FIXTURES`, else `../shared/fixtures`; where
+//! it is not there, the test says so and passes.
+
+use lockweave::ChainSpec;
+use lockweave_validator::{
+    recorded::RecordedBlocks,
+    replay::{AccessSource, ReplayOptions, Replayer},
+    report::Summary,
+};
+use std::{num::NonZeroUsize, path::PathBuf};
+
+#[test]
+fn recorded_blocks_are_right_with_every_worker_count() {
+    let fixtures = std::env::var_os("LOCKWEAVE_FIXTURES").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/fixtures"),
+        PathBuf::from,
+    );
+    let archive = fixtures.join("mainnet_blocks.tar.zst");
+    if !archive.exists() {
+        println!("no {}: left out", archive.display());
+        return;
+    }
+    for threads in [1, 2, 3, 4, 8].into_iter().filter_map(NonZeroUsize::new) {
+        let options = ReplayOptions {
+            threads,
+            access: AccessSource::Recorded,
+            repeat: NonZeroUsize::MIN.saturating_add(1),
+        };
+        let mut replayer = Replayer::new(options, ChainSpec::mainnet()).expect("threads start");
+        let mut summary = Summary::default();
+        for block in RecordedBlocks::open(&archive, None).expect("a sound archive") {
+            let report = replayer
+                .replay(block.expect("a sound block"))
+                .expect("a complete recording");
+            assert!(
+                report.is_ok(),
+                "block {}: {:?}",
+                report.block,
+                report.problems
+            );
+            summary.add(&report);
+        }
+        assert_eq!(summary.failed, 0);
+        println!("{threads} workers: {} blocks are right", summary.ok);
+    }
+}

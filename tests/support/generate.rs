@@ -1,0 +1,264 @@
+//! Strategies for blocks.
+
+use super::{Case, contracts};
+use alloy_consensus::{Header, Signed, TxEip1559, TxEip2930, TxEnvelope, TxLegacy};
+use alloy_eips::{
+    eip2930::{AccessList, AccessListItem},
+    eip4895::Withdrawal,
+};
+use alloy_primitives::{Address, B256, Signature, TxKind, U256};
+use lockweave::{
+    ChainSpec, EvmBlock, EvmTransaction, MemoryState,
+    evm::{BlockInput, Ommers, SpecId},
+    runtime::{Account, Code},
+};
+use proptest::prelude::*;
+use std::sync::Arc;
+
+const FORKS: [SpecId; 13] = [
+    SpecId::FRONTIER,
+    SpecId::HOMESTEAD,
+    SpecId::TANGERINE,
+    SpecId::SPURIOUS_DRAGON,
+    SpecId::BYZANTIUM,
+    SpecId::PETERSBURG,
+    SpecId::ISTANBUL,
+    SpecId::BERLIN,
+    SpecId::LONDON,
+    SpecId::MERGE,
+    SpecId::SHANGHAI,
+    SpecId::CANCUN,
+    SpecId::OSAKA,
+];
+
+const SENDERS: u8 = 5;
+
+fn sender(index: u8) -> Address {
+    Address::with_last_byte(0x80 + index)
+}
+
+fn contract(index: usize) -> Address {
+    Address::with_last_byte(0xa0 + u8::try_from(index).unwrap_or(u8::MAX))
+}
+
+pub(crate) fn beneficiary() -> Address {
+    Address::with_last_byte(0xff)
+}
+
+/// Addresses that transactions and calls name: senders, contracts, the beneficiary, a precompile,
+/// and nobody.
+fn any_address() -> impl Strategy<Value = Address> {
+    let contracts = contracts::all().len();
+    prop_oneof![
+        3 => (0..SENDERS).prop_map(sender),
+        4 => (0..contracts).prop_map(contract),
+        2 => Just(beneficiary()),
+        1 => Just(Address::with_last_byte(4)),
+        2 => (0_u8..4).prop_map(|index| Address::with_last_byte(0x20 + index)),
+    ]
+}
+
+/// One transaction before its nonce is known.
+#[derive(Clone, Debug)]
+struct Draft {
+    sender: u8,
+    to: Option<Address>,
+    value: u64,
+    words: [U256; 2],
+    gas_limit: u64,
+    gas_price: u8,
+    kind: u8,
+    nonce_slip: bool,
+}
+
+fn word() -> impl Strategy<Value = U256> {
+    prop_oneof![
+        4 => (0_u64..4).prop_map(U256::from),
+        3 => any_address().prop_map(|address| address.into_word().into()),
+    ]
+}
+
+fn draft() -> impl Strategy<Value = Draft> {
+    let to = prop_oneof![
+        9 => any_address().prop_map(Some),
+        // Most of the time a few hot contracts.
+        9 => (0_usize..13).prop_map(|index| Some(contract(index))),
+        1 => Just(None),
+    ];
+    (
+        (
+            0..SENDERS,
+            to,
+            prop_oneof![2 => Just(0_u64), 3 => 1_u64..1_000],
+        ),
+        (word(), word()),
+        prop_oneof![1 => 21_000_u64..60_000, 6 => Just(400_000_u64)],
+        (0_u8..3, 0_u8..3, prop::bool::weighted(0.02)),
+    )
+        .prop_map(
+            |((sender, to, value), words, gas_limit, (gas_price, kind, nonce_slip))| Draft {
+                sender,
+                to,
+                value,
+                words: words.into(),
+                gas_limit,
+                gas_price,
+                kind,
+                nonce_slip,
+            },
+        )
+}
+
+impl Draft {
+    fn transaction(&self, nonce: u64, fork: SpecId) -> EvmTransaction {
+        let base_fee = if fork.is_enabled_in(SpecId::LONDON) {
+            7
+        } else {
+            0
+        };
+        let gas_price = base_fee + u128::from(self.gas_price);
+        let value = U256::from(self.value);
+        let (to, input) = match self.to {
+            Some(to) => {
+                let words = self.words.map(|word| word.to_be_bytes::<32>());
+                (TxKind::Call(to), words.concat().into())
+            }
+            None => (TxKind::Create, contracts::counter_constructor().into()),
+        };
+        let access_list = AccessList(vec![AccessListItem {
+            address: contract(0),
+            storage_keys: vec![B256::ZERO],
+        }]);
+        let signature = Signature::test_signature();
+        let envelope = match self.kind {
+            1 if fork.is_enabled_in(SpecId::BERLIN) => {
+                let transaction = TxEip2930 {
+                    chain_id: 1,
+                    nonce,
+                    gas_price,
+                    gas_limit: self.gas_limit,
+                    to,
+                    value,
+                    access_list,
+                    input,
+                };
+                TxEnvelope::Eip2930(Signed::new_unhashed(transaction, signature))
+            }
+            2 if fork.is_enabled_in(SpecId::LONDON) => {
+                let transaction = TxEip1559 {
+                    chain_id: 1,
+                    nonce,
+                    gas_limit: self.gas_limit,
+                    max_fee_per_gas: gas_price + 5,
+                    max_priority_fee_per_gas: u128::from(self.gas_price),
+                    to,
+                    value,
+                    access_list,
+                    input,
+                };
+                TxEnvelope::Eip1559(Signed::new_unhashed(transaction, signature))
+            }
+            _ => {
+                let transaction = TxLegacy {
+                    chain_id: None,
+                    nonce,
+                    gas_price,
+                    gas_limit: self.gas_limit,
+                    to,
+                    value,
+                    input,
+                };
+                TxEnvelope::Legacy(Signed::new_unhashed(transaction, signature))
+            }
+        };
+        EvmTransaction::new(envelope, sender(self.sender))
+    }
+}
+
+/// The state before every block.
+pub(crate) fn state() -> MemoryState {
+    let mut state = MemoryState::new();
+    for index in 0..SENDERS {
+        let balance = U256::from(10_u64).pow(U256::from(18));
+        state.insert_account(
+            sender(index),
+            Account {
+                balance,
+                ..Account::default()
+            },
+        );
+    }
+    for (index, bytes) in contracts::all().into_iter().enumerate() {
+        let code = Arc::new(Code::new(bytes.into()));
+        let account = Account {
+            nonce: 1,
+            balance: U256::from(index * 100),
+            code_hash: code.hash(),
+        };
+        state.insert_account(contract(index), account);
+        state.insert_code(code);
+        for slot in 0_u64..4 {
+            let value = U256::from((slot + 1) % 4);
+            state.insert_slot(contract(index), U256::from(slot), value);
+        }
+    }
+    state
+}
+
+/// A header with the fields of its fork.
+fn header(fork: SpecId) -> Header {
+    let since = |first| fork.is_enabled_in(first);
+    Header {
+        number: 1_000,
+        timestamp: 10_000,
+        gas_limit: 1_000_000_000,
+        beneficiary: beneficiary(),
+        difficulty: U256::from(1_000),
+        base_fee_per_gas: since(SpecId::LONDON).then_some(7),
+        withdrawals_root: since(SpecId::SHANGHAI).then_some(B256::ZERO),
+        blob_gas_used: since(SpecId::CANCUN).then_some(0),
+        excess_blob_gas: since(SpecId::CANCUN).then_some(0),
+        parent_beacon_block_root: since(SpecId::CANCUN).then_some(B256::ZERO),
+        requests_hash: since(SpecId::PRAGUE).then_some(B256::ZERO),
+        ..Header::default()
+    }
+}
+
+/// A block of up to `transactions_max` transactions over [`state`], of any fork.
+pub(crate) fn case(transactions_max: usize) -> impl Strategy<Value = Case> {
+    let fork = prop::sample::select(FORKS.to_vec());
+    let drafts = prop::collection::vec(draft(), 1..transactions_max);
+    (fork, drafts).prop_map(|(fork, drafts)| {
+        let mut nonces = [0_u64; SENDERS as usize];
+        let transactions = drafts
+            .iter()
+            .map(|draft| {
+                let nonce = &mut nonces[usize::from(draft.sender)];
+                let used = *nonce + u64::from(draft.nonce_slip);
+                *nonce += u64::from(!draft.nonce_slip);
+                draft.transaction(used, fork)
+            })
+            .collect();
+        let withdrawals = if fork.is_enabled_in(SpecId::SHANGHAI) {
+            vec![Withdrawal {
+                address: sender(0),
+                amount: 3,
+                ..Withdrawal::default()
+            }]
+        } else {
+            Vec::new()
+        };
+        let input = BlockInput {
+            header: header(fork),
+            transactions,
+            ommers: Ommers::Count(usize::from(!fork.is_enabled_in(SpecId::MERGE))),
+            withdrawals,
+        };
+        let chain = ChainSpec::single_fork(1, fork);
+        let block = EvmBlock::new(&chain, input).expect("a sound header");
+        Case {
+            block,
+            view: Arc::new(state()),
+        }
+    })
+}

@@ -1,0 +1,125 @@
+//! Random blocks, and the ways to run them.
+
+// Every test binary uses a part of this module.
+#![allow(dead_code)]
+
+pub(crate) mod contracts;
+pub(crate) mod generate;
+
+use lockweave::{
+    BankingStage, EvmExecutor, OpenBlock, Sanitized, SealedBlock, StageConfig, StateView, Step,
+    evm::{EvmBlock, InvalidStep},
+    execute_block,
+    runtime::{
+        AccessSet, Declaration, ExecutionError, Executor, GrantedState, INFERRED_KEYS_MAX,
+        Recording, SerialState,
+    },
+    seal_block,
+};
+use std::{
+    num::NonZeroUsize,
+    sync::{Arc, LazyLock},
+};
+
+/// Worker counts every property is checked with.
+pub(crate) const WORKERS: [usize; 5] = [1, 2, 3, 4, 8];
+
+/// A stage for each worker count, kept between cases.
+pub(crate) static STAGES: LazyLock<Vec<BankingStage>> = LazyLock::new(|| {
+    WORKERS
+        .into_iter()
+        .filter_map(NonZeroUsize::new)
+        .map(|threads| BankingStage::new(StageConfig::with_threads(threads)).expect("threads"))
+        .collect()
+});
+
+/// A block and the state before it.
+#[derive(Clone)]
+pub(crate) struct Case {
+    pub(crate) block: EvmBlock,
+    pub(crate) view: Arc<dyn StateView>,
+}
+
+impl std::fmt::Debug for Case {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Case")
+            .field("fork", &self.block.context().spec())
+            .field("steps", &self.block.steps())
+            .finish_non_exhaustive()
+    }
+}
+
+pub(crate) type Granted = EvmExecutor<GrantedState<Step>>;
+
+/// Why a parallel run failed: the task, and what its executor said.
+pub(crate) type Failure = (usize, ExecutionError<InvalidStep>);
+
+impl Case {
+    /// Runs the block on the oracle and records what each step touches. Steps that may not be in the
+    /// block are left out, and the case without them is returned.
+    pub(crate) fn record(&self) -> (Vec<Step>, Vec<AccessSet>, SealedBlock) {
+        let context = self.block.context();
+        let mut executor = EvmExecutor::<Recording<SerialState>>::new(context);
+        let serial = SerialState::new(Arc::clone(&self.view), context.rules());
+        let mut state = Recording::new(serial);
+        let (mut steps, mut sets, mut outcomes) = (Vec::new(), Vec::new(), Vec::new());
+        for step in self.block.steps() {
+            let result = executor.execute(step, &mut state);
+            let set = state.take_access(INFERRED_KEYS_MAX).expect("few keys");
+            match result {
+                Ok(outcome) => {
+                    steps.push(step.clone());
+                    sets.push(set);
+                    outcomes.push(outcome);
+                }
+                Err(ExecutionError::Invalid(_)) => {}
+                Err(error) => panic!("the state failed: {error}"),
+            }
+        }
+        let delta = state.state().delta().expect("a state in memory");
+        (steps, sets, SealedBlock { outcomes, delta })
+    }
+
+    /// Runs steps in parallel under these sets.
+    pub(crate) fn run(
+        &self,
+        stage: &BankingStage,
+        steps: &[Step],
+        sets: &[AccessSet],
+    ) -> Result<SealedBlock, Failure> {
+        let context = self.block.context().clone();
+        let make = move |_: Option<Granted>| Granted::new(&context);
+        self.run_with(stage, steps, sets, make)
+    }
+
+    /// Runs steps in parallel with an executor of the test's own.
+    pub(crate) fn run_with<E>(
+        &self,
+        stage: &BankingStage,
+        steps: &[Step],
+        sets: &[AccessSet],
+        make: impl Fn(Option<E>) -> E + Send + Sync + 'static,
+    ) -> Result<SealedBlock, Failure>
+    where
+        E: Executor<GrantedState<Step>, Transaction = Step, Invalid = InvalidStep> + 'static,
+    {
+        let transactions = (steps.iter().zip(sets))
+            .map(|(step, access)| Sanitized {
+                transaction: step.clone(),
+                access: access.clone(),
+                declaration: Declaration::Recorded,
+            })
+            .collect();
+        let rules = self.block.context().rules();
+        let open = OpenBlock::new(Arc::clone(&self.view), rules, transactions);
+        let (open, result) = execute_block(stage, open, make, Step::gas_hint);
+        match result {
+            Ok(_) => Ok(seal_block(stage, open).expect("a finished block").0),
+            Err(lockweave::banking_stage::StageError::Task { task, source }) => {
+                use lockweave::runtime::DenseId;
+                Err((task.index(), source))
+            }
+            Err(error) => panic!("the stage failed: {error}"),
+        }
+    }
+}
