@@ -20,5 +20,9 @@ fi
 target=$(rustc +nightly -vV | sed -n 's/^host: //p')
 export RUSTFLAGS="-Zsanitizer=$kind -Cunsafe-allow-abi-mismatch=sanitizer"
 export CARGO_TARGET_DIR="target/sanitize-$kind"
+# Sanitizer reports that come from the library not being instrumented, each with its reason.
+export TSAN_OPTIONS="suppressions=$PWD/banking_stage/tsan.supp"
+# Printing a backtrace is library code that shares a cache between threads.
+export RUST_BACKTRACE=0
 export PROPTEST_CASES=${PROPTEST_CASES:-32}
 cargo +nightly test --target "$target" -p lockweave-banking-stage -p lockweave-runtime --lib
