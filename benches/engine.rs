@@ -65,12 +65,7 @@ fn mainnet_blocks() -> Vec<Workload> {
             let (block, view) =
                 prepare_block(&chain, block, NonZeroUsize::MIN).expect("a sound block");
             let number = block.header().number.to_string();
-            Workload::new(
-                number,
-                view,
-                block.context().clone(),
-                block.steps().to_vec(),
-            )
+            Workload::new(number, view, block.context().clone(), block.steps())
         })
         .collect()
 }

@@ -29,7 +29,7 @@ mod block;
 mod core;
 mod error;
 mod grant;
-mod lock_table;
+pub mod lock_table;
 mod ready;
 mod run;
 mod scheduler;

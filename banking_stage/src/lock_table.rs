@@ -30,7 +30,7 @@
 //! One built-in key stands for the whole state. Every ordinary task holds it in `Read` mode, a task
 //! with [`Access::Everything`] in `Write` mode, so it runs alone, by the same mechanism.
 
-pub(crate) use lockweave_runtime::KeyAccess;
+use lockweave_runtime::KeyAccess;
 use lockweave_runtime::{AccessMode, DenseId, KeyId, TaskId};
 use std::fmt;
 
@@ -225,7 +225,7 @@ fn grow_to<V: Copy>(values: &mut Vec<V>, index: usize, value: V) {
     }
 }
 
-/// Per key a queue of requests; see the [module](self) for rules and reasons.
+/// Per key a queue of requests; see the [module](crate::lock_table) for rules and reasons.
 ///
 /// Keys and tasks may be any dense ids. Tables grow with the largest id seen and never shrink.
 ///

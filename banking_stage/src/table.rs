@@ -3,8 +3,8 @@
 //! All an embedder needs who has no EVM: name the keys a task touches, write what it does, and
 //! [`BankingStage::run_table`](crate::BankingStage::run_table) does the rest.
 
-use crate::{lock_table::KeyAccess, table_run::TableCells};
-use lockweave_runtime::{AccessMode, Cells, DenseId, Interner, KeyId};
+use crate::table_run::TableCells;
+use lockweave_runtime::{AccessMode, Cells, DenseId, Interner, KeyAccess, KeyId};
 use std::{convert::Infallible, fmt, hash::Hash};
 use thiserror::Error;
 

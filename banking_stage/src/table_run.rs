@@ -6,13 +6,13 @@
 use crate::{
     error::StageError,
     grant::{Grant, GrantedCells},
-    lock_table::{Access, KeyAccess},
+    lock_table::Access,
     stage::BankingStage,
     stats::RunStats,
     table::{Declare, Table, TableKey, TableTask, TableValue, Undeclared},
     workload::Workload,
 };
-use lockweave_runtime::{AccessMode, DenseId, TaskId};
+use lockweave_runtime::{AccessMode, DenseId, KeyAccess, TaskId};
 use std::{fmt, sync::OnceLock};
 
 /// What a run over a table returns.

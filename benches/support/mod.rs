@@ -37,7 +37,7 @@ impl Workload {
         name: impl Into<String>,
         view: Arc<dyn StateView>,
         context: BlockContext,
-        steps: Vec<Step>,
+        steps: &[Step],
     ) -> Self {
         let mut executor = EvmExecutor::<Recording<SerialState>>::new(&context);
         let mut state = Recording::new(SerialState::new(Arc::clone(&view), context.rules()));
@@ -158,7 +158,7 @@ pub(crate) fn erc20(transfers: usize, recipients: Recipients) -> Workload {
         let tokens = U256::from(10_u64).pow(U256::from(18));
         state.insert_slot(TOKEN, slot.into(), tokens);
     }
-    let steps = (0..transfers)
+    let steps: Vec<_> = (0..transfers)
         .map(|index| {
             let recipient = match recipients {
                 Recipients::Themselves => index,
@@ -184,7 +184,7 @@ pub(crate) fn erc20(transfers: usize, recipients: Recipients) -> Workload {
         name,
         Arc::new(state),
         BlockContext::new(&chain, &header),
-        steps,
+        &steps,
     )
 }
 
