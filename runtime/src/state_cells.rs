@@ -1,7 +1,7 @@
 //! The cells of an open block: every declared key's current value, over the state before the block.
 
 use crate::{
-    access::{AccessSet, KeyAccess},
+    access::{AccessEntry, AccessSet, KeyAccess},
     cells::Cells,
     delta::{DeltaContext, DeltaPart, StateDelta},
     id::KeyId,
@@ -168,6 +168,27 @@ impl StateCell {
     cell_kind!(Slot, SlotCell, slot, slot_mut);
 }
 
+/// The account read last.
+#[derive(Default)]
+struct LastAccount(Option<(Address, Option<Account>)>);
+
+impl LastAccount {
+    fn get(
+        &mut self,
+        view: &dyn StateView,
+        address: Address,
+    ) -> Result<Option<Account>, StateError> {
+        match self.0 {
+            Some((known, account)) if known == address => Ok(account),
+            _ => {
+                let account = view.account(address)?;
+                self.0 = Some((address, account));
+                Ok(account)
+            }
+        }
+    }
+}
+
 /// What a block's fork says about state as such.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StateRules {
@@ -210,32 +231,37 @@ impl StateCells {
         recent: &mut RecentKeys<StateKey>,
         set: &AccessSet,
     ) -> Result<Option<Box<[KeyAccess]>>, StateError> {
-        match set {
-            AccessSet::Everything => Ok(None),
-            AccessSet::Keys(entries) => entries
-                .iter()
-                .map(|entry| {
-                    let assign = || Ok(self.cells.push(self.load(&entry.key)?));
-                    let key = self.interner.intern_cached(recent, &entry.key, assign)?;
-                    let mode = entry.mode;
-                    Ok(KeyAccess { key, mode })
-                })
-                .collect::<Result<_, _>>()
-                .map(Some),
+        let AccessSet::Keys(entries) = set else {
+            return Ok(None);
+        };
+        // An account's keys stand together in a set, so its record is read once for both.
+        let mut accounts = LastAccount::default();
+        let mut resolve = |entry: &AccessEntry| {
+            let assign = || Ok(self.cells.push(self.load(&entry.key, &mut accounts)?));
+            let key = self.interner.intern_cached(recent, &entry.key, assign)?;
+            let mode = entry.mode;
+            Ok(KeyAccess { key, mode })
+        };
+        let mut resolved = Vec::with_capacity(entries.len());
+        for entry in entries {
+            resolved.push(resolve(entry)?);
         }
+        Ok(Some(resolved.into_boxed_slice()))
     }
 
     /// The dense id of a key, whose cell is made and filled if it is new.
     pub fn intern(&self, key: &StateKey) -> Result<KeyId, StateError> {
-        self.interner
-            .intern(key, || Ok(self.cells.push(self.load(key)?)))
+        self.interner.intern(key, || {
+            let mut accounts = LastAccount::default();
+            Ok(self.cells.push(self.load(key, &mut accounts)?))
+        })
     }
 
-    fn load(&self, key: &StateKey) -> Result<StateCell, StateError> {
+    fn load(&self, key: &StateKey, accounts: &mut LastAccount) -> Result<StateCell, StateError> {
         let view = &*self.view;
         Ok(match key.part {
             KeyPart::Account => {
-                let before = view.account(key.address)?;
+                let before = accounts.get(view, key.address)?;
                 StateCell::Account(AccountCell {
                     value: AccountValue::from(before.as_ref()),
                     credits: Credits::default(),
@@ -243,7 +269,7 @@ impl StateCells {
                 })
             }
             KeyPart::Code => {
-                let account = view.account(key.address)?;
+                let account = accounts.get(view, key.address)?;
                 let code = CodeRef::load(view, key.address, account.as_ref())?;
                 StateCell::Code(CodeCell {
                     before: code.hash(),
@@ -359,5 +385,73 @@ impl fmt::Debug for StateCells {
         f.debug_struct("StateCells")
             .field("cells", &self.cells)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory_state::MemoryState;
+    use proptest::prelude::*;
+
+    fn amount() -> impl Strategy<Value = U256> {
+        prop_oneof![
+            any::<u64>().prop_map(U256::from),
+            Just(U256::from(u64::MAX)),
+            any::<[u64; 3]>().prop_map(|[a, b, c]| U256::from_limbs([a, b, c, 0])),
+        ]
+    }
+
+    proptest! {
+        /// Every carry reaches the sum, on one thread and on several.
+        #[test]
+        fn credits_add_up(amounts in prop::collection::vec(amount(), 0..60)) {
+            let credits = Credits::default();
+            std::thread::scope(|scope| {
+                for chunk in amounts.chunks(15) {
+                    let credits = &credits;
+                    scope.spawn(move || chunk.iter().for_each(|amount| credits.add(*amount)));
+                }
+            });
+            let expected: U256 = amounts.iter().sum();
+            prop_assert_eq!(credits.sum(), expected);
+            prop_assert_eq!(credits.is_touched(), !amounts.is_empty());
+            let mut credits = credits;
+            for amount in &amounts {
+                credits.subtract(*amount);
+            }
+            prop_assert_eq!(credits.sum(), U256::ZERO);
+            prop_assert!(!credits.is_touched());
+        }
+    }
+
+    #[test]
+    fn a_slot_of_an_earlier_incarnation_is_zero() {
+        let slot = SlotCell {
+            value: U256::from(5),
+            incarnation: 1,
+            before: U256::from(3),
+        };
+        assert_eq!(slot.current(1), U256::from(5));
+        assert_eq!(slot.current(2), U256::ZERO);
+    }
+
+    #[test]
+    fn missing_code_is_an_error_when_its_key_is_resolved() {
+        let mut state = MemoryState::new();
+        let address = Address::repeat_byte(1);
+        let code_hash = B256::repeat_byte(9);
+        let account = Account {
+            code_hash,
+            ..Account::default()
+        };
+        state.insert_account(address, account);
+        let rules = StateRules {
+            clear_empty_accounts: true,
+        };
+        let cells = StateCells::new(Arc::new(state), rules);
+        let error = cells.intern(&StateKey::code(address)).unwrap_err();
+        assert!(matches!(error, StateError::MissingCode { hash, .. } if hash == code_hash));
+        assert!(cells.intern(&StateKey::account(address)).is_ok());
     }
 }
