@@ -51,13 +51,13 @@ struct ReplayArgs {
     /// A recording: a folder or .tar.zst archive of blocks with the state before them.
     path: PathBuf,
     /// Worker threads [default: the cores there are].
-    #[arg(long, value_name = "N", value_parser = threads, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = threads)]
     threads: Option<NonZeroUsize>,
     /// Where the access sets of the parallel run come from.
     #[arg(long, value_enum, default_value_t = AccessSource::Recorded)]
     access: AccessSource,
     /// Runs of each block; medians are reported.
-    #[arg(long, value_name = "R", default_value = "1", value_parser = repeat, allow_negative_numbers = true)]
+    #[arg(long, value_name = "R", default_value = "1")]
     repeat: NonZeroUsize,
     /// Only these blocks, by number, separated by commas.
     #[arg(long, value_name = "NUMBERS", value_delimiter = ',')]
@@ -70,23 +70,10 @@ struct ReplayArgs {
 /// More threads than this are a slip of the keyboard.
 const THREADS_MAX: usize = 1024;
 
-/// So are more runs than this.
-const REPEAT_MAX: usize = 1_000_000;
-/// The longest message: one that quotes the input may quote all of it.
-const MESSAGE_CHARS_MAX: usize = 2_000;
-
 fn threads(text: &str) -> Result<NonZeroUsize, String> {
-    count(text, THREADS_MAX)
-}
-
-fn repeat(text: &str) -> Result<NonZeroUsize, String> {
-    count(text, REPEAT_MAX)
-}
-
-fn count(text: &str, most: usize) -> Result<NonZeroUsize, String> {
     match text.parse() {
-        Ok(count) if NonZeroUsize::get(count) <= most => Ok(count),
-        _ => Err(format!("a number from 1 to {most} is needed")),
+        Ok(threads) if NonZeroUsize::get(threads) <= THREADS_MAX => Ok(threads),
+        _ => Err(format!("a number from 1 to {THREADS_MAX} is needed")),
     }
 }
 
@@ -109,8 +96,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(failure) => {
-            let message = printable(&failure.to_string());
-            let _ = writeln!(io::stderr(), "error: {message}");
+            let _ = writeln!(io::stderr(), "error: {failure}");
             ExitCode::from(2)
         }
     }
@@ -150,21 +136,6 @@ fn replay(args: ReplayArgs) -> Result<Summary, Failure> {
     format.write_summary(&mut out, &summary)?;
     out.flush()?;
     Ok(summary)
-}
-
-/// A message as a terminal may have it: file names and quoted input can hold control characters.
-fn printable(message: &str) -> String {
-    let visible = |letter: char| match letter {
-        '\n' => letter,
-        letter if letter.is_control() => char::REPLACEMENT_CHARACTER,
-        letter => letter,
-    };
-    let mut letters = message.chars().map(visible);
-    let mut text: String = letters.by_ref().take(MESSAGE_CHARS_MAX).collect();
-    if letters.next().is_some() {
-        text.push('…');
-    }
-    text
 }
 
 /// A bar on standard error, where a person looks at it.

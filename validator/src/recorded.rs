@@ -44,14 +44,6 @@ pub struct RecordedBlock {
     pub state: MemoryState,
 }
 
-/// The highest block gas limit that is replayed: more than a hundred times what mainnet has. Gas is
-/// what bounds a block's time and memory.
-pub const GAS_LIMIT_MAX: u64 = 10_000_000_000;
-
-/// The highest excess blob gas that is replayed. Under every fork's parameters the blob fee reaches
-/// 2^64 wei long before.
-pub const EXCESS_BLOB_GAS_MAX: u64 = 1_000_000_000;
-
 /// The blocks of a recording, read one at a time in the order of their numbers.
 pub struct RecordedBlocks {
     files: Files,
@@ -77,9 +69,6 @@ impl RecordedBlocks {
                     second: files.describe(folder),
                 });
             }
-        }
-        if wanted.is_none() {
-            require_blocks(&files)?;
         }
         let missing = wanted.and_then(|wanted| {
             wanted
@@ -263,18 +252,6 @@ fn number_of(files: &Files, folder: &Path) -> Result<u64, RecordedError> {
     Ok(numbered.number.to())
 }
 
-/// Refuses a state without its block: a recording that lost one must not pass for a smaller one.
-fn require_blocks(files: &Files) -> Result<(), RecordedError> {
-    let mut folders = files.folders_with(PRE_STATE);
-    match folders.find(|folder| !files.contains(&folder.join(BLOCK))) {
-        Some(folder) => Err(RecordedError::MissingFile {
-            folder: files.describe(folder),
-            name: BLOCK,
-        }),
-        None => Ok(()),
-    }
-}
-
 fn parse<T: DeserializeOwned>(file: &str, bytes: &[u8]) -> Result<T, RecordedError> {
     serde_json::from_slice(bytes).map_err(|source| RecordedError::Json {
         file: file.to_owned(),
@@ -325,9 +302,6 @@ struct BlockParser<'a> {
 impl BlockParser<'_> {
     fn parse(self, number: u64) -> Result<RecordedBlock, RecordedError> {
         let header = self.header(number)?;
-        self.limit("gasLimit", header.gas_limit, GAS_LIMIT_MAX)?;
-        let excess_blob_gas = header.excess_blob_gas.unwrap_or_default();
-        self.limit("excessBlobGas", excess_blob_gas, EXCESS_BLOB_GAS_MAX)?;
         let transactions = self.transactions(&header)?;
         let withdrawals = self.withdrawals(&header)?;
         let uncles: Vec<B256> = self.part("uncles")?.unwrap_or_default();
@@ -371,18 +345,6 @@ impl BlockParser<'_> {
             }
             _ => Ok(header),
         }
-    }
-
-    fn limit(&self, field: &'static str, value: u64, most: u64) -> Result<(), RecordedError> {
-        if value <= most {
-            return Ok(());
-        }
-        Err(RecordedError::Excessive {
-            file: self.file.to_owned(),
-            field,
-            value,
-            most,
-        })
     }
 
     /// The object without its large parts.

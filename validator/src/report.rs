@@ -98,7 +98,7 @@ pub struct Summary {
     /// Transactions in them.
     pub transactions: usize,
     /// Gas they used.
-    pub gas: u128,
+    pub gas: u64,
     /// Sum of the blocks' serial times.
     #[serde(serialize_with = "milliseconds")]
     pub serial_ms: f64,
@@ -120,7 +120,7 @@ impl Summary {
             self.failed += 1;
         }
         self.transactions += report.transactions;
-        self.gas += u128::from(report.gas);
+        self.gas += report.gas;
         self.serial_ms += report.serial_ms;
         self.parallel_ms += report.parallel_ms;
         self.speedup = speedup(self.serial_ms, self.parallel_ms);
@@ -177,7 +177,7 @@ impl Format {
                     report.block,
                     report.fork,
                     report.transactions,
-                    megagas(report.gas.into()),
+                    megagas(report.gas),
                     report.serial_ms,
                     report.parallel_ms,
                     times(report.speedup()),
@@ -217,7 +217,7 @@ fn write_json(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "for people to read")]
-fn megagas(gas: u128) -> f64 {
+fn megagas(gas: u64) -> f64 {
     gas as f64 / 1e6
 }
 

@@ -15,8 +15,8 @@ pub enum RecordedError {
         /// Why.
         source: io::Error,
     },
-    /// The path is a file, but not a whole `.tar.zst` archive of plain files.
-    #[error("{file} cannot be read as a .tar.zst archive: {source}")]
+    /// The path is a file, but not a whole `.tar.zst` archive.
+    #[error("{file} is not a whole .tar.zst archive: {source}")]
     Archive {
         /// The archive.
         file: String,
@@ -93,19 +93,6 @@ pub enum RecordedError {
         index: usize,
         /// The type as the file has it.
         transaction_type: String,
-    },
-    /// A header asks for more than any block of the chain can have, so that executing it could take
-    /// all memory or for ever.
-    #[error("{file}: the header's {field} is {value}, and replay takes at most {most}")]
-    Excessive {
-        /// The block's file.
-        file: String,
-        /// Name of the field, as JSON-RPC has it.
-        field: &'static str,
-        /// What it is.
-        value: u64,
-        /// The most that is taken.
-        most: u64,
     },
     /// A block contradicts itself, so the file is damaged or of a fork that is not known.
     #[error("{file}: {contradiction}")]

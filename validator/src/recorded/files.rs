@@ -6,7 +6,7 @@
 
 use crate::recorded::error::RecordedError;
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::BTreeMap,
     error::Error,
     fs::{self, File},
     io::{self, BufReader, Read},
@@ -41,7 +41,12 @@ impl Files {
     pub(super) fn open(root: &Path) -> Result<Self, RecordedError> {
         let metadata = fs::metadata(root).map_err(|source| io_error(root, source))?;
         let held = if metadata.is_dir() {
-            list(root)?
+            let mut listing = Listing::default();
+            listing.list(root, Path::new(""), 0)?;
+            if listing.bytes > RECORDING_BYTES_MAX {
+                return Err(too_large(root));
+            }
+            listing.held
         } else if metadata.is_file() {
             read_archive(root)?
         } else {
@@ -142,72 +147,38 @@ fn read_file(path: &Path) -> Result<Vec<u8>, RecordedError> {
     Ok(bytes)
 }
 
-/// The files of a recording in a folder, from the root downwards.
-fn list(root: &Path) -> Result<BTreeMap<PathBuf, Held>, RecordedError> {
-    let mut listing = Listing::default();
-    let mut folders = VecDeque::from([(PathBuf::new(), 0)]);
-    while let Some((below, depth)) = folders.pop_front() {
-        let inner = listing.list(root, &below)?;
-        if depth < DEPTH_MAX {
-            folders.extend(inner.into_iter().map(|folder| (folder, depth + 1)));
-        }
-    }
-    if listing.bytes > RECORDING_BYTES_MAX {
-        return Err(too_large(root));
-    }
-    Ok(listing.held)
-}
-
 #[derive(Default)]
 struct Listing {
     held: BTreeMap<PathBuf, Held>,
-    /// Real paths of the folders listed: each is listed once, however many links lead to it, or
-    /// links that lead upwards would multiply with every level.
-    seen: BTreeSet<PathBuf>,
     bytes: u64,
 }
 
 impl Listing {
-    /// Adds the files of one folder, and returns the folders in it.
-    fn list(&mut self, root: &Path, below: &Path) -> Result<Vec<PathBuf>, RecordedError> {
+    fn list(&mut self, root: &Path, below: &Path, depth: usize) -> Result<(), RecordedError> {
         let folder = root.join(below);
-        let fail = |source| io_error(&folder, source);
-        if !self.seen.insert(fs::canonicalize(&folder).map_err(fail)?) {
-            return Ok(Vec::new());
-        }
-        let mut entries = fs::read_dir(&folder)
-            .and_then(Iterator::collect::<io::Result<Vec<_>>>)
-            .map_err(fail)?;
-        // What is really here before links, so that what both lead to goes by its own name.
-        entries.sort_by_cached_key(|entry| {
-            let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
-            (is_link, entry.file_name())
-        });
-        let mut folders = Vec::new();
+        let entries = fs::read_dir(&folder).map_err(|source| io_error(&folder, source))?;
         for entry in entries {
+            let entry = entry.map_err(|source| io_error(&folder, source))?;
             let name = below.join(entry.file_name());
             let path = entry.path();
             // Follows links: a recording may be put together from links to another one.
-            match fs::metadata(&path) {
-                Ok(metadata) if is_kind(&name) => {
-                    if !metadata.is_file() {
-                        return Err(io_error(&path, not_plain()));
-                    }
-                    self.bytes = self.bytes.saturating_add(metadata.len());
-                    self.held.insert(name, Held::OnDisk(path));
+            let Ok(metadata) = fs::metadata(&path) else {
+                if is_kind(&name) {
+                    return Err(io_error(&path, io::ErrorKind::NotFound.into()));
                 }
-                Ok(metadata) if metadata.is_dir() => folders.push(name),
-                Err(source) if is_kind(&name) => return Err(io_error(&path, source)),
-                Ok(_) | Err(_) => {}
+                continue;
+            };
+            if metadata.is_dir() {
+                if depth < DEPTH_MAX {
+                    self.list(root, &name, depth + 1)?;
+                }
+            } else if metadata.is_file() && is_kind(&name) {
+                self.bytes = self.bytes.saturating_add(metadata.len());
+                self.held.insert(name, Held::OnDisk(path));
             }
         }
-        Ok(folders)
+        Ok(())
     }
-}
-
-/// A block left out because its file is a folder or a pipe would be taken for one that is right.
-fn not_plain() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, "not a plain file")
 }
 
 fn read_archive(path: &Path) -> Result<BTreeMap<PathBuf, Held>, RecordedError> {
@@ -236,12 +207,8 @@ fn unpack(compressed: impl io::BufRead) -> io::Result<BTreeMap<PathBuf, Held>> {
     for entry in archive.entries()? {
         let mut entry = entry?;
         let name = clean(&entry.path()?);
-        if !is_kind(&name) {
+        if !entry.header().entry_type().is_file() || !is_kind(&name) {
             continue;
-        }
-        if !entry.header().entry_type().is_file() {
-            let message = format!("{} in it is not a plain file", name.display());
-            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
         let size = entry.size();
         let mut bytes = Vec::new();
