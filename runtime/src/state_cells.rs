@@ -408,10 +408,14 @@ mod tests {
         fn credits_add_up(amounts in prop::collection::vec(amount(), 0..60)) {
             let credits = Credits::default();
             std::thread::scope(|scope| {
-                for chunk in amounts.chunks(15) {
-                    let credits = &credits;
-                    scope.spawn(move || chunk.iter().for_each(|amount| credits.add(*amount)));
-                }
+                let credits = &credits;
+                let add = |chunk: &[U256]| chunk.iter().for_each(|amount| credits.add(*amount));
+                let threads: Vec<_> = amounts
+                    .chunks(15)
+                    .map(|chunk| scope.spawn(move || add(chunk)))
+                    .collect();
+                // The thread sanitizer sees a join, not how a scope waits for its end.
+                threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
             });
             let expected: U256 = amounts.iter().sum();
             prop_assert_eq!(credits.sum(), expected);
