@@ -39,9 +39,11 @@ pub use lockweave_banking_stage as banking_stage;
 pub use lockweave_evm_adapter as evm;
 pub use lockweave_runtime as runtime;
 
-pub use banking_stage::{BankingStage, StageConfig, execute_block, seal_block};
+pub use banking_stage::{
+    BankingStage, StageConfig, execute_block, execute_inferred_block, seal_block,
+};
 #[cfg(feature = "evm")]
-pub use evm::{ChainSpec, EvmBlock, EvmExecutor, EvmTransaction, Step};
+pub use evm::{ChainSpec, EvmBlock, EvmExecutor, EvmInferrer, EvmTransaction, Step};
 pub use runtime::{
     AccessMode, AccessSet, Executor, MemoryState, OpenBlock, Sanitized, SealedBlock, StateKey,
     StateView,

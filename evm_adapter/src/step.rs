@@ -2,7 +2,7 @@
 
 use alloy_consensus::{Transaction as _, TxEnvelope, Typed2718};
 use alloy_primitives::{Address, B256, Bytes};
-use lockweave_runtime::Credit;
+use lockweave_runtime::{AccessMode, AccessSet, Credit, StateKey};
 use revm::{
     context::{TxEnv, either::Either},
     handler::SystemCallTx,
@@ -128,6 +128,29 @@ impl Step {
             Self::Transaction(transaction) => Some(transaction),
             _ => None,
         }
+    }
+
+    /// What the transaction's own access list names (EIP-2930), as a first idea of what it touches:
+    /// the list does not say whether it reads or writes. Longer lists than a set may be are left out.
+    pub fn listed_access(&self) -> AccessSet {
+        let list = self
+            .transaction()
+            .and_then(|transaction| transaction.envelope().access_list());
+        let Some(list) = list.filter(|list| !list.0.is_empty()) else {
+            return AccessSet::empty();
+        };
+        let set = AccessSet::build(|set| {
+            for item in &list.0 {
+                set.insert(StateKey::code(item.address), AccessMode::Read);
+                for slot in &item.storage_keys {
+                    set.insert(
+                        StateKey::slot(item.address, (*slot).into()),
+                        AccessMode::Read,
+                    );
+                }
+            }
+        });
+        set.unwrap_or_else(|_| AccessSet::empty())
     }
 
     /// The same step, thought to use this much gas: from an earlier run or a simulation of it.
