@@ -18,6 +18,8 @@
 pub mod block;
 pub mod chain;
 mod code_cache;
+pub mod declared;
+pub mod envelope;
 pub mod error;
 pub mod executor;
 pub mod infer;
@@ -28,6 +30,8 @@ pub mod step;
 
 pub use block::{BlockContext, BlockInput, EvmBlock, EvmBlockError, Ommers};
 pub use chain::{Activation, ChainSpec};
+pub use declared::{DECLARED_TX_TYPE, TxDeclared};
+pub use envelope::{LockweaveTxEnvelope, LockweaveTxType};
 pub use error::InvalidStep;
 pub use executor::EvmExecutor;
 pub use infer::EvmInferrer;

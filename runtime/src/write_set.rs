@@ -61,7 +61,7 @@ impl WriteSet {
     /// Every key that applying the set uses, with the mode it has to be held in, in the order in which
     /// the effects are applied: accounts, codes, wipes, each slot behind the code it is held with,
     /// credits.
-    pub(crate) fn effects(&self) -> impl Iterator<Item = (StateKey, AccessMode)> {
+    pub fn effects(&self) -> impl Iterator<Item = (StateKey, AccessMode)> {
         let accounts = self.accounts.iter();
         let accounts =
             accounts.map(|(address, _)| (StateKey::account(*address), AccessMode::Write));

@@ -100,10 +100,17 @@ impl Case {
         stage: &BankingStage,
         steps: &[Step],
     ) -> Result<(SealedBlock, InferredStats), Failure> {
-        let transactions = steps.iter().map(|step| Sanitized {
-            transaction: step.clone(),
-            access: AccessSet::empty(),
-            declaration: Declaration::Inferred,
+        let transactions = steps.iter().map(|step| {
+            let signed = step.signed_access(generate::beneficiary());
+            let declaration = match signed {
+                Some(_) => Declaration::Signed,
+                None => Declaration::Inferred,
+            };
+            Sanitized {
+                transaction: step.clone(),
+                access: signed.unwrap_or_else(AccessSet::empty),
+                declaration,
+            }
         });
         let context = self.block.context().clone();
         let cells = StateCells::new(Arc::clone(&self.view), context.rules());

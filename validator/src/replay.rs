@@ -503,9 +503,8 @@ fn verify_header(report: &mut BlockReport, header: &Header, sealed: &SealedBlock
 
 fn verify_receipts(report: &mut BlockReport, header: &Header, receipts: &[Receipt]) -> bool {
     let root = receipts_root(receipts);
-    let root_ok = root == Some(header.receipts_root);
+    let root_ok = root == header.receipts_root;
     if !root_ok {
-        let root = root.map_or_else(|| "none".to_owned(), |root| root.to_string());
         let expected = header.receipts_root;
         report.fail(format!(
             "the receipts' root is {root}, the header says {expected}"
