@@ -11,10 +11,22 @@ use lockweave_runtime::Receipt;
 ///
 /// Returns `None` for a transaction type that Ethereum does not have.
 pub fn envelope(receipt: &Receipt) -> Option<ReceiptEnvelope> {
+    envelope_with(receipt, Eip658Value::Eip658(receipt.succeeded))
+}
+
+/// A receipt as it was before Byzantium: with the state's root after the transaction in place of a
+/// status.
+///
+/// Returns `None` for a transaction type that Ethereum does not have.
+pub fn envelope_with_root(receipt: &Receipt, root: B256) -> Option<ReceiptEnvelope> {
+    envelope_with(receipt, Eip658Value::PostState(root))
+}
+
+fn envelope_with(receipt: &Receipt, status: Eip658Value) -> Option<ReceiptEnvelope> {
     let body = ReceiptWithBloom {
         logs_bloom: receipt.bloom(),
         receipt: ConsensusReceipt {
-            status: Eip658Value::Eip658(receipt.succeeded),
+            status,
             cumulative_gas_used: receipt.cumulative_gas_used,
             logs: receipt.logs.clone(),
         },

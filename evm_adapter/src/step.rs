@@ -45,7 +45,8 @@ impl EvmTransaction {
         *self.envelope.tx_hash()
     }
 
-    pub(crate) const fn env(&self) -> &Arc<TxEnv> {
+    /// revm's form of it.
+    pub const fn env(&self) -> &Arc<TxEnv> {
         &self.env
     }
 }
@@ -104,7 +105,8 @@ impl SystemCall {
         }
     }
 
-    pub(crate) const fn env(&self) -> &Arc<TxEnv> {
+    /// revm's form of it.
+    pub const fn env(&self) -> &Arc<TxEnv> {
         &self.env
     }
 }
