@@ -2,8 +2,8 @@
 
 mod cli;
 
-use clap::{Parser, Subcommand};
-use cli::{Failure, replay, run};
+use clap::{CommandFactory, Parser, Subcommand};
+use cli::{Failure, completions, config, replay, run};
 use std::{
     io::{self, Write},
     process::ExitCode,
@@ -23,13 +23,17 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Box<run::RunArgs>),
+    Config(Box<config::ConfigArgs>),
     Replay(replay::ReplayArgs),
+    Completions(completions::CompletionsArgs),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run::run(*args),
+        Command::Config(args) => config::run(*args),
         Command::Replay(args) => replay::run(args),
+        Command::Completions(args) => completions::run(&args, Cli::command()),
     };
     match result {
         Ok(code) => code,

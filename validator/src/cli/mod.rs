@@ -1,11 +1,17 @@
 //! The subcommands, one a file.
 
+pub(crate) mod completions;
+pub(crate) mod config;
 pub(crate) mod replay;
 pub(crate) mod run;
-mod threads;
 
 use lockweave_validator::{
-    chain::GenesisError, node::NodeError, replay::ReplayError, rpc::ServerError,
+    chain::GenesisError,
+    config::ConfigError,
+    node::NodeError,
+    operation::{LoggingError, MetricsError},
+    replay::ReplayError,
+    rpc::ServerError,
 };
 use std::io;
 
@@ -14,6 +20,12 @@ use std::io;
 pub(crate) enum Failure {
     #[error(transparent)]
     Replay(#[from] ReplayError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Logging(#[from] LoggingError),
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
     #[error(transparent)]
     Genesis(#[from] GenesisError),
     #[error(transparent)]
@@ -26,4 +38,7 @@ pub(crate) enum Failure {
     Runtime(io::Error),
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
+    /// The node stopped making blocks; it says why.
+    #[error("the node stopped: {0}")]
+    Stopped(String),
 }

@@ -1,10 +1,11 @@
 //! `replay`: recorded blocks, run in parallel and checked.
 
-use super::{Failure, threads};
+use super::Failure;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use lockweave_evm_adapter::ChainSpec;
 use lockweave_validator::{
+    config::threads,
     recorded::RecordedBlocks,
     replay::{AccessSource, ReplayError, ReplayOptions, Replayer},
     report::{Format, Summary},
@@ -36,7 +37,7 @@ pub(crate) struct ReplayArgs {
     /// A recording: a folder or .tar.zst archive of blocks with the state before them.
     path: PathBuf,
     /// Worker threads [default: the cores there are].
-    #[arg(long, value_name = "N", value_parser = threads::parse)]
+    #[arg(long, value_name = "N", value_parser = threads)]
     threads: Option<NonZeroUsize>,
     /// Where the access sets of the parallel run come from.
     #[arg(long, value_enum, default_value_t = AccessSource::Recorded)]

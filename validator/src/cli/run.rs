@@ -1,30 +1,30 @@
 //! `run`: the node.
 
-use super::{Failure, threads};
-use alloy_primitives::Address;
+use super::{Failure, config::Source};
 use alloy_signer_local::PrivateKeySigner;
 use clap::Args;
 use lockweave_validator::{
     chain::{ChainParameters, dev},
+    config::Config,
     node::{
         Node, NodeConfig,
         consensus::{SoloConfig, SoloConsensus},
     },
+    operation::{OperationServer, start_logging},
     pool::PoolConfig,
     rpc::{RpcConfig, RpcServer},
     store::{MemoryStore, Retention},
 };
 use std::{
     io::{self, Write},
-    net::{IpAddr, SocketAddr},
-    num::NonZeroUsize,
+    net::SocketAddr,
     path::PathBuf,
     process::ExitCode,
     sync::Arc,
-    thread,
     time::Duration,
 };
 use tokio::signal::unix::{SignalKind, signal};
+use tracing::info;
 
 /// Run a node: transactions in over JSON-RPC, blocks out.
 #[derive(Debug, Args)]
@@ -35,36 +35,18 @@ pub(crate) struct RunArgs {
     /// The chain: a genesis file in geth's format.
     #[arg(long, value_name = "FILE", required_unless_present = "dev")]
     genesis: Option<PathBuf>,
-    /// Address of HTTP and WebSocket.
-    #[arg(
-        long = "http.addr",
-        value_name = "ADDRESS",
-        default_value = "127.0.0.1"
-    )]
-    http_address: IpAddr,
-    /// Port of HTTP and WebSocket; 0 takes a free one.
-    #[arg(long = "http.port", value_name = "PORT", default_value = "8545")]
-    http_port: u16,
-    /// Milliseconds between blocks; 0 makes a block as soon as there is a transaction.
-    #[arg(long, value_name = "MS", default_value = "400")]
-    block_time: u64,
-    /// After this many milliseconds without a block an empty one is made; 0 makes none.
-    #[arg(long, value_name = "MS", default_value = "0")]
-    empty_block_time: u64,
-    /// Worker threads that execute transactions [default: the cores there are].
-    #[arg(long, value_name = "N", value_parser = threads::parse)]
-    threads: Option<NonZeroUsize>,
-    /// Who gets the tips.
-    #[arg(
-        long,
-        value_name = "ADDRESS",
-        default_value = "0x0000000000000000000000000000000000000000"
-    )]
-    beneficiary: Address,
+    #[command(flatten)]
+    source: Source,
 }
 
 /// Runs the command.
 pub(crate) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
+    let protection_stated = args.source.states_protection();
+    let mut config = args.source.load(None)?;
+    if args.dev && !protection_stated {
+        config.pool.allow_unprotected = true;
+    }
+    start_logging(&config.log)?;
     let signers = if args.dev {
         dev::signers()?
     } else {
@@ -80,47 +62,65 @@ pub(crate) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
         .enable_all()
         .build()
         .map_err(Failure::Runtime)?;
-    runtime.block_on(serve(args, parameters, signers))
+    runtime.block_on(serve(&config, parameters, signers))
 }
 
 async fn serve(
-    args: RunArgs,
+    config: &Config,
     parameters: ChainParameters,
     signers: Vec<PrivateKeySigner>,
 ) -> Result<ExitCode, Failure> {
-    let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let genesis = parameters.genesis_block()?;
     let delta = parameters.genesis_delta();
-    let store = Arc::new(MemoryStore::new(Retention::default(), genesis, &delta));
-    let config = NodeConfig {
-        threads: args.threads.unwrap_or(cores),
-        signature_threads: cores,
-        pool: PoolConfig {
-            allow_unprotected: args.dev,
-            ..PoolConfig::default()
-        },
-        extra_data: b"lockweave".to_vec(),
-    };
-    let consensus = SoloConsensus::new(SoloConfig {
-        block_time: Duration::from_millis(args.block_time),
-        empty_block_time: (args.empty_block_time > 0)
-            .then(|| Duration::from_millis(args.empty_block_time)),
-        beneficiary: args.beneficiary,
-    });
+    let retention = Retention::from(&config.history);
+    let store = Arc::new(MemoryStore::new(retention, genesis, &delta));
+    let consensus = SoloConsensus::new(solo(config));
     let chain_id = parameters.spec.chain_id;
-    let node = Node::start(parameters, config, store, Box::new(consensus))?;
-    let address = SocketAddr::new(args.http_address, args.http_port);
-    let server = RpcServer::start(RpcConfig::new(address), Arc::clone(&node)).await?;
-    banner(&signers, chain_id, server.address())?;
-    wait_for_signal().await.map_err(Failure::Runtime)?;
+    let node = Node::start(parameters, node_config(config), store, Box::new(consensus))?;
+    let operation = if config.metrics.enabled {
+        let address = SocketAddr::new(config.metrics.addr, config.metrics.port);
+        Some(OperationServer::start(address, Arc::clone(&node)).await?)
+    } else {
+        None
+    };
+    let server = RpcServer::start(RpcConfig::from(&config.http), Arc::clone(&node)).await?;
+    banner(&signers, chain_id, server.address(), operation.as_ref())?;
+    wait_for_end(&node).await.map_err(Failure::Runtime)?;
+    info!(target: "node", "stopping");
     server.stop().await;
-    let stopping = tokio::task::spawn_blocking(move || node.stop());
-    let _ = stopping.await;
-    Ok(ExitCode::SUCCESS)
+    let stopped = Arc::clone(&node);
+    let _ = tokio::task::spawn_blocking(move || stopped.stop()).await;
+    match node.failure() {
+        None => Ok(ExitCode::SUCCESS),
+        Some(failure) => Err(Failure::Stopped(failure)),
+    }
+}
+
+fn node_config(config: &Config) -> NodeConfig {
+    NodeConfig {
+        threads: config.producer.threads,
+        signature_threads: config.producer.threads,
+        pool: PoolConfig::from(&config.pool),
+        extra_data: config.producer.extra_data.clone().into_bytes(),
+    }
+}
+
+fn solo(config: &Config) -> SoloConfig {
+    let empty = config.producer.empty_block_time;
+    SoloConfig {
+        block_time: Duration::from_millis(config.producer.block_time),
+        empty_block_time: (empty > 0).then(|| Duration::from_millis(empty)),
+        beneficiary: config.producer.beneficiary,
+    }
 }
 
 /// Who has what, and where to call.
-fn banner(signers: &[PrivateKeySigner], chain_id: u64, address: SocketAddr) -> io::Result<()> {
+fn banner(
+    signers: &[PrivateKeySigner],
+    chain_id: u64,
+    address: SocketAddr,
+    operation: Option<&OperationServer>,
+) -> io::Result<()> {
     let mut out = io::stdout().lock();
     if !signers.is_empty() {
         writeln!(
@@ -134,17 +134,34 @@ fn banner(signers: &[PrivateKeySigner], chain_id: u64, address: SocketAddr) -> i
         writeln!(out, "Mnemonic: {}", dev::MNEMONIC)?;
     }
     writeln!(out, "Chain id: {chain_id}")?;
+    if let Some(operation) = operation {
+        let address = operation.address();
+        writeln!(
+            out,
+            "Metrics on http://{address}/metrics, health on http://{address}/health"
+        )?;
+    }
     writeln!(out, "Listening on http://{address} and ws://{address}")?;
     out.flush()
 }
 
-/// Returns at the first SIGINT or SIGTERM; a second one ends the process at once.
-async fn wait_for_signal() -> io::Result<()> {
+/// How often to look whether the node still makes blocks.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Returns at the first SIGINT or SIGTERM, or when no more blocks are made; a signal after that ends
+/// the process at once.
+async fn wait_for_end(node: &Node) -> io::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+    let mut looks = tokio::time::interval(LOOK_EVERY);
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            _ = looks.tick() => if node.failure().is_some() {
+                break;
+            },
+        }
     }
     tokio::spawn(async move {
         tokio::select! {

@@ -19,7 +19,7 @@ use lockweave_runtime::{
     Receipt, Sanitized, SealError, SealedBlock, StateCells, StateDelta, StateView,
 };
 use revm::context::result::InvalidTransaction;
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 use thiserror::Error;
 use tracing::debug;
 
@@ -156,7 +156,9 @@ impl BlockBuilder {
                 is_retry: self.retries.contains_key(&candidate.hash),
             })
             .collect();
+        let started = Instant::now();
         let plans = self.planner.plan(view, &context, &requests);
+        metrics::histogram!("lockweave_block_plan_seconds").record(started.elapsed().as_secs_f64());
         let mut gas_left = header.gas_limit;
         let mut chosen = Vec::with_capacity(candidates.len());
         for (candidate, plan) in candidates.iter().zip(plans) {

@@ -15,6 +15,7 @@ use alloy_consensus::{Header, constants::EMPTY_WITHDRAWALS};
 use alloy_eips::{eip4895::Withdrawals, eip7685::EMPTY_REQUESTS_HASH};
 use alloy_primitives::{Address, B256, U256};
 use crossbeam_channel::Receiver;
+use lockweave_banking_stage::RunStats;
 use lockweave_evm_adapter::{ChainSpec, SpecId};
 use std::{
     collections::BTreeSet,
@@ -114,6 +115,7 @@ impl Producer {
         let (transactions, violations) = (built.transactions.len(), built.violations);
         built.header.state_root = self.node.store.commitment_after(&built.delta)?;
         let delta = std::mem::take(&mut built.delta);
+        let stats = std::mem::take(&mut built.stats);
         let block = Arc::new(into_block(built));
         if self.consensus.propose(&block) == Verdict::Rejected {
             warn!(target: "producer", number = block.number(), "the proposal was rejected");
@@ -123,6 +125,7 @@ impl Producer {
         self.store(&block, &delta)?;
         let committed = committing.elapsed();
         self.publish(&block)?;
+        count(&block, &stats, violations);
         metrics::histogram!("lockweave_block_execute_seconds").record(executed.as_secs_f64());
         metrics::histogram!("lockweave_block_commit_seconds").record(committed.as_secs_f64());
         info!(
@@ -226,6 +229,24 @@ impl Producer {
         node.events.announce_block(Arc::clone(block));
         Ok(())
     }
+}
+
+/// Counts what an operator asks of a block.
+#[expect(clippy::cast_precision_loss, reason = "gauges are floating-point")]
+fn count(block: &ChainBlock, stats: &RunStats, violations: usize) {
+    metrics::counter!("lockweave_blocks_total").increment(1);
+    metrics::counter!("lockweave_transactions_total").increment(block.transactions.len() as u64);
+    metrics::counter!("lockweave_gas_total").increment(block.header.gas_used);
+    metrics::counter!("lockweave_lock_waits_total").increment(stats.conflicts as u64);
+    metrics::counter!("lockweave_window_full_total").increment(stats.window_full as u64);
+    metrics::counter!("lockweave_access_violations_total").increment(violations as u64);
+    for (worker, tasks) in stats.executed.iter().enumerate() {
+        metrics::counter!("lockweave_worker_tasks_total", "worker" => worker.to_string())
+            .increment(*tasks as u64);
+    }
+    metrics::gauge!("lockweave_head_block").set(block.number() as f64);
+    let base_fee = block.header.base_fee_per_gas.unwrap_or_default();
+    metrics::gauge!("lockweave_base_fee_wei").set(base_fee as f64);
 }
 
 /// What is known of a header before its block is executed.

@@ -64,6 +64,10 @@ impl Node {
             });
         }
         self.add_to_pool(accepted, &mut results);
+        let refused = results.iter().filter(|result| result.is_err()).count();
+        if refused > 0 {
+            metrics::counter!("lockweave_rejected_total").increment(refused as u64);
+        }
         results
     }
 

@@ -32,3 +32,16 @@ impl Default for PoolConfig {
         }
     }
 }
+
+impl From<&crate::config::PoolLimits> for PoolConfig {
+    fn from(limits: &crate::config::PoolLimits) -> Self {
+        Self {
+            transactions_max: limits.transactions_max,
+            transactions_per_sender_max: limits.per_sender_max,
+            queued_per_sender_max: limits.queued_per_sender_max,
+            price_bump_percent: limits.price_bump,
+            allow_unprotected: limits.allow_unprotected,
+            ..Self::default()
+        }
+    }
+}

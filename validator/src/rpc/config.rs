@@ -35,6 +35,23 @@ pub struct RpcConfig {
     pub client_timeout: Duration,
 }
 
+impl From<&crate::config::Http> for RpcConfig {
+    fn from(http: &crate::config::Http) -> Self {
+        Self {
+            cors_origins: http.cors.clone(),
+            request_bytes_max: http.request_bytes_max,
+            response_bytes_max: http.response_bytes_max,
+            batch_calls_max: http.batch_calls_max,
+            connections_max: http.connections_max,
+            gas_cap: http.gas_cap,
+            call_timeout: Duration::from_millis(http.call_timeout),
+            log_blocks_max: http.log_blocks_max,
+            logs_max: http.logs_max,
+            ..Self::new(SocketAddr::new(http.addr, http.port))
+        }
+    }
+}
+
 impl RpcConfig {
     /// The defaults on an address.
     pub fn new(address: SocketAddr) -> Self {

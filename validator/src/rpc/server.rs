@@ -164,12 +164,30 @@ async fn accept(
     }
 }
 
+/// Counts a connection while it lives.
+struct Counted(metrics::Gauge);
+
+impl Counted {
+    fn new() -> Self {
+        let gauge = metrics::gauge!("lockweave_rpc_connections");
+        gauge.increment(1.0);
+        Self(gauge)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}
+
 /// Serves one connection.
 async fn serve(stream: TcpStream, app: Router, shared: Arc<Shared>, _permit: OwnedSemaphorePermit) {
     let timeout = shared.context.config.client_timeout;
     // Answers are small and clients wait for them. A client that does not take its answer is let go.
     let _ = stream.set_nodelay(true);
     let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(timeout));
+    let _counted = Counted::new();
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()

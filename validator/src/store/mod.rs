@@ -36,6 +36,15 @@ impl Default for Retention {
     }
 }
 
+impl From<&crate::config::History> for Retention {
+    fn from(history: &crate::config::History) -> Self {
+        Self {
+            state_blocks: history.state_blocks,
+            body_blocks: history.body_blocks,
+        }
+    }
+}
+
 /// A chain: its blocks, and the state after each of the last ones.
 ///
 /// Reads may come from any thread; blocks are committed by one at a time.
