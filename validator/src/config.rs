@@ -137,6 +137,8 @@ section! {
         "block_time" "block-time" "LOCKWEAVE_BLOCK_TIME" block_time: u64 = 400, value_name = "MS";
         /// After this many milliseconds without a block an empty one is made; 0 makes none.
         "empty_block_time" "empty-block-time" "LOCKWEAVE_EMPTY_BLOCK_TIME" empty_block_time: u64 = 0, value_name = "MS";
+        /// Whether to make blocks; without, the node serves what it has.
+        "produce" "produce" "LOCKWEAVE_PRODUCE" produce: bool = true, value_name = "BOOL", num_args = 1;
         /// Worker threads that execute transactions, and as many that recover senders [default: the cores there are].
         "threads" "threads" "LOCKWEAVE_THREADS" threads: NonZeroUsize = cores(), value_name = "N", value_parser = threads;
         /// Who gets the tips.

@@ -2,11 +2,12 @@
 
 pub(crate) mod completions;
 pub(crate) mod config;
+mod import;
 pub(crate) mod replay;
 pub(crate) mod run;
 
 use lockweave_validator::{
-    chain::GenesisError,
+    chain::{GenesisError, import::ImportError, rlp_file::RlpFileError},
     config::ConfigError,
     node::NodeError,
     operation::{LoggingError, MetricsError},
@@ -28,6 +29,12 @@ pub(crate) enum Failure {
     Metrics(#[from] MetricsError),
     #[error(transparent)]
     Genesis(#[from] GenesisError),
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    #[error(transparent)]
+    Blocks(#[from] RlpFileError),
+    #[error("cannot open {path}: {source}")]
+    File { path: String, source: io::Error },
     #[error(transparent)]
     Node(#[from] NodeError),
     #[error(transparent)]

@@ -1,6 +1,6 @@
 //! `run`: the node.
 
-use super::{Failure, config::Source};
+use super::{Failure, config::Source, import};
 use alloy_signer_local::PrivateKeySigner;
 use clap::Args;
 use lockweave_validator::{
@@ -8,17 +8,17 @@ use lockweave_validator::{
     config::Config,
     node::{
         Node, NodeConfig,
-        consensus::{SoloConfig, SoloConsensus},
+        consensus::{Consensus, Idle, SoloConfig, SoloConsensus},
     },
     operation::{OperationServer, start_logging},
     pool::PoolConfig,
     rpc::{RpcConfig, RpcServer},
-    store::{MemoryStore, Retention},
+    store::{ChainStore, MemoryStore, Retention},
 };
 use std::{
     io::{self, Write},
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
     time::Duration,
@@ -35,6 +35,9 @@ pub(crate) struct RunArgs {
     /// The chain: a genesis file in geth's format.
     #[arg(long, value_name = "FILE", required_unless_present = "dev")]
     genesis: Option<PathBuf>,
+    /// Add the blocks of this file (RLP, as other clients export them) before the node starts.
+    #[arg(long, value_name = "FILE")]
+    import: Option<PathBuf>,
     #[command(flatten)]
     source: Source,
 }
@@ -62,21 +65,29 @@ pub(crate) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
         .enable_all()
         .build()
         .map_err(Failure::Runtime)?;
-    runtime.block_on(serve(&config, parameters, signers))
+    runtime.block_on(serve(&config, parameters, signers, args.import.as_deref()))
 }
 
 async fn serve(
     config: &Config,
     parameters: ChainParameters,
     signers: Vec<PrivateKeySigner>,
+    blocks: Option<&Path>,
 ) -> Result<ExitCode, Failure> {
     let genesis = parameters.genesis_block()?;
     let delta = parameters.genesis_delta();
     let retention = Retention::from(&config.history);
-    let store = Arc::new(MemoryStore::new(retention, genesis, &delta));
-    let consensus = SoloConsensus::new(solo(config));
+    let store: Arc<dyn ChainStore> = Arc::new(MemoryStore::new(retention, genesis, &delta));
+    if let Some(blocks) = blocks {
+        import::add_blocks(&parameters, &store, blocks)?;
+    }
+    let consensus: Box<dyn Consensus> = if config.producer.produce {
+        Box::new(SoloConsensus::new(solo(config)))
+    } else {
+        Box::new(Idle)
+    };
     let chain_id = parameters.spec.chain_id;
-    let node = Node::start(parameters, node_config(config), store, Box::new(consensus))?;
+    let node = Node::start(parameters, node_config(config), store, consensus)?;
     let operation = if config.metrics.enabled {
         let address = SocketAddr::new(config.metrics.addr, config.metrics.port);
         Some(OperationServer::start(address, Arc::clone(&node)).await?)

@@ -4,11 +4,13 @@ use super::{
     lenient::{LenientExecutor, Skip, Skipped},
     planner::{AccessPlanner, Plan, PlanRequest},
 };
-use crate::pool::PooledTransaction;
+use crate::{
+    chain::{ChainParameters, requests::requests},
+    pool::PooledTransaction,
+};
 use ahash::AHashMap;
 use alloy_consensus::{Header, proofs::calculate_transaction_root};
-use alloy_eips::{eip7002, eip7251, eip7685::Requests};
-use alloy_primitives::{B256, Bytes};
+use alloy_primitives::{Address, B256};
 use lockweave_banking_stage::{BankingStage, RunStats, StageError, execute_block, seal_block};
 use lockweave_evm_adapter::{
     BlockInput, ChainSpec, EvmBlock, EvmBlockError, EvmTransaction, InvalidStep, Ommers, Step,
@@ -87,6 +89,7 @@ pub struct BlockBuilder {
     chain: Arc<ChainSpec>,
     stage: BankingStage,
     planner: Box<dyn AccessPlanner>,
+    deposit_contract: Option<Address>,
     retries: AHashMap<B256, Retry>,
     /// The last block's cells, for their memory.
     spare: Option<StateCells>,
@@ -102,12 +105,13 @@ struct Planned {
 impl BlockBuilder {
     /// Makes blocks of a chain on these worker threads.
     pub fn new(
-        chain: Arc<ChainSpec>,
+        parameters: &ChainParameters,
         stage: BankingStage,
         planner: Box<dyn AccessPlanner>,
     ) -> Self {
         Self {
-            chain,
+            chain: Arc::clone(&parameters.spec),
+            deposit_contract: parameters.genesis.config.deposit_contract_address,
             stage,
             planner,
             retries: AHashMap::new(),
@@ -249,7 +253,7 @@ impl BlockBuilder {
         run: Run,
         mut left_out: Vec<(B256, LeftOut)>,
     ) -> Result<BuiltBlock, BuildError> {
-        let requests = requests(&run.block, &run.sealed.outcomes);
+        let requests = requests(&run.block, &run.sealed.outcomes, self.deposit_contract);
         let mut transactions = Vec::with_capacity(chosen.len());
         let mut access = Vec::with_capacity(chosen.len());
         let mut violations = 0;
@@ -360,25 +364,4 @@ fn input(header: &Header, transactions: Vec<EvmTransaction>) -> BlockInput {
         ommers: Ommers::Headers(Vec::new()),
         withdrawals: Vec::new(),
     }
-}
-
-/// What the block asks of the consensus layer (EIP-7685): the outputs of the last system calls.
-pub(crate) fn requests(block: &EvmBlock, outcomes: &[Outcome]) -> Requests {
-    let mut requests = Requests::default();
-    for (step, outcome) in block.steps().iter().zip(outcomes) {
-        let Step::SystemCall(call) = step else {
-            continue;
-        };
-        let ty = match call.contract {
-            eip7002::WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS => eip7002::WITHDRAWAL_REQUEST_TYPE,
-            eip7251::CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS => eip7251::CONSOLIDATION_REQUEST_TYPE,
-            _ => continue,
-        };
-        if !outcome.output.is_empty() {
-            let mut request = vec![ty];
-            request.extend_from_slice(&outcome.output);
-            requests.push_request(Bytes::from(request));
-        }
-    }
-    requests
 }

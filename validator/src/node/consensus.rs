@@ -172,3 +172,30 @@ impl Consensus for SoloConsensus {
         }
     }
 }
+
+/// A node that makes no blocks: it serves what it has.
+#[derive(Debug)]
+pub struct Idle;
+
+impl Consensus for Idle {
+    fn next_turn(
+        &mut self,
+        _parent: &Header,
+        wake: &Receiver<Wake>,
+        _has_work: &dyn Fn() -> bool,
+    ) -> Turn {
+        while wake.recv() == Ok(Wake::Work) {}
+        Turn::Stop
+    }
+
+    fn propose(&mut self, _block: &ChainBlock) -> Verdict {
+        Verdict::Rejected
+    }
+
+    fn committed(&mut self, block: &ChainBlock) -> Finality {
+        Finality {
+            safe: block.number(),
+            finalized: block.number(),
+        }
+    }
+}

@@ -106,7 +106,7 @@ impl Node {
         let workers = BankingStage::new(StageConfig::with_threads(config.threads))?;
         let planner = SimulatingPlanner::new(config.threads);
         let chain = Arc::clone(&parameters.spec);
-        let builder = BlockBuilder::new(Arc::clone(&chain), workers, Box::new(planner));
+        let builder = BlockBuilder::new(&parameters, workers, Box::new(planner));
         let signatures = rayon::ThreadPoolBuilder::new()
             .num_threads(config.signature_threads.get())
             .thread_name(|index| format!("signature-{index}"))

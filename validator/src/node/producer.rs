@@ -9,7 +9,7 @@ use super::{
 use crate::{
     chain::{ChainBlock, fees},
     pool::{DropReason, PooledTransaction, Take},
-    store::StoreError,
+    store::{PreparedCommit, StoreError},
 };
 use alloy_consensus::{Header, constants::EMPTY_WITHDRAWALS};
 use alloy_eips::{eip4895::Withdrawals, eip7685::EMPTY_REQUESTS_HASH};
@@ -113,8 +113,9 @@ impl Producer {
             return Ok(());
         }
         let (transactions, violations) = (built.transactions.len(), built.violations);
-        built.header.state_root = self.node.store.commitment_after(&built.delta)?;
         let delta = std::mem::take(&mut built.delta);
+        let mut prepared = self.node.store.prepare(built.header.number, delta)?;
+        built.header.state_root = prepared.commitment();
         let stats = std::mem::take(&mut built.stats);
         let block = Arc::new(into_block(built));
         if self.consensus.propose(&block) == Verdict::Rejected {
@@ -122,9 +123,11 @@ impl Producer {
             return Ok(());
         }
         let committing = Instant::now();
-        self.store(&block, &delta)?;
+        make_durable(&mut *prepared, &block, &self.wake)?;
+        drop(prepared);
         let committed = committing.elapsed();
-        self.publish(&block)?;
+        let node = Arc::clone(&self.node);
+        self.publish(&node, &block)?;
         count(&block, &stats, violations);
         metrics::histogram!("lockweave_block_execute_seconds").record(executed.as_secs_f64());
         metrics::histogram!("lockweave_block_commit_seconds").record(committed.as_secs_f64());
@@ -180,31 +183,8 @@ impl Producer {
         }
     }
 
-    /// Makes a block durable. A medium that fails is asked again: nothing is lost, and the node
-    /// goes on when there is room.
-    fn store(
-        &self,
-        block: &Arc<ChainBlock>,
-        delta: &lockweave_runtime::StateDelta,
-    ) -> Result<(), StoreError> {
-        loop {
-            let Err(error) = self.node.store.commit(Arc::clone(block), delta) else {
-                return Ok(());
-            };
-            if !matches!(error, StoreError::Backend(_)) {
-                return Err(error);
-            }
-            error!(target: "producer", number = block.number(), %error, "the block is not durable yet");
-            let stopping = self.wake.recv_timeout(STORE_RETRY);
-            if stopping == Ok(Wake::Stop) {
-                return Err(error);
-            }
-        }
-    }
-
     /// Makes a durable block the head.
-    fn publish(&mut self, block: &Arc<ChainBlock>) -> Result<(), ProducerError> {
-        let node = &self.node;
+    fn publish(&mut self, node: &Node, block: &Arc<ChainBlock>) -> Result<(), ProducerError> {
         let state = node.store.state_at(block.number())?;
         let included: ahash::AHashSet<B256> = (block.transactions.iter())
             .map(lockweave_evm_adapter::EvmTransaction::hash)
@@ -228,6 +208,27 @@ impl Producer {
         *node.finality.lock() = self.consensus.committed(block);
         node.events.announce_block(Arc::clone(block));
         Ok(())
+    }
+}
+
+/// Makes a block durable. A medium that fails is asked again: nothing is lost, and the node goes on
+/// when there is room.
+fn make_durable(
+    prepared: &mut dyn PreparedCommit,
+    block: &Arc<ChainBlock>,
+    wake: &Receiver<Wake>,
+) -> Result<(), StoreError> {
+    loop {
+        let Err(error) = prepared.commit(Arc::clone(block)) else {
+            return Ok(());
+        };
+        if !matches!(error, StoreError::Backend(_)) {
+            return Err(error);
+        }
+        error!(target: "producer", number = block.number(), %error, "the block is not durable yet");
+        if wake.recv_timeout(STORE_RETRY) == Ok(Wake::Stop) {
+            return Err(error);
+        }
     }
 }
 

@@ -1,16 +1,13 @@
 //! A chain in memory: for development. It ends with the process.
 
 use super::{
-    ChainStore, Retention, StoreError,
+    ChainStore, PreparedCommit, Retention, StoreError,
     index::{ChainIndex, TransactionPlace},
     versioned::VersionedState,
 };
-use crate::chain::{
-    ChainBlock,
-    merkle::{self, WholeState},
-};
+use crate::chain::{ChainBlock, merkle::WholeState, merkle_state::MerkleState};
 use alloy_primitives::{B256, Bloom};
-use lockweave_runtime::{MemoryState, StateDelta, StateView};
+use lockweave_runtime::{StateDelta, StateView};
 use parking_lot::{Mutex, RwLock};
 use std::{collections::VecDeque, sync::Arc};
 
@@ -20,7 +17,7 @@ pub struct MemoryStore {
     retention: Retention,
     state: Arc<VersionedState>,
     /// The latest state once more, for its trie root.
-    latest: Mutex<MemoryState>,
+    latest: Mutex<MerkleState>,
     chain: RwLock<Chain>,
 }
 
@@ -37,8 +34,7 @@ impl MemoryStore {
         let number = genesis.number();
         let state = VersionedState::new(number);
         state.apply(number, genesis.hash, delta, number);
-        let mut latest = MemoryState::new();
-        latest.apply(delta);
+        let latest = MerkleState::new(delta);
         let mut index = ChainIndex::starting_at(number);
         index.add(&genesis);
         Self {
@@ -111,29 +107,52 @@ impl ChainStore for MemoryStore {
         self.chain.read().index.bloom(number)
     }
 
-    fn commitment_after(&self, delta: &StateDelta) -> Result<B256, StoreError> {
+    fn prepare(
+        &self,
+        number: u64,
+        delta: StateDelta,
+    ) -> Result<Box<dyn PreparedCommit + '_>, StoreError> {
+        let head = self.head().number();
+        if number != head + 1 {
+            return Err(StoreError::NotNext { number, head });
+        }
         let mut after = self.latest.lock().clone();
-        after.apply(delta);
-        Ok(merkle::state_root(&after))
+        after.apply(&delta);
+        Ok(Box::new(Prepared {
+            store: self,
+            commitment: after.root(),
+            delta,
+        }))
+    }
+}
+
+/// A block's changes and the root after them.
+struct Prepared<'s> {
+    store: &'s MemoryStore,
+    commitment: B256,
+    delta: StateDelta,
+}
+
+impl PreparedCommit for Prepared<'_> {
+    fn commitment(&self) -> B256 {
+        self.commitment
     }
 
-    fn commit(&self, block: Arc<ChainBlock>, delta: &StateDelta) -> Result<(), StoreError> {
-        let (number, head) = (block.number(), self.head().number());
+    fn commit(&mut self, block: Arc<ChainBlock>) -> Result<(), StoreError> {
+        let store = self.store;
+        let (number, head) = (block.number(), store.head().number());
         if number != head + 1 {
             return Err(StoreError::NotNext { number, head });
         }
         let kept_since = |blocks: u64| number.saturating_sub(blocks);
-        let oldest = self
-            .state
-            .oldest()
-            .max(kept_since(self.retention.state_blocks));
-        self.state.apply(number, block.hash, delta, oldest);
-        self.latest.lock().apply(delta);
-        let mut chain = self.chain.write();
+        let oldest = kept_since(store.retention.state_blocks).max(store.state.oldest());
+        store.state.apply(number, block.hash, &self.delta, oldest);
+        store.latest.lock().apply(&self.delta);
+        let mut chain = store.chain.write();
         chain.index.add(&block);
         chain.blocks.push_back(block);
         while chain.blocks.len() > 1
-            && chain.blocks[0].number() < kept_since(self.retention.body_blocks)
+            && chain.blocks[0].number() < kept_since(store.retention.body_blocks)
         {
             if let Some(oldest) = chain.blocks.pop_front() {
                 chain.index.remove_oldest(&oldest);

@@ -76,9 +76,21 @@ pub trait ChainStore: Send + Sync {
     /// The bloom filter over a block's logs, without reading the block.
     fn bloom(&self, number: u64) -> Option<Bloom>;
 
-    /// What the header of the next block has to say of the state, if the block changes `delta`.
-    fn commitment_after(&self, delta: &StateDelta) -> Result<B256, StoreError>;
+    /// Gets the next block ready to be made durable: what it changes, and what its header has to say
+    /// of the state after it.
+    fn prepare(
+        &self,
+        number: u64,
+        delta: StateDelta,
+    ) -> Result<Box<dyn PreparedCommit + '_>, StoreError>;
+}
 
-    /// Makes the next block durable, with what it changed, and publishes it.
-    fn commit(&self, block: Arc<ChainBlock>, delta: &StateDelta) -> Result<(), StoreError>;
+/// A block whose changes are ready to be made durable.
+pub trait PreparedCommit {
+    /// The commitment to the state after the block.
+    fn commitment(&self) -> B256;
+
+    /// Makes the block durable and publishes it. After an error nothing of it is there, and it can be
+    /// tried again.
+    fn commit(&mut self, block: Arc<ChainBlock>) -> Result<(), StoreError>;
 }
