@@ -2,7 +2,7 @@
 
 use crate::declared::TxDeclared;
 use alloy_consensus::{
-    Signed, TransactionEnvelope, TxEnvelope,
+    Signed, TransactionEnvelope, TxEip1559, TxEip2930, TxEip7702, TxEnvelope, TxLegacy,
     crypto::RecoveryError,
     transaction::{SignerRecoverable, TxHashRef},
 };
@@ -75,6 +75,18 @@ impl From<TxEnvelope> for LockweaveTxEnvelope {
         Self::Ethereum(transaction)
     }
 }
+
+macro_rules! from_signed {
+    ($($transaction:ty),*) => {$(
+        impl From<Signed<$transaction>> for LockweaveTxEnvelope {
+            fn from(transaction: Signed<$transaction>) -> Self {
+                Self::Ethereum(transaction.into())
+            }
+        }
+    )*};
+}
+
+from_signed!(TxLegacy, TxEip2930, TxEip1559, TxEip7702);
 
 impl From<Signed<TxDeclared>> for LockweaveTxEnvelope {
     fn from(transaction: Signed<TxDeclared>) -> Self {

@@ -35,7 +35,7 @@ pub use envelope::{LockweaveTxEnvelope, LockweaveTxType};
 pub use error::InvalidStep;
 pub use executor::EvmExecutor;
 pub use infer::EvmInferrer;
-pub use receipt::{logs_bloom, receipts_root};
+pub use receipt::{TypedReceipt, logs_bloom, receipts_root};
 pub use recover::{RecoverError, recover_sender};
 pub use revm::primitives::hardfork::SpecId;
 pub use step::{EvmTransaction, Step, SystemCall};

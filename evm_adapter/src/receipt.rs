@@ -1,7 +1,7 @@
 //! Receipts in Ethereum's form, and what a header says of them.
 
 use alloy_consensus::{
-    Eip658Value, Receipt as ConsensusReceipt, ReceiptEnvelope, ReceiptWithBloom, TxType, Typed2718,
+    Eip658Value, Receipt as ConsensusReceipt, ReceiptWithBloom, Typed2718,
     proofs::calculate_receipt_root,
 };
 use alloy_eips::eip2718::Encodable2718;
@@ -18,19 +18,31 @@ pub struct TypedReceipt {
     pub receipt: ReceiptWithBloom<ConsensusReceipt>,
 }
 
-impl From<&Receipt> for TypedReceipt {
-    fn from(receipt: &Receipt) -> Self {
+impl TypedReceipt {
+    /// A receipt as it was before Byzantium: with the state's root after the transaction in place of
+    /// a status.
+    pub fn with_root(receipt: &Receipt, root: B256) -> Self {
+        Self::with_status(receipt, Eip658Value::PostState(root))
+    }
+
+    fn with_status(receipt: &Receipt, status: Eip658Value) -> Self {
         Self {
             transaction_type: receipt.transaction_type,
             receipt: ReceiptWithBloom {
                 logs_bloom: receipt.bloom(),
                 receipt: ConsensusReceipt {
-                    status: Eip658Value::Eip658(receipt.succeeded),
+                    status,
                     cumulative_gas_used: receipt.cumulative_gas_used,
                     logs: receipt.logs.clone(),
                 },
             },
         }
+    }
+}
+
+impl From<&Receipt> for TypedReceipt {
+    fn from(receipt: &Receipt) -> Self {
+        Self::with_status(receipt, Eip658Value::Eip658(receipt.succeeded))
     }
 }
 
@@ -51,18 +63,6 @@ impl Encodable2718 for TypedReceipt {
         }
         self.receipt.encode(out);
     }
-}
-
-/// A receipt in alloy's form. Returns `None` for a transaction type that Ethereum does not have.
-pub fn envelope(receipt: &Receipt) -> Option<ReceiptEnvelope> {
-    let body = TypedReceipt::from(receipt).receipt;
-    Some(match TxType::try_from(receipt.transaction_type).ok()? {
-        TxType::Legacy => ReceiptEnvelope::Legacy(body),
-        TxType::Eip2930 => ReceiptEnvelope::Eip2930(body),
-        TxType::Eip1559 => ReceiptEnvelope::Eip1559(body),
-        TxType::Eip4844 => ReceiptEnvelope::Eip4844(body),
-        TxType::Eip7702 => ReceiptEnvelope::Eip7702(body),
-    })
 }
 
 /// The root of the receipts' trie, from Byzantium on. Before it receipts held state roots, which

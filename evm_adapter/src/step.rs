@@ -63,7 +63,8 @@ impl EvmTransaction {
         self.declared.as_ref()
     }
 
-    pub(crate) const fn env(&self) -> &Arc<TxEnv> {
+    /// revm's form of it.
+    pub const fn env(&self) -> &Arc<TxEnv> {
         &self.env
     }
 }
@@ -127,7 +128,8 @@ impl SystemCall {
         }
     }
 
-    pub(crate) const fn env(&self) -> &Arc<TxEnv> {
+    /// revm's form of it.
+    pub const fn env(&self) -> &Arc<TxEnv> {
         &self.env
     }
 }

@@ -1,9 +1,24 @@
 //! The validator: what wires the crates into a node, and the tools around it.
 //!
-//! Today that is `replay`: recorded blocks executed under locks and held against the serial oracle
-//! and against what their headers say.
+//! | module | what |
+//! | --- | --- |
+//! | `chain` | rules, genesis, blocks |
+//! | `config` | flags, environment, file, defaults |
+//! | `pool` | transactions that wait for a block |
+//! | `node` | from a transaction's bytes to a durable block |
+//! | `operation` | logs, metrics, health |
+//! | `rpc` | JSON-RPC over HTTP and WebSocket |
+//! | `store` | blocks and states, in memory or on disk |
+//! | `recorded`, `replay`, `report` | recorded blocks, held against the serial oracle |
 
+pub mod chain;
+pub mod config;
+pub mod node;
+pub mod operation;
+pub mod pool;
 pub mod recorded;
 pub mod replay;
 pub mod report;
+pub mod rpc;
 pub mod senders;
+pub mod store;

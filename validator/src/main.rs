@@ -1,20 +1,12 @@
 //! The command line of the validator.
 
-use clap::{Args, Parser, Subcommand};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use lockweave_evm_adapter::ChainSpec;
-use lockweave_validator::{
-    recorded::RecordedBlocks,
-    replay::{AccessSource, ReplayError, ReplayOptions, Replayer},
-    report::{Format, Summary},
-};
+mod cli;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use cli::{Failure, completions, config, replay, run};
 use std::{
-    collections::BTreeSet,
-    io::{self, IsTerminal, Write},
-    num::NonZeroUsize,
-    path::PathBuf,
+    io::{self, Write},
     process::ExitCode,
-    thread,
 };
 
 #[global_allocator]
@@ -30,67 +22,21 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Replay(ReplayArgs),
-}
-
-/// Run recorded blocks in parallel and check the result.
-///
-/// Every block is executed on one thread (the oracle) and on worker threads under locks. Gas, receipts
-/// root and logs bloom are held against the block's header; state, receipts, logs and gas of every
-/// parallel run are held against the oracle. Times leave out reading, signature recovery and the
-/// checks.
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Exit status: 0 all blocks are right, 1 a block is wrong, 2 the input or the \
-                        command line cannot be used.\n\nA recording has blocks/NUMBER/block.json (as \
-                        JSON-RPC gives it, with full transactions) and pre_state.json for each \
-                        block, and codes.json and block_hashes.json beside or above them.\n\nExample:\n  lockweave-validator replay \
-                        mainnet_blocks.tar.zst --threads 4 --repeat 5"
-)]
-struct ReplayArgs {
-    /// A recording: a folder or .tar.zst archive of blocks with the state before them.
-    path: PathBuf,
-    /// Worker threads [default: the cores there are].
-    #[arg(long, value_name = "N", value_parser = threads)]
-    threads: Option<NonZeroUsize>,
-    /// Where the access sets of the parallel run come from.
-    #[arg(long, value_enum, default_value_t = AccessSource::Recorded)]
-    access: AccessSource,
-    /// Runs of each block; medians are reported.
-    #[arg(long, value_name = "R", default_value = "1")]
-    repeat: NonZeroUsize,
-    /// Only these blocks, by number, separated by commas.
-    #[arg(long, value_name = "NUMBERS", value_delimiter = ',')]
-    blocks: Option<Vec<u64>>,
-    /// One JSON object a line instead of a table.
-    #[arg(long)]
-    json: bool,
-}
-
-/// More threads than this are a slip of the keyboard.
-const THREADS_MAX: usize = 1024;
-
-fn threads(text: &str) -> Result<NonZeroUsize, String> {
-    match text.parse() {
-        Ok(threads) if NonZeroUsize::get(threads) <= THREADS_MAX => Ok(threads),
-        _ => Err(format!("a number from 1 to {THREADS_MAX} is needed")),
-    }
-}
-
-/// Why the command ended early.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error(transparent)]
-    Replay(#[from] ReplayError),
-    #[error("cannot write to standard output: {0}")]
-    Output(#[from] io::Error),
+    Run(Box<run::RunArgs>),
+    Config(Box<config::ConfigArgs>),
+    Replay(replay::ReplayArgs),
+    Completions(completions::CompletionsArgs),
 }
 
 fn main() -> ExitCode {
-    let Command::Replay(args) = Cli::parse().command;
-    match replay(args) {
-        Ok(summary) if summary.failed == 0 => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::from(1),
+    let result = match Cli::parse().command {
+        Command::Run(args) => run::run(*args),
+        Command::Config(args) => config::run(*args),
+        Command::Replay(args) => replay::run(args),
+        Command::Completions(args) => completions::run(&args, Cli::command()),
+    };
+    match result {
+        Ok(code) => code,
         // Whoever reads us has seen enough.
         Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
             ExitCode::SUCCESS
@@ -100,49 +46,4 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
-}
-
-fn replay(args: ReplayArgs) -> Result<Summary, Failure> {
-    let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let options = ReplayOptions {
-        threads: args.threads.unwrap_or(cores),
-        access: args.access,
-        repeat: args.repeat,
-    };
-    let wanted: Option<BTreeSet<u64>> = args.blocks.map(|blocks| blocks.into_iter().collect());
-    let format = if args.json {
-        Format::Json
-    } else {
-        Format::Text
-    };
-    let blocks = RecordedBlocks::open(&args.path, wanted.as_ref()).map_err(ReplayError::from)?;
-    let mut replayer = Replayer::new(options, ChainSpec::mainnet())?;
-    let progress = progress(blocks.len() as u64, format);
-    let mut out = io::stdout().lock();
-    let mut summary = Summary::default();
-    progress.suspend(|| format.write_header(&mut out))?;
-    for block in blocks {
-        let block = block.map_err(ReplayError::from)?;
-        progress.set_message(format!("block {}", block.header.number));
-        let report = replayer.replay(block)?;
-        summary.add(&report);
-        progress.suspend(|| {
-            format.write_block(&mut out, &report)?;
-            out.flush()
-        })?;
-        progress.inc(1);
-    }
-    progress.finish_and_clear();
-    format.write_summary(&mut out, &summary)?;
-    out.flush()?;
-    Ok(summary)
-}
-
-/// A bar on standard error, where a person looks at it.
-fn progress(blocks: u64, format: Format) -> ProgressBar {
-    if format == Format::Json || !io::stderr().is_terminal() {
-        return ProgressBar::with_draw_target(Some(blocks), ProgressDrawTarget::hidden());
-    }
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} {elapsed}");
-    ProgressBar::new(blocks).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }

@@ -1,0 +1,71 @@
+//! A block of the chain, with everything that is asked of it afterwards.
+
+use alloy_consensus::{Block, BlockBody, Header, Transaction as _};
+use alloy_eips::eip4895::Withdrawals;
+use alloy_primitives::{B256, U256};
+use lockweave_evm_adapter::EvmTransaction;
+use lockweave_runtime::{AccessSet, Receipt};
+
+/// The signed transaction as the node handles it everywhere: Ethereum's types and 0x44.
+pub type Envelope = lockweave_evm_adapter::LockweaveTxEnvelope;
+
+/// A block that was executed: header, body, senders and receipts.
+#[derive(Clone, Debug)]
+pub struct ChainBlock {
+    /// The header.
+    pub header: Header,
+    /// Keccak-256 of the header's RLP.
+    pub hash: B256,
+    /// Transactions with their senders.
+    pub transactions: Vec<EvmTransaction>,
+    /// Headers of uncles; only on chains from before the merge.
+    pub ommers: Vec<Header>,
+    /// Withdrawals, from Shanghai on.
+    pub withdrawals: Option<Withdrawals>,
+    /// Receipts, one for each transaction.
+    pub receipts: Vec<Receipt>,
+    /// The state root after each transaction: what a receipt held instead of a status before
+    /// Byzantium. Empty from Byzantium on.
+    pub receipt_roots: Vec<B256>,
+    /// The access sets the transactions were scheduled with; empty where none are known.
+    pub access: Vec<AccessSet>,
+}
+
+impl ChainBlock {
+    /// Block number.
+    pub const fn number(&self) -> u64 {
+        self.header.number
+    }
+
+    /// The price per gas a transaction paid, in wei.
+    pub fn effective_gas_price(&self, index: usize) -> u128 {
+        let envelope = self.transactions[index].envelope();
+        envelope.effective_gas_price(self.header.base_fee_per_gas)
+    }
+
+    /// The block in the form in which it is encoded for others: RLP of header and body.
+    pub fn to_consensus(&self) -> Block<Envelope> {
+        Block {
+            header: self.header.clone(),
+            body: BlockBody {
+                transactions: (self.transactions.iter())
+                    .map(|transaction| transaction.envelope().clone())
+                    .collect(),
+                ommers: self.ommers.clone(),
+                withdrawals: self.withdrawals.clone(),
+            },
+        }
+    }
+
+    /// What the beneficiary earned with a transaction, in wei.
+    pub fn tip_paid(&self, index: usize) -> U256 {
+        let base_fee = u128::from(self.header.base_fee_per_gas.unwrap_or_default());
+        let tip = self.effective_gas_price(index).saturating_sub(base_fee);
+        U256::from(tip).saturating_mul(U256::from(self.receipts[index].gas_used))
+    }
+
+    /// How many logs the block has.
+    pub fn logs(&self) -> usize {
+        self.receipts.iter().map(|receipt| receipt.logs.len()).sum()
+    }
+}

@@ -1,0 +1,15 @@
+//! What a chain is made of: its rules, its genesis, its blocks and what a block costs.
+
+pub mod block;
+pub mod dev;
+pub mod execution;
+pub mod fees;
+pub mod genesis;
+pub mod import;
+pub mod merkle;
+pub mod merkle_state;
+pub mod requests;
+pub mod rlp_file;
+
+pub use block::{ChainBlock, Envelope};
+pub use genesis::{ChainParameters, GenesisError};

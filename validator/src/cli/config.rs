@@ -1,0 +1,51 @@
+//! `config`: the effective configuration.
+
+use super::Failure;
+use clap::Args;
+use lockweave_validator::config::{Config, Options};
+use std::{
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+/// Where a configuration comes from.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Source {
+    /// A configuration file [default: config.toml in the data folder, if it is there].
+    #[arg(long, value_name = "FILE", env = "LOCKWEAVE_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    options: Options,
+}
+
+impl Source {
+    /// Whether a flag or the environment says what to do with transactions without a chain id.
+    pub(crate) const fn states_protection(&self) -> bool {
+        self.options.pool.allow_unprotected.is_some()
+    }
+
+    /// Flags over environment over file over defaults.
+    pub(crate) fn load(self, datadir: Option<&Path>) -> Result<Config, Failure> {
+        let usual = datadir.map(|datadir| datadir.join("config.toml"));
+        Ok(self.options.load(self.config.as_deref(), usual)?)
+    }
+}
+
+/// Print the effective configuration, in the form in which a file has it.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    /// The data folder.
+    #[arg(long, value_name = "DIR", env = "LOCKWEAVE_DATADIR")]
+    datadir: Option<PathBuf>,
+    #[command(flatten)]
+    source: Source,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: ConfigArgs) -> Result<ExitCode, Failure> {
+    let config = args.source.load(args.datadir.as_deref())?;
+    let text = toml::to_string(&config).expect("a configuration is made of strings and numbers");
+    io::stdout().lock().write_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}

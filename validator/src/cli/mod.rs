@@ -1,0 +1,51 @@
+//! The subcommands, one a file.
+
+pub(crate) mod completions;
+pub(crate) mod config;
+mod import;
+pub(crate) mod replay;
+pub(crate) mod run;
+
+use lockweave_validator::{
+    chain::{GenesisError, import::ImportError, rlp_file::RlpFileError},
+    config::ConfigError,
+    node::NodeError,
+    operation::{LoggingError, MetricsError},
+    replay::ReplayError,
+    rpc::ServerError,
+};
+use std::io;
+
+/// Why a command ended early.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Logging(#[from] LoggingError),
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    #[error(transparent)]
+    Genesis(#[from] GenesisError),
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    #[error(transparent)]
+    Blocks(#[from] RlpFileError),
+    #[error("cannot open {path}: {source}")]
+    File { path: String, source: io::Error },
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    #[error("cannot derive the development keys: {0}")]
+    Keys(#[from] alloy_signer_local::LocalSignerError),
+    #[error("cannot start the asynchronous runtime: {0}")]
+    Runtime(io::Error),
+    #[error("cannot write to standard output: {0}")]
+    Output(#[from] io::Error),
+    /// The node stopped making blocks; it says why.
+    #[error("the node stopped: {0}")]
+    Stopped(String),
+}

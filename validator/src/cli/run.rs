@@ -1,0 +1,185 @@
+//! `run`: the node.
+
+use super::{Failure, config::Source, import};
+use alloy_signer_local::PrivateKeySigner;
+use clap::Args;
+use lockweave_validator::{
+    chain::{ChainParameters, dev},
+    config::Config,
+    node::{
+        Node, NodeConfig,
+        consensus::{Consensus, Idle, SoloConfig, SoloConsensus},
+    },
+    operation::{OperationServer, start_logging},
+    pool::PoolConfig,
+    rpc::{RpcConfig, RpcServer},
+    store::{ChainStore, MemoryStore, Retention},
+};
+use std::{
+    io::{self, Write},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::info;
+
+/// Run a node: transactions in over JSON-RPC, blocks out.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// A development chain: chain id 1337, ten funded accounts with keys everybody knows.
+    #[arg(long, conflicts_with = "genesis")]
+    dev: bool,
+    /// The chain: a genesis file in geth's format.
+    #[arg(long, value_name = "FILE", required_unless_present = "dev")]
+    genesis: Option<PathBuf>,
+    /// Add the blocks of this file (RLP, as other clients export them) before the node starts.
+    #[arg(long, value_name = "FILE")]
+    import: Option<PathBuf>,
+    #[command(flatten)]
+    source: Source,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
+    let protection_stated = args.source.states_protection();
+    let mut config = args.source.load(None)?;
+    if args.dev && !protection_stated {
+        config.pool.allow_unprotected = true;
+    }
+    start_logging(&config.log)?;
+    let signers = if args.dev {
+        dev::signers()?
+    } else {
+        Vec::new()
+    };
+    let parameters = if let Some(path) = &args.genesis {
+        ChainParameters::read(path)?
+    } else {
+        let funded = signers.iter().map(PrivateKeySigner::address);
+        ChainParameters::new(dev::genesis(funded, dev::now()))?
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::Runtime)?;
+    runtime.block_on(serve(&config, parameters, signers, args.import.as_deref()))
+}
+
+async fn serve(
+    config: &Config,
+    parameters: ChainParameters,
+    signers: Vec<PrivateKeySigner>,
+    blocks: Option<&Path>,
+) -> Result<ExitCode, Failure> {
+    let genesis = parameters.genesis_block()?;
+    let delta = parameters.genesis_delta();
+    let retention = Retention::from(&config.history);
+    let store: Arc<dyn ChainStore> = Arc::new(MemoryStore::new(retention, genesis, &delta));
+    if let Some(blocks) = blocks {
+        import::add_blocks(&parameters, &store, blocks)?;
+    }
+    let consensus: Box<dyn Consensus> = if config.producer.produce {
+        Box::new(SoloConsensus::new(solo(config)))
+    } else {
+        Box::new(Idle)
+    };
+    let chain_id = parameters.spec.chain_id;
+    let node = Node::start(parameters, node_config(config), store, consensus)?;
+    let operation = if config.metrics.enabled {
+        let address = SocketAddr::new(config.metrics.addr, config.metrics.port);
+        Some(OperationServer::start(address, Arc::clone(&node)).await?)
+    } else {
+        None
+    };
+    let server = RpcServer::start(RpcConfig::from(&config.http), Arc::clone(&node)).await?;
+    banner(&signers, chain_id, server.address(), operation.as_ref())?;
+    wait_for_end(&node).await.map_err(Failure::Runtime)?;
+    info!(target: "node", "stopping");
+    server.stop().await;
+    let stopped = Arc::clone(&node);
+    let _ = tokio::task::spawn_blocking(move || stopped.stop()).await;
+    match node.failure() {
+        None => Ok(ExitCode::SUCCESS),
+        Some(failure) => Err(Failure::Stopped(failure)),
+    }
+}
+
+fn node_config(config: &Config) -> NodeConfig {
+    NodeConfig {
+        threads: config.producer.threads,
+        signature_threads: config.producer.threads,
+        pool: PoolConfig::from(&config.pool),
+        extra_data: config.producer.extra_data.clone().into_bytes(),
+    }
+}
+
+fn solo(config: &Config) -> SoloConfig {
+    let empty = config.producer.empty_block_time;
+    SoloConfig {
+        block_time: Duration::from_millis(config.producer.block_time),
+        empty_block_time: (empty > 0).then(|| Duration::from_millis(empty)),
+        beneficiary: config.producer.beneficiary,
+    }
+}
+
+/// Who has what, and where to call.
+fn banner(
+    signers: &[PrivateKeySigner],
+    chain_id: u64,
+    address: SocketAddr,
+    operation: Option<&OperationServer>,
+) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    if !signers.is_empty() {
+        writeln!(
+            out,
+            "Development accounts, 10000 ether each (the keys are public: never use them elsewhere)"
+        )?;
+        for (index, signer) in signers.iter().enumerate() {
+            let key = signer.to_bytes();
+            writeln!(out, "  ({index}) {}  {key}", signer.address())?;
+        }
+        writeln!(out, "Mnemonic: {}", dev::MNEMONIC)?;
+    }
+    writeln!(out, "Chain id: {chain_id}")?;
+    if let Some(operation) = operation {
+        let address = operation.address();
+        writeln!(
+            out,
+            "Metrics on http://{address}/metrics, health on http://{address}/health"
+        )?;
+    }
+    writeln!(out, "Listening on http://{address} and ws://{address}")?;
+    out.flush()
+}
+
+/// How often to look whether the node still makes blocks.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Returns at the first SIGINT or SIGTERM, or when no more blocks are made; a signal after that ends
+/// the process at once.
+async fn wait_for_end(node: &Node) -> io::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut looks = tokio::time::interval(LOOK_EVERY);
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            _ = looks.tick() => if node.failure().is_some() {
+                break;
+            },
+        }
+    }
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        std::process::exit(130);
+    });
+    Ok(())
+}

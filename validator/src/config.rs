@@ -1,0 +1,360 @@
+//! Configuration: flags over environment over a TOML file over defaults.
+//!
+//! Each section exists twice: with every value optional, as flags, environment and file state it,
+//! and resolved, with a value everywhere, which is also what `config` prints.
+
+use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
+use std::{
+    fs, io,
+    net::{IpAddr, Ipv4Addr},
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    thread,
+};
+use thiserror::Error;
+
+/// Why a configuration cannot be used.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {path}: {source}")]
+    Read {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file is not a configuration.
+    #[error("{path} is not a configuration: {source}")]
+    Parse {
+        /// The file.
+        path: String,
+        /// Where and why.
+        source: Box<toml::de::Error>,
+    },
+    /// A value that cannot be.
+    #[error("{option} is {value}, {why}")]
+    Value {
+        /// The option.
+        option: &'static str,
+        /// Its value.
+        value: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+}
+
+/// Generates a section: options with a flag, an environment variable and a place in the file, and the
+/// resolved values.
+macro_rules! section {
+    (
+        $(#[$section:meta])*
+        $name:ident / $options:ident {
+            $(
+                $(#[$doc:meta])*
+                $id:literal $flag:literal $env:literal $field:ident: $ty:ty = $default:expr
+                    $(, $attribute:ident = $value:expr)*;
+            )*
+        }
+    ) => {
+        $(#[$section])*
+        ///
+        /// As stated: a value only where somebody gave one.
+        #[derive(Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+        pub struct $options {
+            $(
+                $(#[$doc])*
+                #[arg(id = $id, long = $flag, env = $env $(, $attribute = $value)*)]
+                #[serde(skip_serializing_if = "Option::is_none")]
+                pub $field: Option<$ty>,
+            )*
+        }
+
+        $(#[$section])*
+        #[derive(Clone, Debug, PartialEq, Serialize)]
+        #[serde(rename_all = "kebab-case")]
+        pub struct $name {
+            $(
+                $(#[$doc])*
+                pub $field: $ty,
+            )*
+        }
+
+        impl $options {
+            /// These options, and where they say nothing those of a lower layer.
+            pub fn over(self, lower: Self) -> Self {
+                Self { $($field: self.$field.or(lower.$field),)* }
+            }
+
+            /// The values, with defaults where nothing is said.
+            pub fn resolve(self) -> $name {
+                $name { $($field: self.$field.unwrap_or_else(|| $default),)* }
+            }
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                $options::default().resolve()
+            }
+        }
+    };
+}
+
+section! {
+    /// HTTP and WebSocket.
+    Http / HttpOptions {
+        /// Address of HTTP and WebSocket.
+        "http_addr" "http.addr" "LOCKWEAVE_HTTP_ADDR" addr: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST), value_name = "ADDRESS";
+        /// Port of HTTP and WebSocket; 0 takes a free one.
+        "http_port" "http.port" "LOCKWEAVE_HTTP_PORT" port: u16 = 8545, value_name = "PORT";
+        /// Origin that browsers may call from, `*` for all; may be given several times.
+        "http_cors" "http.cors" "LOCKWEAVE_HTTP_CORS" cors: Vec<String> = vec!["*".to_owned()], value_name = "ORIGIN", value_delimiter = ',';
+        /// Bytes of a request at most.
+        "http_request_bytes" "http.request-bytes-max" "LOCKWEAVE_HTTP_REQUEST_BYTES_MAX" request_bytes_max: usize = 16 << 20, value_name = "BYTES";
+        /// Bytes of a response at most.
+        "http_response_bytes" "http.response-bytes-max" "LOCKWEAVE_HTTP_RESPONSE_BYTES_MAX" response_bytes_max: usize = 64 << 20, value_name = "BYTES";
+        /// Calls in a batch at most.
+        "http_batch" "http.batch-calls-max" "LOCKWEAVE_HTTP_BATCH_CALLS_MAX" batch_calls_max: usize = 10_000, value_name = "N";
+        /// Connections at most.
+        "http_connections" "http.connections-max" "LOCKWEAVE_HTTP_CONNECTIONS_MAX" connections_max: usize = 16_384, value_name = "N";
+        /// Gas of a call at most.
+        "http_gas_cap" "http.gas-cap" "LOCKWEAVE_HTTP_GAS_CAP" gas_cap: u64 = 50_000_000, value_name = "GAS";
+        /// Milliseconds a call may take.
+        "http_call_timeout" "http.call-timeout" "LOCKWEAVE_HTTP_CALL_TIMEOUT" call_timeout: u64 = 5_000, value_name = "MS";
+        /// Blocks of a log query at most.
+        "http_log_blocks" "http.log-blocks-max" "LOCKWEAVE_HTTP_LOG_BLOCKS_MAX" log_blocks_max: u64 = 100_000, value_name = "N";
+        /// Logs of a query at most.
+        "http_logs" "http.logs-max" "LOCKWEAVE_HTTP_LOGS_MAX" logs_max: usize = 50_000, value_name = "N";
+    }
+}
+
+section! {
+    /// Block production.
+    Producer / ProducerOptions {
+        /// Milliseconds between blocks; 0 makes a block as soon as there is a transaction.
+        "block_time" "block-time" "LOCKWEAVE_BLOCK_TIME" block_time: u64 = 400, value_name = "MS";
+        /// After this many milliseconds without a block an empty one is made; 0 makes none.
+        "empty_block_time" "empty-block-time" "LOCKWEAVE_EMPTY_BLOCK_TIME" empty_block_time: u64 = 0, value_name = "MS";
+        /// Whether to make blocks; without, the node serves what it has.
+        "produce" "produce" "LOCKWEAVE_PRODUCE" produce: bool = true, value_name = "BOOL", num_args = 1;
+        /// Worker threads that execute transactions, and as many that recover senders [default: the cores there are].
+        "threads" "threads" "LOCKWEAVE_THREADS" threads: NonZeroUsize = cores(), value_name = "N", value_parser = threads;
+        /// Who gets the tips.
+        "beneficiary" "beneficiary" "LOCKWEAVE_BENEFICIARY" beneficiary: alloy_primitives::Address = alloy_primitives::Address::ZERO, value_name = "ADDRESS";
+        /// Text in the headers of blocks made here; 32 bytes at most.
+        "extra_data" "extra-data" "LOCKWEAVE_EXTRA_DATA" extra_data: String = "lockweave".to_owned(), value_name = "TEXT";
+    }
+}
+
+section! {
+    /// Waiting transactions.
+    PoolLimits / PoolOptions {
+        /// Waiting transactions at most.
+        "pool_transactions" "pool.transactions-max" "LOCKWEAVE_POOL_TRANSACTIONS_MAX" transactions_max: usize = 100_000, value_name = "N";
+        /// Waiting transactions of one sender at most.
+        "pool_per_sender" "pool.per-sender-max" "LOCKWEAVE_POOL_PER_SENDER_MAX" per_sender_max: usize = 8_192, value_name = "N";
+        /// Of these behind a nonce gap at most.
+        "pool_gapped" "pool.queued-per-sender-max" "LOCKWEAVE_POOL_QUEUED_PER_SENDER_MAX" queued_per_sender_max: usize = 1_024, value_name = "N";
+        /// By how many percent a replacement has to outbid what it replaces.
+        "pool_bump" "pool.price-bump" "LOCKWEAVE_POOL_PRICE_BUMP" price_bump: u32 = 10, value_name = "PERCENT";
+        /// Whether transactions without a chain id are taken [default: on a development chain only].
+        "pool_unprotected" "pool.allow-unprotected" "LOCKWEAVE_POOL_ALLOW_UNPROTECTED" allow_unprotected: bool = false, value_name = "BOOL";
+    }
+}
+
+section! {
+    /// How much of the past is kept.
+    History / HistoryOptions {
+        /// States after this many of the last blocks can be read, besides the latest.
+        "history_states" "history.state-blocks" "LOCKWEAVE_HISTORY_STATE_BLOCKS" state_blocks: u64 = 256, value_name = "N";
+        /// Bodies and receipts of this many of the last blocks are kept.
+        "history_bodies" "history.body-blocks" "LOCKWEAVE_HISTORY_BODY_BLOCKS" body_blocks: u64 = 100_000, value_name = "N";
+    }
+}
+
+section! {
+    /// Metrics and health, on a port of their own.
+    MetricsServer / MetricsOptions {
+        /// Whether to serve Prometheus metrics and health.
+        "metrics" "metrics" "LOCKWEAVE_METRICS" enabled: bool = false, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL";
+        /// Address of metrics and health.
+        "metrics_addr" "metrics.addr" "LOCKWEAVE_METRICS_ADDR" addr: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST), value_name = "ADDRESS";
+        /// Port of metrics and health; 0 takes a free one.
+        "metrics_port" "metrics.port" "LOCKWEAVE_METRICS_PORT" port: u16 = 9_545, value_name = "PORT";
+    }
+}
+
+section! {
+    /// Logs, on standard error.
+    Log / LogOptions {
+        /// What to log, by target and level, as in `info,rpc=debug`.
+        "log_filter" "log.filter" "LOCKWEAVE_LOG_FILTER" filter: String = "info".to_owned(), value_name = "FILTER";
+        /// In what form.
+        "log_format" "log.format" "LOCKWEAVE_LOG_FORMAT" format: LogFormat = LogFormat::Text;
+    }
+}
+
+/// The form of logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// All options, as one layer states them.
+#[derive(Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Options {
+    /// Block production.
+    #[command(flatten)]
+    pub producer: ProducerOptions,
+    /// HTTP and WebSocket.
+    #[command(flatten)]
+    pub http: HttpOptions,
+    /// Waiting transactions.
+    #[command(flatten)]
+    pub pool: PoolOptions,
+    /// How much of the past is kept.
+    #[command(flatten)]
+    pub history: HistoryOptions,
+    /// Metrics and health.
+    #[command(flatten)]
+    pub metrics: MetricsOptions,
+    /// Logs.
+    #[command(flatten)]
+    pub log: LogOptions,
+}
+
+/// The effective configuration.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Config {
+    /// Block production.
+    pub producer: Producer,
+    /// HTTP and WebSocket.
+    pub http: Http,
+    /// Waiting transactions.
+    pub pool: PoolLimits,
+    /// How much of the past is kept.
+    pub history: History,
+    /// Metrics and health.
+    pub metrics: MetricsServer,
+    /// Logs.
+    pub log: Log,
+}
+
+impl Options {
+    /// Reads the layer of a file.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let shown = || path.display().to_string();
+        let text = fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: shown(),
+            source,
+        })?;
+        toml::from_str(&text).map_err(|source| ConfigError::Parse {
+            path: shown(),
+            source: Box::new(source),
+        })
+    }
+
+    /// These options, and where they say nothing those of a lower layer.
+    pub fn over(self, lower: Self) -> Self {
+        Self {
+            producer: self.producer.over(lower.producer),
+            http: self.http.over(lower.http),
+            pool: self.pool.over(lower.pool),
+            history: self.history.over(lower.history),
+            metrics: self.metrics.over(lower.metrics),
+            log: self.log.over(lower.log),
+        }
+    }
+
+    /// Reads the file, if there is one to be read, below these options, and fills in defaults.
+    ///
+    /// `stated` is a file somebody named, which must be there; `usual` one that may be.
+    pub fn load(
+        self,
+        stated: Option<&Path>,
+        usual: Option<PathBuf>,
+    ) -> Result<Config, ConfigError> {
+        let path = stated
+            .map(Path::to_owned)
+            .or(usual.filter(|path| path.exists()));
+        let file = path.map_or(Ok(Self::default()), |path| Self::read(&path))?;
+        self.over(file).resolve()
+    }
+
+    /// The values, checked, with defaults where nothing is said.
+    pub fn resolve(self) -> Result<Config, ConfigError> {
+        let config = Config {
+            producer: self.producer.resolve(),
+            http: self.http.resolve(),
+            pool: self.pool.resolve(),
+            history: self.history.resolve(),
+            metrics: self.metrics.resolve(),
+            log: self.log.resolve(),
+        };
+        if config.producer.extra_data.len() > 32 {
+            return Err(ConfigError::Value {
+                option: "extra-data",
+                value: config.producer.extra_data,
+                why: "but a header has room for 32 bytes",
+            });
+        }
+        Ok(config)
+    }
+}
+
+/// More threads than this are a slip of the keyboard.
+const THREADS_MAX: usize = 1024;
+
+/// A number of threads, as an argument.
+pub fn threads(text: &str) -> Result<NonZeroUsize, String> {
+    match text.parse() {
+        Ok(threads) if NonZeroUsize::get(threads) <= THREADS_MAX => Ok(threads),
+        _ => Err(format!("a number from 1 to {THREADS_MAX} is needed")),
+    }
+}
+
+/// The cores there are.
+fn cores() -> NonZeroUsize {
+    thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn upper_layers_win_value_by_value() {
+        let file: Options =
+            toml::from_str("[http]\nport = 1\nbatch-calls-max = 7\n[producer]\nblock-time = 0")
+                .unwrap();
+        let mut flags = Options::default();
+        flags.http.port = Some(2);
+        let config = flags.over(file).resolve().unwrap();
+        assert_eq!(config.http.port, 2);
+        assert_eq!(config.http.batch_calls_max, 7);
+        assert_eq!(config.producer.block_time, 0);
+        assert_eq!(config.pool, PoolLimits::default());
+    }
+
+    #[test]
+    fn a_file_with_an_unknown_key_is_refused() {
+        let unknown = toml::from_str::<Options>("[http]\nprot = 1");
+        assert!(unknown.unwrap_err().to_string().contains("prot"));
+    }
+
+    #[test]
+    fn what_is_printed_can_be_read_again() {
+        let config = Config::default();
+        let text = toml::to_string(&config).unwrap();
+        let read: Options = toml::from_str(&text).unwrap();
+        assert_eq!(read.resolve().unwrap(), config);
+    }
+}

@@ -1,0 +1,201 @@
+//! The seam to a consensus engine: who says when a block is proposed, and when it is final.
+
+use crate::chain::ChainBlock;
+use alloy_consensus::Header;
+use alloy_primitives::{Address, B256, keccak256};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// What the proposer of a block decides besides its transactions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attributes {
+    /// Seconds since the Unix epoch; not before the parent's.
+    pub timestamp: u64,
+    /// Who gets the tips.
+    pub beneficiary: Address,
+    /// The block's randomness (EIP-4399).
+    pub prev_randao: B256,
+}
+
+/// What the engine wants of this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Propose a block; if nothing can go into it, only if `empty` allows that.
+    Propose {
+        /// What the proposer decides.
+        attributes: Attributes,
+        /// Whether a block without transactions is wanted.
+        empty: bool,
+    },
+    /// Stop: the node is shutting down.
+    Stop,
+}
+
+/// What became of a proposal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is the next block.
+    Accepted,
+    /// Another block won; its transactions go back to the pool.
+    Rejected,
+}
+
+/// The newest blocks that will not be taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Finality {
+    /// Number of the newest block that is safe under honest majority.
+    pub safe: u64,
+    /// Number of the newest final block.
+    pub finalized: u64,
+}
+
+/// What a producer that waits is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// There is something for a block.
+    Work,
+    /// The node is shutting down.
+    Stop,
+}
+
+/// Decides when this node proposes, and what is final. Called by the producing thread only.
+pub trait Consensus: Send {
+    /// Waits for this node's next turn after `parent`.
+    ///
+    /// `wake` tells of new work and of the end; `has_work` says whether the pool has something for
+    /// the next block. An implementation must return `Stop` when told to, or when `wake` is closed.
+    fn next_turn(
+        &mut self,
+        parent: &Header,
+        wake: &Receiver<Wake>,
+        has_work: &dyn Fn() -> bool,
+    ) -> Turn;
+
+    /// Proposes a block that was executed here.
+    fn propose(&mut self, block: &ChainBlock) -> Verdict;
+
+    /// The block was made durable here; what is final now.
+    fn committed(&mut self, block: &ChainBlock) -> Finality;
+}
+
+/// How a lone node makes blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SoloConfig {
+    /// Time between blocks; zero makes a block as soon as there is a transaction.
+    pub block_time: Duration,
+    /// After this long without a block an empty one is made; never if `None`.
+    pub empty_block_time: Option<Duration>,
+    /// Who gets the tips.
+    pub beneficiary: Address,
+}
+
+/// One node alone: every block is its own, and final when it is durable.
+#[derive(Debug)]
+pub struct SoloConsensus {
+    config: SoloConfig,
+    last: Instant,
+}
+
+impl SoloConsensus {
+    /// A lone node.
+    pub fn new(config: SoloConfig) -> Self {
+        Self {
+            config,
+            last: Instant::now(),
+        }
+    }
+
+    fn attributes(&self, parent: &Header) -> Attributes {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        Attributes {
+            // Blocks may come faster than seconds. Time stands still then, and never runs ahead.
+            timestamp: now.map_or(0, |now| now.as_secs()).max(parent.timestamp),
+            beneficiary: self.config.beneficiary,
+            prev_randao: keccak256(parent.parent_hash),
+        }
+    }
+
+    fn empty_is_due(&self) -> bool {
+        let after = self.config.empty_block_time;
+        after.is_some_and(|after| self.last.elapsed() >= after)
+    }
+
+    /// When to look again: the next slot, or when an empty block is due.
+    fn patience(&self, has_work: bool) -> Duration {
+        let since = self.last.elapsed();
+        let slot = self.config.block_time.saturating_sub(since);
+        if has_work {
+            return slot;
+        }
+        // Without work only an empty block or a wake-up is waited for.
+        let idle = Duration::from_hours(1);
+        let empty = self.config.empty_block_time;
+        empty.map_or(idle, |after| after.saturating_sub(since).max(slot))
+    }
+}
+
+impl Consensus for SoloConsensus {
+    fn next_turn(
+        &mut self,
+        parent: &Header,
+        wake: &Receiver<Wake>,
+        has_work: &dyn Fn() -> bool,
+    ) -> Turn {
+        loop {
+            let work = has_work();
+            let is_slot = self.last.elapsed() >= self.config.block_time;
+            let empty = self.empty_is_due();
+            if is_slot && (work || empty) {
+                // An end that came meanwhile goes first.
+                if wake.try_iter().any(|wake| wake == Wake::Stop) {
+                    return Turn::Stop;
+                }
+                self.last = Instant::now();
+                let attributes = self.attributes(parent);
+                return Turn::Propose { attributes, empty };
+            }
+            match wake.recv_timeout(self.patience(work)) {
+                Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return Turn::Stop,
+                Ok(Wake::Work) | Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+
+    fn propose(&mut self, _block: &ChainBlock) -> Verdict {
+        Verdict::Accepted
+    }
+
+    fn committed(&mut self, block: &ChainBlock) -> Finality {
+        Finality {
+            safe: block.number(),
+            finalized: block.number(),
+        }
+    }
+}
+
+/// A node that makes no blocks: it serves what it has.
+#[derive(Debug)]
+pub struct Idle;
+
+impl Consensus for Idle {
+    fn next_turn(
+        &mut self,
+        _parent: &Header,
+        wake: &Receiver<Wake>,
+        _has_work: &dyn Fn() -> bool,
+    ) -> Turn {
+        while wake.recv() == Ok(Wake::Work) {}
+        Turn::Stop
+    }
+
+    fn propose(&mut self, _block: &ChainBlock) -> Verdict {
+        Verdict::Rejected
+    }
+
+    fn committed(&mut self, block: &ChainBlock) -> Finality {
+        Finality {
+            safe: block.number(),
+            finalized: block.number(),
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! The node: the way of a transaction from its bytes to a durable block.
+//!
+//! ```text
+//! submit: decode ─ check ─ recover sender ─► pool ─► producer: plan ─ execute ─ seal ─► store ─► events
+//! ```
+//!
+//! RPC and command line see a [`Node`]; nothing in here knows of them.
+
+pub mod block_builder;
+pub mod consensus;
+mod events;
+mod lenient;
+pub mod planner;
+mod producer;
+mod submit;
+
+pub use events::{BlockEvent, Events};
+pub use producer::ProducerError;
+pub use submit::SubmitError;
+
+use crate::{
+    chain::{ChainBlock, ChainParameters, fees},
+    pool::{Admission, Pool, PoolConfig},
+    store::{ChainStore, StoreError},
+};
+use block_builder::BlockBuilder;
+use consensus::{Consensus, Finality, Wake};
+use crossbeam_channel::{Sender, bounded};
+use lockweave_banking_stage::{BankingStage, StageConfig, StartError};
+use lockweave_evm_adapter::ChainSpec;
+use lockweave_runtime::StateView;
+use parking_lot::{Mutex, RwLock};
+use planner::SimulatingPlanner;
+use std::{
+    io,
+    num::NonZeroUsize,
+    sync::Arc,
+    thread::{self, JoinHandle},
+};
+use thiserror::Error;
+
+/// How a node runs.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// Worker threads that execute transactions.
+    pub threads: NonZeroUsize,
+    /// Threads that recover senders.
+    pub signature_threads: NonZeroUsize,
+    /// Limits of the pool.
+    pub pool: PoolConfig,
+    /// Text in the headers of blocks made here; 32 bytes at most.
+    pub extra_data: Vec<u8>,
+}
+
+/// Why a node cannot start.
+#[derive(Debug, Error)]
+pub enum NodeError {
+    /// The worker threads could not be started.
+    #[error(transparent)]
+    Stage(#[from] StartError),
+    /// The threads that recover senders could not be started.
+    #[error("cannot start the signature threads: {0}")]
+    Signatures(#[from] rayon::ThreadPoolBuildError),
+    /// The producer's thread could not be started.
+    #[error("cannot start the block producer's thread: {0}")]
+    Producer(io::Error),
+    /// The chain's storage cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The newest durable block with the state after it.
+#[derive(Clone)]
+pub struct Head {
+    /// The block.
+    pub block: Arc<ChainBlock>,
+    /// The state after it.
+    pub state: Arc<dyn StateView>,
+}
+
+/// A running node.
+pub struct Node {
+    parameters: ChainParameters,
+    config: NodeConfig,
+    store: Arc<dyn ChainStore>,
+    pool: Pool,
+    events: Events,
+    head: RwLock<Head>,
+    admission: RwLock<Admission>,
+    finality: Mutex<Finality>,
+    signatures: rayon::ThreadPool,
+    wake: Sender<Wake>,
+    producer: Mutex<Option<JoinHandle<()>>>,
+    /// Why no blocks are made any more, if that is so.
+    failure: Mutex<Option<String>>,
+}
+
+impl Node {
+    /// Starts a node on a chain.
+    pub fn start(
+        parameters: ChainParameters,
+        config: NodeConfig,
+        store: Arc<dyn ChainStore>,
+        consensus: Box<dyn Consensus>,
+    ) -> Result<Arc<Self>, NodeError> {
+        let workers = BankingStage::new(StageConfig::with_threads(config.threads))?;
+        let planner = SimulatingPlanner::new(config.threads);
+        let chain = Arc::clone(&parameters.spec);
+        let builder = BlockBuilder::new(&parameters, workers, Box::new(planner));
+        let signatures = rayon::ThreadPoolBuilder::new()
+            .num_threads(config.signature_threads.get())
+            .thread_name(|index| format!("signature-{index}"))
+            .build()?;
+        let block = store.head();
+        let state = store.state_at(block.number())?;
+        let number = block.number();
+        // Work and end; a wake-up that finds one waiting adds nothing to it.
+        let (wake, woken) = bounded(2);
+        let node = Arc::new(Self {
+            pool: Pool::new(config.pool.clone()),
+            events: Events::default(),
+            admission: RwLock::new(admission_after(&chain, &block)),
+            head: RwLock::new(Head { block, state }),
+            finality: Mutex::new(Finality {
+                safe: number,
+                finalized: number,
+            }),
+            parameters,
+            config,
+            store,
+            signatures,
+            wake,
+            producer: Mutex::default(),
+            failure: Mutex::default(),
+        });
+        let producer = producer::Producer::new(Arc::clone(&node), builder, consensus, woken);
+        let thread = thread::Builder::new()
+            .name("block-producer".to_owned())
+            .spawn(move || producer.run())
+            .map_err(NodeError::Producer)?;
+        *node.producer.lock() = Some(thread);
+        Ok(node)
+    }
+
+    /// The chain's rules.
+    pub fn chain(&self) -> &Arc<ChainSpec> {
+        &self.parameters.spec
+    }
+
+    /// The chain's rules and genesis.
+    pub const fn parameters(&self) -> &ChainParameters {
+        &self.parameters
+    }
+
+    /// How the node runs.
+    pub const fn config(&self) -> &NodeConfig {
+        &self.config
+    }
+
+    /// Blocks and states.
+    pub fn store(&self) -> &dyn ChainStore {
+        &*self.store
+    }
+
+    /// Transactions that wait.
+    pub const fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// What happens, as it happens.
+    pub const fn events(&self) -> &Events {
+        &self.events
+    }
+
+    /// The newest durable block with the state after it.
+    pub fn head(&self) -> Head {
+        self.head.read().clone()
+    }
+
+    /// The newest blocks that will not be taken back.
+    pub fn finality(&self) -> Finality {
+        *self.finality.lock()
+    }
+
+    /// The base fee of the next block, in wei.
+    pub fn next_base_fee(&self) -> Option<u64> {
+        let head = self.head.read();
+        let header = &head.block.header;
+        fees::next_base_fee(self.chain(), header, header.timestamp)
+    }
+
+    /// Why no blocks are made any more, if that is so.
+    pub fn failure(&self) -> Option<String> {
+        self.failure.lock().clone()
+    }
+
+    /// Ends block production and waits for the block that is being made.
+    pub fn stop(&self) {
+        // Waits for room if a wake-up is on its way; an error says that the producer is gone.
+        let _ = self.wake.send(Wake::Stop);
+        if let Some(producer) = self.producer.lock().take() {
+            let _ = producer.join();
+        }
+    }
+
+    /// Tells the producer that there is work.
+    fn notify(&self) {
+        // A full channel holds a wake-up already.
+        let _ = self.wake.try_send(Wake::Work);
+    }
+}
+
+/// The rules that transactions are held against after a block.
+fn admission_after(chain: &Arc<ChainSpec>, block: &ChainBlock) -> Admission {
+    let header = &block.header;
+    Admission::new(
+        Arc::clone(chain),
+        header.number + 1,
+        header.timestamp,
+        header.gas_limit,
+    )
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node")
+            .field("chain_id", &self.chain().chain_id)
+            .finish_non_exhaustive()
+    }
+}

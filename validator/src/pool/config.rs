@@ -1,0 +1,47 @@
+//! Limits of the pool.
+
+/// How much the pool holds, and of whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolConfig {
+    /// Transactions at most.
+    pub transactions_max: usize,
+    /// Bytes of encoded transactions at most.
+    pub bytes_max: usize,
+    /// Transactions of one sender at most.
+    pub transactions_per_sender_max: usize,
+    /// Transactions of one sender behind a nonce gap at most.
+    pub queued_per_sender_max: usize,
+    /// By how much, in percent, a replacement has to outbid what it replaces.
+    pub price_bump_percent: u32,
+    /// Bytes of one encoded transaction at most.
+    pub transaction_bytes_max: usize,
+    /// Whether transactions without a chain id (from before EIP-155) are taken.
+    pub allow_unprotected: bool,
+}
+
+impl Default for PoolConfig {
+    fn default() -> Self {
+        Self {
+            transactions_max: 100_000,
+            bytes_max: 256 << 20,
+            transactions_per_sender_max: 8_192,
+            queued_per_sender_max: 1_024,
+            price_bump_percent: 10,
+            transaction_bytes_max: 128 << 10,
+            allow_unprotected: false,
+        }
+    }
+}
+
+impl From<&crate::config::PoolLimits> for PoolConfig {
+    fn from(limits: &crate::config::PoolLimits) -> Self {
+        Self {
+            transactions_max: limits.transactions_max,
+            transactions_per_sender_max: limits.per_sender_max,
+            queued_per_sender_max: limits.queued_per_sender_max,
+            price_bump_percent: limits.price_bump,
+            allow_unprotected: limits.allow_unprotected,
+            ..Self::default()
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Why transactions left the pool without being in a block.
+
+use ahash::AHashMap;
+use alloy_primitives::B256;
+use std::{collections::VecDeque, fmt};
+
+/// How many are remembered.
+const REMEMBERED_MAX: usize = 65_536;
+
+/// Why a transaction left the pool without being in a block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DropReason {
+    /// Another one with the same nonce bid more.
+    Replaced {
+        /// Hash of the other.
+        by: B256,
+    },
+    /// The pool was full and others bid more.
+    Evicted,
+    /// Its nonce was used by another transaction in a block.
+    NonceUsed,
+    /// It cannot be in a block: the executor's reason.
+    Invalid(String),
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Replaced { by } => write!(f, "replaced by {by}, which bid more"),
+            Self::Evicted => f.write_str("the pool was full and others bid more"),
+            Self::NonceUsed => f.write_str("its nonce was used by another transaction"),
+            Self::Invalid(reason) => write!(f, "it cannot be in a block: {reason}"),
+        }
+    }
+}
+
+/// The last reasons; the oldest are forgotten.
+#[derive(Debug, Default)]
+pub(super) struct Drops {
+    reasons: AHashMap<B256, DropReason>,
+    order: VecDeque<B256>,
+}
+
+impl Drops {
+    pub(super) fn note(&mut self, hash: B256, reason: DropReason) {
+        if self.reasons.insert(hash, reason).is_none() {
+            self.order.push_back(hash);
+        }
+        while self.order.len() > REMEMBERED_MAX {
+            if let Some(oldest) = self.order.pop_front() {
+                self.reasons.remove(&oldest);
+            }
+        }
+    }
+
+    /// The transaction came again.
+    pub(super) fn forget(&mut self, hash: B256) {
+        // Its place in the order is left; at its end nothing is there to be removed.
+        self.reasons.remove(&hash);
+    }
+
+    pub(super) fn get(&self, hash: B256) -> Option<DropReason> {
+        self.reasons.get(&hash).cloned()
+    }
+}

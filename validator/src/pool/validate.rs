@@ -1,0 +1,244 @@
+//! Checks that need no state: what every transaction has to pass before the pool looks at it.
+
+use super::{PoolConfig, transaction::PooledTransaction};
+use crate::chain::Envelope;
+use alloy_consensus::{Transaction as _, Typed2718};
+use alloy_eips::eip2718::{Decodable2718, Eip2718Error};
+use lockweave_evm_adapter::{ChainSpec, EvmTransaction, RecoverError, SpecId, recover_sender};
+use revm::context_interface::cfg::gas_params::GasParams;
+use std::{num::NonZeroU64, sync::Arc};
+use thiserror::Error;
+
+/// Bytes of initialisation code at most, from Shanghai on (EIP-3860).
+const INITCODE_BYTES_MAX: usize = 49_152;
+
+/// Gas of one transaction at most, from Osaka on (EIP-7825).
+const OSAKA_GAS_MAX: u64 = 1 << 24;
+
+/// Why bytes are not a transaction that this chain could have.
+#[derive(Debug, Error)]
+pub enum DecodeError {
+    /// Longer than the pool takes.
+    #[error("oversized data: transaction size {size}, limit {limit}")]
+    Oversized {
+        /// Length in bytes.
+        size: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// Not EIP-2718, or not RLP.
+    #[error("rlp: cannot decode the transaction: {0}")]
+    Malformed(Eip2718Error),
+    /// A type that this node or the chain's fork does not take.
+    #[error("transaction type not supported: type {ty:#x} on {fork}")]
+    Type {
+        /// EIP-2718 type.
+        ty: u8,
+        /// The chain's fork.
+        fork: &'static str,
+    },
+    /// Signed for another chain.
+    #[error("invalid chain id for signer: have {found} want {expected}")]
+    ChainId {
+        /// The transaction's.
+        found: u64,
+        /// This chain's.
+        expected: u64,
+    },
+    /// Signed for no chain.
+    #[error(
+        "only replay-protected (EIP-155) transactions allowed over RPC; \
+         start the node with --pool.allow-unprotected to take others"
+    )]
+    Unprotected,
+    /// More gas than a block has.
+    #[error("exceeds block gas limit: gas limit {gas}, block gas limit {limit}")]
+    BlockGasLimit {
+        /// The transaction's gas limit.
+        gas: u64,
+        /// The block's.
+        limit: u64,
+    },
+    /// More gas than a transaction may have.
+    #[error("transaction gas limit too high (cap: {limit}, tx: {gas})")]
+    GasCap {
+        /// The transaction's gas limit.
+        gas: u64,
+        /// EIP-7825's limit.
+        limit: u64,
+    },
+    /// Less gas than the transaction costs before it runs.
+    #[error("intrinsic gas too low: gas {gas}, minimum needed {needed}")]
+    IntrinsicGas {
+        /// The transaction's gas limit.
+        gas: u64,
+        /// What it needs.
+        needed: u64,
+    },
+    /// Less gas than its data costs (EIP-7623).
+    #[error("insufficient gas for floor data gas cost: gas {gas}, minimum needed {needed}")]
+    FloorGas {
+        /// The transaction's gas limit.
+        gas: u64,
+        /// What its data costs.
+        needed: u64,
+    },
+    /// Too much initialisation code (EIP-3860).
+    #[error("max initcode size exceeded: code size {size}, limit {limit}")]
+    InitcodeSize {
+        /// Length in bytes.
+        size: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// A tip above the fee cap.
+    #[error(
+        "max priority fee per gas higher than max fee per gas: \
+         maxPriorityFeePerGas {tip}, maxFeePerGas {fee}"
+    )]
+    TipAboveFee {
+        /// The tip, in wei.
+        tip: u128,
+        /// The fee cap, in wei.
+        fee: u128,
+    },
+    /// A nonce that cannot be followed by another (EIP-2681).
+    #[error("nonce has max value")]
+    NonceMax,
+    /// No authorisations in a transaction that exists for them (EIP-7702).
+    #[error("EIP-7702 transaction with empty auth list")]
+    NoAuthorizations,
+    /// The signature names no sender.
+    #[error("invalid sender: {0}")]
+    Signature(#[from] RecoverError),
+}
+
+/// What transactions are held against: the rules of the next block.
+#[derive(Clone, Debug)]
+pub struct Admission {
+    chain: Arc<ChainSpec>,
+    fork: SpecId,
+    gas: Arc<GasParams>,
+    block_gas_limit: NonZeroU64,
+}
+
+impl Admission {
+    /// The rules of a block of this number, time and gas limit.
+    pub fn new(chain: Arc<ChainSpec>, number: u64, timestamp: u64, gas_limit: u64) -> Self {
+        let fork = chain.fork_at(number, timestamp);
+        Self {
+            chain,
+            fork,
+            gas: Arc::new(GasParams::new_spec(fork)),
+            block_gas_limit: NonZeroU64::new(gas_limit).unwrap_or(NonZeroU64::MIN),
+        }
+    }
+
+    /// The fork.
+    pub const fn fork(&self) -> SpecId {
+        self.fork
+    }
+}
+
+/// Decodes a transaction, checks what needs no state and recovers its sender.
+///
+/// Takes some 30 to 50 µs, nearly all of it the signature.
+pub fn validate(
+    admission: &Admission,
+    config: &PoolConfig,
+    raw: &[u8],
+) -> Result<PooledTransaction, DecodeError> {
+    if raw.len() > config.transaction_bytes_max {
+        return Err(DecodeError::Oversized {
+            size: raw.len(),
+            limit: config.transaction_bytes_max,
+        });
+    }
+    let envelope = Envelope::decode_2718_exact(raw).map_err(DecodeError::Malformed)?;
+    check_kind(admission, config, &envelope)?;
+    check_gas(admission, &envelope)?;
+    let sender = recover_sender(&envelope, true)?;
+    let transaction = EvmTransaction::new(envelope, sender);
+    Ok(PooledTransaction::new(transaction, raw.len()))
+}
+
+fn check_kind(
+    admission: &Admission,
+    config: &PoolConfig,
+    envelope: &Envelope,
+) -> Result<(), DecodeError> {
+    let since = match envelope.ty() {
+        0 => SpecId::FRONTIER,
+        1 => SpecId::BERLIN,
+        2 => SpecId::LONDON,
+        4 => SpecId::PRAGUE,
+        // Blobs would have to be kept and handed out by somebody.
+        _ => SpecId::AMSTERDAM,
+    };
+    if !admission.fork.is_enabled_in(since) {
+        let (ty, fork) = (envelope.ty(), admission.fork.into());
+        return Err(DecodeError::Type { ty, fork });
+    }
+    let expected = admission.chain.chain_id;
+    match envelope.chain_id() {
+        Some(found) if found != expected => return Err(DecodeError::ChainId { found, expected }),
+        None if !config.allow_unprotected => return Err(DecodeError::Unprotected),
+        _ => {}
+    }
+    if envelope.nonce() == u64::MAX {
+        return Err(DecodeError::NonceMax);
+    }
+    if envelope.authorization_list().is_some_and(<[_]>::is_empty) {
+        return Err(DecodeError::NoAuthorizations);
+    }
+    let (fee, tip) = (
+        envelope.max_fee_per_gas(),
+        envelope.max_priority_fee_per_gas(),
+    );
+    if let Some(tip) = tip.filter(|tip| *tip > fee) {
+        return Err(DecodeError::TipAboveFee { tip, fee });
+    }
+    Ok(())
+}
+
+fn check_gas(admission: &Admission, envelope: &Envelope) -> Result<(), DecodeError> {
+    let gas = envelope.gas_limit();
+    let limit = admission.block_gas_limit.get();
+    if gas > limit {
+        return Err(DecodeError::BlockGasLimit { gas, limit });
+    }
+    if admission.fork.is_enabled_in(SpecId::OSAKA) && gas > OSAKA_GAS_MAX {
+        let limit = OSAKA_GAS_MAX;
+        return Err(DecodeError::GasCap { gas, limit });
+    }
+    let size = envelope.input().len();
+    let is_create = envelope.is_create();
+    let limit = INITCODE_BYTES_MAX;
+    if is_create && size > limit && admission.fork.is_enabled_in(SpecId::SHANGHAI) {
+        return Err(DecodeError::InitcodeSize { size, limit });
+    }
+    let (accounts, slots) = envelope.access_list().map_or((0, 0), |list| {
+        let slots: usize = list.iter().map(|item| item.storage_keys.len()).sum();
+        (list.len(), slots)
+    });
+    let authorizations = envelope.authorization_list().map_or(0, <[_]>::len);
+    let costs = admission.gas.initial_tx_gas(
+        envelope.input(),
+        is_create,
+        accounts as u64,
+        slots as u64,
+        authorizations as u64,
+        None,
+    );
+    let needed = costs
+        .initial_regular_gas
+        .saturating_add(costs.initial_state_gas);
+    if gas < needed {
+        return Err(DecodeError::IntrinsicGas { gas, needed });
+    }
+    let needed = costs.floor_gas;
+    if admission.fork.is_enabled_in(SpecId::PRAGUE) && gas < needed {
+        return Err(DecodeError::FloorGas { gas, needed });
+    }
+    Ok(())
+}

@@ -1,0 +1,75 @@
+//! Limits of the RPC server.
+
+use std::{net::SocketAddr, time::Duration};
+
+/// Where the server listens, and what it puts up with.
+#[derive(Clone, Debug)]
+pub struct RpcConfig {
+    /// Address of HTTP and WebSocket.
+    pub address: SocketAddr,
+    /// Origins that browsers may call from; every one if it contains `*`.
+    pub cors_origins: Vec<String>,
+    /// Bytes of a request at most.
+    pub request_bytes_max: usize,
+    /// Bytes of a response at most.
+    pub response_bytes_max: usize,
+    /// Calls in a batch at most.
+    pub batch_calls_max: usize,
+    /// HTTP and WebSocket connections at most.
+    pub connections_max: usize,
+    /// Subscriptions of one connection at most.
+    pub subscriptions_per_connection_max: usize,
+    /// Installed filters at most.
+    pub filters_max: usize,
+    /// Gas of a call at most.
+    pub gas_cap: u64,
+    /// Time a call may take.
+    pub call_timeout: Duration,
+    /// Calls that execute or scan at the same time at most.
+    pub concurrent_calls_max: usize,
+    /// Blocks of a log query at most.
+    pub log_blocks_max: u64,
+    /// Logs of a query at most.
+    pub logs_max: usize,
+    /// Time in which a client has to send its request, and to take its answer.
+    pub client_timeout: Duration,
+}
+
+impl From<&crate::config::Http> for RpcConfig {
+    fn from(http: &crate::config::Http) -> Self {
+        Self {
+            cors_origins: http.cors.clone(),
+            request_bytes_max: http.request_bytes_max,
+            response_bytes_max: http.response_bytes_max,
+            batch_calls_max: http.batch_calls_max,
+            connections_max: http.connections_max,
+            gas_cap: http.gas_cap,
+            call_timeout: Duration::from_millis(http.call_timeout),
+            log_blocks_max: http.log_blocks_max,
+            logs_max: http.logs_max,
+            ..Self::new(SocketAddr::new(http.addr, http.port))
+        }
+    }
+}
+
+impl RpcConfig {
+    /// The defaults on an address.
+    pub fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            cors_origins: vec!["*".to_owned()],
+            request_bytes_max: 16 << 20,
+            response_bytes_max: 160 << 20,
+            batch_calls_max: 10_000,
+            connections_max: 16_384,
+            subscriptions_per_connection_max: 1_024,
+            filters_max: 10_000,
+            gas_cap: 50_000_000,
+            call_timeout: Duration::from_secs(5),
+            concurrent_calls_max: 64,
+            log_blocks_max: 100_000,
+            logs_max: 50_000,
+            client_timeout: Duration::from_secs(30),
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! From a request's text to a response's: which method, on which thread, within which limits.
+
+use super::{
+    blocks, calls,
+    context::RpcContext,
+    error::{self, RpcError},
+    fees, filters, lockweave, logs,
+    message::{Params, Reply, Request, write_response},
+    misc, send, simulate, state,
+    subscriptions::Session,
+    trace, txpool,
+};
+use serde_json::value::RawValue;
+use std::{sync::Arc, time::Instant};
+
+/// A method.
+type Method = fn(&RpcContext, &Params<'_>) -> Reply;
+
+/// How much a method takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cost {
+    /// Some microseconds: answered where the request was read.
+    Light,
+    /// Executes or scans: on a thread that may block, as one of a bounded number.
+    Heavy,
+}
+
+/// The method of a name.
+fn find(name: &str) -> Option<(Method, Cost)> {
+    use Cost::{Heavy, Light};
+    Some(match name {
+        "eth_accounts" => (misc::accounts, Light),
+        "eth_baseFee" => (fees::base_fee, Light),
+        "eth_blobBaseFee" => (fees::blob_base_fee, Light),
+        "eth_blockNumber" => (blocks::block_number, Light),
+        "eth_call" => (calls::call, Heavy),
+        "eth_chainId" => (misc::chain_id, Light),
+        "eth_createAccessList" => (calls::create_access_list, Heavy),
+        "eth_estimateGas" => (calls::estimate_gas, Heavy),
+        "eth_feeHistory" => (fees::fee_history, Heavy),
+        "eth_gasPrice" => (fees::gas_price, Light),
+        "eth_getAccount" => (state::get_account, Heavy),
+        "eth_getBalance" => (state::get_balance, Light),
+        "eth_getBlockByHash" => (blocks::get_block_by_hash, Heavy),
+        "eth_getBlockByNumber" => (blocks::get_block_by_number, Heavy),
+        "eth_getBlockReceipts" => (blocks::block_receipts, Heavy),
+        "eth_getBlockTransactionCountByHash" => (blocks::transaction_count_by_hash, Light),
+        "eth_getBlockTransactionCountByNumber" => (blocks::transaction_count_by_number, Light),
+        "eth_getCode" => (state::get_code, Light),
+        "eth_getFilterChanges" => (filters::get_filter_changes, Heavy),
+        "eth_getFilterLogs" => (filters::get_filter_logs, Heavy),
+        "eth_getLogs" => (logs::get_logs, Heavy),
+        "eth_getProof" => (state::get_proof, Heavy),
+        "eth_getRawTransactionByHash" | "debug_getRawTransaction" => {
+            (blocks::raw_transaction_by_hash, Light)
+        }
+        "eth_getStorageAt" => (state::get_storage_at, Light),
+        "eth_getStorageValues" => (state::get_storage_values, Light),
+        "eth_getTransactionByBlockHashAndIndex" => (blocks::transaction_by_hash_and_index, Light),
+        "eth_getTransactionByBlockNumberAndIndex" => {
+            (blocks::transaction_by_number_and_index, Light)
+        }
+        "eth_getTransactionByHash" => (blocks::transaction_by_hash, Light),
+        "eth_getTransactionCount" => (state::get_transaction_count, Light),
+        "eth_getTransactionReceipt" => (blocks::transaction_receipt, Light),
+        "eth_getUncleByBlockHashAndIndex" => (blocks::uncle_by_hash, Light),
+        "eth_getUncleByBlockNumberAndIndex" => (blocks::uncle_by_number, Light),
+        "eth_getUncleCountByBlockHash" => (blocks::uncle_count_by_hash, Light),
+        "eth_getUncleCountByBlockNumber" => (blocks::uncle_count_by_number, Light),
+        "eth_maxPriorityFeePerGas" => (fees::max_priority_fee, Light),
+        "eth_mining" => (misc::mining, Light),
+        "eth_newBlockFilter" => (filters::new_block_filter, Light),
+        "eth_newFilter" => (filters::new_filter, Light),
+        "eth_newPendingTransactionFilter" => (filters::new_pending_transaction_filter, Light),
+        "eth_sendRawTransaction" => (send::send_raw_transaction, Light),
+        "eth_sendRawTransactionSync" => (send::send_raw_transaction_sync, Heavy),
+        "eth_simulateV1" => (simulate::simulate, Heavy),
+        "eth_syncing" => (misc::syncing, Light),
+        "eth_uninstallFilter" => (filters::uninstall_filter, Light),
+        "debug_getRawBlock" => (blocks::raw_block, Heavy),
+        "debug_getRawHeader" => (blocks::raw_header, Light),
+        "debug_getRawReceipts" => (blocks::raw_receipts, Heavy),
+        "debug_traceBlockByHash" | "debug_traceBlockByNumber" => (trace::trace_block, Heavy),
+        "debug_traceCall" => (trace::trace_call, Heavy),
+        "debug_traceTransaction" => (trace::trace_transaction, Heavy),
+        "trace_block" => (trace::parity_block, Heavy),
+        "trace_transaction" => (trace::parity_transaction, Heavy),
+        "txpool_content" => (txpool::content, Heavy),
+        "txpool_contentFrom" => (txpool::content_from, Heavy),
+        "txpool_inspect" => (txpool::inspect, Heavy),
+        "txpool_status" => (txpool::status, Light),
+        "net_listening" => (misc::listening, Light),
+        "eth_hashrate" | "net_peerCount" => (misc::zero, Light),
+        "net_version" => (misc::net_version, Light),
+        "web3_clientVersion" => (misc::web3_client_version, Light),
+        "web3_sha3" => (misc::sha3, Light),
+        "rpc_modules" => (misc::rpc_modules, Light),
+        "lockweave_declareAccess" => (lockweave::declare_access, Heavy),
+        "lockweave_explainBlock" => (lockweave::explain_block, Heavy),
+        "lockweave_transactionStatus" => (lockweave::transaction_status, Light),
+        _ => return None,
+    })
+}
+
+/// Calls of a batch that are answered where it was read, if all of them are light.
+const LIGHT_BATCH_MAX: usize = 16;
+
+/// A request's body, told apart but not yet understood.
+pub(super) enum Body<'a> {
+    Single(&'a RawValue),
+    Batch(Vec<&'a RawValue>),
+}
+
+impl<'a> Body<'a> {
+    /// Tells single requests from batches.
+    pub(super) fn parse(body: &'a [u8]) -> Result<Self, RpcError> {
+        let parse_error =
+            |error: serde_json::Error| RpcError::new(error::PARSE, format!("parse error: {error}"));
+        let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
+        if first == Some(&b'[') {
+            serde_json::from_slice(body)
+                .map(Self::Batch)
+                .map_err(parse_error)
+        } else {
+            serde_json::from_slice(body)
+                .map(Self::Single)
+                .map_err(parse_error)
+        }
+    }
+
+    /// Whether answering it may take long.
+    pub(super) fn cost(&self) -> Cost {
+        let cost_of = |raw: &&RawValue| {
+            let request = Request::parse(raw).ok();
+            let method = request.and_then(|request| find(&request.method));
+            method.map_or(Cost::Light, |(_, cost)| cost)
+        };
+        match self {
+            Self::Single(raw) => cost_of(raw),
+            Self::Batch(calls) if calls.len() > LIGHT_BATCH_MAX => Cost::Heavy,
+            Self::Batch(calls) => {
+                let heavy = calls.iter().any(|call| cost_of(call) == Cost::Heavy);
+                if heavy { Cost::Heavy } else { Cost::Light }
+            }
+        }
+    }
+}
+
+/// Answers a body; `None` if it has nothing but notifications.
+pub(super) fn answer(
+    context: &RpcContext,
+    body: &[u8],
+    session: Option<&Arc<Session>>,
+) -> Option<String> {
+    let refuse = |error: RpcError| {
+        let mut out = String::new();
+        write_response(&mut out, None, &Err(error));
+        Some(out)
+    };
+    match Body::parse(body) {
+        Err(error) => refuse(error),
+        Ok(Body::Single(raw)) => {
+            let mut out = String::new();
+            answer_one(context, raw, session, &mut out);
+            (!out.is_empty()).then_some(out)
+        }
+        Ok(Body::Batch(calls)) if calls.is_empty() => {
+            refuse(RpcError::new(error::INVALID_REQUEST, "empty batch"))
+        }
+        Ok(Body::Batch(calls)) if calls.len() > context.config.batch_calls_max => {
+            refuse(RpcError::limit(format!(
+                "batch too large: {} calls, at most {} are answered at once",
+                calls.len(),
+                context.config.batch_calls_max
+            )))
+        }
+        Ok(Body::Batch(calls)) => answer_batch(context, &calls, session),
+    }
+}
+
+fn answer_batch(
+    context: &RpcContext,
+    calls: &[&RawValue],
+    session: Option<&Arc<Session>>,
+) -> Option<String> {
+    let mut out = String::from("[");
+    let mut at = 0;
+    while at < calls.len() {
+        if out.len() > 1 && !out.ends_with(',') {
+            out.push(',');
+        }
+        let sent = send::answer_run(context, &calls[at..], &mut out);
+        if sent > 0 {
+            at += sent;
+        } else if out.len() > context.config.response_bytes_max {
+            let id = Request::parse(calls[at])
+                .ok()
+                .and_then(|request| request.id);
+            write_response(&mut out, id, &Err(too_large(context)));
+            at += 1;
+        } else {
+            answer_one(context, calls[at], session, &mut out);
+            at += 1;
+        }
+    }
+    if out.ends_with(',') {
+        out.pop();
+    }
+    if out.len() == 1 {
+        return None;
+    }
+    out.push(']');
+    Some(out)
+}
+
+fn too_large(context: &RpcContext) -> RpcError {
+    RpcError::limit(format!(
+        "response too large: over {} bytes; ask for less at once",
+        context.config.response_bytes_max
+    ))
+}
+
+/// Answers one request; nothing is written for a notification.
+fn answer_one(
+    context: &RpcContext,
+    raw: &RawValue,
+    session: Option<&Arc<Session>>,
+    out: &mut String,
+) {
+    let request = match Request::parse(raw) {
+        Ok(request) => request,
+        Err((id, error)) => return write_response(out, id, &Err(error)),
+    };
+    let mut reply = run(context, &request, session);
+    if let Ok(result) = &reply
+        && result.get().len() > context.config.response_bytes_max
+    {
+        reply = Err(too_large(context));
+    }
+    if request.id.is_some() {
+        write_response(out, request.id, &reply);
+    }
+}
+
+fn run(context: &RpcContext, request: &Request<'_>, session: Option<&Arc<Session>>) -> Reply {
+    let name = &*request.method;
+    let started = Instant::now();
+    match name {
+        "eth_subscribe" | "eth_unsubscribe" => match session {
+            Some(session) if name == "eth_subscribe" => {
+                session.subscribe(context, &request.params()?)
+            }
+            Some(session) => session.unsubscribe(&request.params()?),
+            None => Err(RpcError::new(
+                error::METHOD_NOT_FOUND,
+                "notifications not supported: subscribe over WebSocket",
+            )),
+        },
+        _ => match find(name) {
+            Some((method, _)) => {
+                let reply = method(context, &request.params()?);
+                note(name, started, reply.is_ok());
+                reply
+            }
+            None => Err(RpcError::new(
+                error::METHOD_NOT_FOUND,
+                format!("the method {name} does not exist/is not available"),
+            )),
+        },
+    }
+}
+
+/// Counts a call of a method that exists, so that nobody can make up labels.
+pub(super) fn note(method: &str, started: Instant, is_ok: bool) {
+    let outcome = if is_ok { "ok" } else { "error" };
+    let method = method.to_owned();
+    metrics::histogram!("lockweave_rpc_seconds", "method" => method, "outcome" => outcome)
+        .record(started.elapsed().as_secs_f64());
+}

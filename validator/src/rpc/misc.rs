@@ -1,0 +1,70 @@
+//! Methods about the node itself.
+
+use super::{
+    context::RpcContext,
+    message::{Params, Reply, reply},
+};
+use alloy_primitives::{Address, Bytes, U64, keccak256};
+
+/// What the node calls itself.
+pub(crate) fn client_version() -> String {
+    format!(
+        "lockweave/v{}/{}-{}/rust",
+        env!("CARGO_PKG_VERSION"),
+        std::env::consts::OS,
+        std::env::consts::ARCH
+    )
+}
+
+pub(super) fn chain_id(context: &RpcContext, _: &Params<'_>) -> Reply {
+    reply(U64::from(context.node.chain().chain_id))
+}
+
+pub(super) fn syncing(_: &RpcContext, _: &Params<'_>) -> Reply {
+    reply(false)
+}
+
+/// The node keeps no keys.
+pub(super) fn accounts(_: &RpcContext, _: &Params<'_>) -> Reply {
+    reply(Vec::<Address>::new())
+}
+
+pub(super) fn mining(_: &RpcContext, _: &Params<'_>) -> Reply {
+    reply(false)
+}
+
+pub(super) fn zero(_: &RpcContext, _: &Params<'_>) -> Reply {
+    reply(U64::ZERO)
+}
+
+pub(super) fn net_version(context: &RpcContext, _: &Params<'_>) -> Reply {
+    reply(context.node.chain().chain_id.to_string())
+}
+
+pub(super) fn listening(_: &RpcContext, _: &Params<'_>) -> Reply {
+    reply(true)
+}
+
+pub(super) fn web3_client_version(_: &RpcContext, _: &Params<'_>) -> Reply {
+    reply(client_version())
+}
+
+pub(super) fn sha3(_: &RpcContext, params: &Params<'_>) -> Reply {
+    let data: Bytes = params.required(0, "data")?;
+    reply(keccak256(&data))
+}
+
+pub(super) fn rpc_modules(_: &RpcContext, _: &Params<'_>) -> Reply {
+    let modules = [
+        "debug",
+        "eth",
+        "lockweave",
+        "net",
+        "rpc",
+        "trace",
+        "txpool",
+        "web3",
+    ];
+    let versions = modules.map(|module| (module, "1.0"));
+    reply(std::collections::BTreeMap::from(versions))
+}

@@ -1,0 +1,252 @@
+//! What happened inside transactions: `debug_trace*` and `trace_*`.
+
+use super::{
+    context::RpcContext,
+    error::RpcError,
+    evm::{CallResult, Deadline, Scene, refused},
+    message::{Params, Reply, reply},
+};
+use crate::chain::ChainBlock;
+use alloy_eips::BlockId;
+use alloy_primitives::B256;
+use alloy_rpc_types_eth::{TransactionInfo, TransactionRequest};
+use alloy_rpc_types_trace::geth::{
+    GethDebugTracingCallOptions, GethDebugTracingOptions, GethTrace, TraceResult,
+};
+use lockweave_evm_adapter::{BlockInput, EvmBlock, Ommers, Step};
+use revm::{DatabaseCommit, context::TxEnv};
+use revm_inspectors::tracing::{
+    DebugInspector, TracingInspector, TracingInspectorConfig, TransactionContext,
+};
+use std::{sync::Arc, time::Duration};
+
+/// Time a trace may take, whatever is asked for.
+const TRACE_TIMEOUT_MAX: Duration = Duration::from_secs(30);
+
+/// A block being run again, up to some transaction.
+struct Rerun {
+    block: Arc<ChainBlock>,
+    scene: Scene,
+}
+
+impl Rerun {
+    /// The state before the block's first transaction.
+    fn begin(context: &RpcContext, block: Arc<ChainBlock>) -> Result<Self, RpcError> {
+        let Some(parent) = block.number().checked_sub(1) else {
+            return Err(RpcError::server("genesis is not traceable"));
+        };
+        let state = context.node.store().state_at(parent)?;
+        let mut scene = Scene::new(context.node.chain(), &block.header, state);
+        let empty = BlockInput {
+            header: block.header.clone(),
+            transactions: Vec::new(),
+            ommers: Ommers::Headers(Vec::new()),
+            withdrawals: Vec::new(),
+        };
+        let steps = EvmBlock::new(context.node.chain(), empty);
+        let steps = steps.map_err(|error| RpcError::internal(error.to_string()))?;
+        for step in steps.steps() {
+            // Calls that must succeed come after the transactions.
+            if let Step::SystemCall(call) = step
+                && !call.must_succeed
+            {
+                scene.system_call(call)?;
+            }
+        }
+        Ok(Self { block, scene })
+    }
+
+    fn transaction(&self, index: usize) -> TxEnv {
+        TxEnv::clone(self.block.transactions[index].env())
+    }
+
+    /// Runs transactions without looking at them.
+    fn skip_to(&mut self, index: usize) -> Result<(), RpcError> {
+        for earlier in 0..index {
+            let transaction = self.transaction(earlier);
+            let gas = transaction.gas_limit;
+            let result = self.scene.transact(transaction);
+            let result = result.map_err(|error| refused(error, gas))?;
+            self.scene.scratch.commit(result.state);
+        }
+        Ok(())
+    }
+
+    /// Runs the next transaction under an inspector of debug's kind, and keeps what it did.
+    fn debug(
+        &mut self,
+        index: usize,
+        options: &GethDebugTracingOptions,
+        timeout: Duration,
+    ) -> Result<GethTrace, RpcError> {
+        let transaction = self.transaction(index);
+        let place = TransactionContext {
+            block_hash: Some(self.block.hash),
+            tx_index: Some(index),
+            tx_hash: Some(self.block.transactions[index].hash()),
+        };
+        let (trace, result) =
+            debug_one(&mut self.scene, &transaction, Some(place), options, timeout)?;
+        self.scene.scratch.commit(result.state);
+        Ok(trace)
+    }
+}
+
+/// Runs a transaction under an inspector of debug's kind.
+fn debug_one(
+    scene: &mut Scene,
+    transaction: &TxEnv,
+    place: Option<TransactionContext>,
+    options: &GethDebugTracingOptions,
+    timeout: Duration,
+) -> Result<(GethTrace, CallResult), RpcError> {
+    let invalid = |error: String| RpcError::invalid_params(format!("invalid tracer: {error}"));
+    let mut inspector =
+        DebugInspector::new(options.clone()).map_err(|error| invalid(error.to_string()))?;
+    let mut deadline = Deadline::within(timeout);
+    let gas = transaction.gas_limit;
+    let result = scene
+        .inspect(transaction.clone(), (&mut deadline, &mut inspector))
+        .map_err(|error| refused(error, gas))?;
+    deadline.check()?;
+    let block = scene.block.clone();
+    let trace = inspector
+        .get_result(place, transaction, &block, &result, &mut scene.scratch)
+        .map_err(|error| RpcError::internal(error.to_string()))?;
+    Ok((trace, result))
+}
+
+/// The time a client asks for, within limits.
+fn timeout_of(context: &RpcContext, options: &GethDebugTracingOptions) -> Duration {
+    let wanted = options.timeout.as_deref().and_then(parse_duration);
+    wanted
+        .unwrap_or(context.config.call_timeout)
+        .min(TRACE_TIMEOUT_MAX)
+}
+
+/// A duration as Go writes simple ones: `5s`, `300ms`, `1m`.
+fn parse_duration(text: &str) -> Option<Duration> {
+    let unit = text.find(|character: char| character.is_ascii_alphabetic())?;
+    let number: u64 = text[..unit].parse().ok()?;
+    match &text[unit..] {
+        "ms" => Some(Duration::from_millis(number)),
+        "s" => Some(Duration::from_secs(number)),
+        "m" => number.checked_mul(60).map(Duration::from_secs),
+        _ => None,
+    }
+}
+
+fn find(context: &RpcContext, params: &Params<'_>) -> Result<(Arc<ChainBlock>, usize), RpcError> {
+    let hash: B256 = params.required(0, "transaction hash")?;
+    let found = context.find_transaction(hash)?;
+    found.ok_or_else(|| RpcError::server("transaction not found"))
+}
+
+pub(super) fn trace_transaction(context: &RpcContext, params: &Params<'_>) -> Reply {
+    let (block, index) = find(context, params)?;
+    let options: GethDebugTracingOptions = params.optional(1, "options")?.unwrap_or_default();
+    let timeout = timeout_of(context, &options);
+    let mut rerun = Rerun::begin(context, block)?;
+    rerun.skip_to(index)?;
+    reply(rerun.debug(index, &options, timeout)?)
+}
+
+pub(super) fn trace_block(context: &RpcContext, params: &Params<'_>) -> Reply {
+    let id: BlockId = params.required(0, "block")?;
+    let block = context.find_block(id)?;
+    let block = block.ok_or_else(|| RpcError::server("block not found"))?;
+    let options: GethDebugTracingOptions = params.optional(1, "options")?.unwrap_or_default();
+    let timeout = timeout_of(context, &options);
+    let whole = Deadline::within(TRACE_TIMEOUT_MAX);
+    let mut rerun = Rerun::begin(context, block)?;
+    let mut traces = Vec::with_capacity(rerun.block.transactions.len());
+    for index in 0..rerun.block.transactions.len() {
+        whole.check()?;
+        traces.push(TraceResult::Success {
+            result: rerun.debug(index, &options, timeout)?,
+            tx_hash: Some(rerun.block.transactions[index].hash()),
+        });
+    }
+    reply(traces)
+}
+
+pub(super) fn trace_call(context: &RpcContext, params: &Params<'_>) -> Reply {
+    let request: TransactionRequest = params.required(0, "call")?;
+    let id: Option<BlockId> = params.optional(1, "block")?;
+    let options: GethDebugTracingCallOptions = params.optional(2, "options")?.unwrap_or_default();
+    let mut scene = context.scene(id, options.state_overrides, options.block_overrides)?;
+    let transaction = scene.transaction(&request, context.config.gas_cap)?;
+    let options = options.tracing_options;
+    let timeout = timeout_of(context, &options);
+    let (trace, _) = debug_one(&mut scene, &transaction, None, &options, timeout)?;
+    reply(trace)
+}
+
+/// Runs the next transaction in the form of Parity's traces.
+fn parity_one(
+    rerun: &mut Rerun,
+    index: usize,
+    timeout: Duration,
+) -> Result<Vec<alloy_rpc_types_trace::parity::LocalizedTransactionTrace>, RpcError> {
+    let transaction = rerun.transaction(index);
+    let mut inspector = TracingInspector::new(TracingInspectorConfig::default_parity());
+    let mut deadline = Deadline::within(timeout);
+    let gas = transaction.gas_limit;
+    let result = rerun
+        .scene
+        .inspect(transaction.clone(), (&mut deadline, &mut inspector))
+        .map_err(|error| refused(error, gas))?;
+    deadline.check()?;
+    inspector.set_transaction_gas_limit(transaction.gas_limit);
+    inspector.set_transaction_caller(transaction.caller);
+    let place = TransactionInfo {
+        hash: Some(rerun.block.transactions[index].hash()),
+        index: Some(index as u64),
+        block_hash: Some(rerun.block.hash),
+        block_number: Some(rerun.block.number()),
+        base_fee: rerun.block.header.base_fee_per_gas,
+        ..TransactionInfo::default()
+    };
+    rerun.scene.scratch.commit(result.state);
+    let builder = inspector.into_parity_builder();
+    Ok(builder.into_localized_transaction_traces(place))
+}
+
+pub(super) fn parity_transaction(context: &RpcContext, params: &Params<'_>) -> Reply {
+    let hash: B256 = params.required(0, "transaction hash")?;
+    let Some((block, index)) = context.find_transaction(hash)? else {
+        return reply(());
+    };
+    let mut rerun = Rerun::begin(context, block)?;
+    rerun.skip_to(index)?;
+    reply(parity_one(&mut rerun, index, context.config.call_timeout)?)
+}
+
+pub(super) fn parity_block(context: &RpcContext, params: &Params<'_>) -> Reply {
+    let id: BlockId = params.required(0, "block")?;
+    let Some(block) = context.find_block(id)? else {
+        return reply(());
+    };
+    let whole = Deadline::within(TRACE_TIMEOUT_MAX);
+    let mut rerun = Rerun::begin(context, block)?;
+    let mut traces = Vec::new();
+    for index in 0..rerun.block.transactions.len() {
+        whole.check()?;
+        traces.extend(parity_one(&mut rerun, index, context.config.call_timeout)?);
+    }
+    reply(traces)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_go_writes_them() {
+        assert_eq!(parse_duration("5s"), Some(Duration::from_secs(5)));
+        assert_eq!(parse_duration("300ms"), Some(Duration::from_millis(300)));
+        assert_eq!(parse_duration("2m"), Some(Duration::from_mins(2)));
+        assert_eq!(parse_duration("5"), None);
+        assert_eq!(parse_duration("5 parsecs"), None);
+    }
+}

@@ -1,0 +1,50 @@
+//! Why a store cannot answer, or keep a block.
+
+use std::sync::Arc;
+use thiserror::Error;
+
+/// Why a store cannot answer, or keep a block.
+#[derive(Clone, Debug, Error)]
+pub enum StoreError {
+    /// The state after this block is no longer kept.
+    #[error(
+        "the state of block {number} is not available: states are kept from block {oldest} on; \
+         start the node with a larger --history.state-blocks"
+    )]
+    StatePruned {
+        /// The block asked for.
+        number: u64,
+        /// The oldest whose state is kept.
+        oldest: u64,
+    },
+    /// The block's body and receipts are no longer kept.
+    #[error(
+        "block {number} is no longer available: blocks are kept from {oldest} on; \
+         start the node with a larger --history.body-blocks"
+    )]
+    BlockPruned {
+        /// The block asked for.
+        number: u64,
+        /// The oldest that is kept.
+        oldest: u64,
+    },
+    /// There is no such block yet.
+    #[error("block {number} does not exist: the newest is {head}")]
+    UnknownBlock {
+        /// The block asked for.
+        number: u64,
+        /// The newest.
+        head: u64,
+    },
+    /// A block that does not follow the newest one.
+    #[error("block {number} does not follow block {head}")]
+    NotNext {
+        /// The block's number.
+        number: u64,
+        /// The newest.
+        head: u64,
+    },
+    /// The medium failed.
+    #[error("the chain's storage failed: {0}")]
+    Backend(Arc<dyn std::error::Error + Send + Sync>),
+}

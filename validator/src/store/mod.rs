@@ -1,0 +1,96 @@
+//! Where the chain and its state are kept.
+//!
+//! The node knows a [`ChainStore`]: blocks, what finds them, and the state after each of the last
+//! ones. [`MemoryStore`] keeps all of it in memory, for development.
+
+mod error;
+mod index;
+mod memory;
+mod versioned;
+
+pub use error::StoreError;
+pub use index::{ChainIndex, TransactionPlace};
+pub use memory::MemoryStore;
+pub use versioned::{VersionedState, VersionedView};
+
+use crate::chain::{ChainBlock, merkle::WholeState};
+use alloy_primitives::{B256, Bloom};
+use lockweave_runtime::{StateDelta, StateView};
+use std::sync::Arc;
+
+/// How much history a store keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// States after this many of the last blocks can be read, besides the latest.
+    pub state_blocks: u64,
+    /// Bodies and receipts of this many of the last blocks are kept.
+    pub body_blocks: u64,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            state_blocks: 256,
+            body_blocks: 100_000,
+        }
+    }
+}
+
+impl From<&crate::config::History> for Retention {
+    fn from(history: &crate::config::History) -> Self {
+        Self {
+            state_blocks: history.state_blocks,
+            body_blocks: history.body_blocks,
+        }
+    }
+}
+
+/// A chain: its blocks, and the state after each of the last ones.
+///
+/// Reads may come from any thread; blocks are committed by one at a time.
+pub trait ChainStore: Send + Sync {
+    /// The newest durable block.
+    fn head(&self) -> Arc<ChainBlock>;
+
+    /// The number of the oldest block whose body and receipts are kept.
+    fn oldest_block(&self) -> u64;
+
+    /// The number of the oldest block after which the state can be read.
+    fn oldest_state(&self) -> u64;
+
+    /// The state after a block, if it is still kept.
+    fn state_at(&self, number: u64) -> Result<Arc<dyn StateView>, StoreError>;
+
+    /// A whole state, to be walked through.
+    fn whole_state_at(&self, number: u64) -> Result<Arc<dyn WholeState + Send + Sync>, StoreError>;
+
+    /// A block; `None` if there is none of this number (yet). One that is no longer kept is an error.
+    fn block(&self, number: u64) -> Result<Option<Arc<ChainBlock>>, StoreError>;
+
+    /// The number of the block with this hash.
+    fn number_of(&self, hash: B256) -> Option<u64>;
+
+    /// Where a transaction is.
+    fn transaction(&self, hash: B256) -> Option<TransactionPlace>;
+
+    /// The bloom filter over a block's logs, without reading the block.
+    fn bloom(&self, number: u64) -> Option<Bloom>;
+
+    /// Gets the next block ready to be made durable: what it changes, and what its header has to say
+    /// of the state after it.
+    fn prepare(
+        &self,
+        number: u64,
+        delta: StateDelta,
+    ) -> Result<Box<dyn PreparedCommit + '_>, StoreError>;
+}
+
+/// A block whose changes are ready to be made durable.
+pub trait PreparedCommit {
+    /// The commitment to the state after the block.
+    fn commitment(&self) -> B256;
+
+    /// Makes the block durable and publishes it. After an error nothing of it is there, and it can be
+    /// tried again.
+    fn commit(&mut self, block: Arc<ChainBlock>) -> Result<(), StoreError>;
+}

@@ -1,0 +1,296 @@
+//! A state in memory that can be read as of each of the last blocks.
+//!
+//! Every value carries the numbers of the blocks that set it. A reader at block B takes the newest
+//! version that is not newer than B, so it is not disturbed by whoever adds B + 1. Versions that no
+//! kept block can see any more are dropped when their value is set again.
+
+use crate::chain::merkle::WholeState;
+use ahash::AHashMap;
+use alloy_primitives::{Address, B256, U256};
+use lockweave_runtime::{Account, Code, StateDelta, StateError, StateView};
+use parking_lot::RwLock;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+/// Parts with a lock of their own.
+const SHARDS: usize = 64;
+/// `BLOCKHASH` reaches this far back.
+const BLOCK_HASHES: u64 = 256;
+
+/// Values by the block that set them, oldest first.
+#[derive(Clone, Debug)]
+struct Versions<T>(Vec<(u64, T)>);
+
+impl<T: Copy> Versions<T> {
+    const fn none() -> Self {
+        Self(Vec::new())
+    }
+
+    fn at(&self, block: u64) -> Option<(u64, T)> {
+        let newest = self.0.iter().rev().find(|(set, _)| *set <= block);
+        newest.copied()
+    }
+
+    fn push(&mut self, block: u64, value: T, oldest: u64) {
+        // The newest version that the oldest kept block sees has to stay.
+        let unseen = self.0.iter().rposition(|(set, _)| *set <= oldest);
+        if let Some(unseen) = unseen
+            && unseen > 0
+        {
+            self.0.drain(..unseen);
+        }
+        match self.0.last_mut() {
+            Some((set, last)) if *set == block => *last = value,
+            _ => self.0.push((block, value)),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Entry {
+    account: Versions<Option<Account>>,
+    /// Blocks that wiped the account's storage.
+    wipes: Versions<()>,
+    slots: AHashMap<U256, Versions<U256>>,
+}
+
+impl Entry {
+    fn slot(&self, slot: U256, block: u64) -> U256 {
+        let Some(versions) = self.slots.get(&slot) else {
+            return U256::ZERO;
+        };
+        self.live(versions, block)
+    }
+
+    fn live(&self, versions: &Versions<U256>, block: u64) -> U256 {
+        match (versions.at(block), self.wipes.at(block)) {
+            // What a block says of a slot holds after what it wipes.
+            (Some((set, value)), Some((wiped, ()))) if set >= wiped => value,
+            (Some((_, value)), None) => value,
+            _ => U256::ZERO,
+        }
+    }
+}
+
+impl Default for Entry {
+    fn default() -> Self {
+        Self {
+            account: Versions::none(),
+            wipes: Versions::none(),
+            slots: AHashMap::new(),
+        }
+    }
+}
+
+type Shard = AHashMap<Address, Entry>;
+
+/// The states after the last blocks.
+#[derive(Debug)]
+pub struct VersionedState {
+    shards: Box<[RwLock<Shard>]>,
+    codes: RwLock<AHashMap<B256, Arc<Code>>>,
+    hashes: RwLock<AHashMap<u64, B256>>,
+    oldest: AtomicU64,
+}
+
+impl VersionedState {
+    /// An empty state; the first block to be applied has number `first`.
+    pub fn new(first: u64) -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            codes: RwLock::default(),
+            hashes: RwLock::default(),
+            oldest: AtomicU64::new(first),
+        }
+    }
+
+    /// The oldest block whose state can be read.
+    pub fn oldest(&self) -> u64 {
+        self.oldest.load(Ordering::Acquire)
+    }
+
+    /// Applies the changes of block `number`, keeping the states from `oldest` on.
+    ///
+    /// Until this returns nobody may read the state of `number`.
+    pub fn apply(&self, number: u64, hash: B256, delta: &StateDelta, oldest: u64) {
+        self.oldest.store(oldest, Ordering::Release);
+        {
+            let mut codes = self.codes.write();
+            for code in &delta.codes {
+                codes.entry(code.hash()).or_insert_with(|| Arc::clone(code));
+            }
+        }
+        {
+            let mut hashes = self.hashes.write();
+            hashes.insert(number, hash);
+            // A reader of the oldest state may ask for the 256 blocks before it.
+            let unseen = oldest.saturating_sub(BLOCK_HASHES + 1);
+            hashes.remove(&unseen);
+        }
+        for address in &delta.wiped {
+            let mut shard = self.shard(*address).write();
+            let entry = shard.entry(*address).or_default();
+            entry.wipes.push(number, (), oldest);
+        }
+        for (address, slot, value) in &delta.slots {
+            let mut shard = self.shard(*address).write();
+            let slots = &mut shard.entry(*address).or_default().slots;
+            let versions = slots.entry(*slot).or_insert_with(Versions::none);
+            versions.push(number, *value, oldest);
+        }
+        for (address, account) in &delta.accounts {
+            let mut shard = self.shard(*address).write();
+            let entry = shard.entry(*address).or_default();
+            entry.account.push(number, *account, oldest);
+        }
+    }
+
+    /// The state after a block.
+    pub fn at(self: &Arc<Self>, block: u64) -> VersionedView {
+        VersionedView {
+            state: Arc::clone(self),
+            block,
+        }
+    }
+
+    fn shard(&self, address: Address) -> &RwLock<Shard> {
+        // The last bytes of an address are the least likely to be chosen by somebody.
+        &self.shards[usize::from(address[19]) % SHARDS]
+    }
+}
+
+/// The state after one block.
+#[derive(Clone, Debug)]
+pub struct VersionedView {
+    state: Arc<VersionedState>,
+    block: u64,
+}
+
+impl StateView for VersionedView {
+    fn account(&self, address: Address) -> Result<Option<Account>, StateError> {
+        let shard = self.state.shard(address).read();
+        let entry = shard.get(&address);
+        let version = entry.and_then(|entry| entry.account.at(self.block));
+        Ok(version.and_then(|(_, account)| account))
+    }
+
+    fn slot(&self, address: Address, slot: U256) -> Result<U256, StateError> {
+        let shard = self.state.shard(address).read();
+        let entry = shard.get(&address);
+        Ok(entry.map_or(U256::ZERO, |entry| entry.slot(slot, self.block)))
+    }
+
+    fn code(&self, hash: B256) -> Result<Option<Arc<Code>>, StateError> {
+        Ok(self.state.codes.read().get(&hash).cloned())
+    }
+
+    fn block_hash(&self, number: u64) -> Result<Option<B256>, StateError> {
+        if number > self.block {
+            return Ok(None);
+        }
+        Ok(self.state.hashes.read().get(&number).copied())
+    }
+
+    fn has_storage(&self, address: Address) -> Result<bool, StateError> {
+        let mut found = false;
+        self.for_each_slot(address, &mut |_, _| found = true);
+        Ok(found)
+    }
+}
+
+impl WholeState for VersionedView {
+    fn for_each_account(&self, each: &mut dyn FnMut(Address, Account)) {
+        for shard in &self.state.shards {
+            for (address, entry) in &*shard.read() {
+                if let Some((_, Some(account))) = entry.account.at(self.block) {
+                    each(*address, account);
+                }
+            }
+        }
+    }
+
+    fn for_each_slot(&self, address: Address, each: &mut dyn FnMut(U256, U256)) {
+        let shard = self.state.shard(address).read();
+        let Some(entry) = shard.get(&address) else {
+            return;
+        };
+        for (slot, versions) in &entry.slots {
+            let value = entry.live(versions, self.block);
+            if !value.is_zero() {
+                each(*slot, value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lockweave_runtime::MemoryState;
+    use proptest::prelude::*;
+
+    const KEPT: u64 = 4;
+
+    fn delta() -> impl Strategy<Value = StateDelta> {
+        let account = (0_u8..6, prop::option::of(1_u64..100));
+        let slot = (0_u8..6, 0_u64..4, 0_u64..3);
+        let wiped = prop::collection::btree_set(0_u8..6, 0..2);
+        (
+            prop::collection::btree_map(0_u8..6, account, 0..4),
+            prop::collection::vec(slot, 0..8),
+            wiped,
+        )
+            .prop_map(|(accounts, slots, wiped)| {
+                let mut delta = StateDelta::default();
+                for (byte, (_, balance)) in accounts {
+                    let account = balance.map(|balance| Account {
+                        balance: U256::from(balance),
+                        ..Account::default()
+                    });
+                    delta.accounts.push((Address::repeat_byte(byte), account));
+                }
+                let slots: std::collections::BTreeMap<_, _> = (slots.into_iter())
+                    .map(|(byte, slot, value)| ((byte, slot), value))
+                    .collect();
+                for ((byte, slot), value) in slots {
+                    let address = Address::repeat_byte(byte);
+                    delta
+                        .slots
+                        .push((address, U256::from(slot), U256::from(value)));
+                }
+                delta.wiped = wiped.into_iter().map(Address::repeat_byte).collect();
+                delta
+            })
+    }
+
+    proptest! {
+        /// Every kept state is the one a plain map had after that block.
+        #[test]
+        fn old_states_stay_as_they_were(deltas in prop::collection::vec(delta(), 1..14)) {
+            let state = Arc::new(VersionedState::new(0));
+            let mut model = MemoryState::new();
+            let mut models = Vec::new();
+            for (number, delta) in (0_u64..).zip(&deltas) {
+                let oldest = number.saturating_sub(KEPT);
+                state.apply(number, B256::repeat_byte(1), delta, oldest);
+                model.apply(delta);
+                models.push(model.clone());
+                for kept in oldest..=number {
+                    let view = state.at(kept);
+                    let model = &models[usize::try_from(kept).unwrap()];
+                    for byte in 0..6 {
+                        let address = Address::repeat_byte(byte);
+                        prop_assert_eq!(view.account(address).unwrap(), model.account(address).unwrap());
+                        prop_assert_eq!(view.has_storage(address).unwrap(), model.has_storage(address).unwrap());
+                        for slot in 0..4 {
+                            let slot = U256::from(slot);
+                            prop_assert_eq!(view.slot(address, slot).unwrap(), model.slot(address, slot).unwrap());
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
