@@ -447,11 +447,10 @@ impl Core {
         let checksum = record::seal(&mut block.record, &block.lattice, header.clone());
         if let Err(source) = segment.file.write_at(&block.record, offset) {
             writer.position = header.position;
-            writer.has_refused = true;
-            return Err(no_space(
-                number,
-                FileError::new("write", &segment.path, source),
-            ));
+            // Whole or not, it must not count. If it cannot be erased now, the next block does it.
+            writer.has_refused = self.erase_refused(header.position).is_err();
+            let source = FileError::new("write", &segment.path, source);
+            return Err(no_space(number, source));
         }
         if let Err(source) = segment.file.sync() {
             return Err(self.stop(FileError::new("sync", &segment.path, source)));
