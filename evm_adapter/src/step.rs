@@ -59,6 +59,16 @@ impl EvmTransaction {
         *self.envelope.tx_hash()
     }
 
+    /// What the transaction signed that it touches, with the fee it pays to `beneficiary`; `None`
+    /// where it signed nothing, or something that is no access set.
+    pub fn signed_access(&self, beneficiary: Address) -> Option<AccessSet> {
+        let declared = self.declared()?.as_ref().ok()?;
+        let fee = AccessSet::build(|set| {
+            set.insert(StateKey::account(beneficiary), AccessMode::Credit);
+        });
+        declared.union(&fee.ok()?, INFERRED_KEYS_MAX).ok()
+    }
+
     pub(crate) const fn declared_shared(&self) -> Option<&Arc<Result<AccessSet, AccessSetError>>> {
         self.declared.as_ref()
     }
@@ -155,14 +165,10 @@ impl Step {
         }
     }
 
-    /// What the transaction signed that it touches, with the fee it pays to `beneficiary`; `None`
-    /// where it signed nothing, or something that is no access set.
+    /// What the step's transaction signed that it touches; see
+    /// [`EvmTransaction::signed_access`].
     pub fn signed_access(&self, beneficiary: Address) -> Option<AccessSet> {
-        let declared = self.transaction()?.declared()?.as_ref().ok()?;
-        let fee = AccessSet::build(|set| {
-            set.insert(StateKey::account(beneficiary), AccessMode::Credit);
-        });
-        declared.union(&fee.ok()?, INFERRED_KEYS_MAX).ok()
+        self.transaction()?.signed_access(beneficiary)
     }
 
     /// What the transaction's own access list names (EIP-2930), as a first idea of what it touches:

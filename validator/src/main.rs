@@ -3,7 +3,7 @@
 mod cli;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use cli::{Failure, completions, config, replay, run};
+use cli::{Failure, completions, config, declare, replay, run};
 use std::{
     io::{self, Write},
     process::ExitCode,
@@ -25,6 +25,7 @@ enum Command {
     Run(Box<run::RunArgs>),
     Config(Box<config::ConfigArgs>),
     Replay(replay::ReplayArgs),
+    Declare(Box<declare::DeclareArgs>),
     Completions(completions::CompletionsArgs),
 }
 
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(*args),
         Command::Config(args) => config::run(*args),
         Command::Replay(args) => replay::run(args),
+        Command::Declare(args) => declare::run(*args),
         Command::Completions(args) => completions::run(&args, Cli::command()),
     };
     match result {

@@ -87,6 +87,16 @@ pub enum ReplayError {
         /// Who is recorded as its sender.
         claimed: alloy_primitives::Address,
     },
+    /// A step of the block cannot be executed.
+    #[error("block {number}, step {step}: {problem}")]
+    Step {
+        /// The block's number.
+        number: u64,
+        /// The step's place in the block.
+        step: usize,
+        /// Why.
+        problem: String,
+    },
     /// The recorded state could not answer.
     #[error("block {number}: {source}; the recording is incomplete")]
     State {

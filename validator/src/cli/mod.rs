@@ -2,6 +2,7 @@
 
 pub(crate) mod completions;
 pub(crate) mod config;
+pub(crate) mod declare;
 mod import;
 pub(crate) mod replay;
 pub(crate) mod run;
@@ -45,6 +46,9 @@ pub(crate) enum Failure {
     Runtime(io::Error),
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
+    /// What was asked for cannot be declared; the text says why.
+    #[error("{0}")]
+    Declare(String),
     /// The node stopped making blocks; it says why.
     #[error("the node stopped: {0}")]
     Stopped(String),

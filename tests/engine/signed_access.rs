@@ -1,7 +1,6 @@
 //! Transactions that sign what they touch (type 0x44): right, wrong and hostile declarations.
 
-mod support;
-
+use crate::support::{Case, STAGES, WORKERS, generate};
 use alloy_consensus::{Signed, Transaction as _};
 use alloy_primitives::{Signature, TxKind, U256};
 use lockweave::{
@@ -14,7 +13,6 @@ use lockweave::{
 };
 use proptest::prelude::*;
 use std::sync::Arc;
-use support::{Case, STAGES, WORKERS, generate};
 
 /// The same transaction, signing that it touches `set`.
 fn declaring(transaction: &EvmTransaction, set: &AccessSet) -> EvmTransaction {
@@ -113,7 +111,7 @@ fn without(set: &AccessSet, index: prop::sample::Index) -> AccessSet {
 
 /// The call of a counter, declaring `mode` on the slot it adds to.
 fn counter_call(mode: Option<AccessMode>) -> (Case, Step) {
-    let counter = generate::address_of(&support::contracts::counter());
+    let counter = generate::address_of(&crate::support::contracts::counter());
     let case = generate::calls_of(counter, 1);
     let slot = StateKey::slot(counter, U256::ZERO);
     let set = AccessSet::build(|set| {
@@ -158,7 +156,7 @@ fn an_undeclared_access_costs_all_gas_and_nothing_else() {
         assert_eq!(account(generate::beneficiary()).balance, gas);
         assert_eq!(
             transaction.envelope().kind(),
-            TxKind::Call(generate::address_of(&support::contracts::counter()))
+            TxKind::Call(generate::address_of(&crate::support::contracts::counter()))
         );
     }
 }

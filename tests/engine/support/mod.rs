@@ -1,8 +1,5 @@
 //! Random blocks, and the ways to run them.
 
-// Every test binary uses a part of this module.
-#![allow(dead_code)]
-
 pub(crate) mod contracts;
 pub(crate) mod generate;
 

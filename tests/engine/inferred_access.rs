@@ -1,9 +1,7 @@
 //! Blocks that declare nothing: whatever their transactions do, the result is the oracle's.
 
-mod support;
-
+use crate::support::{Case, STAGES, WORKERS, contracts, generate};
 use proptest::prelude::*;
-use support::{Case, STAGES, WORKERS, contracts, generate};
 
 /// Runs a case with every worker count and returns the violations and roll-backs of all runs.
 fn check(case: &Case) -> Result<(usize, usize), TestCaseError> {
