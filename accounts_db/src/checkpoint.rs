@@ -1,0 +1,486 @@
+//! Checkpoints: the index as a file, so that reopening need not read the whole log.
+//!
+//! ```text
+//! 0      frame: the header, written last
+//! 4096   chunks, one after another: the chain and the counts (one), then the index's shards
+//! ```
+//!
+//! A chunk is a 32-byte head (XXH3-128 of the rest of the chunk 16, length 8, kind 4, zero 4) and its
+//! bytes. A chunk of shards holds, for each, its number (4), its count (4), the byte position in the log
+//! up to which it has the records (8), and its slots (8 each): shards are copied while blocks are
+//! committed, each as of the end of some record, and redo leaves out what a shard has already.
+
+use crate::{
+    chain::{Chain, StoredChain},
+    core::Core,
+    error::{CheckpointError, FileError, OpenError},
+    frame::{self, Checksum, FRAME_BYTES, FrameError, Framed, checksum},
+    index::Index,
+    lattice::{LATTICE_BYTES, Lattice},
+    manifest::{Manifest, open_error},
+    options::CheckpointMode,
+    segment,
+    storage::{Storage, StorageFile},
+};
+use borsh::{BorshDeserialize, BorshSerialize};
+use rayon::prelude::*;
+use std::{
+    io,
+    sync::{Arc, atomic::Ordering},
+};
+
+pub(crate) const CHECKPOINT: &str = "index.checkpoint";
+pub(crate) const CHECKPOINT_NEW: &str = "index.checkpoint.new";
+const CHUNKS_START: u64 = 4096;
+const CHUNK_HEAD_BYTES: usize = 32;
+/// A chunk is closed when it has so many bytes.
+const CHUNK_BYTES: usize = 1 << 20;
+/// Bytes written between two syncs, so that a block's sync never waits for more.
+const SYNC_BYTES: u64 = 4 << 20;
+const CHUNK_SIDE: u32 = 1;
+const CHUNK_SHARDS: u32 = 2;
+const SHARD_HEAD_BYTES: usize = 16;
+
+/// The header of a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub(crate) struct CheckpointHeader {
+    database: [u8; 16],
+    /// Sequence number of the first record that is not in it.
+    sequence: u64,
+    /// Byte position of that record.
+    position: u64,
+    /// Checksum of the last record's header.
+    previous: Checksum,
+    shard_bits: u32,
+    chunks: u64,
+    /// Length of all chunks.
+    bytes: u64,
+}
+
+impl Framed for CheckpointHeader {
+    const MAGIC: [u8; 8] = *b"LWINDEX\x01";
+    const NAME: &'static str = "checkpoint's header";
+}
+
+/// What a checkpoint has beside the index.
+#[derive(BorshSerialize, BorshDeserialize)]
+struct Side {
+    lattice: Vec<u8>,
+    chain: StoredChain,
+    segments: Vec<StoredSegment>,
+}
+
+#[derive(Clone, Debug, BorshSerialize, BorshDeserialize)]
+pub(crate) struct StoredSegment {
+    pub(crate) number: u64,
+    pub(crate) end: u64,
+    pub(crate) live: u64,
+    pub(crate) newest: u64,
+}
+
+/// A checkpoint that was read; the index is filled already.
+pub(crate) struct Loaded {
+    pub(crate) sequence: u64,
+    pub(crate) position: u64,
+    pub(crate) previous: Checksum,
+    pub(crate) lattice: Lattice,
+    pub(crate) chain: Chain,
+    pub(crate) segments: Vec<StoredSegment>,
+    /// By shard: the log position up to which it has the records.
+    pub(crate) shard_positions: Vec<u64>,
+}
+
+/// What the writer of checkpoints knows.
+#[derive(Debug, Default)]
+pub(crate) struct CheckpointState {
+    /// Bytes of records since the last checkpoint began.
+    pub(crate) appended: u64,
+    /// Segments that compaction has emptied, with the sequence number of the record that did it.
+    pub(crate) emptied: Vec<(u64, u64)>,
+    /// The thread is to write one.
+    pub(crate) is_wanted: bool,
+    /// The thread is to end.
+    pub(crate) is_closing: bool,
+    /// Why the last attempt failed.
+    pub(crate) failure: Option<CheckpointError>,
+}
+
+impl Core {
+    /// Notes that compaction has emptied segments.
+    pub(crate) fn note_emptied(&self, emptied: &[u64], sequence: u64) {
+        let table = self.segments();
+        let mut state = self.checkpoint.lock();
+        for number in emptied {
+            if let Some(segment) = table.get(*number) {
+                segment.emptied.store(true, Ordering::Relaxed);
+                state.emptied.push((*number, sequence));
+            }
+        }
+    }
+
+    /// Notes that a record was appended, and sees to a checkpoint if one is due.
+    pub(crate) fn note_appended(&self, bytes: u64) {
+        let mut state = self.checkpoint.lock();
+        state.appended += bytes;
+        if state.appended < self.options.checkpoint_bytes {
+            return;
+        }
+        match self.options.checkpoint_mode {
+            CheckpointMode::Manual => {}
+            CheckpointMode::Background => {
+                state.is_wanted = true;
+                self.checkpoint_wanted.notify_all();
+            }
+            CheckpointMode::Inline => {
+                drop(state);
+                let failure = self.write_checkpoint().err();
+                self.checkpoint.lock().failure = failure;
+            }
+        }
+    }
+
+    /// Writes a checkpoint and gives up the segments that nothing needs any more.
+    pub(crate) fn write_checkpoint(&self) -> Result<(), CheckpointError> {
+        if self.options.read_only {
+            return Err(CheckpointError::ReadOnly);
+        }
+        let _checkpointing = self.checkpointing.lock();
+        let (side, mut header) = {
+            let writer = self.writer.lock();
+            self.checkpoint.lock().appended = 0;
+            let side = Side {
+                lattice: writer.lattice.to_bytes().to_vec(),
+                chain: self.chain.read().store(),
+                segments: (self.segments().iter())
+                    .map(|segment| StoredSegment {
+                        number: segment.number,
+                        end: segment.end(),
+                        live: segment.live(),
+                        newest: segment.newest(),
+                    })
+                    .collect(),
+            };
+            let header = CheckpointHeader {
+                database: self.database,
+                sequence: writer.sequence,
+                position: writer.position,
+                previous: writer.previous,
+                shard_bits: self.index.shard_bits(),
+                chunks: 0,
+                bytes: 0,
+            };
+            (side, header)
+        };
+        let side = borsh::to_vec(&side).expect("memory takes every write");
+        let shards = self.index.shard_count() as u64 * SHARD_HEAD_BYTES as u64;
+        let estimate = CHUNKS_START + side.len() as u64 + shards + self.index.len() * 8;
+        let mut out = ChunkWriter::create(&*self.storage, estimate + estimate / 64)?;
+        out.write(CHUNK_SIDE, &side)?;
+        let mut shard = 0;
+        while shard < self.index.shard_count() {
+            let mut chunk = Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 4);
+            {
+                // The index stands at the end of a record.
+                let _publishing = self.publishing.read();
+                let position = self.applied.load(Ordering::Acquire);
+                let mut slots = Vec::new();
+                while shard < self.index.shard_count() && chunk.len() < CHUNK_BYTES {
+                    slots.clear();
+                    self.index.copy_shard(shard, &mut slots);
+                    chunk.extend_from_slice(&u32_of(shard).to_le_bytes());
+                    chunk.extend_from_slice(&u32_of(slots.len()).to_le_bytes());
+                    chunk.extend_from_slice(&position.to_le_bytes());
+                    for slot in &slots {
+                        chunk.extend_from_slice(&slot.to_le_bytes());
+                    }
+                    shard += 1;
+                }
+            }
+            out.write(CHUNK_SHARDS, &chunk)?;
+        }
+        let sequence = header.sequence;
+        header.chunks = out.chunks;
+        header.bytes = out.offset - CHUNKS_START;
+        out.finish(&header)?;
+        self.free_emptied(sequence)
+    }
+
+    /// Writes the manifest, without the segments that were empty before the record `sequence`, and
+    /// then removes them.
+    fn free_emptied(&self, sequence: u64) -> Result<(), CheckpointError> {
+        let freed: Vec<u64> = {
+            let mut state = self.checkpoint.lock();
+            let (freed, kept) = state.emptied.iter().partition(|(_, by)| *by < sequence);
+            state.emptied = kept;
+            let freed: Vec<(u64, u64)> = freed;
+            freed.into_iter().map(|(number, _)| number).collect()
+        };
+        {
+            let mut table = self.table.write();
+            *table = Arc::new(table.without(&freed));
+        }
+        self.store_manifest()?;
+        for number in &freed {
+            let name = segment::name(*number);
+            // If this fails the file stays until the next opening.
+            let _ = self.storage.remove(&name);
+        }
+        if !freed.is_empty() {
+            let folder = self.storage.describe("");
+            (self.storage.sync_folder())
+                .map_err(|source| FileError::new("sync", folder, source))?;
+        }
+        Ok(())
+    }
+
+    /// Writes what the database consists of.
+    pub(crate) fn store_manifest(&self) -> Result<(), FileError> {
+        let durable = self.applied.load(Ordering::Acquire);
+        let table = self.segments();
+        let manifest = Manifest {
+            database: self.database,
+            hash_key: self.hash_key,
+            segment_bytes: table.segment_bytes(),
+            shard_bits: self.index.shard_bits(),
+            segments: (table.iter().map(|segment| (segment.number, segment.places))).collect(),
+            durable,
+        };
+        manifest.store(&*self.storage)
+    }
+}
+
+fn u32_of(number: usize) -> u32 {
+    u32::try_from(number).expect("shards and their slots are fewer than 2^32")
+}
+
+/// Writes the chunks of a checkpoint.
+struct ChunkWriter<'a> {
+    storage: &'a dyn Storage,
+    file: Arc<dyn StorageFile>,
+    path: String,
+    offset: u64,
+    synced: u64,
+    chunks: u64,
+}
+
+impl<'a> ChunkWriter<'a> {
+    fn create(storage: &'a dyn Storage, bytes: u64) -> Result<Self, FileError> {
+        let path = storage.describe(CHECKPOINT_NEW);
+        let file = (storage.create(CHECKPOINT_NEW, bytes))
+            .map_err(|source| FileError::new("create", &path, source))?;
+        Ok(Self {
+            storage,
+            file,
+            path,
+            offset: CHUNKS_START,
+            synced: CHUNKS_START,
+            chunks: 0,
+        })
+    }
+
+    fn write(&mut self, kind: u32, bytes: &[u8]) -> Result<(), FileError> {
+        let mut chunk = vec![0; CHUNK_HEAD_BYTES];
+        chunk.extend_from_slice(bytes);
+        chunk[16..24].copy_from_slice(&(bytes.len() as u64).to_le_bytes());
+        chunk[24..28].copy_from_slice(&kind.to_le_bytes());
+        let sum = checksum(&chunk[16..]);
+        chunk[..16].copy_from_slice(&sum);
+        (self.file.write_at(&chunk, self.offset)).map_err(self.error("write"))?;
+        self.offset += chunk.len() as u64;
+        self.chunks += 1;
+        if self.offset - self.synced >= SYNC_BYTES {
+            self.file.sync().map_err(self.error("sync"))?;
+            self.synced = self.offset;
+        }
+        Ok(())
+    }
+
+    /// Makes the chunks durable, then the header, then the name.
+    fn finish(self, header: &CheckpointHeader) -> Result<(), FileError> {
+        self.file.sync().map_err(self.error("sync"))?;
+        let frame = frame::seal(header).0;
+        self.file.write_at(&frame, 0).map_err(self.error("write"))?;
+        self.file.sync().map_err(self.error("sync"))?;
+        (self.storage.rename(CHECKPOINT_NEW, CHECKPOINT)).map_err(self.error("rename"))?;
+        (self.storage.sync_folder()).map_err(self.error("sync the folder of"))
+    }
+
+    fn error(&self, action: &'static str) -> impl FnOnce(io::Error) -> FileError {
+        let path = self.path.clone();
+        move |source| FileError::new(action, path, source)
+    }
+}
+
+/// Reads a checkpoint and fills the index; `None` if there is none.
+pub(crate) fn load(
+    storage: &dyn Storage,
+    manifest: &Manifest,
+    index: &Index,
+    pool: &rayon::ThreadPool,
+) -> Result<Option<Loaded>, OpenError> {
+    let path = storage.describe(CHECKPOINT);
+    let file = match storage.open(CHECKPOINT) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(FileError::new("open", &path, source).into()),
+    };
+    let reader = ChunkReader { file, path };
+    let header = reader.header(manifest)?;
+    let chunks = reader.chunks(&header)?;
+    let (side, shards) = chunks
+        .split_first()
+        .ok_or_else(|| reader.damaged(0, "no chunks"))?;
+    let bytes = reader.chunk(*side)?;
+    if side.kind != CHUNK_SIDE {
+        return Err(reader.damaged(side.offset, "the first chunk is not the chain's"));
+    }
+    let stored: Side = borsh::from_slice(&bytes)
+        .map_err(|error| reader.damaged(side.offset, &error.to_string()))?;
+    let Ok(lattice) = <&[u8; LATTICE_BYTES]>::try_from(&stored.lattice[..]) else {
+        return Err(reader.damaged(side.offset, "the lattice has the wrong length"));
+    };
+    let positions: Vec<Vec<(usize, u64)>> = pool.install(|| {
+        let load = |chunk: &Chunk| reader.load_shards(*chunk, index);
+        shards
+            .par_iter()
+            .map(load)
+            .collect::<Result<_, OpenError>>()
+    })?;
+    let mut shard_positions = vec![None; index.shard_count()];
+    for (shard, position) in positions.into_iter().flatten() {
+        shard_positions[shard] = Some(position);
+    }
+    let shard_positions: Option<Vec<u64>> = shard_positions.into_iter().collect();
+    let Some(shard_positions) = shard_positions else {
+        return Err(reader.damaged(CHUNKS_START, "a shard of the index is missing"));
+    };
+    Ok(Some(Loaded {
+        sequence: header.sequence,
+        position: header.position,
+        previous: header.previous,
+        lattice: Lattice::from_bytes(lattice),
+        chain: Chain::load(stored.chain),
+        segments: stored.segments,
+        shard_positions,
+    }))
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Chunk {
+    offset: u64,
+    bytes: u64,
+    kind: u32,
+}
+
+struct ChunkReader {
+    file: Arc<dyn StorageFile>,
+    path: String,
+}
+
+impl ChunkReader {
+    fn damaged(&self, offset: u64, what: &str) -> OpenError {
+        OpenError::Damaged(crate::error::Damage {
+            file: self.path.clone(),
+            offset,
+            what: format!("the checkpoint: {what}"),
+        })
+    }
+
+    fn read(&self, offset: u64, bytes: u64) -> Result<Vec<u8>, OpenError> {
+        let mut buffer = vec![0; usize::try_from(bytes).unwrap_or(usize::MAX)];
+        (self.file.read_at(&mut buffer, offset))
+            .map_err(|source| FileError::new("read", &self.path, source))?;
+        Ok(buffer)
+    }
+
+    fn header(&self, manifest: &Manifest) -> Result<CheckpointHeader, OpenError> {
+        let size =
+            (self.file.size()).map_err(|source| FileError::new("read", &self.path, source))?;
+        if size < CHUNKS_START {
+            return Err(self.damaged(size, "the file is cut short"));
+        }
+        let frame = self.read(0, FRAME_BYTES as u64)?;
+        let (header, _) = frame::unseal::<CheckpointHeader>(&frame)
+            .map_err(|error: FrameError| open_error(error, "checkpoint", self.path.clone(), 0))?;
+        if header.database != manifest.database || header.shard_bits != manifest.shard_bits {
+            return Err(self.damaged(0, "it is of another database"));
+        }
+        if CHUNKS_START
+            .checked_add(header.bytes)
+            .is_none_or(|end| end > size)
+        {
+            return Err(self.damaged(size, "the file is cut short"));
+        }
+        Ok(header)
+    }
+
+    fn chunks(&self, header: &CheckpointHeader) -> Result<Vec<Chunk>, OpenError> {
+        let end = CHUNKS_START + header.bytes;
+        let mut chunks = Vec::new();
+        let mut offset = CHUNKS_START;
+        while offset < end {
+            let head_bytes = CHUNK_HEAD_BYTES as u64;
+            if end - offset < head_bytes {
+                return Err(self.damaged(offset, "a chunk is cut short"));
+            }
+            let head = self.read(offset, head_bytes)?;
+            let bytes = u64::from_le_bytes(head[16..24].try_into().expect("eight bytes"));
+            let kind = u32::from_le_bytes(head[24..28].try_into().expect("four bytes"));
+            if bytes > end - offset - head_bytes {
+                return Err(self.damaged(offset, "a chunk is cut short"));
+            }
+            chunks.push(Chunk {
+                offset,
+                bytes,
+                kind,
+            });
+            offset += head_bytes + bytes;
+        }
+        if chunks.len() as u64 != header.chunks {
+            return Err(self.damaged(offset, "chunks are missing"));
+        }
+        Ok(chunks)
+    }
+
+    /// The bytes of a chunk, checked.
+    fn chunk(&self, chunk: Chunk) -> Result<Vec<u8>, OpenError> {
+        let mut bytes = self.read(chunk.offset, CHUNK_HEAD_BYTES as u64 + chunk.bytes)?;
+        if checksum(&bytes[16..]) != bytes[..16] {
+            return Err(self.damaged(chunk.offset, "a chunk has the wrong checksum"));
+        }
+        Ok(bytes.split_off(CHUNK_HEAD_BYTES))
+    }
+
+    fn load_shards(&self, chunk: Chunk, index: &Index) -> Result<Vec<(usize, u64)>, OpenError> {
+        if chunk.kind != CHUNK_SHARDS {
+            return Err(self.damaged(chunk.offset, "a chunk has an unknown kind"));
+        }
+        let bytes = self.chunk(chunk)?;
+        let damaged = |what| self.damaged(chunk.offset, what);
+        let mut positions = Vec::new();
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            let Some((head, tail)) = rest.split_first_chunk::<SHARD_HEAD_BYTES>() else {
+                return Err(damaged("a shard is cut short"));
+            };
+            let shard = u32::from_le_bytes(head[..4].try_into().expect("four bytes")) as usize;
+            let count = u32::from_le_bytes(head[4..8].try_into().expect("four bytes")) as usize;
+            let position = u64::from_le_bytes(head[8..].try_into().expect("eight bytes"));
+            let Some((slots, tail)) = count
+                .checked_mul(8)
+                .and_then(|at| tail.split_at_checked(at))
+            else {
+                return Err(damaged("a shard is cut short"));
+            };
+            let slots: Vec<u64> = (slots.chunks_exact(8))
+                .map(|slot| u64::from_le_bytes(slot.try_into().expect("eight bytes")))
+                .collect();
+            if shard >= index.shard_count() || !index.load_shard(shard, &slots) {
+                return Err(damaged("a shard that cannot be"));
+            }
+            positions.push((shard, position));
+            rest = tail;
+        }
+        Ok(positions)
+    }
+}

@@ -1,0 +1,626 @@
+//! Block commit. In the order in which things happen:
+//!
+//! 1. **Prepare** (nothing is written): every changed key is looked up, which yields the previous
+//!    version's place and value; the state commitment follows from old and new values; entries
+//!    are encoded; compaction adds what it moves.
+//! 2. **Append**: one write at the end of the log. If it fails the block is refused; the next one is
+//!    written over it.
+//! 3. **Sync**: one `fdatasync`. If it fails nobody knows what the medium has: the database stops.
+//! 4. **Publish**: the index learns the new places. Readers of older blocks go on through the links to
+//!    previous versions.
+
+use crate::{
+    compaction::{self, Cursor},
+    core::{ChainChange, Change, Core},
+    entry::{self, AccountRecord, BLOB_BYTES_MAX, Body, Value},
+    error::{CommitError, DuplicateKey, FileError, ReadError},
+    frame,
+    hash::Key,
+    lattice::{Lattice, LatticeChange},
+    location::Location,
+    record::{self, ENTRIES_START, RecordHeader, RecordKind, record_bytes},
+    segment::{self, SEGMENT_HEADER_BYTES, Segment, SegmentHeader, SegmentTable},
+};
+use ahash::{AHashMap, AHashSet};
+use alloy_primitives::{Address, B256, U256};
+use lockweave_runtime::{Account, StateDelta};
+use rayon::prelude::*;
+use std::{
+    io,
+    sync::{Arc, atomic::Ordering},
+};
+
+/// Keys looked up in one go.
+const CHUNK: usize = 256;
+
+/// A block that is ready to be made durable, with the state commitment it will have.
+///
+/// It is good for the state it was prepared on: once another block is committed it is refused.
+#[derive(Debug)]
+pub struct PreparedBlock {
+    kind: RecordKind,
+    number: u64,
+    /// Sequence number its record will have.
+    sequence: u64,
+    lattice: Lattice,
+    commitment: B256,
+    /// The record so far: room for the header, then entries.
+    record: Vec<u8>,
+    entry_count: u64,
+    changes: Vec<Change>,
+    chain_changes: Vec<ChainChange>,
+    compaction: Option<Cursor>,
+    emptied: Vec<u64>,
+}
+
+impl PreparedBlock {
+    /// The block's number.
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The state commitment after the block.
+    pub const fn commitment(&self) -> B256 {
+        self.commitment
+    }
+
+    /// Makes the hash of an earlier block known, for `BLOCKHASH` on a chain whose first block here is
+    /// not its genesis.
+    pub fn add_ancestor(&mut self, number: u64, hash: B256) {
+        entry::write_ancestor(&mut self.record, number, hash);
+        self.entry_count += 1;
+        self.chain_changes
+            .push(ChainChange::Ancestor { number, hash });
+    }
+}
+
+/// A change of one slot as the caller has it.
+type SlotChange = (Address, U256, U256);
+
+/// What looking up some keys yields.
+#[derive(Default)]
+struct Part {
+    entries: Vec<u8>,
+    changes: Vec<Change>,
+    lattice: LatticeChange,
+    /// How the number of an account's slots changes.
+    counts: Vec<(Address, i64)>,
+}
+
+impl Part {
+    /// Writes a new version of a key.
+    fn put(&mut self, hash: u64, key: &Key, value: &Value, old: Option<(Location, Value)>) {
+        let weigh = |value: &Value| {
+            if value.is_tombstone() {
+                0
+            } else {
+                value.move_bytes()
+            }
+        };
+        let weight = |value: &Value| u32::try_from(weigh(value)).unwrap_or(u32::MAX);
+        let (previous, before) = old.unzip();
+        let previous = previous.unwrap_or(Location::NONE);
+        self.changes.push(Change {
+            hash,
+            previous,
+            offset: self.entries.len() as u64,
+            live: weight(value),
+            dead: before.as_ref().map_or(0, weight),
+            forgets: false,
+        });
+        entry::write_value(&mut self.entries, previous, key, value, before.as_ref());
+    }
+}
+
+impl Core {
+    /// Looks everything up and encodes a block.
+    pub(crate) fn prepare(
+        &self,
+        number: u64,
+        delta: &StateDelta,
+    ) -> Result<PreparedBlock, CommitError> {
+        let latest = self.chain.read().latest().map(|block| block.number);
+        if let Some(latest) = latest
+            && latest.checked_add(1) != Some(number)
+        {
+            return Err(CommitError::OutOfOrder { number, latest });
+        }
+        self.prepare_changes(number, &self.delta_changes(delta)?, RecordKind::Block)
+    }
+
+    /// What a delta changes, with the slots of wiped accounts one by one.
+    fn delta_changes<'a>(&self, delta: &'a StateDelta) -> Result<Changes<'a>, CommitError> {
+        let mut slots = delta.slots.clone();
+        let wiped = self.slots_of_wiped(&delta.wiped)?;
+        if !wiped.is_empty() {
+            let written: AHashSet<(Address, U256)> = delta
+                .slots
+                .iter()
+                .map(|(address, slot, _)| (*address, *slot))
+                .collect();
+            let gone = wiped.into_iter().filter(|key| !written.contains(key));
+            slots.extend(gone.map(|(address, slot)| (address, slot, U256::ZERO)));
+        }
+        Ok(Changes {
+            accounts: delta.accounts.clone(),
+            slots,
+            codes: &delta.codes,
+        })
+    }
+
+    fn prepare_changes(
+        &self,
+        number: u64,
+        changes: &Changes<'_>,
+        kind: RecordKind,
+    ) -> Result<PreparedBlock, CommitError> {
+        let (sequence, mut lattice, cursor) = {
+            let writer = self.writer.lock();
+            (writer.sequence, writer.lattice.clone(), writer.compaction)
+        };
+        if self.options.read_only {
+            return Err(CommitError::ReadOnly);
+        }
+        if self.stopped.load(Ordering::Acquire) {
+            return Err(CommitError::Stopped);
+        }
+        let table = self.segments();
+        let parts = self.pool.install(|| self.look_up(&table, changes))?;
+        let mut block = PreparedBlock {
+            kind,
+            number,
+            sequence,
+            lattice: Lattice::default(),
+            commitment: B256::ZERO,
+            record: vec![0; ENTRIES_START],
+            entry_count: 0,
+            changes: Vec::new(),
+            chain_changes: Vec::new(),
+            compaction: cursor,
+            emptied: Vec::new(),
+        };
+        let bytes: usize = parts.iter().map(|part| part.entries.len()).sum();
+        block.record.reserve(bytes + bytes / 2);
+        for part in parts {
+            let base = block.record.len() as u64;
+            block.record.extend_from_slice(&part.entries);
+            block.entry_count += part.changes.len() as u64;
+            let shifted = part.changes.into_iter().map(|mut change| {
+                change.offset += base;
+                change
+            });
+            block.changes.extend(shifted);
+            lattice.apply(&part.lattice);
+        }
+        self.append_codes(&table, changes, &mut block)?;
+        self.append_moves(&table, &mut block)?;
+        block.commitment = lattice.commitment();
+        block.lattice = lattice;
+        Ok(block)
+    }
+
+    /// Looks up every key: slots first, since they change what accounts have.
+    fn look_up(
+        &self,
+        table: &SegmentTable,
+        changes: &Changes<'_>,
+    ) -> Result<Vec<Part>, CommitError> {
+        let mut parts: Vec<Part> = changes
+            .slots
+            .par_chunks(CHUNK)
+            .map(|slots| self.look_up_slots(table, slots))
+            .collect::<Result<_, _>>()?;
+        check_unique(&parts, || {
+            let mut seen = AHashSet::new();
+            let twice = changes.slots.iter().find(|it| !seen.insert((it.0, it.1)));
+            twice.map(|it| DuplicateKey::Slot(it.0, it.1))
+        })?;
+        let mut counts: AHashMap<Address, i64> = AHashMap::new();
+        for (address, count) in parts.iter().flat_map(|part| &part.counts) {
+            *counts.entry(*address).or_default() += count;
+        }
+        let mut accounts: Vec<AccountChange> = (changes.accounts.iter())
+            .map(|(address, account)| AccountChange {
+                address: *address,
+                write: AccountWrite::Set(*account),
+                count: counts.remove(address).unwrap_or(0),
+            })
+            .collect();
+        accounts.extend(counts.into_iter().filter(|(_, count)| *count != 0).map(
+            |(address, count)| AccountChange {
+                address,
+                write: AccountWrite::Keep,
+                count,
+            },
+        ));
+        let account_parts: Vec<Part> = accounts
+            .par_chunks(CHUNK)
+            .map(|accounts| self.look_up_accounts(table, accounts))
+            .collect::<Result<_, _>>()?;
+        check_unique(&account_parts, || {
+            let mut seen = AHashSet::new();
+            let twice = changes.accounts.iter().find(|it| !seen.insert(it.0));
+            twice.map(|it| DuplicateKey::Account(it.0))
+        })?;
+        parts.extend(account_parts);
+        Ok(parts)
+    }
+
+    fn look_up_slots(&self, table: &SegmentTable, slots: &[SlotChange]) -> Result<Part, ReadError> {
+        let mut part = Part::default();
+        for (address, slot, after) in slots {
+            let key = Key::slot(*address, *slot);
+            let hash = self.hasher.hash(&key);
+            let found = self.find(table, hash, &key)?;
+            let old = found.and_then(|(location, entry)| match entry.body {
+                Body::Value {
+                    value: Value::Slot(value),
+                    ..
+                } => Some((location, value)),
+                _ => None,
+            });
+            let before = old.map_or(U256::ZERO, |(_, value)| value);
+            if before == *after {
+                continue;
+            }
+            let count = i64::from(!after.is_zero()) - i64::from(!before.is_zero());
+            if count != 0 {
+                part.counts.push((*address, count));
+            }
+            part.lattice
+                .slot(*address, B256::from(*slot), before, *after);
+            let old = old.map(|(location, value)| (location, Value::Slot(value)));
+            part.put(hash, &key, &Value::Slot(*after), old);
+        }
+        Ok(part)
+    }
+
+    fn look_up_accounts(
+        &self,
+        table: &SegmentTable,
+        accounts: &[AccountChange],
+    ) -> Result<Part, ReadError> {
+        let mut part = Part::default();
+        for change in accounts {
+            let key = Key::Account(change.address);
+            let hash = self.hasher.hash(&key);
+            let found = self.find(table, hash, &key)?;
+            let old = found.and_then(|(location, entry)| match entry.body {
+                Body::Value {
+                    value: Value::Account(record),
+                    ..
+                } => Some((location, record)),
+                _ => None,
+            });
+            let before = old.map_or_else(AccountRecord::default, |(_, record)| record);
+            let after = AccountRecord {
+                account: match change.write {
+                    AccountWrite::Set(account) => account,
+                    AccountWrite::Keep => before.account,
+                },
+                slots: (before.slots.checked_add_signed(change.count))
+                    .ok_or_else(|| self.miscounted(old.map(|(location, _)| location)))?,
+            };
+            if before == after {
+                continue;
+            }
+            let (old_account, new_account) = (before.account, after.account);
+            part.lattice
+                .account(change.address, old_account.as_ref(), new_account.as_ref());
+            let old = old.map(|(location, record)| (location, Value::Account(record)));
+            part.put(hash, &key, &Value::Account(after), old);
+        }
+        Ok(part)
+    }
+
+    #[cold]
+    fn miscounted(&self, location: Option<Location>) -> ReadError {
+        let what = "an account has fewer slots than were counted";
+        self.damage_at(location.unwrap_or(Location::NONE), what)
+    }
+
+    fn append_codes(
+        &self,
+        table: &SegmentTable,
+        changes: &Changes<'_>,
+        block: &mut PreparedBlock,
+    ) -> Result<(), CommitError> {
+        let mut seen = AHashSet::new();
+        for code in changes.codes {
+            let (hash, bytes) = (code.hash(), code.bytes().len() as u64);
+            let key = Key::Code(hash);
+            let index_hash = self.hasher.hash(&key);
+            if !seen.insert(hash) || self.find(table, index_hash, &key)?.is_some() {
+                continue;
+            }
+            if bytes > BLOB_BYTES_MAX {
+                return Err(CommitError::CodeTooLarge {
+                    hash,
+                    bytes,
+                    bytes_max: BLOB_BYTES_MAX,
+                });
+            }
+            block.changes.push(Change {
+                hash: index_hash,
+                previous: Location::NONE,
+                offset: block.record.len() as u64,
+                live: u32::try_from(entry::blob_entry_bytes(bytes)).unwrap_or(u32::MAX),
+                dead: 0,
+                forgets: false,
+            });
+            entry::write_code(&mut block.record, Location::NONE, hash, code.bytes());
+            block.entry_count += 1;
+        }
+        Ok(())
+    }
+
+    fn append_moves(
+        &self,
+        table: &SegmentTable,
+        block: &mut PreparedBlock,
+    ) -> Result<(), CommitError> {
+        let superseded: AHashSet<Location> = (block.changes.iter())
+            .map(|change| change.previous)
+            .filter(|previous| !previous.is_none())
+            .collect();
+        let appended = (block.record.len() - ENTRIES_START) as u64;
+        let moves = compaction::gather(self, table, block.compaction, appended, &superseded)?;
+        block.compaction = moves.cursor;
+        block.emptied = moves.emptied;
+        let mut at = 0;
+        while at < moves.entries.len() {
+            let offset = (block.record.len() + at) as u64;
+            let entry = entry::parse(&moves.entries[at..]).expect("just written");
+            block
+                .changes
+                .extend(Change::of(&self.hasher, &entry, offset));
+            block.chain_changes.extend(ChainChange::of(&entry, offset));
+            block.entry_count += 1;
+            at += usize::try_from(entry.bytes).unwrap_or(usize::MAX);
+        }
+        block.record.extend_from_slice(&moves.entries);
+        Ok(())
+    }
+
+    /// Makes a block durable and then visible.
+    pub(crate) fn commit(
+        &self,
+        mut block: PreparedBlock,
+        hash: Option<B256>,
+        payload: &[u8],
+    ) -> Result<B256, CommitError> {
+        let number = block.number;
+        let bytes_max = self.options.payload_bytes_max;
+        if payload.len() as u64 > bytes_max {
+            let bytes = payload.len() as u64;
+            return Err(CommitError::PayloadTooLarge { bytes, bytes_max });
+        }
+        if !payload.is_empty() {
+            let offset = block.record.len() as u64;
+            block.chain_changes.push(ChainChange::Payload {
+                number,
+                previous: Location::NONE,
+                offset,
+                bytes: entry::blob_entry_bytes(payload.len() as u64),
+            });
+            entry::write_payload(&mut block.record, Location::NONE, number, payload);
+            block.entry_count += 1;
+        }
+        let mut writer = self.writer.lock();
+        if writer.sequence != block.sequence {
+            return Err(CommitError::Stale { number });
+        }
+        if self.stopped.load(Ordering::Acquire) {
+            return Err(CommitError::Stopped);
+        }
+        let entries_bytes = (block.record.len() - ENTRIES_START) as u64;
+        let bytes = record_bytes(entries_bytes);
+        if writer.has_refused {
+            self.erase_refused(writer.position)?;
+            writer.has_refused = false;
+        }
+        let (segment, offset) = self.room_for(number, writer.position, bytes)?;
+        let oldest = {
+            let chain = self.chain.read();
+            let first = chain
+                .blocks
+                .first_key_value()
+                .map_or(number, |(first, _)| *first);
+            let oldest = number.saturating_sub(self.options.history_blocks);
+            oldest.max(chain.oldest).max(first.min(number))
+        };
+        let header = RecordHeader {
+            kind: block.kind,
+            database: self.database,
+            sequence: block.sequence,
+            number,
+            oldest,
+            position: segment.start + offset,
+            bytes,
+            entries_bytes,
+            entry_count: block.entry_count,
+            hash: hash.map(|hash| hash.0),
+            commitment: block.commitment.0,
+            previous: writer.previous,
+            body: [0; 16],
+        };
+        let checksum = record::seal(&mut block.record, &block.lattice, header.clone());
+        if let Err(source) = segment.file.write_at(&block.record, offset) {
+            writer.position = header.position;
+            writer.has_refused = true;
+            return Err(no_space(
+                number,
+                FileError::new("write", &segment.path, source),
+            ));
+        }
+        if let Err(source) = segment.file.sync() {
+            return Err(self.stop(FileError::new("sync", &segment.path, source)));
+        }
+        // From here on the block is durable.
+        self.publish(&header, &block.changes, &block.chain_changes, None)
+            .expect("what was looked up under the same sequence number is in the index");
+        writer.position = header.position + header.bytes;
+        writer.sequence += 1;
+        writer.previous = checksum;
+        writer.lattice = block.lattice;
+        writer.compaction = block.compaction;
+        drop(writer);
+        self.note_emptied(&block.emptied, block.sequence);
+        self.note_appended(header.bytes);
+        Ok(block.commitment)
+    }
+
+    /// Erases the header of a record that was refused, so that it never counts.
+    fn erase_refused(&self, position: u64) -> Result<(), CommitError> {
+        let table = self.segments();
+        let Some((segment, offset)) = table.at(Location::from_position(position)) else {
+            return Ok(());
+        };
+        let zeros = [0; frame::FRAME_BYTES];
+        (segment.file.write_at(&zeros, offset))
+            .map_err(|source| FileError::new("write", &segment.path, source))?;
+        (segment.file.sync())
+            .map_err(|source| self.stop(FileError::new("sync", &segment.path, source)))
+    }
+
+    /// Nothing is written from now on.
+    pub(crate) fn stop(&self, source: FileError) -> CommitError {
+        self.stopped.store(true, Ordering::Release);
+        CommitError::Sync { source }
+    }
+
+    /// Where a record of so many bytes goes: behind the last one, or into a new segment.
+    fn room_for(
+        &self,
+        number: u64,
+        position: u64,
+        bytes: u64,
+    ) -> Result<(Arc<Segment>, u64), CommitError> {
+        let table = self.segments();
+        if let Some(last) = table.last() {
+            let offset = position
+                .saturating_sub(last.start)
+                .max(SEGMENT_HEADER_BYTES);
+            let size = last.places * table.segment_bytes();
+            if offset.checked_add(bytes).is_some_and(|end| end <= size) {
+                return Ok((Arc::clone(last), offset));
+            }
+        }
+        let next = table.last().map_or(0, |last| last.number + last.places);
+        let segment = self.begin_segment(number, next, bytes)?;
+        Ok((segment, SEGMENT_HEADER_BYTES))
+    }
+
+    /// Begins the segment `number`, with room for a record.
+    fn begin_segment(
+        &self,
+        block: u64,
+        number: u64,
+        record_bytes: u64,
+    ) -> Result<Arc<Segment>, CommitError> {
+        let table = self.segments();
+        let segment_bytes = table.segment_bytes();
+        let places = (SEGMENT_HEADER_BYTES + record_bytes).div_ceil(segment_bytes);
+        if number
+            .checked_add(places)
+            .is_none_or(|end| end > table.number_limit())
+        {
+            return Err(CommitError::AddressSpace);
+        }
+        let header = SegmentHeader {
+            database: self.database,
+            number,
+            places,
+            segment_bytes,
+        };
+        let name = segment::name(number);
+        let path = self.storage.describe(&name);
+        let error = |action| {
+            let path = path.clone();
+            move |source| no_space(block, FileError::new(action, path, source))
+        };
+        let file = (self.storage.create(&name, places * segment_bytes)).map_err(error("create"))?;
+        let frame = frame::seal(&header).0;
+        let written = file.write_at(&frame, 0).and_then(|()| file.sync());
+        let written = written.and_then(|()| self.storage.sync_folder());
+        if let Err(source) = written {
+            // Nothing refers to it yet; the next block begins it anew.
+            let _ = self.storage.remove(&name);
+            return Err(error("begin")(source));
+        }
+        let segment = Arc::new(Segment::new(&header, path.clone(), file)?);
+        *self.table.write() = Arc::new(table.with(&segment));
+        Ok(segment)
+    }
+
+    /// Goes back to an earlier block, by a record that restores what the blocks behind it changed.
+    pub(crate) fn undo_to(&self, number: u64) -> Result<(), CommitError> {
+        let (target, latest, oldest) = {
+            let chain = self.chain.read();
+            let latest = chain.latest().ok_or(ReadError::Empty)?.number;
+            (chain.blocks.get(&number).cloned(), latest, chain.oldest)
+        };
+        let target = target.ok_or(ReadError::NotRetained {
+            number,
+            oldest,
+            latest,
+        })?;
+        if latest == number {
+            return Ok(());
+        }
+        let changes = self.changes_since(&target)?;
+        let block = self.prepare_changes(number, &changes, RecordKind::Undo)?;
+        if block.commitment != target.commitment {
+            let what = "undoing the blocks behind this record does not lead back to it";
+            return Err(self.damage_at(target.horizon, what).into());
+        }
+        self.commit(block, target.hash, &[])?;
+        Ok(())
+    }
+}
+
+/// Changes of a block, key by key.
+pub(crate) struct Changes<'a> {
+    pub(crate) accounts: Vec<(Address, Option<Account>)>,
+    pub(crate) slots: Vec<SlotChange>,
+    pub(crate) codes: &'a [Arc<lockweave_runtime::Code>],
+}
+
+/// What becomes of an account itself.
+#[derive(Clone, Copy)]
+enum AccountWrite {
+    Set(Option<Account>),
+    /// Only the number of its slots changes.
+    Keep,
+}
+
+struct AccountChange {
+    address: Address,
+    write: AccountWrite,
+    /// By how much the number of its slots changes.
+    count: i64,
+}
+
+/// Fails if a key stands twice; equal hashes tell, `find` tells which.
+fn check_unique(
+    parts: &[Part],
+    find: impl FnOnce() -> Option<DuplicateKey>,
+) -> Result<(), CommitError> {
+    let mut hashes: Vec<u64> = (parts.iter())
+        .flat_map(|part| part.changes.iter().map(|change| change.hash))
+        .collect();
+    hashes.par_sort_unstable();
+    if hashes.windows(2).all(|pair| pair[0] != pair[1]) {
+        return Ok(());
+    }
+    find().map_or(Ok(()), |key| Err(CommitError::Duplicate { key }))
+}
+
+/// A full medium is told apart from one that fails.
+fn no_space(number: u64, source: FileError) -> CommitError {
+    if source.is_out_of_space() || source.source.kind() == io::ErrorKind::FileTooLarge {
+        CommitError::NoSpace { number, source }
+    } else {
+        CommitError::File(source)
+    }
+}

@@ -1,0 +1,266 @@
+//! The database.
+
+use crate::{
+    chain::BlockSummary,
+    commit::PreparedBlock,
+    compaction,
+    core::Core,
+    entry::Body,
+    error::{CheckpointError, CommitError, OpenError, ReadError},
+    options::{CheckpointMode, Options},
+    reader::Reader,
+    recovery::{self, Recovery},
+    segment::Segment,
+    storage::{Storage, real::RealStorage},
+};
+use alloy_primitives::{B256, Bytes};
+use lockweave_runtime::StateDelta;
+use std::{
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+    thread::JoinHandle,
+};
+
+/// An accounts database: the state after the newest block and the blocks before it, durable.
+///
+/// Reading and committing take `&self`; share it in an [`Arc`]. One commit runs at a time, beside
+/// any number of readers.
+#[derive(Debug)]
+pub struct Db {
+    core: Arc<Core>,
+    recovery: Recovery,
+    checkpointer: Option<JoinHandle<()>>,
+}
+
+impl Db {
+    /// Opens the database in a folder, or creates one there.
+    pub fn open(folder: &Path, options: Options) -> Result<Self, OpenError> {
+        options.check()?;
+        let storage = RealStorage::open(folder, options.create, options.read_only)?;
+        Self::open_on(Box::new(storage), options)
+    }
+
+    /// Opens the database on a storage of one's own.
+    pub fn open_on(storage: Box<dyn Storage>, options: Options) -> Result<Self, OpenError> {
+        let (core, recovery) = recovery::open(storage, options)?;
+        let core = Arc::new(core);
+        let has_thread =
+            core.options.checkpoint_mode == CheckpointMode::Background && !core.options.read_only;
+        let checkpointer = if has_thread {
+            let core = Arc::clone(&core);
+            let thread = std::thread::Builder::new()
+                .name("accounts-db-checkpoint".to_owned())
+                .spawn(move || core.run_checkpoints())
+                .map_err(|error| OpenError::Options {
+                    option: "checkpoint_mode",
+                    why: error.to_string(),
+                })?;
+            Some(thread)
+        } else {
+            None
+        };
+        Ok(Self {
+            core,
+            recovery,
+            checkpointer,
+        })
+    }
+
+    /// What opening found.
+    pub const fn recovery(&self) -> &Recovery {
+        &self.recovery
+    }
+
+    /// The newest durable block; `None` while there is none.
+    pub fn latest(&self) -> Option<BlockSummary> {
+        self.core.chain.read().latest().cloned()
+    }
+
+    /// A block of the retained history.
+    pub fn block(&self, number: u64) -> Option<BlockSummary> {
+        self.core.chain.read().blocks.get(&number).cloned()
+    }
+
+    /// The oldest block that can be read and gone back to; `None` while there is no block.
+    pub fn oldest(&self) -> Option<u64> {
+        let chain = self.core.chain.read();
+        chain.blocks.first_key_value().map(|(number, _)| *number)
+    }
+
+    /// Looks up what a block changes and computes the state commitment after it. Nothing is written.
+    ///
+    /// A header that holds the commitment can then be made, and with its hash the block goes to
+    /// [`commit_prepared`](Self::commit_prepared).
+    pub fn prepare(&self, number: u64, delta: &StateDelta) -> Result<PreparedBlock, CommitError> {
+        self.core.prepare(number, delta)
+    }
+
+    /// Makes a prepared block durable, with its hash and a payload, in one step: after a crash either
+    /// all of it is there or nothing. When this returns well it is durable and visible.
+    ///
+    /// The payload is the caller's (a block and its receipts, say); no payload is an empty one.
+    pub fn commit_prepared(
+        &self,
+        block: PreparedBlock,
+        hash: B256,
+        payload: &[u8],
+    ) -> Result<B256, CommitError> {
+        self.core.commit(block, Some(hash), payload)
+    }
+
+    /// Makes a block whose hash does not matter durable, with a payload; gives the state commitment
+    /// after it. `BLOCKHASH` does not find it.
+    pub fn commit(
+        &self,
+        number: u64,
+        delta: &StateDelta,
+        payload: &[u8],
+    ) -> Result<B256, CommitError> {
+        let block = self.core.prepare(number, delta)?;
+        self.core.commit(block, None, payload)
+    }
+
+    /// Goes back to the state after an earlier block, durably; later blocks and their payloads are
+    /// gone.
+    pub fn undo_to(&self, number: u64) -> Result<(), CommitError> {
+        self.core.undo_to(number)
+    }
+
+    /// The state after the newest block, for as long as the reader lives.
+    pub fn reader_latest(&self) -> Result<Reader, ReadError> {
+        Reader::new(&self.core, None)
+    }
+
+    /// The state after a block of the retained history.
+    pub fn reader_at(&self, number: u64) -> Result<Reader, ReadError> {
+        Reader::new(&self.core, Some(number))
+    }
+
+    /// The payload a block was committed with; `None` if it had none, was undone, or is older than
+    /// payloads are kept.
+    pub fn payload(&self, number: u64) -> Result<Option<Bytes>, ReadError> {
+        loop {
+            let place = self.core.chain.read().payloads.get(&number).copied();
+            let Some(place) = place else { return Ok(None) };
+            let read = |segment: &Segment, offset| -> Result<Bytes, ReadError> {
+                let entry = segment.read_entry(offset)?;
+                let parsed =
+                    crate::entry::parse(&entry).map_err(|what| segment.damage(offset, what))?;
+                match parsed.body {
+                    Body::Payload {
+                        number: found,
+                        bytes,
+                    } if found == number => {
+                        let start = crate::entry::BLOB_HEAD_BYTES;
+                        let end = start + usize::try_from(bytes).unwrap_or(usize::MAX);
+                        Ok(Bytes::from(entry).slice(start..end))
+                    }
+                    _ => Err(segment.damage(offset, "the entry is not the block's payload")),
+                }
+            };
+            let table = self.core.segments();
+            match self.core.with_segment(&table, place.location, read) {
+                Some(payload) => return payload.map(Some),
+                // Moved and freed in between.
+                None if self.core.chain.read().payloads.get(&number) != Some(&place) => {}
+                None => return Err(self.core.lost(place.location)),
+            }
+        }
+    }
+
+    /// Numbers of the oldest and the newest block with a payload.
+    pub fn payloads(&self) -> Option<(u64, u64)> {
+        let chain = self.core.chain.read();
+        let (first, _) = chain.payloads.first_key_value()?;
+        let (last, _) = chain.payloads.last_key_value()?;
+        Some((*first, *last))
+    }
+
+    /// Writes a checkpoint now and frees the segments that nothing needs any more.
+    pub fn checkpoint(&self) -> Result<(), CheckpointError> {
+        self.core.write_checkpoint()
+    }
+
+    /// Why the last checkpoint of its own failed, if it did.
+    pub fn checkpoint_failure(&self) -> Option<CheckpointError> {
+        self.core.checkpoint.lock().failure.clone()
+    }
+
+    /// Figures about the database.
+    pub fn stats(&self) -> Stats {
+        let table = self.core.segments();
+        let (_, live) = compaction::usage(&table);
+        let chain = self.core.chain.read();
+        Stats {
+            latest: chain.latest().map(|block| block.number),
+            oldest: chain.blocks.first_key_value().map(|(number, _)| *number),
+            commitment: chain.latest().map(|block| block.commitment),
+            keys: self.core.index.len(),
+            index_bytes: self.core.index.memory_bytes(),
+            segments: table.iter().count() as u64,
+            log_bytes: table.iter().map(|segment| segment.end()).sum(),
+            live_bytes: live,
+            payloads: chain.payloads.len() as u64,
+        }
+    }
+}
+
+impl Drop for Db {
+    fn drop(&mut self) {
+        if let Some(thread) = self.checkpointer.take() {
+            self.core.checkpoint.lock().is_closing = true;
+            self.core.checkpoint_wanted.notify_all();
+            let _ = thread.join();
+        }
+        let is_sound = !self.core.options.read_only && !self.core.stopped.load(Ordering::Acquire);
+        if is_sound {
+            // So that the next opening knows how far the log was durable. If it fails, a damaged last
+            // record will be taken for an unfinished one.
+            let _ = self.core.store_manifest();
+        }
+    }
+}
+
+impl Core {
+    /// Writes checkpoints when they are wanted, until the database closes.
+    fn run_checkpoints(&self) {
+        loop {
+            {
+                let mut state = self.checkpoint.lock();
+                while !state.is_wanted && !state.is_closing {
+                    self.checkpoint_wanted.wait(&mut state);
+                }
+                if state.is_closing {
+                    return;
+                }
+                state.is_wanted = false;
+            }
+            let failure = self.write_checkpoint().err();
+            self.checkpoint.lock().failure = failure;
+        }
+    }
+}
+
+/// Figures about a database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stats {
+    /// The newest block.
+    pub latest: Option<u64>,
+    /// The oldest readable block.
+    pub oldest: Option<u64>,
+    /// State commitment after the newest block.
+    pub commitment: Option<B256>,
+    /// Keys in the index: accounts, slots, codes, and those of them that were removed and not yet
+    /// forgotten.
+    pub keys: u64,
+    /// Memory of the index in bytes.
+    pub index_bytes: u64,
+    /// Segments of the log.
+    pub segments: u64,
+    /// Bytes written in them.
+    pub log_bytes: u64,
+    /// Bytes that moving everything alive would take.
+    pub live_bytes: u64,
+    /// Payloads kept.
+    pub payloads: u64,
+}

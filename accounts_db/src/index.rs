@@ -1,0 +1,346 @@
+//! The index: where the newest version of every key is.
+//!
+//! Open addressing in shards. A slot has eight bytes: 20 bits of the key's hash and a 44-bit location;
+//! the key itself is in the log and is always compared there. The hash's first bits name the shard, the
+//! 20 after them say where in it the search begins: `bits × capacity ÷ 2^20`, for any capacity. So a
+//! shard grows by a quarter at a time without reading a key, and shards grow one by one: no commit waits
+//! for a whole table, and load stays between 64 and 80 %.
+//!
+//! Moving a key's location is one atomic store under the shard's shared lock; adding, removing and
+//! growing take it exclusively. Nobody reads the log under a lock of the index.
+
+use crate::location::{LOCATION_BITS, Location};
+use parking_lot::RwLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Bits of the hash in a slot.
+const FINGERPRINT_BITS: u32 = u64::BITS - LOCATION_BITS;
+const LOCATION_MASK: u64 = (1 << LOCATION_BITS) - 1;
+const CAPACITY_MIN: usize = 8;
+
+/// The index.
+#[derive(Debug)]
+pub(crate) struct Index {
+    shards: Box<[Shard]>,
+    shard_bits: u32,
+}
+
+/// A shard in a cache line of its own.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Shard(RwLock<Table>);
+
+#[derive(Debug, Default)]
+struct Table {
+    slots: Box<[AtomicU64]>,
+    used: usize,
+}
+
+/// A key's fingerprint within its shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Fingerprint(u64);
+
+impl Fingerprint {
+    const fn home(self, capacity: usize) -> usize {
+        // Less than `capacity`, as the fingerprint has 20 bits.
+        ((self.0 * capacity as u64) >> FINGERPRINT_BITS) as usize
+    }
+
+    const fn slot(self, location: Location) -> u64 {
+        (self.0 << LOCATION_BITS) | location.units()
+    }
+
+    const fn of(slot: u64) -> Self {
+        Self(slot >> LOCATION_BITS)
+    }
+}
+
+const fn location_of(slot: u64) -> Location {
+    Location::from_units(slot & LOCATION_MASK)
+}
+
+impl Index {
+    pub(crate) fn new(shard_bits: u32) -> Self {
+        Self {
+            shards: (0..1_usize << shard_bits)
+                .map(|_| Shard::default())
+                .collect(),
+            shard_bits,
+        }
+    }
+
+    pub(crate) const fn shard_bits(&self) -> u32 {
+        self.shard_bits
+    }
+
+    pub(crate) const fn shard_count(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// The shard of a hash.
+    pub(crate) const fn shard_of(&self, hash: u64) -> usize {
+        // The first bits; a shift by 64 would be no shift.
+        ((hash >> 1) >> (u64::BITS - 1 - self.shard_bits)) as usize
+    }
+
+    const fn fingerprint(&self, hash: u64) -> Fingerprint {
+        Fingerprint((hash << self.shard_bits) >> LOCATION_BITS)
+    }
+
+    /// The first location under this hash that may be the key's. Whoever finds another key there asks
+    /// [`candidates`](Self::candidates).
+    pub(crate) fn first_candidate(&self, hash: u64) -> Option<Location> {
+        let fingerprint = self.fingerprint(hash);
+        let table = self.shards[self.shard_of(hash)].0.read();
+        table
+            .probe(fingerprint)
+            .next()
+            .map(|(_, location)| location)
+    }
+
+    /// Every location under this hash that may be the key's, as of one moment.
+    pub(crate) fn candidates(&self, hash: u64) -> Vec<Location> {
+        let table = self.shards[self.shard_of(hash)].0.read();
+        let probe = table.probe(self.fingerprint(hash));
+        probe.map(|(_, location)| location).collect()
+    }
+
+    /// Whether the index has exactly this location under the hash.
+    pub(crate) fn contains(&self, hash: u64, location: Location) -> bool {
+        let table = self.shards[self.shard_of(hash)].0.read();
+        table
+            .probe(self.fingerprint(hash))
+            .any(|(_, found)| found == location)
+    }
+
+    /// Moves a key from one location to another; `false` if it is not there.
+    #[must_use]
+    pub(crate) fn replace(&self, hash: u64, from: Location, to: Location) -> bool {
+        let fingerprint = self.fingerprint(hash);
+        let table = self.shards[self.shard_of(hash)].0.read();
+        let found = table.probe(fingerprint).find(|(_, found)| *found == from);
+        let Some((at, _)) = found else { return false };
+        table.slots[at].store(fingerprint.slot(to), Ordering::Release);
+        true
+    }
+
+    /// Adds a key that is not there.
+    pub(crate) fn insert(&self, hash: u64, location: Location) {
+        let fingerprint = self.fingerprint(hash);
+        let mut table = self.shards[self.shard_of(hash)].0.write();
+        if (table.used + 1) * 5 > table.slots.len() * 4 {
+            table.grow();
+        }
+        table.insert(fingerprint.slot(location));
+    }
+
+    /// Forgets a key at a location; `false` if it is not there.
+    #[must_use]
+    pub(crate) fn remove(&self, hash: u64, location: Location) -> bool {
+        let fingerprint = self.fingerprint(hash);
+        let mut table = self.shards[self.shard_of(hash)].0.write();
+        let found = table
+            .probe(fingerprint)
+            .find(|(_, found)| *found == location);
+        let Some((at, _)) = found else { return false };
+        table.remove(at);
+        true
+    }
+
+    /// How many keys there are.
+    pub(crate) fn len(&self) -> u64 {
+        self.shards
+            .iter()
+            .map(|shard| shard.0.read().used as u64)
+            .sum()
+    }
+
+    /// Memory of the slots and the shards, in bytes.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        let slots = |shard: &Shard| shard.0.read().slots.len() as u64 * 8;
+        self.shards.iter().map(slots).sum::<u64>() + size_of_val(&*self.shards) as u64
+    }
+
+    /// Appends a shard's slots, in table order, to `out`.
+    pub(crate) fn copy_shard(&self, shard: usize, out: &mut Vec<u64>) {
+        let table = self.shards[shard].0.read();
+        let slots = table.slots.iter().map(|slot| slot.load(Ordering::Relaxed));
+        out.extend(slots.filter(|slot| *slot != 0));
+    }
+
+    /// Every location in a shard.
+    pub(crate) fn locations(&self, shard: usize) -> Vec<Location> {
+        let mut slots = Vec::new();
+        self.copy_shard(shard, &mut slots);
+        slots.into_iter().map(location_of).collect()
+    }
+
+    /// Fills an empty shard with slots as [`copy_shard`](Self::copy_shard) gave them; `false` if they
+    /// cannot be slots.
+    #[must_use]
+    pub(crate) fn load_shard(&self, shard: usize, slots: &[u64]) -> bool {
+        let mut table = self.shards[shard].0.write();
+        if table.used != 0 || slots.iter().any(|slot| location_of(*slot).is_none()) {
+            return false;
+        }
+        // Room for a while: three quarters full.
+        let capacity = (slots.len() * 4 / 3 + 1).next_multiple_of(CAPACITY_MIN);
+        *table = Table::with_capacity(capacity);
+        for slot in slots {
+            table.insert(*slot);
+        }
+        true
+    }
+}
+
+impl Table {
+    fn with_capacity(capacity: usize) -> Self {
+        Self {
+            slots: (0..capacity).map(|_| AtomicU64::new(0)).collect(),
+            used: 0,
+        }
+    }
+
+    /// Slots and locations under a fingerprint, in the order of the search.
+    fn probe(&self, fingerprint: Fingerprint) -> impl Iterator<Item = (usize, Location)> {
+        let capacity = self.slots.len();
+        let home = fingerprint.home(capacity);
+        let order = (home..capacity).chain(0..home);
+        order
+            .map(|at| (at, self.slots[at].load(Ordering::Acquire)))
+            .take_while(|(_, slot)| *slot != 0)
+            .filter(move |(_, slot)| Fingerprint::of(*slot) == fingerprint)
+            .map(|(at, slot)| (at, location_of(slot)))
+    }
+
+    /// Adds a slot; there must be room.
+    fn insert(&mut self, slot: u64) {
+        let capacity = self.slots.len();
+        let mut at = Fingerprint::of(slot).home(capacity);
+        while *self.slots[at].get_mut() != 0 {
+            at += 1;
+            if at == capacity {
+                at = 0;
+            }
+        }
+        *self.slots[at].get_mut() = slot;
+        self.used += 1;
+    }
+
+    /// Empties a slot and closes the gap, so that no search ends too early.
+    fn remove(&mut self, at: usize) {
+        let capacity = self.slots.len();
+        let mut gap = at;
+        let mut next = at;
+        loop {
+            next = if next + 1 == capacity { 0 } else { next + 1 };
+            let slot = *self.slots[next].get_mut();
+            if slot == 0 {
+                break;
+            }
+            let home = Fingerprint::of(slot).home(capacity);
+            // It may fill the gap unless its search begins behind the gap.
+            let begins_behind = if gap <= next {
+                gap < home && home <= next
+            } else {
+                gap < home || home <= next
+            };
+            if !begins_behind {
+                *self.slots[gap].get_mut() = slot;
+                gap = next;
+            }
+        }
+        *self.slots[gap].get_mut() = 0;
+        self.used -= 1;
+    }
+
+    fn grow(&mut self) {
+        let capacity = self.slots.len();
+        let capacity = (capacity + capacity / 4 + 1).next_multiple_of(CAPACITY_MIN);
+        let mut grown = Self::with_capacity(capacity);
+        for slot in &mut self.slots {
+            let slot = *slot.get_mut();
+            if slot != 0 {
+                grown.insert(slot);
+            }
+        }
+        *self = grown;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn check(shard_bits: u32, operations: Vec<(u8, u16)>) {
+        let index = Index::new(shard_bits);
+        let mut model = BTreeMap::<u64, Vec<Location>>::new();
+        let mut next = 1;
+        for (operation, key) in operations {
+            // Few fingerprints, so that many keys share one.
+            let hash = u64::from(key) << 48;
+            let places = model.entry(hash).or_default();
+            let location = Location::from_units(next);
+            match (operation % 4, places.last().copied()) {
+                (0, Some(old)) => {
+                    assert!(index.remove(hash, old));
+                    places.pop();
+                }
+                (1, Some(old)) => {
+                    assert!(index.replace(hash, old, location));
+                    *places.last_mut().expect("there is one") = location;
+                }
+                _ => {
+                    index.insert(hash, location);
+                    places.push(location);
+                }
+            }
+            next += 1;
+            let count: usize = model.values().map(Vec::len).sum();
+            assert_eq!(index.len(), count as u64);
+        }
+        let loaded = Index::new(shard_bits);
+        for shard in 0..index.shard_count() {
+            let mut slots = Vec::new();
+            index.copy_shard(shard, &mut slots);
+            assert!(loaded.load_shard(shard, &slots));
+        }
+        for (hash, places) in &model {
+            for index in [&index, &loaded] {
+                let mut found = index.candidates(*hash);
+                found.sort_unstable();
+                let mut expected = places.clone();
+                expected.sort_unstable();
+                assert_eq!(found, expected);
+                assert_eq!(index.first_candidate(*hash).is_some(), !places.is_empty());
+                assert!(!index.contains(*hash, Location::from_units(next)));
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_index_is_a_map(
+            shard_bits in 0_u32..3,
+            operations in prop::collection::vec((any::<u8>(), 0_u16..200), 0..400),
+        ) {
+            check(shard_bits, operations);
+        }
+    }
+
+    #[test]
+    fn memory_stays_under_twenty_bytes_a_key_while_it_grows() {
+        let index = Index::new(6);
+        let mut hash = 0_u64;
+        for key in 1..=100_000_u64 {
+            // Weyl's sequence spreads evenly.
+            hash = hash.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            index.insert(hash, Location::from_units(key));
+            if key >= 20_000 && key % 1000 == 0 {
+                assert!(index.memory_bytes() < 20 * key, "at {key} keys");
+            }
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! A file mapped for reading.
+//!
+//! **Rule: map only to read, and read only bytes that are already durable.** Durable bytes are never
+//! written again, so what is read through a map does not change; bytes behind them are out of reach.
+//! The folder is locked, so nobody shortens a file under a map either.
+#![allow(unsafe_code)]
+
+use memmap2::{MmapOptions, MmapRaw};
+use std::{
+    fs::File,
+    io,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+/// A read-only map of a file, of which the first bytes are durable.
+#[derive(Debug)]
+pub struct FileMap {
+    map: MmapRaw,
+    readable: AtomicUsize,
+}
+
+impl FileMap {
+    /// Maps a whole file; nothing of it is readable yet.
+    pub(crate) fn new(file: &File) -> io::Result<Self> {
+        let map = MmapOptions::new().map_raw_read_only(file)?;
+        Ok(Self {
+            map,
+            readable: AtomicUsize::new(0),
+        })
+    }
+
+    /// Declares the first `bytes` bytes durable: from now on they are never written again.
+    pub(crate) fn set_readable(&self, bytes: u64) {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        self.readable
+            .fetch_max(bytes.min(self.map.len()), Ordering::Release);
+    }
+
+    /// The `bytes` bytes at `offset`, if they are durable.
+    pub(crate) fn bytes(&self, offset: u64, bytes: usize) -> Option<&[u8]> {
+        let offset = usize::try_from(offset).ok()?;
+        let end = offset.checked_add(bytes)?;
+        if end > self.readable.load(Ordering::Acquire) {
+            return None;
+        }
+        // SAFETY: the range lies within the map, which lives as long as the slice. Its bytes are
+        // durable: nobody writes them again (`set_readable`), nor can another process, since the
+        // folder is locked; so they do not change while the slice is there.
+        Some(unsafe { std::slice::from_raw_parts(self.map.as_ptr().add(offset), bytes) })
+    }
+
+    /// Asks the operating system to bring these bytes into memory, without waiting.
+    pub(crate) fn prefetch(&self, offset: u64, bytes: usize) {
+        const PAGE: usize = 4096;
+        let Ok(offset) = usize::try_from(offset) else {
+            return;
+        };
+        let Some(end) = offset.checked_add(bytes) else {
+            return;
+        };
+        if end > self.readable.load(Ordering::Acquire) {
+            return;
+        }
+        let start = offset - offset % PAGE;
+        // SAFETY: the range lies within the map; the advice reads nothing and changes nothing.
+        let _ = unsafe {
+            rustix::mm::madvise(
+                self.map.as_mut_ptr().add(start).cast(),
+                end - start,
+                rustix::mm::Advice::WillNeed,
+            )
+        };
+    }
+}

@@ -1,0 +1,118 @@
+//! How a database is opened.
+
+use crate::error::OpenError;
+
+/// When checkpoints are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckpointMode {
+    /// On a thread of their own, when enough was appended.
+    Background,
+    /// At the end of the commit that makes one due: for tests that must be repeatable.
+    Inline,
+    /// Only when [`Db::checkpoint`](crate::Db::checkpoint) is called.
+    Manual,
+}
+
+/// How a database is opened. Every field has a default.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Whether a missing database is created.
+    pub create: bool,
+    /// Whether nothing may be written; several such openings may exist at once.
+    pub read_only: bool,
+    /// Blocks before the newest that stay readable and undoable.
+    pub history_blocks: u64,
+    /// Blocks whose payload is kept, counted from the newest.
+    pub payload_blocks: u64,
+    /// Largest payload of a block, in bytes.
+    pub payload_bytes_max: u64,
+    /// Size of a log segment in bytes, a power of two; fixed when the database is created.
+    pub segment_bytes: u64,
+    /// The index has two to this power shards; fixed when the database is created.
+    pub shard_bits: u32,
+    /// Bytes appended after which a checkpoint is due. Reopening reads at most about so much.
+    pub checkpoint_bytes: u64,
+    /// When checkpoints are written.
+    pub checkpoint_mode: CheckpointMode,
+    /// Log bytes for each byte of live entries above which compaction works.
+    pub space_amplification: f64,
+    /// Worker threads of a commit (probing, state commitment); 0 means one for each core.
+    pub threads: usize,
+    /// A new database's name and hash key follow from this number instead of being random: for tests
+    /// that must be repeatable. Whoever knows it can make keys that collide.
+    pub seed: Option<u64>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            create: true,
+            read_only: false,
+            history_blocks: 256,
+            payload_blocks: u64::MAX,
+            payload_bytes_max: 64 << 20,
+            segment_bytes: 256 << 20,
+            shard_bits: 14,
+            checkpoint_bytes: 192 << 20,
+            checkpoint_mode: CheckpointMode::Background,
+            space_amplification: 1.5,
+            threads: 0,
+            seed: None,
+        }
+    }
+}
+
+/// Smallest segment: a header page and room for a few records.
+pub(crate) const SEGMENT_BYTES_MIN: u64 = 64 << 10;
+/// Largest segment.
+pub(crate) const SEGMENT_BYTES_MAX: u64 = 16 << 30;
+/// Largest number of shards as a power of two.
+pub(crate) const SHARD_BITS_MAX: u32 = 20;
+/// Most history: every retained block has a record in memory.
+const HISTORY_BLOCKS_MAX: u64 = 1 << 20;
+/// Largest payload the format holds.
+const PAYLOAD_BYTES_MAX: u64 = 1 << 30;
+
+impl Options {
+    /// Options for a database that is only read.
+    pub fn read_only() -> Self {
+        Self {
+            create: false,
+            read_only: true,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), OpenError> {
+        let wrong = |option, why: &str| {
+            Err(OpenError::Options {
+                option,
+                why: why.to_owned(),
+            })
+        };
+        if !self.segment_bytes.is_power_of_two()
+            || !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&self.segment_bytes)
+        {
+            return wrong(
+                "segment_bytes",
+                "a power of two from 64 KiB to 16 GiB is needed",
+            );
+        }
+        if self.shard_bits > SHARD_BITS_MAX {
+            return wrong("shard_bits", "at most 20");
+        }
+        if self.history_blocks > HISTORY_BLOCKS_MAX {
+            return wrong("history_blocks", "at most 1048576");
+        }
+        if self.payload_bytes_max > PAYLOAD_BYTES_MAX {
+            return wrong("payload_bytes_max", "at most 1 GiB");
+        }
+        if !(self.space_amplification >= 1.1 && self.space_amplification.is_finite()) {
+            return wrong("space_amplification", "a number of 1.1 or more is needed");
+        }
+        if self.create && self.read_only {
+            return wrong("create", "a database open for reading only is not created");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,454 @@
+//! Opening: manifest, segments, checkpoint, and redo of what came after it.
+//!
+//! Redo needs no key's old entry: a record's entries say where the previous version is, and that is
+//! what the index has. It ends at the first record that is not there as a whole. That is where a crash
+//! left the log, unless bytes that are known to have been durable lie behind it: then they
+//! were damaged, and the database is not opened.
+
+use crate::{
+    chain::Chain,
+    checkpoint::{self, CHECKPOINT_NEW, CheckpointState, Loaded},
+    core::{ChainChange, Change, Core, Writer},
+    error::{Damage, FileError, OpenError, ReadError},
+    frame::{self, FRAME_BYTES, FrameError},
+    hash::KeyHasher,
+    index::Index,
+    location::Location,
+    log::{self, Expected, RecordError},
+    manifest::{Manifest, open_error},
+    options::Options,
+    record::{PAGE_BYTES, Record},
+    segment::{self, SEGMENT_HEADER_BYTES, Segment, SegmentHeader, SegmentTable},
+    storage::Storage,
+};
+use parking_lot::{Condvar, Mutex, RwLock};
+use std::{
+    collections::{BTreeMap, hash_map::RandomState},
+    hash::BuildHasher,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// What opening found.
+#[derive(Clone, Debug, Default)]
+pub struct Recovery {
+    /// Records read from the log because they came after the checkpoint.
+    pub records: u64,
+    /// Their length in bytes.
+    pub bytes: u64,
+    /// A record at the log's end that is not there as a whole: a crash came before it was durable.
+    /// Its block was not acknowledged.
+    pub unfinished: Option<Damage>,
+    /// How long it took.
+    pub time: Duration,
+}
+
+/// Opens the database in a folder.
+pub(crate) fn open(
+    storage: Box<dyn Storage>,
+    options: Options,
+) -> Result<(Core, Recovery), OpenError> {
+    options.check()?;
+    let started = Instant::now();
+    let manifest = match Manifest::load(&*storage)? {
+        Some(manifest) => manifest,
+        None => create(&*storage, &options)?,
+    };
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(options.threads)
+        .thread_name(|number| format!("accounts-db-{number}"))
+        .build()
+        .map_err(|error| OpenError::Options {
+            option: "threads",
+            why: error.to_string(),
+        })?;
+    let (table, strays) = open_segments(&*storage, &manifest)?;
+    let index = Index::new(manifest.shard_bits);
+    let loaded = checkpoint::load(&*storage, &manifest, &index, &pool)?;
+    let core = Core {
+        storage,
+        options,
+        database: manifest.database,
+        hash_key: manifest.hash_key,
+        hasher: KeyHasher::new(manifest.hash_key),
+        pool,
+        checkpointing: Mutex::new(()),
+        writer: Mutex::new(Writer::default()),
+        publishing: RwLock::new(()),
+        checkpoint: Mutex::new(CheckpointState::default()),
+        checkpoint_wanted: Condvar::new(),
+        chain: RwLock::new(Chain::default()),
+        pins: Mutex::new(BTreeMap::new()),
+        table: RwLock::new(Arc::new(table)),
+        index,
+        applied: AtomicU64::new(0),
+        stopped: AtomicBool::new(false),
+    };
+    let mut recovery = redo(&core, &manifest, loaded)?;
+    if !core.options.read_only {
+        remove_strays(&core, &strays);
+    }
+    recovery.time = started.elapsed();
+    Ok((core, recovery))
+}
+
+/// A new, empty database.
+fn create(storage: &dyn Storage, options: &Options) -> Result<Manifest, OpenError> {
+    let folder = storage.describe("");
+    let names = storage
+        .list()
+        .map_err(|source| FileError::new("list", &folder, source))?;
+    if names
+        .iter()
+        .any(|name| segment::number(name).is_some() || name == checkpoint::CHECKPOINT)
+    {
+        return Err(OpenError::Missing {
+            file: storage.describe(crate::manifest::MANIFEST),
+            why: "there are files of an accounts database in the folder".to_owned(),
+        });
+    }
+    if !options.create {
+        return Err(OpenError::NotADatabase { folder });
+    }
+    let manifest = Manifest {
+        database: options.seed.map_or_else(random, |seed| seeded(seed, 0)),
+        hash_key: options.seed.map_or_else(random, |seed| seeded(seed, 1)),
+        segment_bytes: options.segment_bytes,
+        shard_bits: options.shard_bits,
+        segments: Vec::new(),
+        durable: 0,
+    };
+    manifest.store(storage)?;
+    Ok(manifest)
+}
+
+/// Random bytes: each of the standard library's hash states has keys from the operating system.
+fn random() -> [u8; 16] {
+    let mut bytes = [0; 16];
+    for half in bytes.chunks_exact_mut(8) {
+        half.copy_from_slice(&RandomState::new().hash_one(0).to_le_bytes());
+    }
+    bytes
+}
+
+/// Bytes that follow from a seed.
+fn seeded(seed: u64, number: u8) -> [u8; 16] {
+    let mut bytes = seed.to_le_bytes().to_vec();
+    bytes.push(number);
+    frame::checksum(&bytes)
+}
+
+/// Opens the segments of the manifest and those begun since. The second are files that no database
+/// needs: segments that were given up, and one whose beginning was cut off by a crash.
+fn open_segments(
+    storage: &dyn Storage,
+    manifest: &Manifest,
+) -> Result<(SegmentTable, Vec<String>), OpenError> {
+    let mut table = SegmentTable::new(manifest.segment_bytes);
+    for (number, places) in &manifest.segments {
+        let segment = open_segment(storage, manifest, *number, Some(*places))?;
+        table = table.with(&Arc::new(segment));
+    }
+    let names =
+        (storage.list()).map_err(|source| FileError::new("list", storage.describe(""), source))?;
+    let mut begun: Vec<u64> = names
+        .iter()
+        .filter_map(|name| segment::number(name))
+        .collect();
+    begun.sort_unstable();
+    let mut strays: Vec<String> = (names.iter())
+        .filter(|name| [CHECKPOINT_NEW, crate::manifest::MANIFEST_NEW].contains(&name.as_str()))
+        .cloned()
+        .collect();
+    let mut next = table.last().map_or(0, |last| last.number + last.places);
+    for number in begun {
+        if number < next {
+            if table.get(number).is_none() {
+                strays.push(segment::name(number));
+            }
+            continue;
+        }
+        match open_segment(storage, manifest, number, None) {
+            Ok(segment) if number == next => {
+                next = segment.number + segment.places;
+                table = table.with(&Arc::new(segment));
+            }
+            // Its beginning was never durable, so no record is in it.
+            Err(OpenError::Damaged(_)) => strays.push(segment::name(number)),
+            Ok(_) => {
+                return Err(OpenError::Missing {
+                    file: storage.describe(&segment::name(next)),
+                    why: format!("there is a later one, {}", segment::name(number)),
+                });
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((table, strays))
+}
+
+/// Opens a segment; `places` is known of those in the manifest.
+fn open_segment(
+    storage: &dyn Storage,
+    manifest: &Manifest,
+    number: u64,
+    places: Option<u64>,
+) -> Result<Segment, OpenError> {
+    let name = segment::name(number);
+    let path = storage.describe(&name);
+    let file = storage.open(&name).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => OpenError::Missing {
+            file: path.clone(),
+            why: "the manifest names it".to_owned(),
+        },
+        _ => FileError::new("open", &path, source).into(),
+    })?;
+    let read = |source| FileError::new("read", &path, source);
+    let size = file.size().map_err(read)?;
+    let damaged = |offset, what: &str| {
+        let (file, what) = (path.clone(), what.to_owned());
+        OpenError::Damaged(Damage { file, offset, what })
+    };
+    if size < SEGMENT_HEADER_BYTES {
+        return Err(damaged(size, "the segment is cut short"));
+    }
+    let mut bytes = [0; FRAME_BYTES];
+    file.read_at(&mut bytes, 0).map_err(read)?;
+    let (header, _) = frame::unseal::<SegmentHeader>(&bytes)
+        .map_err(|error| open_error(error, "segment's header", path.clone(), 0))?;
+    if header.database != manifest.database
+        || header.number != number
+        || header.segment_bytes != manifest.segment_bytes
+        || header.places == 0
+        || places.is_some_and(|places| places != header.places)
+    {
+        return Err(damaged(0, "the segment is of another place or database"));
+    }
+    let full = header.places.checked_mul(header.segment_bytes);
+    if full.is_none_or(|full| size < full) {
+        return Err(damaged(size, "the segment is cut short"));
+    }
+    Ok(Segment::new(&header, path, file)?)
+}
+
+/// Applies the checkpoint and every record after it.
+fn redo(core: &Core, manifest: &Manifest, loaded: Option<Loaded>) -> Result<Recovery, OpenError> {
+    let table = core.segments();
+    let first = table.iter().next().map_or(0, |segment| segment.start);
+    let mut shard_positions = None;
+    let mut writer = Writer {
+        position: first + SEGMENT_HEADER_BYTES,
+        ..Writer::default()
+    };
+    if let Some(loaded) = loaded {
+        for stored in &loaded.segments {
+            if let Some(segment) = table.get(stored.number) {
+                segment.set_end(stored.end);
+                segment.add_live(stored.live);
+                segment.set_newest(stored.newest);
+            }
+        }
+        *core.chain.write() = loaded.chain;
+        writer.position = loaded.position;
+        writer.sequence = loaded.sequence;
+        writer.previous = loaded.previous;
+        writer.lattice = loaded.lattice;
+        shard_positions = Some(loaded.shard_positions);
+    } else if first != 0 {
+        return Err(OpenError::Missing {
+            file: core.storage.describe(checkpoint::CHECKPOINT),
+            why: "the log's beginning is no longer there, so it cannot be rebuilt".to_owned(),
+        });
+    }
+    core.applied.store(writer.position, Ordering::Release);
+    let mut recovery = Recovery::default();
+    let mut last = None;
+    loop {
+        match next_record(core, &table, &writer) {
+            Ok((segment, record)) => {
+                apply(core, &segment, &record, shard_positions.as_deref())?;
+                recovery.records += 1;
+                recovery.bytes += record.header.bytes;
+                writer.position = record.header.position + record.header.bytes;
+                writer.sequence += 1;
+                writer.previous = record.checksum;
+                writer.lattice = record.lattice();
+                last = Some((segment, record));
+            }
+            Err((place, error)) => {
+                recovery.unfinished =
+                    end_of_log(core, &table, manifest, &writer, place.as_ref(), error)?;
+                break;
+            }
+        }
+    }
+    if let Some(needed) = shard_positions.iter().flatten().max().copied()
+        && needed > writer.position
+    {
+        let (file, offset) = core.place_of(writer.position);
+        let what = "the checkpoint has records that the log has not".to_owned();
+        return Err(OpenError::Damaged(Damage { file, offset, what }));
+    }
+    if let Some((segment, record)) = last
+        && !core.options.read_only
+    {
+        // A sync of it may have failed before the crash, and then the system may take its pages for
+        // clean although the medium does not have them: write them again, with the same bytes.
+        let offset = record.header.position - segment.start;
+        (segment.file.write_at(record.bytes(), offset))
+            .map_err(|source| FileError::new("write", &segment.path, source))?;
+        (segment.file.sync()).map_err(|source| FileError::new("sync", &segment.path, source))?;
+    }
+    writer.has_refused = recovery.unfinished.is_some();
+    core.checkpoint.lock().appended = recovery.bytes;
+    *core.writer.lock() = writer;
+    Ok(recovery)
+}
+
+/// Where the expected record should be: a segment and an offset in it.
+type Place = Option<(Arc<Segment>, u64)>;
+
+/// The next record: where the last one ends, or at the beginning of the next segment.
+fn next_record(
+    core: &Core,
+    table: &SegmentTable,
+    writer: &Writer,
+) -> Result<(Arc<Segment>, Record), (Place, RecordError)> {
+    let expected = Expected {
+        database: core.database,
+        sequence: writer.sequence,
+        previous: writer.previous,
+    };
+    // A position at a segment's very beginning is the end of the one before.
+    let here = table
+        .at(Location::from_position(writer.position))
+        .filter(|(_, offset)| *offset > 0)
+        .map(|(segment, offset)| (Arc::clone(segment), offset));
+    let mut failure = (here.clone(), RecordError::Frame(FrameError::Blank));
+    if let Some((segment, offset)) = here {
+        match log::read_expected(table, &segment, offset, &expected) {
+            Ok(record) => return Ok((segment, record)),
+            Err(error) => failure.1 = error,
+        }
+    }
+    let after = failure
+        .0
+        .as_ref()
+        .map_or(writer.position, |(segment, _)| segment.start + 1);
+    if let Some(next) = table.iter().find(|segment| segment.start >= after) {
+        let record = log::read_expected(table, next, SEGMENT_HEADER_BYTES, &expected);
+        if let Ok(record) = record {
+            return Ok((Arc::clone(next), record));
+        }
+    }
+    Err(failure)
+}
+
+fn apply(
+    core: &Core,
+    segment: &Segment,
+    record: &Record,
+    shard_positions: Option<&[u64]>,
+) -> Result<(), OpenError> {
+    let (mut changes, mut chain_changes) = (Vec::new(), Vec::new());
+    let start = record.header.position;
+    let damaged = |position: u64, what: &str| match segment.damage(position - segment.start, what) {
+        ReadError::Damaged(damage) => OpenError::Damaged(damage),
+        _ => unreachable!("damage is damage"),
+    };
+    for entry in record.entries() {
+        let (position, entry, _) = entry.map_err(|(position, what)| damaged(position, what))?;
+        changes.extend(Change::of(&core.hasher, &entry, position - start));
+        chain_changes.extend(ChainChange::of(&entry, position - start));
+    }
+    core.publish(&record.header, &changes, &chain_changes, shard_positions)
+        .map_err(|location| {
+            let what = format!(
+                "the record supersedes an entry at log position {} that the index does not have",
+                location.position()
+            );
+            damaged(start, &what)
+        })
+}
+
+/// Tells a log that ends here from one that was damaged here.
+fn end_of_log(
+    core: &Core,
+    table: &SegmentTable,
+    manifest: &Manifest,
+    writer: &Writer,
+    place: Option<&(Arc<Segment>, u64)>,
+    error: RecordError,
+) -> Result<Option<Damage>, OpenError> {
+    let error = match error {
+        RecordError::File(error) => return Err(error.into()),
+        RecordError::Frame(FrameError::Newer(found)) => {
+            let (file, _) = core.place_of(writer.position);
+            return Err(open_error(FrameError::Newer(found), "record", file, 0));
+        }
+        error => error,
+    };
+    let (file, offset) = core.place_of(writer.position);
+    let is_blank = matches!(error, RecordError::Frame(FrameError::Blank));
+    let what = match error {
+        RecordError::Frame(error) => error.damage("record", file.clone(), offset).what,
+        RecordError::Foreign(what) => what,
+        RecordError::File(_) => unreachable!("returned above"),
+    };
+    let damage = Damage { file, offset, what };
+    if writer.position < manifest.durable {
+        return Err(OpenError::Damaged(damage));
+    }
+    if let Some(later) = later_record(core, table, writer, place)? {
+        let what = format!("{}, but there is a later record at {later}", damage.what);
+        return Err(OpenError::Damaged(Damage { what, ..damage }));
+    }
+    Ok((!is_blank).then_some(damage))
+}
+
+/// Looks for a record that was written after the missing one was durable.
+fn later_record(
+    core: &Core,
+    table: &SegmentTable,
+    writer: &Writer,
+    place: Option<&(Arc<Segment>, u64)>,
+) -> Result<Option<String>, OpenError> {
+    let from = place
+        .as_ref()
+        .map_or(writer.position, |(segment, offset)| segment.start + offset);
+    for segment in table
+        .iter()
+        .filter(|it| it.start + it.places * table.segment_bytes() > from)
+    {
+        let mut offset = from.saturating_sub(segment.start).max(SEGMENT_HEADER_BYTES);
+        while offset + PAGE_BYTES <= segment.places * table.segment_bytes() {
+            match log::read_header(table, segment, offset) {
+                Ok(header)
+                    if header.database == core.database
+                        && header.sequence > writer.sequence
+                        && header.position == segment.start + offset =>
+                {
+                    return Ok(Some(format!("{} byte {offset}", segment.path)));
+                }
+                Err(RecordError::File(error)) => return Err(error.into()),
+                _ => {}
+            }
+            offset += PAGE_BYTES;
+        }
+    }
+    Ok(None)
+}
+
+/// Removes files that no database needs. What cannot be removed now is removed next time.
+fn remove_strays(core: &Core, strays: &[String]) {
+    for name in strays {
+        let _ = core.storage.remove(name);
+    }
+    if !strays.is_empty() {
+        let _ = core.storage.sync_folder();
+    }
+}

@@ -1,0 +1,180 @@
+//! Files of the operating system.
+
+use super::{Storage, StorageFile};
+use crate::{
+    error::{FileError, OpenError},
+    map::FileMap,
+};
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// The file that is locked, so that a folder is open once for writing or any number of times for
+/// reading.
+pub(crate) const LOCK: &str = "LOCK";
+
+/// A folder of the file system, locked while this value lives.
+#[derive(Debug)]
+pub struct RealStorage {
+    folder: PathBuf,
+    read_only: bool,
+    _lock: Option<File>,
+}
+
+impl RealStorage {
+    /// Opens and locks a folder; with `create`, makes it where it is missing.
+    pub fn open(folder: &Path, create: bool, read_only: bool) -> Result<Self, OpenError> {
+        let error = |action, source| {
+            OpenError::File(FileError::new(action, folder.display().to_string(), source))
+        };
+        if create {
+            fs::create_dir_all(folder).map_err(|source| error("create", source))?;
+        } else if !folder.is_dir() {
+            return Err(OpenError::NotADatabase {
+                folder: folder.display().to_string(),
+            });
+        }
+        let lock = Self::lock(folder, read_only)?;
+        Ok(Self {
+            folder: folder.to_path_buf(),
+            read_only,
+            _lock: lock,
+        })
+    }
+
+    fn lock(folder: &Path, read_only: bool) -> Result<Option<File>, OpenError> {
+        let path = folder.join(LOCK);
+        let name = path.display().to_string();
+        let opened = if read_only {
+            match File::open(&path) {
+                // Without a lock file nobody has it open for writing.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                opened => opened,
+            }
+        } else {
+            (OpenOptions::new().create(true).truncate(false).write(true)).open(&path)
+        };
+        let file = opened.map_err(|source| FileError::new("open", &name, source))?;
+        let locked = if read_only {
+            file.try_lock_shared()
+        } else {
+            file.try_lock()
+        };
+        match locked {
+            Ok(()) => Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => Err(OpenError::Locked {
+                folder: folder.display().to_string(),
+            }),
+            Err(TryLockError::Error(source)) => Err(FileError::new("lock", name, source).into()),
+        }
+    }
+}
+
+impl Storage for RealStorage {
+    fn describe(&self, name: &str) -> String {
+        self.folder.join(name).display().to_string()
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            if let Ok(name) = entry?.file_name().into_string() {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(!self.read_only)
+            .open(self.folder.join(name))?;
+        Ok(Arc::new(RealFile(file)))
+    }
+
+    fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn StorageFile>> {
+        let path = self.folder.join(name);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&path)?;
+        if bytes > 0 {
+            let flags = rustix::fs::FallocateFlags::empty();
+            if let Err(error) = rustix::fs::fallocate(&file, flags, 0, bytes) {
+                drop(file);
+                fs::remove_file(&path)?;
+                return Err(error.into());
+            }
+        }
+        Ok(Arc::new(RealFile(file)))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.folder.join(from), self.folder.join(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.folder.join(name))
+    }
+
+    fn sync_folder(&self) -> io::Result<()> {
+        File::open(&self.folder)?.sync_all()
+    }
+
+    fn link(&self, name: &str, target: &dyn Storage) -> io::Result<bool> {
+        let Some(target) = target.path() else {
+            return Ok(false);
+        };
+        match fs::hard_link(self.folder.join(name), target.join(name)) {
+            Ok(()) => Ok(true),
+            // Another file system, or one without links.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::CrossesDevices
+                        | io::ErrorKind::Unsupported
+                        | io::ErrorKind::PermissionDenied
+                ) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn path(&self) -> Option<&Path> {
+        Some(&self.folder)
+    }
+}
+
+#[derive(Debug)]
+struct RealFile(File);
+
+impl StorageFile for RealFile {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.0.read_exact_at(buffer, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn map(&self) -> io::Result<Option<FileMap>> {
+        FileMap::new(&self.0).map(Some)
+    }
+}

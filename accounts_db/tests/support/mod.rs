@@ -1,0 +1,282 @@
+//! A model of the database in ordered maps, and random blocks for both.
+
+// Every test binary uses a part of this module.
+#![allow(dead_code)]
+
+use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
+use lockweave_accounts_db::{
+    Db, Reader, StateItem,
+    lattice::{Lattice, LatticeChange},
+};
+use lockweave_runtime::{Account, Code, StateDelta};
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// A state.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ModelState {
+    pub(crate) accounts: BTreeMap<Address, Account>,
+    pub(crate) slots: BTreeMap<(Address, U256), U256>,
+}
+
+impl ModelState {
+    /// Brings the state from before a block to after it.
+    pub(crate) fn apply(&mut self, delta: &StateDelta) {
+        for address in &delta.wiped {
+            self.slots.retain(|(owner, _), _| owner != address);
+        }
+        for (address, slot, value) in &delta.slots {
+            if value.is_zero() {
+                self.slots.remove(&(*address, *slot));
+            } else {
+                self.slots.insert((*address, *slot), *value);
+            }
+        }
+        for (address, account) in &delta.accounts {
+            match account {
+                Some(account) => self.accounts.insert(*address, *account),
+                None => self.accounts.remove(address),
+            };
+        }
+    }
+
+    /// The state commitment, computed from nothing.
+    pub(crate) fn commitment(&self) -> B256 {
+        let mut change = LatticeChange::default();
+        for (address, account) in &self.accounts {
+            change.account(*address, None, Some(account));
+        }
+        for ((address, slot), value) in &self.slots {
+            change.slot(*address, B256::from(*slot), U256::ZERO, *value);
+        }
+        let mut lattice = Lattice::default();
+        lattice.apply(&change);
+        lattice.commitment()
+    }
+}
+
+/// A block of the model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ModelBlock {
+    pub(crate) number: u64,
+    pub(crate) state: ModelState,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) hash: B256,
+    pub(crate) commitment: B256,
+}
+
+/// How large random blocks are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    pub(crate) accounts: u8,
+    pub(crate) slots: u64,
+    pub(crate) changes: usize,
+    pub(crate) payload_bytes: usize,
+}
+
+pub(crate) const SMALL: Shape = Shape {
+    accounts: 12,
+    slots: 24,
+    changes: 24,
+    payload_bytes: 600,
+};
+
+/// Makes random blocks.
+pub(crate) struct Generator {
+    pub(crate) random: StdRng,
+    pub(crate) shape: Shape,
+}
+
+impl Generator {
+    pub(crate) fn new(seed: u64, shape: Shape) -> Self {
+        Self {
+            random: StdRng::seed_from_u64(seed),
+            shape,
+        }
+    }
+
+    fn address(&mut self) -> Address {
+        Address::repeat_byte(self.random.random_range(1..=self.shape.accounts))
+    }
+
+    /// The next block on `state`.
+    pub(crate) fn block(&mut self, number: u64, state: &ModelState) -> (StateDelta, ModelBlock) {
+        let mut accounts = BTreeMap::new();
+        let mut slots = BTreeMap::new();
+        let mut delta = StateDelta::default();
+        let changes = self.random.random_range(0..=self.shape.changes);
+        if self.random.random_bool(0.1) {
+            let address = self.address();
+            delta.wiped.push(address);
+            accounts.insert(address, None);
+        }
+        for _ in 0..changes {
+            let address = self.address();
+            if self.random.random_bool(0.3) {
+                accounts.insert(address, self.account(&mut delta));
+            } else {
+                let slot = U256::from(self.random.random_range(0..self.shape.slots));
+                let value = match self.random.random_range(0..4_u8) {
+                    0 => U256::ZERO,
+                    1 => U256::MAX - U256::from(number),
+                    _ => U256::from(self.random.random::<u64>()),
+                };
+                slots.insert((address, slot), value);
+            }
+        }
+        for ((address, slot), value) in slots {
+            let is_wiped = delta.wiped.contains(&address);
+            // A wiped account's zero slots are not in a delta.
+            if !(is_wiped && value.is_zero()) {
+                delta.slots.push((address, slot, value));
+            }
+        }
+        delta.accounts = accounts.into_iter().collect();
+        let mut payload = vec![0; self.random.random_range(0..=self.shape.payload_bytes)];
+        self.random.fill(&mut payload[..]);
+        let mut state = state.clone();
+        state.apply(&delta);
+        let block = ModelBlock {
+            number,
+            commitment: state.commitment(),
+            state,
+            payload,
+            hash: keccak256(number.to_be_bytes()),
+        };
+        (delta, block)
+    }
+
+    fn account(&mut self, delta: &mut StateDelta) -> Option<Account> {
+        if self.random.random_bool(0.2) {
+            return None;
+        }
+        let mut account = Account {
+            nonce: self.random.random_range(0..5),
+            balance: U256::from(self.random.random_range(0..9_u64)),
+            ..Account::default()
+        };
+        if self.random.random_bool(0.2) {
+            let bytes = vec![self.random.random::<u8>() % 8; self.random.random_range(1..300)];
+            let code = Arc::new(Code::new(Bytes::from(bytes)));
+            account.code_hash = code.hash();
+            if delta.codes.iter().all(|known| known.hash() != code.hash()) {
+                delta.codes.push(code);
+            }
+        }
+        Some(account)
+    }
+}
+
+/// Holds a reader against a state: everything it has, everything it has not.
+pub(crate) fn check_state(reader: &Reader, shape: Shape, state: &ModelState) -> Result<(), String> {
+    let wrong = |what: String| Err(format!("block {}: {what}", reader.number()));
+    for byte in 1..=shape.accounts {
+        let address = Address::repeat_byte(byte);
+        let account = reader.account(address).map_err(|error| error.to_string())?;
+        if account != state.accounts.get(&address).copied() {
+            return wrong(format!("account {address} is {account:?}"));
+        }
+        let mut count = 0;
+        for slot in 0..shape.slots {
+            let slot = U256::from(slot);
+            let value = reader
+                .slot(address, slot)
+                .map_err(|error| error.to_string())?;
+            let expected = state
+                .slots
+                .get(&(address, slot))
+                .copied()
+                .unwrap_or_default();
+            if value != expected {
+                return wrong(format!(
+                    "slot {slot} of {address} is {value}, not {expected}"
+                ));
+            }
+            count += u64::from(!value.is_zero());
+        }
+        let counted = reader
+            .slot_count(address)
+            .map_err(|error| error.to_string())?;
+        if counted != count {
+            return wrong(format!("{address} has {count} slots, counted {counted}"));
+        }
+        if let Some(account) = account
+            && account.code_hash != alloy_primitives::KECCAK256_EMPTY
+        {
+            let code = reader
+                .code(account.code_hash)
+                .map_err(|error| error.to_string())?;
+            match code {
+                Some(code) if keccak256(code.bytes()) == account.code_hash => {}
+                other => return wrong(format!("code of {address} is {other:?}")),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Holds everything the database has against blocks, the newest last; older ones than are readable are
+/// left out.
+pub(crate) fn check_db(db: &Db, shape: Shape, blocks: &[ModelBlock]) -> Result<(), String> {
+    let newest = blocks.last().map(|block| block.number);
+    let latest = db.latest().map(|block| block.number);
+    if newest != latest {
+        return Err(format!("the newest block is {latest:?}, not {newest:?}"));
+    }
+    let oldest = db.oldest().unwrap_or(0);
+    for block in blocks {
+        let payload = db
+            .payload(block.number)
+            .map_err(|error| error.to_string())?;
+        if payload.unwrap_or_default()[..] != block.payload[..] {
+            return Err(format!("payload of block {} differs", block.number));
+        }
+        if block.number < oldest {
+            continue;
+        }
+        let reader = db
+            .reader_at(block.number)
+            .map_err(|error| error.to_string())?;
+        if reader.commitment() != block.commitment {
+            return Err(format!("commitment of block {} differs", block.number));
+        }
+        if reader.hash_of(block.number) != Some(block.hash) {
+            return Err(format!("hash of block {} differs", block.number));
+        }
+        check_state(&reader, shape, &block.state)?;
+    }
+    if let Some(block) = blocks.last() {
+        check_whole(db, block)?;
+    }
+    Ok(())
+}
+
+/// Holds iteration and the recomputed commitment against the newest block.
+pub(crate) fn check_whole(db: &Db, block: &ModelBlock) -> Result<(), String> {
+    let reader = db.reader_latest().map_err(|error| error.to_string())?;
+    let mut found = ModelState::default();
+    for item in reader.items() {
+        match item.map_err(|error| error.to_string())? {
+            StateItem::Account(address, account) => {
+                if found.accounts.insert(address, account).is_some() {
+                    return Err(format!("account {address} comes twice"));
+                }
+            }
+            StateItem::Slot(address, slot, value) => {
+                if found.slots.insert((address, slot), value).is_some() {
+                    return Err(format!("slot {slot} of {address} comes twice"));
+                }
+            }
+        }
+    }
+    if found != block.state {
+        return Err(format!("iteration differs from block {}", block.number));
+    }
+    let recomputed = reader
+        .recompute_commitment()
+        .map_err(|error| error.to_string())?;
+    if recomputed.commitment() != block.commitment {
+        return Err("the recomputed commitment differs".to_owned());
+    }
+    Ok(())
+}
