@@ -9,6 +9,7 @@
 //! | `operation` | logs, metrics, health |
 //! | `rpc` | JSON-RPC over HTTP and WebSocket |
 //! | `store` | blocks and states, in memory or on disk |
+//! | `verify` | a chain on disk, executed again |
 //! | `recorded`, `replay`, `report` | recorded blocks, held against the serial oracle |
 
 pub mod chain;
@@ -22,3 +23,4 @@ pub mod report;
 pub mod rpc;
 pub mod senders;
 pub mod store;
+pub mod verify;

@@ -159,9 +159,16 @@ async fn who_sends_slowly_is_let_go_and_others_are_served() {
     assert_eq!(node.ok("eth_chainId", json!([])).await, "0x539");
     let mut rest = Vec::new();
     // The server ends both: the one that never spoke and the one that stopped.
-    silent.read_to_end(&mut rest).await.unwrap();
+    let patience = Duration::from_secs(20);
+    tokio::time::timeout(patience, silent.read_to_end(&mut rest))
+        .await
+        .unwrap()
+        .unwrap();
     rest.clear();
-    half.read_to_end(&mut rest).await.unwrap();
+    tokio::time::timeout(patience, half.read_to_end(&mut rest))
+        .await
+        .unwrap()
+        .unwrap();
     assert!(
         rest.starts_with(b"HTTP/1.1 408"),
         "{}",

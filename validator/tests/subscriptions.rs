@@ -21,9 +21,9 @@ impl Socket {
     async fn next(&mut self) -> Value {
         let wait = tokio::time::timeout(Duration::from_secs(20), async {
             loop {
-                match self.0.next().await.expect("the socket is open").unwrap() {
-                    Message::Text(text) => return serde_json::from_str(&text).unwrap(),
-                    _ => {}
+                let message = self.0.next().await.expect("the socket is open").unwrap();
+                if let Message::Text(text) = message {
+                    return serde_json::from_str(&text).unwrap();
                 }
             }
         });

@@ -10,7 +10,7 @@ use support::{Draft, GAS_PRICE, Setup, TestNode, counter, deploy, number, signer
 #[tokio::test(flavor = "multi_thread")]
 async fn refusals_have_the_words_clients_match_on() {
     let node = TestNode::with(Setup {
-        block_time: Duration::from_secs(3600),
+        block_time: Duration::from_hours(1),
         ..Setup::default()
     })
     .await;
@@ -143,13 +143,13 @@ async fn contracts_are_deployed_called_traced_and_found() {
         .await;
     assert_eq!(logs.as_array().unwrap().len(), 1);
     assert_eq!(logs[0]["transactionHash"], json!(called));
-    let none = node
+    let nothing = node
         .ok(
             "eth_getLogs",
             json!([{"fromBlock": "earliest", "topics": [format!("0x{:064x}", 8)]}]),
         )
         .await;
-    assert_eq!(none, json!([]));
+    assert_eq!(nothing, json!([]));
     let error = node
         .call(
             "eth_call",
@@ -172,52 +172,7 @@ async fn contracts_are_deployed_called_traced_and_found() {
         number(&estimate) < used + used / 10,
         "{estimate} for {used}"
     );
-    let trace = node
-        .ok(
-            "debug_traceTransaction",
-            json!([reverted, {"tracer": "callTracer"}]),
-        )
-        .await;
-    assert_eq!(trace["error"], "execution reverted");
-    let prestate = node
-        .ok(
-            "debug_traceTransaction",
-            json!([called, {"tracer": "prestateTracer"}]),
-        )
-        .await;
-    assert!(
-        prestate.get(contract.to_string().to_lowercase()).is_some(),
-        "{prestate}"
-    );
-    let steps = node.ok("debug_traceTransaction", json!([called])).await;
-    assert_eq!(
-        number(&json!(format!("0x{:x}", steps["gas"].as_u64().unwrap()))),
-        used
-    );
-    let list = node
-        .ok(
-            "eth_createAccessList",
-            json!([{"to": contract, "from": signer.address()}]),
-        )
-        .await;
-    assert_eq!(
-        list["accessList"][0]["storageKeys"]
-            .as_array()
-            .unwrap()
-            .len(),
-        1
-    );
-    let declared = node
-        .ok(
-            "lockweave_declareAccess",
-            json!([{"to": contract, "from": signer.address()}]),
-        )
-        .await;
-    assert_eq!(
-        declared["writes"].as_array().unwrap().len(),
-        2,
-        "{declared}"
-    );
+    look_inside(&node, signer.address(), contract, called, reverted, used).await;
     let historic = node
         .ok(
             "eth_getStorageAt",
@@ -297,4 +252,61 @@ async fn blocks_explain_themselves() {
     }
     assert_eq!(explained, 12);
     node.stop().await;
+}
+
+/// Traces, access lists and declarations of a contract that was called.
+async fn look_inside(
+    node: &TestNode,
+    sender: Address,
+    contract: Address,
+    called: alloy_primitives::B256,
+    reverted: alloy_primitives::B256,
+    used: u128,
+) {
+    let trace = node
+        .ok(
+            "debug_traceTransaction",
+            json!([reverted, {"tracer": "callTracer"}]),
+        )
+        .await;
+    assert_eq!(trace["error"], "execution reverted");
+    let prestate = node
+        .ok(
+            "debug_traceTransaction",
+            json!([called, {"tracer": "prestateTracer"}]),
+        )
+        .await;
+    assert!(
+        prestate.get(contract.to_string().to_lowercase()).is_some(),
+        "{prestate}"
+    );
+    let steps = node.ok("debug_traceTransaction", json!([called])).await;
+    assert_eq!(
+        number(&json!(format!("0x{:x}", steps["gas"].as_u64().unwrap()))),
+        used
+    );
+    let list = node
+        .ok(
+            "eth_createAccessList",
+            json!([{"to": contract, "from": sender}]),
+        )
+        .await;
+    assert_eq!(
+        list["accessList"][0]["storageKeys"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+    let declared = node
+        .ok(
+            "lockweave_declareAccess",
+            json!([{"to": contract, "from": sender}]),
+        )
+        .await;
+    assert_eq!(
+        declared["writes"].as_array().unwrap().len(),
+        2,
+        "{declared}"
+    );
 }

@@ -188,7 +188,7 @@ pub fn execute_given(
     })
 }
 
-fn expect<T: PartialEq + std::fmt::Display>(
+fn expect<T: Copy + PartialEq + std::fmt::Display>(
     field: &'static str,
     stated: T,
     computed: T,
