@@ -9,7 +9,8 @@
 //! | `operation` | logs, metrics, health |
 //! | `rpc` | JSON-RPC over HTTP and WebSocket |
 //! | `store` | blocks and states, in memory or on disk |
-//! | `recorded`, `replay`, `report`, `declare` | recorded blocks, held against the serial oracle; what they touch |
+//! | `verify` | a chain on disk, executed again |
+//! | `recorded`, `replay`, `report`, `declare` | recorded blocks: against the serial oracle; what they touch |
 
 pub mod chain;
 pub mod config;
@@ -23,3 +24,4 @@ pub mod report;
 pub mod rpc;
 pub mod senders;
 pub mod store;
+pub mod verify;

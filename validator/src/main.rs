@@ -3,7 +3,7 @@
 mod cli;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use cli::{Failure, completions, config, declare, replay, run};
+use cli::{Failure, completions, config, declare, export, import, init, replay, run, verify};
 use std::{
     io::{self, Write},
     process::ExitCode,
@@ -23,6 +23,10 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Box<run::RunArgs>),
+    Init(init::InitArgs),
+    Import(import::ImportArgs),
+    Export(export::ExportArgs),
+    Verify(verify::VerifyArgs),
     Config(Box<config::ConfigArgs>),
     Replay(replay::ReplayArgs),
     Declare(Box<declare::DeclareArgs>),
@@ -32,6 +36,10 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run::run(*args),
+        Command::Init(args) => init::run(&args),
+        Command::Import(args) => import::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Config(args) => config::run(*args),
         Command::Replay(args) => replay::run(args),
         Command::Declare(args) => declare::run(*args),

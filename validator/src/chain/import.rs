@@ -178,7 +178,7 @@ impl Importer {
     fn keep_merkle(&mut self, number: u64) -> Result<(), StoreError> {
         if self.merkle.is_none() {
             let whole = self.store.whole_state_at(number)?;
-            self.merkle = Some(MerkleState::copy(&*whole));
+            self.merkle = Some(MerkleState::of(whole));
         }
         Ok(())
     }

@@ -8,43 +8,20 @@ use alloy_rlp::encode_fixed_size;
 use alloy_trie::{
     EMPTY_ROOT_HASH, HashBuilder, Nibbles, TrieAccount, proof::ProofRetainer, root::storage_root,
 };
-use lockweave_runtime::{Account, MemoryState};
-
-/// Somewhere a whole state can be read from.
-pub trait WholeState {
-    /// Every account, in any order.
-    fn for_each_account(&self, each: &mut dyn FnMut(Address, Account));
-
-    /// Every slot of an account that is not zero, in any order.
-    fn for_each_slot(&self, address: Address, each: &mut dyn FnMut(U256, U256));
-}
-
-impl WholeState for MemoryState {
-    fn for_each_account(&self, each: &mut dyn FnMut(Address, Account)) {
-        for (address, account) in self.accounts() {
-            each(address, *account);
-        }
-    }
-
-    fn for_each_slot(&self, address: Address, each: &mut dyn FnMut(U256, U256)) {
-        for (slot, value) in self.slots(address) {
-            each(slot, value);
-        }
-    }
-}
+use lockweave_runtime::MemoryState;
 
 /// Slots of an account by hashed key, in order.
-fn hashed_slots(state: &(impl WholeState + ?Sized), address: Address) -> Vec<(B256, U256)> {
-    let mut slots = Vec::new();
-    state.for_each_slot(address, &mut |slot, value| {
-        slots.push((keccak256(B256::from(slot)), value));
-    });
+fn hashed_slots(state: &MemoryState, address: Address) -> Vec<(B256, U256)> {
+    let mut slots: Vec<_> = state
+        .slots(address)
+        .map(|(slot, value)| (keccak256(B256::from(slot)), value))
+        .collect();
     slots.sort_unstable_by_key(|(key, _)| *key);
     slots
 }
 
 /// The root of an account's storage trie.
-pub fn account_storage_root(state: &(impl WholeState + ?Sized), address: Address) -> B256 {
+pub fn account_storage_root(state: &MemoryState, address: Address) -> B256 {
     let slots = hashed_slots(state, address);
     if slots.is_empty() {
         EMPTY_ROOT_HASH
@@ -54,11 +31,9 @@ pub fn account_storage_root(state: &(impl WholeState + ?Sized), address: Address
 }
 
 /// Accounts in the form and the order of the state trie.
-fn trie_accounts(state: &(impl WholeState + ?Sized)) -> Vec<(B256, TrieAccount)> {
-    let mut accounts = Vec::new();
-    state.for_each_account(&mut |address, account| accounts.push((address, account)));
-    let mut leaves: Vec<_> = accounts
-        .into_iter()
+fn trie_accounts(state: &MemoryState) -> Vec<(B256, TrieAccount)> {
+    let mut leaves: Vec<_> = state
+        .accounts()
         .map(|(address, account)| {
             let leaf = TrieAccount {
                 nonce: account.nonce,
@@ -74,7 +49,7 @@ fn trie_accounts(state: &(impl WholeState + ?Sized)) -> Vec<(B256, TrieAccount)>
 }
 
 /// The root of the state trie.
-pub fn state_root(state: &(impl WholeState + ?Sized)) -> B256 {
+pub fn state_root(state: &MemoryState) -> B256 {
     alloy_trie::root::state_root(trie_accounts(state))
 }
 
@@ -92,7 +67,7 @@ pub struct AccountProof {
 }
 
 /// Proofs of an account and some of its slots.
-pub fn prove(state: &(impl WholeState + ?Sized), address: Address, slots: &[U256]) -> AccountProof {
+pub fn prove(state: &MemoryState, address: Address, slots: &[U256]) -> AccountProof {
     let target = keccak256(address);
     let accounts = trie_accounts(state);
     let account = (accounts.binary_search_by_key(&target, |(key, _)| *key).ok())
@@ -155,6 +130,7 @@ fn proofs_of(
 mod tests {
     use super::*;
     use alloy_trie::proof::verify_proof;
+    use lockweave_runtime::Account;
 
     fn state(accounts: u8) -> MemoryState {
         let mut state = MemoryState::new();

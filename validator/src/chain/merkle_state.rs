@@ -4,7 +4,7 @@
 //! walked through for each root. That serves chains of a size that is imported for tests, and the
 //! check of a chain that came from elsewhere.
 
-use super::merkle::{WholeState, account_storage_root};
+use super::merkle::account_storage_root;
 use alloy_primitives::{Address, B256, keccak256};
 use alloy_trie::TrieAccount;
 use lockweave_runtime::{Account, MemoryState, StateDelta};
@@ -26,19 +26,19 @@ impl MerkleState {
         state
     }
 
-    /// A copy of a whole state.
-    pub fn copy(whole: &dyn WholeState) -> Self {
-        let mut delta = StateDelta::default();
-        whole.for_each_account(&mut |address, account| {
-            delta.accounts.push((address, Some(account)));
-        });
-        for (address, _) in &delta.accounts {
-            whole.for_each_slot(*address, &mut |slot, value| {
-                delta.slots.push((*address, slot, value));
-            });
+    /// The trie of a whole state. Code is named by its hash; the root does not need its bytes.
+    pub fn of(state: MemoryState) -> Self {
+        let mut leaves = BTreeMap::new();
+        for (address, account) in state.accounts() {
+            let leaf = TrieAccount {
+                nonce: account.nonce,
+                balance: account.balance,
+                storage_root: account_storage_root(&state, address),
+                code_hash: account.code_hash,
+            };
+            leaves.insert(keccak256(address), leaf);
         }
-        // Code is named by its hash; the root does not need its bytes.
-        Self::new(&delta)
+        Self { state, leaves }
     }
 
     /// The state.

@@ -1,33 +1,80 @@
 //! `import`: blocks from a file.
 
-use super::Failure;
+use super::{
+    Failure,
+    datadir::{self, DatadirArgs, Opened},
+};
+use clap::Args;
 use lockweave_validator::{
     chain::{
         ChainParameters,
         import::{Imported, Importer},
         rlp_file::RlpBlocks,
     },
-    store::ChainStore,
+    store::Retention,
 };
-use std::{fs::File, io::BufReader, path::Path, sync::Arc};
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
 use tracing::info;
 
+/// Add blocks from a file to a chain: RLP, one after another, as `export` and other clients write them.
+///
+/// Every block is executed and held against its header. Blocks the chain has are passed over.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  lockweave-validator import --datadir data --genesis genesis.json \
+                  chain.rlp"
+)]
+pub(crate) struct ImportArgs {
+    #[command(flatten)]
+    datadir: DatadirArgs,
+    /// The chain, if the data folder is empty: a genesis file in geth's format.
+    #[arg(long, value_name = "FILE")]
+    genesis: Option<PathBuf>,
+    /// The file; `-` for standard input.
+    file: PathBuf,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &ImportArgs) -> Result<ExitCode, Failure> {
+    let wanted = (args.genesis.as_deref())
+        .map(ChainParameters::read)
+        .transpose()?;
+    let retention = Retention::default();
+    let opened = datadir::open(&args.datadir.datadir, wanted.as_ref(), false, retention)?;
+    let added = add_blocks(&opened, &args.file)?;
+    let head = opened.store.head();
+    writeln!(
+        io::stdout(),
+        "Added {added} blocks; the newest is {} ({})",
+        head.number(),
+        head.hash
+    )?;
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Adds the blocks of a file to a chain; how many were new.
-pub(super) fn add_blocks(
-    parameters: &ChainParameters,
-    store: &Arc<dyn ChainStore>,
-    path: &Path,
-) -> Result<usize, Failure> {
-    let file = File::open(path).map_err(|source| Failure::File {
-        path: path.display().to_string(),
-        source,
-    })?;
-    let mut importer = Importer::new(parameters.clone(), Arc::clone(store));
+pub(super) fn add_blocks(opened: &Opened, path: &Path) -> Result<usize, Failure> {
+    let reader: Box<dyn BufRead> = if path == Path::new("-") {
+        Box::new(BufReader::new(io::stdin()))
+    } else {
+        let file = File::open(path).map_err(|source| Failure::File {
+            path: path.display().to_string(),
+            source,
+        })?;
+        Box::new(BufReader::new(file))
+    };
+    let mut importer = Importer::new(opened.parameters.clone(), Arc::clone(&opened.store));
     let mut added = 0;
-    for block in RlpBlocks::new(BufReader::new(file)) {
+    for block in RlpBlocks::new(reader) {
         added += usize::from(importer.import(block?)? == Imported::Added);
     }
-    let head = store.head();
+    let head = opened.store.head();
     info!(target: "import", added, head = head.number(), hash = %head.hash, "imported");
     Ok(added)
 }

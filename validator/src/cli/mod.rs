@@ -2,10 +2,14 @@
 
 pub(crate) mod completions;
 pub(crate) mod config;
+mod datadir;
 pub(crate) mod declare;
-mod import;
+pub(crate) mod export;
+pub(crate) mod import;
+pub(crate) mod init;
 pub(crate) mod replay;
 pub(crate) mod run;
+pub(crate) mod verify;
 
 use lockweave_validator::{
     chain::{GenesisError, import::ImportError, rlp_file::RlpFileError},
@@ -14,6 +18,7 @@ use lockweave_validator::{
     operation::{LoggingError, MetricsError},
     replay::ReplayError,
     rpc::ServerError,
+    store::{DatadirError, StoreError},
 };
 use std::io;
 
@@ -36,6 +41,17 @@ pub(crate) enum Failure {
     Blocks(#[from] RlpFileError),
     #[error("cannot open {path}: {source}")]
     File { path: String, source: io::Error },
+    #[error(transparent)]
+    Datadir(#[from] DatadirError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(
+        "{path} holds no chain; name one with --genesis or --dev, or make one with \
+         `lockweave-validator init`"
+    )]
+    NoChain { path: String },
+    #[error("{path} holds chain {id}, not the development chain; leave out --dev")]
+    NotDevelopment { path: String, id: u64 },
     #[error(transparent)]
     Node(#[from] NodeError),
     #[error(transparent)]

@@ -1,6 +1,11 @@
 //! `run`: the node.
 
-use super::{Failure, config::Source, import};
+use super::{
+    Failure,
+    config::Source,
+    datadir::{self, Opened, development},
+    import,
+};
 use alloy_signer_local::PrivateKeySigner;
 use clap::Args;
 use lockweave_validator::{
@@ -13,12 +18,12 @@ use lockweave_validator::{
     operation::{OperationServer, start_logging},
     pool::PoolConfig,
     rpc::{RpcConfig, RpcServer},
-    store::{ChainStore, MemoryStore, Retention},
+    store::Retention,
 };
 use std::{
     io::{self, Write},
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
     sync::Arc,
     time::Duration,
@@ -32,9 +37,12 @@ pub(crate) struct RunArgs {
     /// A development chain: chain id 1337, ten funded accounts with keys everybody knows.
     #[arg(long, conflicts_with = "genesis")]
     dev: bool,
-    /// The chain: a genesis file in geth's format.
-    #[arg(long, value_name = "FILE", required_unless_present = "dev")]
+    /// The chain: a genesis file in geth's format. Not needed where the data folder has a chain.
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["dev", "datadir"])]
     genesis: Option<PathBuf>,
+    /// The data folder. Without one the chain is in memory and ends with the process.
+    #[arg(long, value_name = "DIR", env = "LOCKWEAVE_DATADIR")]
+    datadir: Option<PathBuf>,
     /// Add the blocks of this file (RLP, as other clients export them) before the node starts.
     #[arg(long, value_name = "FILE")]
     import: Option<PathBuf>,
@@ -45,42 +53,41 @@ pub(crate) struct RunArgs {
 /// Runs the command.
 pub(crate) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
     let protection_stated = args.source.states_protection();
-    let mut config = args.source.load(None)?;
+    let mut config = args.source.load(args.datadir.as_deref())?;
     if args.dev && !protection_stated {
         config.pool.allow_unprotected = true;
     }
     start_logging(&config.log)?;
-    let signers = if args.dev {
-        dev::signers()?
-    } else {
-        Vec::new()
+    let (wanted, signers) = match &args.genesis {
+        Some(path) => (Some(ChainParameters::read(path)?), Vec::new()),
+        None if args.dev => {
+            let (parameters, signers) = development()?;
+            (Some(parameters), signers)
+        }
+        None => (None, Vec::new()),
     };
-    let parameters = if let Some(path) = &args.genesis {
-        ChainParameters::read(path)?
-    } else {
-        let funded = signers.iter().map(PrivateKeySigner::address);
-        ChainParameters::new(dev::genesis(funded, dev::now()))?
+    let retention = Retention::from(&config.history);
+    let opened = match (&args.datadir, wanted) {
+        (Some(path), wanted) => datadir::open(path, wanted.as_ref(), args.dev, retention)?,
+        (None, Some(wanted)) => datadir::in_memory(wanted, retention)?,
+        (None, None) => unreachable!("one of the three is required"),
     };
+    if let Some(blocks) = &args.import {
+        import::add_blocks(&opened, blocks)?;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(Failure::Runtime)?;
-    runtime.block_on(serve(&config, parameters, signers, args.import.as_deref()))
+    runtime.block_on(serve(&config, opened, signers))
 }
 
 async fn serve(
     config: &Config,
-    parameters: ChainParameters,
+    opened: Opened,
     signers: Vec<PrivateKeySigner>,
-    blocks: Option<&Path>,
 ) -> Result<ExitCode, Failure> {
-    let genesis = parameters.genesis_block()?;
-    let delta = parameters.genesis_delta();
-    let retention = Retention::from(&config.history);
-    let store: Arc<dyn ChainStore> = Arc::new(MemoryStore::new(retention, genesis, &delta));
-    if let Some(blocks) = blocks {
-        import::add_blocks(&parameters, &store, blocks)?;
-    }
+    let Opened { parameters, store } = opened;
     let consensus: Box<dyn Consensus> = if config.producer.produce {
         Box::new(SoloConsensus::new(solo(config)))
     } else {

@@ -20,7 +20,7 @@ pub(super) struct Request<'a> {
     #[serde(borrow, default)]
     pub(super) jsonrpc: Option<Cow<'a, str>>,
     /// What the answer has to say; none for a notification.
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "stated")]
     pub(super) id: Option<&'a RawValue>,
     /// The method's name.
     #[serde(borrow)]
@@ -28,6 +28,13 @@ pub(super) struct Request<'a> {
     /// Its parameters.
     #[serde(borrow, default)]
     pub(super) params: Option<&'a RawValue>,
+}
+
+/// A value that is there, if only as null: an id of null is not a missing id.
+fn stated<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 impl<'a> Request<'a> {

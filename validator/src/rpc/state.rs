@@ -110,7 +110,7 @@ pub(super) fn get_proof(context: &RpcContext, params: &Params<'_>) -> Reply {
     let slots = (keys.iter().map(|key| storage_key(key))).collect::<Result<Vec<_>, _>>()?;
     let (block, _) = context.state(params.optional(2, "block")?)?;
     let state = context.node.store().whole_state_at(block.number())?;
-    let proof = merkle::prove(&*state, address, &slots);
+    let proof = merkle::prove(&state, address, &slots);
     let account = proof.account;
     let storage_proof = keys.iter().zip(&slots).zip(proof.slots);
     reply(EIP1186AccountProofResponse {
@@ -148,7 +148,7 @@ pub(super) fn get_account(context: &RpcContext, params: &Params<'_>) -> Reply {
         "balance": account.balance,
         "nonce": U64::from(account.nonce),
         "codeHash": account.code_hash,
-        "storageRoot": merkle::account_storage_root(&*whole, address),
+        "storageRoot": merkle::account_storage_root(&whole, address),
     }))
 }
 

@@ -44,7 +44,18 @@ pub enum StoreError {
         /// The newest.
         head: u64,
     },
-    /// The medium failed.
+    /// The state is too large for what was asked.
+    #[error(
+        "the state has more than {limit} entries, too many to walk through; proofs are for smaller chains"
+    )]
+    StateTooLarge {
+        /// The limit.
+        limit: usize,
+    },
+    /// The medium failed in a way that trying again does not help.
+    #[error("the chain's storage failed: {0}")]
+    Failed(Arc<dyn std::error::Error + Send + Sync>),
+    /// The medium failed; it may be tried again.
     #[error("the chain's storage failed: {0}")]
     Backend(Arc<dyn std::error::Error + Send + Sync>),
 }

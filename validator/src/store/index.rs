@@ -55,6 +55,11 @@ impl ChainIndex {
         self.first += 1;
     }
 
+    /// Number of the oldest block here.
+    pub const fn first(&self) -> u64 {
+        self.first
+    }
+
     /// The number of the block with this hash.
     pub fn number_of(&self, hash: B256) -> Option<u64> {
         self.numbers.get(&hash).copied()

@@ -3,12 +3,15 @@
 use super::{
     ChainStore, PreparedCommit, Retention, StoreError,
     index::{ChainIndex, TransactionPlace},
-    versioned::VersionedState,
+    versioned::{VersionedState, VersionedView},
 };
-use crate::chain::{ChainBlock, merkle::WholeState, merkle_state::MerkleState};
-use alloy_primitives::{B256, Bloom};
-use lockweave_runtime::{StateDelta, StateView};
+use crate::chain::ChainBlock;
+use ahash::AHashSet;
+use alloy_primitives::{B256, Bloom, U256};
+use lockweave_accounts_db::lattice::{Lattice, LatticeChange};
+use lockweave_runtime::{MemoryState, StateDelta, StateView};
 use parking_lot::{Mutex, RwLock};
+use rayon::prelude::*;
 use std::{collections::VecDeque, sync::Arc};
 
 /// A chain in memory.
@@ -16,8 +19,8 @@ use std::{collections::VecDeque, sync::Arc};
 pub struct MemoryStore {
     retention: Retention,
     state: Arc<VersionedState>,
-    /// The latest state once more, for its trie root.
-    latest: Mutex<MerkleState>,
+    /// The sum over the latest state that the commitment is made of.
+    lattice: Mutex<Lattice>,
     chain: RwLock<Chain>,
 }
 
@@ -34,13 +37,15 @@ impl MemoryStore {
         let number = genesis.number();
         let state = VersionedState::new(number);
         state.apply(number, genesis.hash, delta, number);
-        let latest = MerkleState::new(delta);
+        let empty = VersionedState::new(number);
+        let mut lattice = Lattice::default();
+        lattice.apply(&lattice_change(&Arc::new(empty).at(number), delta));
         let mut index = ChainIndex::starting_at(number);
         index.add(&genesis);
         Self {
             retention,
             state: Arc::new(state),
-            latest: Mutex::new(latest),
+            lattice: Mutex::new(lattice),
             chain: RwLock::new(Chain {
                 blocks: VecDeque::from([Arc::new(genesis)]),
                 index,
@@ -80,9 +85,9 @@ impl ChainStore for MemoryStore {
         Ok(Arc::new(self.state.at(number)))
     }
 
-    fn whole_state_at(&self, number: u64) -> Result<Arc<dyn WholeState + Send + Sync>, StoreError> {
+    fn whole_state_at(&self, number: u64) -> Result<MemoryState, StoreError> {
         self.check_state(number)?;
-        Ok(Arc::new(self.state.at(number)))
+        Ok(self.state.at(number).to_memory())
     }
 
     fn block(&self, number: u64) -> Result<Option<Arc<ChainBlock>>, StoreError> {
@@ -116,20 +121,65 @@ impl ChainStore for MemoryStore {
         if number != head + 1 {
             return Err(StoreError::NotNext { number, head });
         }
-        let mut after = self.latest.lock().clone();
-        after.apply(&delta);
+        let mut lattice = self.lattice.lock().clone();
+        lattice.apply(&lattice_change(&self.state.at(head), &delta));
         Ok(Box::new(Prepared {
             store: self,
-            commitment: after.root(),
+            commitment: lattice.commitment(),
+            lattice,
             delta,
         }))
     }
+}
+
+/// Keys summed up by one thread at a time.
+const LATTICE_CHUNK: usize = 128;
+
+/// How the sum over a state changes.
+fn lattice_change(before: &VersionedView, delta: &StateDelta) -> LatticeChange {
+    let accounts = delta.accounts.par_chunks(LATTICE_CHUNK).map(|chunk| {
+        let mut change = LatticeChange::default();
+        for (address, after) in chunk {
+            change.account(
+                *address,
+                before.account_at(*address).as_ref(),
+                after.as_ref(),
+            );
+        }
+        change
+    });
+    let slots = delta.slots.par_chunks(LATTICE_CHUNK).map(|chunk| {
+        let mut change = LatticeChange::default();
+        for (address, slot, after) in chunk {
+            let old = before.slot_at(*address, *slot);
+            change.slot(*address, (*slot).into(), old, *after);
+        }
+        change
+    });
+    let merge = |mut left: LatticeChange, right: LatticeChange| {
+        left.merge(&right);
+        left
+    };
+    let mut sum = accounts.chain(slots).reduce(LatticeChange::default, merge);
+    for address in &delta.wiped {
+        let written: AHashSet<U256> = (delta.slots.iter())
+            .filter(|(of, ..)| of == address)
+            .map(|(_, slot, _)| *slot)
+            .collect();
+        before.for_each_slot(*address, &mut |slot, value| {
+            if !written.contains(&slot) {
+                sum.slot(*address, slot.into(), value, U256::ZERO);
+            }
+        });
+    }
+    sum
 }
 
 /// A block's changes and the root after them.
 struct Prepared<'s> {
     store: &'s MemoryStore,
     commitment: B256,
+    lattice: Lattice,
     delta: StateDelta,
 }
 
@@ -147,7 +197,7 @@ impl PreparedCommit for Prepared<'_> {
         let kept_since = |blocks: u64| number.saturating_sub(blocks);
         let oldest = kept_since(store.retention.state_blocks).max(store.state.oldest());
         store.state.apply(number, block.hash, &self.delta, oldest);
-        store.latest.lock().apply(&self.delta);
+        *store.lattice.lock() = self.lattice.clone();
         let mut chain = store.chain.write();
         chain.index.add(&block);
         chain.blocks.push_back(block);

@@ -1,21 +1,26 @@
 //! Where the chain and its state are kept.
 //!
 //! The node knows a [`ChainStore`]: blocks, what finds them, and the state after each of the last
-//! ones. [`MemoryStore`] keeps all of it in memory, for development.
+//! ones. [`MemoryStore`] keeps all of it in memory, for development; [`DurableStore`] on disk.
 
+mod cache;
+mod codec;
+mod durable;
 mod error;
 mod index;
 mod memory;
 mod versioned;
 
+pub use codec::CodecError;
+pub use durable::{Datadir, DatadirError, DurableStore};
 pub use error::StoreError;
 pub use index::{ChainIndex, TransactionPlace};
 pub use memory::MemoryStore;
 pub use versioned::{VersionedState, VersionedView};
 
-use crate::chain::{ChainBlock, merkle::WholeState};
+use crate::chain::ChainBlock;
 use alloy_primitives::{B256, Bloom};
-use lockweave_runtime::{StateDelta, StateView};
+use lockweave_runtime::{MemoryState, StateDelta, StateView};
 use std::sync::Arc;
 
 /// How much history a store keeps.
@@ -25,6 +30,16 @@ pub struct Retention {
     pub state_blocks: u64,
     /// Bodies and receipts of this many of the last blocks are kept.
     pub body_blocks: u64,
+}
+
+impl Retention {
+    /// Everything that is there is kept.
+    pub const fn everything() -> Self {
+        Self {
+            state_blocks: 256,
+            body_blocks: u64::MAX,
+        }
+    }
 }
 
 impl Default for Retention {
@@ -61,8 +76,9 @@ pub trait ChainStore: Send + Sync {
     /// The state after a block, if it is still kept.
     fn state_at(&self, number: u64) -> Result<Arc<dyn StateView>, StoreError>;
 
-    /// A whole state, to be walked through.
-    fn whole_state_at(&self, number: u64) -> Result<Arc<dyn WholeState + Send + Sync>, StoreError>;
+    /// A copy of a whole state, codes left out: for proofs and roots on chains of a size that allows
+    /// it.
+    fn whole_state_at(&self, number: u64) -> Result<MemoryState, StoreError>;
 
     /// A block; `None` if there is none of this number (yet). One that is no longer kept is an error.
     fn block(&self, number: u64) -> Result<Option<Arc<ChainBlock>>, StoreError>;

@@ -4,10 +4,9 @@
 //! version that is not newer than B, so it is not disturbed by whoever adds B + 1. Versions that no
 //! kept block can see any more are dropped when their value is set again.
 
-use crate::chain::merkle::WholeState;
 use ahash::AHashMap;
 use alloy_primitives::{Address, B256, U256};
-use lockweave_runtime::{Account, Code, StateDelta, StateError, StateView};
+use lockweave_runtime::{Account, Code, MemoryState, StateDelta, StateError, StateView};
 use parking_lot::RwLock;
 use std::sync::{
     Arc,
@@ -170,16 +169,11 @@ pub struct VersionedView {
 
 impl StateView for VersionedView {
     fn account(&self, address: Address) -> Result<Option<Account>, StateError> {
-        let shard = self.state.shard(address).read();
-        let entry = shard.get(&address);
-        let version = entry.and_then(|entry| entry.account.at(self.block));
-        Ok(version.and_then(|(_, account)| account))
+        Ok(self.account_at(address))
     }
 
     fn slot(&self, address: Address, slot: U256) -> Result<U256, StateError> {
-        let shard = self.state.shard(address).read();
-        let entry = shard.get(&address);
-        Ok(entry.map_or(U256::ZERO, |entry| entry.slot(slot, self.block)))
+        Ok(self.slot_at(address, slot))
     }
 
     fn code(&self, hash: B256) -> Result<Option<Arc<Code>>, StateError> {
@@ -200,18 +194,24 @@ impl StateView for VersionedView {
     }
 }
 
-impl WholeState for VersionedView {
-    fn for_each_account(&self, each: &mut dyn FnMut(Address, Account)) {
-        for shard in &self.state.shards {
-            for (address, entry) in &*shard.read() {
-                if let Some((_, Some(account))) = entry.account.at(self.block) {
-                    each(*address, account);
-                }
-            }
-        }
+impl VersionedView {
+    /// The account at an address.
+    pub(super) fn account_at(&self, address: Address) -> Option<Account> {
+        let shard = self.state.shard(address).read();
+        let entry = shard.get(&address);
+        let version = entry.and_then(|entry| entry.account.at(self.block));
+        version.and_then(|(_, account)| account)
     }
 
-    fn for_each_slot(&self, address: Address, each: &mut dyn FnMut(U256, U256)) {
+    /// The value of a slot.
+    pub(super) fn slot_at(&self, address: Address, slot: U256) -> U256 {
+        let shard = self.state.shard(address).read();
+        let entry = shard.get(&address);
+        entry.map_or(U256::ZERO, |entry| entry.slot(slot, self.block))
+    }
+
+    /// Visits every slot of an account that is not zero.
+    pub(super) fn for_each_slot(&self, address: Address, each: &mut dyn FnMut(U256, U256)) {
         let shard = self.state.shard(address).read();
         let Some(entry) = shard.get(&address) else {
             return;
@@ -223,12 +223,31 @@ impl WholeState for VersionedView {
             }
         }
     }
+
+    /// A copy of the whole state.
+    pub(super) fn to_memory(&self) -> MemoryState {
+        let mut state = MemoryState::new();
+        for shard in &self.state.shards {
+            for (address, entry) in &*shard.read() {
+                let Some((_, Some(account))) = entry.account.at(self.block) else {
+                    continue;
+                };
+                state.insert_account(*address, account);
+                for (slot, versions) in &entry.slots {
+                    let value = entry.live(versions, self.block);
+                    if !value.is_zero() {
+                        state.insert_slot(*address, *slot, value);
+                    }
+                }
+            }
+        }
+        state
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lockweave_runtime::MemoryState;
     use proptest::prelude::*;
 
     const KEPT: u64 = 4;

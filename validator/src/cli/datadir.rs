@@ -1,0 +1,87 @@
+//! Which chain a command is about, and the folder it is in.
+
+use super::Failure;
+use alloy_signer_local::PrivateKeySigner;
+use clap::Args;
+use lockweave_validator::{
+    chain::{ChainParameters, dev},
+    store::{ChainStore, Datadir, DurableStore, MemoryStore, Retention},
+};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use tracing::info;
+
+/// The data folder of commands that need one.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct DatadirArgs {
+    /// The data folder.
+    #[arg(long, value_name = "DIR", env = "LOCKWEAVE_DATADIR")]
+    pub(super) datadir: PathBuf,
+}
+
+/// A chain that is opened.
+pub(super) struct Opened {
+    pub(super) parameters: ChainParameters,
+    pub(super) store: Arc<dyn ChainStore>,
+}
+
+/// The development chain and its keys.
+pub(super) fn development() -> Result<(ChainParameters, Vec<PrivateKeySigner>), Failure> {
+    let signers = dev::signers()?;
+    let funded = signers.iter().map(PrivateKeySigner::address);
+    let parameters = ChainParameters::new(dev::genesis(funded, dev::now()))?;
+    Ok((parameters, signers))
+}
+
+/// Opens the chain of a folder. `wanted` is the chain it should be: where the folder is empty it is
+/// made, where not it must be that one.
+pub(super) fn open(
+    path: &Path,
+    wanted: Option<&ChainParameters>,
+    is_development: bool,
+    retention: Retention,
+) -> Result<Opened, Failure> {
+    let datadir = Datadir::open(path)?;
+    let known = datadir.parameters()?;
+    let parameters = match (known, wanted) {
+        // The development chain's genesis has the time it was made; a folder keeps its own.
+        (Some(known), Some(wanted)) if is_development => {
+            let id = known.spec.chain_id;
+            if id != wanted.spec.chain_id {
+                return Err(Failure::NotDevelopment {
+                    path: path.display().to_string(),
+                    id,
+                });
+            }
+            known
+        }
+        (Some(known), None) => known,
+        (_, Some(wanted)) => {
+            if datadir.parameters()?.is_none() {
+                let hash = datadir.init(wanted)?;
+                info!(target: "node", %hash, path = %path.display(), "made a chain");
+            }
+            wanted.clone()
+        }
+        (None, None) => {
+            return Err(Failure::NoChain {
+                path: path.display().to_string(),
+            });
+        }
+    };
+    let store = Arc::new(DurableStore::open(datadir, &parameters, retention)?);
+    Ok(Opened { parameters, store })
+}
+
+/// A chain in memory.
+pub(super) fn in_memory(
+    parameters: ChainParameters,
+    retention: Retention,
+) -> Result<Opened, Failure> {
+    let genesis = parameters.genesis_block()?;
+    let delta = parameters.genesis_delta();
+    let store = Arc::new(MemoryStore::new(retention, genesis, &delta));
+    Ok(Opened { parameters, store })
+}

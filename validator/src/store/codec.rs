@@ -1,0 +1,354 @@
+//! A block with its receipts as bytes: what is stored beside the state it led to.
+//!
+//! One byte of version, then an RLP list: header, transactions, uncles, withdrawals (none or one list),
+//! senders, receipts, receipt roots, access sets. What follows from the rest (hashes, cumulative gas,
+//! log indexes) is computed when it is read.
+
+use crate::chain::{ChainBlock, Envelope};
+use alloy_consensus::{Header, Typed2718};
+use alloy_eips::eip4895::{Withdrawal, Withdrawals};
+use alloy_primitives::{Address, B256, Bytes, Log, U256};
+use alloy_rlp::{Decodable, Encodable, RlpDecodable, RlpEncodable};
+use lockweave_evm_adapter::EvmTransaction;
+use lockweave_runtime::{
+    AccessMode, AccessSet, AccessSetBuilder, INFERRED_KEYS_MAX, KeyPart, Receipt, StateKey,
+};
+use thiserror::Error;
+
+/// The version that is written.
+const VERSION: u8 = 1;
+
+/// Why stored bytes are not a block.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum CodecError {
+    /// Nothing, or a version that this program does not know.
+    #[error(
+        "stored block of unknown version {0:?}; it was written by another version of the program"
+    )]
+    Version(Option<u8>),
+    /// Not the RLP of a block.
+    #[error("stored block is damaged: {0}")]
+    Rlp(#[from] alloy_rlp::Error),
+    /// Its parts do not belong together.
+    #[error("stored block is damaged: {0}")]
+    Inconsistent(&'static str),
+}
+
+#[derive(RlpEncodable)]
+struct BlockRef<'b> {
+    header: &'b Header,
+    transactions: Vec<&'b Envelope>,
+    ommers: &'b Vec<Header>,
+    withdrawals: Vec<&'b Vec<Withdrawal>>,
+    senders: Vec<Address>,
+    receipts: Vec<ReceiptRef<'b>>,
+    receipt_roots: &'b Vec<B256>,
+    access: Vec<StoredSet>,
+}
+
+#[derive(RlpEncodable)]
+struct ReceiptRef<'b> {
+    succeeded: bool,
+    gas_used: u64,
+    logs: &'b Vec<Log>,
+    created: Bytes,
+}
+
+#[derive(RlpDecodable)]
+struct StoredBlock {
+    header: Header,
+    transactions: Vec<Envelope>,
+    ommers: Vec<Header>,
+    withdrawals: Vec<Vec<Withdrawal>>,
+    senders: Vec<Address>,
+    receipts: Vec<StoredReceipt>,
+    receipt_roots: Vec<B256>,
+    access: Vec<StoredSet>,
+}
+
+#[derive(RlpDecodable)]
+struct StoredReceipt {
+    succeeded: bool,
+    gas_used: u64,
+    logs: Vec<Log>,
+    created: Bytes,
+}
+
+/// An access set: everything, or keys by account.
+#[derive(RlpEncodable, RlpDecodable)]
+struct StoredSet {
+    everything: bool,
+    accounts: Vec<StoredAccess>,
+}
+
+#[derive(RlpEncodable, RlpDecodable)]
+struct StoredAccess {
+    address: Address,
+    /// Modes of nonce and balance, and of code; zero where not held.
+    account: u8,
+    code: u8,
+    slots: Vec<StoredSlot>,
+}
+
+#[derive(RlpEncodable, RlpDecodable)]
+struct StoredSlot {
+    slot: U256,
+    mode: u8,
+}
+
+const fn mode_number(mode: AccessMode) -> u8 {
+    match mode {
+        AccessMode::Read => 1,
+        AccessMode::Credit => 2,
+        AccessMode::Write => 3,
+    }
+}
+
+const fn mode_of(number: u8) -> Result<AccessMode, CodecError> {
+    match number {
+        1 => Ok(AccessMode::Read),
+        2 => Ok(AccessMode::Credit),
+        3 => Ok(AccessMode::Write),
+        _ => Err(CodecError::Inconsistent("an access mode that there is not")),
+    }
+}
+
+fn store_set(set: &AccessSet) -> StoredSet {
+    let mut accounts: Vec<StoredAccess> = Vec::new();
+    for entry in set.entries() {
+        let address = entry.key.address;
+        if accounts.last().is_none_or(|last| last.address != address) {
+            accounts.push(StoredAccess {
+                address,
+                account: 0,
+                code: 0,
+                slots: Vec::new(),
+            });
+        }
+        let last = accounts.last_mut().expect("one was pushed");
+        let mode = mode_number(entry.mode);
+        match entry.key.part {
+            KeyPart::Account => last.account = mode,
+            KeyPart::Code => last.code = mode,
+            KeyPart::Slot(slot) => last.slots.push(StoredSlot { slot, mode }),
+        }
+    }
+    StoredSet {
+        everything: matches!(set, AccessSet::Everything),
+        accounts,
+    }
+}
+
+fn load_set(stored: StoredSet) -> Result<AccessSet, CodecError> {
+    if stored.everything {
+        return Ok(AccessSet::Everything);
+    }
+    let mut set = AccessSetBuilder::default();
+    for access in stored.accounts {
+        let address = access.address;
+        if access.account != 0 {
+            set.insert(StateKey::account(address), mode_of(access.account)?);
+        }
+        if access.code != 0 {
+            set.insert(StateKey::code(address), mode_of(access.code)?);
+        }
+        for slot in access.slots {
+            set.insert(StateKey::slot(address, slot.slot), mode_of(slot.mode)?);
+        }
+    }
+    set.finish(INFERRED_KEYS_MAX)
+        .map_err(|_| CodecError::Inconsistent("an access set that cannot be"))
+}
+
+/// A block as bytes.
+pub(super) fn encode(block: &ChainBlock) -> Vec<u8> {
+    let receipts = block.receipts.iter().map(|receipt| ReceiptRef {
+        succeeded: receipt.succeeded,
+        gas_used: receipt.gas_used,
+        logs: &receipt.logs,
+        created: receipt
+            .created
+            .map(|address| address.to_vec().into())
+            .unwrap_or_default(),
+    });
+    let stored = BlockRef {
+        header: &block.header,
+        transactions: block
+            .transactions
+            .iter()
+            .map(EvmTransaction::envelope)
+            .collect(),
+        ommers: &block.ommers,
+        withdrawals: block
+            .withdrawals
+            .iter()
+            .map(|withdrawals| &withdrawals.0)
+            .collect(),
+        senders: block
+            .transactions
+            .iter()
+            .map(EvmTransaction::sender)
+            .collect(),
+        receipts: receipts.collect(),
+        receipt_roots: &block.receipt_roots,
+        access: block.access.iter().map(store_set).collect(),
+    };
+    let mut bytes = Vec::with_capacity(1 + stored.length());
+    bytes.push(VERSION);
+    stored.encode(&mut bytes);
+    bytes
+}
+
+/// The block of these bytes.
+pub(super) fn decode(bytes: &[u8]) -> Result<ChainBlock, CodecError> {
+    let Some((&VERSION, mut rest)) = bytes.split_first() else {
+        return Err(CodecError::Version(bytes.first().copied()));
+    };
+    let stored = StoredBlock::decode(&mut rest)?;
+    if !rest.is_empty() {
+        return Err(CodecError::Inconsistent("bytes behind its end"));
+    }
+    let counts = [stored.senders.len(), stored.receipts.len()];
+    if counts != [stored.transactions.len(); 2] {
+        return Err(CodecError::Inconsistent(
+            "senders and receipts do not match transactions",
+        ));
+    }
+    let mut withdrawals = stored.withdrawals.into_iter();
+    let mut cumulative_gas_used = 0_u64;
+    let mut first_log_index = 0;
+    let mut receipts = Vec::with_capacity(stored.receipts.len());
+    for (receipt, transaction) in stored.receipts.into_iter().zip(&stored.transactions) {
+        cumulative_gas_used = cumulative_gas_used
+            .checked_add(receipt.gas_used)
+            .ok_or(CodecError::Inconsistent("gas beyond 64 bits"))?;
+        let logs_count = receipt.logs.len();
+        receipts.push(Receipt {
+            transaction_type: transaction.ty(),
+            succeeded: receipt.succeeded,
+            gas_used: receipt.gas_used,
+            cumulative_gas_used,
+            first_log_index,
+            logs: receipt.logs,
+            created: Address::try_from(&receipt.created[..]).ok(),
+        });
+        first_log_index += logs_count;
+    }
+    Ok(ChainBlock {
+        hash: stored.header.hash_slow(),
+        header: stored.header,
+        transactions: (stored.transactions.into_iter().zip(stored.senders))
+            .map(|(envelope, sender)| EvmTransaction::new(envelope, sender))
+            .collect(),
+        ommers: stored.ommers,
+        withdrawals: withdrawals.next().map(Withdrawals),
+        receipts,
+        receipt_roots: stored.receipt_roots,
+        access: stored
+            .access
+            .into_iter()
+            .map(load_set)
+            .collect::<Result<_, _>>()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloy_consensus::{SignableTransaction, TxEip1559};
+    use alloy_primitives::{LogData, Signature};
+    use lockweave_runtime::INFERRED_KEYS_MAX;
+
+    fn block() -> ChainBlock {
+        let unsigned = TxEip1559 {
+            chain_id: 9,
+            gas_limit: 50_000,
+            input: vec![1, 2, 3].into(),
+            ..TxEip1559::default()
+        };
+        let signature = Signature::new(U256::from(1), U256::from(2), true);
+        let envelope = Envelope::from(unsigned.into_signed(signature));
+        let sender = Address::repeat_byte(3);
+        let mut set = AccessSetBuilder::default();
+        set.insert(StateKey::account(sender), AccessMode::Write)
+            .insert(StateKey::account(Address::ZERO), AccessMode::Credit)
+            .read_slot(Address::repeat_byte(8), U256::MAX);
+        let header = Header {
+            number: 5,
+            base_fee_per_gas: Some(7),
+            withdrawals_root: Some(B256::ZERO),
+            ..Header::default()
+        };
+        ChainBlock {
+            hash: header.hash_slow(),
+            header,
+            transactions: vec![
+                EvmTransaction::new(envelope.clone(), sender),
+                EvmTransaction::new(envelope, sender),
+            ],
+            ommers: vec![Header::default()],
+            withdrawals: Some(Withdrawals(vec![Withdrawal::default()])),
+            receipts: vec![
+                Receipt {
+                    transaction_type: 2,
+                    succeeded: true,
+                    gas_used: 21_000,
+                    cumulative_gas_used: 21_000,
+                    first_log_index: 0,
+                    logs: vec![Log {
+                        address: sender,
+                        data: LogData::new_unchecked(vec![B256::ZERO], vec![5; 40].into()),
+                    }],
+                    created: Some(Address::repeat_byte(4)),
+                },
+                Receipt {
+                    transaction_type: 2,
+                    succeeded: false,
+                    gas_used: 1,
+                    cumulative_gas_used: 21_001,
+                    first_log_index: 1,
+                    logs: Vec::new(),
+                    created: None,
+                },
+            ],
+            receipt_roots: Vec::new(),
+            access: vec![
+                set.finish(INFERRED_KEYS_MAX).unwrap(),
+                AccessSet::Everything,
+            ],
+        }
+    }
+
+    #[test]
+    fn what_is_stored_is_what_is_read() {
+        let block = block();
+        let read = decode(&encode(&block)).unwrap();
+        assert_eq!(read.hash, block.hash);
+        assert_eq!(read.header, block.header);
+        assert_eq!(read.receipts, block.receipts);
+        assert_eq!(read.access, block.access);
+        assert_eq!(read.withdrawals, block.withdrawals);
+        assert_eq!(read.ommers, block.ommers);
+        assert_eq!(
+            read.transactions[1].envelope(),
+            block.transactions[1].envelope()
+        );
+        assert_eq!(
+            read.transactions[1].sender(),
+            block.transactions[1].sender()
+        );
+    }
+
+    #[test]
+    fn damage_is_an_error() {
+        let bytes = encode(&block());
+        assert_eq!(decode(&[]).unwrap_err(), CodecError::Version(None));
+        assert_eq!(
+            decode(&[9, 0xc0]).unwrap_err(),
+            CodecError::Version(Some(9))
+        );
+        for cut in 1..bytes.len() {
+            assert!(decode(&bytes[..cut]).is_err(), "cut at {cut}");
+        }
+    }
+}

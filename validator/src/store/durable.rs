@@ -1,0 +1,461 @@
+//! A chain on disk: the accounts database, with each block as the payload of its state change.
+//!
+//! A block, its receipts and the state after it become durable in one step, so that after a crash
+//! all of them are there or none. What finds blocks (hashes, filters over logs) follows from them and
+//! is made anew when the chain is opened.
+
+use super::{
+    ChainStore, PreparedCommit, Retention, StoreError,
+    cache::BlockCache,
+    codec::{self, CodecError},
+    index::{ChainIndex, TransactionPlace},
+};
+use crate::chain::{ChainBlock, ChainParameters, GenesisError};
+use alloy_primitives::{B256, Bloom};
+use lockweave_accounts_db::{
+    CommitError, Db, OpenError, Options, PreparedBlock, ReadError, StateItem,
+};
+use lockweave_runtime::{MemoryState, StateDelta, StateView};
+use parking_lot::RwLock;
+use rayon::prelude::*;
+use std::{
+    fs::{self, File, TryLockError},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use thiserror::Error;
+
+/// Blocks read at a time when the chain is opened.
+const OPEN_CHUNK: u64 = 256;
+/// Items of a state that is walked through at most.
+const WHOLE_STATE_MAX: usize = 20_000_000;
+
+/// Why a chain on disk cannot be opened.
+#[derive(Debug, Error)]
+pub enum DatadirError {
+    /// Another process has it.
+    #[error("{path} is in use by another process; stop it, or choose another --datadir")]
+    InUse {
+        /// The folder.
+        path: String,
+    },
+    /// There is no chain.
+    #[error("{path} holds no chain; make one with `lockweave-validator init`")]
+    Empty {
+        /// The folder.
+        path: String,
+    },
+    /// There is a chain already.
+    #[error("{path} holds a chain already; choose an empty folder")]
+    NotEmpty {
+        /// The folder.
+        path: String,
+    },
+    /// The chain there is another one.
+    #[error("{path} holds a chain with genesis {found}, not {expected}")]
+    OtherChain {
+        /// The folder.
+        path: String,
+        /// Hash of its genesis.
+        found: B256,
+        /// Hash of the genesis that was asked for.
+        expected: B256,
+    },
+    /// A file cannot be read or written.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The genesis file there is not one.
+    #[error(transparent)]
+    Genesis(#[from] GenesisError),
+    /// The state cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The state cannot be written.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// The state cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A block there is not one.
+    #[error("block {number}: {source}")]
+    Block {
+        /// Its number.
+        number: u64,
+        /// What is wrong with it.
+        source: CodecError,
+    },
+    /// A block that should be there is not.
+    #[error("block {number} is missing")]
+    MissingBlock {
+        /// Its number.
+        number: u64,
+    },
+    /// A block does not follow the one before it.
+    #[error("block {number} does not name block {parent} as its parent")]
+    Unlinked {
+        /// Its number.
+        number: u64,
+        /// The one before it.
+        parent: u64,
+    },
+}
+
+/// A data folder, locked by this process while the value lives.
+#[derive(Debug)]
+pub struct Datadir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Datadir {
+    /// Opens and locks a folder, which is made if it is not there.
+    pub fn open(path: &Path) -> Result<Self, DatadirError> {
+        let failed = |path: &Path| {
+            let path = path.display().to_string();
+            move |source| DatadirError::File { path, source }
+        };
+        fs::create_dir_all(path).map_err(failed(path))?;
+        let lock_path = path.join("LOCK");
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&lock_path)
+            .map_err(failed(&lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let path = path.display().to_string();
+                return Err(DatadirError::InUse { path });
+            }
+            Err(TryLockError::Error(source)) => return Err(failed(&lock_path)(source)),
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            _lock: lock,
+        })
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn genesis_path(&self) -> PathBuf {
+        self.path.join("genesis.json")
+    }
+
+    fn state_path(&self) -> PathBuf {
+        self.path.join("state")
+    }
+
+    /// The chain that is here; `None` if there is none.
+    pub fn parameters(&self) -> Result<Option<ChainParameters>, DatadirError> {
+        let path = self.genesis_path();
+        if !path.exists() {
+            return Ok(None);
+        }
+        Ok(Some(ChainParameters::read(&path)?))
+    }
+
+    /// Makes a chain here.
+    ///
+    /// The genesis file is put in place last, and whole: a folder without one holds no chain.
+    pub fn init(&self, parameters: &ChainParameters) -> Result<B256, DatadirError> {
+        if self.genesis_path().exists() {
+            let path = self.path.display().to_string();
+            return Err(DatadirError::NotEmpty { path });
+        }
+        let genesis = parameters.genesis_block()?;
+        let state = self.state_path();
+        if state.exists() {
+            // What an interrupted `init` left.
+            fs::remove_dir_all(&state).map_err(|source| DatadirError::File {
+                path: state.display().to_string(),
+                source,
+            })?;
+        }
+        let db = Db::open(&state, Options::default())?;
+        let prepared = db.prepare(genesis.number(), &parameters.genesis_delta())?;
+        db.commit_prepared(prepared, genesis.hash, &codec::encode(&genesis))?;
+        drop(db);
+        let temporary = self.path.join("genesis.json.new");
+        let write = || {
+            let mut file = File::create(&temporary)?;
+            file.write_all(&parameters.to_json())?;
+            file.sync_all()?;
+            fs::rename(&temporary, self.genesis_path())?;
+            File::open(&self.path)?.sync_all()
+        };
+        write().map_err(|source| DatadirError::File {
+            path: temporary.display().to_string(),
+            source,
+        })?;
+        Ok(genesis.hash)
+    }
+}
+
+/// A chain on disk.
+#[derive(Debug)]
+pub struct DurableStore {
+    db: Db,
+    retention: Retention,
+    index: RwLock<ChainIndex>,
+    head: RwLock<Arc<ChainBlock>>,
+    cache: BlockCache,
+    _datadir: Datadir,
+}
+
+impl DurableStore {
+    /// Opens the chain of a folder.
+    pub fn open(
+        datadir: Datadir,
+        parameters: &ChainParameters,
+        retention: Retention,
+    ) -> Result<Self, DatadirError> {
+        let path = || datadir.path.display().to_string();
+        let known = datadir.parameters()?;
+        let known = known.ok_or_else(|| DatadirError::Empty { path: path() })?;
+        let (found, expected) = (
+            known.genesis_block()?.hash,
+            parameters.genesis_block()?.hash,
+        );
+        if found != expected {
+            return Err(DatadirError::OtherChain {
+                path: path(),
+                found,
+                expected,
+            });
+        }
+        let options = Options {
+            create: false,
+            history_blocks: retention.state_blocks,
+            payload_blocks: retention.body_blocks.saturating_add(1),
+            payload_bytes_max: 1 << 29,
+            ..Options::default()
+        };
+        let db = Db::open(&datadir.state_path(), options)?;
+        let (first, last) = db
+            .payloads()
+            .ok_or_else(|| DatadirError::Empty { path: path() })?;
+        let mut index = ChainIndex::starting_at(first);
+        let cache = BlockCache::new();
+        let mut head: Option<Arc<ChainBlock>> = None;
+        let mut next = first;
+        while next <= last {
+            let end = last.min(next.saturating_add(OPEN_CHUNK - 1));
+            let blocks: Vec<ChainBlock> = (next..=end)
+                .into_par_iter()
+                .map(|number| load(&db, number)?.ok_or(DatadirError::MissingBlock { number }))
+                .collect::<Result<_, _>>()?;
+            for block in blocks {
+                let block = Arc::new(block);
+                if let Some(parent) = &head
+                    && block.header.parent_hash != parent.hash
+                {
+                    let (number, parent) = (block.number(), parent.number());
+                    return Err(DatadirError::Unlinked { number, parent });
+                }
+                index.add(&block);
+                cache.push(Arc::clone(&block));
+                head = Some(block);
+            }
+            next = end + 1;
+        }
+        let latest = db.latest().map(|block| block.number);
+        let head = head.filter(|head| latest == Some(head.number()));
+        let head = head.ok_or(DatadirError::MissingBlock {
+            number: latest.unwrap_or_default(),
+        })?;
+        Ok(Self {
+            db,
+            retention,
+            index: RwLock::new(index),
+            head: RwLock::new(head),
+            cache,
+            _datadir: datadir,
+        })
+    }
+
+    /// The accounts database below.
+    pub const fn db(&self) -> &Db {
+        &self.db
+    }
+}
+
+fn load(db: &Db, number: u64) -> Result<Option<ChainBlock>, DatadirError> {
+    let Some(payload) = db.payload(number)? else {
+        return Ok(None);
+    };
+    let block = codec::decode(&payload);
+    let block = block.map_err(|source| DatadirError::Block { number, source })?;
+    Ok(Some(block))
+}
+
+fn backend(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
+    StoreError::Backend(Arc::new(error))
+}
+
+impl ChainStore for DurableStore {
+    fn head(&self) -> Arc<ChainBlock> {
+        Arc::clone(&self.head.read())
+    }
+
+    fn oldest_block(&self) -> u64 {
+        self.index.read().first()
+    }
+
+    fn oldest_state(&self) -> u64 {
+        self.db.oldest().unwrap_or_default()
+    }
+
+    fn state_at(&self, number: u64) -> Result<Arc<dyn StateView>, StoreError> {
+        match self.db.reader_at(number) {
+            Ok(reader) => Ok(Arc::new(reader)),
+            Err(ReadError::NotRetained { oldest, latest, .. })
+                if number < oldest || number > latest =>
+            {
+                Err(if number > latest {
+                    StoreError::UnknownBlock {
+                        number,
+                        head: latest,
+                    }
+                } else {
+                    StoreError::StatePruned { number, oldest }
+                })
+            }
+            Err(error) => Err(backend(error)),
+        }
+    }
+
+    fn whole_state_at(&self, number: u64) -> Result<MemoryState, StoreError> {
+        self.state_at(number)?;
+        let reader = self.db.reader_at(number).map_err(backend)?;
+        let mut state = MemoryState::new();
+        for (count, item) in reader.items().enumerate() {
+            if count >= WHOLE_STATE_MAX {
+                return Err(StoreError::StateTooLarge {
+                    limit: WHOLE_STATE_MAX,
+                });
+            }
+            match item.map_err(backend)? {
+                StateItem::Account(address, account) => state.insert_account(address, account),
+                StateItem::Slot(address, slot, value) => state.insert_slot(address, slot, value),
+            };
+        }
+        Ok(state)
+    }
+
+    fn block(&self, number: u64) -> Result<Option<Arc<ChainBlock>>, StoreError> {
+        if number > self.head().number() {
+            return Ok(None);
+        }
+        let oldest = self.oldest_block();
+        if number < oldest {
+            return Err(StoreError::BlockPruned { number, oldest });
+        }
+        if let Some(block) = self.cache.get(number) {
+            return Ok(Some(block));
+        }
+        let Some(block) = load(&self.db, number).map_err(backend)? else {
+            return Ok(None);
+        };
+        let block = Arc::new(block);
+        self.cache.keep(Arc::clone(&block));
+        Ok(Some(block))
+    }
+
+    fn number_of(&self, hash: B256) -> Option<u64> {
+        self.index.read().number_of(hash)
+    }
+
+    fn transaction(&self, hash: B256) -> Option<TransactionPlace> {
+        self.index.read().transaction(hash)
+    }
+
+    fn bloom(&self, number: u64) -> Option<Bloom> {
+        self.index.read().bloom(number)
+    }
+
+    fn prepare(
+        &self,
+        number: u64,
+        delta: StateDelta,
+    ) -> Result<Box<dyn PreparedCommit + '_>, StoreError> {
+        let head = self.head().number();
+        if number != head + 1 {
+            return Err(StoreError::NotNext { number, head });
+        }
+        let prepared = self.db.prepare(number, &delta).map_err(commit_failed)?;
+        Ok(Box::new(Prepared {
+            store: self,
+            delta,
+            commitment: prepared.commitment(),
+            block: Some(prepared),
+        }))
+    }
+}
+
+/// What can be tried again is told from what cannot.
+fn commit_failed(error: CommitError) -> StoreError {
+    match error {
+        CommitError::NoSpace { .. } => backend(error),
+        _ => StoreError::Failed(Arc::new(error)),
+    }
+}
+
+struct Prepared<'s> {
+    store: &'s DurableStore,
+    delta: StateDelta,
+    commitment: B256,
+    block: Option<PreparedBlock>,
+}
+
+impl PreparedCommit for Prepared<'_> {
+    fn commitment(&self) -> B256 {
+        self.commitment
+    }
+
+    fn commit(&mut self, block: Arc<ChainBlock>) -> Result<(), StoreError> {
+        let store = self.store;
+        let prepared = match self.block.take() {
+            Some(prepared) => prepared,
+            // The last try took it.
+            None => store
+                .db
+                .prepare(block.number(), &self.delta)
+                .map_err(commit_failed)?,
+        };
+        let payload = codec::encode(&block);
+        // What falls out of the kept blocks is looked up while it is there.
+        let pruned = pruned_by(store, block.number())?;
+        let committed = store.db.commit_prepared(prepared, block.hash, &payload);
+        committed.map_err(commit_failed)?;
+        store.cache.push(Arc::clone(&block));
+        {
+            let mut index = store.index.write();
+            index.add(&block);
+            for block in pruned {
+                index.remove_oldest(&block);
+            }
+        }
+        *store.head.write() = block;
+        Ok(())
+    }
+}
+
+/// The blocks that the next one drives out.
+fn pruned_by(store: &DurableStore, number: u64) -> Result<Vec<Arc<ChainBlock>>, StoreError> {
+    let first_kept = number.saturating_sub(store.retention.body_blocks);
+    let mut pruned = Vec::new();
+    for number in store.oldest_block()..first_kept {
+        pruned.extend(store.block(number)?);
+    }
+    Ok(pruned)
+}

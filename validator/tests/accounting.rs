@@ -1,0 +1,168 @@
+//! Books: over thousands of transactions from many senders, with reverts, replacements and nonce gaps,
+//! every one ends in exactly one block or is refused with a reason, and balances and fees agree to
+//! the wei.
+
+mod support;
+
+use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
+use alloy_signer_local::PrivateKeySigner;
+use lockweave_runtime::StateView;
+use serde_json::json;
+use std::{collections::BTreeSet, time::Duration};
+use support::{Draft, GAS_PRICE, Setup, TestNode, counter, deploy, parameters, signers};
+
+const SENDERS: u16 = 40;
+const EACH: u64 = 60;
+
+fn senders() -> Vec<PrivateKeySigner> {
+    (1..=SENDERS)
+        .map(|number| {
+            let mut key = [0; 32];
+            key[4..6].copy_from_slice(&number.to_be_bytes());
+            PrivateKeySigner::from_bytes(&key.into()).unwrap()
+        })
+        .collect()
+}
+
+fn total(state: &dyn StateView, who: &BTreeSet<Address>) -> U256 {
+    let balance = |address: &Address| state.account(*address).unwrap().unwrap_or_default().balance;
+    who.iter().map(balance).sum()
+}
+
+/// What a sender sends, in nonce order; some nonces twice, the second time with higher bids.
+fn transactions(place: usize, senders: &[PrivateKeySigner], contracts: &[Address]) -> Vec<Bytes> {
+    let fees = Address::repeat_byte(0xbe);
+    let mut raws = Vec::new();
+    for nonce in 0..EACH {
+        let call = |gas, value, contract: usize| Draft {
+            gas,
+            value: U256::from(value),
+            ..Draft::transfer(nonce, contracts[contract])
+        };
+        let draft = match (nonce + place as u64) % 6 {
+            0 => Draft::transfer(nonce, senders[(place + 1) % senders.len()].address()),
+            1 => call(100_000, 0, 1),
+            2 => call(100_000, 0, 0),
+            // It reverts.
+            3 => call(100_000, 1, 0),
+            // Too little gas: it halts, and costs what it has.
+            4 => call(22_000, 0, 1),
+            _ => Draft::transfer(nonce, fees),
+        };
+        raws.push(draft.sign(&senders[place]));
+        if nonce % 10 == 9 {
+            // It may be replaced, or be too late; either way it is told.
+            let replacement = Draft {
+                max_fee: GAS_PRICE * 2,
+                tip: 2_000_000_000,
+                value: U256::from(2),
+                ..Draft::transfer(nonce, fees)
+            };
+            raws.push(replacement.sign(&senders[place]));
+        }
+    }
+    // In no order: gaps open and close.
+    raws.rotate_left(place % 7);
+    raws
+}
+
+/// Sends everything in batches; the hashes that were taken, and how many were not.
+async fn send_all(
+    node: &TestNode,
+    senders: &[PrivateKeySigner],
+    contracts: &[Address],
+) -> (BTreeSet<B256>, usize) {
+    let (mut sent, mut refused) = (BTreeSet::new(), 0);
+    for place in 0..senders.len() {
+        let calls: Vec<_> = transactions(place, senders, contracts)
+            .into_iter()
+            .map(|raw| json!({"jsonrpc": "2.0", "id": 1, "method": "eth_sendRawTransaction", "params": [raw]}))
+            .collect();
+        let answers = node.post_json(json!(calls).to_string()).await;
+        for answer in answers.as_array().unwrap() {
+            if let Ok(hash) = serde_json::from_value(answer["result"].clone()) {
+                sent.insert(hash);
+            } else {
+                let text = answer["error"]["message"].as_str().unwrap();
+                assert!(text.starts_with("nonce too low"), "{text}");
+                refused += 1;
+            }
+        }
+    }
+    (sent, refused)
+}
+
+/// Two counters: everybody writes the same slots.
+async fn deploy_counters(node: &TestNode) -> Vec<Address> {
+    let deployer = &signers()[0];
+    let mut contracts = Vec::new();
+    for nonce in 0..2 {
+        let create = Draft {
+            gas: 200_000,
+            to: TxKind::Create,
+            value: U256::ZERO,
+            input: deploy(&counter()),
+            ..Draft::transfer(nonce, Address::ZERO)
+        };
+        let receipt = node
+            .receipt(node.send(&create.sign(deployer)).await.unwrap())
+            .await;
+        contracts.push(serde_json::from_value(receipt["contractAddress"].clone()).unwrap());
+    }
+    contracts
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_transaction_and_every_wei_is_accounted_for() {
+    let senders = senders();
+    let chain = parameters(senders.iter().map(PrivateKeySigner::address));
+    let setup = Setup {
+        block_time: Duration::from_millis(50),
+        ..Setup::default()
+    };
+    let node = TestNode::on(setup, chain, None).await;
+    let contracts = deploy_counters(&node).await;
+    let mut everybody: BTreeSet<Address> = senders.iter().map(PrivateKeySigner::address).collect();
+    everybody.extend(signers().iter().map(PrivateKeySigner::address));
+    everybody.extend(contracts.iter().copied());
+    everybody.insert(Address::repeat_byte(0xbe));
+    let before = total(&*node.node.head().state, &everybody);
+    let first_block = node.node.head().block.number();
+
+    let (sent, refused) = send_all(&node, &senders, &contracts).await;
+    assert!(refused <= sent.len() / 10);
+    let empty = json!({"pending": "0x0", "queued": "0x0"});
+    for _ in 0..4_000 {
+        if node.ok("txpool_status", json!([])).await == empty {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+
+    let head = node.node.head();
+    let mut included = BTreeSet::new();
+    let mut burnt = U256::ZERO;
+    for number in first_block + 1..=head.block.number() {
+        let block = node.node.store().block(number).unwrap().unwrap();
+        let base_fee = U256::from(block.header.base_fee_per_gas.unwrap());
+        burnt += base_fee * U256::from(block.header.gas_used);
+        for transaction in &block.transactions {
+            assert!(included.insert(transaction.hash()), "twice in a block");
+        }
+    }
+    let mut dropped = 0;
+    for hash in sent.difference(&included) {
+        let status = node.ok("lockweave_transactionStatus", json!([hash])).await;
+        assert_eq!(status["status"], "dropped", "{hash}: {status}");
+        dropped += 1;
+    }
+    assert_eq!(included.len() + dropped, sent.len());
+    // Every nonce was used once, by one of the two that had it.
+    for signer in &senders {
+        let account = head.state.account(signer.address()).unwrap().unwrap();
+        assert_eq!(account.nonce, EACH);
+    }
+    assert_eq!(included.len() as u64, u64::from(SENDERS) * EACH);
+    assert_eq!(total(&*head.state, &everybody) + burnt, before);
+    node.stop().await;
+}

@@ -1,0 +1,249 @@
+//! Chains on disk: restart, kill, export and import, verify.
+
+mod support;
+
+use alloy_primitives::Address;
+use serde_json::{Value, json};
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+    time::Duration,
+};
+use support::{Draft, signers};
+
+fn validator() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_lockweave-validator"))
+}
+
+fn run(arguments: &[&str]) -> Output {
+    validator().args(arguments).output().unwrap()
+}
+
+/// A node as a process of its own, to be killed.
+struct Process {
+    child: Child,
+    url: String,
+    client: reqwest::Client,
+}
+
+impl Process {
+    fn start(datadir: &Path, block_time: &str) -> Self {
+        let mut child = validator()
+            .args(["run", "--dev", "--http.port", "0", "--log.filter", "error"])
+            .args(["--block-time", block_time, "--threads", "2", "--datadir"])
+            .arg(datadir)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let url = lines
+            .map(Result::unwrap)
+            .find_map(|line| {
+                Some(
+                    line.strip_prefix("Listening on ")?
+                        .split(' ')
+                        .next()?
+                        .to_owned(),
+                )
+            })
+            .expect("the node says where it listens");
+        Self {
+            child,
+            url,
+            client: reqwest::Client::new(),
+        }
+    }
+
+    async fn post(&self, body: &Value) -> Option<Value> {
+        let request = self
+            .client
+            .post(&self.url)
+            .header("content-type", "application/json");
+        let answer = request.body(body.to_string()).send().await.ok()?;
+        serde_json::from_str(&answer.text().await.ok()?).ok()
+    }
+
+    async fn call(&self, method: &str, params: Value) -> Option<Value> {
+        let request = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        let mut answer = self.post(&request).await?;
+        Some(answer["result"].take())
+    }
+
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    fn terminate(mut self) {
+        let pid = self.child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+/// Kill after kill: what had a receipt has the same one after the restart, and the chain is right.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_seen_survives_being_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let signer = &signers()[0];
+    let mut seen: Vec<Value> = Vec::new();
+    let mut nonce = 0;
+    for round in 0_u64..6 {
+        let node = Process::start(folder.path(), if round % 2 == 0 { "0" } else { "20" });
+        for receipt in &seen {
+            let again = node.call(
+                "eth_getTransactionReceipt",
+                json!([receipt["transactionHash"]]),
+            );
+            assert_eq!(again.await.as_ref(), Some(receipt), "round {round}");
+        }
+        let count = node
+            .call(
+                "eth_getTransactionCount",
+                json!([signer.address(), "latest"]),
+            )
+            .await;
+        let included = u64::try_from(support::number(&count.unwrap())).unwrap();
+        assert!(included >= seen.len() as u64 && included <= nonce);
+        nonce = included;
+        let mut hashes = Vec::new();
+        for _ in 0..40 {
+            let raw = Draft::transfer(nonce, Address::repeat_byte(9)).sign(signer);
+            hashes.push(
+                node.call("eth_sendRawTransaction", json!([raw]))
+                    .await
+                    .unwrap(),
+            );
+            nonce += 1;
+        }
+        // Look at some while blocks are being made, and kill in the midst of it.
+        for hash in hashes.iter().take(10 + usize::try_from(round).unwrap() * 5) {
+            let receipt = loop {
+                let receipt = node
+                    .call("eth_getTransactionReceipt", json!([hash]))
+                    .await
+                    .unwrap();
+                if !receipt.is_null() {
+                    break receipt;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            };
+            seen.push(receipt);
+        }
+        node.kill();
+    }
+    let datadir = folder.path().to_str().unwrap();
+    let verified = run(&["verify", "--datadir", datadir]);
+    let text = String::from_utf8_lossy(&verified.stdout).into_owned();
+    assert!(
+        verified.status.success() && text.starts_with("right: "),
+        "{text}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_goes_from_folder_to_file_to_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (first, second, file) = (path("first"), path("second"), path("chain.rlp"));
+    let node = Process::start(Path::new(&first), "0");
+    let signer = &signers()[3];
+    for nonce in 0..5 {
+        let raw = Draft::transfer(nonce, Address::repeat_byte(9)).sign(signer);
+        let receipt = node
+            .call("eth_sendRawTransactionSync", json!([raw]))
+            .await
+            .unwrap();
+        assert_eq!(receipt["status"], "0x1");
+    }
+    let busy = run(&["verify", "--datadir", &first]);
+    assert_eq!(busy.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&busy.stderr).contains("in use"));
+    let head = node
+        .call("eth_getBlockByNumber", json!(["latest", false]))
+        .await
+        .unwrap();
+    node.terminate();
+    assert!(
+        run(&["export", "--datadir", &first, &file])
+            .status
+            .success()
+    );
+    let genesis = format!("{first}/genesis.json");
+    let imported = run(&["import", "--datadir", &second, "--genesis", &genesis, &file]);
+    let text = String::from_utf8_lossy(&imported.stdout).into_owned();
+    assert!(
+        text.contains("Added 5 blocks") && text.contains(head["hash"].as_str().unwrap()),
+        "{text}"
+    );
+    assert!(run(&["verify", "--datadir", &second]).status.success());
+    let again = run(&["init", "--datadir", &second, "--dev"]);
+    assert_eq!(again.status.code(), Some(2));
+    // A block that says something else than it comes to is refused.
+    let mut bytes = std::fs::read(&file).unwrap();
+    let state_root = hex_of(&head["stateRoot"]);
+    let place = bytes
+        .windows(32)
+        .rposition(|window| window == state_root)
+        .unwrap();
+    bytes[place] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    let third = path("third");
+    let refused = run(&["import", "--datadir", &third, "--genesis", &genesis, &file]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("stateRoot"));
+}
+
+fn hex_of(value: &Value) -> Vec<u8> {
+    alloy_primitives::hex::decode(value.as_str().unwrap()).unwrap()
+}
+
+/// A chain of another client: all forks, proof of work first. Without the fixtures there is nothing to
+/// import.
+#[test]
+fn another_clients_chain_is_imported_and_exported_as_it_was() {
+    let fixtures = std::env::var("LOCKWEAVE_FIXTURES").unwrap_or_else(|_| {
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/fixtures").to_owned()
+    });
+    let Ok(archive) = std::fs::File::open(format!("{fixtures}/rpc_compat.tar.zst")) else {
+        eprintln!("no rpc_compat.tar.zst in {fixtures}: left out");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    tar::Archive::new(zstd::Decoder::new(archive).unwrap())
+        .unpack(folder.path())
+        .unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (genesis, chain) = (
+        path("rpc_compat/tests/genesis.json"),
+        path("rpc_compat/tests/chain.rlp"),
+    );
+    let (datadir, out) = (path("data"), path("out.rlp"));
+    let imported = run(&[
+        "import",
+        "--datadir",
+        &datadir,
+        "--genesis",
+        &genesis,
+        &chain,
+    ]);
+    assert!(
+        imported.status.success(),
+        "{}",
+        String::from_utf8_lossy(&imported.stderr)
+    );
+    assert!(run(&["verify", "--datadir", &datadir]).status.success());
+    assert!(
+        run(&["export", "--datadir", &datadir, &out])
+            .status
+            .success()
+    );
+    assert!(std::fs::read(out).unwrap() == std::fs::read(chain).unwrap());
+}
