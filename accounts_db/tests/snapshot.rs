@@ -45,7 +45,7 @@ fn a_snapshot_is_the_database_and_stays_it() {
         let then = blocks.clone();
         let mut last = (0, 0);
         db.snapshot(&path("snapshot"), sharing, |done, total| {
-            last = (done, total)
+            last = (done, total);
         })
         .expect("room on the disk");
         assert_eq!(last.0, last.1, "progress ends at its end");
