@@ -14,6 +14,7 @@
 //!
 //! * [`runtime`]: keys, access sets, states, cells, blocks, the serial oracle;
 //! * [`banking_stage`]: lock table, scheduler, worker threads; also for keys and values of one's own;
+//! * [`accounts_db`] (feature `accounts-db`, on by default): state that is durable block by block;
 //! * [`evm`] (feature `evm`, on by default): revm as the executor.
 //!
 //! With `default-features = false` neither revm nor anything it needs is built. See `examples/` for
@@ -34,6 +35,8 @@
 //! # Ok::<(), lockweave::runtime::AccessSetError>(())
 //! ```
 
+#[cfg(feature = "accounts-db")]
+pub use lockweave_accounts_db as accounts_db;
 pub use lockweave_banking_stage as banking_stage;
 #[cfg(feature = "evm")]
 pub use lockweave_evm_adapter as evm;

@@ -9,6 +9,7 @@ use lockweave_accounts_db::{
     CheckpointMode, CommitError, Db, Options,
     storage::faulty::{Fault, FaultyStorage},
 };
+use lockweave_runtime::StateDelta;
 use rand::Rng;
 use std::{
     env,
@@ -78,7 +79,9 @@ impl Run {
     }
 
     fn state(&self) -> ModelState {
-        self.blocks.last().map_or_else(ModelState::default, |block| block.state.clone())
+        self.blocks
+            .last()
+            .map_or_else(ModelState::default, |block| block.state.clone())
     }
 
     /// Commits, undoes or checkpoints; an error is one of the medium.
@@ -147,11 +150,14 @@ fn crashes(seed: u64) -> Result<(), String> {
         }
         run.storage.restart();
         let db = open(&run.storage, seed).map_err(|error| format!("life {life}: {error}"))?;
-        run.settle(&db).map_err(|error| format!("life {life}: {error}"))?;
+        run.settle(&db)
+            .map_err(|error| format!("life {life}: {error}"))?;
         for _ in 0..3 {
-            run.step(&db).map_err(|error| format!("after life {life}: {error}"))?;
+            run.step(&db)
+                .map_err(|error| format!("after life {life}: {error}"))?;
         }
-        run.settle(&db).map_err(|error| format!("after life {life}: {error}"))?;
+        run.settle(&db)
+            .map_err(|error| format!("after life {life}: {error}"))?;
     }
     Ok(())
 }
@@ -170,7 +176,8 @@ fn failures(seed: u64) -> Result<(), String> {
             _ => None,
         };
         if let Some(fault) = fault {
-            run.storage.set_fault(run.generator.random.random_range(0..12), fault);
+            run.storage
+                .set_fault(run.generator.random.random_range(0..12), fault);
         }
         let result = run.step(&db);
         run.storage.clear_fault();
@@ -179,7 +186,7 @@ fn failures(seed: u64) -> Result<(), String> {
             Ok(()) => {}
             Err(CommitError::Sync { .. } | CommitError::Stopped) => {
                 // Nothing is accepted, everything can be read, and reopening finds one of both.
-                let refused = db.prepare(run.blocks.len() as u64, &Default::default());
+                let refused = db.prepare(run.blocks.len() as u64, &StateDelta::default());
                 if !matches!(refused, Err(CommitError::Stopped)) {
                     return Err(at(format!("a stopped database accepts {refused:?}")));
                 }
@@ -192,9 +199,11 @@ fn failures(seed: u64) -> Result<(), String> {
                 run.settle(&db).map_err(at)?;
                 continue;
             }
-            Err(
-                CommitError::NoSpace { .. } | CommitError::File(_) | CommitError::Read(_),
-            ) if fault.is_some() => run.alternative = None,
+            Err(CommitError::NoSpace { .. } | CommitError::File(_) | CommitError::Read(_))
+                if fault.is_some() =>
+            {
+                run.alternative = None;
+            }
             Err(error) => return Err(at(error.to_string())),
         }
         run.settle(&db).map_err(at)?;
@@ -281,7 +290,8 @@ fn the_last_block_may_be_torn_at_every_byte() {
             }
         } else {
             assert_eq!(seen_whole, 0, "more bytes survived, and less of the block");
-            check_db(&db, SHAPE, &run.blocks).unwrap_or_else(|error| panic!("{kept} bytes: {error}"));
+            check_db(&db, SHAPE, &run.blocks)
+                .unwrap_or_else(|error| panic!("{kept} bytes: {error}"));
         }
         kept += 1;
     }

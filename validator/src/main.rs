@@ -42,7 +42,7 @@ fn main() -> ExitCode {
         Command::Verify(args) => verify::run(&args),
         Command::Config(args) => config::run(*args),
         Command::Replay(args) => replay::run(args),
-        Command::Declare(args) => declare::run(*args),
+        Command::Declare(args) => declare::run(&args),
         Command::Completions(args) => completions::run(&args, Cli::command()),
     };
     match result {

@@ -279,7 +279,11 @@ impl World {
         let strikes = self.strike(Operation::Name)?;
         change.clone().apply(&mut self.names);
         self.pending_names.push(change);
-        if strikes.is_some() { Err(stopped()) } else { Ok(()) }
+        if strikes.is_some() {
+            Err(stopped())
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -349,7 +353,11 @@ impl Storage for FaultyStorage {
     fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn StorageFile>> {
         let mut world = self.world.lock();
         if let Some(fault) = world.strike(Operation::Create)? {
-            return Err(if fault == Fault::NoSpace { full() } else { stopped() });
+            return Err(if fault == Fault::NoSpace {
+                full()
+            } else {
+                stopped()
+            });
         }
         let file = world.next_file;
         world.next_file += 1;
@@ -415,9 +423,17 @@ impl fmt::Debug for FaultyFile {
 }
 
 impl FaultyFile {
-    fn with<R>(&self, world: &mut World, use_it: impl FnOnce(&mut FileState) -> R) -> io::Result<R> {
+    fn with<R>(
+        &self,
+        world: &mut World,
+        use_it: impl FnOnce(&mut FileState) -> R,
+    ) -> io::Result<R> {
         // A removed file lives on while it is open; after a restart it is gone.
-        world.files.get_mut(&self.file).map(use_it).ok_or_else(stopped)
+        world
+            .files
+            .get_mut(&self.file)
+            .map(use_it)
+            .ok_or_else(stopped)
     }
 }
 

@@ -41,7 +41,7 @@ pub(crate) struct DeclareArgs {
     /// Only this transaction of the block, by its place; all of them without it.
     #[arg(long, value_name = "INDEX", requires = "replay")]
     transaction: Option<usize>,
-    /// A node that is asked (lockweave_declareAccess), as http://HOST:PORT.
+    /// A node that is asked, by `lockweave_declareAccess`, as http://HOST:PORT.
     #[arg(long, value_name = "URL")]
     rpc: Option<String>,
     /// Who calls.
@@ -83,12 +83,12 @@ impl FromStr for RecordedPlace {
 }
 
 /// Runs the command.
-pub(crate) fn run(args: DeclareArgs) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: &DeclareArgs) -> Result<ExitCode, Failure> {
     let mut out = io::stdout().lock();
-    match (args.replay.clone(), args.rpc.clone()) {
-        (Some(place), _) => recorded(&mut out, &place, args.transaction)?,
+    match (&args.replay, &args.rpc) {
+        (Some(place), _) => recorded(&mut out, place, args.transaction)?,
         (None, Some(url)) => {
-            let answer = ask(&url, &args)?;
+            let answer = ask(url, args)?;
             serde_json::to_writer(&mut out, &answer).map_err(io::Error::from)?;
             writeln!(out)?;
         }
