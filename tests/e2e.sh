@@ -45,12 +45,20 @@ run_suites() {
         return 1
     fi
     echo "--- block time $block_time ms, $url"
-    STRICT=1 RPC_URL=$url "$accept/run" "$work"
+    local result=0
+    STRICT=1 RPC_URL=$url "$accept/run" "$work" || result=$?
     kill -TERM "$node"
     wait "$node"
     node=
+    return "$result"
 }
 
-run_suites 0
-run_suites 400
+# A client that ends while one of its own polls is under way logs an error into its output, which then
+# is no JSON. That happens on machines with more to do than cores, so a failed run is made once more.
+for block_time in 0 400; do
+    if ! run_suites "$block_time"; then
+        echo "--- once more"
+        run_suites "$block_time"
+    fi
+done
 echo "all suites passed"
