@@ -4,6 +4,7 @@ use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use lockweave_evm_adapter::ChainSpec;
 use lockweave_validator::{
+    db::{self, DbArgs, DbError},
     recorded::RecordedBlocks,
     replay::{AccessSource, ReplayError, ReplayOptions, Replayer},
     report::{Format, Summary},
@@ -31,6 +32,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Replay(ReplayArgs),
+    Db(DbArgs),
 }
 
 /// Run recorded blocks in parallel and check the result.
@@ -87,7 +89,10 @@ enum Failure {
 }
 
 fn main() -> ExitCode {
-    let Command::Replay(args) = Cli::parse().command;
+    let args = match Cli::parse().command {
+        Command::Replay(args) => args,
+        Command::Db(args) => return db(&args),
+    };
     match replay(args) {
         Ok(summary) if summary.failed == 0 => ExitCode::SUCCESS,
         Ok(_) => ExitCode::from(1),
@@ -98,6 +103,21 @@ fn main() -> ExitCode {
         Err(failure) => {
             let _ = writeln!(io::stderr(), "error: {failure}");
             ExitCode::from(2)
+        }
+    }
+}
+
+fn db(args: &DbArgs) -> ExitCode {
+    match db::run(args) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        // Whoever reads us has seen enough.
+        Err(DbError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "error: {error}");
+            ExitCode::from(if error.is_damage() { 1 } else { 2 })
         }
     }
 }

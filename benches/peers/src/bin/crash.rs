@@ -80,7 +80,7 @@ fn main() -> ExitCode {
         kill_again_and_again(&args)
     };
     match result {
-        Ok(lost) if lost == 0 => ExitCode::SUCCESS,
+        Ok(0) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::from(1),
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "error: {error}");
