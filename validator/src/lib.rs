@@ -3,6 +3,7 @@
 //! | module | what |
 //! | --- | --- |
 //! | `chain` | rules, genesis, blocks |
+//! | `db` | the tools for a database on disk |
 //! | `config` | flags, environment, file, defaults |
 //! | `pool` | transactions that wait for a block |
 //! | `node` | from a transaction's bytes to a durable block |
@@ -14,6 +15,7 @@
 
 pub mod chain;
 pub mod config;
+pub mod db;
 pub mod declare;
 pub mod node;
 pub mod operation;

@@ -3,7 +3,7 @@
 mod cli;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use cli::{Failure, completions, config, declare, export, import, init, replay, run, verify};
+use cli::{Failure, completions, config, db, declare, export, import, init, replay, run, verify};
 use std::{
     io::{self, Write},
     process::ExitCode,
@@ -27,6 +27,7 @@ enum Command {
     Import(import::ImportArgs),
     Export(export::ExportArgs),
     Verify(verify::VerifyArgs),
+    Db(lockweave_validator::db::DbArgs),
     Config(Box<config::ConfigArgs>),
     Replay(replay::ReplayArgs),
     Declare(Box<declare::DeclareArgs>),
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         Command::Import(args) => import::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Db(args) => return db::run(&args),
         Command::Config(args) => config::run(*args),
         Command::Replay(args) => replay::run(args),
         Command::Declare(args) => declare::run(&args),

@@ -3,6 +3,7 @@
 pub(crate) mod completions;
 pub(crate) mod config;
 mod datadir;
+pub(crate) mod db;
 pub(crate) mod declare;
 pub(crate) mod export;
 pub(crate) mod import;
