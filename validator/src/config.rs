@@ -171,6 +171,8 @@ section! {
         "history_states" "history.state-blocks" "LOCKWEAVE_HISTORY_STATE_BLOCKS" state_blocks: u64 = 256, value_name = "N";
         /// Bodies and receipts of this many of the last blocks are kept.
         "history_bodies" "history.body-blocks" "LOCKWEAVE_HISTORY_BODY_BLOCKS" body_blocks: u64 = 100_000, value_name = "N";
+        /// Transactions of the last blocks that are kept at most; about 100 bytes of memory each, and 1.5 kB where the chain is in memory.
+        "history_transactions" "history.transactions" "LOCKWEAVE_HISTORY_TRANSACTIONS" transactions: usize = 1_000_000, value_name = "N";
     }
 }
 

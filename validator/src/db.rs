@@ -56,12 +56,23 @@ enum DbCommand {
 
 #[derive(Debug, Args)]
 struct Common {
-    /// The database's folder.
+    /// The database's folder, or a node's data folder.
     #[arg(long, value_name = "DIR")]
     datadir: PathBuf,
     /// One JSON object instead of text.
     #[arg(long)]
     json: bool,
+}
+
+impl Common {
+    /// A node keeps its database in a folder of its data folder.
+    fn folder(&self) -> PathBuf {
+        if self.datadir.join("genesis.json").exists() {
+            self.datadir.join("state")
+        } else {
+            self.datadir.clone()
+        }
+    }
 }
 
 /// Why a command about the database ended early.
@@ -180,7 +191,7 @@ pub fn run(args: &DbArgs) -> Result<bool, DbError> {
         }
         DbCommand::Restore { common, from } => {
             let bar = bar(common);
-            let db = Db::restore(from, &common.datadir, |done, total| show(&bar, done, total))?;
+            let db = Db::restore(from, &common.folder(), |done, total| show(&bar, done, total))?;
             bar.finish_and_clear();
             (common, summary(&db))
         }
@@ -192,7 +203,7 @@ pub fn run(args: &DbArgs) -> Result<bool, DbError> {
 }
 
 fn open(common: &Common) -> Result<Db, OpenError> {
-    Db::open(&common.datadir, Options::read_only())
+    Db::open(&common.folder(), Options::read_only())
 }
 
 fn summary(db: &Db) -> Findings {

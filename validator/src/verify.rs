@@ -128,6 +128,7 @@ pub fn verify(
     let retention = Retention {
         state_blocks: 0,
         body_blocks: 1,
+        transactions: usize::MAX,
     };
     let again = MemoryStore::new(retention, genesis.clone(), &delta);
     let head = store.head().number();

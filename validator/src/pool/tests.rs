@@ -215,3 +215,56 @@ fn a_block_takes_its_own_and_what_can_never_be_in_one() {
     assert_eq!(pool.status(), PoolStatus::default());
     assert_eq!(pool.content().len(), 0);
 }
+
+mod hostile {
+    use super::super::{Admission, PoolConfig, validate};
+    use alloy_consensus::{SignableTransaction, TxEip1559, TxEnvelope};
+    use alloy_eips::eip2718::Encodable2718;
+    use alloy_primitives::{Address, U256};
+    use alloy_signer::SignerSync;
+    use lockweave_evm_adapter::{ChainSpec, SpecId};
+    use proptest::prelude::*;
+    use std::sync::Arc;
+
+    fn admission() -> Admission {
+        let chain = Arc::new(ChainSpec::single_fork(1337, SpecId::PRAGUE));
+        Admission::new(chain, 1, 0, 1_000_000_000)
+    }
+
+    fn signed() -> Vec<u8> {
+        let signer = alloy_signer_local::PrivateKeySigner::from_bytes(&[9; 32].into()).unwrap();
+        let unsigned = TxEip1559 {
+            chain_id: 1337,
+            gas_limit: 100_000,
+            max_fee_per_gas: 10,
+            to: Address::repeat_byte(4).into(),
+            value: U256::from(3),
+            input: vec![1; 40].into(),
+            ..TxEip1559::default()
+        };
+        let signature = signer.sign_hash_sync(&unsigned.signature_hash()).unwrap();
+        TxEnvelope::from(unsigned.into_signed(signature)).encoded_2718()
+    }
+
+    proptest! {
+        /// Any bytes are refused or understood, and never do harm.
+        #[test]
+        fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = validate(&admission(), &PoolConfig::default(), &bytes);
+        }
+
+        /// A transaction with a changed byte is refused, or is somebody else's or another one.
+        #[test]
+        fn a_changed_byte_is_noticed(place in 0_usize..150, change in 1_u8..) {
+            let (admission, config) = (admission(), PoolConfig::default());
+            let original = signed();
+            let accepted = validate(&admission, &config, &original).unwrap();
+            let mut changed = original.clone();
+            let place = place % changed.len();
+            changed[place] ^= change;
+            if let Ok(other) = validate(&admission, &config, &changed) {
+                prop_assert_ne!(other.hash, accepted.hash);
+            }
+        }
+    }
+}

@@ -8,7 +8,7 @@ use super::{
     ChainStore, PreparedCommit, Retention, StoreError,
     cache::BlockCache,
     codec::{self, CodecError},
-    index::{ChainIndex, TransactionPlace},
+    index::{ChainIndex, IndexedBlock, TransactionPlace},
 };
 use crate::chain::{ChainBlock, ChainParameters, GenesisError};
 use alloy_primitives::{B256, Bloom};
@@ -244,29 +244,15 @@ impl DurableStore {
         let (first, last) = db
             .payloads()
             .ok_or_else(|| DatadirError::Empty { path: path() })?;
-        let mut index = ChainIndex::starting_at(first);
+        let recent = newest_blocks(&db, first, last, retention.transactions)?;
+        let mut index = ChainIndex::starting_at(recent.first().map_or(last, |block| block.number));
+        for block in &recent {
+            index.add(block);
+        }
+        let head = load(&db, last)?.map(Arc::new);
         let cache = BlockCache::new();
-        let mut head: Option<Arc<ChainBlock>> = None;
-        let mut next = first;
-        while next <= last {
-            let end = last.min(next.saturating_add(OPEN_CHUNK - 1));
-            let blocks: Vec<ChainBlock> = (next..=end)
-                .into_par_iter()
-                .map(|number| load(&db, number)?.ok_or(DatadirError::MissingBlock { number }))
-                .collect::<Result<_, _>>()?;
-            for block in blocks {
-                let block = Arc::new(block);
-                if let Some(parent) = &head
-                    && block.header.parent_hash != parent.hash
-                {
-                    let (number, parent) = (block.number(), parent.number());
-                    return Err(DatadirError::Unlinked { number, parent });
-                }
-                index.add(&block);
-                cache.push(Arc::clone(&block));
-                head = Some(block);
-            }
-            next = end + 1;
+        if let Some(head) = &head {
+            cache.push(Arc::clone(head));
         }
         let latest = db.latest().map(|block| block.number);
         let head = head.filter(|head| latest == Some(head.number()));
@@ -287,6 +273,50 @@ impl DurableStore {
     pub const fn db(&self) -> &Db {
         &self.db
     }
+}
+
+/// What finds the newest blocks, oldest first: from `first` on, but with not more than about so many
+/// transactions. Checks that each names the one before it.
+fn newest_blocks(
+    db: &Db,
+    first: u64,
+    last: u64,
+    transactions_max: usize,
+) -> Result<Vec<IndexedBlock>, DatadirError> {
+    let mut newest_first: Vec<IndexedBlock> = Vec::new();
+    let mut transactions = 0;
+    let mut parent: Option<B256> = None;
+    let mut end = last;
+    'reading: loop {
+        let begin = end.saturating_sub(OPEN_CHUNK - 1).max(first);
+        let blocks: Vec<(IndexedBlock, B256)> = (begin..=end)
+            .into_par_iter()
+            .map(|number| {
+                let block = load(db, number)?.ok_or(DatadirError::MissingBlock { number })?;
+                Ok((IndexedBlock::from(&block), block.header.parent_hash))
+            })
+            .collect::<Result<_, DatadirError>>()?;
+        for (block, names) in blocks.into_iter().rev() {
+            if parent.is_some_and(|parent| parent != block.hash) {
+                return Err(DatadirError::Unlinked {
+                    number: block.number + 1,
+                    parent: block.number,
+                });
+            }
+            parent = Some(names);
+            transactions += block.transactions.len();
+            if transactions > transactions_max && !newest_first.is_empty() {
+                break 'reading;
+            }
+            newest_first.push(block);
+        }
+        if begin == first {
+            break;
+        }
+        end = begin - 1;
+    }
+    newest_first.reverse();
+    Ok(newest_first)
 }
 
 fn load(db: &Db, number: u64) -> Result<Option<ChainBlock>, DatadirError> {
@@ -434,13 +464,13 @@ impl PreparedCommit for Prepared<'_> {
         };
         let payload = codec::encode(&block);
         // What falls out of the kept blocks is looked up while it is there.
-        let pruned = pruned_by(store, block.number())?;
+        let pruned = pruned_by(store, &block)?;
         let committed = store.db.commit_prepared(prepared, block.hash, &payload);
         committed.map_err(commit_failed)?;
         store.cache.push(Arc::clone(&block));
         {
             let mut index = store.index.write();
-            index.add(&block);
+            index.add(&(&*block).into());
             for block in pruned {
                 index.remove_oldest(&block);
             }
@@ -451,11 +481,24 @@ impl PreparedCommit for Prepared<'_> {
 }
 
 /// The blocks that the next one drives out.
-fn pruned_by(store: &DurableStore, number: u64) -> Result<Vec<Arc<ChainBlock>>, StoreError> {
-    let first_kept = number.saturating_sub(store.retention.body_blocks);
+fn pruned_by(store: &DurableStore, next: &ChainBlock) -> Result<Vec<Arc<ChainBlock>>, StoreError> {
+    let first_kept = next.number().saturating_sub(store.retention.body_blocks);
+    let (mut number, mut transactions) = {
+        let index = store.index.read();
+        (
+            index.first(),
+            index.transactions().saturating_add(next.transactions.len()),
+        )
+    };
     let mut pruned = Vec::new();
-    for number in store.oldest_block()..first_kept {
-        pruned.extend(store.block(number)?);
+    while number < next.number()
+        && (number < first_kept || transactions > store.retention.transactions)
+    {
+        if let Some(block) = store.block(number)? {
+            transactions = transactions.saturating_sub(block.transactions.len());
+            pruned.push(block);
+        }
+        number += 1;
     }
     Ok(pruned)
 }

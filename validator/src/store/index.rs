@@ -3,6 +3,7 @@
 use crate::chain::ChainBlock;
 use ahash::AHashMap;
 use alloy_primitives::{B256, Bloom};
+use lockweave_evm_adapter::EvmTransaction;
 use std::collections::VecDeque;
 
 /// Where a transaction is.
@@ -12,6 +13,34 @@ pub struct TransactionPlace {
     pub block: u64,
     /// Its place among the block's transactions.
     pub index: u32,
+}
+
+/// What the index has of a block.
+#[derive(Clone, Debug)]
+pub struct IndexedBlock {
+    /// Block number.
+    pub number: u64,
+    /// Block hash.
+    pub hash: B256,
+    /// The filter over its logs.
+    pub bloom: Bloom,
+    /// Hashes of its transactions.
+    pub transactions: Vec<B256>,
+}
+
+impl From<&ChainBlock> for IndexedBlock {
+    fn from(block: &ChainBlock) -> Self {
+        Self {
+            number: block.number(),
+            hash: block.hash,
+            bloom: block.header.logs_bloom,
+            transactions: block
+                .transactions
+                .iter()
+                .map(EvmTransaction::hash)
+                .collect(),
+        }
+    }
 }
 
 /// Finds the kept blocks.
@@ -33,16 +62,16 @@ impl ChainIndex {
     }
 
     /// Adds the next block.
-    pub fn add(&mut self, block: &ChainBlock) {
-        self.numbers.insert(block.hash, block.number());
-        for (index, transaction) in block.transactions.iter().enumerate() {
+    pub fn add(&mut self, block: &IndexedBlock) {
+        self.numbers.insert(block.hash, block.number);
+        for (index, hash) in block.transactions.iter().enumerate() {
             let place = TransactionPlace {
-                block: block.number(),
+                block: block.number,
                 index: u32::try_from(index).expect("a block has fewer than 2^32 transactions"),
             };
-            self.transactions.insert(transaction.hash(), place);
+            self.transactions.insert(*hash, place);
         }
-        self.blooms.push_back(block.header.logs_bloom);
+        self.blooms.push_back(block.bloom);
     }
 
     /// Forgets the oldest block, which is this one.
@@ -58,6 +87,16 @@ impl ChainIndex {
     /// Number of the oldest block here.
     pub const fn first(&self) -> u64 {
         self.first
+    }
+
+    /// How many transactions can be found.
+    pub fn transactions(&self) -> usize {
+        self.transactions.len()
+    }
+
+    /// How many blocks can be found.
+    pub fn blocks(&self) -> usize {
+        self.blooms.len()
     }
 
     /// The number of the block with this hash.

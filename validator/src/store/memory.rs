@@ -41,7 +41,7 @@ impl MemoryStore {
         let mut lattice = Lattice::default();
         lattice.apply(&lattice_change(&Arc::new(empty).at(number), delta));
         let mut index = ChainIndex::starting_at(number);
-        index.add(&genesis);
+        index.add(&(&genesis).into());
         Self {
             retention,
             state: Arc::new(state),
@@ -199,10 +199,11 @@ impl PreparedCommit for Prepared<'_> {
         store.state.apply(number, block.hash, &self.delta, oldest);
         *store.lattice.lock() = self.lattice.clone();
         let mut chain = store.chain.write();
-        chain.index.add(&block);
+        chain.index.add(&(&*block).into());
         chain.blocks.push_back(block);
         while chain.blocks.len() > 1
-            && chain.blocks[0].number() < kept_since(store.retention.body_blocks)
+            && (chain.blocks[0].number() < kept_since(store.retention.body_blocks)
+                || chain.index.transactions() > store.retention.transactions)
         {
             if let Some(oldest) = chain.blocks.pop_front() {
                 chain.index.remove_oldest(&oldest);

@@ -14,7 +14,7 @@ mod versioned;
 pub use codec::CodecError;
 pub use durable::{Datadir, DatadirError, DurableStore};
 pub use error::StoreError;
-pub use index::{ChainIndex, TransactionPlace};
+pub use index::{ChainIndex, IndexedBlock, TransactionPlace};
 pub use memory::MemoryStore;
 pub use versioned::{VersionedState, VersionedView};
 
@@ -30,6 +30,8 @@ pub struct Retention {
     pub state_blocks: u64,
     /// Bodies and receipts of this many of the last blocks are kept.
     pub body_blocks: u64,
+    /// Transactions that can be found by their hash at most: those of the last blocks.
+    pub transactions: usize,
 }
 
 impl Retention {
@@ -38,6 +40,7 @@ impl Retention {
         Self {
             state_blocks: 256,
             body_blocks: u64::MAX,
+            transactions: usize::MAX,
         }
     }
 }
@@ -47,6 +50,7 @@ impl Default for Retention {
         Self {
             state_blocks: 256,
             body_blocks: 100_000,
+            transactions: 1_000_000,
         }
     }
 }
@@ -56,6 +60,7 @@ impl From<&crate::config::History> for Retention {
         Self {
             state_blocks: history.state_blocks,
             body_blocks: history.body_blocks,
+            transactions: history.transactions,
         }
     }
 }

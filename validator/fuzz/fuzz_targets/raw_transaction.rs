@@ -1,0 +1,22 @@
+//! What anybody may send: bytes that should be a transaction.
+//!
+//! `cd validator && cargo +nightly fuzz run raw_transaction`
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use lockweave_evm_adapter::{ChainSpec, SpecId};
+use lockweave_validator::pool::{Admission, PoolConfig, validate};
+use std::sync::{Arc, LazyLock};
+
+static ADMISSION: LazyLock<Admission> = LazyLock::new(|| {
+    let chain = Arc::new(ChainSpec::single_fork(1337, SpecId::PRAGUE));
+    Admission::new(chain, 1, 0, 1_000_000_000)
+});
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Ok(transaction) = validate(&ADMISSION, &PoolConfig::default(), bytes) {
+        assert!(transaction.size <= bytes.len());
+        assert!(transaction.cost >= transaction.transaction.env().value);
+    }
+});
