@@ -191,7 +191,9 @@ pub fn run(args: &DbArgs) -> Result<bool, DbError> {
         }
         DbCommand::Restore { common, from } => {
             let bar = bar(common);
-            let db = Db::restore(from, &common.folder(), |done, total| show(&bar, done, total))?;
+            let db = Db::restore(from, &common.folder(), |done, total| {
+                show(&bar, done, total);
+            })?;
             bar.finish_and_clear();
             (common, summary(&db))
         }
