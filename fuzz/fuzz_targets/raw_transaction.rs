@@ -1,6 +1,6 @@
 //! What anybody may send: bytes that should be a transaction.
 //!
-//! `cd validator && cargo +nightly fuzz run raw_transaction`
+//! `fuzz/run 60 raw_transaction`
 
 #![no_main]
 
