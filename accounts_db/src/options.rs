@@ -53,7 +53,7 @@ impl Default for Options {
             payload_bytes_max: 64 << 20,
             segment_bytes: 256 << 20,
             shard_bits: 14,
-            checkpoint_bytes: 192 << 20,
+            checkpoint_bytes: 128 << 20,
             checkpoint_mode: CheckpointMode::Background,
             space_amplification: 1.5,
             threads: 0,
