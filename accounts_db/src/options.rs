@@ -55,7 +55,7 @@ impl Default for Options {
             shard_bits: 14,
             checkpoint_bytes: 128 << 20,
             checkpoint_mode: CheckpointMode::Background,
-            space_amplification: 1.5,
+            space_amplification: 1.35,
             threads: 0,
             seed: None,
         }
