@@ -28,7 +28,7 @@ use std::{
 /// An accounts database: the state after the newest block and the blocks before it, durable.
 ///
 /// Reading and committing take `&self`; share it in an [`Arc`]. One commit runs at a time, beside
-/// any number of readers.
+/// any number of readers. The folder stays locked until the database and its last reader are gone.
 #[derive(Debug)]
 pub struct Db {
     core: Arc<Core>,

@@ -53,9 +53,9 @@ impl Default for Options {
             payload_bytes_max: 64 << 20,
             segment_bytes: 256 << 20,
             shard_bits: 14,
-            checkpoint_bytes: 192 << 20,
+            checkpoint_bytes: 128 << 20,
             checkpoint_mode: CheckpointMode::Background,
-            space_amplification: 1.5,
+            space_amplification: 1.35,
             threads: 0,
             seed: None,
         }

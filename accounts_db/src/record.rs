@@ -113,6 +113,27 @@ impl Record {
         &self.bytes
     }
 
+    /// Where entries begin in the record, so that they can be taken apart side by side.
+    pub(crate) fn entry_offsets(&self) -> Result<Vec<usize>, (u64, &'static str)> {
+        let end = ENTRIES_START + usize::try_from(self.header.entries_bytes).unwrap_or(0);
+        let mut offsets = Vec::new();
+        let mut at = ENTRIES_START;
+        while at < end {
+            offsets.push(at);
+            let length = entry::length(&self.bytes[at..end])
+                .map_err(|what| (self.header.position + at as u64, what))?;
+            at += usize::try_from(length).unwrap_or(end);
+        }
+        Ok(offsets)
+    }
+
+    /// The entry at one of those offsets.
+    pub(crate) fn entry_at(&self, offset: usize) -> Result<Entry, (u64, &'static str)> {
+        let end = ENTRIES_START + usize::try_from(self.header.entries_bytes).unwrap_or(0);
+        entry::parse(&self.bytes[offset..end])
+            .map_err(|what| (self.header.position + offset as u64, what))
+    }
+
     /// The entries, each with its byte position in the log.
     pub(crate) fn entries(&self) -> Entries<'_> {
         // `parse` checked the length.

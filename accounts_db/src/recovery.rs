@@ -17,11 +17,12 @@ use crate::{
     log::{self, Expected, RecordError},
     manifest::{Manifest, open_error},
     options::Options,
-    record::{PAGE_BYTES, Record},
+    record::{PAGE_BYTES, Record, RecordHeader},
     segment::{self, SEGMENT_HEADER_BYTES, Segment, SegmentHeader, SegmentTable},
     storage::Storage,
 };
 use parking_lot::{Condvar, Mutex, RwLock};
+use rayon::prelude::*;
 use std::{
     collections::{BTreeMap, hash_map::RandomState},
     hash::BuildHasher,
@@ -32,6 +33,15 @@ use std::{
     },
     time::{Duration, Instant},
 };
+
+/// Fewer entries than this are not worth other threads.
+const PARALLEL_MIN: usize = 2048;
+const PARALLEL_CHUNK: usize = 1024;
+/// How far behind a blank end a later record is looked for. Where the end is not blank, everywhere.
+const BLANK_REACH_BYTES: u64 = 16 << 20;
+const SCAN_BYTES: u64 = 1 << 20;
+const PAGE: usize = 4096;
+const _: () = assert!(PAGE as u64 == PAGE_BYTES);
 
 /// What opening found.
 #[derive(Clone, Debug, Default)]
@@ -354,16 +364,32 @@ fn apply(
     record: &Record,
     shard_positions: Option<&[u64]>,
 ) -> Result<(), OpenError> {
-    let (mut changes, mut chain_changes) = (Vec::new(), Vec::new());
     let start = record.header.position;
     let damaged = |position: u64, what: &str| match segment.damage(position - segment.start, what) {
         ReadError::Damaged(damage) => OpenError::Damaged(damage),
         _ => unreachable!("damage is damage"),
     };
-    for entry in record.entries() {
-        let (position, entry, _) = entry.map_err(|(position, what)| damaged(position, what))?;
-        changes.extend(Change::of(&core.hasher, &entry, position - start));
-        chain_changes.extend(ChainChange::of(&entry, position - start));
+    let offsets = (record.entry_offsets()).map_err(|(position, what)| damaged(position, what))?;
+    // Checksums and hashes of entries cost more than anything else in redo.
+    let parse = |offsets: &[usize]| {
+        let (mut changes, mut chain_changes) = (Vec::new(), Vec::new());
+        for offset in offsets {
+            let entry = record.entry_at(*offset)?;
+            changes.extend(Change::of(&core.hasher, &entry, *offset as u64));
+            chain_changes.extend(ChainChange::of(&entry, *offset as u64));
+        }
+        Ok((changes, chain_changes))
+    };
+    let parts: Result<Vec<_>, (u64, &'static str)> = if offsets.len() < PARALLEL_MIN {
+        parse(&offsets).map(|part| vec![part])
+    } else {
+        let parse_all = || offsets.par_chunks(PARALLEL_CHUNK).map(parse).collect();
+        core.pool.install(parse_all)
+    };
+    let (mut changes, mut chain_changes) = (Vec::new(), Vec::new());
+    for part in parts.map_err(|(position, what)| damaged(position, what))? {
+        changes.extend(part.0);
+        chain_changes.extend(part.1);
     }
     core.publish(&record.header, &changes, &chain_changes, shard_positions)
         .map_err(|location| {
@@ -403,7 +429,7 @@ fn end_of_log(
     if writer.position < manifest.durable {
         return Err(OpenError::Damaged(damage));
     }
-    if let Some(later) = later_record(core, table, writer, place)? {
+    if let Some(later) = later_record(core, table, writer, place, is_blank)? {
         let what = format!("{}, but there is a later record at {later}", damage.what);
         return Err(OpenError::Damaged(Damage { what, ..damage }));
     }
@@ -416,28 +442,38 @@ fn later_record(
     table: &SegmentTable,
     writer: &Writer,
     place: Option<&(Arc<Segment>, u64)>,
+    is_blank: bool,
 ) -> Result<Option<String>, OpenError> {
     let from = place
         .as_ref()
         .map_or(writer.position, |(segment, offset)| segment.start + offset);
-    for segment in table
-        .iter()
-        .filter(|it| it.start + it.places * table.segment_bytes() > from)
-    {
+    let mut reach = if is_blank {
+        BLANK_REACH_BYTES
+    } else {
+        u64::MAX
+    };
+    for segment in table.iter() {
+        let size = segment.places * table.segment_bytes();
+        if segment.start + size <= from {
+            continue;
+        }
         let mut offset = from.saturating_sub(segment.start).max(SEGMENT_HEADER_BYTES);
-        while offset + PAGE_BYTES <= segment.places * table.segment_bytes() {
-            match log::read_header(table, segment, offset) {
-                Ok(header)
-                    if header.database == core.database
-                        && header.sequence > writer.sequence
-                        && header.position == segment.start + offset =>
+        while offset < size && reach > 0 {
+            let bytes = SCAN_BYTES.min(size - offset);
+            let mut buffer = vec![0; usize::try_from(bytes).unwrap_or(0)];
+            (segment.file.read_at(&mut buffer, offset))
+                .map_err(|source| FileError::new("read", &segment.path, source))?;
+            for (page, at) in buffer.chunks(PAGE).zip((offset..).step_by(PAGE)) {
+                if let Ok((header, _)) = frame::unseal::<RecordHeader>(page)
+                    && header.database == core.database
+                    && header.sequence > writer.sequence
+                    && header.position == segment.start + at
                 {
-                    return Ok(Some(format!("{} byte {offset}", segment.path)));
+                    return Ok(Some(format!("{} byte {at}", segment.path)));
                 }
-                Err(RecordError::File(error)) => return Err(error.into()),
-                _ => {}
             }
-            offset += PAGE_BYTES;
+            offset += bytes;
+            reach = reach.saturating_sub(bytes);
         }
     }
     Ok(None)

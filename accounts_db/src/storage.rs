@@ -60,9 +60,6 @@ pub trait StorageFile: Send + Sync + fmt::Debug {
     /// Makes the bytes durable.
     fn sync(&self) -> io::Result<()>;
 
-    /// Asks that what was written go to the medium soon, without waiting for it.
-    fn start_sync(&self, _offset: u64, _bytes: u64) {}
-
     /// Maps the whole file for reading; `None` where files cannot be mapped and are read instead.
     fn map(&self) -> io::Result<Option<FileMap>>;
 }

@@ -117,16 +117,19 @@ fn add(
         words[index / WORDS][index % WORDS] =
             u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
     }
-    let first = compress::<1>(&IV, &words[0], 0, BLOCK_BYTES, CHUNK_START);
+    let narrow = words[0].map(|word| [word]);
+    let first = compress::<1>(&IV, &narrow, 0, BLOCK_BYTES, CHUNK_START);
     let mut chaining = [0; 8];
     for (word, chaining) in chaining.iter_mut().enumerate() {
         *chaining = first[word][0];
     }
     let flags = CHUNK_END | ROOT;
+    // Every lane hashes the same words.
+    let wide = words[1].map(|word| [word; WIDTH]);
     for group in 0..GROUPS {
         #[expect(clippy::cast_possible_truncation, reason = "at most 24")]
         let counter = (group * WIDTH) as u32;
-        let output = compress::<WIDTH>(&chaining, &words[1], counter, bytes - BLOCK_BYTES, flags);
+        let output = compress::<WIDTH>(&chaining, &wide, counter, bytes - BLOCK_BYTES, flags);
         for (word, output) in output.iter().enumerate() {
             accumulate(&mut sums[group * WORDS + word], output, sign);
         }
@@ -159,7 +162,7 @@ fn accumulate(lanes: &mut [u16; 2 * WIDTH], output: &Wide, sign: Sign) {
 #[expect(clippy::needless_range_loop, reason = "lanes side by side")]
 fn compress<const N: usize>(
     chaining: &[u32; 8],
-    block: &[u32; WORDS],
+    block: &[[u32; N]; WORDS],
     counter: u32,
     bytes: u32,
     flags: u32,
@@ -178,17 +181,13 @@ fn compress<const N: usize>(
     }
     state[14] = [bytes; N];
     state[15] = [flags; N];
-    for schedule in &SCHEDULE {
-        let m = |index: usize| block[schedule[index]];
-        mix(&mut state, [0, 4, 8, 12], m(0), m(1));
-        mix(&mut state, [1, 5, 9, 13], m(2), m(3));
-        mix(&mut state, [2, 6, 10, 14], m(4), m(5));
-        mix(&mut state, [3, 7, 11, 15], m(6), m(7));
-        mix(&mut state, [0, 5, 10, 15], m(8), m(9));
-        mix(&mut state, [1, 6, 11, 12], m(10), m(11));
-        mix(&mut state, [2, 7, 8, 13], m(12), m(13));
-        mix(&mut state, [3, 4, 9, 14], m(14), m(15));
-    }
+    round::<N, 0>(&mut state, block);
+    round::<N, 1>(&mut state, block);
+    round::<N, 2>(&mut state, block);
+    round::<N, 3>(&mut state, block);
+    round::<N, 4>(&mut state, block);
+    round::<N, 5>(&mut state, block);
+    round::<N, 6>(&mut state, block);
     for word in 0..8 {
         for column in 0..N {
             state[word][column] ^= state[word + 8][column];
@@ -196,6 +195,24 @@ fn compress<const N: usize>(
         }
     }
     state
+}
+
+/// A round, with the places of its message words known to the compiler.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "as `add`")]
+fn round<const N: usize, const ROUND: usize>(
+    state: &mut [[u32; N]; WORDS],
+    block: &[[u32; N]; WORDS],
+) {
+    let m = |index: usize| &block[SCHEDULE[ROUND][index]];
+    mix(state, [0, 4, 8, 12], m(0), m(1));
+    mix(state, [1, 5, 9, 13], m(2), m(3));
+    mix(state, [2, 6, 10, 14], m(4), m(5));
+    mix(state, [3, 7, 11, 15], m(6), m(7));
+    mix(state, [0, 5, 10, 15], m(8), m(9));
+    mix(state, [1, 6, 11, 12], m(10), m(11));
+    mix(state, [2, 7, 8, 13], m(12), m(13));
+    mix(state, [3, 4, 9, 14], m(14), m(15));
 }
 
 /// BLAKE3's G. Its additions are modulo 2^32 by definition.
@@ -206,13 +223,13 @@ fn compress<const N: usize>(
     clippy::needless_range_loop,
     reason = "the names of RFC 7693; lanes side by side"
 )]
-fn mix<const N: usize>(state: &mut [[u32; N]; WORDS], at: [usize; 4], x: u32, y: u32) {
+fn mix<const N: usize>(state: &mut [[u32; N]; WORDS], at: [usize; 4], x: &[u32; N], y: &[u32; N]) {
     let [a, b, c, d] = at;
     for (message, first, second) in [(x, 16, 12), (y, 8, 7)] {
         for column in 0..N {
             state[a][column] = state[a][column]
                 .wrapping_add(state[b][column])
-                .wrapping_add(message);
+                .wrapping_add(message[column]);
         }
         for column in 0..N {
             state[d][column] = (state[d][column] ^ state[a][column]).rotate_right(first);
