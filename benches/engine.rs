@@ -32,8 +32,9 @@ fn main() {
     println!("{cores} cores; medians of {PAIRS} pairs of runs, serial and parallel in turn");
     for group in workloads.iter().filter(|group| !group.is_empty()) {
         for threads in [1, 2, 4] {
-            print_ratio(group, threads);
+            print_ratio(group, threads, Sets::Recorded);
         }
+        print_ratio(group, 4, Sets::Inferred);
     }
     let mut criterion = Criterion::default().configure_from_args();
     blocks(&mut criterion, &workloads);
@@ -70,19 +71,34 @@ fn mainnet_blocks() -> Vec<Workload> {
         .collect()
 }
 
+/// Where access sets come from.
+#[derive(Clone, Copy, Debug)]
+enum Sets {
+    Recorded,
+    /// On the clock.
+    Inferred,
+}
+
 /// Serial over parallel, run in turn on the same work.
-fn print_ratio(group: &[Workload], threads: usize) {
+fn print_ratio(group: &[Workload], threads: usize, sets: Sets) {
+    let run = |workload: &Workload, stage: &BankingStage| match sets {
+        Sets::Recorded => workload.run_in_parallel(stage),
+        Sets::Inferred => {
+            let (time, sealed, _) = workload.run_inferred(stage);
+            (time, sealed)
+        }
+    };
     let stage = stage(threads);
     let mut serial = vec![Duration::ZERO; PAIRS];
     let mut parallel = vec![Duration::ZERO; PAIRS];
     for workload in group {
         let mut executor = workload.serial_executor();
         let expected = workload.run_serially(&mut executor).1;
-        assert_eq!(expected, workload.run_in_parallel(&stage).1);
+        assert_eq!(expected, run(workload, &stage).1);
         let mut of_block = [Vec::new(), Vec::new()];
         for _ in 0..PAIRS {
             of_block[0].push(workload.run_serially(&mut executor).0);
-            of_block[1].push(workload.run_in_parallel(&stage).0);
+            of_block[1].push(run(workload, &stage).0);
         }
         for (times, sums) in of_block.iter_mut().zip([&mut serial, &mut parallel]) {
             times.sort_unstable();
@@ -92,12 +108,13 @@ fn print_ratio(group: &[Workload], threads: usize) {
         }
     }
     let (serial, parallel) = (serial[PAIRS / 2], parallel[PAIRS / 2]);
+    let sets = format!("{sets:?}").to_lowercase();
     let name = match group {
         [workload] => workload.name.clone(),
         _ => format!("mainnet, {} blocks of 15 Mgas and more", group.len()),
     };
     println!(
-        "{name:<42} {threads} threads: {:>8.2} ms serial, {:>8.2} ms parallel, {:.2} ×",
+        "{name:<42} {threads} threads, {sets:<8}: {:>8.2} ms serial, {:>8.2} ms parallel, {:.2} ×",
         serial.as_secs_f64() * 1e3,
         parallel.as_secs_f64() * 1e3,
         serial.as_secs_f64() / parallel.as_secs_f64(),

@@ -14,6 +14,7 @@
 //!
 //! * [`runtime`]: keys, access sets, states, cells, blocks, the serial oracle;
 //! * [`banking_stage`]: lock table, scheduler, worker threads; also for keys and values of one's own;
+//! * [`accounts_db`] (feature `accounts-db`, on by default): state that is durable block by block;
 //! * [`evm`] (feature `evm`, on by default): revm as the executor.
 //!
 //! With `default-features = false` neither revm nor anything it needs is built. See `examples/` for
@@ -34,14 +35,18 @@
 //! # Ok::<(), lockweave::runtime::AccessSetError>(())
 //! ```
 
+#[cfg(feature = "accounts-db")]
+pub use lockweave_accounts_db as accounts_db;
 pub use lockweave_banking_stage as banking_stage;
 #[cfg(feature = "evm")]
 pub use lockweave_evm_adapter as evm;
 pub use lockweave_runtime as runtime;
 
-pub use banking_stage::{BankingStage, StageConfig, execute_block, seal_block};
+pub use banking_stage::{
+    BankingStage, StageConfig, execute_block, execute_inferred_block, seal_block,
+};
 #[cfg(feature = "evm")]
-pub use evm::{ChainSpec, EvmBlock, EvmExecutor, EvmTransaction, Step};
+pub use evm::{ChainSpec, EvmBlock, EvmExecutor, EvmInferrer, EvmTransaction, Step};
 pub use runtime::{
     AccessMode, AccessSet, Executor, MemoryState, OpenBlock, Sanitized, SealedBlock, StateKey,
     StateView,

@@ -325,7 +325,7 @@ pub(crate) fn load(
         Err(source) => return Err(FileError::new("open", &path, source).into()),
     };
     let reader = ChunkReader { file, path };
-    let header = reader.header(manifest)?;
+    let header = reader.header(manifest.database, manifest.shard_bits)?;
     let chunks = reader.chunks(&header)?;
     let (side, shards) = chunks
         .split_first()
@@ -365,6 +365,26 @@ pub(crate) fn load(
     }))
 }
 
+/// Checks every byte of the checkpoint, if there is one; gives how many those are.
+pub(crate) fn check(
+    storage: &dyn Storage,
+    database: [u8; 16],
+    shard_bits: u32,
+) -> Result<u64, OpenError> {
+    let path = storage.describe(CHECKPOINT);
+    let file = match storage.open(CHECKPOINT) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(source) => return Err(FileError::new("open", &path, source).into()),
+    };
+    let reader = ChunkReader { file, path };
+    let header = reader.header(database, shard_bits)?;
+    for chunk in reader.chunks(&header)? {
+        reader.chunk(chunk)?;
+    }
+    Ok(CHUNKS_START + header.bytes)
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Chunk {
     offset: u64,
@@ -393,16 +413,20 @@ impl ChunkReader {
         Ok(buffer)
     }
 
-    fn header(&self, manifest: &Manifest) -> Result<CheckpointHeader, OpenError> {
+    fn header(&self, database: [u8; 16], shard_bits: u32) -> Result<CheckpointHeader, OpenError> {
         let size =
             (self.file.size()).map_err(|source| FileError::new("read", &self.path, source))?;
         if size < CHUNKS_START {
             return Err(self.damaged(size, "the file is cut short"));
         }
-        let frame = self.read(0, FRAME_BYTES as u64)?;
-        let (header, _) = frame::unseal::<CheckpointHeader>(&frame)
+        let page = self.read(0, CHUNKS_START)?;
+        if let Some(at) = page[FRAME_BYTES..].iter().position(|byte| *byte != 0) {
+            let offset = (FRAME_BYTES + at) as u64;
+            return Err(self.damaged(offset, "a byte behind the header is not zero"));
+        }
+        let (header, _) = frame::unseal::<CheckpointHeader>(&page)
             .map_err(|error: FrameError| open_error(error, "checkpoint", self.path.clone(), 0))?;
-        if header.database != manifest.database || header.shard_bits != manifest.shard_bits {
+        if header.database != database || header.shard_bits != shard_bits {
             return Err(self.damaged(0, "it is of another database"));
         }
         if CHUNKS_START

@@ -226,13 +226,15 @@ impl Core {
                 count: counts.remove(address).unwrap_or(0),
             })
             .collect();
-        accounts.extend(counts.into_iter().filter(|(_, count)| *count != 0).map(
-            |(address, count)| AccountChange {
-                address,
-                write: AccountWrite::Keep,
-                count,
-            },
-        ));
+        let named = accounts.len();
+        let counted = counts.into_iter().filter(|(_, count)| *count != 0);
+        accounts.extend(counted.map(|(address, count)| AccountChange {
+            address,
+            write: AccountWrite::Keep,
+            count,
+        }));
+        // Maps have an order of their own; a record's bytes follow from the block alone.
+        accounts[named..].sort_unstable_by_key(|change| change.address);
         let account_parts: Vec<Part> = accounts
             .par_chunks(CHUNK)
             .map(|accounts| self.look_up_accounts(table, accounts))
@@ -447,11 +449,10 @@ impl Core {
         let checksum = record::seal(&mut block.record, &block.lattice, header.clone());
         if let Err(source) = segment.file.write_at(&block.record, offset) {
             writer.position = header.position;
-            writer.has_refused = true;
-            return Err(no_space(
-                number,
-                FileError::new("write", &segment.path, source),
-            ));
+            // Whole or not, it must not count. If it cannot be erased now, the next block does it.
+            writer.has_refused = self.erase_refused(header.position).is_err();
+            let source = FileError::new("write", &segment.path, source);
+            return Err(no_space(number, source));
         }
         if let Err(source) = segment.file.sync() {
             return Err(self.stop(FileError::new("sync", &segment.path, source)));
@@ -549,7 +550,10 @@ impl Core {
             return Err(error("begin")(source));
         }
         let segment = Arc::new(Segment::new(&header, path.clone(), file)?);
-        *self.table.write() = Arc::new(table.with(&segment));
+        // The table as it is now: a checkpoint may have freed segments meanwhile.
+        let mut table = self.table.write();
+        *table = Arc::new(table.with(&segment));
+        drop(table);
         Ok(segment)
     }
 

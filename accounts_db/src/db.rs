@@ -7,15 +7,19 @@ use crate::{
     core::Core,
     entry::Body,
     error::{CheckpointError, CommitError, OpenError, ReadError},
+    iterate::Recomputed,
     options::{CheckpointMode, Options},
     reader::Reader,
     recovery::{self, Recovery},
+    scrub::ScrubReport,
     segment::Segment,
+    snapshot::{Sharing, SnapshotError},
     storage::{Storage, real::RealStorage},
 };
 use alloy_primitives::{B256, Bytes};
 use lockweave_runtime::StateDelta;
 use std::{
+    ops::ControlFlow,
     path::Path,
     sync::{Arc, atomic::Ordering},
     thread::JoinHandle,
@@ -186,6 +190,86 @@ impl Db {
         self.core.checkpoint.lock().failure.clone()
     }
 
+    /// Puts the database as it is after the newest block into another folder, which is made if it is
+    /// missing and must have no database. Blocks can be committed meanwhile; they are not in it.
+    ///
+    /// `progress` is told how many bytes are there, of how many.
+    pub fn snapshot(
+        &self,
+        folder: &Path,
+        sharing: Sharing,
+        progress: impl FnMut(u64, u64),
+    ) -> Result<(), SnapshotError> {
+        let target = RealStorage::open(folder, true, false)?;
+        self.snapshot_to(&target, sharing, progress)
+    }
+
+    /// [`snapshot`](Self::snapshot) into a storage of one's own.
+    pub fn snapshot_to(
+        &self,
+        target: &dyn Storage,
+        sharing: Sharing,
+        progress: impl FnMut(u64, u64),
+    ) -> Result<(), SnapshotError> {
+        self.core.snapshot(target, sharing, progress)
+    }
+
+    /// Checks a snapshot, copies it into another folder and opens it there. Every checksum is looked
+    /// at, and the state is held against its commitment.
+    pub fn restore(
+        snapshot: &Path,
+        folder: &Path,
+        mut progress: impl FnMut(u64, u64),
+    ) -> Result<Self, SnapshotError> {
+        let source = Self::open(snapshot, Options::read_only())?;
+        source.verify(|_, _| ControlFlow::Continue(()))?;
+        source.snapshot(folder, Sharing::Copies, &mut progress)?;
+        drop(source);
+        let options = Options {
+            create: false,
+            ..Options::default()
+        };
+        Ok(Self::open(folder, options)?)
+    }
+
+    /// Looks at every record, the checkpoint and the manifest, and reports what is damaged. Blocks can
+    /// be committed meanwhile. `progress` is told how many bytes were looked at, of how many, and may
+    /// stop.
+    pub fn scrub(
+        &self,
+        progress: impl FnMut(u64, u64) -> ControlFlow<()>,
+    ) -> Result<ScrubReport, ReadError> {
+        self.core.scrub(progress)
+    }
+
+    /// Scrubs, holds the index against the log, and computes the newest block's state commitment from
+    /// the whole state. An error says what is wrong first.
+    pub fn verify(
+        &self,
+        progress: impl FnMut(u64, u64) -> ControlFlow<()>,
+    ) -> Result<Verified, SnapshotError> {
+        let scrubbed = self.scrub(progress)?;
+        if let Some(damage) = scrubbed.damages.first() {
+            return Err(SnapshotError::Damaged(damage.clone()));
+        }
+        self.core.verify_index()?;
+        let Some(latest) = self.latest() else {
+            return Ok(Verified {
+                scrubbed,
+                state: Recomputed::default(),
+            });
+        };
+        let state = self.reader_at(latest.number)?.recompute_commitment()?;
+        if state.commitment() != latest.commitment {
+            return Err(SnapshotError::Commitment {
+                number: latest.number,
+                found: state.commitment(),
+                expected: latest.commitment,
+            });
+        }
+        Ok(Verified { scrubbed, state })
+    }
+
     /// Figures about the database.
     pub fn stats(&self) -> Stats {
         let table = self.core.segments();
@@ -239,6 +323,15 @@ impl Core {
             self.checkpoint.lock().failure = failure;
         }
     }
+}
+
+/// What [`Db::verify`] looked at.
+#[derive(Clone, Debug)]
+pub struct Verified {
+    /// The scrub, which found nothing.
+    pub scrubbed: ScrubReport,
+    /// The newest state, summed up.
+    pub state: Recomputed,
 }
 
 /// Figures about a database.

@@ -90,12 +90,8 @@ impl Index {
     /// The first location under this hash that may be the key's. Whoever finds another key there asks
     /// [`candidates`](Self::candidates).
     pub(crate) fn first_candidate(&self, hash: u64) -> Option<Location> {
-        let fingerprint = self.fingerprint(hash);
         let table = self.shards[self.shard_of(hash)].0.read();
-        table
-            .probe(fingerprint)
-            .next()
-            .map(|(_, location)| location)
+        table.first(self.fingerprint(hash))
     }
 
     /// Every location under this hash that may be the key's, as of one moment.
@@ -199,6 +195,31 @@ impl Table {
             slots: (0..capacity).map(|_| AtomicU64::new(0)).collect(),
             used: 0,
         }
+    }
+
+    /// The first location under a fingerprint: what [`probe`](Self::probe) gives first, without the
+    /// cost of an iterator on the way of every read.
+    #[inline]
+    fn first(&self, fingerprint: Fingerprint) -> Option<Location> {
+        let capacity = self.slots.len();
+        let mut at = fingerprint.home(capacity);
+        // Tables are never full, so the search ends; an empty one has no slot at all.
+        while at < capacity {
+            let slot = self.slots[at].load(Ordering::Acquire);
+            if slot == 0 {
+                return None;
+            }
+            if Fingerprint::of(slot) == fingerprint {
+                return Some(location_of(slot));
+            }
+            at += 1;
+        }
+        // Around the end.
+        let slots = self.slots.iter().map(|slot| slot.load(Ordering::Acquire));
+        let mut slots = slots.take_while(|slot| *slot != 0);
+        slots
+            .find(|slot| Fingerprint::of(*slot) == fingerprint)
+            .map(location_of)
     }
 
     /// Slots and locations under a fingerprint, in the order of the search.

@@ -12,8 +12,7 @@ use crate::{
     record::{PAGE_BYTES, Record, RecordHeader},
     segment::{SEGMENT_HEADER_BYTES, Segment, SegmentTable},
 };
-use ahash::AHashSet;
-use std::{ops::ControlFlow, sync::Arc};
+use std::{collections::BTreeSet, ops::ControlFlow, sync::Arc};
 
 /// Why the log does not go on.
 #[derive(Debug)]
@@ -135,7 +134,7 @@ impl Core {
         target: &BlockSummary,
     ) -> Result<Changes<'static>, CommitError> {
         let table = self.segments();
-        let (mut accounts, mut slots) = (AHashSet::new(), AHashSet::new());
+        let (mut accounts, mut slots) = (BTreeSet::new(), BTreeSet::new());
         let mut damaged = None;
         walk(&table, target.horizon.position(), |segment, _, record| {
             for entry in record.entries() {

@@ -8,6 +8,7 @@
 //! * a rename replaces the target in one step;
 //! * bytes that are durable stay as they are until they are written again.
 
+pub mod faulty;
 pub mod real;
 
 use crate::map::FileMap;

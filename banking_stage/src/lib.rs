@@ -14,6 +14,7 @@
 //! | `stage` | threads that live as long as the stage, and the call that runs a workload |
 //! | `core`, `run`, `worker`, `batch` | one run: decisions under the lock, waiting, the workers' loop |
 //! | `block`, `seal` | the runtime's open block as a workload, and its sealing |
+//! | `inferred` | blocks that declare nothing: simulation, roll-back, running alone |
 //! | `table`, `table_run` | an embedder's own keys and values, without an EVM |
 //!
 //! **What it does not know:** what a key stands for, what a value means, what a task does. It
@@ -29,6 +30,7 @@ mod block;
 mod core;
 mod error;
 mod grant;
+mod inferred;
 pub mod lock_table;
 mod ready;
 mod run;
@@ -44,6 +46,7 @@ mod workload;
 pub use block::{BlockResult, execute_block};
 pub use error::{StageError, StartError};
 pub use grant::Grant;
+pub use inferred::{InferredResult, InferredStats, InferringWorker, execute_inferred_block};
 pub use lock_table::{Access, LockTable};
 pub use lockweave_runtime::KeyAccess;
 pub use scheduler::{Fed, Scheduler, SchedulerStats, WINDOW_DEFAULT};

@@ -4,8 +4,12 @@ use alloy_consensus::{Header, Signed, TxEnvelope, TxLegacy};
 use alloy_primitives::{
     Address, B256, Bytes, KECCAK256_EMPTY, Signature, TxKind, U256, address, hex, keccak256,
 };
-use lockweave_banking_stage::{BankingStage, execute_block, seal_block};
-use lockweave_evm_adapter::{BlockContext, ChainSpec, EvmExecutor, EvmTransaction, SpecId, Step};
+use lockweave_banking_stage::{
+    BankingStage, InferredStats, execute_block, execute_inferred_block, seal_block,
+};
+use lockweave_evm_adapter::{
+    BlockContext, ChainSpec, EvmExecutor, EvmInferrer, EvmTransaction, SpecId, Step,
+};
 use lockweave_runtime::{
     AccessSet, Account, Code, Declaration, Executor, GrantedState, INFERRED_KEYS_MAX, MemoryState,
     OpenBlock, Recording, Sanitized, SealedBlock, SerialState, StateCells, StateView,
@@ -83,7 +87,6 @@ impl Workload {
 
     /// Runs the block under locks; the time from opening to sealing, interning included.
     pub(crate) fn run_in_parallel(&self, stage: &BankingStage) -> (Duration, SealedBlock) {
-        type Granted = EvmExecutor<GrantedState<Step>>;
         let transactions = (self.steps.iter().zip(&self.sets))
             .map(|(step, access)| Sanitized {
                 transaction: step.clone(),
@@ -91,32 +94,82 @@ impl Workload {
                 declaration: Declaration::Recorded,
             })
             .collect();
+        let make = self.make_granted();
+        let cells = self.fresh_cells();
+        let start = Instant::now();
+        let open = OpenBlock::with_cells(cells, transactions);
+        let (open, result) = execute_block(stage, open, make, Step::gas_hint);
+        result.expect("a sound block");
+        self.seal(stage, open, start)
+    }
+
+    /// Runs the block from its transactions alone; inference is part of the time.
+    pub(crate) fn run_inferred(
+        &self,
+        stage: &BankingStage,
+    ) -> (Duration, SealedBlock, InferredStats) {
+        let transactions = (self.steps.iter())
+            .map(|step| Sanitized {
+                transaction: step.clone(),
+                access: AccessSet::empty(),
+                declaration: Declaration::Inferred,
+            })
+            .collect();
         let context = self.context.clone();
-        let make = move |last: Option<Granted>| match last {
+        let granted = self.make_granted();
+        let make = move |last: Option<(Granted, EvmInferrer)>| match last {
+            Some((executor, mut inferrer)) => {
+                inferrer.set_block(&context);
+                (granted(Some(executor)), inferrer)
+            }
+            None => (granted(None), EvmInferrer::new(&context)),
+        };
+        let cells = self.fresh_cells();
+        let start = Instant::now();
+        let open = OpenBlock::to_infer(cells, transactions);
+        let (open, result) = execute_inferred_block(stage, open, make, Step::gas_hint);
+        let stats = result.expect("a sound block");
+        let (time, sealed) = self.seal(stage, open, start);
+        (time, sealed, stats)
+    }
+
+    fn make_granted(&self) -> impl Fn(Option<Granted>) -> Granted + Send + Sync + 'static {
+        let context = self.context.clone();
+        move |last| match last {
             Some(mut executor) => {
                 executor.set_block(&context);
                 executor
             }
             None => Granted::new(&context),
-        };
+        }
+    }
+
+    /// The last run's cells, cleared.
+    fn fresh_cells(&self) -> StateCells {
         let (view, rules) = (Arc::clone(&self.view), self.context.rules());
-        let cells = match self.spare_cells.take() {
+        match self.spare_cells.take() {
             Some(mut cells) => {
                 cells.reset(view, rules);
                 cells
             }
             None => StateCells::new(view, rules),
-        };
-        let start = Instant::now();
-        let open = OpenBlock::with_cells(cells, transactions);
-        let (open, result) = execute_block(stage, open, make, Step::gas_hint);
-        result.expect("a sound block");
+        }
+    }
+
+    fn seal(
+        &self,
+        stage: &BankingStage,
+        open: OpenBlock<Step>,
+        start: Instant,
+    ) -> (Duration, SealedBlock) {
         let (sealed, spent) = seal_block(stage, open).expect("a finished block");
         let time = start.elapsed();
         self.spare_cells.set(Some(spent.cells));
         (time, sealed)
     }
 }
+
+type Granted = EvmExecutor<GrantedState<Step>>;
 
 /// Who is sent tokens.
 #[derive(Clone, Copy)]

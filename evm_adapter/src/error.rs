@@ -1,6 +1,7 @@
 //! Errors on the way through revm.
 
-use lockweave_runtime::AccessError;
+use alloy_primitives::Address;
+use lockweave_runtime::{AccessError, AccessSetError};
 use revm::{
     context::result::InvalidTransaction, database_interface::DBErrorMarker, primitives::Bytes,
 };
@@ -22,6 +23,15 @@ impl From<DbError> for AccessError {
 /// Why a step may not be in its block at its place.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum InvalidStep {
+    /// What the transaction signed that it touches is not an access set.
+    #[error(transparent)]
+    Declaration(#[from] AccessSetError),
+    /// The beneficiary has so much that its fee cannot be credited without looking.
+    #[error("the balance of the beneficiary {beneficiary} is too large to be credited")]
+    BeneficiaryBalance {
+        /// The block's beneficiary.
+        beneficiary: Address,
+    },
     /// The transaction is refused.
     #[error("invalid transaction: {0}")]
     Transaction(InvalidTransaction),
@@ -32,7 +42,7 @@ pub enum InvalidStep {
     #[error("the system call to {contract} failed: {reason}")]
     SystemCall {
         /// The contract called.
-        contract: alloy_primitives::Address,
+        contract: Address,
         /// How it ended.
         reason: String,
         /// What it returned.

@@ -3,14 +3,14 @@
 use crate::{
     block::BlockContext,
     error::{DbError, InvalidStep},
-    journal::{GuardedJournal, JournalDb},
+    journal::{GuardedJournal, JournalDb, Limits},
     step::{EvmTransaction, Step, SystemCall},
 };
 use alloy_consensus::Typed2718;
 use alloy_primitives::{Address, Bytes, U256};
 use lockweave_runtime::{
     AccessError, Credit, ExecutionError, Executor, Outcome, OutcomeKind, StateAccess, Status,
-    WriteSet,
+    UndeclaredAccess, WriteSet,
 };
 use revm::{
     Context,
@@ -90,11 +90,73 @@ impl<S: StateAccess + Default> EvmExecutor<S> {
         &mut self,
         transaction: &EvmTransaction,
     ) -> Result<Outcome, ExecutionError<InvalidStep>> {
-        self.machine.ctx.tx = Arc::clone(transaction.env());
-        let result = self.handler.run(&mut self.machine);
-        let result = self.conclude(result)?;
         let kind = OutcomeKind::Transaction(transaction.envelope().ty());
-        Ok(outcome(kind, result))
+        self.machine.ctx.tx = Arc::clone(transaction.env());
+        let Some(declared) = transaction.declared_shared() else {
+            let result = self.handler.run(&mut self.machine);
+            return Ok(outcome(kind, self.conclude(result)?));
+        };
+        if let Err(error) = &**declared {
+            return Err(ExecutionError::Invalid(error.clone().into()));
+        }
+        self.machine.ctx.journaled_state.database.limits = Some(Limits {
+            declared: Arc::clone(declared),
+            beneficiary: self.machine.ctx.block.beneficiary(),
+        });
+        let result = self.handler.run(&mut self.machine);
+        let result = self.conclude(result);
+        self.machine.ctx.journaled_state.database.limits = None;
+        match result {
+            Ok(result) => Ok(outcome(kind, result)),
+            // Locks hold what was signed, so it is the signature that this contradicts.
+            Err(ExecutionError::Access(AccessError::Undeclared(access))) => {
+                self.charge_all_gas(kind, &access)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Ends a transaction that left the declaration it signed: it pays for all its gas, and nothing
+    /// else happens.
+    fn charge_all_gas(
+        &mut self,
+        kind: OutcomeKind,
+        access: &UndeclaredAccess,
+    ) -> Result<Outcome, ExecutionError<InvalidStep>> {
+        let context = &mut self.machine.ctx;
+        let (gas_limit, sender) = (context.tx.gas_limit, context.tx.caller);
+        let base_fee = u128::from(context.block.basefee());
+        let price = context.tx.effective_gas_price(base_fee);
+        let tip = U256::from(price.saturating_sub(base_fee)) * U256::from(gas_limit);
+        let beneficiary = context.block.beneficiary();
+        let state = &mut context.journaled_state.database.state;
+        let mut value = state.account(sender)?;
+        // The transaction was valid, so the sender can pay and its nonce has room.
+        value.nonce = value.nonce.saturating_add(1);
+        let cost = U256::from(price) * U256::from(gas_limit);
+        value.balance = value.balance.saturating_sub(cost);
+        self.writes.clear();
+        if beneficiary == sender {
+            value.balance = value.balance.saturating_add(tip);
+        } else if state.may_credit(beneficiary, tip) {
+            self.writes.credits.push(Credit {
+                address: beneficiary,
+                amount: tip,
+            });
+        } else {
+            return Err(ExecutionError::Invalid(InvalidStep::BeneficiaryBalance {
+                beneficiary,
+            }));
+        }
+        self.writes.accounts.push((sender, value));
+        Ok(Outcome {
+            kind,
+            status: Status::Halted(access.to_string()),
+            gas_used: gas_limit,
+            logs: Vec::new(),
+            output: Bytes::new(),
+            created: None,
+        })
     }
 
     fn run_system_call(

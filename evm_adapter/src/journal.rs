@@ -11,7 +11,10 @@
 
 use crate::{code_cache::CodeCache, error::DbError};
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, Log, U256};
-use lockweave_runtime::{AccessError, AccountValue, Code, CodeRef, Credit, StateAccess, WriteSet};
+use lockweave_runtime::{
+    AccessError, AccessMode, AccessSet, AccessSetError, AccountValue, Code, CodeRef, Credit,
+    StateAccess, StateKey, UndeclaredAccess, WriteSet,
+};
 use revm::{
     context::{
         JournalInner, JournalTr,
@@ -45,12 +48,67 @@ pub(crate) struct JournalDb<S> {
     /// Accounts loaded by the transaction; revm carries the position along as the account's id.
     loaded: Vec<Loaded>,
     codes: CodeCache,
+    /// What the transaction may touch at all, if it signed that.
+    pub(crate) limits: Option<Limits>,
+}
+
+/// The declaration a transaction signed, and whom the block pays.
+#[derive(Debug)]
+pub(crate) struct Limits {
+    pub(crate) declared: Arc<Result<AccessSet, AccessSetError>>,
+    pub(crate) beneficiary: Address,
+}
+
+impl Limits {
+    /// Whether the declaration allows an access. The fee needs no entry.
+    fn check(&self, key: &StateKey, needed: AccessMode) -> Result<(), UndeclaredAccess> {
+        let held = match &*self.declared {
+            Ok(set) => set.mode(key),
+            Err(_) => None,
+        };
+        let is_fee = needed == AccessMode::Credit && *key == StateKey::account(self.beneficiary);
+        if is_fee || held.is_some_and(|held| held.allows(needed)) {
+            return Ok(());
+        }
+        Err(UndeclaredAccess {
+            transaction: None,
+            key: *key,
+            needed,
+            held,
+        })
+    }
+}
+
+impl<S: StateAccess> JournalDb<S> {
+    #[inline]
+    fn allow(&self, key: impl FnOnce() -> StateKey, needed: AccessMode) -> Result<(), AccessError> {
+        match &self.limits {
+            None => Ok(()),
+            Some(limits) => Ok(limits.check(&key(), needed)?),
+        }
+    }
+
+    fn account(&mut self, address: Address) -> Result<AccountValue, AccessError> {
+        self.allow(|| StateKey::account(address), AccessMode::Read)?;
+        self.state.account(address)
+    }
+
+    fn may_credit(&mut self, address: Address, amount: U256) -> bool {
+        let allowed = self.allow(|| StateKey::account(address), AccessMode::Credit);
+        allowed.is_ok() && self.state.may_credit(address, amount)
+    }
+
+    fn has_storage(&mut self, address: Address) -> Result<bool, AccessError> {
+        self.allow(|| StateKey::code(address), AccessMode::Read)?;
+        self.state.has_storage(address)
+    }
 }
 
 impl<S: StateAccess> Database for JournalDb<S> {
     type Error = DbError;
 
     fn basic(&mut self, address: Address) -> Result<Option<AccountInfo>, DbError> {
+        self.allow(|| StateKey::code(address), AccessMode::Read)?;
         let code = self.state.code(address)?;
         let account_id = AccountId::new(self.loaded.len());
         let code_hash = code.hash();
@@ -76,6 +134,7 @@ impl<S: StateAccess> Database for JournalDb<S> {
     }
 
     fn storage(&mut self, address: Address, slot: StorageKey) -> Result<StorageValue, DbError> {
+        self.allow(|| StateKey::slot(address, slot), AccessMode::Read)?;
         Ok(self.state.slot(address, slot)?)
     }
 
@@ -105,12 +164,12 @@ impl<S: StateAccess> GuardedJournal<S> {
             .state
             .get_mut(&address)
             .expect("an account is loaded before it is looked at");
-        let loaded = &mut self.database.loaded[loaded_index(account)];
-        if loaded.observed.is_some() {
+        let loaded = loaded_index(account);
+        if self.database.loaded[loaded].observed.is_some() {
             return Ok(());
         }
-        let value = self.database.state.account(address)?;
-        loaded.observed = Some(value);
+        let value = self.database.account(address)?;
+        self.database.loaded[loaded].observed = Some(value);
         // What was transferred to it so far stands in the record's balance.
         account.info.balance = account.info.balance.saturating_add(value.balance);
         account.info.nonce += value.nonce;
@@ -168,7 +227,7 @@ impl<S: StateAccess> GuardedJournal<S> {
             && !self.is_observed(account)
         {
             let sum = account.info.balance.saturating_add(amount);
-            if self.database.state.may_credit(beneficiary, sum) {
+            if self.database.may_credit(beneficiary, sum) {
                 let account = self.inner.state.get_mut(&beneficiary);
                 let account = account.expect("it was there a line ago");
                 account.info.balance = sum;
@@ -176,7 +235,7 @@ impl<S: StateAccess> GuardedJournal<S> {
                 return Ok(());
             }
         } else if !self.inner.state.contains_key(&beneficiary)
-            && self.database.state.may_credit(beneficiary, amount)
+            && self.database.may_credit(beneficiary, amount)
         {
             self.fee = Some(Credit {
                 address: beneficiary,
@@ -199,7 +258,18 @@ impl<S: StateAccess> GuardedJournal<S> {
             collect(writes, spec, address, &account, loaded);
         }
         self.reset();
-        refusal.map_or(Ok(()), Err)
+        if let Some(refusal) = refusal {
+            return Err(refusal);
+        }
+        if let Some(limits) = &self.database.limits {
+            // The effects are in the order of a hash map; what is reported must not depend on that.
+            let refused = writes.effects();
+            let refused = refused.filter_map(|(key, needed)| limits.check(&key, needed).err());
+            if let Some(refusal) = refused.min_by_key(|refusal| refusal.key) {
+                return Err(refusal.into());
+            }
+        }
+        Ok(())
     }
 
     /// Forgets the transaction, whatever state it left the journal in; keeps the memory.
@@ -447,7 +517,7 @@ impl<S: StateAccess> JournalTr for GuardedJournal<S> {
             let target = self.inner.state.get(&to)?;
             if !self.is_observed(target) {
                 let sum = target.info.balance.saturating_add(balance);
-                if !self.database.state.may_credit(to, sum)
+                if !self.database.may_credit(to, sum)
                     && let Err(error) = self.observe(to)
                 {
                     return Some(self.refuse(error));
@@ -559,7 +629,7 @@ impl<S: StateAccess> JournalTr for GuardedJournal<S> {
             }
         }
         // EIP-7610: an account with storage cannot be created over, whatever its nonce and code.
-        match self.database.state.has_storage(address) {
+        match self.database.has_storage(address) {
             Ok(false) => {}
             Ok(true) => return Err(TransferError::CreateCollision),
             Err(error) => return Err(self.refuse(error.into())),

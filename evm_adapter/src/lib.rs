@@ -18,8 +18,11 @@
 pub mod block;
 pub mod chain;
 mod code_cache;
+pub mod declared;
+pub mod envelope;
 pub mod error;
 pub mod executor;
+pub mod infer;
 mod journal;
 pub mod receipt;
 pub mod recover;
@@ -27,9 +30,12 @@ pub mod step;
 
 pub use block::{BlockContext, BlockInput, EvmBlock, EvmBlockError, Ommers};
 pub use chain::{Activation, ChainSpec};
+pub use declared::{DECLARED_TX_TYPE, TxDeclared};
+pub use envelope::{LockweaveTxEnvelope, LockweaveTxType};
 pub use error::InvalidStep;
 pub use executor::EvmExecutor;
-pub use receipt::{logs_bloom, receipts_root};
+pub use infer::EvmInferrer;
+pub use receipt::{TypedReceipt, logs_bloom, receipts_root};
 pub use recover::{RecoverError, recover_sender};
 pub use revm::primitives::hardfork::SpecId;
 pub use step::{EvmTransaction, Step, SystemCall};

@@ -1,52 +1,75 @@
 //! Receipts in Ethereum's form, and what a header says of them.
 
 use alloy_consensus::{
-    Eip658Value, Receipt as ConsensusReceipt, ReceiptEnvelope, ReceiptWithBloom, TxType,
+    Eip658Value, Receipt as ConsensusReceipt, ReceiptWithBloom, Typed2718,
     proofs::calculate_receipt_root,
 };
+use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::{B256, Bloom};
+use alloy_rlp::{BufMut, Encodable};
 use lockweave_runtime::Receipt;
 
-/// A receipt as EIP-658 and EIP-2718 have it.
-///
-/// Returns `None` for a transaction type that Ethereum does not have.
-pub fn envelope(receipt: &Receipt) -> Option<ReceiptEnvelope> {
-    envelope_with(receipt, Eip658Value::Eip658(receipt.succeeded))
+/// A receipt as EIP-658 and EIP-2718 have it, of any transaction type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TypedReceipt {
+    /// EIP-2718 type.
+    pub transaction_type: u8,
+    /// Status, cumulative gas, logs and their bloom filter.
+    pub receipt: ReceiptWithBloom<ConsensusReceipt>,
 }
 
-/// A receipt as it was before Byzantium: with the state's root after the transaction in place of a
-/// status.
-///
-/// Returns `None` for a transaction type that Ethereum does not have.
-pub fn envelope_with_root(receipt: &Receipt, root: B256) -> Option<ReceiptEnvelope> {
-    envelope_with(receipt, Eip658Value::PostState(root))
+impl TypedReceipt {
+    /// A receipt as it was before Byzantium: with the state's root after the transaction in place of
+    /// a status.
+    pub fn with_root(receipt: &Receipt, root: B256) -> Self {
+        Self::with_status(receipt, Eip658Value::PostState(root))
+    }
+
+    fn with_status(receipt: &Receipt, status: Eip658Value) -> Self {
+        Self {
+            transaction_type: receipt.transaction_type,
+            receipt: ReceiptWithBloom {
+                logs_bloom: receipt.bloom(),
+                receipt: ConsensusReceipt {
+                    status,
+                    cumulative_gas_used: receipt.cumulative_gas_used,
+                    logs: receipt.logs.clone(),
+                },
+            },
+        }
+    }
 }
 
-fn envelope_with(receipt: &Receipt, status: Eip658Value) -> Option<ReceiptEnvelope> {
-    let body = ReceiptWithBloom {
-        logs_bloom: receipt.bloom(),
-        receipt: ConsensusReceipt {
-            status,
-            cumulative_gas_used: receipt.cumulative_gas_used,
-            logs: receipt.logs.clone(),
-        },
-    };
-    Some(match TxType::try_from(receipt.transaction_type).ok()? {
-        TxType::Legacy => ReceiptEnvelope::Legacy(body),
-        TxType::Eip2930 => ReceiptEnvelope::Eip2930(body),
-        TxType::Eip1559 => ReceiptEnvelope::Eip1559(body),
-        TxType::Eip4844 => ReceiptEnvelope::Eip4844(body),
-        TxType::Eip7702 => ReceiptEnvelope::Eip7702(body),
-    })
+impl From<&Receipt> for TypedReceipt {
+    fn from(receipt: &Receipt) -> Self {
+        Self::with_status(receipt, Eip658Value::Eip658(receipt.succeeded))
+    }
+}
+
+impl Typed2718 for TypedReceipt {
+    fn ty(&self) -> u8 {
+        self.transaction_type
+    }
+}
+
+impl Encodable2718 for TypedReceipt {
+    fn encode_2718_len(&self) -> usize {
+        usize::from(!self.is_legacy()) + self.receipt.length()
+    }
+
+    fn encode_2718(&self, out: &mut dyn BufMut) {
+        if !self.is_legacy() {
+            out.put_u8(self.transaction_type);
+        }
+        self.receipt.encode(out);
+    }
 }
 
 /// The root of the receipts' trie, from Byzantium on. Before it receipts held state roots, which
 /// only a state with a Merkle tree can tell.
-///
-/// Returns `None` if a transaction type is not Ethereum's.
-pub fn receipts_root(receipts: &[Receipt]) -> Option<B256> {
-    let envelopes: Option<Vec<_>> = receipts.iter().map(envelope).collect();
-    Some(calculate_receipt_root(&envelopes?))
+pub fn receipts_root(receipts: &[Receipt]) -> B256 {
+    let receipts: Vec<_> = receipts.iter().map(TypedReceipt::from).collect();
+    calculate_receipt_root(&receipts)
 }
 
 /// The bloom filter over the logs of a whole block.

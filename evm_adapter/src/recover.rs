@@ -1,6 +1,9 @@
 //! Senders from signatures, with libsecp256k1.
 
-use alloy_consensus::{TxEnvelope, crypto::RecoveryError, transaction::SignerRecoverable};
+use alloy_consensus::{
+    crypto::RecoveryError,
+    transaction::{SignerRecoverable, TxHashRef},
+};
 use alloy_primitives::{Address, B256};
 use thiserror::Error;
 
@@ -19,7 +22,10 @@ pub struct RecoverError {
 ///
 /// `homestead` asks for signatures in the lower half of the curve's order, as EIP-2 does from
 /// Homestead on. Takes some 25 to 40 µs, so recover on many threads and off the execution path.
-pub fn recover_sender(transaction: &TxEnvelope, homestead: bool) -> Result<Address, RecoverError> {
+pub fn recover_sender(
+    transaction: &(impl SignerRecoverable + TxHashRef),
+    homestead: bool,
+) -> Result<Address, RecoverError> {
     let sender = if homestead {
         transaction.recover_signer()
     } else {

@@ -1,8 +1,11 @@
 //! What a block does, in its order.
 
-use alloy_consensus::{Transaction as _, TxEnvelope, Typed2718};
+use crate::envelope::LockweaveTxEnvelope;
+use alloy_consensus::{Transaction as _, TxType, Typed2718};
 use alloy_primitives::{Address, B256, Bytes};
-use lockweave_runtime::Credit;
+use lockweave_runtime::{
+    AccessMode, AccessSet, AccessSetError, Credit, INFERRED_KEYS_MAX, StateKey,
+};
 use revm::{
     context::{TxEnv, either::Either},
     handler::SystemCallTx,
@@ -12,26 +15,37 @@ use std::sync::Arc;
 /// A transaction with its sender: recovered once, ready to run.
 #[derive(Clone, Debug)]
 pub struct EvmTransaction {
-    envelope: Arc<TxEnvelope>,
+    envelope: Arc<LockweaveTxEnvelope>,
     env: Arc<TxEnv>,
     /// What it is thought to use; the limit, where nothing better is known. It stands beside the
     /// pointers because the scheduler asks for it and should not have to follow one.
     gas_estimate: u64,
+    /// What its sender signed that it touches, or why that is no access set.
+    declared: Option<Arc<Result<AccessSet, AccessSetError>>>,
 }
 
 impl EvmTransaction {
     /// A transaction and the sender its signature gives.
-    pub fn new(envelope: TxEnvelope, sender: Address) -> Self {
+    pub fn new(envelope: impl Into<LockweaveTxEnvelope>, sender: Address) -> Self {
+        let envelope = envelope.into();
         let env = Arc::new(environment(&envelope, sender));
+        let declared = envelope.as_declared();
         Self {
             gas_estimate: env.gas_limit,
+            declared: declared.map(|transaction| Arc::new(transaction.tx().access_set(sender))),
             envelope: Arc::new(envelope),
             env,
         }
     }
 
+    /// What its sender signed that it touches, but for the block's beneficiary; `None` for a
+    /// transaction that signs no such thing.
+    pub fn declared(&self) -> Option<&Result<AccessSet, AccessSetError>> {
+        self.declared.as_deref()
+    }
+
     /// The signed transaction.
-    pub fn envelope(&self) -> &TxEnvelope {
+    pub fn envelope(&self) -> &LockweaveTxEnvelope {
         &self.envelope
     }
 
@@ -45,6 +59,20 @@ impl EvmTransaction {
         *self.envelope.tx_hash()
     }
 
+    /// What the transaction signed that it touches, with the fee it pays to `beneficiary`; `None`
+    /// where it signed nothing, or something that is no access set.
+    pub fn signed_access(&self, beneficiary: Address) -> Option<AccessSet> {
+        let declared = self.declared()?.as_ref().ok()?;
+        let fee = AccessSet::build(|set| {
+            set.insert(StateKey::account(beneficiary), AccessMode::Credit);
+        });
+        declared.union(&fee.ok()?, INFERRED_KEYS_MAX).ok()
+    }
+
+    pub(crate) const fn declared_shared(&self) -> Option<&Arc<Result<AccessSet, AccessSetError>>> {
+        self.declared.as_ref()
+    }
+
     /// revm's form of it.
     pub const fn env(&self) -> &Arc<TxEnv> {
         &self.env
@@ -52,10 +80,12 @@ impl EvmTransaction {
 }
 
 /// revm's form of a transaction.
-fn environment(transaction: &TxEnvelope, sender: Address) -> TxEnv {
+fn environment(transaction: &LockweaveTxEnvelope, sender: Address) -> TxEnv {
     let is_dynamic = transaction.max_priority_fee_per_gas().is_some();
+    let declared = transaction.as_declared();
     TxEnv {
-        tx_type: transaction.ty(),
+        // For revm a declared transaction is one of EIP-1559 with a longer list of what is warm.
+        tx_type: declared.map_or_else(|| transaction.ty(), |_| TxType::Eip1559 as u8),
         caller: sender,
         gas_limit: transaction.gas_limit(),
         gas_price: if is_dynamic {
@@ -68,7 +98,10 @@ fn environment(transaction: &TxEnvelope, sender: Address) -> TxEnv {
         data: transaction.input().clone(),
         nonce: transaction.nonce(),
         chain_id: transaction.chain_id(),
-        access_list: transaction.access_list().cloned().unwrap_or_default(),
+        access_list: declared.map_or_else(
+            || transaction.access_list().cloned().unwrap_or_default(),
+            |transaction| transaction.tx().warm_list(),
+        ),
         gas_priority_fee: transaction.max_priority_fee_per_gas(),
         blob_hashes: transaction
             .blob_versioned_hashes()
@@ -130,6 +163,35 @@ impl Step {
             Self::Transaction(transaction) => Some(transaction),
             _ => None,
         }
+    }
+
+    /// What the step's transaction signed that it touches; see
+    /// [`EvmTransaction::signed_access`].
+    pub fn signed_access(&self, beneficiary: Address) -> Option<AccessSet> {
+        self.transaction()?.signed_access(beneficiary)
+    }
+
+    /// What the transaction's own access list names (EIP-2930), as a first idea of what it touches:
+    /// the list does not say whether it reads or writes. Longer lists than a set may be are left out.
+    pub fn listed_access(&self) -> AccessSet {
+        let list = self
+            .transaction()
+            .and_then(|transaction| transaction.envelope().access_list());
+        let Some(list) = list.filter(|list| !list.0.is_empty()) else {
+            return AccessSet::empty();
+        };
+        let set = AccessSet::build(|set| {
+            for item in &list.0 {
+                set.insert(StateKey::code(item.address), AccessMode::Read);
+                for slot in &item.storage_keys {
+                    set.insert(
+                        StateKey::slot(item.address, (*slot).into()),
+                        AccessMode::Read,
+                    );
+                }
+            }
+        });
+        set.unwrap_or_else(|_| AccessSet::empty())
     }
 
     /// The same step, thought to use this much gas: from an earlier run or a simulation of it.

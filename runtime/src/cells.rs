@@ -50,24 +50,32 @@ const FIRST_CHUNK_CELLS: usize = 1 << 10;
 /// Enough chunks for every 32-bit id.
 const CHUNKS: usize = 23;
 
-struct Slot<V> {
+struct Slot<V, O> {
     value: UnsafeCell<MaybeUninit<V>>,
+    /// Written once, before anybody knows the cell's id.
+    origin: std::cell::UnsafeCell<MaybeUninit<O>>,
     #[cfg(debug_assertions)]
     holders: holders::Holders,
 }
 
+type Chunk<V, O> = Box<[Slot<V, O>]>;
+
 /// An arena of cells that grows while it is in use and never moves a cell.
-pub struct Cells<V> {
-    chunks: [OnceLock<Box<[Slot<V>]>>; CHUNKS],
+///
+/// Beside its value a cell has an *origin*: what it was made from. That never changes, so everybody
+/// may look at it without a grant, whoever is changing the value.
+pub struct Cells<V, O = ()> {
+    chunks: [OnceLock<Chunk<V, O>>; CHUNKS],
     len: AtomicUsize,
 }
 
 // SAFETY: a cell is reached from several threads only through `read` and `write`, whose contract is
 // that of a reader-writer lock: shared references to `V` may be used on several threads (`V: Sync`),
-// and an exclusive one on a thread other than the one that made the value (`V: Send`).
-unsafe impl<V: Send + Sync> Sync for Cells<V> {}
+// and an exclusive one on a thread other than the one that made the value (`V: Send`). An origin is
+// only shared (`O: Sync`), and dropped where the arena is (`O: Send`).
+unsafe impl<V: Send + Sync, O: Send + Sync> Sync for Cells<V, O> {}
 // SAFETY: the arena owns its values, and nothing in it is tied to a thread.
-unsafe impl<V: Send> Send for Cells<V> {}
+unsafe impl<V: Send, O: Send> Send for Cells<V, O> {}
 
 /// Chunk number and position in it.
 #[inline]
@@ -78,6 +86,13 @@ const fn locate(index: usize) -> (usize, usize) {
 }
 
 impl<V> Cells<V> {
+    /// Adds a cell without an origin, as [`push_from`](Self::push_from) does.
+    pub fn push(&self, value: V) -> KeyId {
+        self.push_from((), value)
+    }
+}
+
+impl<V, O> Cells<V, O> {
     /// An arena without cells.
     pub fn new() -> Self {
         Self {
@@ -94,17 +109,32 @@ impl<V> Cells<V> {
     /// # Panics
     ///
     /// With more than 2^32 cells.
-    pub fn push(&self, value: V) -> KeyId {
+    pub fn push_from(&self, origin: O, value: V) -> KeyId {
         let index = self.len.fetch_add(1, Ordering::Relaxed);
         let id = KeyId::from_index(index);
         let (chunk, position) = locate(index);
         let slots = self.chunks[chunk].get_or_init(|| new_chunk(FIRST_CHUNK_CELLS << chunk));
-        slots[position].value.with_mut(|slot| {
-            // SAFETY: `fetch_add` gave this index to this call alone, and nobody else knows the id
-            // before this function returns it.
-            unsafe { (*slot).write(value) };
+        let slot = &slots[position];
+        // SAFETY: `fetch_add` gave this index to this call alone, and nobody else knows the id
+        // before this function returns it.
+        unsafe { (*slot.origin.get()).write(origin) };
+        slot.value.with_mut(|value_place| {
+            // SAFETY: as above.
+            unsafe { (*value_place).write(value) };
         });
         id
+    }
+
+    /// What a cell was made from.
+    ///
+    /// # Safety
+    ///
+    /// `id` came from [`push_from`](Self::push_from) on this arena, in a way that orders memory.
+    #[inline]
+    pub unsafe fn origin(&self, id: KeyId) -> &O {
+        // SAFETY: it was written before the id was known, and is written at no other time but by
+        // `clear`, which takes `&mut self`.
+        unsafe { (*self.slot(id).origin.get()).assume_init_ref() }
     }
 
     /// How many cells there are.
@@ -121,7 +151,7 @@ impl<V> Cells<V> {
     ///
     /// # Safety
     ///
-    /// `id` came from [`push`](Self::push) on this arena, in a way that orders memory, and for the
+    /// `id` came from [`push_from`](Self::push_from) on this arena, in a way that orders memory, and for the
     /// length of the call no [`write`](Self::write) of this cell runs on any thread, nor has this
     /// call been made from inside one.
     #[inline]
@@ -137,7 +167,7 @@ impl<V> Cells<V> {
     ///
     /// # Safety
     ///
-    /// `id` came from [`push`](Self::push) on this arena, in a way that orders memory, and for the
+    /// `id` came from [`push_from`](Self::push_from) on this arena, in a way that orders memory, and for the
     /// length of the call no other [`read`](Self::read) or `write` of this cell runs on any thread,
     /// nor has this call been made from inside one.
     #[inline]
@@ -151,16 +181,24 @@ impl<V> Cells<V> {
 
     /// Looks at a cell that nobody else can be using.
     pub fn get_mut(&mut self, id: KeyId) -> &mut V {
+        self.parts_mut(id).1
+    }
+
+    /// Looks at a cell that nobody else can be using, and at its origin.
+    pub fn parts_mut(&mut self, id: KeyId) -> (&O, &mut V) {
         assert!(id.index() < self.len(), "{id:?} is not of this arena");
         let (chunk, position) = locate(id.index());
         let slot = &mut self.chunks[chunk]
             .get_mut()
             .expect("a chunk below the length exists")[position];
-        slot.value.with_mut(|value| {
-            // SAFETY: the index is below the length, every push that counted has returned (`&mut
-            // self`), and `&mut self` rules out any other reference.
-            unsafe { (*value).assume_init_mut() }
-        })
+        // SAFETY: the index is below the length, every push that counted has returned (`&mut self`),
+        // and `&mut self` rules out any other reference.
+        let origin = unsafe { slot.origin.get_mut().assume_init_ref() };
+        // SAFETY: as above.
+        let value = slot
+            .value
+            .with_mut(|value| unsafe { (*value).assume_init_mut() });
+        (origin, value)
     }
 
     /// Notes a grant, in builds with debug assertions.
@@ -189,7 +227,7 @@ impl<V> Cells<V> {
     pub fn clear(&mut self) {
         let len = self.len();
         self.len = AtomicUsize::new(0);
-        if !std::mem::needs_drop::<V>() {
+        if !std::mem::needs_drop::<V>() && !std::mem::needs_drop::<O>() {
             return;
         }
         for index in 0..len {
@@ -202,40 +240,43 @@ impl<V> Cells<V> {
                 // drops it twice; `&mut self`, so nobody else uses it.
                 unsafe { (*value).assume_init_drop() };
             });
+            // SAFETY: as above.
+            unsafe { slot.origin.get_mut().assume_init_drop() };
         }
     }
 
     #[inline]
-    fn slot(&self, id: KeyId) -> &Slot<V> {
+    fn slot(&self, id: KeyId) -> &Slot<V, O> {
         let (chunk, position) = locate(id.index());
         let slots = self.chunks[chunk].get().expect("the id is of this arena");
         &slots[position]
     }
 }
 
-fn new_chunk<V>(cells: usize) -> Box<[Slot<V>]> {
+fn new_chunk<V, O>(cells: usize) -> Chunk<V, O> {
     (0..cells)
         .map(|_| Slot {
             value: UnsafeCell::new(MaybeUninit::uninit()),
+            origin: std::cell::UnsafeCell::new(MaybeUninit::uninit()),
             #[cfg(debug_assertions)]
             holders: holders::Holders::default(),
         })
         .collect()
 }
 
-impl<V> Drop for Cells<V> {
+impl<V, O> Drop for Cells<V, O> {
     fn drop(&mut self) {
         self.clear();
     }
 }
 
-impl<V> Default for Cells<V> {
+impl<V, O> Default for Cells<V, O> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<V> fmt::Debug for Cells<V> {
+impl<V, O> fmt::Debug for Cells<V, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cells").field("len", &self.len()).finish()
     }

@@ -7,8 +7,11 @@ use crate::{
     access::{AccessEntry, AccessMode, AccessSet},
     executor::{AccessError, StateAccess, UndeclaredAccess},
     id::{KeyId, TaskId},
+    interner::RecentKeys,
     key::{KeyPart, StateKey},
     open_block::OpenBlock,
+    outcome::Outcome,
+    simulation::Simulation,
     state::{CodeRef, StateError},
     state_cells::{StateCell, StateCells},
     undo::{Undo, UndoRecord},
@@ -29,6 +32,10 @@ pub struct GrantedState<T> {
     undo: Option<UndoRecord>,
     /// Cells of the write set being applied; kept for its memory.
     found: Vec<KeyId>,
+    /// What was touched under a grant of everything.
+    touched: Vec<AccessEntry>,
+    /// For interning under a grant of everything; made when it is first needed.
+    popular: Option<RecentKeys<StateKey>>,
 }
 
 impl<T> GrantedState<T> {
@@ -40,6 +47,8 @@ impl<T> GrantedState<T> {
             recent: (Address::ZERO, 0..0),
             undo: None,
             found: Vec::new(),
+            touched: Vec::new(),
+            popular: None,
         }
     }
 
@@ -53,6 +62,7 @@ impl<T> GrantedState<T> {
     pub unsafe fn enter(&mut self, task: TaskId) {
         self.task = Some(task);
         self.recent = (Address::ZERO, 0..0);
+        self.touched.clear();
         #[cfg(debug_assertions)]
         self.for_each_held(|block, id, mode| block.cells().cells.note_grant(id, mode));
     }
@@ -83,6 +93,45 @@ impl<T> GrantedState<T> {
                 each(block, access.key, access.mode);
             }
         }
+    }
+
+    /// What was touched under grants of everything since the last call, in no order and with
+    /// duplicates. Under any other grant it is the access set that says so.
+    pub fn take_touched(&mut self) -> Vec<AccessEntry> {
+        mem::take(&mut self.touched)
+    }
+
+    /// Applies the simulation of the task in whose grant this is, if it has one and nothing that it
+    /// looked at has changed since the state before the block; its outcome is the transaction's then.
+    pub fn apply_simulation(&mut self) -> Option<Outcome> {
+        let (Some(block), Some(task)) = (&self.block, self.task) else {
+            return None;
+        };
+        let simulation = block.take_simulation(task)?;
+        let keys = block.resolved(task)?;
+        let looked_at = keys.iter().filter(|key| key.mode != AccessMode::Credit);
+        let holds = looked_at.map(|key| key.key).all(|id| {
+            let cells = &block.cells().cells;
+            // SAFETY: a key of the set that was entered, held in a mode that allows reads.
+            unsafe { cells.read(id, |cell| cells.origin(id).is_current(cell)) }
+        });
+        if !holds {
+            return None;
+        }
+        let Simulation {
+            outcome,
+            writes,
+            cells,
+        } = *simulation;
+        let credited = &cells[cells.len() - writes.credits.len()..];
+        let credits_fit = (credited.iter().zip(&writes.credits))
+            .all(|(id, credit)| self.is_credit_safe_on(*id, credit.amount));
+        if !credits_fit {
+            return None;
+        }
+        self.found = cells;
+        self.apply_checked(&writes);
+        Some(outcome)
     }
 
     /// From now on keeps an undo record of what is applied.
@@ -122,7 +171,11 @@ impl<T> GrantedState<T> {
         let (entries, resolved) = match (block.access(task), block.resolved(task)) {
             (AccessSet::Keys(entries), Some(resolved)) => (entries, resolved),
             (AccessSet::Everything, _) => {
-                return Ok((block.cells().intern(key)?, AccessMode::Write));
+                let popular = self.popular.get_or_insert_default();
+                let id = block.cells().intern_cached(popular, key)?;
+                let (key, mode) = (*key, needed);
+                self.touched.push(AccessEntry { key, mode });
+                return Ok((id, AccessMode::Write));
             }
             _ => return Err(undeclared(Some(task), key, needed, None)),
         };
@@ -161,35 +214,69 @@ impl<T> GrantedState<T> {
     }
 
     /// Checks that every effect is granted, so that applying them cannot stop half-way, and notes
-    /// their cells in the order in which [`apply`](StateAccess::apply) changes them.
+    /// their cells in the order in which they are changed.
     fn check(&mut self, writes: &WriteSet) -> Result<(), AccessError> {
         self.found.clear();
-        for (address, _) in &writes.accounts {
-            self.find_and_note(&StateKey::account(*address), AccessMode::Write)?;
-        }
-        let codes = writes.codes.iter().map(|(address, _)| address);
-        for address in codes.chain(&writes.wipes) {
-            self.find_and_note(&StateKey::code(*address), AccessMode::Write)?;
-        }
-        for (address, slot, _) in &writes.slots {
-            self.find_and_note(&StateKey::code(*address), AccessMode::Read)?;
-            self.find_and_note(&StateKey::slot(*address, *slot), AccessMode::Write)?;
-        }
-        for credit in &writes.credits {
-            let key = StateKey::account(credit.address);
-            let (id, held) = self.find(&key, AccessMode::Credit)?;
-            if held != AccessMode::Write && !self.is_credit_safe_on(id, credit.amount) {
-                return Err(undeclared(self.task, &key, AccessMode::Write, Some(held)));
+        let credits = writes.credits.iter().map(|credit| credit.amount);
+        let mut credits = credits;
+        for (key, needed) in writes.effects() {
+            let (id, held) = self.find(&key, needed)?;
+            if needed == AccessMode::Credit {
+                let amount = credits.next().expect("one for each credit");
+                if held != AccessMode::Write && !self.is_credit_safe_on(id, amount) {
+                    return Err(undeclared(self.task, &key, AccessMode::Write, Some(held)));
+                }
             }
             self.found.push(id);
         }
         Ok(())
     }
 
-    fn find_and_note(&mut self, key: &StateKey, needed: AccessMode) -> Result<(), AccessError> {
-        let (id, _) = self.find(key, needed)?;
-        self.found.push(id);
-        Ok(())
+    /// Applies effects whose cells stand in `found` and are held as they have to be.
+    fn apply_checked(&mut self, writes: &WriteSet) {
+        let Some(block) = &self.block else {
+            return;
+        };
+        let undo = &mut self.undo;
+        let mut note = |entry: Undo| {
+            if let Some(record) = undo {
+                record.entries.push(entry);
+            }
+        };
+        let mut cells = CheckedCells {
+            block: block.cells(),
+            ids: self.found.iter(),
+        };
+        for (_, value) in &writes.accounts {
+            let (id, (value, credits)) = cells.change(|cell| cell.account_mut().replace(*value));
+            note(Undo::Account(id, value, credits));
+        }
+        for (address, code) in &writes.codes {
+            let code = code.clone();
+            let (id, before) = cells.change(|cell| mem::replace(&mut cell.code_mut().code, code));
+            block.cells().note_recoded(*address);
+            note(Undo::Code(id, before));
+        }
+        for address in &writes.wipes {
+            let (id, ()) = cells.change(|cell| cell.code_mut().incarnation += 1);
+            block.cells().note_recoded(*address);
+            note(Undo::Wipe(id));
+        }
+        for (_, _, value) in &writes.slots {
+            let (_, now) = cells.read(|cell| cell.code().incarnation);
+            let (id, (value, incarnation)) = cells.change(|cell| {
+                let cell = cell.slot_mut();
+                (
+                    mem::replace(&mut cell.value, *value),
+                    mem::replace(&mut cell.incarnation, now),
+                )
+            });
+            note(Undo::Slot(id, value, incarnation));
+        }
+        for credit in &writes.credits {
+            let (id, ()) = cells.read(|cell| cell.account().credits.add(credit.amount));
+            note(Undo::Credit(id, credit.amount));
+        }
     }
 
     /// Whether a cell held for credit or writing can take this one. The same for every interleaving:
@@ -327,49 +414,7 @@ impl<T> StateAccess for GrantedState<T> {
 
     fn apply(&mut self, writes: &WriteSet) -> Result<(), AccessError> {
         self.check(writes)?;
-        let Some(block) = &self.block else {
-            return Ok(());
-        };
-        let undo = &mut self.undo;
-        let mut note = |entry: Undo| {
-            if let Some(record) = undo {
-                record.entries.push(entry);
-            }
-        };
-        let mut cells = CheckedCells {
-            block: block.cells(),
-            ids: self.found.iter(),
-        };
-        for (_, value) in &writes.accounts {
-            let (id, (value, credits)) = cells.change(|cell| cell.account_mut().replace(*value));
-            note(Undo::Account(id, value, credits));
-        }
-        for (address, code) in &writes.codes {
-            let code = code.clone();
-            let (id, before) = cells.change(|cell| mem::replace(&mut cell.code_mut().code, code));
-            block.cells().note_recoded(*address);
-            note(Undo::Code(id, before));
-        }
-        for address in &writes.wipes {
-            let (id, ()) = cells.change(|cell| cell.code_mut().incarnation += 1);
-            block.cells().note_recoded(*address);
-            note(Undo::Wipe(id));
-        }
-        for (_, _, value) in &writes.slots {
-            let (_, now) = cells.read(|cell| cell.code().incarnation);
-            let (id, (value, incarnation)) = cells.change(|cell| {
-                let cell = cell.slot_mut();
-                (
-                    mem::replace(&mut cell.value, *value),
-                    mem::replace(&mut cell.incarnation, now),
-                )
-            });
-            note(Undo::Slot(id, value, incarnation));
-        }
-        for credit in &writes.credits {
-            let (id, ()) = cells.read(|cell| cell.account().credits.add(credit.amount));
-            note(Undo::Credit(id, credit.amount));
-        }
+        self.apply_checked(writes);
         Ok(())
     }
 }
@@ -382,6 +427,8 @@ impl<T> Default for GrantedState<T> {
             recent: (Address::ZERO, 0..0),
             undo: None,
             found: Vec::new(),
+            touched: Vec::new(),
+            popular: None,
         }
     }
 }

@@ -7,10 +7,13 @@ use crate::{
     interner::{RecentKeys, SHARDS},
     key::StateKey,
     outcome::{GasOverflow, Outcome, Receipt, receipts},
+    simulation::{InferredSet, Simulation},
     state::{StateError, StateView},
     state_cells::{SettledCells, StateCells, StateRules},
-    transaction::Sanitized,
+    transaction::{Declaration, Sanitized},
+    undo::UndoRecord,
 };
+use parking_lot::Mutex;
 use std::{
     fmt,
     sync::{Arc, OnceLock},
@@ -23,9 +26,28 @@ use std::{
 pub struct OpenBlock<T> {
     cells: StateCells,
     transactions: Vec<Sanitized<T>>,
-    /// Dense ids of each access set; `None` inside for the whole state.
-    resolved: ResolvedSets,
+    sets: Vec<OnceLock<HeldSet>>,
     outcomes: Vec<OnceLock<Outcome>>,
+    /// For blocks whose sets are inferred; else empty.
+    drafts: Vec<Draft>,
+}
+
+/// What a transaction holds: its access set with the keys' dense ids.
+#[derive(Debug)]
+pub(crate) struct HeldSet {
+    /// Where it is not the one the transaction came with.
+    own: Option<AccessSet>,
+    /// In the order of the set; `None` for the whole state.
+    keys: Option<Box<[KeyAccess]>>,
+    /// What the transaction was seen to use, in gas; zero where nobody looked.
+    gas: u64,
+}
+
+/// What is kept of a transaction that may have to be taken back.
+#[derive(Default)]
+struct Draft {
+    simulation: Mutex<Option<Box<Simulation>>>,
+    undo: OnceLock<UndoRecord>,
 }
 
 impl<T> OpenBlock<T> {
@@ -42,9 +64,20 @@ impl<T> OpenBlock<T> {
     pub fn with_cells(cells: StateCells, transactions: Vec<Sanitized<T>>) -> Self {
         Self {
             cells,
-            resolved: transactions.iter().map(|_| OnceLock::new()).collect(),
+            sets: transactions.iter().map(|_| OnceLock::new()).collect(),
             outcomes: transactions.iter().map(|_| OnceLock::new()).collect(),
+            drafts: Vec::new(),
             transactions,
+        }
+    }
+
+    /// Opens a block whose transactions came with no more than a first idea of their access sets:
+    /// what they touch is [inferred](crate::SimulatedState::conclude), and what they did can be taken back.
+    pub fn to_infer(cells: StateCells, transactions: Vec<Sanitized<T>>) -> Self {
+        let drafts = transactions.iter().map(|_| Draft::default()).collect();
+        Self {
+            drafts,
+            ..Self::with_cells(cells, transactions)
         }
     }
 
@@ -58,10 +91,13 @@ impl<T> OpenBlock<T> {
         &self.transactions
     }
 
-    /// The access set of a transaction.
+    /// The access set a transaction holds: the one it came with, unless another was inferred.
     #[inline]
     pub fn access(&self, task: TaskId) -> &AccessSet {
-        &self.transactions[task.index()].access
+        let own = self.sets[task.index()]
+            .get()
+            .and_then(|set| set.own.as_ref());
+        own.unwrap_or(&self.transactions[task.index()].access)
     }
 
     /// Gives the keys of a transaction's access set their dense ids. Idempotent, from any thread.
@@ -72,20 +108,105 @@ impl<T> OpenBlock<T> {
         recent: &mut RecentKeys<StateKey>,
         task: TaskId,
     ) -> Result<(), StateError> {
-        let resolved = &self.resolved[task.index()];
-        if resolved.get().is_none() {
+        let set = &self.sets[task.index()];
+        if set.get().is_none() {
             let keys = self.cells.resolve(recent, self.access(task))?;
             // Lost races hold the same ids.
-            let _ = resolved.set(keys);
+            let _ = set.set(HeldSet {
+                own: None,
+                keys,
+                gas: 0,
+            });
         }
         Ok(())
+    }
+
+    /// Whether what a transaction touches is to be inferred; the set it came with is a first idea.
+    pub fn is_inferred(&self, task: TaskId) -> bool {
+        let declaration = self.transactions[task.index()].declaration;
+        !self.drafts.is_empty()
+            && matches!(declaration, Declaration::Inferred | Declaration::Listed)
+    }
+
+    /// Whether a transaction's set has its dense ids.
+    pub fn is_resolved(&self, task: TaskId) -> bool {
+        self.sets[task.index()].get().is_some()
     }
 
     /// The dense ids of a transaction's keys, in the order of its set: `None` before
     /// [`resolve`](Self::resolve), and where it holds the whole state.
     #[inline]
     pub fn resolved(&self, task: TaskId) -> Option<&[KeyAccess]> {
-        self.resolved[task.index()].get()?.as_deref()
+        self.sets[task.index()].get()?.keys.as_deref()
+    }
+
+    /// What a transaction was seen to use when its set was inferred, in gas.
+    #[inline]
+    pub fn gas_seen(&self, task: TaskId) -> Option<u64> {
+        let gas = self.sets[task.index()].get()?.gas;
+        (gas > 0).then_some(gas)
+    }
+
+    /// Takes what inference found of a transaction on this block's cells. From any thread, once.
+    pub(crate) fn set_inferred(&self, task: TaskId, found: InferredSet) {
+        let gas = (found.simulation.as_ref()).map_or(0, |simulation| simulation.outcome.gas_used);
+        let first = self.sets[task.index()].set(HeldSet {
+            own: Some(found.access),
+            keys: found.keys,
+            gas,
+        });
+        debug_assert!(first.is_ok(), "transaction {task} was inferred twice");
+        if let Some(draft) = self.drafts.get(task.index()) {
+            *draft.simulation.lock() = found.simulation;
+        }
+    }
+
+    /// Takes the simulation of a transaction, if it has one that was not taken yet.
+    pub(crate) fn take_simulation(&self, task: TaskId) -> Option<Box<Simulation>> {
+        self.drafts.get(task.index())?.simulation.lock().take()
+    }
+
+    /// Keeps what is needed to take a transaction back.
+    pub fn keep_undo(&self, task: TaskId, record: UndoRecord) {
+        let kept = self.drafts[task.index()].undo.set(record);
+        debug_assert!(kept.is_ok(), "transaction {task} has an undo record");
+    }
+
+    /// Whether a transaction has its outcome.
+    pub fn is_finished(&self, task: TaskId) -> bool {
+        self.outcomes[task.index()].get().is_some()
+    }
+
+    /// Gives a transaction another set: everything, as it is about to run alone, or exactly what it
+    /// touched when it ran alone. Its simulation is of no use any more.
+    pub fn replace_set(&mut self, task: TaskId, access: AccessSet) -> Result<(), StateError> {
+        let gas = self.gas_seen(task).unwrap_or(0);
+        let keys = match &access {
+            AccessSet::Everything => None,
+            AccessSet::Keys(entries) => {
+                let ids = entries.iter().map(|entry| {
+                    let mode = entry.mode;
+                    let key = self.cells.intern(&entry.key)?;
+                    Ok(KeyAccess { key, mode })
+                });
+                Some(ids.collect::<Result<_, StateError>>()?)
+            }
+        };
+        self.sets[task.index()] = OnceLock::from(HeldSet {
+            own: Some(access),
+            keys,
+            gas,
+        });
+        self.drafts[task.index()].simulation.get_mut().take();
+        Ok(())
+    }
+
+    /// Forgets a transaction's outcome and hands out the record by which its effects are taken back.
+    pub fn reopen(&mut self, task: TaskId) -> UndoRecord {
+        self.outcomes[task.index()].take();
+        let draft = &mut self.drafts[task.index()];
+        draft.simulation.get_mut().take();
+        draft.undo.take().unwrap_or_default()
     }
 
     /// Notes what became of a transaction.
@@ -122,19 +243,17 @@ impl<T> OpenBlock<T> {
         Ok(SettledBlock {
             cells: self.cells.settle(),
             outcomes,
-            spent: (self.transactions, self.resolved),
+            spent: (self.transactions, self.sets),
         })
     }
 }
-
-type ResolvedSets = Vec<OnceLock<Option<Box<[KeyAccess]>>>>;
 
 /// A block whose transactions are done and whose changes are being gathered.
 #[derive(Debug)]
 pub struct SettledBlock<T> {
     cells: SettledCells,
     outcomes: Vec<Outcome>,
-    spent: (Vec<Sanitized<T>>, ResolvedSets),
+    spent: (Vec<Sanitized<T>>, Vec<OnceLock<HeldSet>>),
 }
 
 impl<T> SettledBlock<T> {
@@ -162,11 +281,11 @@ impl<T> SettledBlock<T> {
     ) -> Result<(SealedBlock, SpentBlock<T>), SealError> {
         let (delta, cells) = self.cells.finish(parts)?;
         let outcomes = self.outcomes;
-        let (transactions, resolved) = self.spent;
+        let (transactions, sets) = self.spent;
         let spent = SpentBlock {
             cells,
             transactions,
-            _resolved: resolved,
+            sets,
         };
         Ok((SealedBlock { outcomes, delta }, spent))
     }
@@ -179,7 +298,19 @@ pub struct SpentBlock<T> {
     pub cells: StateCells,
     /// Its transactions.
     pub transactions: Vec<Sanitized<T>>,
-    _resolved: ResolvedSets,
+    sets: Vec<OnceLock<HeldSet>>,
+}
+
+impl<T> SpentBlock<T> {
+    /// The access sets that the transactions ended with, in block order.
+    pub fn into_sets(self) -> Vec<AccessSet> {
+        (self.transactions.into_iter().zip(self.sets))
+            .map(|(transaction, set)| {
+                let own = set.into_inner().and_then(|set| set.own);
+                own.unwrap_or(transaction.access)
+            })
+            .collect()
+    }
 }
 
 impl<T> fmt::Debug for OpenBlock<T> {

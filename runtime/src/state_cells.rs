@@ -10,7 +10,7 @@ use crate::{
     state::{Account, CodeRef, StateError, StateView},
     write_set::AccountValue,
 };
-use alloy_primitives::{Address, B256, U256};
+use alloy_primitives::{Address, U256};
 use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,
@@ -84,7 +84,6 @@ pub(crate) struct AccountCell {
     pub(crate) value: AccountValue,
     /// What came since.
     pub(crate) credits: Credits,
-    before: Option<Account>,
 }
 
 impl AccountCell {
@@ -113,7 +112,6 @@ pub(crate) struct CodeCell {
     pub(crate) code: CodeRef,
     /// Storage wipes of this account in this block. A slot of an earlier incarnation is zero.
     pub(crate) incarnation: u32,
-    before: B256,
 }
 
 /// A storage slot inside the block.
@@ -122,7 +120,6 @@ pub(crate) struct SlotCell {
     pub(crate) value: U256,
     /// The account's incarnation when the value was written.
     pub(crate) incarnation: u32,
-    before: U256,
 }
 
 impl SlotCell {
@@ -142,6 +139,72 @@ pub(crate) enum StateCell {
     Account(AccountCell),
     Code(CodeCell),
     Slot(SlotCell),
+}
+
+/// The value of one key before the block.
+#[derive(Debug)]
+pub(crate) enum Origin {
+    Account(Option<Account>),
+    Code(CodeRef),
+    Slot(U256),
+}
+
+impl Origin {
+    /// The cell as it is before anything happens to it.
+    fn cell(&self) -> StateCell {
+        match self {
+            Self::Account(before) => StateCell::Account(AccountCell {
+                value: AccountValue::from(before.as_ref()),
+                credits: Credits::default(),
+            }),
+            Self::Code(code) => StateCell::Code(CodeCell {
+                code: code.clone(),
+                incarnation: 0,
+            }),
+            Self::Slot(value) => StateCell::Slot(SlotCell {
+                value: *value,
+                incarnation: 0,
+            }),
+        }
+    }
+
+    pub(crate) fn account(&self) -> Option<&Account> {
+        match self {
+            Self::Account(account) => account.as_ref(),
+            _ => unreachable!("the cell's kind is its key's"),
+        }
+    }
+
+    pub(crate) fn code(&self) -> &CodeRef {
+        match self {
+            Self::Code(code) => code,
+            _ => unreachable!("the cell's kind is its key's"),
+        }
+    }
+
+    pub(crate) fn slot(&self) -> U256 {
+        match self {
+            Self::Slot(value) => *value,
+            _ => unreachable!("the cell's kind is its key's"),
+        }
+    }
+
+    /// Whether the block has left this value as it was, so that a look at `cell` shows what a look
+    /// before the block did.
+    ///
+    /// A slot of a wiped account is covered by the account's code, which its reader holds too.
+    pub(crate) fn is_current(&self, cell: &StateCell) -> bool {
+        match (self, cell) {
+            (Self::Account(before), StateCell::Account(cell)) => {
+                cell.value == AccountValue::from(before.as_ref()) && !cell.credits.is_touched()
+            }
+            (Self::Code(before), StateCell::Code(cell)) => {
+                cell.incarnation == 0 && cell.code == *before
+            }
+            (Self::Slot(before), StateCell::Slot(cell)) => cell.value == *before,
+            _ => unreachable!("the cell's kind is its key's"),
+        }
+    }
 }
 
 macro_rules! cell_kind {
@@ -201,7 +264,7 @@ pub struct StateCells {
     view: Arc<dyn StateView>,
     pub(crate) rules: StateRules,
     interner: Interner<StateKey>,
-    pub(crate) cells: Cells<StateCell>,
+    pub(crate) cells: Cells<StateCell, Origin>,
     recoded: Mutex<Vec<Address>>,
 }
 
@@ -237,7 +300,7 @@ impl StateCells {
         // An account's keys stand together in a set, so its record is read once for both.
         let mut accounts = LastAccount::default();
         let mut resolve = |entry: &AccessEntry| {
-            let assign = || Ok(self.cells.push(self.load(&entry.key, &mut accounts)?));
+            let assign = || self.load(&entry.key, &mut accounts);
             let key = self.interner.intern_cached(recent, &entry.key, assign)?;
             let mode = entry.mode;
             Ok(KeyAccess { key, mode })
@@ -249,43 +312,38 @@ impl StateCells {
         Ok(Some(resolved.into_boxed_slice()))
     }
 
+    /// As [`intern`](Self::intern), by way of what the calling thread looked up lately in this block.
+    pub fn intern_cached(
+        &self,
+        recent: &mut RecentKeys<StateKey>,
+        key: &StateKey,
+    ) -> Result<KeyId, StateError> {
+        self.interner.intern_cached(recent, key, || {
+            let mut accounts = LastAccount::default();
+            self.load(key, &mut accounts)
+        })
+    }
+
     /// The dense id of a key, whose cell is made and filled if it is new.
     pub fn intern(&self, key: &StateKey) -> Result<KeyId, StateError> {
         self.interner.intern(key, || {
             let mut accounts = LastAccount::default();
-            Ok(self.cells.push(self.load(key, &mut accounts)?))
+            self.load(key, &mut accounts)
         })
     }
 
-    fn load(&self, key: &StateKey, accounts: &mut LastAccount) -> Result<StateCell, StateError> {
+    fn load(&self, key: &StateKey, accounts: &mut LastAccount) -> Result<KeyId, StateError> {
         let view = &*self.view;
-        Ok(match key.part {
-            KeyPart::Account => {
-                let before = accounts.get(view, key.address)?;
-                StateCell::Account(AccountCell {
-                    value: AccountValue::from(before.as_ref()),
-                    credits: Credits::default(),
-                    before,
-                })
-            }
+        let origin = match key.part {
+            KeyPart::Account => Origin::Account(accounts.get(view, key.address)?),
             KeyPart::Code => {
                 let account = accounts.get(view, key.address)?;
-                let code = CodeRef::load(view, key.address, account.as_ref())?;
-                StateCell::Code(CodeCell {
-                    before: code.hash(),
-                    code,
-                    incarnation: 0,
-                })
+                Origin::Code(CodeRef::load(view, key.address, account.as_ref())?)
             }
-            KeyPart::Slot(slot) => {
-                let before = view.slot(key.address, slot)?;
-                StateCell::Slot(SlotCell {
-                    value: before,
-                    incarnation: 0,
-                    before,
-                })
-            }
-        })
+            KeyPart::Slot(slot) => Origin::Slot(view.slot(key.address, slot)?),
+        };
+        let cell = origin.cell();
+        Ok(self.cells.push_from(origin, cell))
     }
 
     /// Notes that an account's code changed or its storage was wiped.
@@ -310,9 +368,10 @@ impl StateCells {
         let mut incarnations = BTreeMap::new();
         for address in std::mem::take(self.recoded.get_mut()) {
             let id = self.interner.get(&StateKey::code(address));
-            let cell = self.cells.get_mut(id.expect("a changed cell is interned"));
+            let id = id.expect("a changed cell is interned");
+            let (before, cell) = self.cells.parts_mut(id);
             let cell = cell.code_mut();
-            if cell.code.hash() != cell.before {
+            if cell.code != *before.code() {
                 codes.insert(address, cell.code.clone());
             }
             if cell.incarnation > 0 {
@@ -354,14 +413,16 @@ impl SettledCells {
             // through a granted state, which holds its block by reference; this value was made
             // from a block that nobody else refers to, and gives no cell out for writing.
             unsafe {
+                let before = self.cells.cells.origin(id);
                 self.cells.cells.read(id, |cell| match (key.part, cell) {
                     (KeyPart::Account, StateCell::Account(cell)) => {
                         let (now, touched) = (cell.current(rules), cell.credits.is_touched());
-                        part.account(context, key.address, cell.before, now, touched);
+                        let before = before.account().copied();
+                        part.account(context, key.address, before, now, touched);
                     }
                     (KeyPart::Slot(slot), StateCell::Slot(cell)) => {
                         let after = cell.current(context.incarnation(key.address));
-                        part.slot(context, key.address, slot, cell.before, after);
+                        part.slot(context, key.address, slot, before.slot(), after);
                     }
                     _ => {}
                 });
@@ -408,9 +469,15 @@ mod tests {
         fn credits_add_up(amounts in prop::collection::vec(amount(), 0..60)) {
             let credits = Credits::default();
             std::thread::scope(|scope| {
-                for chunk in amounts.chunks(15) {
-                    let credits = &credits;
-                    scope.spawn(move || chunk.iter().for_each(|amount| credits.add(*amount)));
+                let credits = &credits;
+                let add = |chunk: &[U256]| chunk.iter().for_each(|amount| credits.add(*amount));
+                let threads: Vec<_> = amounts
+                    .chunks(15)
+                    .map(|chunk| scope.spawn(move || add(chunk)))
+                    .collect();
+                // The thread sanitizer sees a join, not how a scope waits for its end.
+                for thread in threads {
+                    thread.join().expect("no panic");
                 }
             });
             let expected: U256 = amounts.iter().sum();
@@ -430,7 +497,6 @@ mod tests {
         let slot = SlotCell {
             value: U256::from(5),
             incarnation: 1,
-            before: U256::from(3),
         };
         assert_eq!(slot.current(1), U256::from(5));
         assert_eq!(slot.current(2), U256::ZERO);
@@ -440,7 +506,7 @@ mod tests {
     fn missing_code_is_an_error_when_its_key_is_resolved() {
         let mut state = MemoryState::new();
         let address = Address::repeat_byte(1);
-        let code_hash = B256::repeat_byte(9);
+        let code_hash = alloy_primitives::B256::repeat_byte(9);
         let account = Account {
             code_hash,
             ..Account::default()

@@ -1,6 +1,10 @@
 //! What one transaction did to the state.
 
-use crate::state::{Account, CodeRef};
+use crate::{
+    access::AccessMode,
+    key::StateKey,
+    state::{Account, CodeRef},
+};
 use alloy_primitives::{Address, U256};
 
 /// Nonce and balance: the value of an account key.
@@ -52,6 +56,28 @@ impl WriteSet {
         self.codes.clear();
         self.wipes.clear();
         self.slots.clear();
+    }
+
+    /// Every key that applying the set uses, with the mode it has to be held in, in the order in which
+    /// the effects are applied: accounts, codes, wipes, each slot behind the code it is held with,
+    /// credits.
+    pub fn effects(&self) -> impl Iterator<Item = (StateKey, AccessMode)> {
+        let accounts = self.accounts.iter();
+        let accounts =
+            accounts.map(|(address, _)| (StateKey::account(*address), AccessMode::Write));
+        let codes = self.codes.iter().map(|(address, _)| address);
+        let codes = codes
+            .chain(&self.wipes)
+            .map(|address| (StateKey::code(*address), AccessMode::Write));
+        let slots = self.slots.iter().flat_map(|(address, slot, _)| {
+            [
+                (StateKey::code(*address), AccessMode::Read),
+                (StateKey::slot(*address, *slot), AccessMode::Write),
+            ]
+        });
+        let credits = self.credits.iter();
+        let credits = credits.map(|credit| (StateKey::account(credit.address), AccessMode::Credit));
+        accounts.chain(codes).chain(slots).chain(credits)
     }
 
     /// Whether the transaction changed nothing.

@@ -10,10 +10,11 @@
 //! | `rpc` | JSON-RPC over HTTP and WebSocket |
 //! | `store` | blocks and states, in memory or on disk |
 //! | `verify` | a chain on disk, executed again |
-//! | `recorded`, `replay`, `report` | recorded blocks, held against the serial oracle |
+//! | `recorded`, `replay`, `report`, `declare` | recorded blocks: against the serial oracle; what they touch |
 
 pub mod chain;
 pub mod config;
+pub mod declare;
 pub mod node;
 pub mod operation;
 pub mod pool;

@@ -3,7 +3,7 @@
 mod cli;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use cli::{Failure, completions, config, export, import, init, replay, run, verify};
+use cli::{Failure, completions, config, declare, export, import, init, replay, run, verify};
 use std::{
     io::{self, Write},
     process::ExitCode,
@@ -29,6 +29,7 @@ enum Command {
     Verify(verify::VerifyArgs),
     Config(Box<config::ConfigArgs>),
     Replay(replay::ReplayArgs),
+    Declare(Box<declare::DeclareArgs>),
     Completions(completions::CompletionsArgs),
 }
 
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Command::Verify(args) => verify::run(&args),
         Command::Config(args) => config::run(*args),
         Command::Replay(args) => replay::run(args),
+        Command::Declare(args) => declare::run(&args),
         Command::Completions(args) => completions::run(&args, Cli::command()),
     };
     match result {

@@ -2,16 +2,17 @@
 
 use crate::{
     recorded::{RecordedBlock, RecordedError},
-    report::BlockReport,
+    report::{BlockReport, InferenceReport},
     senders::recover_senders,
 };
 use alloy_consensus::{Header, TxEnvelope};
 use lockweave_banking_stage::{
-    BankingStage, StageConfig, StageError, StartError, execute_block, seal_block,
+    BankingStage, InferredStats, StageConfig, StageError, StartError, execute_block,
+    execute_inferred_block, seal_block,
 };
 use lockweave_evm_adapter::{
-    BlockInput, ChainSpec, EvmBlock, EvmBlockError, EvmExecutor, EvmTransaction, InvalidStep,
-    Ommers, RecoverError, SpecId, Step, logs_bloom, receipts_root,
+    BlockInput, ChainSpec, EvmBlock, EvmBlockError, EvmExecutor, EvmInferrer, EvmTransaction,
+    InvalidStep, Ommers, RecoverError, SpecId, Step, logs_bloom, receipts_root,
 };
 use lockweave_runtime::{
     AccessError, AccessSet, BlockError, Declaration, DenseId, ExecutionError, Executor,
@@ -33,6 +34,9 @@ pub enum AccessSource {
     Serial,
     /// From a serial pass that records what every transaction touches.
     Recorded,
+    /// From nothing but the transactions: inferred on the state before the block, as part of the
+    /// parallel run. Transactions that leave their sets are run again, and what depends on them.
+    Inferred,
 }
 
 /// How to replay.
@@ -83,6 +87,16 @@ pub enum ReplayError {
         /// Who is recorded as its sender.
         claimed: alloy_primitives::Address,
     },
+    /// A step of the block cannot be executed.
+    #[error("block {number}, step {step}: {problem}")]
+    Step {
+        /// The block's number.
+        number: u64,
+        /// The step's place in the block.
+        step: usize,
+        /// Why.
+        problem: String,
+    },
     /// The recorded state could not answer.
     #[error("block {number}: {source}; the recording is incomplete")]
     State {
@@ -117,7 +131,7 @@ impl Replayer {
     pub fn new(options: ReplayOptions, chain: ChainSpec) -> Result<Self, ReplayError> {
         let threads = match options.access {
             AccessSource::Serial => NonZeroUsize::MIN,
-            AccessSource::Recorded => options.threads,
+            AccessSource::Recorded | AccessSource::Inferred => options.threads,
         };
         Ok(Self {
             stage: BankingStage::new(StageConfig::with_threads(threads))?,
@@ -145,6 +159,9 @@ impl Replayer {
         verify_header(&mut report, block.header(), &sealed);
         let mut serial_times = Vec::new();
         let mut parallel_times = Vec::new();
+        let mut inference = None;
+        let mut inference_times = Vec::new();
+        let threads = u32::try_from(self.options.threads.get()).unwrap_or(u32::MAX);
         for _ in 0..self.options.repeat.get() {
             let run = self.run_serially(&block, &view, number)?;
             compare(
@@ -163,11 +180,21 @@ impl Replayer {
                     self.run_in_parallel(&block, &view, &steps)?,
                     "the parallel run",
                 ),
+                AccessSource::Inferred => {
+                    let (run, stats) = self.run_inferred(&block, &view)?;
+                    inference_times.push(stats.inference / threads);
+                    inference = Some(stats);
+                    (run, "the parallel run")
+                }
             };
             compare(&mut report, &sealed, run, name, &mut parallel_times);
         }
         report.serial_ms = median_ms(&mut serial_times);
         report.parallel_ms = median_ms(&mut parallel_times);
+        report.inference = inference.map(|stats| InferenceReport {
+            inference_ms: median_ms(&mut inference_times),
+            ..stats.into()
+        });
         Ok(report)
     }
 
@@ -239,32 +266,71 @@ impl Replayer {
                 declaration: Declaration::Recorded,
             })
             .collect();
-        let context = block.context().clone();
-        let make = move |last: Option<Granted>| match last {
-            Some(mut executor) => {
-                executor.set_block(&context);
-                executor
-            }
-            None => Granted::new(&context),
-        };
-        let rules = block.context().rules();
-        let cells = match self.spare.take() {
-            Some(mut cells) => {
-                cells.reset(Arc::clone(view), rules);
-                cells
-            }
-            None => StateCells::new(Arc::clone(view), rules),
-        };
+        let make = make_granted(block);
+        let cells = self.fresh_cells(block, view);
         let start = Instant::now();
         let open = OpenBlock::with_cells(cells, transactions);
         let (open, result) = execute_block(&self.stage, open, make, Step::gas_hint);
-        match result {
-            Ok(_) => {}
-            Err(StageError::Task { task, source }) => {
-                return explain(source, block, task.index()).map(Run::Failed);
-            }
-            Err(error) => return Ok(Run::Failed(error.to_string())),
+        if let Some(failed) = failed_run(result.map(drop), block)? {
+            return Ok(failed);
         }
+        self.seal(open, start, number)
+    }
+
+    /// Runs the block from its transactions alone.
+    fn run_inferred(
+        &mut self,
+        block: &EvmBlock,
+        view: &Arc<dyn StateView>,
+    ) -> Result<(Run, InferredStats), ReplayError> {
+        let number = block.header().number;
+        let transactions: Vec<_> = (block.steps().iter())
+            .map(|step| Sanitized {
+                transaction: step.clone(),
+                access: step.listed_access(),
+                declaration: Declaration::Inferred,
+            })
+            .collect();
+        let granted = make_granted(block);
+        let context = block.context().clone();
+        let make = move |last: Option<(Granted, EvmInferrer)>| match last {
+            Some((executor, mut inferrer)) => {
+                inferrer.set_block(&context);
+                (granted(Some(executor)), inferrer)
+            }
+            None => (granted(None), EvmInferrer::new(&context)),
+        };
+        let cells = self.fresh_cells(block, view);
+        let start = Instant::now();
+        let open = OpenBlock::to_infer(cells, transactions);
+        let (open, result) = execute_inferred_block(&self.stage, open, make, Step::gas_hint);
+        let stats = result
+            .as_ref()
+            .map_or_else(|_| InferredStats::default(), |stats| *stats);
+        if let Some(failed) = failed_run(result.map(drop), block)? {
+            return Ok((failed, stats));
+        }
+        Ok((self.seal(open, start, number)?, stats))
+    }
+
+    /// The cells of the last block, cleared, or new ones.
+    fn fresh_cells(&mut self, block: &EvmBlock, view: &Arc<dyn StateView>) -> StateCells {
+        let (view, rules) = (Arc::clone(view), block.context().rules());
+        match self.spare.take() {
+            Some(mut cells) => {
+                cells.reset(view, rules);
+                cells
+            }
+            None => StateCells::new(view, rules),
+        }
+    }
+
+    fn seal(
+        &mut self,
+        open: OpenBlock<Step>,
+        start: Instant,
+        number: u64,
+    ) -> Result<Run, ReplayError> {
         let sealed = seal_block(&self.stage, open);
         let time = start.elapsed();
         match sealed {
@@ -274,6 +340,47 @@ impl Replayer {
             }
             Err(SealError::State(source)) => Err(ReplayError::State { number, source }),
             Err(error) => Ok(Run::Failed(error.to_string())),
+        }
+    }
+}
+
+/// Gives workers their executors, turned to this block.
+fn make_granted(block: &EvmBlock) -> impl Fn(Option<Granted>) -> Granted + Send + Sync + 'static {
+    let context = block.context().clone();
+    move |last| match last {
+        Some(mut executor) => {
+            executor.set_block(&context);
+            executor
+        }
+        None => Granted::new(&context),
+    }
+}
+
+/// Why a run has no result, if it has none.
+fn failed_run(
+    result: Result<(), StageError<ExecutionError<InvalidStep>>>,
+    block: &EvmBlock,
+) -> Result<Option<Run>, ReplayError> {
+    match result {
+        Ok(()) => Ok(None),
+        Err(StageError::Task { task, source }) => {
+            explain(source, block, task.index()).map(|problem| Some(Run::Failed(problem)))
+        }
+        Err(error) => Ok(Some(Run::Failed(error.to_string()))),
+    }
+}
+
+impl From<InferredStats> for InferenceReport {
+    fn from(stats: InferredStats) -> Self {
+        Self {
+            violations: stats.violations,
+            rolled_back: stats.rolled_back,
+            inference_ms: stats.inference.as_secs_f64() * 1e3,
+            inferred_known: stats.known,
+            inferred_by_template: stats.by_template,
+            inferred_by_simulation: stats.by_simulation,
+            simulations_taken: stats.simulations_taken,
+            ran_alone: stats.alone,
         }
     }
 }
@@ -406,9 +513,8 @@ fn verify_header(report: &mut BlockReport, header: &Header, sealed: &SealedBlock
 
 fn verify_receipts(report: &mut BlockReport, header: &Header, receipts: &[Receipt]) -> bool {
     let root = receipts_root(receipts);
-    let root_ok = root == Some(header.receipts_root);
+    let root_ok = root == header.receipts_root;
     if !root_ok {
-        let root = root.map_or_else(|| "none".to_owned(), |root| root.to_string());
         let expected = header.receipts_root;
         report.fail(format!(
             "the receipts' root is {root}, the header says {expected}"

@@ -26,6 +26,9 @@ pub struct BlockReport {
     /// Median time of the parallel runs.
     #[serde(serialize_with = "milliseconds")]
     pub parallel_ms: f64,
+    /// What inference did, where access sets were inferred; of the last parallel run.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub inference: Option<InferenceReport>,
     /// What is wrong.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<String>,
@@ -35,6 +38,41 @@ pub struct BlockReport {
     /// Whether receipts have a status, as from Byzantium on (EIP-658).
     #[serde(skip)]
     pub has_status_receipts: bool,
+}
+
+/// What it took to find out what transactions touch.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct InferenceReport {
+    /// Transactions that left their inferred sets.
+    pub violations: usize,
+    /// Transactions that had run and were taken back.
+    pub rolled_back: usize,
+    /// Median time that a worker spent on inference; part of `parallel_ms`.
+    #[serde(serialize_with = "milliseconds")]
+    pub inference_ms: f64,
+    /// Steps whose set follows from the transaction alone.
+    pub inferred_known: usize,
+    /// Steps whose set came from a template.
+    pub inferred_by_template: usize,
+    /// Steps whose set was found by simulation.
+    pub inferred_by_simulation: usize,
+    /// Simulations that were taken as executions.
+    pub simulations_taken: usize,
+    /// Steps that ran alone.
+    pub ran_alone: usize,
+}
+
+impl InferenceReport {
+    fn add(&mut self, other: &Self) {
+        self.violations += other.violations;
+        self.rolled_back += other.rolled_back;
+        self.inference_ms += other.inference_ms;
+        self.inferred_known += other.inferred_known;
+        self.inferred_by_template += other.inferred_by_template;
+        self.inferred_by_simulation += other.inferred_by_simulation;
+        self.simulations_taken += other.simulations_taken;
+        self.ran_alone += other.ran_alone;
+    }
 }
 
 /// Problems kept for one block; more of them say nothing new.
@@ -54,6 +92,7 @@ impl BlockReport {
             serial_equal: true,
             serial_ms: 0.0,
             parallel_ms: 0.0,
+            inference: None,
             problems: Vec::new(),
             fork: fork.into(),
             has_status_receipts,
@@ -108,6 +147,9 @@ pub struct Summary {
     /// Serial over parallel; `None` where nothing ran.
     #[serde(serialize_with = "ratio")]
     pub speedup: Option<f64>,
+    /// What inference did, where access sets were inferred.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub inference: Option<InferenceReport>,
 }
 
 impl Summary {
@@ -124,6 +166,9 @@ impl Summary {
         self.serial_ms += report.serial_ms;
         self.parallel_ms += report.parallel_ms;
         self.speedup = speedup(self.serial_ms, self.parallel_ms);
+        if let Some(inference) = &report.inference {
+            self.inference.get_or_insert_default().add(inference);
+        }
     }
 }
 
@@ -206,9 +251,29 @@ impl Format {
                 summary.serial_ms,
                 summary.parallel_ms,
                 times(summary.speedup),
-            ),
+            )
+            .and_then(|()| match &summary.inference {
+                Some(inference) => write_inference(out, inference),
+                None => Ok(()),
+            }),
         }
     }
+}
+
+fn write_inference(out: &mut dyn Write, inference: &InferenceReport) -> io::Result<()> {
+    writeln!(
+        out,
+        "access inferred in {:.3} ms: {} known, {} by template, {} by simulation ({} taken as \
+         executions); {} violations, {} rolled back, {} ran alone",
+        inference.inference_ms,
+        inference.inferred_known,
+        inference.inferred_by_template,
+        inference.inferred_by_simulation,
+        inference.simulations_taken,
+        inference.violations,
+        inference.rolled_back,
+        inference.ran_alone,
+    )
 }
 
 fn write_json(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {

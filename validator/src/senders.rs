@@ -23,7 +23,7 @@ pub fn recover_senders<'t>(
     let recover = |chunk: &[&'t TxEnvelope]| -> Vec<Result<Address, RecoverError>> {
         chunk
             .iter()
-            .map(|transaction| recover_sender(transaction, homestead))
+            .map(|transaction| recover_sender(*transaction, homestead))
             .collect()
     };
     let chunks: Vec<_> = transactions.chunks(share).collect();

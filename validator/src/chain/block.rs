@@ -6,10 +6,8 @@ use alloy_primitives::{B256, U256};
 use lockweave_evm_adapter::EvmTransaction;
 use lockweave_runtime::{AccessSet, Receipt};
 
-/// The signed transaction as the node handles it everywhere.
-///
-/// One name, so that an envelope that knows type 0x44 takes its place in one line.
-pub type Envelope = alloy_consensus::TxEnvelope;
+/// The signed transaction as the node handles it everywhere: Ethereum's types and 0x44.
+pub type Envelope = lockweave_evm_adapter::LockweaveTxEnvelope;
 
 /// A block that was executed: header, body, senders and receipts.
 #[derive(Clone, Debug)]

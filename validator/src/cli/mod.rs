@@ -3,6 +3,7 @@
 pub(crate) mod completions;
 pub(crate) mod config;
 mod datadir;
+pub(crate) mod declare;
 pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod init;
@@ -61,6 +62,9 @@ pub(crate) enum Failure {
     Runtime(io::Error),
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
+    /// What was asked for cannot be declared; the text says why.
+    #[error("{0}")]
+    Declare(String),
     /// The node stopped making blocks; it says why.
     #[error("the node stopped: {0}")]
     Stopped(String),

@@ -279,8 +279,11 @@ impl BlockBuilder {
                 Some(Skip::Invalid(invalid)) => {
                     // Where somebody was left out, those behind him may only have to wait.
                     let waits = violations > 0 && depends_on_others(invalid);
-                    let why = if waits || matches!(invalid, InvalidTransaction::NonceTooHigh { .. })
-                    {
+                    let too_early = matches!(
+                        **invalid,
+                        InvalidStep::Transaction(InvalidTransaction::NonceTooHigh { .. })
+                    );
+                    let why = if waits || too_early {
                         LeftOut::Later
                     } else {
                         LeftOut::Invalid(invalid.to_string())
@@ -291,10 +294,9 @@ impl BlockBuilder {
         }
         let receipts = run.sealed.receipts();
         let receipts = receipts.map_err(|error| BuildError::Receipts(error.to_string()))?;
-        let unknown = || BuildError::Receipts("a transaction type has no receipt".to_owned());
         let envelopes: Vec<_> = transactions.iter().map(EvmTransaction::envelope).collect();
         header.transactions_root = calculate_transaction_root(&envelopes);
-        header.receipts_root = receipts_root(&receipts).ok_or_else(unknown)?;
+        header.receipts_root = receipts_root(&receipts);
         header.logs_bloom = logs_bloom(&receipts);
         header.gas_used = (receipts.last()).map_or(0, |receipt| receipt.cumulative_gas_used);
         if header.requests_hash.is_some() {
@@ -330,11 +332,13 @@ struct Run {
 }
 
 /// Whether a refusal may go away when a transaction in front runs after all.
-const fn depends_on_others(invalid: &InvalidTransaction) -> bool {
+const fn depends_on_others(invalid: &InvalidStep) -> bool {
     matches!(
         invalid,
-        InvalidTransaction::LackOfFundForMaxFee { .. }
-            | InvalidTransaction::OverflowPaymentInTransaction
+        InvalidStep::Transaction(
+            InvalidTransaction::LackOfFundForMaxFee { .. }
+                | InvalidTransaction::OverflowPaymentInTransaction
+        )
     )
 }
 

@@ -75,7 +75,8 @@ impl AccessPlanner for SimulatingPlanner {
         let mut to_simulate: AHashMap<Address, Vec<usize>> = AHashMap::new();
         let mut simulations = 0;
         for (index, request) in requests.iter().enumerate() {
-            let plan = plan_transfer(&**view, beneficiary, request);
+            let plan = plan_signed(beneficiary, request)
+                .or_else(|| plan_transfer(&**view, beneficiary, request));
             if plan.is_none() {
                 let sender = request.transaction.sender();
                 to_simulate.entry(sender).or_default().push(index);
@@ -111,6 +112,15 @@ impl AccessPlanner for SimulatingPlanner {
             .map(|plan| plan.expect("every transaction is planned or simulated"))
             .collect()
     }
+}
+
+/// The plan of a transaction that signed what it touches: that, and nothing else.
+fn plan_signed(beneficiary: Address, request: &PlanRequest) -> Option<Plan> {
+    Some(Plan {
+        access: request.transaction.signed_access(beneficiary)?,
+        declaration: Declaration::Signed,
+        gas_estimate: request.transaction.envelope().gas_limit(),
+    })
 }
 
 /// The plan of a transaction that runs no code.

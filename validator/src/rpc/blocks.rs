@@ -11,7 +11,7 @@ use alloy_consensus::constants::EMPTY_OMMER_ROOT_HASH;
 use alloy_eips::{BlockId, BlockNumberOrTag, eip2718::Encodable2718, eip4895::Withdrawals};
 use alloy_primitives::{B256, Bytes, U64, hex};
 use alloy_rlp::Encodable;
-use lockweave_evm_adapter::receipt;
+use lockweave_evm_adapter::TypedReceipt;
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -215,13 +215,11 @@ pub(super) fn raw_receipts(context: &RpcContext, params: &Params<'_>) -> Reply {
     let block = context.block(params.required(0, "block")?)?;
     let mut encoded = Vec::with_capacity(block.receipts.len());
     for (index, receipt) in block.receipts.iter().enumerate() {
-        let envelope = match block.receipt_roots.get(index) {
-            Some(root) => receipt::envelope_with_root(receipt, *root),
-            None => receipt::envelope(receipt),
+        let typed = match block.receipt_roots.get(index) {
+            Some(root) => TypedReceipt::with_root(receipt, *root),
+            None => TypedReceipt::from(receipt),
         };
-        let envelope =
-            envelope.ok_or_else(|| RpcError::internal("a transaction type has no receipt form"))?;
-        encoded.push(hex::encode_prefixed(envelope.encoded_2718()));
+        encoded.push(hex::encode_prefixed(typed.encoded_2718()));
     }
     reply(encoded)
 }

@@ -11,7 +11,7 @@ use alloy_consensus::{SignableTransaction, TxEip1559};
 use alloy_eips::BlockId;
 use alloy_primitives::{Address, B256, Signature, U64, U256};
 use alloy_rpc_types_eth::TransactionRequest;
-use lockweave_evm_adapter::{BlockContext, EvmExecutor, EvmTransaction, Step};
+use lockweave_evm_adapter::{BlockContext, EvmExecutor, EvmTransaction, Step, TxDeclared};
 use lockweave_runtime::{
     AccessMode, AccessSet, ExecutionError, Executor, INFERRED_KEYS_MAX, KeyPart, Recording,
     SerialState, StateKey,
@@ -84,6 +84,18 @@ pub(super) fn declare_access(context: &RpcContext, params: &Params<'_>) -> Reply
     };
     // Nobody looks at the signature: the sender is stated.
     let unchecked = Signature::new(U256::ZERO, U256::ZERO, false);
+    let mut skeleton = TxDeclared {
+        chain_id: unsigned.chain_id,
+        nonce: unsigned.nonce,
+        gas_limit: unsigned.gas_limit,
+        max_fee_per_gas: unsigned.max_fee_per_gas,
+        max_priority_fee_per_gas: unsigned.max_priority_fee_per_gas,
+        to: unsigned.to,
+        value: unsigned.value,
+        access_list: unsigned.access_list.clone(),
+        input: unsigned.input.clone(),
+        ..TxDeclared::default()
+    };
     let envelope = Envelope::from(unsigned.into_signed(unchecked));
     let rules = BlockContext::new(context.node.chain(), &block.header);
     let mut recording = Recording::new(SerialState::new(state, rules.rules()));
@@ -96,6 +108,7 @@ pub(super) fn declare_access(context: &RpcContext, params: &Params<'_>) -> Reply
     })?;
     let set = recording.take_access(INFERRED_KEYS_MAX);
     let set = set.map_err(|error| RpcError::limit(error.to_string()))?;
+    skeleton.declare(&set, sender, block.header.beneficiary);
     let credits: Vec<Address> = (set.entries().iter())
         .filter(|entry| entry.mode == AccessMode::Credit)
         .map(|entry| entry.key.address)
@@ -108,7 +121,15 @@ pub(super) fn declare_access(context: &RpcContext, params: &Params<'_>) -> Reply
         "gasUsed": U64::from(outcome.gas_used),
         "status": U64::from(outcome.is_success()),
         "output": outcome.output,
+        "transaction": unsigned_json(&skeleton),
     }))
+}
+
+/// A transaction of type 0x44 that is still to be signed.
+fn unsigned_json(transaction: &TxDeclared) -> serde_json::Value {
+    let mut value = serde_json::to_value(transaction).unwrap_or_default();
+    value["type"] = json!("0x44");
+    value
 }
 
 /// What became of a transaction this node has seen.

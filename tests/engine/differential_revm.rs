@@ -2,8 +2,7 @@
 //!
 //! Journal, credits and loading of accounts are ours; what a transaction means must not be.
 
-mod support;
-
+use crate::support::{Case, generate};
 use lockweave::{
     MemoryState, StateView, Step,
     runtime::{OutcomeKind, Status},
@@ -17,7 +16,6 @@ use revm::{
     state::{AccountInfo, Bytecode},
 };
 use std::collections::BTreeMap;
-use support::{Case, generate};
 
 /// The state before the block in revm's database.
 fn database(state: &MemoryState) -> CacheDB<EmptyDB> {

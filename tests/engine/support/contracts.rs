@@ -1,8 +1,8 @@
 //! Small contracts that do what makes parallel execution hard.
 
 use revm::bytecode::opcode::{
-    ADD, ADDRESS, BALANCE, CALL, CALLDATALOAD, CALLVALUE, COINBASE, CREATE2, DELEGATECALL, DUP1,
-    EXTCODEHASH, EXTCODESIZE, GAS, INVALID, JUMP, JUMPDEST, KECCAK256, LOG1, MSTORE, MSTORE8,
+    ADD, ADDRESS, AND, BALANCE, CALL, CALLDATALOAD, CALLVALUE, COINBASE, CREATE2, DELEGATECALL,
+    DUP1, EXTCODEHASH, EXTCODESIZE, GAS, INVALID, JUMP, JUMPDEST, KECCAK256, LOG1, MSTORE, MSTORE8,
     PUSH0, PUSH1, PUSH32, RETURN, REVERT, SELFDESTRUCT, SLOAD, SSTORE, STOP, SUB, SWAP1,
 };
 
@@ -204,6 +204,42 @@ pub(crate) fn fork_teller() -> Vec<u8> {
     code(&[&[PUSH0, SLOAD, PUSH1, 1, ADD, PUSH0, SSTORE, STOP]])
 }
 
+/// Appends calldata's word to an array: where it writes depends on how many did so before.
+pub(crate) fn appender() -> Vec<u8> {
+    code(&[
+        &word(0),
+        // Slot 100 + length.
+        &ZERO,
+        &[SLOAD, DUP1, PUSH1, 100, ADD, SWAP1, PUSH1, 1, ADD],
+        &ZERO,
+        &[SSTORE, SSTORE, STOP],
+    ])
+}
+
+/// Picks one of two pools by its own balance, and adds to it.
+pub(crate) fn router() -> Vec<u8> {
+    code(&[
+        &[PUSH1, 200, ADDRESS, BALANCE, PUSH1, 1, AND, ADD],
+        &[DUP1, SLOAD, PUSH1, 1, ADD, SWAP1, SSTORE, STOP],
+    ])
+}
+
+/// Writes to a slot that is new at every call: the hash of the last one.
+pub(crate) fn shifter() -> Vec<u8> {
+    code(&[
+        &ZERO,
+        &[SLOAD],
+        &ZERO,
+        &[MSTORE, PUSH1, 32],
+        &ZERO,
+        &[KECCAK256, DUP1],
+        &ZERO,
+        &[SSTORE],
+        // The value is what is left in the slot, which nobody has declared, plus one.
+        &[DUP1, SLOAD, PUSH1, 1, ADD, SWAP1, SSTORE, STOP],
+    ])
+}
+
 /// All contracts that calls are made to.
 pub(crate) fn all() -> Vec<Vec<u8>> {
     vec![
@@ -220,5 +256,8 @@ pub(crate) fn all() -> Vec<Vec<u8>> {
         bomb(),
         bomb_factory(),
         fork_teller(),
+        appender(),
+        router(),
+        shifter(),
     ]
 }

@@ -1,18 +1,17 @@
 //! Random blocks, and the ways to run them.
 
-// Every test binary uses a part of this module.
-#![allow(dead_code)]
-
 pub(crate) mod contracts;
 pub(crate) mod generate;
 
 use lockweave::{
-    BankingStage, EvmExecutor, OpenBlock, Sanitized, SealedBlock, StageConfig, StateView, Step,
+    BankingStage, EvmExecutor, EvmInferrer, OpenBlock, Sanitized, SealedBlock, StageConfig,
+    StateView, Step,
+    banking_stage::InferredStats,
     evm::{EvmBlock, InvalidStep},
-    execute_block,
+    execute_block, execute_inferred_block,
     runtime::{
         AccessSet, Declaration, ExecutionError, Executor, GrantedState, INFERRED_KEYS_MAX,
-        Recording, SerialState,
+        Recording, SerialState, StateCells,
     },
     seal_block,
 };
@@ -90,6 +89,41 @@ impl Case {
         let context = self.block.context().clone();
         let make = move |_: Option<Granted>| Granted::new(&context);
         self.run_with(stage, steps, sets, make)
+    }
+
+    /// Runs steps in parallel, in this order, with nothing declared.
+    pub(crate) fn run_inferred(
+        &self,
+        stage: &BankingStage,
+        steps: &[Step],
+    ) -> Result<(SealedBlock, InferredStats), Failure> {
+        let transactions = steps.iter().map(|step| {
+            let signed = step.signed_access(generate::beneficiary());
+            let declaration = match signed {
+                Some(_) => Declaration::Signed,
+                None => Declaration::Inferred,
+            };
+            Sanitized {
+                transaction: step.clone(),
+                access: signed.unwrap_or_else(AccessSet::empty),
+                declaration,
+            }
+        });
+        let context = self.block.context().clone();
+        let cells = StateCells::new(Arc::clone(&self.view), context.rules());
+        let open = OpenBlock::to_infer(cells, transactions.collect());
+        let make = move |_: Option<(Granted, EvmInferrer)>| {
+            (Granted::new(&context), EvmInferrer::new(&context))
+        };
+        let (open, result) = execute_inferred_block(stage, open, make, Step::gas_hint);
+        match result {
+            Ok(stats) => Ok((seal_block(stage, open).expect("a finished block").0, stats)),
+            Err(lockweave::banking_stage::StageError::Task { task, source }) => {
+                use lockweave::runtime::DenseId;
+                Err((task.index(), source))
+            }
+            Err(error) => panic!("the stage failed: {error}"),
+        }
     }
 
     /// Runs steps in parallel with an executor of the test's own.

@@ -1,8 +1,7 @@
 //! A transaction that reaches for what it does not hold has no effect, and is found out in every
 //! interleaving.
 
-mod support;
-
+use crate::support::{Granted, STAGES, generate};
 use lockweave::{
     AccessMode, AccessSet, Step,
     evm::InvalidStep,
@@ -12,7 +11,6 @@ use lockweave::{
     },
 };
 use proptest::prelude::*;
-use support::{Granted, STAGES, generate};
 
 /// A set without one of its keys, or with it in a weaker mode.
 fn weaken(set: &AccessSet, choice: u8, pick: prop::sample::Index) -> Option<AccessSet> {

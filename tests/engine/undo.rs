@@ -3,8 +3,7 @@
 // `revert` is unsafe: the test holds the grant that makes it sound.
 #![allow(unsafe_code)]
 
-mod support;
-
+use crate::support::{Granted, STAGES, generate};
 use lockweave::{
     Step,
     evm::InvalidStep,
@@ -13,7 +12,6 @@ use lockweave::{
 use proptest::prelude::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use support::{Granted, STAGES, generate};
 
 /// Runs every step, takes it back, and runs it again.
 struct TwiceOver {

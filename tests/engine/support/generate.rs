@@ -82,7 +82,7 @@ fn draft() -> impl Strategy<Value = Draft> {
     let to = prop_oneof![
         9 => any_address().prop_map(Some),
         // Most of the time a few hot contracts.
-        9 => (0_usize..13).prop_map(|index| Some(contract(index))),
+        9 => (0_usize..16).prop_map(|index| Some(contract(index))),
         1 => Just(None),
     ];
     (
@@ -221,6 +221,47 @@ fn header(fork: SpecId) -> Header {
         parent_beacon_block_root: since(SpecId::CANCUN).then_some(B256::ZERO),
         requests_hash: since(SpecId::PRAGUE).then_some(B256::ZERO),
         ..Header::default()
+    }
+}
+
+/// The address of a contract of [`contracts::all`], by what makes it.
+pub(crate) fn address_of(code: &[u8]) -> Address {
+    let position = contracts::all().iter().position(|known| known == code);
+    contract(position.expect("one of them"))
+}
+
+/// A block of one sender each calling one contract, with nothing else in it.
+pub(crate) fn calls_of(target: Address, calls: usize) -> Case {
+    let fork = SpecId::CANCUN;
+    let mut nonces = [0_u64; SENDERS as usize];
+    let transactions = (0..calls)
+        .map(|call| {
+            let sender = u8::try_from(call % usize::from(SENDERS)).unwrap_or(0);
+            let nonce = &mut nonces[usize::from(sender)];
+            let draft = Draft {
+                sender,
+                to: Some(target),
+                value: 1,
+                words: [U256::from(call), U256::ZERO],
+                gas_limit: 400_000,
+                gas_price: 1,
+                kind: 0,
+                nonce_slip: false,
+            };
+            *nonce += 1;
+            draft.transaction(*nonce - 1, fork)
+        })
+        .collect();
+    let input = BlockInput {
+        header: header(fork),
+        transactions,
+        ommers: Ommers::Count(0),
+        withdrawals: Vec::new(),
+    };
+    let block = EvmBlock::new(&ChainSpec::single_fork(1, fork), input).expect("a sound header");
+    Case {
+        block,
+        view: Arc::new(state()),
     }
 }
 

@@ -1,14 +1,12 @@
 //! Whatever the block, the worker count and the interleaving: the result is the oracle's.
 
-mod support;
-
+use crate::support::{STAGES, WORKERS, generate};
 use lockweave::{
     AccessMode, AccessSet, StateKey,
     runtime::{INFERRED_KEYS_MAX, SerialState, execute_serially},
 };
 use proptest::prelude::*;
 use std::sync::Arc;
-use support::{STAGES, WORKERS, generate};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(160))]

@@ -1,0 +1,299 @@
+//! Simulated crashes and failing media, from seeds.
+//!
+//! `LOCKWEAVE_CRASH_RUNS=100000` sets how many seeds are run, `LOCKWEAVE_CRASH_SEED=17` runs one
+//! again; a failure names its seed.
+
+mod support;
+
+use lockweave_accounts_db::{
+    CheckpointMode, CommitError, Db, Options,
+    storage::faulty::{Fault, FaultyStorage},
+};
+use lockweave_runtime::StateDelta;
+use rand::Rng;
+use std::{
+    env,
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
+};
+use support::{Generator, ModelBlock, ModelState, Shape, check_db};
+
+const SHAPE: Shape = Shape {
+    accounts: 5,
+    slots: 8,
+    changes: 20,
+    payload_bytes: 3000,
+};
+
+fn options(seed: u64) -> Options {
+    Options {
+        history_blocks: 1 + seed % 7,
+        segment_bytes: 64 << 10,
+        shard_bits: u32::try_from(seed % 4).expect("small"),
+        checkpoint_bytes: 4096 * (3 + seed % 20),
+        checkpoint_mode: CheckpointMode::Inline,
+        space_amplification: 1.1,
+        payload_blocks: 1 + seed % 11,
+        threads: 1,
+        seed: Some(seed),
+        ..Options::default()
+    }
+}
+
+fn open(storage: &FaultyStorage, seed: u64) -> Result<Db, String> {
+    Db::open_on(Box::new(storage.clone()), options(seed)).map_err(|error| error.to_string())
+}
+
+/// What the database may hold: the acknowledged blocks, or those after the operation under way.
+struct Run {
+    seed: u64,
+    storage: FaultyStorage,
+    generator: Generator,
+    blocks: Vec<ModelBlock>,
+    /// Blocks if the operation that failed took effect all the same.
+    alternative: Option<Vec<ModelBlock>>,
+}
+
+impl Run {
+    fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            storage: FaultyStorage::new(seed),
+            generator: Generator::new(seed, SHAPE),
+            blocks: Vec::new(),
+            alternative: None,
+        }
+    }
+
+    /// The blocks with one more; payloads that are not kept any longer are gone.
+    fn with(&self, block: ModelBlock) -> Vec<ModelBlock> {
+        let mut blocks = self.blocks.clone();
+        let kept = options(self.seed).payload_blocks;
+        for old in &mut blocks {
+            if old.number + kept <= block.number {
+                old.payload.clear();
+            }
+        }
+        blocks.push(block);
+        blocks
+    }
+
+    fn state(&self) -> ModelState {
+        self.blocks
+            .last()
+            .map_or_else(ModelState::default, |block| block.state.clone())
+    }
+
+    /// Commits, undoes or checkpoints; an error is one of the medium.
+    fn step(&mut self, db: &Db) -> Result<(), CommitError> {
+        self.alternative = None;
+        match self.generator.random.random_range(0..16_u8) {
+            0 if self.blocks.len() > 1 => {
+                let oldest = db.oldest().unwrap_or(0);
+                let newest = self.blocks.len() as u64 - 1;
+                let target = self.generator.random.random_range(oldest..=newest);
+                let kept = self.blocks[..=usize::try_from(target).expect("small")].to_vec();
+                self.alternative = Some(kept.clone());
+                db.undo_to(target)?;
+                self.blocks = kept;
+            }
+            1 => {
+                // Whatever becomes of a checkpoint, no block depends on it.
+                let _ = db.checkpoint();
+            }
+            _ => {
+                let number = self.blocks.len() as u64;
+                let (delta, block) = self.generator.block(number, &self.state());
+                let blocks = self.with(block.clone());
+                let prepared = db.prepare(number, &delta)?;
+                self.alternative = Some(blocks.clone());
+                db.commit_prepared(prepared, block.hash, &block.payload)?;
+                self.blocks = blocks;
+            }
+        }
+        self.alternative = None;
+        Ok(())
+    }
+
+    /// Holds the database against what it may hold, and takes over what it does.
+    fn settle(&mut self, db: &Db) -> Result<(), String> {
+        let first = check_db(db, SHAPE, &self.blocks);
+        if first.is_err()
+            && let Some(blocks) = self.alternative.take()
+            && check_db(db, SHAPE, &blocks).is_ok()
+        {
+            self.blocks = blocks;
+            return Ok(());
+        }
+        self.alternative = None;
+        first
+    }
+}
+
+/// A life with several crashes.
+fn crashes(seed: u64) -> Result<(), String> {
+    let mut run = Run::new(seed);
+    for life in 0..4 {
+        let after = run.generator.random.random_range(0..120);
+        run.storage.set_fault(after, Fault::Crash);
+        if let Ok(db) = open(&run.storage, seed) {
+            for _ in 0..30 {
+                if let Err(error) = run.step(&db)
+                    && !run.storage.has_crashed()
+                {
+                    return Err(format!("life {life}: {error}"));
+                }
+                if run.storage.has_crashed() {
+                    break;
+                }
+            }
+        }
+        run.storage.restart();
+        let db = open(&run.storage, seed).map_err(|error| format!("life {life}: {error}"))?;
+        run.settle(&db)
+            .map_err(|error| format!("life {life}: {error}"))?;
+        for _ in 0..3 {
+            run.step(&db)
+                .map_err(|error| format!("after life {life}: {error}"))?;
+        }
+        run.settle(&db)
+            .map_err(|error| format!("after life {life}: {error}"))?;
+    }
+    Ok(())
+}
+
+/// A life on a medium that fails now and then.
+fn failures(seed: u64) -> Result<(), String> {
+    let mut run = Run::new(seed);
+    let mut db = open(&run.storage, seed)?;
+    for round in 0..60 {
+        let fault = match run.generator.random.random_range(0..6_u8) {
+            0 => Some(Fault::NoSpace),
+            1 => Some(Fault::WriteError),
+            2 => Some(Fault::SyncError),
+            3 => Some(Fault::ReadError),
+            4 => Some(Fault::ShortRead),
+            _ => None,
+        };
+        if let Some(fault) = fault {
+            run.storage
+                .set_fault(run.generator.random.random_range(0..12), fault);
+        }
+        let result = run.step(&db);
+        run.storage.clear_fault();
+        let at = |error| format!("round {round} with {fault:?}: {error}");
+        match result {
+            Ok(()) => {}
+            Err(CommitError::Sync { .. } | CommitError::Stopped) => {
+                // Nothing is accepted, everything can be read, and reopening finds one of both.
+                let refused = db.prepare(run.blocks.len() as u64, &StateDelta::default());
+                if !matches!(refused, Err(CommitError::Stopped)) {
+                    return Err(at(format!("a stopped database accepts {refused:?}")));
+                }
+                check_db(&db, SHAPE, &run.blocks).map_err(at)?;
+                drop(db);
+                if run.generator.random.random_bool(0.5) {
+                    run.storage.restart();
+                }
+                db = open(&run.storage, seed).map_err(at)?;
+                run.settle(&db).map_err(at)?;
+                continue;
+            }
+            Err(CommitError::NoSpace { .. } | CommitError::File(_) | CommitError::Read(_))
+                if fault.is_some() =>
+            {
+                run.alternative = None;
+            }
+            Err(error) => return Err(at(error.to_string())),
+        }
+        run.settle(&db).map_err(at)?;
+        if run.generator.random.random_bool(0.1) {
+            drop(db);
+            run.storage.restart();
+            db = open(&run.storage, seed).map_err(at)?;
+            run.settle(&db).map_err(at)?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs seeds on all cores and collects what failed.
+fn run_seeds(default_runs: u64, run: impl Fn(u64) -> Result<(), String> + Sync) {
+    if let Ok(seed) = env::var("LOCKWEAVE_CRASH_SEED") {
+        let seed = seed.parse().expect("a number");
+        run(seed).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        return;
+    }
+    let runs = env::var("LOCKWEAVE_CRASH_RUNS").map_or(default_runs, |runs| {
+        runs.parse().expect("LOCKWEAVE_CRASH_RUNS is a number")
+    });
+    let next = AtomicU64::new(0);
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= runs {
+                        break;
+                    }
+                    run(seed).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn no_crash_loses_an_acknowledged_block_or_shows_half_of_one() {
+    run_seeds(300, crashes);
+}
+
+#[test]
+fn a_failing_medium_loses_nothing() {
+    run_seeds(150, failures);
+}
+
+#[test]
+fn the_last_block_may_be_torn_at_every_byte() {
+    let seed = 3;
+    let mut run = Run::new(seed);
+    {
+        let db = open(&run.storage, seed).expect("a new database");
+        for _ in 0..12 {
+            run.step(&db).expect("a sound medium");
+        }
+    }
+    let (delta, block) = {
+        let number = run.blocks.len() as u64;
+        run.generator.block(number, &run.state())
+    };
+    let blocks = run.with(block.clone());
+    let mut kept = 0;
+    let mut seen_whole = 0;
+    loop {
+        let storage = run.storage.fork(seed);
+        let db = open(&storage, seed).expect("what was written");
+        let prepared = db.prepare(block.number, &delta).expect("sound changes");
+        // Its write is the next operation; the crash strikes the sync behind it.
+        storage.set_fault(1, Fault::CrashKeeping { bytes: kept });
+        let result = db.commit_prepared(prepared, block.hash, &block.payload);
+        assert!(result.is_err(), "the sync failed");
+        drop(db);
+        storage.restart();
+        let db = open(&storage, seed).unwrap_or_else(|error| panic!("{kept} bytes: {error}"));
+        if db.latest().map(|block| block.number) == Some(block.number) {
+            check_db(&db, SHAPE, &blocks).unwrap_or_else(|error| panic!("{kept} bytes: {error}"));
+            seen_whole += 1;
+            if seen_whole > 3 {
+                break;
+            }
+        } else {
+            assert_eq!(seen_whole, 0, "more bytes survived, and less of the block");
+            check_db(&db, SHAPE, &run.blocks)
+                .unwrap_or_else(|error| panic!("{kept} bytes: {error}"));
+        }
+        kept += 1;
+    }
+    println!("{kept} offsets");
+}

@@ -1,0 +1,211 @@
+//! Flipped bits, cut files and contradictions are found when the database is opened, read or scrubbed,
+//! and told with file and offset.
+
+mod support;
+
+use lockweave_accounts_db::{
+    CheckpointMode, Db, OpenError, Options, ReadError, ScrubReport, storage::faulty::FaultyStorage,
+};
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use std::ops::ControlFlow;
+use support::{Generator, ModelBlock, ModelState, SMALL, check_db};
+
+fn options() -> Options {
+    Options {
+        segment_bytes: 64 << 10,
+        shard_bits: 2,
+        history_blocks: 5,
+        checkpoint_mode: CheckpointMode::Manual,
+        threads: 1,
+        seed: Some(1),
+        ..Options::default()
+    }
+}
+
+fn read_only() -> Options {
+    Options {
+        create: false,
+        read_only: true,
+        ..options()
+    }
+}
+
+/// A database of a few segments, with a checkpoint in the middle, closed in good order.
+fn database() -> (FaultyStorage, Vec<ModelBlock>) {
+    let storage = FaultyStorage::new(5);
+    let mut generator = Generator::new(9, SMALL);
+    let mut blocks: Vec<ModelBlock> = Vec::new();
+    let db = Db::open_on(Box::new(storage.clone()), options()).expect("a new database");
+    for number in 0..24 {
+        let before = blocks
+            .last()
+            .map_or_else(ModelState::default, |block| block.state.clone());
+        let (delta, block) = generator.block(number, &before);
+        let prepared = db.prepare(number, &delta).expect("sound changes");
+        db.commit_prepared(prepared, block.hash, &block.payload)
+            .expect("a sound medium");
+        blocks.push(block);
+        if number == 11 {
+            db.checkpoint().expect("a sound medium");
+        }
+    }
+    (storage, blocks)
+}
+
+fn scrub(db: &Db) -> Result<ScrubReport, ReadError> {
+    db.scrub(|_, _| ControlFlow::Continue(()))
+}
+
+/// Bytes of a file that mean something: behind them a segment has room that was never used.
+fn used(storage: &FaultyStorage, name: &str) -> usize {
+    let bytes = storage.bytes(name).expect("it is there");
+    let used = bytes
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .map_or(0, |last| last + 1);
+    if name.starts_with("log.") {
+        used.next_multiple_of(4096)
+    } else {
+        used
+    }
+}
+
+const FILES: [&str; 4] = ["MANIFEST", "index.checkpoint", "log.0", "log.1"];
+
+#[test]
+fn a_sound_database_is_found_sound() {
+    let (storage, blocks) = database();
+    let db = Db::open_on(Box::new(storage), read_only()).expect("a sound database");
+    check_db(&db, SMALL, &blocks).expect("what was written");
+    let report = scrub(&db).expect("readable");
+    assert!(report.is_sound(), "{:?}", report.damages);
+    assert_eq!(report.records, 24);
+    let verified = db.verify(|_, _| ControlFlow::Continue(())).expect("sound");
+    let state = &blocks.last().expect("there are blocks").state;
+    assert_eq!(verified.state.accounts, state.accounts.len() as u64);
+    assert_eq!(verified.state.slots, state.slots.len() as u64);
+}
+
+#[test]
+fn a_flipped_bit_anywhere_is_found_and_told_with_file_and_offset() {
+    let (storage, _) = database();
+    let mut random = StdRng::seed_from_u64(11);
+    for name in FILES {
+        let used = used(&storage, name);
+        for _ in 0..400 {
+            let at = random.random_range(0..used);
+            let bit = random.random_range(0..8);
+            let fork = storage.fork(1);
+            let mut bytes = fork.bytes(name).expect("it is there");
+            bytes[at] ^= 1 << bit;
+            fork.set_bytes(name, bytes);
+            let told = match Db::open_on(Box::new(fork), read_only()) {
+                Ok(db) => {
+                    let report = scrub(&db).expect("readable");
+                    let Some(damage) = report.damages.first() else {
+                        panic!("bit {bit} of byte {at} of {name} flipped unseen");
+                    };
+                    Some(damage.clone())
+                }
+                Err(OpenError::Damaged(damage)) => Some(damage),
+                Err(OpenError::NewerVersion { file, .. } | OpenError::Missing { file, .. }) => {
+                    assert!(file.ends_with(name), "{name}: {file}");
+                    None
+                }
+                Err(error) => panic!("byte {at} of {name}: {error}"),
+            };
+            if let Some(damage) = told {
+                assert!(damage.file.ends_with(name), "byte {at} of {name}: {damage}");
+                assert!(damage.offset <= at as u64, "byte {at} of {name}: {damage}");
+            }
+        }
+    }
+}
+
+#[test]
+fn random_bytes_in_any_file_never_panic() {
+    let (storage, blocks) = database();
+    let mut random = StdRng::seed_from_u64(12);
+    for round in 0..1500 {
+        let name = FILES[round % FILES.len()];
+        let fork = storage.fork(1);
+        let mut bytes = fork.bytes(name).expect("it is there");
+        for _ in 0..random.random_range(1..4) {
+            match random.random_range(0..3) {
+                0 => {
+                    let length = random.random_range(0..=bytes.len());
+                    bytes.truncate(length);
+                }
+                1 => {
+                    let start = random.random_range(0..=bytes.len());
+                    let end = (start + random.random_range(0..64)).min(bytes.len());
+                    random.fill(&mut bytes[start..end]);
+                }
+                _ => {
+                    // A page at the place of another.
+                    let pages = bytes.len() / 4096;
+                    if pages > 1 {
+                        let (from, to) =
+                            (random.random_range(0..pages), random.random_range(0..pages));
+                        bytes.copy_within(from * 4096..(from + 1) * 4096, to * 4096);
+                    }
+                }
+            }
+        }
+        let is_same = storage.bytes(name).as_ref() == Some(&bytes);
+        fork.set_bytes(name, bytes);
+        if let Ok(db) = Db::open_on(Box::new(fork), read_only()) {
+            let report = scrub(&db);
+            if let Ok(report) = &report
+                && report.is_sound()
+            {
+                // Then nothing in use was touched.
+                check_db(&db, SMALL, &blocks)
+                    .unwrap_or_else(|error| panic!("round {round}, {name}: {error}"));
+            }
+            assert!(!is_same || report.is_ok_and(|report| report.is_sound()));
+        }
+    }
+}
+
+#[test]
+fn newer_versions_are_refused_and_left_alone() {
+    for name in FILES {
+        let (storage, _) = database();
+        let mut bytes = storage.bytes(name).expect("it is there");
+        bytes[8] = 2;
+        let sum = xxhash_rust::xxh3::xxh3_128(&bytes[..240]);
+        bytes[240..256].copy_from_slice(&sum.to_le_bytes());
+        storage.set_bytes(name, bytes.clone());
+        match Db::open_on(Box::new(storage.clone()), options()) {
+            Err(OpenError::NewerVersion {
+                file,
+                found: 2,
+                supported: 1,
+            }) => {
+                assert!(file.ends_with(name), "{file}");
+            }
+            other => panic!("{name}: {other:?}"),
+        }
+        assert_eq!(storage.bytes(name), Some(bytes), "{name} was changed");
+    }
+}
+
+#[test]
+fn a_missing_file_is_told() {
+    let (storage, _) = database();
+    for name in ["log.0", "index.checkpoint", "MANIFEST"] {
+        let fork = storage.fork(1);
+        lockweave_accounts_db::storage::Storage::remove(&fork, name).expect("it is there");
+        let opened = Db::open_on(Box::new(fork), options());
+        if name == "index.checkpoint" {
+            // The log is all there, so the index is rebuilt.
+            assert!(opened.is_ok(), "{:?}", opened.err());
+        } else {
+            match opened {
+                Err(OpenError::Missing { file, .. }) => assert!(file.ends_with(name), "{file}"),
+                other => panic!("{name}: {other:?}"),
+            }
+        }
+    }
+}

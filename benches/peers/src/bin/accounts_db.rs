@@ -1,0 +1,364 @@
+//! The same work on our accounts database and on other stores, each in processes of its own.
+
+use clap::Parser;
+use hdrhistogram::Histogram;
+use lockweave_peers::{
+    machine,
+    store::{Store, StoreError, StoreKind},
+    workload::{Workload, mix},
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    io::{BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitCode, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Measure our accounts database beside redb, fjall, LMDB and, with the feature `rocksdb`, `RocksDB`.
+///
+/// Each store loads the entries, then takes blocks of 20,000 updates and 5,000 inserts, each one durable
+/// commit; its process is killed, and another one opens the store again, reads on 1 and 4 threads, and
+/// reads once more with the operating system's cache dropped. Ours computes the state commitment,
+/// keeps 256 blocks of history and compacts, all within the times shown.
+#[derive(Clone, Debug, Parser)]
+#[command(version, max_term_width = 100)]
+struct Args {
+    /// Entries loaded.
+    #[arg(long, value_name = "N", default_value_t = 10_000_000)]
+    entries: u64,
+    /// Blocks of updates and inserts.
+    #[arg(long, value_name = "B", default_value_t = 200)]
+    blocks: u64,
+    /// Seconds of each reading.
+    #[arg(long, value_name = "S", default_value_t = 5)]
+    seconds: u64,
+    /// Only these stores.
+    #[arg(long, value_delimiter = ',', value_enum)]
+    stores: Vec<StoreKind>,
+    /// Where to put the stores' files [default: a temporary folder in the working directory].
+    #[arg(long)]
+    folder: Option<PathBuf>,
+    /// One JSON object a line instead of a table.
+    #[arg(long)]
+    json: bool,
+    #[arg(long, hide = true, value_enum)]
+    phase: Option<Phase>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Phase {
+    Write,
+    Read,
+    Cold,
+}
+
+/// What was measured of a store.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Report {
+    store: String,
+    #[serde(default)]
+    entries: u64,
+    #[serde(default)]
+    load_s: f64,
+    #[serde(default)]
+    commit_ms_median: f64,
+    #[serde(default)]
+    commit_ms_p99: f64,
+    #[serde(default)]
+    commit_ms_max: f64,
+    #[serde(default)]
+    cpu_ms_per_block: f64,
+    #[serde(default)]
+    reads_per_s_1: f64,
+    #[serde(default)]
+    reads_per_s_4: f64,
+    #[serde(default)]
+    cold_reads_per_s: f64,
+    #[serde(default)]
+    reopen_ms: f64,
+    #[serde(default)]
+    disk_bytes_per_entry: f64,
+    #[serde(default)]
+    index_bytes_per_entry: Option<f64>,
+    #[serde(default)]
+    rss_mib: f64,
+    #[serde(default)]
+    rss_anonymous_mib: f64,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let result = match args.phase {
+        Some(phase) => child(&args, phase),
+        None => parent(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn parent(args: &Args) -> Result<(), StoreError> {
+    let stores = if args.stores.is_empty() {
+        StoreKind::ALL
+    } else {
+        &args.stores
+    };
+    let temporary = match &args.folder {
+        Some(_) => None,
+        None => Some(tempfile::tempdir_in(".")?),
+    };
+    let folder = match (&args.folder, &temporary) {
+        (Some(folder), _) => folder.clone(),
+        (None, Some(temporary)) => temporary.path().to_path_buf(),
+        (None, None) => unreachable!("one of both"),
+    };
+    let mut out = std::io::stdout().lock();
+    if !args.json {
+        write_header(&mut out)?;
+    }
+    for store in stores {
+        let folder = folder.join(store.name());
+        let mut report = run(args, *store, &folder, Phase::Write)?;
+        let read = run(args, *store, &folder, Phase::Read)?;
+        let cold = run(args, *store, &folder, Phase::Cold)?;
+        report.reopen_ms = read.reopen_ms;
+        report.reads_per_s_1 = read.reads_per_s_1;
+        report.reads_per_s_4 = read.reads_per_s_4;
+        report.cold_reads_per_s = cold.cold_reads_per_s;
+        if args.json {
+            serde_json::to_writer(&mut out, &report)?;
+            writeln!(out)?;
+        } else {
+            write_line(&mut out, &report)?;
+        }
+        out.flush()?;
+        std::fs::remove_dir_all(&folder)?;
+    }
+    Ok(())
+}
+
+/// A child that is killed when it has reported.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn run(args: &Args, store: StoreKind, folder: &Path, phase: Phase) -> Result<Report, StoreError> {
+    let phase = match phase {
+        Phase::Write => "write",
+        Phase::Read => "read",
+        Phase::Cold => "cold",
+    };
+    let child = Command::new(std::env::current_exe()?)
+        .args(["--entries", &args.entries.to_string()])
+        .args(["--blocks", &args.blocks.to_string()])
+        .args(["--seconds", &args.seconds.to_string()])
+        .args(["--stores", store.name(), "--phase", phase, "--folder"])
+        .arg(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut child = Killed(child);
+    let mut line = String::new();
+    if let Some(output) = child.0.stdout.take() {
+        BufReader::new(output).read_line(&mut line)?;
+    }
+    if line.is_empty() {
+        return Err(format!("{} failed while it was to {phase}", store.name()).into());
+    }
+    Ok(serde_json::from_str(&line)?)
+}
+
+fn child(args: &Args, phase: Phase) -> Result<(), StoreError> {
+    let store = *args.stores.first().ok_or("a child needs a store")?;
+    let folder = args.folder.clone().ok_or("a child needs a folder")?;
+    let (report, _store) = match phase {
+        Phase::Write => write(args, store, &folder)?,
+        Phase::Read | Phase::Cold => read(args, store, &folder, phase)?,
+    };
+    let mut out = std::io::stdout().lock();
+    serde_json::to_writer(&mut out, &report)?;
+    writeln!(out)?;
+    out.flush()?;
+    // The store stays open until the parent kills this process.
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line)?;
+    Ok(())
+}
+
+type Outcome = (Report, Box<dyn Store>);
+
+fn write(args: &Args, kind: StoreKind, folder: &Path) -> Result<Outcome, StoreError> {
+    let store = kind.open(folder)?;
+    let mut workload = Workload::new(args.entries);
+    let started = Instant::now();
+    let mut number = 0;
+    while let Some(block) = workload.load_block() {
+        store.commit(number, &block)?;
+        number += 1;
+    }
+    let load_s = started.elapsed().as_secs_f64();
+    let mut times = Histogram::<u64>::new(3)?;
+    let mut processor = 0.0;
+    for _ in 0..args.blocks {
+        let block = workload.block();
+        let before = machine::processor_ms()?;
+        let started = Instant::now();
+        store.commit(number, &block)?;
+        times.record(u64::try_from(started.elapsed().as_micros())?)?;
+        processor += machine::processor_ms()? - before;
+        number += 1;
+    }
+    let (rss_mib, rss_anonymous_mib) = machine::resident_mib()?;
+    let entries = count(workload.entries());
+    let report = Report {
+        store: kind.name().to_owned(),
+        entries: workload.entries(),
+        load_s: round(load_s),
+        commit_ms_median: ms(times.value_at_quantile(0.5)),
+        commit_ms_p99: ms(times.value_at_quantile(0.99)),
+        commit_ms_max: ms(times.max()),
+        cpu_ms_per_block: round(processor / count(args.blocks.max(1))),
+        disk_bytes_per_entry: round(count(machine::disk_bytes(folder)?) / entries),
+        index_bytes_per_entry: store
+            .index_bytes()
+            .map(|bytes| round(count(bytes) / entries)),
+        rss_mib: round(rss_mib),
+        rss_anonymous_mib: round(rss_anonymous_mib),
+        ..Report::default()
+    };
+    Ok((report, store))
+}
+
+fn read(args: &Args, kind: StoreKind, folder: &Path, phase: Phase) -> Result<Outcome, StoreError> {
+    let mut workload = Workload::new(args.entries);
+    while workload.load_block().is_some() {}
+    for _ in 0..args.blocks {
+        workload.block();
+    }
+    if phase == Phase::Cold {
+        machine::drop_cache(folder)?;
+    }
+    let started = Instant::now();
+    let store = kind.open(folder)?;
+    let reopen_ms = started.elapsed().as_secs_f64() * 1e3;
+    let mut report = Report {
+        store: kind.name().to_owned(),
+        reopen_ms: round(reopen_ms),
+        ..Report::default()
+    };
+    let time = Duration::from_secs(args.seconds);
+    if phase == Phase::Cold {
+        report.cold_reads_per_s = round(reads(&*store, &workload, 1, time)?);
+    } else {
+        // Warm: everything that will be read was read once.
+        reads(&*store, &workload, 4, time)?;
+        report.reads_per_s_1 = round(reads(&*store, &workload, 1, time)?);
+        report.reads_per_s_4 = round(reads(&*store, &workload, 4, time)?);
+    }
+    Ok((report, store))
+}
+
+/// Random reads on so many threads, each checked; gives reads a second.
+fn reads(
+    store: &dyn Store,
+    workload: &Workload,
+    threads: u64,
+    time: Duration,
+) -> Result<f64, StoreError> {
+    let read = |thread: u64| -> Result<f64, StoreError> {
+        let mut reader = store.reader()?;
+        let mut random = mix(thread + 77);
+        let mut done = 0_u64;
+        let started = Instant::now();
+        while started.elapsed() < time {
+            for _ in 0..64 {
+                random = mix(random);
+                let entry = random % workload.entries();
+                let found = reader.get(&workload.key(entry))?;
+                if found != Some(workload.value(entry)) {
+                    return Err(format!("entry {entry} is {found:?}").into());
+                }
+                done += 1;
+            }
+        }
+        Ok(count(done) / started.elapsed().as_secs_f64())
+    };
+    thread::scope(|scope| {
+        let running: Vec<_> = (0..threads)
+            .map(|thread| scope.spawn(move || read(thread)))
+            .collect();
+        let mut sum = 0.0;
+        for thread in running {
+            sum += thread.join().map_err(|_| "a reading thread panicked")??;
+        }
+        Ok(sum)
+    })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "figures for people")]
+const fn count(number: u64) -> f64 {
+    number as f64
+}
+
+fn ms(microseconds: u64) -> f64 {
+    round(count(microseconds) / 1e3)
+}
+
+fn round(number: f64) -> f64 {
+    (number * 100.0).round() / 100.0
+}
+
+fn write_header(out: &mut dyn Write) -> std::io::Result<()> {
+    writeln!(
+        out,
+        "{:<10} {:>9} {:>9} {:>9} {:>8} {:>11} {:>11} {:>9} {:>9} {:>8} {:>8} {:>8}",
+        "store",
+        "commit ms",
+        "p99 ms",
+        "max ms",
+        "cpu ms",
+        "reads/s 1t",
+        "reads/s 4t",
+        "cold/s",
+        "reopen ms",
+        "disk B/e",
+        "index B/e",
+        "rss MiB"
+    )
+}
+
+fn write_line(out: &mut dyn Write, report: &Report) -> std::io::Result<()> {
+    let index = report
+        .index_bytes_per_entry
+        .map_or_else(|| "-".to_owned(), |it| it.to_string());
+    writeln!(
+        out,
+        "{:<10} {:>9} {:>9} {:>9} {:>8} {:>11.0} {:>11.0} {:>9.0} {:>9} {:>8} {:>9} {:>8.0}",
+        report.store,
+        report.commit_ms_median,
+        report.commit_ms_p99,
+        report.commit_ms_max,
+        report.cpu_ms_per_block,
+        report.reads_per_s_1,
+        report.reads_per_s_4,
+        report.cold_reads_per_s,
+        report.reopen_ms,
+        report.disk_bytes_per_entry,
+        index,
+        report.rss_mib,
+    )
+}

@@ -1,0 +1,9 @@
+//! Other engines beside ours, on the same work, in the same run.
+//!
+//! * `accounts_db`: our accounts database beside redb, fjall, LMDB and `RocksDB` (feature `rocksdb`);
+//! * `crash`: our accounts database in a process that is killed again and again.
+
+pub mod machine;
+pub mod store;
+pub mod stores;
+pub mod workload;

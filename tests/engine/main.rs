@@ -1,0 +1,13 @@
+//! The engine as a whole: blocks in parallel, held against the serial oracle and against plain revm.
+//!
+//! One binary, because linking revm takes longer than running the tests.
+
+mod accounts_db_state;
+mod differential_revm;
+mod inferred_access;
+mod mainnet_blocks;
+mod serial_equivalence;
+mod signed_access;
+mod support;
+mod undeclared_access;
+mod undo;
