@@ -89,13 +89,17 @@ impl Process {
 }
 
 /// Kill after kill: what had a receipt has the same one after the restart, and the chain is right.
+/// `LOCKWEAVE_KILLS` says how often.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_seen_survives_being_killed() {
     let folder = tempfile::tempdir().unwrap();
     let signer = &signers()[0];
     let mut seen: Vec<Value> = Vec::new();
     let mut nonce = 0;
-    for round in 0_u64..6 {
+    let kills = std::env::var("LOCKWEAVE_KILLS")
+        .ok()
+        .and_then(|kills| kills.parse().ok());
+    for round in 0_u64..kills.unwrap_or(6) {
         let node = Process::start(folder.path(), if round % 2 == 0 { "0" } else { "20" });
         for receipt in &seen {
             let again = node.call(
@@ -124,7 +128,10 @@ async fn what_was_seen_survives_being_killed() {
             nonce += 1;
         }
         // Look at some while blocks are being made, and kill in the midst of it.
-        for hash in hashes.iter().take(10 + usize::try_from(round).unwrap() * 5) {
+        for hash in hashes
+            .iter()
+            .take(10 + usize::try_from(round % 6).unwrap() * 5)
+        {
             let receipt = loop {
                 let receipt = node
                     .call("eth_getTransactionReceipt", json!([hash]))

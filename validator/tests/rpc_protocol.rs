@@ -214,3 +214,34 @@ async fn cors_is_answered() {
     assert_eq!(preflight.headers()["access-control-allow-origin"], "*");
     node.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_node_says_so_to_each_call_and_answers_light_ones() {
+    let node = TestNode::with(Setup {
+        tune: |config| {
+            config.concurrent_executions_max = 1;
+            config.call_timeout = Duration::from_millis(400);
+            config.gas_cap = u64::MAX / 2;
+        },
+        ..Setup::default()
+    })
+    .await;
+    let overrides = json!({"0x00000000000000000000000000000000000000bb": {"code": "0x5b5f56"}});
+    let bomb =
+        json!({"to": "0x00000000000000000000000000000000000000bb", "gas": "0xffffffffffffff"});
+    let call = json!({"jsonrpc": "2.0", "id": "x", "method": "eth_call", "params": [bomb, "latest", overrides]});
+    let bombs = futures_util::future::join_all((0..6).map(|_| node.post_json(call.to_string())));
+    let light = node.ok("eth_chainId", json!([]));
+    let (answers, chain_id) = tokio::join!(bombs, light);
+    assert_eq!(chain_id, "0x539");
+    assert!(
+        answers
+            .iter()
+            .all(|answer| answer["id"] == "x" && answer["error"].is_object())
+    );
+    assert!(
+        answers.iter().any(|answer| code(answer) == -32_005),
+        "{answers:?}"
+    );
+    node.stop().await;
+}

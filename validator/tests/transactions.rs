@@ -2,7 +2,11 @@
 
 mod support;
 
-use alloy_primitives::{Address, TxKind, U256};
+use alloy_consensus::SignableTransaction;
+use alloy_eips::eip2718::Encodable2718;
+use alloy_primitives::{Address, Bytes, TxKind, U256};
+use alloy_signer::SignerSync;
+use lockweave_evm_adapter::{LockweaveTxEnvelope, TxDeclared};
 use serde_json::json;
 use std::time::Duration;
 use support::{Draft, GAS_PRICE, Setup, TestNode, counter, deploy, number, signers};
@@ -309,4 +313,53 @@ async fn look_inside(
         2,
         "{declared}"
     );
+}
+
+/// What `lockweave_declareAccess` gives can be signed and sent; a declaration that leaves something out
+/// costs all its gas.
+#[tokio::test(flavor = "multi_thread")]
+async fn transactions_that_sign_what_they_touch_run() {
+    let node = TestNode::start().await;
+    let signer = &signers()[2];
+    let create = Draft {
+        gas: 200_000,
+        to: TxKind::Create,
+        value: U256::ZERO,
+        input: deploy(&counter()),
+        ..Draft::transfer(0, Address::ZERO)
+    };
+    let receipt = node
+        .receipt(node.send(&create.sign(signer)).await.unwrap())
+        .await;
+    let contract = receipt["contractAddress"].clone();
+    let call = json!({"from": signer.address(), "to": contract, "gas": "0x186a0", "maxFeePerGas": "0x2540be400"});
+    let declared = node.ok("lockweave_declareAccess", json!([call])).await;
+    let mut unsigned: TxDeclared = serde_json::from_value(declared["transaction"].clone()).unwrap();
+    let sign = |unsigned: &TxDeclared| -> Bytes {
+        let signature = signer.sign_hash_sync(&unsigned.signature_hash()).unwrap();
+        let envelope = LockweaveTxEnvelope::from(unsigned.clone().into_signed(signature));
+        envelope.encoded_2718().into()
+    };
+    let receipt = node
+        .receipt(node.send(&sign(&unsigned)).await.unwrap())
+        .await;
+    assert_eq!(
+        (&receipt["status"], &receipt["type"]),
+        (&json!("0x1"), &json!("0x44"))
+    );
+    unsigned.nonce += 1;
+    unsigned.writes = alloy_eips::eip2930::AccessList::default();
+    let receipt = node
+        .receipt(node.send(&sign(&unsigned)).await.unwrap())
+        .await;
+    assert_eq!(receipt["status"], "0x0");
+    assert_eq!(number(&receipt["gasUsed"]), u128::from(unsigned.gas_limit));
+    let shown = node
+        .ok(
+            "eth_getTransactionByHash",
+            json!([receipt["transactionHash"]]),
+        )
+        .await;
+    assert_eq!(shown["type"], "0x44", "{shown}");
+    node.stop().await;
 }

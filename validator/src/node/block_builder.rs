@@ -279,8 +279,11 @@ impl BlockBuilder {
                 Some(Skip::Invalid(invalid)) => {
                     // Where somebody was left out, those behind him may only have to wait.
                     let waits = violations > 0 && depends_on_others(invalid);
-                    let why = if waits || matches!(invalid, InvalidTransaction::NonceTooHigh { .. })
-                    {
+                    let too_early = matches!(
+                        **invalid,
+                        InvalidStep::Transaction(InvalidTransaction::NonceTooHigh { .. })
+                    );
+                    let why = if waits || too_early {
                         LeftOut::Later
                     } else {
                         LeftOut::Invalid(invalid.to_string())
@@ -329,11 +332,13 @@ struct Run {
 }
 
 /// Whether a refusal may go away when a transaction in front runs after all.
-const fn depends_on_others(invalid: &InvalidTransaction) -> bool {
+const fn depends_on_others(invalid: &InvalidStep) -> bool {
     matches!(
         invalid,
-        InvalidTransaction::LackOfFundForMaxFee { .. }
-            | InvalidTransaction::OverflowPaymentInTransaction
+        InvalidStep::Transaction(
+            InvalidTransaction::LackOfFundForMaxFee { .. }
+                | InvalidTransaction::OverflowPaymentInTransaction
+        )
     )
 }
 

@@ -11,7 +11,6 @@ use lockweave_runtime::{
     UndeclaredAccess,
 };
 use parking_lot::Mutex;
-use revm::context::result::InvalidTransaction;
 use std::sync::Arc;
 
 /// Why a transaction was left out.
@@ -20,7 +19,7 @@ pub(super) enum Skip {
     /// It reached for something outside its access set.
     Undeclared(Box<UndeclaredAccess>),
     /// It may not be in the block at its place.
-    Invalid(InvalidTransaction),
+    Invalid(Box<InvalidStep>),
 }
 
 /// The transactions that were left out, in no order.
@@ -72,8 +71,8 @@ impl Executor<GrantedState<Step>> for LenientExecutor {
             ExecutionError::Access(AccessError::Undeclared(access)) => {
                 Skip::Undeclared(Box::new(access))
             }
-            ExecutionError::Invalid(InvalidStep::Transaction(invalid)) => Skip::Invalid(invalid),
-            error => return Err(error),
+            ExecutionError::Invalid(invalid) => Skip::Invalid(Box::new(invalid)),
+            error @ ExecutionError::Access(AccessError::State(_)) => return Err(error),
         };
         self.skipped.lock().push((transaction.hash(), skip));
         Ok(no_outcome())

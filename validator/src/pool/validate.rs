@@ -4,7 +4,10 @@ use super::{PoolConfig, transaction::PooledTransaction};
 use crate::chain::Envelope;
 use alloy_consensus::{Transaction as _, Typed2718};
 use alloy_eips::eip2718::{Decodable2718, Eip2718Error};
-use lockweave_evm_adapter::{ChainSpec, EvmTransaction, RecoverError, SpecId, recover_sender};
+use lockweave_evm_adapter::{
+    ChainSpec, DECLARED_TX_TYPE, EvmTransaction, RecoverError, SpecId, recover_sender,
+};
+use lockweave_runtime::AccessSetError;
 use revm::context_interface::cfg::gas_params::GasParams;
 use std::{num::NonZeroU64, sync::Arc};
 use thiserror::Error;
@@ -108,6 +111,9 @@ pub enum DecodeError {
     /// No authorisations in a transaction that exists for them (EIP-7702).
     #[error("EIP-7702 transaction with empty auth list")]
     NoAuthorizations,
+    /// What it signed that it touches is not an access set.
+    #[error("invalid declaration: {0}")]
+    Declaration(AccessSetError),
     /// The signature names no sender.
     #[error("invalid sender: {0}")]
     Signature(#[from] RecoverError),
@@ -159,6 +165,9 @@ pub fn validate(
     check_gas(admission, &envelope)?;
     let sender = recover_sender(&envelope, true)?;
     let transaction = EvmTransaction::new(envelope, sender);
+    if let Some(Err(error)) = transaction.declared() {
+        return Err(DecodeError::Declaration(error.clone()));
+    }
     Ok(PooledTransaction::new(transaction, raw.len()))
 }
 
@@ -170,7 +179,8 @@ fn check_kind(
     let since = match envelope.ty() {
         0 => SpecId::FRONTIER,
         1 => SpecId::BERLIN,
-        2 => SpecId::LONDON,
+        // Declared ones have EIP-1559's fees and EIP-2930's prices.
+        2 | DECLARED_TX_TYPE => SpecId::LONDON,
         4 => SpecId::PRAGUE,
         // Blobs would have to be kept and handed out by somebody.
         _ => SpecId::AMSTERDAM,
@@ -217,7 +227,10 @@ fn check_gas(admission: &Admission, envelope: &Envelope) -> Result<(), DecodeErr
     if is_create && size > limit && admission.fork.is_enabled_in(SpecId::SHANGHAI) {
         return Err(DecodeError::InitcodeSize { size, limit });
     }
-    let (accounts, slots) = envelope.access_list().map_or((0, 0), |list| {
+    // What is declared is warm, and costs what a list of it would (EIP-2930).
+    let declared = (envelope.as_declared()).map(|declared| declared.tx().warm_list());
+    let list = declared.as_ref().or_else(|| envelope.access_list());
+    let (accounts, slots) = list.map_or((0, 0), |list| {
         let slots: usize = list.iter().map(|item| item.storage_keys.len()).sum();
         (list.len(), slots)
     });

@@ -1,6 +1,6 @@
 //! Limits of the RPC server.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, thread, time::Duration};
 
 /// Where the server listens, and what it puts up with.
 #[derive(Clone, Debug)]
@@ -25,8 +25,10 @@ pub struct RpcConfig {
     pub gas_cap: u64,
     /// Time a call may take.
     pub call_timeout: Duration,
-    /// Calls that execute or scan at the same time at most.
+    /// Calls that read much at the same time at most.
     pub concurrent_calls_max: usize,
+    /// Calls that run code at the same time at most: two for each core by default.
+    pub concurrent_executions_max: usize,
     /// Blocks of a log query at most.
     pub log_blocks_max: u64,
     /// Logs of a query at most.
@@ -67,6 +69,8 @@ impl RpcConfig {
             gas_cap: 50_000_000,
             call_timeout: Duration::from_secs(5),
             concurrent_calls_max: 64,
+            concurrent_executions_max: thread::available_parallelism()
+                .map_or(2, |cores| cores.get().saturating_mul(2)),
             log_blocks_max: 100_000,
             logs_max: 50_000,
             client_timeout: Duration::from_secs(30),

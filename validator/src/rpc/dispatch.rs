@@ -17,26 +17,28 @@ use std::{sync::Arc, time::Instant};
 type Method = fn(&RpcContext, &Params<'_>) -> Reply;
 
 /// How much a method takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Cost {
     /// Some microseconds: answered where the request was read.
     Light,
-    /// Executes or scans: on a thread that may block, as one of a bounded number.
+    /// Reads much: on a thread that may block, as one of a bounded number.
     Heavy,
+    /// Runs code that the client chose: the same, but fewer at a time.
+    Execution,
 }
 
 /// The method of a name.
 fn find(name: &str) -> Option<(Method, Cost)> {
-    use Cost::{Heavy, Light};
+    use Cost::{Execution, Heavy, Light};
     Some(match name {
         "eth_accounts" => (misc::accounts, Light),
         "eth_baseFee" => (fees::base_fee, Light),
         "eth_blobBaseFee" => (fees::blob_base_fee, Light),
         "eth_blockNumber" => (blocks::block_number, Light),
-        "eth_call" => (calls::call, Heavy),
+        "eth_call" => (calls::call, Execution),
         "eth_chainId" => (misc::chain_id, Light),
-        "eth_createAccessList" => (calls::create_access_list, Heavy),
-        "eth_estimateGas" => (calls::estimate_gas, Heavy),
+        "eth_createAccessList" => (calls::create_access_list, Execution),
+        "eth_estimateGas" => (calls::estimate_gas, Execution),
         "eth_feeHistory" => (fees::fee_history, Heavy),
         "eth_gasPrice" => (fees::gas_price, Light),
         "eth_getAccount" => (state::get_account, Heavy),
@@ -74,17 +76,17 @@ fn find(name: &str) -> Option<(Method, Cost)> {
         "eth_newPendingTransactionFilter" => (filters::new_pending_transaction_filter, Light),
         "eth_sendRawTransaction" => (send::send_raw_transaction, Light),
         "eth_sendRawTransactionSync" => (send::send_raw_transaction_sync, Heavy),
-        "eth_simulateV1" => (simulate::simulate, Heavy),
+        "eth_simulateV1" => (simulate::simulate, Execution),
         "eth_syncing" => (misc::syncing, Light),
         "eth_uninstallFilter" => (filters::uninstall_filter, Light),
         "debug_getRawBlock" => (blocks::raw_block, Heavy),
         "debug_getRawHeader" => (blocks::raw_header, Light),
         "debug_getRawReceipts" => (blocks::raw_receipts, Heavy),
-        "debug_traceBlockByHash" | "debug_traceBlockByNumber" => (trace::trace_block, Heavy),
-        "debug_traceCall" => (trace::trace_call, Heavy),
-        "debug_traceTransaction" => (trace::trace_transaction, Heavy),
-        "trace_block" => (trace::parity_block, Heavy),
-        "trace_transaction" => (trace::parity_transaction, Heavy),
+        "debug_traceBlockByHash" | "debug_traceBlockByNumber" => (trace::trace_block, Execution),
+        "debug_traceCall" => (trace::trace_call, Execution),
+        "debug_traceTransaction" => (trace::trace_transaction, Execution),
+        "trace_block" => (trace::parity_block, Execution),
+        "trace_transaction" => (trace::parity_transaction, Execution),
         "txpool_content" => (txpool::content, Heavy),
         "txpool_contentFrom" => (txpool::content_from, Heavy),
         "txpool_inspect" => (txpool::inspect, Heavy),
@@ -95,7 +97,7 @@ fn find(name: &str) -> Option<(Method, Cost)> {
         "web3_clientVersion" => (misc::web3_client_version, Light),
         "web3_sha3" => (misc::sha3, Light),
         "rpc_modules" => (misc::rpc_modules, Light),
-        "lockweave_declareAccess" => (lockweave::declare_access, Heavy),
+        "lockweave_declareAccess" => (lockweave::declare_access, Execution),
         "lockweave_explainBlock" => (lockweave::explain_block, Heavy),
         "lockweave_transactionStatus" => (lockweave::transaction_status, Light),
         _ => return None,
@@ -137,13 +139,39 @@ impl<'a> Body<'a> {
         };
         match self {
             Self::Single(raw) => cost_of(raw),
-            Self::Batch(calls) if calls.len() > LIGHT_BATCH_MAX => Cost::Heavy,
             Self::Batch(calls) => {
-                let heavy = calls.iter().any(|call| cost_of(call) == Cost::Heavy);
-                if heavy { Cost::Heavy } else { Cost::Light }
+                let dearest = calls.iter().map(cost_of).max().unwrap_or(Cost::Light);
+                let long = calls.len() > LIGHT_BATCH_MAX;
+                dearest.max(if long { Cost::Heavy } else { Cost::Light })
             }
         }
     }
+}
+
+/// Answers every call of a body with this error.
+pub(super) fn refuse(body: &[u8], error: &RpcError) -> String {
+    let mut out = String::new();
+    let refusal: Reply = Err(error.clone());
+    let id_of = |raw: &RawValue| match Request::parse(raw) {
+        Ok(request) => request.id.map(|id| id.get().to_owned()),
+        Err((id, _)) => id.map(|id| id.get().to_owned()),
+    };
+    let write = |out: &mut String, raw: &RawValue| {
+        let id = id_of(raw).and_then(|id| RawValue::from_string(id).ok());
+        write_response(out, id.as_deref(), &refusal);
+    };
+    match Body::parse(body) {
+        Ok(Body::Single(raw)) => write(&mut out, raw),
+        Ok(Body::Batch(calls)) => {
+            for (place, raw) in calls.into_iter().enumerate() {
+                out.push(if place == 0 { '[' } else { ',' });
+                write(&mut out, raw);
+            }
+            out.push(']');
+        }
+        Err(_) => write_response(&mut out, None, &refusal),
+    }
+    out
 }
 
 /// Answers a body; `None` if it has nothing but notifications.

@@ -59,8 +59,10 @@ pub(super) struct Shared {
     pub(super) context: Arc<RpcContext>,
     /// Turns true when the server stops.
     pub(super) stop: watch::Receiver<bool>,
-    /// Calls that execute or scan.
+    /// Calls that read much.
     calls: Arc<Semaphore>,
+    /// Calls that run code.
+    executions: Arc<Semaphore>,
 }
 
 /// A server that answers.
@@ -86,6 +88,7 @@ impl RpcServer {
         let connections = Arc::new(Semaphore::new(config.connections_max));
         let shared = Arc::new(Shared {
             calls: Arc::new(Semaphore::new(config.concurrent_calls_max)),
+            executions: Arc::new(Semaphore::new(config.concurrent_executions_max)),
             stop: stopped.clone(),
             context: Arc::new(RpcContext {
                 node,
@@ -280,11 +283,16 @@ impl Shared {
             return dispatch::answer(&self.context, &body, session.as_ref());
         }
         let timeout = self.context.config.call_timeout;
-        let waiting = Arc::clone(&self.calls).acquire_owned();
+        let places = match cost {
+            Cost::Execution => &self.executions,
+            _ => &self.calls,
+        };
+        let waiting = Arc::clone(places).acquire_owned();
         let Ok(Ok(permit)) = time::timeout(timeout, waiting).await else {
-            return Some(refusal(RpcError::limit(
+            let busy = RpcError::limit(
                 "the node is busy: too many calls at the same time; try again later",
-            )));
+            );
+            return Some(dispatch::refuse(&body, &busy));
         };
         let context = Arc::clone(&self.context);
         let answered = task::spawn_blocking(move || {
