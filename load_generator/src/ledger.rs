@@ -175,7 +175,7 @@ impl Ledger {
             (Answer::Refused(_), State::Sent) if !entry.accepted => self.set(index, State::Refused),
             // Whether it arrived is open again.
             (Answer::NonceUsed | Answer::Unknown(_), State::Refused) => {
-                self.set(index, State::Sent)
+                self.set(index, State::Sent);
             }
             _ => {}
         }

@@ -123,7 +123,7 @@ fn read_duration(text: &str) -> Result<Duration, String> {
     // A day bounds every wait.
     Duration::try_from_secs_f64(number * scale)
         .ok()
-        .filter(|duration| *duration <= Duration::from_secs(86_400))
+        .filter(|duration| *duration <= Duration::from_hours(24))
         .ok_or_else(|| "a duration is between 0 and a day".to_owned())
 }
 
