@@ -1,0 +1,310 @@
+//! JSON-RPC 2.0 over HTTP (keep-alive) or WebSocket, in batches.
+//!
+//! A connection has one batch on its way at a time; whoever wants more opens more connections.
+
+use std::time::Duration;
+
+use alloy_primitives::{Address, U256};
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, tungstenite::Message};
+use url::{Host, Url};
+
+use crate::error::LoadError;
+
+/// After this long without an answer a batch counts as a transport error.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A checked address of a node.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    url: Url,
+    http: reqwest::Client,
+}
+
+impl Endpoint {
+    /// Checks the address. Anything but a loopback address needs `allow_remote`.
+    pub fn new(text: &str, allow_remote: bool) -> Result<Self, LoadError> {
+        let endpoint_error = |why: String| LoadError::Endpoint {
+            url: text.to_owned(),
+            why,
+        };
+        let url = Url::parse(text).map_err(|error| endpoint_error(error.to_string()))?;
+        if !matches!(url.scheme(), "http" | "ws") {
+            return Err(endpoint_error(format!(
+                "scheme {} is not http or ws (no TLS here)",
+                url.scheme()
+            )));
+        }
+        let loopback = match url.host() {
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            Some(Host::Domain(name)) => name == "localhost",
+            None => return Err(endpoint_error("it has no host".to_owned())),
+        };
+        if !loopback && !allow_remote {
+            return Err(LoadError::NotLoopback(text.to_owned()));
+        }
+        // Neither a proxy nor a redirect may carry the load to a host that was not checked.
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .tcp_nodelay(true)
+            .timeout(ANSWER_TIMEOUT)
+            .build()
+            .map_err(|error| LoadError::Transport(error.to_string()))?;
+        Ok(Self { url, http })
+    }
+
+    /// A connection; nothing is opened until the first batch.
+    pub fn connect(&self) -> Connection {
+        Connection {
+            endpoint: self.clone(),
+            web_socket: None,
+        }
+    }
+}
+
+/// One call of a batch.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// JSON-RPC method.
+    pub method: &'static str,
+    /// Positional parameters, an array.
+    pub params: Value,
+}
+
+impl Call {
+    /// A call of `method` with positional `params`.
+    pub fn new(method: &'static str, params: Value) -> Self {
+        Self { method, params }
+    }
+}
+
+/// One connection, see the module.
+#[derive(Debug)]
+pub struct Connection {
+    endpoint: Endpoint,
+    web_socket: Option<Box<WebSocketStream<MaybeTlsStream<TcpStream>>>>,
+}
+
+impl Connection {
+    /// Sends the calls as one batch. The outer error is the transport's, the inner ones are the node's answers, in
+    /// the order of the calls.
+    pub async fn batch(
+        &mut self,
+        calls: &[Call],
+    ) -> Result<Vec<Result<Value, LoadError>>, LoadError> {
+        let body: Vec<Value> = calls
+            .iter()
+            .enumerate()
+            .map(|(id, call)| json!({"jsonrpc": "2.0", "id": id, "method": call.method, "params": call.params}))
+            .collect();
+        let answer = self.exchange(Value::Array(body).to_string()).await?;
+        let method = calls.first().map_or("", |call| call.method);
+        let protocol = |what: &str| LoadError::Protocol {
+            method: method.to_owned(),
+            what: what.to_owned(),
+        };
+        let replies = match serde_json::from_str(&answer) {
+            Ok(Value::Array(replies)) => replies,
+            // A server that refuses the whole batch answers with one error object.
+            Ok(single @ Value::Object(_)) => {
+                let error = read_reply(method, &single).err();
+                return Err(error.unwrap_or_else(|| protocol("one object for a batch")));
+            }
+            _ => return Err(protocol(&answer.chars().take(200).collect::<String>())),
+        };
+        let mut results: Vec<Option<Result<Value, LoadError>>> =
+            calls.iter().map(|_| None).collect();
+        for reply in &replies {
+            let position = reply["id"].as_u64().and_then(|id| usize::try_from(id).ok());
+            if let Some((position, call)) = position.and_then(|id| Some((id, calls.get(id)?))) {
+                results[position] = Some(read_reply(call.method, reply));
+            }
+        }
+        Ok(results
+            .into_iter()
+            .zip(calls)
+            .map(|(result, call)| {
+                result.unwrap_or_else(|| {
+                    Err(LoadError::Protocol {
+                        method: call.method.to_owned(),
+                        what: "no answer in the batch".to_owned(),
+                    })
+                })
+            })
+            .collect())
+    }
+
+    /// One call.
+    pub async fn call(&mut self, method: &'static str, params: Value) -> Result<Value, LoadError> {
+        let mut results = self.batch(&[Call::new(method, params)]).await?;
+        results.pop().unwrap_or_else(|| {
+            Err(LoadError::Protocol {
+                method: method.to_owned(),
+                what: "nothing".to_owned(),
+            })
+        })
+    }
+
+    /// One call that answers with a quantity.
+    pub async fn quantity(
+        &mut self,
+        method: &'static str,
+        params: Value,
+    ) -> Result<u64, LoadError> {
+        let value = self.call(method, params).await?;
+        u64::try_from(read_quantity(method, &value)?).map_err(|_| LoadError::Protocol {
+            method: method.to_owned(),
+            what: "a number beyond 64 bits".to_owned(),
+        })
+    }
+
+    /// `method` (`eth_getBalance`, `eth_getTransactionCount`) of every address at a block tag.
+    pub async fn of_addresses(
+        &mut self,
+        method: &'static str,
+        addresses: &[Address],
+        tag: &str,
+    ) -> Result<Vec<U256>, LoadError> {
+        let mut values = Vec::with_capacity(addresses.len());
+        for some in addresses.chunks(100) {
+            let calls: Vec<Call> = some
+                .iter()
+                .map(|address| Call::new(method, json!([address, tag])))
+                .collect();
+            for result in self.batch(&calls).await? {
+                values.push(read_quantity(method, &result?)?);
+            }
+        }
+        Ok(values)
+    }
+
+    async fn exchange(&mut self, body: String) -> Result<String, LoadError> {
+        if self.endpoint.url.scheme() == "http" {
+            let request = self.endpoint.http.post(self.endpoint.url.clone());
+            let response = request
+                .header("content-type", "application/json")
+                .body(body)
+                .send()
+                .await
+                .map_err(|error| LoadError::Transport(with_source(&error)))?;
+            let status = response.status();
+            if !status.is_success() {
+                return Err(LoadError::Transport(format!("HTTP status {status}")));
+            }
+            return response
+                .text()
+                .await
+                .map_err(|error| LoadError::Transport(with_source(&error)));
+        }
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, self.exchange_web_socket(body)).await;
+        let answer =
+            answer.unwrap_or_else(|_| Err(LoadError::Transport("no answer in time".to_owned())));
+        if answer.is_err() {
+            // A late answer must not be taken for the next one.
+            self.web_socket = None;
+        }
+        answer
+    }
+
+    async fn exchange_web_socket(&mut self, body: String) -> Result<String, LoadError> {
+        let transport =
+            |error: tokio_tungstenite::tungstenite::Error| LoadError::Transport(error.to_string());
+        if self.web_socket.is_none() {
+            let (stream, _) = tokio_tungstenite::connect_async(self.endpoint.url.as_str())
+                .await
+                .map_err(transport)?;
+            self.web_socket = Some(Box::new(stream));
+        }
+        let Some(stream) = self.web_socket.as_mut() else {
+            return Err(LoadError::Transport("not connected".to_owned()));
+        };
+        stream
+            .send(Message::Text(body.into()))
+            .await
+            .map_err(transport)?;
+        while let Some(message) = stream.next().await {
+            if let Message::Text(text) = message.map_err(transport)? {
+                return Ok(text.as_str().to_owned());
+            }
+        }
+        Err(LoadError::Transport(
+            "the node closed the connection".to_owned(),
+        ))
+    }
+}
+
+/// reqwest says only "error sending request"; what happened is in its source.
+fn with_source(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        text = format!("{text}: {inner}");
+        source = inner.source();
+    }
+    text
+}
+
+fn read_reply(method: &str, reply: &Value) -> Result<Value, LoadError> {
+    if let Some(error) = reply.get("error").filter(|error| !error.is_null()) {
+        return Err(LoadError::Rpc {
+            method: method.to_owned(),
+            code: error["code"].as_i64().unwrap_or_default(),
+            message: error["message"].as_str().unwrap_or("nothing").to_owned(),
+        });
+    }
+    reply
+        .get("result")
+        .cloned()
+        .ok_or_else(|| LoadError::Protocol {
+            method: method.to_owned(),
+            what: "neither result nor error".to_owned(),
+        })
+}
+
+/// A JSON-RPC quantity (`"0x1f"`).
+pub fn read_quantity(method: &str, value: &Value) -> Result<U256, LoadError> {
+    value
+        .as_str()
+        .and_then(|text| text.strip_prefix("0x"))
+        .and_then(|digits| U256::from_str_radix(digits, 16).ok())
+        .ok_or_else(|| LoadError::Protocol {
+            method: method.to_owned(),
+            what: value.to_string(),
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Endpoint;
+    use crate::error::LoadError;
+
+    #[test]
+    fn only_loopback_unless_told() {
+        for url in [
+            "http://127.0.0.1:8545",
+            "ws://[::1]:8545",
+            "http://localhost:1",
+        ] {
+            assert!(Endpoint::new(url, false).is_ok(), "{url}");
+        }
+        for url in [
+            "http://192.0.2.1:8545",
+            "ws://example.org",
+            "http://127.0.0.1.example.org:8545",
+        ] {
+            assert!(
+                matches!(Endpoint::new(url, false), Err(LoadError::NotLoopback(_))),
+                "{url}"
+            );
+            assert!(Endpoint::new(url, true).is_ok(), "{url}");
+        }
+        assert!(matches!(
+            Endpoint::new("ftp://127.0.0.1", true),
+            Err(LoadError::Endpoint { .. })
+        ));
+    }
+}

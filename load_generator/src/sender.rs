@@ -1,0 +1,127 @@
+//! A connection that sends: takes batches from a bounded queue and enters the answers.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde_json::json;
+use tokio::{
+    sync::{Notify, mpsc},
+    time::Instant,
+};
+
+use crate::{
+    client::{Call, Connection},
+    error::LoadError,
+    ledger::{Answer, Ledger},
+    signing::Signed,
+};
+
+/// What the tasks of a run share.
+#[derive(Debug)]
+pub struct Shared {
+    /// All transactions of the run.
+    pub signed: Vec<Signed>,
+    /// The run's start.
+    pub start: Instant,
+    /// Rung when something ended.
+    pub ended: Notify,
+    ledger: Mutex<Ledger>,
+}
+
+impl Shared {
+    /// A run that starts now.
+    pub fn new(signed: Vec<Signed>, senders: usize) -> Self {
+        let ledger = Mutex::new(Ledger::new(&signed, senders));
+        Self {
+            signed,
+            start: Instant::now(),
+            ended: Notify::new(),
+            ledger,
+        }
+    }
+
+    /// The ledger, for a short while.
+    pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Sends until the queue is closed.
+pub async fn send_batches(
+    mut connection: Connection,
+    mut queue: mpsc::Receiver<Vec<usize>>,
+    shared: Arc<Shared>,
+) {
+    while let Some(batch) = queue.recv().await {
+        let calls: Vec<Call> = batch
+            .iter()
+            .map(|&index| Call::new("eth_sendRawTransaction", json!([shared.signed[index].raw])))
+            .collect();
+        let results = connection.batch(&calls).await;
+        let now = shared.start.elapsed();
+        let mut ledger = shared.ledger();
+        match results {
+            Ok(results) => {
+                for (&index, result) in batch.iter().zip(results) {
+                    ledger.answered(index, &classify(result.map(|_| ())), now);
+                }
+            }
+            Err(error) => {
+                let answer = classify(Err(error));
+                for &index in &batch {
+                    ledger.answered(index, &answer, now);
+                }
+            }
+        }
+    }
+}
+
+/// Nodes agree on the words more than on the codes (geth, reth, anvil, besu).
+fn classify(result: Result<(), LoadError>) -> Answer {
+    match result {
+        Ok(()) => Answer::Accepted,
+        Err(LoadError::Rpc { message, .. }) => {
+            let words = message.to_lowercase();
+            if words.contains("already known")
+                || words.contains("already imported")
+                || words.contains("known transaction")
+            {
+                Answer::Accepted
+            } else if words.contains("nonce too low") || words.contains("nonce is too low") {
+                Answer::NonceUsed
+            } else {
+                Answer::Refused(message)
+            }
+        }
+        Err(error) => Answer::Unknown(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::classify;
+    use crate::{error::LoadError, ledger::Answer};
+
+    #[test]
+    fn answers_are_told_apart() {
+        let rpc = |message: &str| {
+            classify(Err(LoadError::Rpc {
+                method: String::new(),
+                code: -32000,
+                message: message.to_owned(),
+            }))
+        };
+        assert_eq!(rpc("already known"), Answer::Accepted);
+        assert_eq!(
+            rpc("nonce too low: next nonce 3, tx nonce 2"),
+            Answer::NonceUsed
+        );
+        assert_eq!(
+            rpc("txpool is full"),
+            Answer::Refused("txpool is full".to_owned())
+        );
+        assert!(matches!(
+            classify(Err(LoadError::Transport("reset".to_owned()))),
+            Answer::Unknown(_)
+        ));
+    }
+}
