@@ -31,6 +31,34 @@ loom:
 sanitize KIND:
     ./banking_stage/sanitize.sh {{ KIND }}
 
+# A node for development: `just dev --block-time 0`.
+dev *ARGS:
+    cargo run --release --bin lockweave-validator -- run --dev {{ ARGS }}
+
+# cast and viem against a node, strictly.
+e2e:
+    ./tests/e2e.sh
+
+# Load on a node: `just load --rpc http://127.0.0.1:8545 --scenario transfers --rate 2000 --duration 10s`.
+load *ARGS:
+    cargo run --release --bin lockweave-loadgen -- run {{ ARGS }}
+
+# The node over JSON-RPC, beside anvil.
+bench-rpc *ARGS:
+    ./benches/rpc.sh {{ ARGS }}
+
+# The accounts database beside other stores.
+peers *ARGS:
+    cargo run --release -p lockweave-peers --bin accounts_db -- {{ ARGS }}
+
+# Simulated crashes of the accounts database.
+crash RUNS="100000":
+    LOCKWEAVE_CRASH_RUNS={{ RUNS }} cargo test --release -p lockweave-accounts-db --test crash
+
+# Every fuzz target that needs no node, this many seconds each.
+fuzz SECONDS="60":
+    ./fuzz/run {{ SECONDS }}
+
 # Everything CI does.
 ci:
     bash .ci/run
