@@ -54,16 +54,23 @@ struct StateTest {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
 struct Environment {
-    current_coinbase: Address,
-    current_difficulty: U256,
-    current_gas_limit: U256,
-    current_number: U256,
-    current_timestamp: U256,
-    current_base_fee: Option<U256>,
-    current_random: Option<B256>,
-    current_excess_blob_gas: Option<U256>,
+    #[serde(rename = "currentCoinbase")]
+    coinbase: Address,
+    #[serde(rename = "currentDifficulty")]
+    difficulty: U256,
+    #[serde(rename = "currentGasLimit")]
+    gas_limit: U256,
+    #[serde(rename = "currentNumber")]
+    number: U256,
+    #[serde(rename = "currentTimestamp")]
+    timestamp: U256,
+    #[serde(rename = "currentBaseFee")]
+    base_fee: Option<U256>,
+    #[serde(rename = "currentRandom")]
+    random: Option<B256>,
+    #[serde(rename = "currentExcessBlobGas")]
+    excess_blob_gas: Option<U256>,
 }
 
 /// Only who signed: everything else is in the signed bytes.
@@ -176,7 +183,7 @@ fn run_case(engine: &Engine, test: &StateTest, fork: &str, post: &Post) -> Resul
         Ok(transaction) => {
             let steps = [Step::Transaction(transaction)];
             let mut before = after.clone();
-            insert_block_hashes(&mut before, test.env.current_number.to());
+            insert_block_hashes(&mut before, test.env.number.to());
             let view: Arc<dyn StateView> = Arc::new(before);
             match engine.run(&context, &steps, &view)? {
                 Ok(sealed) => {
@@ -222,7 +229,11 @@ fn check_receipt(post: &Post, gas_used: u64, succeeded: bool) -> Result<(), Stri
     equal("status", succeeded, receipt.status)
 }
 
-fn equal<T: PartialEq + std::fmt::Display>(what: &str, ours: T, expected: T) -> Result<(), String> {
+fn equal<T: Copy + PartialEq + std::fmt::Display>(
+    what: &str,
+    ours: T,
+    expected: T,
+) -> Result<(), String> {
     if ours == expected {
         Ok(())
     } else {
@@ -261,18 +272,14 @@ fn header(env: &Environment, spec: SpecId) -> Header {
     };
     let merged = spec.is_enabled_in(SpecId::MERGE);
     Header {
-        number: env.current_number.to(),
-        timestamp: env.current_timestamp.to(),
-        beneficiary: env.current_coinbase,
-        gas_limit: env.current_gas_limit.saturating_to(),
-        difficulty: if merged {
-            U256::ZERO
-        } else {
-            env.current_difficulty
-        },
-        mix_hash: env.current_random.unwrap_or_default(),
-        base_fee_per_gas: from(SpecId::LONDON, env.current_base_fee),
-        excess_blob_gas: from(SpecId::CANCUN, env.current_excess_blob_gas),
+        number: env.number.to(),
+        timestamp: env.timestamp.to(),
+        beneficiary: env.coinbase,
+        gas_limit: env.gas_limit.saturating_to(),
+        difficulty: if merged { U256::ZERO } else { env.difficulty },
+        mix_hash: env.random.unwrap_or_default(),
+        base_fee_per_gas: from(SpecId::LONDON, env.base_fee),
+        excess_blob_gas: from(SpecId::CANCUN, env.excess_blob_gas),
         ..Header::default()
     }
 }

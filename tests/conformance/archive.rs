@@ -81,10 +81,14 @@ fn read(archive: &Path, mut take: impl FnMut(Fixture) -> bool) -> io::Result<()>
     let mut archive = tar::Archive::new(decoder);
     for entry in archive.entries()? {
         let mut entry = entry?;
-        let path = entry.path()?.to_string_lossy().into_owned();
-        if !entry.header().entry_type().is_file() || !path.ends_with(".json") {
+        let path = entry.path()?.into_owned();
+        let is_json = path
+            .extension()
+            .is_some_and(|extension| extension == "json");
+        if !entry.header().entry_type().is_file() || !is_json {
             continue;
         }
+        let path = path.to_string_lossy().into_owned();
         let mut bytes = Vec::new();
         entry.read_to_end(&mut bytes)?;
         if !take(Fixture { path, bytes }) {
