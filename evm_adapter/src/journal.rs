@@ -196,7 +196,9 @@ impl<S: StateAccess> GuardedJournal<S> {
             let load = self.inner.load_account_optional(
                 &mut self.database,
                 address,
-                false,
+                // A contract under construction has lost its code (revm takes it away with the
+                // creation), and whoever asks for code relies on there being some, if empty.
+                true,
                 skip_cold_load,
             )?;
             let look = match observe {

@@ -1,7 +1,6 @@
 //! Transactions over JSON-RPC: what is refused and how, what is included and how it is told.
 
-mod support;
-
+use crate::support::{Draft, GAS_PRICE, Setup, TestNode, counter, deploy, number, signers};
 use alloy_consensus::SignableTransaction;
 use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::{Address, Bytes, TxKind, U256};
@@ -9,7 +8,6 @@ use alloy_signer::SignerSync;
 use lockweave_evm_adapter::{LockweaveTxEnvelope, TxDeclared};
 use serde_json::json;
 use std::time::Duration;
-use support::{Draft, GAS_PRICE, Setup, TestNode, counter, deploy, number, signers};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn refusals_have_the_words_clients_match_on() {

@@ -1,10 +1,8 @@
 //! JSON-RPC as such: errors, batches, limits, hostile bodies.
 
-mod support;
-
+use crate::support::{Setup, TestNode};
 use serde_json::{Value, json};
 use std::time::Duration;
-use support::{Setup, TestNode};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,

@@ -2,14 +2,12 @@
 //! every one ends in exactly one block or is refused with a reason, and balances and fees agree to
 //! the wei.
 
-mod support;
-
+use crate::support::{Draft, GAS_PRICE, Setup, TestNode, counter, deploy, parameters, signers};
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
 use alloy_signer_local::PrivateKeySigner;
 use lockweave_runtime::StateView;
 use serde_json::json;
 use std::{collections::BTreeSet, time::Duration};
-use support::{Draft, GAS_PRICE, Setup, TestNode, counter, deploy, parameters, signers};
 
 /// `LOCKWEAVE_SENDERS` asks for more.
 fn sender_count() -> u16 {

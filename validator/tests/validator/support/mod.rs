@@ -1,7 +1,5 @@
 //! A node in this process, on a free port, and a client for it.
 
-#![allow(dead_code, reason = "every test file uses a part of it")]
-
 use alloy_consensus::{SignableTransaction, TxEip1559, TxEnvelope};
 use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256, hex};

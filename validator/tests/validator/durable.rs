@@ -1,7 +1,6 @@
 //! Chains on disk: restart, kill, export and import, verify.
 
-mod support;
-
+use crate::support::{Draft, signers};
 use alloy_primitives::Address;
 use serde_json::{Value, json};
 use std::{
@@ -10,7 +9,6 @@ use std::{
     process::{Child, Command, Output, Stdio},
     time::Duration,
 };
-use support::{Draft, signers};
 
 fn validator() -> Command {
     Command::new(env!("CARGO_BIN_EXE_lockweave-validator"))
@@ -114,7 +112,7 @@ async fn what_was_seen_survives_being_killed() {
                 json!([signer.address(), "latest"]),
             )
             .await;
-        let included = u64::try_from(support::number(&count.unwrap())).unwrap();
+        let included = u64::try_from(crate::support::number(&count.unwrap())).unwrap();
         assert!(included >= seen.len() as u64 && included <= nonce);
         nonce = included;
         let mut hashes = Vec::new();

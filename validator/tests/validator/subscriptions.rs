@@ -1,12 +1,10 @@
 //! Subscriptions over WebSocket, and filters over HTTP.
 
-mod support;
-
+use crate::support::{Draft, Setup, TestNode, counter, deploy, signers};
 use alloy_primitives::Address;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use std::time::Duration;
-use support::{Draft, Setup, TestNode, counter, deploy, signers};
 use tokio::net::TcpStream;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
 

@@ -1,0 +1,99 @@
+//! Suites in archives: read as a stream, never unpacked, their files spread over threads.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    thread,
+};
+
+/// Files read and waiting for a thread.
+const WAITING_MAX: usize = 64;
+
+/// One file of an archive.
+pub(crate) struct Fixture {
+    /// Its path within the archive.
+    pub(crate) path: String,
+    /// Its bytes.
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// Where the archives are: `LOCKWEAVE_FIXTURES`, or `../shared/fixtures` beside the workspace.
+pub(crate) fn directory() -> PathBuf {
+    std::env::var_os("LOCKWEAVE_FIXTURES").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/fixtures"),
+        PathBuf::from,
+    )
+}
+
+/// The archive of this name, if it is there.
+pub(crate) fn find(name: &str) -> Option<PathBuf> {
+    let path = directory().join(name);
+    path.is_file().then_some(path)
+}
+
+/// As many threads as there are cores.
+pub(crate) fn threads() -> NonZeroUsize {
+    thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+/// Hands every JSON file to one of `threads` threads, each with what `start` made for it, and
+/// returns what they made of them.
+pub(crate) fn for_each<W, T: Send>(
+    archive: &Path,
+    threads: NonZeroUsize,
+    start: impl Fn() -> W + Sync,
+    run: impl Fn(&mut W, &Fixture) -> T + Sync,
+) -> io::Result<Vec<T>> {
+    let (sender, receiver) = crossbeam_channel::bounded::<Fixture>(WAITING_MAX);
+    thread::scope(|scope| {
+        let helpers: Vec<_> = (0..threads.get())
+            .map(|_| {
+                let receiver = receiver.clone();
+                let (start, run) = (&start, &run);
+                scope.spawn(move || {
+                    let mut worker = start();
+                    let files = receiver.iter();
+                    files
+                        .map(|file| run(&mut worker, &file))
+                        .collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        drop(receiver);
+        let read = read(archive, |file| sender.send(file).is_ok());
+        drop(sender);
+        let mut results = Vec::new();
+        for helper in helpers {
+            match helper.join() {
+                Ok(part) => results.extend(part),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        read.map(|()| results)
+    })
+}
+
+/// Reads the JSON files of an archive until `take` wants no more.
+fn read(archive: &Path, mut take: impl FnMut(Fixture) -> bool) -> io::Result<()> {
+    let decoder = zstd::Decoder::new(File::open(archive)?)?;
+    let mut archive = tar::Archive::new(decoder);
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        let path = entry.path()?.into_owned();
+        let is_json = path
+            .extension()
+            .is_some_and(|extension| extension == "json");
+        if !entry.header().entry_type().is_file() || !is_json {
+            continue;
+        }
+        let path = path.to_string_lossy().into_owned();
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes)?;
+        if !take(Fixture { path, bytes }) {
+            break;
+        }
+    }
+    Ok(())
+}

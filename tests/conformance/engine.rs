@@ -1,0 +1,120 @@
+//! A block through the engine: a serial pass that records what every step touches, then the same
+//! steps under locks on one worker and on four, which must come to the same.
+
+use lockweave::{
+    BankingStage, EvmExecutor, OpenBlock, Sanitized, SealedBlock, StageConfig, StateView, Step,
+    banking_stage::StageError,
+    evm::{BlockContext, InvalidStep},
+    execute_block,
+    runtime::{
+        AccessError, AccessSet, Declaration, DenseId, ExecutionError, Executor, GrantedState,
+        INFERRED_KEYS_MAX, Recording, SerialState,
+    },
+    seal_block,
+};
+use std::{num::NonZeroUsize, sync::Arc};
+
+/// How many workers every case is run with.
+const WORKERS: [usize; 2] = [1, 4];
+
+type Granted = EvmExecutor<GrantedState<Step>>;
+
+/// What became of a block: its results, or the step that may not be in it and why.
+type Run = Result<SealedBlock, (usize, InvalidStep)>;
+
+/// Worker threads, kept from case to case.
+pub(crate) struct Engine {
+    stages: Vec<(usize, BankingStage)>,
+}
+
+impl Engine {
+    /// Starts the workers.
+    pub(crate) fn new() -> Self {
+        let stage = |workers| {
+            let threads = NonZeroUsize::new(workers).expect("not zero");
+            let stage = BankingStage::new(StageConfig::with_threads(threads));
+            (workers, stage.expect("threads can be started"))
+        };
+        Self {
+            stages: WORKERS.into_iter().map(stage).collect(),
+        }
+    }
+
+    /// Runs the steps of a block; the outer error is a difference between two ways to run them, or
+    /// a failure of the state.
+    pub(crate) fn run(
+        &self,
+        context: &BlockContext,
+        steps: &[Step],
+        view: &Arc<dyn StateView>,
+    ) -> Result<Run, String> {
+        let (sets, serial) = record(context, steps, view)?;
+        for (workers, stage) in &self.stages {
+            let parallel = run_in_parallel(stage, context, &steps[..sets.len()], &sets, view)?;
+            if parallel != serial {
+                return Err(format!(
+                    "{workers} workers come to {parallel:?}, one thread to {serial:?}"
+                ));
+            }
+        }
+        Ok(serial)
+    }
+}
+
+/// What each step touches, up to and with the first that is refused, and the serial result.
+fn record(
+    context: &BlockContext,
+    steps: &[Step],
+    view: &Arc<dyn StateView>,
+) -> Result<(Vec<AccessSet>, Run), String> {
+    let mut executor = EvmExecutor::<Recording<SerialState>>::new(context);
+    let mut state = Recording::new(SerialState::new(Arc::clone(view), context.rules()));
+    let (mut sets, mut outcomes) = (Vec::new(), Vec::new());
+    for (index, step) in steps.iter().enumerate() {
+        let result = executor.execute(step, &mut state);
+        let set = state.take_access(INFERRED_KEYS_MAX);
+        // More than a set can name is everything.
+        sets.push(set.unwrap_or(AccessSet::Everything));
+        match result {
+            Ok(outcome) => outcomes.push(outcome),
+            Err(ExecutionError::Invalid(invalid)) => return Ok((sets, Err((index, invalid)))),
+            Err(ExecutionError::Access(error)) => return Err(error.to_string()),
+        }
+    }
+    let delta = state.state().delta().map_err(|error| error.to_string())?;
+    Ok((sets, Ok(SealedBlock { outcomes, delta })))
+}
+
+fn run_in_parallel(
+    stage: &BankingStage,
+    context: &BlockContext,
+    steps: &[Step],
+    sets: &[AccessSet],
+    view: &Arc<dyn StateView>,
+) -> Result<Run, String> {
+    let transactions = (steps.iter().zip(sets))
+        .map(|(step, access)| Sanitized {
+            transaction: step.clone(),
+            access: access.clone(),
+            declaration: Declaration::Recorded,
+        })
+        .collect();
+    let open = OpenBlock::new(Arc::clone(view), context.rules(), transactions);
+    let context = context.clone();
+    let make = move |_: Option<Granted>| Granted::new(&context);
+    let (open, result) = execute_block(stage, open, make, Step::gas_hint);
+    match result {
+        Ok(_) => {
+            let sealed = seal_block(stage, open).map_err(|error| error.to_string())?;
+            Ok(Ok(sealed.0))
+        }
+        Err(StageError::Task { task, source }) => match source {
+            ExecutionError::Invalid(invalid) => Ok(Err((task.index(), invalid))),
+            ExecutionError::Access(AccessError::Undeclared(access)) => {
+                Err(format!("under locks, {access}"))
+            }
+            ExecutionError::Access(error) => Err(error.to_string()),
+        },
+        Err(error) => Err(error.to_string()),
+    }
+}

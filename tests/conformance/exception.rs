@@ -1,0 +1,81 @@
+//! Which of our refusals is of the kind that a fixture's exception names.
+
+use lockweave::evm::InvalidStep;
+use revm::context::result::InvalidTransaction as Invalid;
+
+/// Why a fixture's transaction is refused.
+// The texts are for the reader of a failure, who gets them through `Debug`.
+#[allow(dead_code)]
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// Its bytes are no transaction.
+    Bytes(String),
+    /// Its bytes are a transaction with blobs or authorizations that creates a contract. There is
+    /// no such thing, so they are no transaction either.
+    Creation(u8),
+    /// Its signature names nobody, or not who is meant.
+    Signature(String),
+    /// It may not be in the block.
+    Step(InvalidStep),
+}
+
+/// Whether `refusal` is what one of the exceptions (`A|B`) means.
+pub(crate) fn matches(exceptions: &str, refusal: &Refusal) -> bool {
+    exceptions.split('|').any(|exception| {
+        let name = exception
+            .rsplit_once('.')
+            .map_or(exception, |(_, name)| name);
+        match refusal {
+            Refusal::Bytes(_) => name.starts_with("RLP_"),
+            Refusal::Creation(3) => name == "TYPE_3_TX_CONTRACT_CREATION",
+            Refusal::Creation(_) => name == "TYPE_4_TX_CONTRACT_CREATION",
+            Refusal::Signature(_) => name == "INVALID_SIGNATURE_VRS",
+            Refusal::Step(InvalidStep::Transaction(invalid)) => is_kind(name, invalid),
+            Refusal::Step(_) => false,
+        }
+    })
+}
+
+fn is_kind(name: &str, invalid: &Invalid) -> bool {
+    match name {
+        "INSUFFICIENT_ACCOUNT_FUNDS" => matches!(
+            invalid,
+            Invalid::LackOfFundForMaxFee { .. } | Invalid::OverflowPaymentInTransaction
+        ),
+        "GASLIMIT_PRICE_PRODUCT_OVERFLOW" => {
+            matches!(invalid, Invalid::OverflowPaymentInTransaction)
+        }
+        "INSUFFICIENT_MAX_FEE_PER_GAS" => matches!(invalid, Invalid::GasPriceLessThanBasefee),
+        "PRIORITY_GREATER_THAN_MAX_FEE_PER_GAS" => {
+            matches!(invalid, Invalid::PriorityFeeGreaterThanMaxFee)
+        }
+        "INTRINSIC_GAS_TOO_LOW" => matches!(invalid, Invalid::CallGasCostMoreThanGasLimit { .. }),
+        "INTRINSIC_GAS_BELOW_FLOOR_GAS_COST" => {
+            matches!(invalid, Invalid::GasFloorMoreThanGasLimit { .. })
+        }
+        "GAS_ALLOWANCE_EXCEEDED" => matches!(invalid, Invalid::CallerGasLimitMoreThanBlock),
+        "GAS_LIMIT_EXCEEDS_MAXIMUM" => matches!(invalid, Invalid::TxGasLimitGreaterThanCap { .. }),
+        "INITCODE_SIZE_EXCEEDED" => matches!(invalid, Invalid::CreateInitCodeSizeLimit),
+        "SENDER_NOT_EOA" => matches!(invalid, Invalid::RejectCallerWithCode),
+        "NONCE_IS_MAX" => matches!(invalid, Invalid::NonceOverflowInTransaction),
+        "NONCE_MISMATCH_TOO_HIGH" => matches!(invalid, Invalid::NonceTooHigh { .. }),
+        "NONCE_MISMATCH_TOO_LOW" => matches!(invalid, Invalid::NonceTooLow { .. }),
+        "INVALID_CHAINID" => matches!(invalid, Invalid::InvalidChainId),
+        "TYPE_1_TX_PRE_FORK" => matches!(invalid, Invalid::Eip2930NotSupported),
+        "TYPE_2_TX_PRE_FORK" => matches!(invalid, Invalid::Eip1559NotSupported),
+        "TYPE_3_TX_PRE_FORK" => matches!(invalid, Invalid::Eip4844NotSupported),
+        "TYPE_4_TX_PRE_FORK" => matches!(invalid, Invalid::Eip7702NotSupported),
+        "TYPE_3_TX_ZERO_BLOBS" => matches!(invalid, Invalid::EmptyBlobs),
+        "TYPE_3_TX_INVALID_BLOB_VERSIONED_HASH" => {
+            matches!(invalid, Invalid::BlobVersionNotSupported)
+        }
+        "TYPE_3_TX_BLOB_COUNT_EXCEEDED" | "TYPE_3_TX_MAX_BLOB_GAS_ALLOWANCE_EXCEEDED" => {
+            matches!(invalid, Invalid::TooManyBlobs { .. })
+        }
+        "INSUFFICIENT_MAX_FEE_PER_BLOB_GAS" => {
+            matches!(invalid, Invalid::BlobGasPriceGreaterThanMax { .. })
+        }
+        "TYPE_4_EMPTY_AUTHORIZATION_LIST" => matches!(invalid, Invalid::EmptyAuthorizationList),
+        _ => false,
+    }
+}

@@ -1,0 +1,58 @@
+//! States as fixtures write them, and the Merkle-Patricia root of one in memory.
+
+use alloy_primitives::{Address, B256, Bytes, U256};
+use alloy_trie::{
+    TrieAccount,
+    root::{state_root_unhashed, storage_root_unhashed},
+};
+use lockweave::{
+    MemoryState,
+    runtime::{Account, Code},
+};
+use serde::Deserialize;
+use std::{collections::BTreeMap, sync::Arc};
+
+/// An account in a fixture.
+#[derive(Deserialize)]
+pub(crate) struct FixtureAccount {
+    balance: U256,
+    nonce: U256,
+    code: Bytes,
+    storage: BTreeMap<U256, U256>,
+}
+
+/// A fixture's accounts as a state.
+pub(crate) fn load(accounts: &BTreeMap<Address, FixtureAccount>) -> MemoryState {
+    let mut state = MemoryState::new();
+    for (address, fixture) in accounts {
+        let code = Arc::new(Code::new(fixture.code.clone()));
+        let account = Account {
+            nonce: fixture.nonce.to(),
+            balance: fixture.balance,
+            code_hash: code.hash(),
+        };
+        state.insert_account(*address, account);
+        if !fixture.code.is_empty() {
+            state.insert_code(code);
+        }
+        for (slot, value) in &fixture.storage {
+            state.insert_slot(*address, *slot, *value);
+        }
+    }
+    state
+}
+
+/// The root of the state's trie.
+pub(crate) fn root(state: &MemoryState) -> B256 {
+    state_root_unhashed(state.accounts().map(|(address, account)| {
+        let slots = state.slots(address);
+        let slots = slots.map(|(slot, value)| (B256::from(slot), value));
+        let account = TrieAccount {
+            nonce: account.nonce,
+            balance: account.balance,
+            storage_root: storage_root_unhashed(slots),
+            code_hash: account.code_hash,
+        };
+        (address, account)
+    }))
+}

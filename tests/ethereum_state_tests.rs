@@ -1,0 +1,322 @@
+//! Ethereum's state tests: one transaction on a given state, through locks and cells.
+//!
+//! Every case is run from the signed bytes of its transaction: decoded, its sender recovered, run
+//! serially while recording what it touches, then in parallel on one worker and on four. State root,
+//! logs hash and, where the fixture has a receipt, gas and status are held against the fixture; a
+//! transaction that is to be refused must be refused for the fixture's reason and leave the state as
+//! it was.
+//!
+//! The archive is `state_tests.tar.zst` in `LOCKWEAVE_FIXTURES`. The last line is the count.
+
+mod conformance;
+
+use alloy_consensus::{Header, TxEnvelope};
+use alloy_eips::eip2718::Decodable2718;
+use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
+use alloy_rlp::{Buf, Header as RlpHeader};
+use conformance::{
+    archive::{self, Fixture},
+    engine::Engine,
+    exception::{self, Refusal},
+    report::{Listed, Report},
+    state::{self, FixtureAccount},
+};
+use lockweave::{
+    MemoryState, StateView, Step,
+    evm::{BlockContext, ChainSpec, EvmTransaction, SpecId, recover_sender},
+};
+use serde::Deserialize;
+use std::{
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    process::ExitCode,
+    sync::Arc,
+    time::Instant,
+};
+
+const SUITE: &str = "ethereum_state_tests";
+
+/// Cases that are known not to pass: path, test name, fork, data, gas and value index.
+const LISTED: &[Listed] = &[];
+
+/// A small file of the same form, for where there is no archive.
+const OWN: &str = include_str!("conformance/own_state_tests.json");
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StateTest {
+    env: Environment,
+    pre: BTreeMap<Address, FixtureAccount>,
+    transaction: SignedBy,
+    post: BTreeMap<String, Vec<Post>>,
+    #[serde(default)]
+    config: Option<Config>,
+}
+
+#[derive(Deserialize)]
+struct Environment {
+    #[serde(rename = "currentCoinbase")]
+    coinbase: Address,
+    #[serde(rename = "currentDifficulty")]
+    difficulty: U256,
+    #[serde(rename = "currentGasLimit")]
+    gas_limit: U256,
+    #[serde(rename = "currentNumber")]
+    number: U256,
+    #[serde(rename = "currentTimestamp")]
+    timestamp: U256,
+    #[serde(rename = "currentBaseFee")]
+    base_fee: Option<U256>,
+    #[serde(rename = "currentRandom")]
+    random: Option<B256>,
+    #[serde(rename = "currentExcessBlobGas")]
+    excess_blob_gas: Option<U256>,
+}
+
+/// Only who signed: everything else is in the signed bytes.
+#[derive(Deserialize)]
+struct SignedBy {
+    sender: Option<Address>,
+}
+
+#[derive(Deserialize)]
+struct Config {
+    chainid: U256,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Post {
+    hash: B256,
+    logs: B256,
+    txbytes: Bytes,
+    indexes: Indexes,
+    #[serde(default)]
+    expect_exception: Option<String>,
+    #[serde(default)]
+    receipt: Option<FixtureReceipt>,
+}
+
+#[derive(Deserialize)]
+struct Indexes {
+    data: usize,
+    gas: usize,
+    value: usize,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct FixtureReceipt {
+    cumulative_gas_used: U256,
+    status: bool,
+}
+
+fn main() -> ExitCode {
+    let start = Instant::now();
+    let mut report = Report::default();
+    let archive = archive::find("state_tests.tar.zst");
+    if let Some(archive) = archive {
+        let files = archive::for_each(&archive, archive::threads(), Engine::new, run_file);
+        match files {
+            Ok(reports) => reports.into_iter().for_each(|part| report.merge(part)),
+            Err(error) => {
+                let name = archive.display().to_string();
+                report.case("archive", name, Err(error.to_string()), &[]);
+            }
+        }
+    } else {
+        let directory = archive::directory();
+        println!(
+            "no state_tests.tar.zst in {}: only the repository's own cases are run; set \
+             LOCKWEAVE_FIXTURES to the directory that holds the archive",
+            directory.display()
+        );
+    }
+    let own = Fixture {
+        path: "own_state_tests.json".to_owned(),
+        bytes: OWN.as_bytes().to_vec(),
+    };
+    report.merge(run_file(&mut Engine::new(), &own));
+    println!("{:.1} s", start.elapsed().as_secs_f64());
+    if report.close(SUITE) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// Runs every case of a file.
+fn run_file(engine: &mut Engine, file: &Fixture) -> Report {
+    let mut report = Report::default();
+    let tests: BTreeMap<String, StateTest> = match serde_json::from_slice(&file.bytes) {
+        Ok(tests) => tests,
+        Err(error) => {
+            report.case("unreadable", file.path.clone(), Err(error.to_string()), &[]);
+            return report;
+        }
+    };
+    for (name, test) in &tests {
+        for (fork, posts) in &test.post {
+            for post in posts {
+                let Indexes { data, gas, value } = post.indexes;
+                let name = format!("{}: {name}: {fork}: {data}/{gas}/{value}", file.path);
+                // A panic is a failure of this case, and not the end of the others.
+                let run = AssertUnwindSafe(|| run_case(engine, test, fork, post));
+                let result = catch_unwind(run).unwrap_or_else(|_| {
+                    *engine = Engine::new();
+                    Err("the engine panicked".to_owned())
+                });
+                report.case(fork, name, result, LISTED);
+            }
+        }
+    }
+    report
+}
+
+fn run_case(engine: &Engine, test: &StateTest, fork: &str, post: &Post) -> Result<(), String> {
+    let spec = spec(fork).ok_or_else(|| format!("the fork {fork} is not known"))?;
+    let chain_id = test.config.as_ref().map_or(1, |config| config.chainid.to());
+    let chain = ChainSpec::single_fork(chain_id, spec);
+    let context = BlockContext::new(&chain, &header(&test.env, spec));
+    let mut after = state::load(&test.pre);
+    let refusal = match decode(post, spec, test.transaction.sender) {
+        Ok(transaction) => {
+            let steps = [Step::Transaction(transaction)];
+            let mut before = after.clone();
+            insert_block_hashes(&mut before, test.env.number.to());
+            let view: Arc<dyn StateView> = Arc::new(before);
+            match engine.run(&context, &steps, &view)? {
+                Ok(sealed) => {
+                    let outcome = &sealed.outcomes[0];
+                    check_receipt(post, outcome.gas_used, outcome.is_success())?;
+                    equal(
+                        "logs hash",
+                        keccak256(alloy_rlp::encode(&outcome.logs)),
+                        post.logs,
+                    )?;
+                    after.apply(&sealed.delta);
+                    None
+                }
+                Err((_, invalid)) => Some(Refusal::Step(invalid)),
+            }
+        }
+        Err(refusal) => Some(refusal),
+    };
+    match (&post.expect_exception, &refusal) {
+        (None, None) => {}
+        (Some(expected), Some(refusal)) => {
+            if !exception::matches(expected, refusal) {
+                return Err(format!(
+                    "is to be refused for {expected}, was for {refusal:?}"
+                ));
+            }
+        }
+        (Some(expected), None) => return Err(format!("is to be refused for {expected}, was run")),
+        (None, Some(refusal)) => return Err(format!("was refused: {refusal:?}")),
+    }
+    equal("state root", state::root(&after), post.hash)
+}
+
+fn check_receipt(post: &Post, gas_used: u64, succeeded: bool) -> Result<(), String> {
+    let Some(receipt) = &post.receipt else {
+        return Ok(());
+    };
+    equal(
+        "gas used",
+        U256::from(gas_used),
+        receipt.cumulative_gas_used,
+    )?;
+    equal("status", succeeded, receipt.status)
+}
+
+fn equal<T: Copy + PartialEq + std::fmt::Display>(
+    what: &str,
+    ours: T,
+    expected: T,
+) -> Result<(), String> {
+    if ours == expected {
+        Ok(())
+    } else {
+        Err(format!("the {what} is {ours}, the fixture has {expected}"))
+    }
+}
+
+/// The fork that a fixture means.
+fn spec(fork: &str) -> Option<SpecId> {
+    Some(match fork {
+        "Frontier" => SpecId::FRONTIER,
+        "Homestead" => SpecId::HOMESTEAD,
+        "EIP150" => SpecId::TANGERINE,
+        "EIP158" => SpecId::SPURIOUS_DRAGON,
+        "Byzantium" => SpecId::BYZANTIUM,
+        // State tests say nothing of Constantinople as it was before EIP-1283 was taken out that
+        // differs from what it was afterwards.
+        "Constantinople" | "ConstantinopleFix" => SpecId::PETERSBURG,
+        "Istanbul" => SpecId::ISTANBUL,
+        "Berlin" => SpecId::BERLIN,
+        "London" => SpecId::LONDON,
+        "Paris" | "Merge" => SpecId::MERGE,
+        "Shanghai" => SpecId::SHANGHAI,
+        "Cancun" => SpecId::CANCUN,
+        "Prague" => SpecId::PRAGUE,
+        "Osaka" => SpecId::OSAKA,
+        _ => return None,
+    })
+}
+
+/// The header of the block that the transaction is in.
+fn header(env: &Environment, spec: SpecId) -> Header {
+    let from = |fork, value: Option<U256>| {
+        let value: u64 = value.unwrap_or_default().to();
+        spec.is_enabled_in(fork).then_some(value)
+    };
+    let merged = spec.is_enabled_in(SpecId::MERGE);
+    Header {
+        number: env.number.to(),
+        timestamp: env.timestamp.to(),
+        beneficiary: env.coinbase,
+        gas_limit: env.gas_limit.saturating_to(),
+        difficulty: if merged { U256::ZERO } else { env.difficulty },
+        mix_hash: env.random.unwrap_or_default(),
+        base_fee_per_gas: from(SpecId::LONDON, env.base_fee),
+        excess_blob_gas: from(SpecId::CANCUN, env.excess_blob_gas),
+        ..Header::default()
+    }
+}
+
+/// State tests have no chain: the hash of a block is that of its number in decimal.
+fn insert_block_hashes(state: &mut MemoryState, number: u64) {
+    for earlier in number.saturating_sub(256)..number {
+        state.insert_block_hash(earlier, keccak256(earlier.to_string()));
+    }
+}
+
+/// The transaction of a case from its signed bytes, as a node gets it.
+fn decode(post: &Post, spec: SpecId, sender: Option<Address>) -> Result<EvmTransaction, Refusal> {
+    let bytes = &post.txbytes;
+    let envelope = TxEnvelope::decode_2718_exact(bytes).map_err(|error| {
+        creating_type(bytes).map_or_else(|| Refusal::Bytes(error.to_string()), Refusal::Creation)
+    })?;
+    let homestead = spec.is_enabled_in(SpecId::HOMESTEAD);
+    let recovered = recover_sender(&envelope, homestead)
+        .map_err(|error| Refusal::Signature(error.to_string()))?;
+    match sender {
+        Some(sender) if sender != recovered => Err(Refusal::Signature(format!(
+            "signed by {recovered}, the fixture means {sender}"
+        ))),
+        _ => Ok(EvmTransaction::new(envelope, recovered)),
+    }
+}
+
+/// The type of a blob or set-code transaction whose receiver is empty: its sixth field.
+fn creating_type(bytes: &[u8]) -> Option<u8> {
+    let (kind @ (3 | 4), mut rest) = bytes.split_first().map(|(kind, rest)| (*kind, rest))? else {
+        return None;
+    };
+    RlpHeader::decode(&mut rest).ok().filter(|list| list.list)?;
+    for _ in 0..5 {
+        let field = RlpHeader::decode(&mut rest).ok()?;
+        rest.advance(field.payload_length);
+    }
+    (rest.first() == Some(&alloy_rlp::EMPTY_STRING_CODE)).then_some(kind)
+}

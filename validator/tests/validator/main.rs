@@ -1,0 +1,12 @@
+//! The node and the tools of the command line, from outside.
+//!
+//! One binary, because linking the node takes longer than running the tests.
+
+mod accounting;
+mod db_cli;
+mod durable;
+mod replay_cli;
+mod rpc_protocol;
+mod subscriptions;
+mod support;
+mod transactions;
