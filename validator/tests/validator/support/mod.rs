@@ -24,7 +24,6 @@ pub(crate) const GAS_PRICE: u128 = 10_000_000_000;
 pub(crate) struct TestNode {
     pub(crate) node: Arc<Node>,
     pub(crate) url: String,
-    pub(crate) chain_id: u64,
     server: Option<RpcServer>,
     client: reqwest::Client,
 }
@@ -89,14 +88,12 @@ impl TestNode {
             empty_block_time: None,
             beneficiary: Address::repeat_byte(0xbe),
         });
-        let chain_id = parameters.spec.chain_id;
         let node = Node::start(parameters, config, store, Box::new(consensus)).unwrap();
         let mut config = RpcConfig::new("127.0.0.1:0".parse().unwrap());
         (setup.tune)(&mut config);
         let server = RpcServer::start(config, Arc::clone(&node)).await.unwrap();
         Self {
             url: format!("http://{}", server.address()),
-            chain_id,
             node,
             server: Some(server),
             client: reqwest::Client::new(),
