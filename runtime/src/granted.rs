@@ -58,7 +58,8 @@ impl<T> GrantedState<T> {
     ///
     /// From now until [`leave`](Self::leave), `task` holds every key of its resolved access set in
     /// this block in the mode it declares: no other task that has entered holds one of them in an
-    /// incompatible mode. Changes by earlier holders happened before, in the memory order's sense.
+    /// incompatible mode. Changes by earlier holders happened before, in the memory order's sense;
+    /// so did the [resolving](OpenBlock::resolve) of this task, and of every one in front of it.
     pub unsafe fn enter(&mut self, task: TaskId) {
         self.task = Some(task);
         self.recent = (Address::ZERO, 0..0);
@@ -254,12 +255,12 @@ impl<T> GrantedState<T> {
         for (address, code) in &writes.codes {
             let code = code.clone();
             let (id, before) = cells.change(|cell| mem::replace(&mut cell.code_mut().code, code));
-            block.cells().note_recoded(*address);
+            block.cells().note_recoded(*address, id);
             note(Undo::Code(id, before));
         }
         for address in &writes.wipes {
             let (id, ()) = cells.change(|cell| cell.code_mut().incarnation += 1);
-            block.cells().note_recoded(*address);
+            block.cells().note_recoded(*address, id);
             note(Undo::Wipe(id));
         }
         for (_, _, value) in &writes.slots {

@@ -6,6 +6,7 @@ use crate::{
     id::{DenseId, TaskId},
     interner::{RecentKeys, SHARDS},
     key::StateKey,
+    key_table::KeyTable,
     outcome::{GasOverflow, Outcome, Receipt, receipts},
     simulation::{InferredSet, Simulation},
     state::{StateError, StateView},
@@ -16,7 +17,10 @@ use crate::{
 use parking_lot::Mutex;
 use std::{
     fmt,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 /// A block while its transactions run.
@@ -27,6 +31,9 @@ pub struct OpenBlock<T> {
     cells: StateCells,
     transactions: Vec<Sanitized<T>>,
     sets: Vec<OnceLock<HeldSet>>,
+    /// For blocks whose keys were numbered: whose preparation has begun, and whose is over; else
+    /// empty.
+    introduced: Vec<[AtomicBool; 2]>,
     outcomes: Vec<OnceLock<Outcome>>,
     /// For blocks whose sets are inferred; else empty.
     drafts: Vec<Draft>,
@@ -65,9 +72,40 @@ impl<T> OpenBlock<T> {
         Self {
             cells,
             sets: transactions.iter().map(|_| OnceLock::new()).collect(),
+            introduced: Vec::new(),
             outcomes: transactions.iter().map(|_| OnceLock::new()).collect(),
             drafts: Vec::new(),
             transactions,
+        }
+    }
+
+    /// Opens a block whose keys were numbered before, on cells that are new or were
+    /// [reset](StateCells::reset).
+    ///
+    /// # Panics
+    ///
+    /// If `table` is not that of the transactions' sets (in builds without debug assertions: if it
+    /// has another number of sets).
+    pub fn with_table(
+        mut cells: StateCells,
+        transactions: Vec<Sanitized<T>>,
+        table: Arc<KeyTable>,
+    ) -> Self {
+        assert_eq!(
+            table.sets(),
+            transactions.len(),
+            "the table is of other sets"
+        );
+        let mut sets = transactions.iter().map(|transaction| &transaction.access);
+        debug_assert!(
+            table.is_of(sets.by_ref()),
+            "the table is of other sets than the transactions'"
+        );
+        cells.set_table(table);
+        Self {
+            sets: Vec::new(),
+            introduced: transactions.iter().map(|_| Default::default()).collect(),
+            ..Self::with_cells(cells, transactions)
         }
     }
 
@@ -94,20 +132,33 @@ impl<T> OpenBlock<T> {
     /// The access set a transaction holds: the one it came with, unless another was inferred.
     #[inline]
     pub fn access(&self, task: TaskId) -> &AccessSet {
-        let own = self.sets[task.index()]
-            .get()
-            .and_then(|set| set.own.as_ref());
+        let own = self.held(task).and_then(|set| set.own.as_ref());
         own.unwrap_or(&self.transactions[task.index()].access)
     }
 
-    /// Gives the keys of a transaction's access set their dense ids. Idempotent, from any thread.
+    #[inline]
+    fn held(&self, task: TaskId) -> Option<&HeldSet> {
+        // There are none in a block whose keys were numbered.
+        self.sets.get(task.index())?.get()
+    }
+
+    /// Gives the keys of a transaction's access set their dense ids and their cells. Idempotent, from
+    /// any thread, but not from several at a time for one transaction.
     ///
     /// `recent` belongs to the calling thread and to this block.
+    ///
+    /// # Panics
+    ///
+    /// If it is called for a transaction while another call for it is under way, or after one that
+    /// failed, in a block whose keys were numbered.
     pub fn resolve(
         &self,
         recent: &mut RecentKeys<StateKey>,
         task: TaskId,
     ) -> Result<(), StateError> {
+        if let Some(table) = self.cells.table() {
+            return self.introduce(table, task);
+        }
         let set = &self.sets[task.index()];
         if set.get().is_none() {
             let keys = self.cells.resolve(recent, self.access(task))?;
@@ -121,6 +172,23 @@ impl<T> OpenBlock<T> {
         Ok(())
     }
 
+    #[allow(unsafe_code)]
+    fn introduce(&self, table: &KeyTable, task: TaskId) -> Result<(), StateError> {
+        let [begun, over] = &self.introduced[task.index()];
+        if over.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let first = !begun.swap(true, Ordering::Relaxed);
+        assert!(
+            first,
+            "transaction {task} is being resolved, or could not be"
+        );
+        // SAFETY: the swap lets one call through for each task.
+        unsafe { self.cells.introduce(table, task) }?;
+        over.store(true, Ordering::Release);
+        Ok(())
+    }
+
     /// Whether what a transaction touches is to be inferred; the set it came with is a first idea.
     pub fn is_inferred(&self, task: TaskId) -> bool {
         let declaration = self.transactions[task.index()].declaration;
@@ -130,20 +198,26 @@ impl<T> OpenBlock<T> {
 
     /// Whether a transaction's set has its dense ids.
     pub fn is_resolved(&self, task: TaskId) -> bool {
-        self.sets[task.index()].get().is_some()
+        match self.introduced.get(task.index()) {
+            Some([_, over]) => over.load(Ordering::Acquire),
+            None => self.held(task).is_some(),
+        }
     }
 
     /// The dense ids of a transaction's keys, in the order of its set: `None` before
     /// [`resolve`](Self::resolve), and where it holds the whole state.
     #[inline]
     pub fn resolved(&self, task: TaskId) -> Option<&[KeyAccess]> {
-        self.sets[task.index()].get()?.keys.as_deref()
+        if let Some(table) = self.cells.table() {
+            return self.is_resolved(task).then(|| table.accesses(task));
+        }
+        self.held(task)?.keys.as_deref()
     }
 
     /// What a transaction was seen to use when its set was inferred, in gas.
     #[inline]
     pub fn gas_seen(&self, task: TaskId) -> Option<u64> {
-        let gas = self.sets[task.index()].get()?.gas;
+        let gas = self.held(task)?.gas;
         (gas > 0).then_some(gas)
     }
 
@@ -304,9 +378,11 @@ pub struct SpentBlock<T> {
 impl<T> SpentBlock<T> {
     /// The access sets that the transactions ended with, in block order.
     pub fn into_sets(self) -> Vec<AccessSet> {
-        (self.transactions.into_iter().zip(self.sets))
-            .map(|(transaction, set)| {
-                let own = set.into_inner().and_then(|set| set.own);
+        // There are none of a block whose keys were numbered.
+        let mut sets = self.sets.into_iter();
+        (self.transactions.into_iter())
+            .map(|transaction| {
+                let own = (sets.next()).and_then(|set| set.into_inner()?.own);
                 own.unwrap_or(transaction.access)
             })
             .collect()
