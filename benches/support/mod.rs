@@ -67,6 +67,20 @@ impl Workload {
         }
     }
 
+    /// The same block on the same state, with memory of its own to run on.
+    pub(crate) fn copy(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            view: Arc::clone(&self.view),
+            context: self.context.clone(),
+            steps: self.steps.clone(),
+            sets: self.sets.clone(),
+            table: Arc::clone(&self.table),
+            spare_cells: Cell::new(None),
+            spare_state: Cell::new(None),
+        }
+    }
+
     /// The oracle's executor, to be kept between runs.
     pub(crate) fn serial_executor(&self) -> EvmExecutor<SerialState> {
         EvmExecutor::new(&self.context)

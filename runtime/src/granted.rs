@@ -4,7 +4,7 @@
 #![allow(unsafe_code)]
 
 use crate::{
-    access::{AccessEntry, AccessMode, AccessSet},
+    access::{AccessEntry, AccessMode, AccessSet, KeyAccess},
     executor::{AccessError, StateAccess, UndeclaredAccess},
     id::{KeyId, TaskId},
     interner::RecentKeys,
@@ -18,7 +18,7 @@ use crate::{
     write_set::{AccountValue, WriteSet, is_credit_safe},
 };
 use alloy_primitives::{Address, B256, U256};
-use std::{fmt, mem, ops::Range, sync::Arc};
+use std::{fmt, mem, ops::Range, ptr::NonNull, sync::Arc};
 
 /// A worker's window onto an open block: the cells of the transaction whose grant it is in.
 ///
@@ -27,6 +27,8 @@ use std::{fmt, mem, ops::Range, sync::Arc};
 pub struct GrantedState<T> {
     block: Option<Arc<OpenBlock<T>>>,
     task: Option<TaskId>,
+    /// The set entered, unless it is everything.
+    held: Option<Held>,
     /// The account asked for last, and where its keys stand in the set.
     recent: (Address, Range<usize>),
     undo: Option<UndoRecord>,
@@ -38,12 +40,23 @@ pub struct GrantedState<T> {
     popular: Option<RecentKeys<StateKey>>,
 }
 
+/// A set with its dense ids, inside the block of the window that holds it.
+///
+/// Asked for at every access, so it is looked up once.
+#[derive(Clone, Copy)]
+struct Held {
+    entries: NonNull<[AccessEntry]>,
+    /// As long as `entries`.
+    keys: NonNull<[KeyAccess]>,
+}
+
 impl<T> GrantedState<T> {
     /// A window onto `block`, with no grant yet.
     pub const fn new(block: Arc<OpenBlock<T>>) -> Self {
         Self {
             block: Some(block),
             task: None,
+            held: None,
             recent: (Address::ZERO, 0..0),
             undo: None,
             found: Vec::new(),
@@ -62,6 +75,15 @@ impl<T> GrantedState<T> {
     /// so did the [resolving](OpenBlock::resolve) of this task, and of every one in front of it.
     pub unsafe fn enter(&mut self, task: TaskId) {
         self.task = Some(task);
+        self.held = self.block.as_ref().and_then(|block| {
+            let AccessSet::Keys(entries) = block.access(task) else {
+                return None;
+            };
+            Some(Held {
+                entries: NonNull::from_ref(entries),
+                keys: NonNull::from_ref(block.resolved(task)?),
+            })
+        });
         self.recent = (Address::ZERO, 0..0);
         self.touched.clear();
         #[cfg(debug_assertions)]
@@ -82,6 +104,7 @@ impl<T> GrantedState<T> {
         #[cfg(debug_assertions)]
         self.for_each_held(|block, id, mode| block.cells().cells.note_release(id, mode));
         self.task = None;
+        self.held = None;
         self.recent = (Address::ZERO, 0..0);
     }
 
@@ -169,17 +192,19 @@ impl<T> GrantedState<T> {
         let (Some(block), Some(task)) = (&self.block, self.task) else {
             return Err(undeclared(None, key, needed, None));
         };
-        let (entries, resolved) = match (block.access(task), block.resolved(task)) {
-            (AccessSet::Keys(entries), Some(resolved)) => (entries, resolved),
-            (AccessSet::Everything, _) => {
-                let popular = self.popular.get_or_insert_default();
-                let id = block.cells().intern_cached(popular, key)?;
-                let (key, mode) = (*key, needed);
-                self.touched.push(AccessEntry { key, mode });
-                return Ok((id, AccessMode::Write));
+        let Some(held) = self.held else {
+            if *block.access(task) != AccessSet::Everything {
+                return Err(undeclared(Some(task), key, needed, None));
             }
-            _ => return Err(undeclared(Some(task), key, needed, None)),
+            let popular = self.popular.get_or_insert_default();
+            let id = block.cells().intern_cached(popular, key)?;
+            let (key, mode) = (*key, needed);
+            self.touched.push(AccessEntry { key, mode });
+            return Ok((id, AccessMode::Write));
         };
+        // SAFETY: both point into the block, which lives as long as this window holds it. What a
+        // transaction holds changes only through `&mut OpenBlock`, which nobody has meanwhile.
+        let (entries, resolved) = unsafe { (held.entries.as_ref(), held.keys.as_ref()) };
         if self.recent.0 != key.address || self.recent.1.is_empty() {
             self.recent = (key.address, range_of(entries, key.address));
         }
@@ -425,6 +450,7 @@ impl<T> Default for GrantedState<T> {
         Self {
             block: None,
             task: None,
+            held: None,
             recent: (Address::ZERO, 0..0),
             undo: None,
             found: Vec::new(),
