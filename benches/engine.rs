@@ -11,13 +11,7 @@ use lockweave_banking_stage::{Access, BankingStage, LockTable, StageConfig};
 use lockweave_evm_adapter::ChainSpec;
 use lockweave_runtime::{AccessMode, DenseId, KeyAccess, KeyId, TaskId};
 use lockweave_validator::{recorded::RecordedBlocks, replay::prepare_block};
-use std::{
-    hint::black_box,
-    num::NonZeroUsize,
-    path::PathBuf,
-    sync::Barrier,
-    time::Duration,
-};
+use std::{hint::black_box, num::NonZeroUsize, path::PathBuf, sync::Barrier, time::Duration};
 use support::{Recipients, Workload, erc20};
 
 #[global_allocator]

@@ -131,7 +131,7 @@ impl<T> GrantedState<T> {
         let (Some(block), Some(task)) = (&self.block, self.task) else {
             return None;
         };
-        let simulation = block.take_simulation(task)?;
+        let mut simulation = block.take_simulation(task)?;
         let keys = block.resolved(task)?;
         let looked_at = keys.iter().filter(|key| key.mode != AccessMode::Credit);
         let holds = looked_at.map(|key| key.key).all(|id| {
@@ -142,19 +142,23 @@ impl<T> GrantedState<T> {
         if !holds {
             return None;
         }
-        let Simulation {
-            outcome,
-            writes,
-            cells,
-        } = *simulation;
+        let Simulation { writes, cells, .. } = &*simulation;
         let credited = &cells[cells.len() - writes.credits.len()..];
         let credits_fit = (credited.iter().zip(&writes.credits))
             .all(|(id, credit)| self.is_credit_safe_on(*id, credit.amount));
         if !credits_fit {
             return None;
         }
-        self.found = cells;
-        self.apply_checked(&writes);
+        let outcome = simulation.outcome.take()?;
+        // What the cells were is what they were before the block, so that need not be noted.
+        let undo = self.undo.take();
+        self.found = mem::take(&mut simulation.cells);
+        self.apply_checked(&simulation.writes);
+        self.undo = undo.map(|mut record| {
+            simulation.cells = mem::take(&mut self.found);
+            record.taken = Some(simulation);
+            record
+        });
         Some(outcome)
     }
 

@@ -51,7 +51,7 @@ pub(crate) struct HeldSet {
 }
 
 /// What is kept of a transaction that may have to be taken back.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Draft {
     simulation: Mutex<Option<Box<Simulation>>>,
     undo: OnceLock<UndoRecord>,
@@ -223,7 +223,9 @@ impl<T> OpenBlock<T> {
 
     /// Takes what inference found of a transaction on this block's cells. From any thread, once.
     pub(crate) fn set_inferred(&self, task: TaskId, found: InferredSet) {
-        let gas = (found.simulation.as_ref()).map_or(0, |simulation| simulation.outcome.gas_used);
+        let outcome =
+            (found.simulation.as_ref()).and_then(|simulation| simulation.outcome.as_ref());
+        let gas = outcome.map_or(0, |outcome| outcome.gas_used);
         let first = self.sets[task.index()].set(HeldSet {
             own: Some(found.access),
             keys: found.keys,
@@ -317,7 +319,11 @@ impl<T> OpenBlock<T> {
         Ok(SettledBlock {
             cells: self.cells.settle(),
             outcomes,
-            spent: (self.transactions, self.sets),
+            spent: Spent {
+                transactions: self.transactions,
+                sets: self.sets,
+                drafts: self.drafts,
+            },
         })
     }
 }
@@ -327,7 +333,16 @@ impl<T> OpenBlock<T> {
 pub struct SettledBlock<T> {
     cells: SettledCells,
     outcomes: Vec<Outcome>,
-    spent: (Vec<Sanitized<T>>, Vec<OnceLock<HeldSet>>),
+    spent: Spent<T>,
+}
+
+/// What a block needs no more when its transactions are done. Dropping it takes time that nobody has
+/// before the block is sealed.
+#[derive(Debug)]
+struct Spent<T> {
+    transactions: Vec<Sanitized<T>>,
+    sets: Vec<OnceLock<HeldSet>>,
+    drafts: Vec<Draft>,
 }
 
 impl<T> SettledBlock<T> {
@@ -355,11 +370,16 @@ impl<T> SettledBlock<T> {
     ) -> Result<(SealedBlock, SpentBlock<T>), SealError> {
         let (delta, cells) = self.cells.finish(parts)?;
         let outcomes = self.outcomes;
-        let (transactions, sets) = self.spent;
+        let Spent {
+            transactions,
+            sets,
+            drafts,
+        } = self.spent;
         let spent = SpentBlock {
             cells,
             transactions,
             sets,
+            _drafts: drafts,
         };
         Ok((SealedBlock { outcomes, delta }, spent))
     }
@@ -373,6 +393,8 @@ pub struct SpentBlock<T> {
     /// Its transactions.
     pub transactions: Vec<Sanitized<T>>,
     sets: Vec<OnceLock<HeldSet>>,
+    /// Kept to be dropped with the rest.
+    _drafts: Vec<Draft>,
 }
 
 impl<T> SpentBlock<T> {

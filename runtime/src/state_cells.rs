@@ -152,7 +152,7 @@ pub(crate) enum Origin {
 
 impl Origin {
     /// The cell as it is before anything happens to it.
-    fn cell(&self) -> StateCell {
+    pub(crate) fn cell(&self) -> StateCell {
         match self {
             Self::Account(before) => StateCell::Account(AccountCell {
                 value: AccountValue::from(before.as_ref()),
