@@ -1,9 +1,9 @@
 //! Calls that leave no trace: plain revm over the state after a block.
 
-use super::error::RpcError;
-use alloy_primitives::{Address, B256, U256};
-use alloy_rpc_types_eth::{BlockOverrides, TransactionRequest, state::StateOverride};
-use lockweave_evm_adapter::{BlockContext, ChainSpec};
+use super::{error::RpcError, precompiles::MovablePrecompiles};
+use alloy_primitives::{Address, B256, Bytes, U256};
+use alloy_rpc_types_eth::TransactionRequest;
+use lockweave_evm_adapter::{BlockContext, ChainSpec, EvmBlock, Step, SystemCall};
 use lockweave_runtime::{StateError, StateView};
 use revm::{
     Context, DatabaseCommit, DatabaseRef, ExecuteEvm, InspectEvm, Inspector, MainBuilder,
@@ -132,6 +132,7 @@ pub(crate) struct Scene {
     pub(crate) config: CfgEnv,
     pub(crate) block: BlockEnv,
     pub(crate) scratch: Scratch,
+    pub(super) precompiles: MovablePrecompiles,
 }
 
 impl Scene {
@@ -143,6 +144,7 @@ impl Scene {
     ) -> Self {
         let context = BlockContext::new(chain, header);
         Self {
+            precompiles: MovablePrecompiles::of(context.config().spec),
             config: context.config().clone(),
             block: context.block().clone(),
             scratch: CacheDB::new(ViewDb(state)),
@@ -159,83 +161,6 @@ impl Scene {
         self.config.tx_chain_id_check = false;
     }
 
-    /// Changes what the call sees of its block.
-    pub(crate) fn override_block(&mut self, overrides: BlockOverrides) {
-        let block = &mut self.block;
-        if let Some(number) = overrides.number {
-            block.number = number;
-        }
-        if let Some(difficulty) = overrides.difficulty {
-            block.difficulty = difficulty;
-        }
-        if let Some(time) = overrides.time {
-            block.timestamp = U256::from(time);
-        }
-        if let Some(gas_limit) = overrides.gas_limit {
-            block.gas_limit = gas_limit;
-        }
-        if let Some(coinbase) = overrides.coinbase {
-            block.beneficiary = coinbase;
-        }
-        if let Some(random) = overrides.random {
-            block.prevrandao = Some(random);
-        }
-        if let Some(base_fee) = overrides.base_fee {
-            block.basefee = base_fee.saturating_to();
-        }
-        for (number, hash) in overrides.block_hash.into_iter().flatten() {
-            self.scratch
-                .cache
-                .block_hashes
-                .insert(U256::from(number), hash);
-        }
-    }
-
-    /// Changes the state the call runs on.
-    pub(crate) fn override_state(&mut self, overrides: StateOverride) -> Result<(), RpcError> {
-        for (address, account) in overrides {
-            if account.move_precompile_to.is_some() {
-                return Err(RpcError::invalid_params(
-                    "movePrecompileToAddress is not supported",
-                ));
-            }
-            if account.state.is_some() && account.state_diff.is_some() {
-                return Err(RpcError::invalid_params(format!(
-                    "account {address} has both 'state' and 'stateDiff'"
-                )));
-            }
-            let known = self.scratch.load_account(address).map_err(state_failed)?;
-            let mut info = known.info.clone();
-            if let Some(balance) = account.balance {
-                info.balance = balance;
-            }
-            if let Some(nonce) = account.nonce {
-                info.nonce = nonce;
-            }
-            if let Some(code) = account.code {
-                let code = Bytecode::new_raw_checked(code)
-                    .map_err(|error| RpcError::invalid_params(error.to_string()))?;
-                info.code_hash = code.hash_slow();
-                info.code = Some(code);
-            }
-            self.scratch.insert_account_info(address, info);
-            if let Some(state) = account.state {
-                let slots = state
-                    .into_iter()
-                    .map(|(slot, value)| (slot.into(), value.into()));
-                (self.scratch)
-                    .replace_account_storage(address, slots.collect())
-                    .map_err(state_failed)?;
-            }
-            for (slot, value) in account.state_diff.into_iter().flatten() {
-                (self.scratch)
-                    .insert_account_storage(address, slot.into(), value.into())
-                    .map_err(state_failed)?;
-            }
-        }
-        Ok(())
-    }
-
     /// Runs a transaction with an inspector; nothing of it stays.
     pub(crate) fn inspect<'s, I>(
         &'s mut self,
@@ -249,7 +174,8 @@ impl Scene {
             .with_db(&mut self.scratch)
             .with_cfg(self.config.clone())
             .with_block(self.block.clone());
-        let mut evm = context.build_mainnet_with_inspector(inspector);
+        let evm = context.build_mainnet_with_inspector(inspector);
+        let mut evm = evm.with_precompiles(self.precompiles.clone());
         evm.inspect_tx(transaction)
     }
 
@@ -262,7 +188,9 @@ impl Scene {
             .with_db(&mut self.scratch)
             .with_cfg(self.config.clone())
             .with_block(self.block.clone());
-        context.build_mainnet().transact(transaction)
+        let evm = context.build_mainnet();
+        evm.with_precompiles(self.precompiles.clone())
+            .transact(transaction)
     }
 
     /// Runs a call within a time.
@@ -415,11 +343,42 @@ pub(crate) fn halted(reason: &HaltReason) -> String {
 }
 
 impl Scene {
-    /// Runs one of the protocol's own calls, and keeps what it did.
-    pub(crate) fn system_call(
+    /// Runs the protocol's own calls of a block, those before its transactions or those behind, and
+    /// keeps what they did; what they returned.
+    pub(crate) fn system_calls(
         &mut self,
-        call: &lockweave_evm_adapter::SystemCall,
-    ) -> Result<(), RpcError> {
+        block: &EvmBlock,
+        behind: bool,
+    ) -> Result<Vec<Bytes>, RpcError> {
+        let mut outputs = Vec::new();
+        for step in block.steps() {
+            // Calls that must succeed come after the transactions.
+            if let Step::SystemCall(call) = step
+                && call.must_succeed == behind
+            {
+                outputs.push(self.system_call(call)?);
+            }
+        }
+        Ok(outputs)
+    }
+
+    /// Hands out what the protocol gives behind a block's transactions: rewards and withdrawals.
+    pub(crate) fn credit(&mut self, block: &EvmBlock) -> Result<(), RpcError> {
+        for step in block.steps() {
+            let Step::Credits(credits) = step else {
+                continue;
+            };
+            for credit in credits {
+                let account = self.scratch.load_account(credit.address);
+                let mut info = account.map_err(state_failed)?.info.clone();
+                info.balance = info.balance.saturating_add(credit.amount);
+                self.scratch.insert_account_info(credit.address, info);
+            }
+        }
+        Ok(())
+    }
+
+    fn system_call(&mut self, call: &SystemCall) -> Result<Bytes, RpcError> {
         let context = Context::mainnet()
             .with_db(&mut self.scratch)
             .with_cfg(self.config.clone())
@@ -429,6 +388,6 @@ impl Scene {
         let result = result.map_err(|error| refused(error, 0))?;
         drop(evm);
         self.scratch.commit(result.state);
-        Ok(())
+        Ok(result.result.into_output().unwrap_or_default())
     }
 }

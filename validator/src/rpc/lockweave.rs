@@ -134,7 +134,7 @@ fn unsigned_json(transaction: &TxDeclared) -> serde_json::Value {
 
 /// What became of a transaction this node has seen.
 pub(super) fn transaction_status(context: &RpcContext, params: &Params<'_>) -> Reply {
-    let hash: B256 = params.required(0, "transaction hash")?;
+    let hash = params.hash(0, "transaction hash")?;
     if let Some((block, index)) = context.find_transaction(hash)? {
         return reply(json!({
             "status": "included",

@@ -25,6 +25,8 @@ mod lockweave;
 mod logs;
 mod message;
 mod misc;
+mod overrides;
+mod precompiles;
 mod send;
 mod server;
 mod simulate;

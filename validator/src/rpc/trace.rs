@@ -8,12 +8,11 @@ use super::{
 };
 use crate::chain::ChainBlock;
 use alloy_eips::BlockId;
-use alloy_primitives::B256;
 use alloy_rpc_types_eth::{TransactionInfo, TransactionRequest};
 use alloy_rpc_types_trace::geth::{
     GethDebugTracingCallOptions, GethDebugTracingOptions, GethTrace, TraceResult,
 };
-use lockweave_evm_adapter::{BlockInput, EvmBlock, Ommers, Step};
+use lockweave_evm_adapter::{BlockInput, EvmBlock, Ommers};
 use revm::{DatabaseCommit, context::TxEnv};
 use revm_inspectors::tracing::{
     DebugInspector, TracingInspector, TracingInspectorConfig, TransactionContext,
@@ -45,14 +44,7 @@ impl Rerun {
         };
         let steps = EvmBlock::new(context.node.chain(), empty);
         let steps = steps.map_err(|error| RpcError::internal(error.to_string()))?;
-        for step in steps.steps() {
-            // Calls that must succeed come after the transactions.
-            if let Step::SystemCall(call) = step
-                && !call.must_succeed
-            {
-                scene.system_call(call)?;
-            }
-        }
+        scene.system_calls(&steps, false)?;
         Ok(Self { block, scene })
     }
 
@@ -137,7 +129,7 @@ fn parse_duration(text: &str) -> Option<Duration> {
 }
 
 fn find(context: &RpcContext, params: &Params<'_>) -> Result<(Arc<ChainBlock>, usize), RpcError> {
-    let hash: B256 = params.required(0, "transaction hash")?;
+    let hash = params.hash(0, "transaction hash")?;
     let found = context.find_transaction(hash)?;
     found.ok_or_else(|| RpcError::server("transaction not found"))
 }
@@ -213,7 +205,7 @@ fn parity_one(
 }
 
 pub(super) fn parity_transaction(context: &RpcContext, params: &Params<'_>) -> Reply {
-    let hash: B256 = params.required(0, "transaction hash")?;
+    let hash = params.hash(0, "transaction hash")?;
     let Some((block, index)) = context.find_transaction(hash)? else {
         return reply(());
     };
