@@ -86,6 +86,10 @@ pub struct Node {
     pool: Pool,
     events: Events,
     head: RwLock<Head>,
+    /// Read by who takes transactions in, from looking up a sender until it is in the pool, and
+    /// written by who publishes a block: else the pool learns a state that is over, and waits for a
+    /// nonce that is used.
+    intake: RwLock<()>,
     admission: RwLock<Admission>,
     finality: Mutex<Finality>,
     signatures: rayon::ThreadPool,
@@ -121,6 +125,7 @@ impl Node {
             events: Events::default(),
             admission: RwLock::new(admission_after(&chain, &block)),
             head: RwLock::new(Head { block, state }),
+            intake: RwLock::default(),
             finality: Mutex::new(Finality {
                 safe: number,
                 finalized: number,

@@ -199,12 +199,14 @@ impl Producer {
             Some((sender, state))
         });
         let states: Vec<_> = states.collect();
+        let intake = node.intake.write();
         *node.admission.write() = admission_after(node.chain(), block);
         *node.head.write() = Head {
             block: Arc::clone(block),
             state,
         };
         node.pool.advance(states, |hash| included.contains(&hash));
+        drop(intake);
         *node.finality.lock() = self.consensus.committed(block);
         node.events.announce_block(Arc::clone(block));
         Ok(())

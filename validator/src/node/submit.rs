@@ -46,6 +46,7 @@ impl Node {
         } else {
             (self.signatures).install(|| encoded.par_iter().with_min_len(4).map(check).collect())
         };
+        let intake = self.intake.read();
         let state = self.head().state;
         let mut results = Vec::with_capacity(encoded.len());
         let mut accepted = Vec::new();
@@ -63,7 +64,12 @@ impl Node {
                 Err(error) => Err(error),
             });
         }
-        self.add_to_pool(accepted, &mut results);
+        let executable = self.add_to_pool(accepted, &mut results);
+        drop(intake);
+        if !executable.is_empty() {
+            self.notify();
+            self.events.announce_pending(executable);
+        }
         let refused = results.iter().filter(|result| result.is_err()).count();
         if refused > 0 {
             metrics::counter!("lockweave_rejected_total").increment(refused as u64);
@@ -71,15 +77,13 @@ impl Node {
         results
     }
 
-    /// Adds what passed; `results` has their hashes, and gets the pool's refusals.
+    /// Adds what passed; `results` has their hashes, and gets the pool's refusals. Returns those
+    /// that can go into a block now.
     fn add_to_pool(
         &self,
         accepted: Vec<(PooledTransaction, SenderState)>,
         results: &mut [Result<B256, SubmitError>],
-    ) {
-        if accepted.is_empty() {
-            return;
-        }
+    ) -> Vec<B256> {
         let mut executable = Vec::new();
         let inserted = self.pool.insert(accepted);
         let passed = results.iter_mut().filter(|result| result.is_ok());
@@ -89,10 +93,7 @@ impl Node {
                 Err(error) => *result = Err(error.into()),
             }
         }
-        if !executable.is_empty() {
-            self.notify();
-            self.events.announce_pending(executable);
-        }
+        executable
     }
 }
 

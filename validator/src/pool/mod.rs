@@ -6,7 +6,9 @@
 //! the lowest bid, which may be the newcomer's.
 //!
 //! **Architecture invariant:** the pool knows no state. Whoever inserts says what the sender's nonce
-//! and balance are; whoever makes a block says what they became.
+//! and balance are; whoever makes a block says what they became. Between looking at a state and
+//! inserting no block may be told: a sender without waiting transactions is not remembered here, so
+//! nobody would correct what is over.
 
 mod config;
 mod drops;
@@ -253,7 +255,6 @@ impl Inner {
             return Err(PoolError::AlreadyKnown);
         }
         let known = self.senders.get(&sender);
-        // A view may be a block behind the pool.
         let next = known.map_or(state.nonce, |queue| queue.nonce().max(state.nonce));
         if nonce < next {
             return Err(PoolError::NonceTooLow { nonce, next });

@@ -5,6 +5,7 @@
 mod accounting;
 mod db_cli;
 mod durable;
+mod intake;
 mod replay_cli;
 mod rpc_protocol;
 mod subscriptions;
