@@ -85,6 +85,7 @@ fn pending_block(context: &RpcContext, full: bool) -> Reply {
         receipts: Vec::new(),
         receipt_roots: Vec::new(),
         access: Vec::new(),
+        failures: Vec::new(),
     };
     let mut block = serde_json::to_value(format::block(&pending, full))
         .map_err(|error| RpcError::internal(error.to_string()))?;
@@ -137,6 +138,7 @@ fn uncle(block: Option<Arc<ChainBlock>>, params: &Params<'_>) -> Reply {
             receipts: Vec::new(),
             receipt_roots: Vec::new(),
             access: Vec::new(),
+            failures: Vec::new(),
         };
         format::block(&uncle, false)
     }))

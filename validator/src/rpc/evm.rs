@@ -10,7 +10,7 @@ use revm::{
     MainContext, SystemCallEvm,
     bytecode::Bytecode,
     context::{
-        Block as _, BlockEnv, CfgEnv, TxEnv,
+        Block as _, BlockEnv, CfgEnv, Transaction as _, TxEnv,
         either::Either,
         result::{EVMError, HaltReason, InvalidTransaction, OutOfGasError, ResultAndState},
     },
@@ -369,12 +369,39 @@ impl Scene {
                 continue;
             };
             for credit in credits {
-                let account = self.scratch.load_account(credit.address);
-                let mut info = account.map_err(state_failed)?.info.clone();
-                info.balance = info.balance.saturating_add(credit.amount);
-                self.scratch.insert_account_info(credit.address, info);
+                self.change(credit.address, |account| {
+                    account.balance = account.balance.saturating_add(credit.amount);
+                })?;
             }
         }
+        Ok(())
+    }
+
+    /// Does what becomes of a transaction that left the accesses it signed: it pays for all its gas.
+    pub(crate) fn charge_all_gas(&mut self, transaction: &TxEnv) -> Result<(), RpcError> {
+        let base_fee = u128::from(self.block.basefee);
+        let price = transaction.effective_gas_price(base_fee);
+        let gas = U256::from(transaction.gas_limit);
+        let cost = U256::from(price).saturating_mul(gas);
+        let tip = U256::from(price.saturating_sub(base_fee)).saturating_mul(gas);
+        self.change(transaction.caller, |sender| {
+            sender.nonce = sender.nonce.saturating_add(1);
+            sender.balance = sender.balance.saturating_sub(cost);
+        })?;
+        self.change(self.block.beneficiary, |beneficiary| {
+            beneficiary.balance = beneficiary.balance.saturating_add(tip);
+        })
+    }
+
+    fn change(
+        &mut self,
+        address: Address,
+        change: impl FnOnce(&mut AccountInfo),
+    ) -> Result<(), RpcError> {
+        let account = self.scratch.load_account(address).map_err(state_failed)?;
+        let mut info = account.info.clone();
+        change(&mut info);
+        self.scratch.insert_account_info(address, info);
         Ok(())
     }
 

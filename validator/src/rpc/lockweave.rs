@@ -140,6 +140,8 @@ pub(super) fn transaction_status(context: &RpcContext, params: &Params<'_>) -> R
             "status": "included",
             "blockNumber": U64::from(block.number()),
             "transactionIndex": U64::from(index),
+            "succeeded": block.receipts[index].succeeded,
+            "failureReason": block.failure(index),
         }));
     }
     if context.node.pool().contains(hash) {
@@ -225,6 +227,12 @@ pub(super) fn explain_block(context: &RpcContext, params: &Params<'_>) -> Reply 
     let critical_path: Vec<B256> = (schedule.critical_path.iter())
         .map(|index| block.transactions[*index].hash())
         .collect();
+    let failures: Vec<_> = (block.failures.iter())
+        .map(|failure| {
+            let hash = block.transactions[failure.index].hash();
+            json!({ "transaction": hash, "reason": failure.reason })
+        })
+        .collect();
     reply(json!({
         "blockNumber": U64::from(block.number()),
         "transactions": block.transactions.len(),
@@ -237,6 +245,7 @@ pub(super) fn explain_block(context: &RpcContext, params: &Params<'_>) -> Reply 
         "workers": context.node.config().threads,
         "parallelismWithWorkers": quotient(schedule.total, schedule.with_workers),
         "hottestKeys": hot_keys,
+        "failures": failures,
     }))
 }
 

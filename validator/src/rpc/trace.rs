@@ -8,6 +8,7 @@ use super::{
 };
 use crate::chain::ChainBlock;
 use alloy_eips::BlockId;
+use alloy_primitives::U256;
 use alloy_rpc_types_eth::{TransactionInfo, TransactionRequest};
 use alloy_rpc_types_trace::geth::{
     GethDebugTracingCallOptions, GethDebugTracingOptions, GethTrace, TraceResult,
@@ -59,8 +60,18 @@ impl Rerun {
             let gas = transaction.gas_limit;
             let result = self.scene.transact(transaction);
             let result = result.map_err(|error| refused(error, gas))?;
-            self.scene.scratch.commit(result.state);
+            self.keep(earlier, result)?;
         }
+        Ok(())
+    }
+
+    /// Keeps what a transaction did. One that left what it signed did nothing but pay.
+    fn keep(&mut self, index: usize, result: CallResult) -> Result<(), RpcError> {
+        if self.block.failure(index).is_some() {
+            let transaction = self.transaction(index);
+            return self.scene.charge_all_gas(&transaction);
+        }
+        self.scene.scratch.commit(result.state);
         Ok(())
     }
 
@@ -77,9 +88,16 @@ impl Rerun {
             tx_index: Some(index),
             tx_hash: Some(self.block.transactions[index].hash()),
         };
-        let (trace, result) =
+        let (mut trace, result) =
             debug_one(&mut self.scene, &transaction, Some(place), options, timeout)?;
-        self.scene.scratch.commit(result.state);
+        if let (GethTrace::CallTracer(frame), Some(reason)) =
+            (&mut trace, self.block.failure(index))
+        {
+            frame.error = Some(reason.to_owned());
+            frame.gas_used = U256::from(transaction.gas_limit);
+            frame.output = None;
+        }
+        self.keep(index, result)?;
         Ok(trace)
     }
 }
@@ -199,7 +217,7 @@ fn parity_one(
         base_fee: rerun.block.header.base_fee_per_gas,
         ..TransactionInfo::default()
     };
-    rerun.scene.scratch.commit(result.state);
+    rerun.keep(index, result)?;
     let builder = inspector.into_parity_builder();
     Ok(builder.into_localized_transaction_traces(place))
 }

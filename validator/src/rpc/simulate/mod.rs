@@ -232,6 +232,7 @@ impl Simulation<'_> {
             receipts,
             receipt_roots: Vec::new(),
             access: Vec::new(),
+            failures: Vec::new(),
         };
         for (index, (call, receipt)) in calls.iter_mut().zip(&told).enumerate() {
             call.logs = format::logs(&block, index, receipt).collect();
