@@ -1,16 +1,15 @@
 //! Calls that leave no trace: plain revm over the state after a block.
 
 use super::{error::RpcError, precompiles::MovablePrecompiles};
-use alloy_primitives::{Address, B256, Bytes, U256};
+use alloy_primitives::{Address, B256, U256};
 use alloy_rpc_types_eth::TransactionRequest;
-use lockweave_evm_adapter::{BlockContext, ChainSpec, EvmBlock, Step, SystemCall};
+use lockweave_evm_adapter::{BlockContext, ChainSpec};
 use lockweave_runtime::{StateError, StateView};
 use revm::{
-    Context, DatabaseCommit, DatabaseRef, ExecuteEvm, InspectEvm, Inspector, MainBuilder,
-    MainContext, SystemCallEvm,
+    Context, DatabaseRef, ExecuteEvm, InspectEvm, Inspector, MainBuilder, MainContext,
     bytecode::Bytecode,
     context::{
-        Block as _, BlockEnv, CfgEnv, Transaction as _, TxEnv,
+        Block as _, BlockEnv, CfgEnv, TxEnv,
         either::Either,
         result::{EVMError, HaltReason, InvalidTransaction, OutOfGasError, ResultAndState},
     },
@@ -339,82 +338,5 @@ pub(crate) fn halted(reason: &HaltReason) -> String {
         HaltReason::CreateCollision => "contract address collision".to_owned(),
         HaltReason::CreateContractSizeLimit => "max code size exceeded".to_owned(),
         other => format!("{other:?}"),
-    }
-}
-
-impl Scene {
-    /// Runs the protocol's own calls of a block, those before its transactions or those behind, and
-    /// keeps what they did; what they returned.
-    pub(crate) fn system_calls(
-        &mut self,
-        block: &EvmBlock,
-        behind: bool,
-    ) -> Result<Vec<Bytes>, RpcError> {
-        let mut outputs = Vec::new();
-        for step in block.steps() {
-            // Calls that must succeed come after the transactions.
-            if let Step::SystemCall(call) = step
-                && call.must_succeed == behind
-            {
-                outputs.push(self.system_call(call)?);
-            }
-        }
-        Ok(outputs)
-    }
-
-    /// Hands out what the protocol gives behind a block's transactions: rewards and withdrawals.
-    pub(crate) fn credit(&mut self, block: &EvmBlock) -> Result<(), RpcError> {
-        for step in block.steps() {
-            let Step::Credits(credits) = step else {
-                continue;
-            };
-            for credit in credits {
-                self.change(credit.address, |account| {
-                    account.balance = account.balance.saturating_add(credit.amount);
-                })?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Does what becomes of a transaction that left the accesses it signed: it pays for all its gas.
-    pub(crate) fn charge_all_gas(&mut self, transaction: &TxEnv) -> Result<(), RpcError> {
-        let base_fee = u128::from(self.block.basefee);
-        let price = transaction.effective_gas_price(base_fee);
-        let gas = U256::from(transaction.gas_limit);
-        let cost = U256::from(price).saturating_mul(gas);
-        let tip = U256::from(price.saturating_sub(base_fee)).saturating_mul(gas);
-        self.change(transaction.caller, |sender| {
-            sender.nonce = sender.nonce.saturating_add(1);
-            sender.balance = sender.balance.saturating_sub(cost);
-        })?;
-        self.change(self.block.beneficiary, |beneficiary| {
-            beneficiary.balance = beneficiary.balance.saturating_add(tip);
-        })
-    }
-
-    fn change(
-        &mut self,
-        address: Address,
-        change: impl FnOnce(&mut AccountInfo),
-    ) -> Result<(), RpcError> {
-        let account = self.scratch.load_account(address).map_err(state_failed)?;
-        let mut info = account.info.clone();
-        change(&mut info);
-        self.scratch.insert_account_info(address, info);
-        Ok(())
-    }
-
-    fn system_call(&mut self, call: &SystemCall) -> Result<Bytes, RpcError> {
-        let context = Context::mainnet()
-            .with_db(&mut self.scratch)
-            .with_cfg(self.config.clone())
-            .with_block(self.block.clone());
-        let mut evm = context.build_mainnet();
-        let result = evm.system_call(call.contract, call.env().data.clone());
-        let result = result.map_err(|error| refused(error, 0))?;
-        drop(evm);
-        self.scratch.commit(result.state);
-        Ok(result.result.into_output().unwrap_or_default())
     }
 }

@@ -5,6 +5,7 @@ use super::{
     error::RpcError,
     evm::{CallResult, Deadline, Scene, refused},
     message::{Params, Reply, reply},
+    rerun::Rerun,
 };
 use crate::chain::ChainBlock;
 use alloy_eips::BlockId;
@@ -13,8 +14,7 @@ use alloy_rpc_types_eth::{TransactionInfo, TransactionRequest};
 use alloy_rpc_types_trace::geth::{
     GethDebugTracingCallOptions, GethDebugTracingOptions, GethTrace, TraceResult,
 };
-use lockweave_evm_adapter::{BlockInput, EvmBlock, Ommers};
-use revm::{DatabaseCommit, context::TxEnv};
+use revm::context::TxEnv;
 use revm_inspectors::tracing::{
     DebugInspector, TracingInspector, TracingInspectorConfig, TransactionContext,
 };
@@ -23,58 +23,7 @@ use std::{sync::Arc, time::Duration};
 /// Time a trace may take, whatever is asked for.
 const TRACE_TIMEOUT_MAX: Duration = Duration::from_secs(30);
 
-/// A block being run again, up to some transaction.
-struct Rerun {
-    block: Arc<ChainBlock>,
-    scene: Scene,
-}
-
 impl Rerun {
-    /// The state before the block's first transaction.
-    fn begin(context: &RpcContext, block: Arc<ChainBlock>) -> Result<Self, RpcError> {
-        let Some(parent) = block.number().checked_sub(1) else {
-            return Err(RpcError::server("genesis is not traceable"));
-        };
-        let state = context.node.store().state_at(parent)?;
-        let mut scene = Scene::new(context.node.chain(), &block.header, state);
-        let empty = BlockInput {
-            header: block.header.clone(),
-            transactions: Vec::new(),
-            ommers: Ommers::Headers(Vec::new()),
-            withdrawals: Vec::new(),
-        };
-        let steps = EvmBlock::new(context.node.chain(), empty);
-        let steps = steps.map_err(|error| RpcError::internal(error.to_string()))?;
-        scene.system_calls(&steps, false)?;
-        Ok(Self { block, scene })
-    }
-
-    fn transaction(&self, index: usize) -> TxEnv {
-        TxEnv::clone(self.block.transactions[index].env())
-    }
-
-    /// Runs transactions without looking at them.
-    fn skip_to(&mut self, index: usize) -> Result<(), RpcError> {
-        for earlier in 0..index {
-            let transaction = self.transaction(earlier);
-            let gas = transaction.gas_limit;
-            let result = self.scene.transact(transaction);
-            let result = result.map_err(|error| refused(error, gas))?;
-            self.keep(earlier, result)?;
-        }
-        Ok(())
-    }
-
-    /// Keeps what a transaction did. One that left what it signed did nothing but pay.
-    fn keep(&mut self, index: usize, result: CallResult) -> Result<(), RpcError> {
-        if self.block.failure(index).is_some() {
-            let transaction = self.transaction(index);
-            return self.scene.charge_all_gas(&transaction);
-        }
-        self.scene.scratch.commit(result.state);
-        Ok(())
-    }
-
     /// Runs the next transaction under an inspector of debug's kind, and keeps what it did.
     fn debug(
         &mut self,

@@ -5,7 +5,7 @@ use crate::support::{
 };
 use alloy_primitives::{Address, TxKind, U256};
 use lockweave_evm_adapter::TxDeclared;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -349,7 +349,7 @@ async fn transactions_that_sign_what_they_touch_run() {
     // It is told which key it did not sign for, and everywhere the same.
     let reason = &receipt["failureReason"];
     let text = reason.as_str().unwrap();
-    let key = serde_json::from_value::<Address>(contract).unwrap();
+    let key = serde_json::from_value::<Address>(contract.clone()).unwrap();
     assert!(
         text.contains("read slot") && text.contains(&key.to_string()),
         "{text}"
@@ -359,6 +359,17 @@ async fn transactions_that_sign_what_they_touch_run() {
     assert_eq!(status["failureReason"], *reason);
     let explained = node.ok("lockweave_explainBlock", json!([receipt["blockNumber"]]));
     assert_eq!(explained.await["failures"][0]["reason"], *reason);
+    let touched = node.ok("eth_getBlockAccessList", json!([receipt["blockNumber"]]));
+    let touched = touched.await;
+    let of = |address: &Value| {
+        let accounts = touched.as_array().unwrap().iter();
+        let mut found = accounts.filter(|account| account["address"] == *address);
+        found.next().cloned()
+    };
+    // It paid, and nothing else happened.
+    let paid = of(&json!(signer.address())).unwrap();
+    assert_eq!(paid["nonceChanges"][0]["value"], "0x3", "{touched}");
+    assert_eq!(of(&contract), None, "{touched}");
     let tracer = json!({"tracer": "callTracer"});
     let trace = node.ok("debug_traceTransaction", json!([hash, tracer]));
     assert_eq!(trace.await["error"], *reason);

@@ -168,7 +168,8 @@ impl Simulation<'_> {
                 if let Some(index) = layout.transaction_index(index) {
                     outcome.logs.clone_from(&ran[index].receipt.logs);
                 } else if matches!(step, Step::SystemCall(call) if call.must_succeed) {
-                    outcome.output = behind.next().unwrap_or_default();
+                    let output = behind.next().map(|result| result.output);
+                    outcome.output = output.unwrap_or_default();
                 }
                 outcome
             })
