@@ -1,5 +1,6 @@
 //! A block of the chain, with everything that is asked of it afterwards.
 
+use super::failure::Failure;
 use alloy_consensus::{Block, BlockBody, Header, Transaction as _};
 use alloy_eips::eip4895::Withdrawals;
 use alloy_primitives::{B256, U256};
@@ -29,6 +30,8 @@ pub struct ChainBlock {
     pub receipt_roots: Vec<B256>,
     /// The access sets the transactions were scheduled with; empty where none are known.
     pub access: Vec<AccessSet>,
+    /// Why transactions of type 0x44 were stopped, in block order.
+    pub failures: Vec<Failure>,
 }
 
 impl ChainBlock {
@@ -62,6 +65,12 @@ impl ChainBlock {
         let base_fee = u128::from(self.header.base_fee_per_gas.unwrap_or_default());
         let tip = self.effective_gas_price(index).saturating_sub(base_fee);
         U256::from(tip).saturating_mul(U256::from(self.receipts[index].gas_used))
+    }
+
+    /// Why a transaction that signed its accesses was stopped, if it was.
+    pub fn failure(&self, index: usize) -> Option<&str> {
+        let place = self.failures.binary_search_by_key(&index, |one| one.index);
+        place.ok().map(|place| self.failures[place].reason.as_str())
     }
 
     /// How many logs the block has.

@@ -3,6 +3,7 @@
 
 use super::{
     block::{ChainBlock, Envelope},
+    failure::failures,
     genesis::ChainParameters,
     merkle_state::MerkleState,
     requests::requests,
@@ -167,6 +168,7 @@ pub fn execute_given(
         chain.genesis.config.deposit_contract_address,
     );
     let delta = state.delta()?;
+    let failures = failures(&outcomes);
     let sealed = SealedBlock { outcomes, delta };
     let executed = ChainBlock {
         hash: header.hash_slow(),
@@ -177,6 +179,7 @@ pub fn execute_given(
         receipts: sealed.receipts()?,
         receipt_roots,
         access: Vec::new(),
+        failures,
     };
     check_result(&executed, &requests)?;
     Ok(ExecutedBlock {

@@ -168,6 +168,7 @@ impl ChainParameters {
             receipts: Vec::new(),
             receipt_roots: Vec::new(),
             access: Vec::new(),
+            failures: Vec::new(),
         })
     }
 

@@ -3,6 +3,7 @@
 pub mod block;
 pub mod dev;
 pub mod execution;
+pub mod failure;
 pub mod fees;
 pub mod genesis;
 pub mod import;
@@ -12,4 +13,5 @@ pub mod requests;
 pub mod rlp_file;
 
 pub use block::{ChainBlock, Envelope};
+pub use failure::Failure;
 pub use genesis::{ChainParameters, GenesisError};

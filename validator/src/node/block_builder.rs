@@ -5,7 +5,7 @@ use super::{
     planner::{AccessPlanner, Plan, PlanRequest},
 };
 use crate::{
-    chain::{ChainParameters, requests::requests},
+    chain::{ChainParameters, Failure, failure::failures, requests::requests},
     pool::PooledTransaction,
 };
 use ahash::AHashMap;
@@ -67,6 +67,8 @@ pub struct BuiltBlock {
     pub receipts: Vec<Receipt>,
     /// The sets they were scheduled with.
     pub access: Vec<AccessSet>,
+    /// Why transactions of type 0x44 were stopped.
+    pub failures: Vec<Failure>,
     /// What the block changed.
     pub delta: StateDelta,
     /// Candidates that are not in it.
@@ -307,6 +309,7 @@ impl BlockBuilder {
             transactions,
             receipts,
             access,
+            failures: failures(&run.sealed.outcomes),
             delta: run.sealed.delta,
             left_out,
             stats: run.stats,

@@ -296,5 +296,6 @@ fn into_block(built: BuiltBlock) -> ChainBlock {
         receipts: built.receipts,
         receipt_roots: Vec::new(),
         access: built.access,
+        failures: built.failures,
     }
 }

@@ -24,7 +24,7 @@ impl RpcContext {
 
     /// The block at the first parameter, a hash.
     fn block_by_hash(&self, params: &Params<'_>) -> Result<Option<Arc<ChainBlock>>, RpcError> {
-        let hash: B256 = params.required(0, "block hash")?;
+        let hash = params.hash(0, "block hash")?;
         self.find_block(hash.into())
     }
 
@@ -85,6 +85,7 @@ fn pending_block(context: &RpcContext, full: bool) -> Reply {
         receipts: Vec::new(),
         receipt_roots: Vec::new(),
         access: Vec::new(),
+        failures: Vec::new(),
     };
     let mut block = serde_json::to_value(format::block(&pending, full))
         .map_err(|error| RpcError::internal(error.to_string()))?;
@@ -137,6 +138,7 @@ fn uncle(block: Option<Arc<ChainBlock>>, params: &Params<'_>) -> Reply {
             receipts: Vec::new(),
             receipt_roots: Vec::new(),
             access: Vec::new(),
+            failures: Vec::new(),
         };
         format::block(&uncle, false)
     }))
@@ -158,7 +160,7 @@ fn transaction_at(block: Option<Arc<ChainBlock>>, params: &Params<'_>) -> Reply 
 }
 
 pub(super) fn transaction_by_hash(context: &RpcContext, params: &Params<'_>) -> Reply {
-    let hash: B256 = params.required(0, "transaction hash")?;
+    let hash = params.hash(0, "transaction hash")?;
     if let Some((block, index)) = context.find_transaction(hash)? {
         return reply(format::transaction(&block, index));
     }
@@ -173,7 +175,7 @@ pub(super) fn transaction_by_hash(context: &RpcContext, params: &Params<'_>) -> 
 }
 
 pub(super) fn raw_transaction_by_hash(context: &RpcContext, params: &Params<'_>) -> Reply {
-    let hash: B256 = params.required(0, "transaction hash")?;
+    let hash = params.hash(0, "transaction hash")?;
     let encoded = match context.find_transaction(hash)? {
         Some((block, index)) => Some(block.transactions[index].envelope().encoded_2718()),
         None => (context.node.pool().get(hash))
@@ -183,7 +185,7 @@ pub(super) fn raw_transaction_by_hash(context: &RpcContext, params: &Params<'_>)
 }
 
 pub(super) fn transaction_receipt(context: &RpcContext, params: &Params<'_>) -> Reply {
-    let hash: B256 = params.required(0, "transaction hash")?;
+    let hash = params.hash(0, "transaction hash")?;
     let found = context.find_transaction(hash)?;
     reply(found.map(|(block, index)| format::receipt(&context.node, &block, index)))
 }

@@ -151,12 +151,15 @@ fn affordable(scene: &mut Scene, transaction: &TxEnv) -> Result<u64, RpcError> {
     Ok(transaction.gas_limit.min(allowance.saturating_to()))
 }
 
-/// Whether no code will run.
+/// Whether it costs what a plain transfer costs: no code will run, and nothing else is paid for.
 fn is_plain_transfer(scene: &mut Scene, transaction: &TxEnv) -> Result<bool, RpcError> {
     let TxKind::Call(recipient) = transaction.kind else {
         return Ok(false);
     };
-    if !transaction.data.is_empty() || !transaction.authorization_list.is_empty() {
+    let costs_more = !transaction.data.is_empty()
+        || !transaction.access_list.is_empty()
+        || !transaction.authorization_list.is_empty();
+    if costs_more {
         return Ok(false);
     }
     let account = scene.scratch.basic_ref(recipient).map_err(state_failed)?;

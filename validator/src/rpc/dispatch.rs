@@ -1,7 +1,7 @@
 //! From a request's text to a response's: which method, on which thread, within which limits.
 
 use super::{
-    blocks, calls,
+    block_access_list, blocks, calls,
     context::RpcContext,
     error::{self, RpcError},
     fees, filters, lockweave, logs,
@@ -43,6 +43,7 @@ fn find(name: &str) -> Option<(Method, Cost)> {
         "eth_gasPrice" => (fees::gas_price, Light),
         "eth_getAccount" => (state::get_account, Heavy),
         "eth_getBalance" => (state::get_balance, Light),
+        "eth_getBlockAccessList" => (block_access_list::get, Execution),
         "eth_getBlockByHash" => (blocks::get_block_by_hash, Heavy),
         "eth_getBlockByNumber" => (blocks::get_block_by_number, Heavy),
         "eth_getBlockReceipts" => (blocks::block_receipts, Heavy),

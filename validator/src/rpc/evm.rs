@@ -1,13 +1,12 @@
 //! Calls that leave no trace: plain revm over the state after a block.
 
-use super::error::RpcError;
+use super::{error::RpcError, precompiles::MovablePrecompiles};
 use alloy_primitives::{Address, B256, U256};
-use alloy_rpc_types_eth::{BlockOverrides, TransactionRequest, state::StateOverride};
+use alloy_rpc_types_eth::TransactionRequest;
 use lockweave_evm_adapter::{BlockContext, ChainSpec};
 use lockweave_runtime::{StateError, StateView};
 use revm::{
-    Context, DatabaseCommit, DatabaseRef, ExecuteEvm, InspectEvm, Inspector, MainBuilder,
-    MainContext, SystemCallEvm,
+    Context, DatabaseRef, ExecuteEvm, InspectEvm, Inspector, MainBuilder, MainContext,
     bytecode::Bytecode,
     context::{
         Block as _, BlockEnv, CfgEnv, TxEnv,
@@ -132,6 +131,7 @@ pub(crate) struct Scene {
     pub(crate) config: CfgEnv,
     pub(crate) block: BlockEnv,
     pub(crate) scratch: Scratch,
+    pub(super) precompiles: MovablePrecompiles,
 }
 
 impl Scene {
@@ -143,6 +143,7 @@ impl Scene {
     ) -> Self {
         let context = BlockContext::new(chain, header);
         Self {
+            precompiles: MovablePrecompiles::of(context.config().spec),
             config: context.config().clone(),
             block: context.block().clone(),
             scratch: CacheDB::new(ViewDb(state)),
@@ -159,83 +160,6 @@ impl Scene {
         self.config.tx_chain_id_check = false;
     }
 
-    /// Changes what the call sees of its block.
-    pub(crate) fn override_block(&mut self, overrides: BlockOverrides) {
-        let block = &mut self.block;
-        if let Some(number) = overrides.number {
-            block.number = number;
-        }
-        if let Some(difficulty) = overrides.difficulty {
-            block.difficulty = difficulty;
-        }
-        if let Some(time) = overrides.time {
-            block.timestamp = U256::from(time);
-        }
-        if let Some(gas_limit) = overrides.gas_limit {
-            block.gas_limit = gas_limit;
-        }
-        if let Some(coinbase) = overrides.coinbase {
-            block.beneficiary = coinbase;
-        }
-        if let Some(random) = overrides.random {
-            block.prevrandao = Some(random);
-        }
-        if let Some(base_fee) = overrides.base_fee {
-            block.basefee = base_fee.saturating_to();
-        }
-        for (number, hash) in overrides.block_hash.into_iter().flatten() {
-            self.scratch
-                .cache
-                .block_hashes
-                .insert(U256::from(number), hash);
-        }
-    }
-
-    /// Changes the state the call runs on.
-    pub(crate) fn override_state(&mut self, overrides: StateOverride) -> Result<(), RpcError> {
-        for (address, account) in overrides {
-            if account.move_precompile_to.is_some() {
-                return Err(RpcError::invalid_params(
-                    "movePrecompileToAddress is not supported",
-                ));
-            }
-            if account.state.is_some() && account.state_diff.is_some() {
-                return Err(RpcError::invalid_params(format!(
-                    "account {address} has both 'state' and 'stateDiff'"
-                )));
-            }
-            let known = self.scratch.load_account(address).map_err(state_failed)?;
-            let mut info = known.info.clone();
-            if let Some(balance) = account.balance {
-                info.balance = balance;
-            }
-            if let Some(nonce) = account.nonce {
-                info.nonce = nonce;
-            }
-            if let Some(code) = account.code {
-                let code = Bytecode::new_raw_checked(code)
-                    .map_err(|error| RpcError::invalid_params(error.to_string()))?;
-                info.code_hash = code.hash_slow();
-                info.code = Some(code);
-            }
-            self.scratch.insert_account_info(address, info);
-            if let Some(state) = account.state {
-                let slots = state
-                    .into_iter()
-                    .map(|(slot, value)| (slot.into(), value.into()));
-                (self.scratch)
-                    .replace_account_storage(address, slots.collect())
-                    .map_err(state_failed)?;
-            }
-            for (slot, value) in account.state_diff.into_iter().flatten() {
-                (self.scratch)
-                    .insert_account_storage(address, slot.into(), value.into())
-                    .map_err(state_failed)?;
-            }
-        }
-        Ok(())
-    }
-
     /// Runs a transaction with an inspector; nothing of it stays.
     pub(crate) fn inspect<'s, I>(
         &'s mut self,
@@ -249,7 +173,8 @@ impl Scene {
             .with_db(&mut self.scratch)
             .with_cfg(self.config.clone())
             .with_block(self.block.clone());
-        let mut evm = context.build_mainnet_with_inspector(inspector);
+        let evm = context.build_mainnet_with_inspector(inspector);
+        let mut evm = evm.with_precompiles(self.precompiles.clone());
         evm.inspect_tx(transaction)
     }
 
@@ -262,7 +187,9 @@ impl Scene {
             .with_db(&mut self.scratch)
             .with_cfg(self.config.clone())
             .with_block(self.block.clone());
-        context.build_mainnet().transact(transaction)
+        let evm = context.build_mainnet();
+        evm.with_precompiles(self.precompiles.clone())
+            .transact(transaction)
     }
 
     /// Runs a call within a time.
@@ -411,24 +338,5 @@ pub(crate) fn halted(reason: &HaltReason) -> String {
         HaltReason::CreateCollision => "contract address collision".to_owned(),
         HaltReason::CreateContractSizeLimit => "max code size exceeded".to_owned(),
         other => format!("{other:?}"),
-    }
-}
-
-impl Scene {
-    /// Runs one of the protocol's own calls, and keeps what it did.
-    pub(crate) fn system_call(
-        &mut self,
-        call: &lockweave_evm_adapter::SystemCall,
-    ) -> Result<(), RpcError> {
-        let context = Context::mainnet()
-            .with_db(&mut self.scratch)
-            .with_cfg(self.config.clone())
-            .with_block(self.block.clone());
-        let mut evm = context.build_mainnet();
-        let result = evm.system_call(call.contract, call.env().data.clone());
-        let result = result.map_err(|error| refused(error, 0))?;
-        drop(evm);
-        self.scratch.commit(result.state);
-        Ok(())
     }
 }

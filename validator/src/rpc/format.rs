@@ -103,6 +103,9 @@ pub(crate) struct ReceiptJson {
     blob_gas_used: Option<U64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     blob_gas_price: Option<U128>,
+    /// Why a transaction of type 0x44 was stopped: ours alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure_reason: Option<String>,
 }
 
 /// The receipt of a transaction.
@@ -135,6 +138,7 @@ pub(crate) fn receipt(node: &Node, block: &ChainBlock, index: usize) -> ReceiptJ
         r#type: U64::from(envelope.ty()),
         blob_gas_used: blob_gas_used.map(U64::from),
         blob_gas_price: blob_gas_price.map(U128::from),
+        failure_reason: block.failure(index).map(str::to_owned),
     }
 }
 

@@ -134,12 +134,14 @@ fn unsigned_json(transaction: &TxDeclared) -> serde_json::Value {
 
 /// What became of a transaction this node has seen.
 pub(super) fn transaction_status(context: &RpcContext, params: &Params<'_>) -> Reply {
-    let hash: B256 = params.required(0, "transaction hash")?;
+    let hash = params.hash(0, "transaction hash")?;
     if let Some((block, index)) = context.find_transaction(hash)? {
         return reply(json!({
             "status": "included",
             "blockNumber": U64::from(block.number()),
             "transactionIndex": U64::from(index),
+            "succeeded": block.receipts[index].succeeded,
+            "failureReason": block.failure(index),
         }));
     }
     if context.node.pool().contains(hash) {
@@ -225,6 +227,12 @@ pub(super) fn explain_block(context: &RpcContext, params: &Params<'_>) -> Reply 
     let critical_path: Vec<B256> = (schedule.critical_path.iter())
         .map(|index| block.transactions[*index].hash())
         .collect();
+    let failures: Vec<_> = (block.failures.iter())
+        .map(|failure| {
+            let hash = block.transactions[failure.index].hash();
+            json!({ "transaction": hash, "reason": failure.reason })
+        })
+        .collect();
     reply(json!({
         "blockNumber": U64::from(block.number()),
         "transactions": block.transactions.len(),
@@ -237,6 +245,7 @@ pub(super) fn explain_block(context: &RpcContext, params: &Params<'_>) -> Reply 
         "workers": context.node.config().threads,
         "parallelismWithWorkers": quotient(schedule.total, schedule.with_workers),
         "hottestKeys": hot_keys,
+        "failures": failures,
     }))
 }
 

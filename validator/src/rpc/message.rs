@@ -1,6 +1,7 @@
 //! JSON-RPC 2.0 messages.
 
 use super::error::{self, RpcError};
+use alloy_primitives::B256;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::{RawValue, to_raw_value};
 use std::borrow::Cow;
@@ -112,6 +113,17 @@ impl<'a> Params<'a> {
         serde_json::from_str(raw.get()).map(Some).map_err(|error| {
             RpcError::invalid_params(format!("invalid argument {place} ({name}): {error}"))
         })
+    }
+
+    /// The hash at a place, which must have its prefix.
+    pub(super) fn hash(&self, place: usize, name: &'static str) -> Result<B256, RpcError> {
+        let is_bare = |raw: &RawValue| !raw.get().starts_with("\"0x");
+        if self.raw(place).is_some_and(is_bare) {
+            return Err(RpcError::invalid_params(format!(
+                "invalid argument {place} ({name}): hex string without 0x prefix"
+            )));
+        }
+        self.required(place, name)
     }
 
     /// The JSON of the parameter at a place, if it is there and not null.

@@ -11,6 +11,7 @@
 //! A request is parsed without copying its parameters. Methods are plain functions; those that take
 //! long run on blocking threads, a bounded number at a time and within a time each.
 
+mod block_access_list;
 mod blocks;
 mod calls;
 mod config;
@@ -25,6 +26,11 @@ mod lockweave;
 mod logs;
 mod message;
 mod misc;
+mod overrides;
+mod precompiles;
+mod protocol;
+mod request_body;
+mod rerun;
 mod send;
 mod server;
 mod simulate;

@@ -7,13 +7,14 @@ use super::{
     error::{self, RpcError},
     filters::Filters,
     message::write_response,
+    request_body::{self, Read},
     subscriptions::Session,
     ws,
 };
 use crate::node::Node;
 use axum::{
     Router,
-    body::{self, Bytes},
+    body::Bytes,
     extract::{FromRequestParts, Request, State, WebSocketUpgrade},
     http::{HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
@@ -223,10 +224,11 @@ async fn handle(State(shared): State<Arc<Shared>>, request: Request) -> Response
     if request.method() != Method::POST {
         return (StatusCode::METHOD_NOT_ALLOWED, "send JSON-RPC by POST").into_response();
     }
-    let reading = body::to_bytes(request.into_body(), config.request_bytes_max);
+    let reading = request_body::read(request.into_body(), config.request_bytes_max);
     let body = match time::timeout(config.client_timeout, reading).await {
-        Ok(Ok(body)) => body,
-        Ok(Err(_)) => {
+        Ok(Read::Whole(body)) => body,
+        Ok(Read::Broken) => return StatusCode::BAD_REQUEST.into_response(),
+        Ok(Read::TooLarge) => {
             let limit = config.request_bytes_max;
             let error = RpcError::limit(format!(
                 "request too large: at most {limit} bytes are read; split the batch"

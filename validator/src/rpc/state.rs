@@ -12,6 +12,7 @@ use alloy_rpc_types_eth::{EIP1186AccountProofResponse, EIP1186StorageProof};
 use alloy_serde::JsonStorageKey;
 use alloy_trie::EMPTY_ROOT_HASH;
 use lockweave_runtime::CodeRef;
+use serde::Serialize;
 
 /// Slots that one request may ask for.
 const SLOTS_MAX: usize = 1_024;
@@ -111,9 +112,10 @@ pub(super) fn get_proof(context: &RpcContext, params: &Params<'_>) -> Reply {
     let (block, _) = context.state(params.optional(2, "block")?)?;
     let state = context.node.store().whole_state_at(block.number())?;
     let proof = merkle::prove(&state, address, &slots);
+    let root = proof.state_root;
     let account = proof.account;
     let storage_proof = keys.iter().zip(&slots).zip(proof.slots);
-    reply(EIP1186AccountProofResponse {
+    let response = EIP1186AccountProofResponse {
         address,
         balance: account.map_or(U256::ZERO, |account| account.balance),
         code_hash: account.map_or(KECCAK256_EMPTY, |account| account.code_hash),
@@ -127,7 +129,24 @@ pub(super) fn get_proof(context: &RpcContext, params: &Params<'_>) -> Reply {
                 proof,
             })
             .collect(),
+    };
+    // Where headers commit to the state in another way, the root that the proof leads to is told.
+    let is_committed = root == block.header.state_root;
+    reply(ProofResponse {
+        response,
+        state_root: (!is_committed).then_some(root),
     })
+}
+
+/// A proof, with the root it leads to where no header has it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ProofResponse {
+    #[serde(flatten)]
+    response: EIP1186AccountProofResponse,
+    /// Root of the Merkle-Patricia trie of the state, computed for this proof.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state_root: Option<B256>,
 }
 
 /// A proof's key in the form in which it was asked for: a number, or 32 bytes.

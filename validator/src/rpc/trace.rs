@@ -5,16 +5,16 @@ use super::{
     error::RpcError,
     evm::{CallResult, Deadline, Scene, refused},
     message::{Params, Reply, reply},
+    rerun::Rerun,
 };
 use crate::chain::ChainBlock;
 use alloy_eips::BlockId;
-use alloy_primitives::B256;
+use alloy_primitives::U256;
 use alloy_rpc_types_eth::{TransactionInfo, TransactionRequest};
 use alloy_rpc_types_trace::geth::{
     GethDebugTracingCallOptions, GethDebugTracingOptions, GethTrace, TraceResult,
 };
-use lockweave_evm_adapter::{BlockInput, EvmBlock, Ommers, Step};
-use revm::{DatabaseCommit, context::TxEnv};
+use revm::context::TxEnv;
 use revm_inspectors::tracing::{
     DebugInspector, TracingInspector, TracingInspectorConfig, TransactionContext,
 };
@@ -23,55 +23,7 @@ use std::{sync::Arc, time::Duration};
 /// Time a trace may take, whatever is asked for.
 const TRACE_TIMEOUT_MAX: Duration = Duration::from_secs(30);
 
-/// A block being run again, up to some transaction.
-struct Rerun {
-    block: Arc<ChainBlock>,
-    scene: Scene,
-}
-
 impl Rerun {
-    /// The state before the block's first transaction.
-    fn begin(context: &RpcContext, block: Arc<ChainBlock>) -> Result<Self, RpcError> {
-        let Some(parent) = block.number().checked_sub(1) else {
-            return Err(RpcError::server("genesis is not traceable"));
-        };
-        let state = context.node.store().state_at(parent)?;
-        let mut scene = Scene::new(context.node.chain(), &block.header, state);
-        let empty = BlockInput {
-            header: block.header.clone(),
-            transactions: Vec::new(),
-            ommers: Ommers::Headers(Vec::new()),
-            withdrawals: Vec::new(),
-        };
-        let steps = EvmBlock::new(context.node.chain(), empty);
-        let steps = steps.map_err(|error| RpcError::internal(error.to_string()))?;
-        for step in steps.steps() {
-            // Calls that must succeed come after the transactions.
-            if let Step::SystemCall(call) = step
-                && !call.must_succeed
-            {
-                scene.system_call(call)?;
-            }
-        }
-        Ok(Self { block, scene })
-    }
-
-    fn transaction(&self, index: usize) -> TxEnv {
-        TxEnv::clone(self.block.transactions[index].env())
-    }
-
-    /// Runs transactions without looking at them.
-    fn skip_to(&mut self, index: usize) -> Result<(), RpcError> {
-        for earlier in 0..index {
-            let transaction = self.transaction(earlier);
-            let gas = transaction.gas_limit;
-            let result = self.scene.transact(transaction);
-            let result = result.map_err(|error| refused(error, gas))?;
-            self.scene.scratch.commit(result.state);
-        }
-        Ok(())
-    }
-
     /// Runs the next transaction under an inspector of debug's kind, and keeps what it did.
     fn debug(
         &mut self,
@@ -85,9 +37,16 @@ impl Rerun {
             tx_index: Some(index),
             tx_hash: Some(self.block.transactions[index].hash()),
         };
-        let (trace, result) =
+        let (mut trace, result) =
             debug_one(&mut self.scene, &transaction, Some(place), options, timeout)?;
-        self.scene.scratch.commit(result.state);
+        if let (GethTrace::CallTracer(frame), Some(reason)) =
+            (&mut trace, self.block.failure(index))
+        {
+            frame.error = Some(reason.to_owned());
+            frame.gas_used = U256::from(transaction.gas_limit);
+            frame.output = None;
+        }
+        self.keep(index, result)?;
         Ok(trace)
     }
 }
@@ -137,7 +96,7 @@ fn parse_duration(text: &str) -> Option<Duration> {
 }
 
 fn find(context: &RpcContext, params: &Params<'_>) -> Result<(Arc<ChainBlock>, usize), RpcError> {
-    let hash: B256 = params.required(0, "transaction hash")?;
+    let hash = params.hash(0, "transaction hash")?;
     let found = context.find_transaction(hash)?;
     found.ok_or_else(|| RpcError::server("transaction not found"))
 }
@@ -207,13 +166,13 @@ fn parity_one(
         base_fee: rerun.block.header.base_fee_per_gas,
         ..TransactionInfo::default()
     };
-    rerun.scene.scratch.commit(result.state);
+    rerun.keep(index, result)?;
     let builder = inspector.into_parity_builder();
     Ok(builder.into_localized_transaction_traces(place))
 }
 
 pub(super) fn parity_transaction(context: &RpcContext, params: &Params<'_>) -> Reply {
-    let hash: B256 = params.required(0, "transaction hash")?;
+    let hash = params.hash(0, "transaction hash")?;
     let Some((block, index)) = context.find_transaction(hash)? else {
         return reply(());
     };

@@ -1,10 +1,10 @@
 //! A block with its receipts as bytes: what is stored beside the state it led to.
 //!
 //! One byte of version, then an RLP list: header, transactions, uncles, withdrawals (none or one list),
-//! senders, receipts, receipt roots, access sets. What follows from the rest (hashes, cumulative gas,
-//! log indexes) is computed when it is read.
+//! senders, receipts, receipt roots, access sets, failures. What follows from the rest (hashes,
+//! cumulative gas, log indexes) is computed when it is read. Version 1 had no failures.
 
-use crate::chain::{ChainBlock, Envelope};
+use crate::chain::{ChainBlock, Envelope, Failure};
 use alloy_consensus::{Header, Typed2718};
 use alloy_eips::eip4895::{Withdrawal, Withdrawals};
 use alloy_primitives::{Address, B256, Bytes, Log, U256};
@@ -16,7 +16,9 @@ use lockweave_runtime::{
 use thiserror::Error;
 
 /// The version that is written.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// The oldest version that is read.
+const OLDEST_VERSION: u8 = 1;
 
 /// Why stored bytes are not a block.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -44,6 +46,7 @@ struct BlockRef<'b> {
     receipts: Vec<ReceiptRef<'b>>,
     receipt_roots: &'b Vec<B256>,
     access: Vec<StoredSet>,
+    failures: Vec<StoredFailure>,
 }
 
 #[derive(RlpEncodable)]
@@ -55,6 +58,7 @@ struct ReceiptRef<'b> {
 }
 
 #[derive(RlpDecodable)]
+#[rlp(trailing)]
 struct StoredBlock {
     header: Header,
     transactions: Vec<Envelope>,
@@ -64,6 +68,14 @@ struct StoredBlock {
     receipts: Vec<StoredReceipt>,
     receipt_roots: Vec<B256>,
     access: Vec<StoredSet>,
+    failures: Option<Vec<StoredFailure>>,
+}
+
+/// Why a transaction of type 0x44 was stopped.
+#[derive(RlpEncodable, RlpDecodable)]
+struct StoredFailure {
+    index: u64,
+    reason: String,
 }
 
 #[derive(RlpDecodable)]
@@ -192,6 +204,12 @@ pub(super) fn encode(block: &ChainBlock) -> Vec<u8> {
         receipts: receipts.collect(),
         receipt_roots: &block.receipt_roots,
         access: block.access.iter().map(store_set).collect(),
+        failures: (block.failures.iter())
+            .map(|failure| StoredFailure {
+                index: failure.index as u64,
+                reason: failure.reason.clone(),
+            })
+            .collect(),
     };
     let mut bytes = Vec::with_capacity(1 + stored.length());
     bytes.push(VERSION);
@@ -201,7 +219,7 @@ pub(super) fn encode(block: &ChainBlock) -> Vec<u8> {
 
 /// The block of these bytes.
 pub(super) fn decode(bytes: &[u8]) -> Result<ChainBlock, CodecError> {
-    let Some((&VERSION, mut rest)) = bytes.split_first() else {
+    let Some((&(OLDEST_VERSION..=VERSION), mut rest)) = bytes.split_first() else {
         return Err(CodecError::Version(bytes.first().copied()));
     };
     let stored = StoredBlock::decode(&mut rest)?;
@@ -249,6 +267,17 @@ pub(super) fn decode(bytes: &[u8]) -> Result<ChainBlock, CodecError> {
             .into_iter()
             .map(load_set)
             .collect::<Result<_, _>>()?,
+        failures: (stored.failures.into_iter().flatten())
+            .map(load_failure)
+            .collect::<Result<_, _>>()?,
+    })
+}
+
+fn load_failure(stored: StoredFailure) -> Result<Failure, CodecError> {
+    let beyond = |_| CodecError::Inconsistent("a failure of a transaction that there is not");
+    Ok(Failure {
+        index: usize::try_from(stored.index).map_err(beyond)?,
+        reason: stored.reason,
     })
 }
 
@@ -316,7 +345,36 @@ mod tests {
                 set.finish(INFERRED_KEYS_MAX).unwrap(),
                 AccessSet::Everything,
             ],
+            failures: vec![Failure {
+                index: 1,
+                reason: "needs a key".to_owned(),
+            }],
         }
+    }
+
+    #[test]
+    fn the_first_version_is_still_read() {
+        let block = block();
+        let bytes = encode(&block);
+        // The same list, without its last item.
+        let mut body = &bytes[1..];
+        let header = alloy_rlp::Header::decode(&mut body).unwrap();
+        let last = alloy_rlp::encode(vec![StoredFailure {
+            index: 1,
+            reason: block.failures[0].reason.clone(),
+        }]);
+        let kept = &body[..header.payload_length - last.len()];
+        let mut older = vec![1];
+        let payload_length = kept.len();
+        alloy_rlp::Header {
+            list: true,
+            payload_length,
+        }
+        .encode(&mut older);
+        older.extend_from_slice(kept);
+        let read = decode(&older).unwrap();
+        assert_eq!(read.access, block.access);
+        assert!(read.failures.is_empty());
     }
 
     #[test]
@@ -327,6 +385,7 @@ mod tests {
         assert_eq!(read.header, block.header);
         assert_eq!(read.receipts, block.receipts);
         assert_eq!(read.access, block.access);
+        assert_eq!(read.failures, block.failures);
         assert_eq!(read.withdrawals, block.withdrawals);
         assert_eq!(read.ommers, block.ommers);
         assert_eq!(

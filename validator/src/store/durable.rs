@@ -337,6 +337,12 @@ impl ChainStore for DurableStore {
         Arc::clone(&self.head.read())
     }
 
+    fn commitment(&self) -> B256 {
+        self.db
+            .latest()
+            .map_or(B256::ZERO, |block| block.commitment)
+    }
+
     fn oldest_block(&self) -> u64 {
         self.index.read().first()
     }

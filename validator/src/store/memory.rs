@@ -71,6 +71,10 @@ impl ChainStore for MemoryStore {
         Arc::clone(chain.blocks.back().expect("a chain has a block"))
     }
 
+    fn commitment(&self) -> B256 {
+        self.lattice.lock().commitment()
+    }
+
     fn oldest_block(&self) -> u64 {
         let chain = self.chain.read();
         chain.blocks.front().map_or(0, |block| block.number())

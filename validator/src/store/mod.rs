@@ -72,6 +72,10 @@ pub trait ChainStore: Send + Sync {
     /// The newest durable block.
     fn head(&self) -> Arc<ChainBlock>;
 
+    /// This node's own commitment to the state after the newest block. The header of a block that
+    /// another client made has another one.
+    fn commitment(&self) -> B256;
+
     /// The number of the oldest block whose body and receipts are kept.
     fn oldest_block(&self) -> u64;
 

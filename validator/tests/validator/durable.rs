@@ -1,13 +1,16 @@
 //! Chains on disk: restart, kill, export and import, verify.
 
-use crate::support::{Draft, signers};
-use alloy_primitives::Address;
+use crate::support::{Draft, GAS_PRICE, sign_declared, signers};
+use alloy_primitives::{Address, TxKind};
+use lockweave_evm_adapter::TxDeclared;
 use serde_json::{Value, json};
 use std::{
     io::{BufRead, BufReader},
     path::Path,
-    process::{Child, Command, Output, Stdio},
-    time::Duration,
+    process::{Child, ChildStdout, Command, Output, Stdio},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
 };
 
 fn validator() -> Command {
@@ -16,6 +19,25 @@ fn validator() -> Command {
 
 fn run(arguments: &[&str]) -> Output {
     validator().args(arguments).output().unwrap()
+}
+
+/// How long something may take before the test fails.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// The address in a node's banner.
+fn listening_on(stdout: ChildStdout) -> String {
+    let (said, heard) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            let rest = line.strip_prefix("Listening on ");
+            if let Some(url) = rest.and_then(|rest| rest.split(' ').next()) {
+                let _ = said.send(url.to_owned());
+            }
+        }
+    });
+    heard
+        .recv_timeout(PATIENCE)
+        .expect("the node says where it listens")
 }
 
 /// A node as a process of its own, to be killed.
@@ -34,22 +56,11 @@ impl Process {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let url = lines
-            .map(Result::unwrap)
-            .find_map(|line| {
-                Some(
-                    line.strip_prefix("Listening on ")?
-                        .split(' ')
-                        .next()?
-                        .to_owned(),
-                )
-            })
-            .expect("the node says where it listens");
+        let url = listening_on(child.stdout.take().unwrap());
         Self {
             child,
             url,
-            client: reqwest::Client::new(),
+            client: (reqwest::Client::builder().timeout(PATIENCE).build()).unwrap(),
         }
     }
 
@@ -68,6 +79,20 @@ impl Process {
         Some(answer["result"].take())
     }
 
+    /// Waits for a transaction's receipt.
+    async fn receipt(&self, hash: &Value) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let receipt = self.call("eth_getTransactionReceipt", json!([hash])).await;
+            let receipt = receipt.expect("the node answers");
+            if !receipt.is_null() {
+                return receipt;
+            }
+            assert!(Instant::now() < deadline, "{hash} is in no block");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -75,14 +100,25 @@ impl Process {
 
     fn terminate(mut self) {
         let pid = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-TERM", &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
-        assert!(self.child.wait().unwrap().success());
+        let signalled = Command::new("kill").args(["-TERM", &pid]).status();
+        assert!(signalled.unwrap().success());
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "it does not end");
+            thread::sleep(Duration::from_millis(5));
+        };
+        assert!(status.success());
+    }
+}
+
+impl Drop for Process {
+    /// A test that fails leaves nobody behind.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -130,17 +166,7 @@ async fn what_was_seen_survives_being_killed() {
             .iter()
             .take(10 + usize::try_from(round % 6).unwrap() * 5)
         {
-            let receipt = loop {
-                let receipt = node
-                    .call("eth_getTransactionReceipt", json!([hash]))
-                    .await
-                    .unwrap();
-                if !receipt.is_null() {
-                    break receipt;
-                }
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            };
-            seen.push(receipt);
+            seen.push(node.receipt(hash).await);
         }
         node.kill();
     }
@@ -168,6 +194,22 @@ async fn a_chain_goes_from_folder_to_file_to_folder() {
             .unwrap();
         assert_eq!(receipt["status"], "0x1");
     }
+    let undeclared = TxDeclared {
+        chain_id: 1337,
+        nonce: 5,
+        gas_limit: 100_000,
+        max_fee_per_gas: GAS_PRICE,
+        to: TxKind::Create,
+        // PUSH0, BALANCE: of an account that is not declared.
+        input: vec![0x5f, 0x31].into(),
+        ..TxDeclared::default()
+    };
+    let raw = sign_declared(&undeclared, signer);
+    let failed = node
+        .call("eth_sendRawTransactionSync", json!([raw]))
+        .await
+        .unwrap();
+    assert!(failed["failureReason"].is_string(), "{failed}");
     let busy = run(&["verify", "--datadir", &first]);
     assert_eq!(busy.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&busy.stderr).contains("in use"));
@@ -185,10 +227,16 @@ async fn a_chain_goes_from_folder_to_file_to_folder() {
     let imported = run(&["import", "--datadir", &second, "--genesis", &genesis, &file]);
     let text = String::from_utf8_lossy(&imported.stdout).into_owned();
     assert!(
-        text.contains("Added 5 blocks") && text.contains(head["hash"].as_str().unwrap()),
+        text.contains("Added 6 blocks") && text.contains(head["hash"].as_str().unwrap()),
         "{text}"
     );
     assert!(run(&["verify", "--datadir", &second]).status.success());
+    // Why a transaction failed is known where it ran, and where it was run again.
+    for datadir in [&first, &second] {
+        let node = Process::start(Path::new(datadir), "0");
+        assert_eq!(node.receipt(&failed["transactionHash"]).await, failed);
+        node.terminate();
+    }
     let again = run(&["init", "--datadir", &second, "--dev"]);
     assert_eq!(again.status.code(), Some(2));
     // A block that says something else than it comes to is refused.

@@ -115,6 +115,10 @@ impl ChainStore for GatedStore {
         self.inner.bloom(number)
     }
 
+    fn commitment(&self) -> B256 {
+        self.inner.commitment()
+    }
+
     fn prepare(
         &self,
         number: u64,

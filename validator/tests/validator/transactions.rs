@@ -1,12 +1,11 @@
 //! Transactions over JSON-RPC: what is refused and how, what is included and how it is told.
 
-use crate::support::{Draft, GAS_PRICE, Setup, TestNode, counter, deploy, number, signers};
-use alloy_consensus::SignableTransaction;
-use alloy_eips::eip2718::Encodable2718;
-use alloy_primitives::{Address, Bytes, TxKind, U256};
-use alloy_signer::SignerSync;
-use lockweave_evm_adapter::{LockweaveTxEnvelope, TxDeclared};
-use serde_json::json;
+use crate::support::{
+    Draft, GAS_PRICE, Setup, TestNode, counter, deploy, number, sign_declared, signers,
+};
+use alloy_primitives::{Address, TxKind, U256};
+use lockweave_evm_adapter::TxDeclared;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -333,13 +332,8 @@ async fn transactions_that_sign_what_they_touch_run() {
     let call = json!({"from": signer.address(), "to": contract, "gas": "0x186a0", "maxFeePerGas": "0x2540be400"});
     let declared = node.ok("lockweave_declareAccess", json!([call])).await;
     let mut unsigned: TxDeclared = serde_json::from_value(declared["transaction"].clone()).unwrap();
-    let sign = |unsigned: &TxDeclared| -> Bytes {
-        let signature = signer.sign_hash_sync(&unsigned.signature_hash()).unwrap();
-        let envelope = LockweaveTxEnvelope::from(unsigned.clone().into_signed(signature));
-        envelope.encoded_2718().into()
-    };
     let receipt = node
-        .receipt(node.send(&sign(&unsigned)).await.unwrap())
+        .receipt(node.send(&sign_declared(&unsigned, signer)).await.unwrap())
         .await;
     assert_eq!(
         (&receipt["status"], &receipt["type"]),
@@ -348,10 +342,37 @@ async fn transactions_that_sign_what_they_touch_run() {
     unsigned.nonce += 1;
     unsigned.writes = alloy_eips::eip2930::AccessList::default();
     let receipt = node
-        .receipt(node.send(&sign(&unsigned)).await.unwrap())
+        .receipt(node.send(&sign_declared(&unsigned, signer)).await.unwrap())
         .await;
     assert_eq!(receipt["status"], "0x0");
     assert_eq!(number(&receipt["gasUsed"]), u128::from(unsigned.gas_limit));
+    // It is told which key it did not sign for, and everywhere the same.
+    let reason = &receipt["failureReason"];
+    let text = reason.as_str().unwrap();
+    let key = serde_json::from_value::<Address>(contract.clone()).unwrap();
+    assert!(
+        text.contains("read slot") && text.contains(&key.to_string()),
+        "{text}"
+    );
+    let hash = &receipt["transactionHash"];
+    let status = node.ok("lockweave_transactionStatus", json!([hash])).await;
+    assert_eq!(status["failureReason"], *reason);
+    let explained = node.ok("lockweave_explainBlock", json!([receipt["blockNumber"]]));
+    assert_eq!(explained.await["failures"][0]["reason"], *reason);
+    let touched = node.ok("eth_getBlockAccessList", json!([receipt["blockNumber"]]));
+    let touched = touched.await;
+    let of = |address: &Value| {
+        let accounts = touched.as_array().unwrap().iter();
+        let mut found = accounts.filter(|account| account["address"] == *address);
+        found.next().cloned()
+    };
+    // It paid, and nothing else happened.
+    let paid = of(&json!(signer.address())).unwrap();
+    assert_eq!(paid["nonceChanges"][0]["value"], "0x3", "{touched}");
+    assert_eq!(of(&contract), None, "{touched}");
+    let tracer = json!({"tracer": "callTracer"});
+    let trace = node.ok("debug_traceTransaction", json!([hash, tracer]));
+    assert_eq!(trace.await["error"], *reason);
     let shown = node
         .ok(
             "eth_getTransactionByHash",

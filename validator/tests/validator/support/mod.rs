@@ -5,6 +5,7 @@ use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256, hex};
 use alloy_signer::SignerSync;
 use alloy_signer_local::PrivateKeySigner;
+use lockweave_evm_adapter::{LockweaveTxEnvelope, TxDeclared};
 use lockweave_validator::{
     chain::{ChainParameters, dev},
     node::{
@@ -213,6 +214,13 @@ impl Draft {
             .encoded_2718()
             .into()
     }
+}
+
+/// Signs a transaction of type 0x44.
+pub(crate) fn sign_declared(unsigned: &TxDeclared, signer: &PrivateKeySigner) -> Bytes {
+    let signature = signer.sign_hash_sync(&unsigned.signature_hash()).unwrap();
+    let envelope = LockweaveTxEnvelope::from(unsigned.clone().into_signed(signature));
+    envelope.encoded_2718().into()
 }
 
 /// A number as JSON-RPC writes it.
