@@ -5,6 +5,7 @@ pub mod dev;
 pub mod execution;
 pub mod fees;
 pub mod genesis;
+pub mod header;
 pub mod import;
 pub mod merkle;
 pub mod merkle_state;
