@@ -20,8 +20,8 @@ use lockweave_evm_adapter::{
     Ommers, RecoverError, SpecId, TypedReceipt, logs_bloom, recover_sender,
 };
 use lockweave_runtime::{
-    ExecutionError, Executor, GasOverflow, Outcome, Receipt, SealedBlock, SerialState, StateDelta,
-    StateError, StateView,
+    ExecutionError, Executor, GasOverflow, Outcome, OutcomeKind, Receipt, SealedBlock, SerialState,
+    StateDelta, StateError, StateView,
 };
 use std::sync::Arc;
 use thiserror::Error;
@@ -172,7 +172,8 @@ impl PreparedBlock {
         let header = evm.header().clone();
         let mut gas_left = header.gas_limit;
         for (index, outcome) in sealed.outcomes.iter().enumerate() {
-            take_gas(&evm, index, &mut gas_left, outcome.gas_used)?;
+            check_gas(&evm, index, gas_left)?;
+            gas_left = gas_after(gas_left, outcome);
         }
         // Before Prague a log of the deposit contract is a log like others.
         let requests = match header.requests_hash {
@@ -214,18 +215,24 @@ fn with_senders(
         .collect()
 }
 
-/// Refuses a transaction with a higher limit than the gas that is left, and takes what it used.
-fn take_gas(evm: &EvmBlock, step: usize, left: &mut u64, used: u64) -> Result<(), InvalidBlock> {
-    if let (Some(index), Some(transaction)) =
-        (evm.transaction_index(step), evm.steps()[step].transaction())
-    {
-        let (gas, left) = (transaction.env().gas_limit, *left);
-        if gas > left {
-            return Err(InvalidBlock::GasLimit { index, gas, left });
+/// Refuses a transaction with a higher limit than the gas that is left.
+fn check_gas(evm: &EvmBlock, step: usize, left: u64) -> Result<(), InvalidBlock> {
+    let transaction = evm.steps()[step].transaction();
+    match (evm.transaction_index(step), transaction) {
+        (Some(index), Some(transaction)) if transaction.env().gas_limit > left => {
+            let gas = transaction.env().gas_limit;
+            Err(InvalidBlock::GasLimit { index, gas, left })
         }
+        _ => Ok(()),
     }
-    *left = left.saturating_sub(used);
-    Ok(())
+}
+
+/// What is left of the block's gas after a step. The protocol's own steps take none.
+fn gas_after(left: u64, outcome: &Outcome) -> u64 {
+    match outcome.kind {
+        OutcomeKind::Transaction(_) => left.saturating_sub(outcome.gas_used),
+        OutcomeKind::System => left,
+    }
 }
 
 /// Runs a block on the state before it, and holds what it comes to against its header; all but the
@@ -260,7 +267,7 @@ pub fn execute_prepared(
     let mut gas_left = evm.header().gas_limit;
     for (index, step) in evm.steps().iter().enumerate() {
         // Before it runs, so that a block cannot make us run more than its limit.
-        take_gas(evm, index, &mut gas_left, 0)?;
+        check_gas(evm, index, gas_left)?;
         let outcome = executor
             .execute(step, &mut state)
             .map_err(|error| match error {
@@ -272,7 +279,7 @@ pub fn execute_prepared(
                     }
                 },
             })?;
-        gas_left = gas_left.saturating_sub(outcome.gas_used);
+        gas_left = gas_after(gas_left, &outcome);
         if !has_status
             && evm.transaction_index(index).is_some()
             && let Some(merkle) = merkle
