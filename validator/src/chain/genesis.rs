@@ -225,6 +225,7 @@ fn chain_spec(config: &ChainConfig) -> Result<ChainSpec, GenesisError> {
         chain_id: config.chain_id,
         forks,
         blob_schedule: blob_schedule(config),
+        block_access_lists: None,
         dao_fork: config.dao_fork_block.filter(|_| config.dao_fork_support),
     })
 }

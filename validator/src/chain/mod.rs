@@ -6,6 +6,7 @@ pub mod execution;
 pub mod failure;
 pub mod fees;
 pub mod genesis;
+pub mod header;
 pub mod import;
 pub mod merkle;
 pub mod merkle_state;
