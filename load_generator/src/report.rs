@@ -265,3 +265,91 @@ fn rate(amount: u64, seconds: f64) -> f64 {
         0.0
     }
 }
+
+#[cfg(test)]
+impl Report {
+    /// A report of nothing, in which nothing is wrong.
+    pub(crate) fn sample() -> Self {
+        let circumstances = Circumstances {
+            scenario: "transfers".to_owned(),
+            declarations: "none".to_owned(),
+            endpoint: "http://127.0.0.1:8545/".to_owned(),
+            seed: 1,
+            send_seconds: 1.0,
+            funded: 0,
+            deployed: 0,
+            signed_per_second: 1.0,
+            kinds: BTreeMap::new(),
+        };
+        Self::new(&Ledger::new(&[], 0), circumstances)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Invariant, Report};
+    use crate::{series::Second, summary::Latency};
+
+    fn with_medians(medians: &[f64]) -> Report {
+        let mut report = Report::sample();
+        report.send_seconds = 8.0;
+        report.series = (0..)
+            .zip(medians)
+            .map(|(second, p50)| Second {
+                second,
+                latency_us: vec![(1, 1)],
+                latency_ms: Latency {
+                    p50: *p50,
+                    ..Latency::default()
+                },
+                ..Second::default()
+            })
+            .collect();
+        report
+    }
+
+    #[test]
+    fn what_piles_up_is_said() {
+        let steady = with_medians(&[200.0, 210.0, 190.0, 205.0, 200.0, 210.0, 200.0, 190.0]);
+        assert!(steady.overload().is_empty());
+        let rising = with_medians(&[200.0, 500.0, 900.0, 1300.0, 1700.0, 2100.0, 2500.0, 2900.0]);
+        assert!(rising.overload()[0].contains("rose from 350 ms to 2700 ms"));
+    }
+
+    #[test]
+    fn falling_behind_and_refusals_are_said() {
+        let mut report = Report::sample();
+        (report.intended, report.unsent) = (100, 40);
+        (report.intended_rate, report.sent_rate) = (100.0, 60.0);
+        report.refusals.insert("txpool is full".to_owned(), 3);
+        let signs = report.overload();
+        assert_eq!(signs.len(), 3, "{signs:?}");
+        assert!(signs[0].starts_with("40 of 100"));
+        assert!(signs[1].starts_with("60 transactions a second"));
+        report.overload = signs;
+        assert!(report.is_sound() && !report.kept_up());
+        report.invariant = Invariant::Broken("x".to_owned());
+        assert!(!report.is_sound());
+    }
+
+    #[test]
+    fn a_report_survives_its_file() {
+        let report = with_medians(&[1.0, 2.0]);
+        let json = serde_json::to_string(&report).expect("JSON");
+        let read: Report = serde_json::from_str(&json).expect("a report");
+        assert_eq!(read, report);
+        let value: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+        for field in [
+            "sent",
+            "included",
+            "failed",
+            "lost",
+            "seconds",
+            "tps",
+            "gas_per_s",
+            "latency_ms",
+        ] {
+            assert!(value.get(field).is_some(), "{field}");
+        }
+    }
+}

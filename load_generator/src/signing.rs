@@ -4,11 +4,11 @@ use alloy_consensus::{SignableTransaction, TxEip1559};
 use alloy_eips::{eip2718::Encodable2718, eip2930::AccessList};
 use alloy_primitives::{B256, Bytes, Signature, TxKind, U256, hex};
 use lockweave_evm_adapter::{LockweaveTxEnvelope, TxDeclared};
-use secp256k1::{Message, ecdsa::RecoverableSignature};
+use secp256k1::Message;
 
 use crate::{
     access::{Access, Declarations},
-    accounts::Account,
+    accounts::{Account, SIGNING},
     error::LoadError,
 };
 
@@ -132,10 +132,10 @@ pub fn sign(plan: &Plan, terms: &Terms, account: &Account) -> Signed {
 }
 
 fn signature(digest: B256, account: &Account) -> Signature {
-    let (recovery, bytes) =
-        RecoverableSignature::sign_ecdsa_recoverable(Message::from_digest(digest.0), &account.key)
-            .serialize_compact();
-    Signature::from_bytes_and_parity(&bytes, recovery.to_u8() == 1)
+    let message = Message::from_digest(digest.0);
+    let signature = SIGNING.sign_ecdsa_recoverable(message, &account.key);
+    let (recovery, bytes) = signature.serialize_compact();
+    Signature::from_bytes_and_parity(&bytes, i32::from(recovery) == 1)
 }
 
 /// Signs all, on `threads` threads, in the order of the plans.

@@ -6,9 +6,11 @@ use clap::{Args, Parser, Subcommand};
 use lockweave_load_generator::{LoadError, run, scenario::CATALOGUE};
 
 mod arguments;
+mod compare;
 mod file;
 mod live;
 mod output;
+mod search;
 
 use arguments::LoadArguments;
 use output::OutputArguments;
@@ -29,6 +31,13 @@ enum Command {
     /// 2: the run could not be made.
     #[command(args_override_self = true)]
     Run(Box<RunArguments>),
+    /// Searches the highest rate that the node keeps up with. Exit code 0: there is one; 1: there is none.
+    #[command(args_override_self = true)]
+    FindMax(Box<search::SearchArguments>),
+    /// Compares the reports of two runs, with confidence intervals.
+    Compare(compare::CompareArguments),
+    /// Makes the page of a report that `--json` wrote.
+    Page(compare::PageArguments),
     /// Says what each scenario does, conflicts on and checks.
     Scenarios,
 }
@@ -49,6 +58,9 @@ pub(crate) fn main() -> ExitCode {
         match Cli::parse_from(arguments).command {
             Command::Scenarios => scenarios(),
             Command::Run(arguments) => make_run(&arguments),
+            Command::FindMax(arguments) => search::find(&arguments),
+            Command::Compare(arguments) => compare::compare_files(&arguments),
+            Command::Page(arguments) => compare::make_page(&arguments),
         }
     });
     match result {

@@ -3,7 +3,7 @@
 use std::{fs::File, io::BufWriter, path::PathBuf};
 
 use clap::Args;
-use lockweave_load_generator::{Invariant, LoadError, Report};
+use lockweave_load_generator::{Invariant, LoadError, Report, html::page};
 use serde_json::json;
 
 use super::{live::Lines, write_file};
@@ -16,6 +16,9 @@ pub(super) struct OutputArguments {
     /// Write a JSON line for every second to this file, as it goes.
     #[arg(long, value_name = "FILE")]
     jsonl: Option<PathBuf>,
+    /// Write the report as a page with plots to this file: no scripts, nothing from elsewhere.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 impl OutputArguments {
@@ -36,6 +39,9 @@ impl OutputArguments {
         if let Some(path) = &self.json {
             let json = serde_json::to_string(report).expect("a report is always JSON");
             write_file(path, &json)?;
+        }
+        if let Some(path) = &self.html {
+            write_file(path, &page(report))?;
         }
         Ok(())
     }
