@@ -20,8 +20,9 @@ use crate::{
 /// Questions in one batch.
 const QUESTIONS: usize = 50;
 
-/// Steps of a deployment that are on their way at a time: their gas limits fill a few blocks.
-const STEPS: usize = 16;
+/// Gas limits of the steps of a deployment that are on their way at a time: they fit into one block of most chains.
+/// A node that makes a block for every transaction (anvil) would leave what does not fit in its pool.
+const STEPS_GAS: u64 = 15_000_000;
 
 /// How often a block is waited for.
 const POLL: Duration = Duration::from_millis(20);
@@ -173,9 +174,10 @@ pub async fn deploy(
     let needed = U256::from(gas) * U256::from(terms.max_fee_per_gas);
     let poor = [(deployer.address, needed)];
     fund(connection, funder, &poor, &terms, patience).await?;
-    for (batch, steps) in rest.chunks(STEPS).enumerate() {
-        let first = done + batch * STEPS;
-        carry_out(connection, &deployer, first as u64, steps, &terms, patience).await?;
+    let mut first = done as u64;
+    for steps in batches(rest) {
+        carry_out(connection, &deployer, first, steps, &terms, patience).await?;
+        first += steps.len() as u64;
     }
     Ok(rest.len())
 }
@@ -187,6 +189,22 @@ fn deployer(seed: u64, steps: &[Step]) -> Result<Account, LoadError> {
     }
     let label: &[u8] = b"lockweave-loadgen deployer";
     Account::from_secret(keccak256([label, &text].concat()))
+}
+
+/// Steps in their order, as many at a time as [`STEPS_GAS`] has room for.
+fn batches(mut steps: &[Step]) -> Vec<&[Step]> {
+    let mut batches = Vec::new();
+    while !steps.is_empty() {
+        let mut gas = 0;
+        let fitting = steps.iter().take_while(|step| {
+            gas += step.gas_limit;
+            gas <= STEPS_GAS
+        });
+        let (batch, rest) = steps.split_at(fitting.count().max(1));
+        batches.push(batch);
+        steps = rest;
+    }
+    batches
 }
 
 async fn carry_out(
@@ -234,4 +252,25 @@ async fn carry_out(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy_primitives::Bytes;
+
+    use super::batches;
+    use crate::scenario::Step;
+
+    #[test]
+    fn batches_fit_into_a_block_and_leave_nothing_out() {
+        let limits = [9_000_000, 5_000_000, 5_000_000, 20_000_000, 1, 1];
+        let steps = limits.map(|gas_limit| Step {
+            to: None,
+            input: Bytes::new(),
+            gas_limit,
+        });
+        let sizes: Vec<usize> = batches(&steps).iter().map(|batch| batch.len()).collect();
+        assert_eq!(sizes, [2, 1, 1, 2]);
+        assert!(batches(&[]).is_empty());
+    }
 }
