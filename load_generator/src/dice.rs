@@ -2,7 +2,7 @@
 
 use crate::error::LoadError;
 
-/// SplitMix64 (Steele, Lea, Flood 2014): small, and the same numbers from a seed for ever.
+/// `SplitMix64` (Steele, Lea, Flood 2014): small, and the same numbers from a seed for ever.
 #[derive(Clone, Debug)]
 pub struct Dice(u64);
 

@@ -72,10 +72,7 @@ fn verdict(report: &Report) -> String {
         let text = "The node kept up, everything is accounted for and the invariant holds.";
         return format!("<div class=\"verdict\" id=\"verdict\"><p>{text}</p></div>\n");
     }
-    let list: String = items
-        .iter()
-        .map(|item| format!("<li>{}</li>", escape(item)))
-        .collect();
+    let list = each(&items, |item| format!("<li>{}</li>", escape(item)));
     format!(
         "<div class=\"verdict bad\" id=\"verdict\"><p>Something is to be said of this run:</p><ul>{list}</ul></div>\n"
     )
@@ -103,10 +100,9 @@ fn figures(report: &Report) -> String {
         ("handed over again", report.repeats.to_string()),
         ("blocks", short(report.blocks.len() as f64)),
     ];
-    let rows: String = rows
-        .iter()
-        .map(|(name, value)| format!("<tr><td>{name}</td><td>{value}</td></tr>"))
-        .collect();
+    let rows = each(rows, |(name, value)| {
+        format!("<tr><td>{name}</td><td>{value}</td></tr>")
+    });
     format!("<section><h2>Figures</h2><table>{rows}</table></section>\n")
 }
 
@@ -117,23 +113,22 @@ fn latencies(report: &Report) -> String {
         ("told of", report.seen_ms),
         ("included", Some(report.summary.latency_ms)),
     ];
-    let rows: String = rows
+    let rows = rows
         .into_iter()
-        .filter_map(|(name, latency)| Some((name, latency?)))
-        .map(|(name, latency)| {
-            let Latency {
-                p50,
-                p90,
-                p99,
-                p999,
-                max,
-            } = latency;
-            let cells: String = [p50, p90, p99, p999, max]
-                .map(|value| format!("<td>{value:.1}</td>"))
-                .concat();
-            format!("<tr><td>{name}</td>{cells}</tr>")
-        })
-        .collect();
+        .filter_map(|(name, latency)| Some((name, latency?)));
+    let rows = each(rows, |(name, latency)| {
+        let Latency {
+            p50,
+            p90,
+            p99,
+            p999,
+            max,
+        } = latency;
+        let cells: String = [p50, p90, p99, p999, max]
+            .map(|value| format!("<td>{value:.1}</td>"))
+            .concat();
+        format!("<tr><td>{name}</td>{cells}</tr>")
+    });
     format!(
         "<section><h2>Latency from the intended time, ms</h2><table><tr><th></th><th>p50</th><th>p90</th>\
          <th>p99</th><th>p99.9</th><th>max</th></tr>{rows}</table></section>\n"
@@ -201,11 +196,15 @@ fn plots(report: &Report) -> String {
     figures.concat()
 }
 
+/// What `one` makes of every item, one after the other.
+fn each<T>(items: impl IntoIterator<Item = T>, one: impl Fn(T) -> String) -> String {
+    items.into_iter().map(one).collect::<Vec<_>>().concat()
+}
+
 fn figure(title: &str, style: Style, lines: &[Line]) -> String {
-    let legend: String = lines
-        .iter()
-        .map(|line| format!("<span><b class=\"{}\"></b>{}</span>", line.class, line.name))
-        .collect();
+    let legend = each(lines, |line| {
+        format!("<span><b class=\"{}\"></b>{}</span>", line.class, line.name)
+    });
     format!(
         "<figure><h2>{title}</h2>{}<figcaption>{legend}</figcaption></figure>\n",
         plot(title, style, lines)
@@ -231,34 +230,27 @@ fn failures(report: &Report) -> String {
     reasons.sort_by_key(|(_, times)| std::cmp::Reverse(*times));
     let most = reasons[0].1;
     #[expect(clippy::cast_precision_loss, reason = "a bar's width")]
-    let rows: String = reasons
-        .iter()
-        .map(|(reason, times)| {
-            let width = *times as f64 / most as f64 * 100.0;
-            format!(
-                "<tr><td>{}<div class=\"bar\" style=\"width:{width:.1}%\"></div></td><td>{times}</td></tr>",
-                escape(reason)
-            )
-        })
-        .collect();
+    let rows = each(&reasons, |(reason, times)| {
+        let width = *times as f64 / most as f64 * 100.0;
+        format!(
+            "<tr><td>{}<div class=\"bar\" style=\"width:{width:.1}%\"></div></td><td>{times}</td></tr>",
+            escape(reason)
+        )
+    });
     format!(
         "<section><h2>Failures by reason</h2><table><tr><th>reason</th><th>times</th></tr>{rows}</table></section>\n"
     )
 }
 
 fn kinds(report: &Report) -> String {
-    let rows: String = report
-        .kinds
-        .iter()
-        .map(|(kind, counts)| {
-            format!(
-                "<tr><td>{}</td><td>{}</td><td>{}</td></tr>",
-                escape(kind),
-                counts.included,
-                counts.reverted
-            )
-        })
-        .collect();
+    let rows = each(&report.kinds, |(kind, counts)| {
+        format!(
+            "<tr><td>{}</td><td>{}</td><td>{}</td></tr>",
+            escape(kind),
+            counts.included,
+            counts.reverted
+        )
+    });
     format!(
         "<section><h2>In blocks by kind</h2><table><tr><th>kind</th><th>included</th><th>reverted</th></tr>{rows}</table></section>\n"
     )

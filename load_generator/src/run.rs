@@ -93,62 +93,32 @@ impl Observer for Nobody {}
 pub async fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report, LoadError> {
     let count = options.pace.transactions(options.max_transactions)?;
     check(options)?;
-    let accounts = senders(options.seed, options.senders)?;
-    let addresses: Vec<Address> = accounts.iter().map(|account| account.address).collect();
-    let mut scenario = make(
-        &options.scenario,
-        &Settings {
-            seed: options.seed,
-            senders: addresses.clone(),
-            items: options.items,
-            hotness: options.hotness,
-            mix: options.mix.clone(),
-            trace: options.trace.clone(),
-        },
-    )?;
-    let mut connection = options.endpoint.connect();
-    let terms = terms(&mut connection, options.fee_headroom, options.declarations).await?;
-
     observer.phase("putting contracts in place");
-    let deployed = deploy(
-        &mut connection,
-        scenario.as_mut(),
-        &addresses,
-        options.seed,
-        &options.funder,
-        &terms,
-        options.drain,
-    )
-    .await?;
-    let first_nonces = settled_nonces(&mut connection, &addresses).await?;
-    let questions = scenario.questions();
-    let before = ask(&mut connection, &questions).await?;
-    scenario.begin(&before);
+    let mut site = Site::prepare(options).await?;
 
     observer.phase("choosing and funding");
-    let (plans, entries) = plan(scenario.as_mut(), options.seed, count, &first_nonces);
-    let needed = needed(&plans, &addresses, &terms);
-    let funded = fund(
-        &mut connection,
-        &options.funder,
-        &needed,
-        &terms,
-        options.drain,
-    )
-    .await?;
+    let (plans, entries) = plan(
+        site.scenario.as_mut(),
+        options.seed,
+        count,
+        &site.first_nonces,
+    );
+    let funded = site.fund(options, &plans).await?;
 
     observer.phase("signing");
     let signing = Instant::now();
-    let signed = sign_all(&plans, &terms, &accounts, options.signing_threads)?;
+    let signed = sign_all(&plans, &site.terms, &site.accounts, options.signing_threads)?;
     drop(plans);
     #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
     let signed_per_second = count as f64 / signing.elapsed().as_secs_f64();
 
     observer.phase("sending");
-    let next_block = connection.quantity("eth_blockNumber", json!([])).await? + 1;
-    let shared = Arc::new(Shared::new(signed, accounts.len()));
-    let pacer = pacer(options, count, next_block);
-    pacer
+    let head = site
+        .connection
+        .quantity("eth_blockNumber", json!([]))
+        .await?;
+    let shared = Arc::new(Shared::new(signed, site.accounts.len()));
+    pacer(options, count, head + 1)
         .send_all(&shared, &mut |second, counts| {
             observer.second(second, counts);
         })
@@ -157,7 +127,7 @@ pub async fn run(options: &Options, observer: &mut dyn Observer) -> Result<Repor
     observer.phase("checking");
     let (mut report, outcome) = {
         let ledger = shared.ledger();
-        let outcome = Outcome::new(&ledger, &entries, scenario.kinds());
+        let outcome = Outcome::new(&ledger, &entries, site.scenario.kinds());
         let circumstances = Circumstances {
             scenario: options.scenario.clone(),
             declarations: format!("{:?}", options.declarations).to_lowercase(),
@@ -165,7 +135,7 @@ pub async fn run(options: &Options, observer: &mut dyn Observer) -> Result<Repor
             seed: options.seed,
             send_seconds: options.pace.duration().as_secs_f64(),
             funded,
-            deployed,
+            deployed: site.deployed,
             signed_per_second,
             kinds: outcome.kinds.clone(),
         };
@@ -175,27 +145,89 @@ pub async fn run(options: &Options, observer: &mut dyn Observer) -> Result<Repor
         let why = "transactions are still open, the state may yet change";
         Invariant::Unchecked(why.to_owned())
     } else {
-        let expected: Vec<u64> = first_nonces
-            .iter()
-            .zip(&outcome.in_blocks)
-            .map(|(first, count)| first + count)
-            .collect();
-        let nonces = nonces(&mut connection, &addresses, "latest").await?;
-        match nonces_agree(&addresses, &nonces, &expected) {
-            Err(what) => Invariant::Broken(what),
-            Ok(()) => {
-                verdict(
-                    &mut connection,
-                    scenario.as_ref(),
-                    &questions,
-                    &before,
-                    &outcome,
-                )
-                .await?
-            }
-        }
+        site.verdict(&outcome).await?
     };
     Ok(report)
+}
+
+/// A scenario in place, and where its senders stand.
+struct Site {
+    connection: Connection,
+    accounts: Vec<Account>,
+    addresses: Vec<Address>,
+    scenario: Box<dyn Scenario>,
+    terms: Terms,
+    /// Steps of deployment that were still to be done.
+    deployed: usize,
+    first_nonces: Vec<u64>,
+    questions: Vec<Question>,
+    before: Answers,
+}
+
+impl Site {
+    async fn prepare(options: &Options) -> Result<Self, LoadError> {
+        let accounts = senders(options.seed, options.senders)?;
+        let addresses: Vec<Address> = accounts.iter().map(|account| account.address).collect();
+        let mut scenario = make(
+            &options.scenario,
+            &Settings {
+                seed: options.seed,
+                senders: addresses.clone(),
+                items: options.items,
+                hotness: options.hotness,
+                mix: options.mix.clone(),
+                trace: options.trace.clone(),
+            },
+        )?;
+        let mut connection = options.endpoint.connect();
+        let terms = terms(&mut connection, options.fee_headroom, options.declarations).await?;
+        let deployed = deploy(
+            &mut connection,
+            scenario.as_mut(),
+            &addresses,
+            options.seed,
+            &options.funder,
+            &terms,
+            options.drain,
+        )
+        .await?;
+        let first_nonces = settled_nonces(&mut connection, &addresses).await?;
+        let questions = scenario.questions();
+        let before = ask(&mut connection, &questions).await?;
+        scenario.begin(&before);
+        Ok(Self {
+            connection,
+            accounts,
+            addresses,
+            scenario,
+            terms,
+            deployed,
+            first_nonces,
+            questions,
+            before,
+        })
+    }
+
+    /// Gives the senders what their plans may cost; how many needed it.
+    async fn fund(&mut self, options: &Options, plans: &[Plan]) -> Result<usize, LoadError> {
+        let needed = needed(plans, &self.addresses, &self.terms);
+        let (connection, patience) = (&mut self.connection, options.drain);
+        fund(connection, &options.funder, &needed, &self.terms, patience).await
+    }
+
+    /// Whether nonces and the scenario's state are what is in blocks.
+    async fn verdict(&mut self, outcome: &Outcome) -> Result<Invariant, LoadError> {
+        let nonces = nonces(&mut self.connection, &self.addresses, "latest").await?;
+        let firsts = self.first_nonces.iter().zip(&outcome.in_blocks);
+        let expected: Vec<u64> = firsts.map(|(first, count)| first + count).collect();
+        let after = ask(&mut self.connection, &self.questions).await?;
+        let verdict = nonces_agree(&self.addresses, &nonces, &expected)
+            .and_then(|()| self.scenario.judge(&self.before, &after, &outcome.units));
+        Ok(match verdict {
+            Ok(()) => Invariant::Holds,
+            Err(what) => Invariant::Broken(what),
+        })
+    }
 }
 
 fn check(options: &Options) -> Result<(), LoadError> {
@@ -334,18 +366,4 @@ fn nonces_agree(addresses: &[Address], are: &[u64], expected: &[u64]) -> Result<
         }
     }
     Ok(())
-}
-
-async fn verdict(
-    connection: &mut Connection,
-    scenario: &dyn Scenario,
-    questions: &[Question],
-    before: &Answers,
-    outcome: &Outcome,
-) -> Result<Invariant, LoadError> {
-    let after = ask(connection, questions).await?;
-    Ok(match scenario.judge(before, &after, &outcome.units) {
-        Ok(()) => Invariant::Holds,
-        Err(what) => Invariant::Broken(what),
-    })
 }

@@ -122,18 +122,22 @@ struct ConflictArguments {
 struct FunderArguments {
     /// Mnemonic of the account that funds the senders. Default: the one of development chains.
     #[arg(
-        long,
+        long = "funder-mnemonic",
         env = "LOCKWEAVE_FUNDER_MNEMONIC",
         hide_env_values = true,
         default_value = "test test test test test test test test test test test junk"
     )]
-    funder_mnemonic: String,
+    mnemonic: String,
     /// Which account of the mnemonic.
-    #[arg(long, default_value_t = 0)]
-    funder_index: u32,
+    #[arg(long = "funder-index", default_value_t = 0)]
+    index: u32,
     /// Key of the funding account, in hexadecimal digits, instead of a mnemonic.
-    #[arg(long, env = "LOCKWEAVE_FUNDER_KEY", hide_env_values = true)]
-    funder_key: Option<String>,
+    #[arg(
+        long = "funder-key",
+        env = "LOCKWEAVE_FUNDER_KEY",
+        hide_env_values = true
+    )]
+    key: Option<String>,
 }
 
 fn read_part(text: &str) -> Result<(String, u32), String> {
@@ -164,9 +168,9 @@ impl PaceArguments {
 impl LoadArguments {
     /// Checked and resolved.
     pub(super) fn options(&self) -> Result<Options, LoadError> {
-        let funder = match &self.funder.funder_key {
+        let funder = match &self.funder.key {
             Some(key) => Account::from_hex(key)?,
-            None => Account::from_mnemonic(&self.funder.funder_mnemonic, self.funder.funder_index)?,
+            None => Account::from_mnemonic(&self.funder.mnemonic, self.funder.index)?,
         };
         let cores = || std::thread::available_parallelism().map_or(1, Into::into);
         Ok(Options {

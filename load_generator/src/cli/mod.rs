@@ -56,7 +56,10 @@ pub(crate) fn main() -> ExitCode {
     let result = file::with_scenario_file(arguments).and_then(|arguments| {
         // Clap's own way out, with its own words and code 2.
         match Cli::parse_from(arguments).command {
-            Command::Scenarios => scenarios(),
+            Command::Scenarios => {
+                tell_scenarios();
+                Ok(true)
+            }
             Command::Run(arguments) => make_run(&arguments),
             Command::FindMax(arguments) => search::find(&arguments),
             Command::Compare(arguments) => compare::compare_files(&arguments),
@@ -73,17 +76,15 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-fn scenarios() -> Result<bool, LoadError> {
-    let mut text = String::new();
-    for one in CATALOGUE {
-        text.push_str(&format!(
+fn tell_scenarios() {
+    let entries = CATALOGUE.map(|one| {
+        format!(
             "{}\n    Does:         {}.\n    Conflicts on: {}.\n    Checks:       {}.\n",
             one.name, one.does, one.conflicts, one.checks
-        ));
-    }
+        )
+    });
     // A reader that has seen enough closes the pipe: no fault of ours.
-    let _ = std::io::stdout().write_all(text.as_bytes());
-    Ok(true)
+    let _ = std::io::stdout().write_all(entries.concat().as_bytes());
 }
 
 fn make_run(arguments: &RunArguments) -> Result<bool, LoadError> {

@@ -34,7 +34,7 @@ pub(super) struct Loans {
     senders: Vec<Address>,
     picker: Picker,
     /// Per sender, the market of its loan and the next step of it.
-    loans: Vec<(usize, usize)>,
+    progress: Vec<(usize, usize)>,
 }
 
 impl Loans {
@@ -46,7 +46,7 @@ impl Loans {
             debt: Address::ZERO,
             senders: settings.senders.clone(),
             picker: Picker::new(items, settings.hotness)?,
-            loans: vec![(0, DEPOSIT); settings.senders.len()],
+            progress: vec![(0, DEPOSIT); settings.senders.len()],
         }))
     }
 
@@ -55,13 +55,13 @@ impl Loans {
             0 => (PRICE, self.picker.pick(dice)),
             1 => (LIQUIDATE, self.picker.pick(dice)),
             _ => {
-                let (market, step) = self.loans[turn];
+                let (market, step) = self.progress[turn];
                 let market = if step == DEPOSIT {
                     self.picker.pick(dice)
                 } else {
                     market
                 };
-                self.loans[turn] = (market, (step + 1) % PRICE);
+                self.progress[turn] = (market, (step + 1) % PRICE);
                 (step, market)
             }
         }
