@@ -9,17 +9,15 @@
 
 mod conformance;
 
-use alloy_primitives::{Address, B256, Bytes};
 use conformance::{
     archive::{self, Fixture},
-    block_exception,
+    blockchain::{self, BlockchainTest},
     chain::{self, Chain},
     engine::Engine,
-    fork::{self, Config},
+    fork,
     report::{Listed, Report},
-    state::{self, FixtureAccount},
+    state,
 };
-use serde::Deserialize;
 use std::{
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -30,43 +28,7 @@ use std::{
 const SUITE: &str = "ethereum_blockchain_tests";
 
 /// Cases that are known not to pass, by the beginning of path and name.
-const LISTED: &[Listed] = &[Listed {
-    case: "blockchain_tests/eels_amsterdam_bal/for_amsterdam/amsterdam/eip7928_block_level_access_lists/block_access_lists/bal_gas_limit_boundary.json: tests/amsterdam/eip7928_block_level_access_lists/test_block_access_lists.py::test_bal_gas_limit_boundary[fork_Amsterdam-blockchain_test-below_boundary]",
-    reason: "blocks are run, but the size of their access list is not looked at yet",
-}];
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct BlockchainTest {
-    network: String,
-    #[serde(default)]
-    config: Option<Config>,
-    #[serde(rename = "genesisRLP")]
-    genesis_rlp: Bytes,
-    pre: BTreeMap<Address, FixtureAccount>,
-    blocks: Vec<TestBlock>,
-    #[serde(rename = "lastblockhash")]
-    last_block_hash: B256,
-    #[serde(default)]
-    post_state: Option<BTreeMap<Address, FixtureAccount>>,
-    #[serde(default)]
-    post_state_hash: Option<B256>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct TestBlock {
-    rlp: Bytes,
-    #[serde(default)]
-    block_header: Option<TestHeader>,
-    #[serde(default)]
-    expect_exception: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct TestHeader {
-    hash: B256,
-}
+const LISTED: &[Listed] = &[];
 
 fn main() -> ExitCode {
     let start = Instant::now();
@@ -112,18 +74,9 @@ fn run_file(engine: &mut Engine, file: &Fixture) -> Report {
             *engine = Engine::new();
             Err("the engine panicked".to_owned())
         });
-        report.case(group(&file.path), full, result, LISTED);
+        report.case(blockchain::group(&file.path), full, result, LISTED);
     }
     report
-}
-
-/// The suite and its part that a file is of.
-fn group(path: &str) -> &str {
-    let end = path
-        .match_indices('/')
-        .nth(2)
-        .map_or(path.len(), |(end, _)| end);
-    &path[..end]
 }
 
 fn run_case(engine: &Engine, test: &BlockchainTest) -> Result<(), String> {
@@ -133,7 +86,7 @@ fn run_case(engine: &Engine, test: &BlockchainTest) -> Result<(), String> {
     let genesis = chain::decode(&test.genesis_rlp).map_err(|error| error.to_string())?;
     let mut chain = Chain::new(spec, genesis.header, state::load(&test.pre))?;
     for (index, block) in test.blocks.iter().enumerate() {
-        run_block(engine, &mut chain, block)
+        chain::run_block(engine, &mut chain, block)
             .map_err(|problem| format!("block {index} {problem}"))?;
     }
     if chain.head() != test.last_block_hash {
@@ -149,37 +102,4 @@ fn run_case(engine: &Engine, test: &BlockchainTest) -> Result<(), String> {
         )),
         _ => Ok(()),
     }
-}
-
-fn run_block(engine: &Engine, chain: &mut Chain, block: &TestBlock) -> Result<(), String> {
-    let taken = chain.import(engine, &block.rlp)?;
-    let Some(expected) = &block.expect_exception else {
-        let hash = taken.map_err(|refusal| format!("was refused: {refusal:?}"))?;
-        let header = block.block_header.as_ref();
-        return match header {
-            Some(header) if header.hash != hash => Err(format!("has the hash {hash}")),
-            _ => Ok(()),
-        };
-    };
-    let Err(refusal) = taken else {
-        return Err(format!("is to be refused for {expected}, was taken"));
-    };
-    if block_exception::matches(expected, &refusal) {
-        return Ok(());
-    }
-    let mut refusals = vec![refusal];
-    if expected.contains("TransactionException") && refusals[0].is_transactions_root() {
-        match chain.import_mended(engine, &block.rlp)? {
-            Ok(_) => {
-                return Err(format!(
-                    "is to be refused for {expected}, but only its root is wrong"
-                ));
-            }
-            Err(refusal) if block_exception::matches(expected, &refusal) => return Ok(()),
-            Err(refusal) => refusals.push(refusal),
-        }
-    }
-    Err(format!(
-        "is to be refused for {expected}, was for {refusals:?}"
-    ))
 }

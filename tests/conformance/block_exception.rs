@@ -3,7 +3,11 @@
 use crate::conformance::exception::is_kind;
 use alloy_primitives::B256;
 use lockweave::evm::{EvmBlockError, InvalidStep};
-use lockweave_validator::chain::{execution::InvalidBlock, header::InvalidHeader};
+use lockweave_validator::chain::{
+    access_list::{InvalidAccessList, ListError},
+    execution::InvalidBlock,
+    header::InvalidHeader,
+};
 
 /// Why a fixture's block is refused.
 #[derive(Debug)]
@@ -16,6 +20,8 @@ pub(crate) enum BlockRefusal {
     Header(InvalidHeader),
     /// It does not come to what its header says.
     Block(InvalidBlock),
+    /// It is right, but not by the access list that came with it.
+    List(ListError),
     /// Its header commits to another state.
     StateRoot,
 }
@@ -48,6 +54,12 @@ pub(crate) fn matches(exceptions: &str, refusal: &BlockRefusal) -> bool {
             }
             (_, BlockRefusal::Header(invalid)) => is_header_kind(name, invalid),
             (_, BlockRefusal::Block(invalid)) => is_block_kind(name, invalid),
+            (_, BlockRefusal::List(ListError::List(InvalidAccessList::TooLarge { .. }))) => {
+                name == "BLOCK_ACCESS_LIST_GAS_LIMIT_EXCEEDED"
+            }
+            (_, BlockRefusal::List(_)) => {
+                name == "INVALID_BAL_HASH" || name == "INVALID_BLOCK_ACCESS_LIST"
+            }
             (_, BlockRefusal::StateRoot) => name == "INVALID_STATE_ROOT",
         }
     })
@@ -107,11 +119,14 @@ fn is_block_kind(name: &str, invalid: &InvalidBlock) -> bool {
             "receiptsRoot" => name == "INVALID_RECEIPTS_ROOT",
             "logsBloom" => name == "INVALID_LOG_BLOOM",
             "requestsHash" => name == "INVALID_REQUESTS",
-            "blockAccessListHash" => {
-                name == "INVALID_BAL_HASH" || name == "INVALID_BLOCK_ACCESS_LIST"
-            }
             _ => false,
         },
+        InvalidBlock::AccessList(InvalidAccessList::TooLarge { .. }) => {
+            name == "BLOCK_ACCESS_LIST_GAS_LIMIT_EXCEEDED"
+        }
+        InvalidBlock::AccessList(_) => {
+            name == "INVALID_BAL_HASH" || name == "INVALID_BLOCK_ACCESS_LIST"
+        }
         InvalidBlock::NoWithdrawals => name == "RLP_WITHDRAWALS_NOT_READ",
         InvalidBlock::Size { .. } => name == "RLP_BLOCK_LIMIT_EXCEEDED",
         InvalidBlock::Blobs { .. } => name == "BLOB_GAS_USED_ABOVE_LIMIT",

@@ -1,10 +1,12 @@
 //! Blocks of a fixture through the validator's checks and the engine, one chain at a time.
 
 use crate::conformance::{
-    block_exception::{BlockRefusal, Taken},
+    block_exception::{self, BlockRefusal, Taken},
+    blockchain::TestBlock,
     engine::Engine,
 };
 use alloy_consensus::{Block, Header, proofs::calculate_transaction_root};
+use alloy_eips::eip7928::AccountChanges;
 use alloy_primitives::{Address, B256, U256, address};
 use alloy_rlp::Decodable;
 use lockweave::{
@@ -13,7 +15,7 @@ use lockweave::{
 };
 use lockweave_validator::chain::{
     block::Envelope,
-    execution::{ExecutedBlock, InvalidBlock, PreparedBlock, execute_prepared},
+    execution::{BlockRun, ExecutedBlock, InvalidBlock, PreparedBlock, execute_prepared},
     header::{Timestamps, check_header},
     merkle_state::MerkleState,
 };
@@ -67,6 +69,16 @@ impl Chain {
         })
     }
 
+    /// The fork schedule.
+    pub(crate) const fn spec(&self) -> &ChainSpec {
+        &self.spec
+    }
+
+    /// The state after a block that was taken, as its child sees it.
+    pub(crate) fn state_after(&self, hash: B256) -> Option<Arc<dyn StateView>> {
+        self.blocks.get(&hash).map(|known| self.view(known))
+    }
+
     /// The hash of the block that ends the chain.
     pub(crate) const fn head(&self) -> B256 {
         self.head
@@ -78,12 +90,19 @@ impl Chain {
     }
 
     /// Takes a block if it is a child of one that was taken, and right.
-    pub(crate) fn import(&mut self, engine: &Engine, rlp: &[u8]) -> Import {
+    ///
+    /// With its access list, it has to be right by that too.
+    pub(crate) fn import(
+        &mut self,
+        engine: &Engine,
+        rlp: &[u8],
+        list: Option<&[AccountChanges]>,
+    ) -> Import {
         let block = match decode(rlp) {
             Ok(block) => block,
             Err(error) => return Ok(Err(BlockRefusal::Rlp(error))),
         };
-        self.import_block(engine, block)
+        self.import_block(engine, block, list)
     }
 
     /// What a block would be refused for if its header had the root of its transactions. Fixtures of
@@ -91,10 +110,15 @@ impl Chain {
     pub(crate) fn import_mended(&mut self, engine: &Engine, rlp: &[u8]) -> Import {
         let mut block = decode(rlp).map_err(|error| error.to_string())?;
         block.header.transactions_root = calculate_transaction_root(&block.body.transactions);
-        self.import_block(engine, block)
+        self.import_block(engine, block, None)
     }
 
-    fn import_block(&mut self, engine: &Engine, block: Block<Envelope>) -> Import {
+    fn import_block(
+        &mut self,
+        engine: &Engine,
+        block: Block<Envelope>,
+        list: Option<&[AccountChanges]>,
+    ) -> Import {
         let Some(parent) = self.blocks.get(&block.header.parent_hash) else {
             return Ok(Err(BlockRefusal::UnknownParent));
         };
@@ -108,10 +132,21 @@ impl Chain {
             Ok(prepared) => prepared,
             Err(invalid) => return Ok(Err(BlockRefusal::Block(invalid))),
         };
+        let by_list = list.map(|list| {
+            let view = self.view(parent);
+            engine.run_listed(prepared.evm(), &view, list)
+        });
         let executed = match self.execute(engine, prepared, parent)? {
             Ok(executed) => executed,
             Err(invalid) => return Ok(Err(BlockRefusal::Block(invalid))),
         };
+        for run in by_list.into_iter().flatten() {
+            match run {
+                Ok(sealed) if sealed.delta == executed.delta => {}
+                Ok(_) => return Err("comes to other changes by its list".to_owned()),
+                Err(error) => return Ok(Err(BlockRefusal::List(error))),
+            }
+        }
         let mut state = parent.state.clone();
         state.apply(&executed.delta);
         if state.root() != header.state_root {
@@ -130,14 +165,14 @@ impl Chain {
     ) -> Result<Result<ExecutedBlock, InvalidBlock>, String> {
         let view = self.view(parent);
         let evm = prepared.evm();
-        let (context, steps) = (evm.context(), evm.steps());
-        let run = engine.run(context, steps, &view)?;
+        let context = evm.context();
+        let run = engine.run_block(evm, &view)?;
         let has_status = context.spec().is_enabled_in(SpecId::BYZANTIUM);
         let contract = Some(DEPOSIT_CONTRACT);
         let merkle = (!has_status).then_some(&parent.state);
         let imported = execute_prepared(prepared.clone(), &view, merkle, contract);
-        let sealed = match run {
-            Ok(sealed) => sealed,
+        let (sealed, access_list) = match run {
+            Ok(run) => run,
             // The limit of the block is looked at first when it is imported.
             Err((index, source)) => {
                 return match imported {
@@ -146,11 +181,16 @@ impl Chain {
                 };
             }
         };
-        let roots = match &imported {
+        let receipt_roots = match &imported {
             Ok(executed) => executed.block.receipt_roots.clone(),
             Err(_) => Vec::new(),
         };
-        match (imported, prepared.finish(sealed, roots, contract)) {
+        let run = BlockRun {
+            sealed,
+            receipt_roots,
+            access_list,
+        };
+        match (imported, prepared.finish(run, contract)) {
             (Ok(serial), Ok(parallel)) if serial.delta != parallel.delta => {
                 Err("the import comes to other changes than the engine".to_owned())
             }
@@ -202,4 +242,43 @@ pub(crate) fn decode(mut rlp: &[u8]) -> alloy_rlp::Result<Block<Envelope>> {
     } else {
         Err(alloy_rlp::Error::UnexpectedLength)
     }
+}
+
+/// Takes a block, or sees that it is refused for the fixture's reason.
+pub(crate) fn run_block(
+    engine: &Engine,
+    chain: &mut Chain,
+    block: &TestBlock,
+) -> Result<(), String> {
+    let list = block.given_list();
+    let taken = chain.import(engine, &block.rlp, list.as_deref())?;
+    let Some(expected) = &block.expect_exception else {
+        let hash = taken.map_err(|refusal| format!("was refused: {refusal:?}"))?;
+        let header = block.block_header.as_ref();
+        return match header {
+            Some(header) if header.hash != hash => Err(format!("has the hash {hash}")),
+            _ => Ok(()),
+        };
+    };
+    let Err(refusal) = taken else {
+        return Err(format!("is to be refused for {expected}, was taken"));
+    };
+    if block_exception::matches(expected, &refusal) {
+        return Ok(());
+    }
+    let mut refusals = vec![refusal];
+    if expected.contains("TransactionException") && refusals[0].is_transactions_root() {
+        match chain.import_mended(engine, &block.rlp)? {
+            Ok(_) => {
+                return Err(format!(
+                    "is to be refused for {expected}, but only its root is wrong"
+                ));
+            }
+            Err(refusal) if block_exception::matches(expected, &refusal) => return Ok(()),
+            Err(refusal) => refusals.push(refusal),
+        }
+    }
+    Err(format!(
+        "is to be refused for {expected}, was for {refusals:?}"
+    ))
 }

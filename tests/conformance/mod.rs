@@ -6,9 +6,11 @@
 
 pub(crate) mod archive;
 pub(crate) mod block_exception;
+pub(crate) mod blockchain;
 pub(crate) mod chain;
 pub(crate) mod engine;
 pub(crate) mod exception;
 pub(crate) mod fork;
 pub(crate) mod report;
 pub(crate) mod state;
+pub(crate) mod wrong_lists;

@@ -2,6 +2,7 @@
 //! and for the check of our own.
 
 use super::{
+    access_list::{InvalidAccessList, check_access_list},
     block::{ChainBlock, Envelope},
     failure::failures,
     genesis::ChainParameters,
@@ -13,16 +14,18 @@ use alloy_consensus::{
     constants::{EMPTY_OMMER_ROOT_HASH, EMPTY_ROOT_HASH},
     proofs::{calculate_ommers_root, calculate_transaction_root, calculate_withdrawals_root},
 };
-use alloy_eips::{eip4844::DATA_GAS_PER_BLOB, eip4895::Withdrawals, eip7685::Requests};
+use alloy_eips::{
+    eip4844::DATA_GAS_PER_BLOB, eip4895::Withdrawals, eip7685::Requests, eip7928::BlockAccessList,
+};
 use alloy_primitives::{Address, B256};
 use alloy_rlp::Encodable as _;
 use lockweave_evm_adapter::{
-    BlockInput, ChainSpec, EvmBlock, EvmBlockError, EvmExecutor, EvmTransaction, InvalidStep,
-    Ommers, RecoverError, SpecId, TypedReceipt, logs_bloom, recover_sender,
+    AccessListBuilder, BlockInput, ChainSpec, EvmBlock, EvmBlockError, EvmExecutor, EvmTransaction,
+    InvalidStep, Ommers, RecoverError, SpecId, TypedReceipt, logs_bloom, recover_sender,
 };
 use lockweave_runtime::{
-    ExecutionError, Executor, GasOverflow, Outcome, OutcomeKind, Receipt, SealedBlock, SerialState,
-    StateDelta, StateError, StateView,
+    AccessError, ExecutionError, Executor, GasOverflow, Outcome, OutcomeKind, Receipt, SealedBlock,
+    SerialState, StateDelta, StateError, StateView,
 };
 use std::sync::Arc;
 use thiserror::Error;
@@ -96,6 +99,9 @@ pub enum InvalidBlock {
         /// Its place in the block.
         index: usize,
     },
+    /// The block's access list is not the one its header commits to, or too large (EIP-7928).
+    #[error(transparent)]
+    AccessList(#[from] InvalidAccessList),
     /// A deposit that cannot be read.
     #[error(transparent)]
     Deposit(#[from] InvalidDeposit),
@@ -114,6 +120,17 @@ pub struct ExecutedBlock {
     pub block: ChainBlock,
     /// What it changed.
     pub delta: StateDelta,
+}
+
+/// What the steps of a block came to.
+#[derive(Clone, Debug)]
+pub struct BlockRun {
+    /// Outcomes and changes.
+    pub sealed: SealedBlock,
+    /// The state roots after each transaction before Byzantium; else empty.
+    pub receipt_roots: Vec<B256>,
+    /// The block's access list, where its header commits to one; else empty.
+    pub access_list: BlockAccessList,
 }
 
 /// The longest encoding of a block from Osaka on: 10 MiB, and 2 MiB less for what the consensus layer
@@ -156,14 +173,16 @@ impl PreparedBlock {
 
     /// Holds what the steps came to against the header; all but the state root, which depends on how
     /// the chain commits to its state.
-    ///
-    /// `receipt_roots` are the state roots after each transaction before Byzantium, and else empty.
     pub fn finish(
         self,
-        sealed: SealedBlock,
-        receipt_roots: Vec<B256>,
+        run: BlockRun,
         deposit_contract: Option<Address>,
     ) -> Result<ExecutedBlock, InvalidBlock> {
+        let BlockRun {
+            sealed,
+            receipt_roots,
+            access_list,
+        } = run;
         let Self {
             evm,
             transactions,
@@ -171,6 +190,9 @@ impl PreparedBlock {
             withdrawals,
         } = self;
         let header = evm.header().clone();
+        if evm.has_access_list() {
+            check_access_list(&header, transactions.len(), &access_list)?;
+        }
         let mut gas_left = header.gas_limit;
         for (index, outcome) in sealed.outcomes.iter().enumerate() {
             check_gas(&evm, index, gas_left)?;
@@ -264,6 +286,10 @@ pub fn execute_prepared(
     let has_status = evm.context().spec().is_enabled_in(SpecId::BYZANTIUM);
     let mut state = SerialState::new(Arc::clone(view), evm.context().rules());
     let mut executor = EvmExecutor::<SerialState>::new(evm.context());
+    let mut list = evm.has_access_list().then(|| {
+        executor.note_effects();
+        AccessListBuilder::new(Arc::clone(view), evm.context().rules())
+    });
     let mut outcomes: Vec<Outcome> = Vec::with_capacity(evm.steps().len());
     let mut receipt_roots = Vec::new();
     let mut gas_left = evm.header().gas_limit;
@@ -274,13 +300,13 @@ pub fn execute_prepared(
             .execute(step, &mut state)
             .map_err(|error| match error {
                 ExecutionError::Invalid(source) => InvalidBlock::Step { index, source },
-                ExecutionError::Access(access) => match access {
-                    lockweave_runtime::AccessError::State(error) => InvalidBlock::State(error),
-                    lockweave_runtime::AccessError::Undeclared(_) => {
-                        unreachable!("a serial state refuses nothing")
-                    }
-                },
+                ExecutionError::Access(error) => serial_error(error),
             })?;
+        if let Some(list) = &mut list {
+            let effects = executor.take_effects();
+            let added = list.add(evm.access_index(index), &effects);
+            added.map_err(serial_error)?;
+        }
         gas_left = gas_after(gas_left, &outcome);
         if !has_status
             && evm.transaction_index(index).is_some()
@@ -293,11 +319,24 @@ pub fn execute_prepared(
         outcomes.push(outcome);
     }
     let delta = state.delta()?;
-    prepared.finish(
-        SealedBlock { outcomes, delta },
+    let access_list = match list {
+        Some(list) => list.finish().map_err(serial_error)?.0,
+        None => Vec::new(),
+    };
+    let run = BlockRun {
+        sealed: SealedBlock { outcomes, delta },
         receipt_roots,
-        deposit_contract,
-    )
+        access_list,
+    };
+    prepared.finish(run, deposit_contract)
+}
+
+/// What can be wrong with a state that guards nothing.
+fn serial_error(error: AccessError) -> InvalidBlock {
+    match error {
+        AccessError::State(error) => InvalidBlock::State(error),
+        AccessError::Undeclared(_) => unreachable!("a serial state refuses nothing"),
+    }
 }
 
 fn expect<T: Copy + PartialEq + std::fmt::Display>(
