@@ -121,13 +121,13 @@ async fn live() -> &'static str {
 
 /// The node makes blocks.
 async fn ready(State(served): State<Served>) -> Response {
-    match served.node.failure() {
+    let unavailable = |why: String| (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
+    if let Some(failure) = served.node.failure() {
+        return unavailable(format!("no blocks are made: {failure}\n"));
+    }
+    match served.node.storage_failure() {
+        Some(failure) => unavailable(format!("blocks wait for the storage: {failure}\n")),
         None => "ready\n".into_response(),
-        Some(failure) => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            format!("no blocks are made: {failure}\n"),
-        )
-            .into_response(),
     }
 }
 

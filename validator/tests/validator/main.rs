@@ -3,6 +3,7 @@
 //! One binary, because linking the node takes longer than running the tests.
 
 mod accounting;
+mod committing;
 mod db_cli;
 mod durable;
 mod intake;
