@@ -3,7 +3,7 @@
 
 use crate::support::{
     Draft, Setup, TestNode,
-    hooked_store::{HookedStore, OnCommit, OnRead},
+    hooked_store::{HookedStore, Hooks},
     parameters, signers,
 };
 use alloy_primitives::{Address, Bytes};
@@ -16,7 +16,7 @@ use std::{
     io,
     sync::{
         Arc, Condvar, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -26,34 +26,53 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Transfers that a block of the test has room for.
 const ROOM: u64 = 50;
 
-/// A commit that waits until the next block reads, at most for a while.
+/// The first commit waits until the second block reads, at most for a while.
 #[derive(Default)]
 struct Overlap {
-    commits: Mutex<bool>,
+    /// The first block was executed and prepared: whoever reads now executes the second.
+    is_prepared: AtomicBool,
+    has_read: Mutex<bool>,
     read: Condvar,
-    seen: AtomicBool,
 }
 
-impl Overlap {
-    fn on_commit(&self, number: u64) {
-        if number != 1 {
-            return;
-        }
-        let mut commits = self.commits.lock().unwrap();
-        *commits = true;
-        let is_waiting = |_: &mut bool| !self.seen.load(Ordering::Acquire);
-        let waited = self.read.wait_timeout_while(commits, PATIENCE, is_waiting);
-        *waited.unwrap().0 = false;
+impl Hooks for Overlap {
+    fn prepare(&self, _: u64) {
+        self.is_prepared.store(true, Ordering::Release);
     }
 
-    /// Threads of the node have names of their own; the test's and the server's do not count.
-    fn on_read(&self) {
-        let name = thread::current().name().unwrap_or_default().to_owned();
+    fn commit(&self, number: u64) -> Result<(), StoreError> {
+        if number == 1 {
+            let has_read = self.has_read.lock().unwrap();
+            let waited = (self.read).wait_timeout_while(has_read, PATIENCE, |read| !*read);
+            drop(waited.unwrap());
+        }
+        Ok(())
+    }
+
+    fn read(&self) {
+        // Threads of the node have names of their own; the test's and the server's do not count.
+        let thread = thread::current();
+        let name = thread.name().unwrap_or_default();
         let is_execution = name != "block-committer" && !name.starts_with("tokio");
-        if is_execution && *self.commits.lock().unwrap() {
-            self.seen.store(true, Ordering::Release);
+        if is_execution && self.is_prepared.load(Ordering::Acquire) {
+            *self.has_read.lock().unwrap() = true;
             self.read.notify_all();
         }
+    }
+}
+
+/// A medium that is full until somebody makes room.
+struct Full {
+    is_full: AtomicBool,
+}
+
+impl Hooks for Full {
+    fn commit(&self, _: u64) -> Result<(), StoreError> {
+        if self.is_full.load(Ordering::Acquire) {
+            let error = io::Error::from(io::ErrorKind::StorageFull);
+            return Err(StoreError::Backend(Arc::new(error)));
+        }
+        Ok(())
     }
 }
 
@@ -63,25 +82,16 @@ fn small_blocks() -> ChainParameters {
     ChainParameters::new(genesis).unwrap()
 }
 
-async fn node_on(chain: ChainParameters, on_commit: OnCommit, on_read: OnRead) -> TestNode {
-    let store: Arc<dyn ChainStore> = Arc::new(HookedStore::new(&chain, on_commit, on_read));
+async fn node_on(chain: ChainParameters, hooks: Arc<dyn Hooks>) -> TestNode {
+    let store: Arc<dyn ChainStore> = Arc::new(HookedStore::new(&chain, hooks));
     TestNode::on(Setup::default(), chain, Some(store)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_next_block_is_executed_while_the_last_is_committed() {
     let overlap = Arc::new(Overlap::default());
-    let (committing, reading) = (Arc::clone(&overlap), Arc::clone(&overlap));
-    let on_commit = Box::new(move |number| {
-        committing.on_commit(number);
-        Ok(())
-    });
-    let node = node_on(
-        small_blocks(),
-        on_commit,
-        Arc::new(move || reading.on_read()),
-    )
-    .await;
+    let hooks: Arc<dyn Hooks> = overlap.clone();
+    let node = node_on(small_blocks(), hooks).await;
     let signers = signers();
     let count = ROOM * 3;
     let raws: Vec<Bytes> = (0..count)
@@ -97,7 +107,7 @@ async fn the_next_block_is_executed_while_the_last_is_committed() {
         assert_eq!(node.receipt(hash.unwrap()).await["status"], "0x1");
     }
     assert!(
-        overlap.seen.load(Ordering::Acquire),
+        *overlap.has_read.lock().unwrap(),
         "nothing of the second block ran while the first was committed"
     );
     let mut included = 0;
@@ -113,18 +123,11 @@ async fn the_next_block_is_executed_while_the_last_is_committed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_medium_that_fails_is_waited_for_and_reads_are_served() {
-    let failures = Arc::new(AtomicU64::new(0));
-    let (counting, is_full) = (Arc::clone(&failures), Arc::new(AtomicBool::new(true)));
-    let full = Arc::clone(&is_full);
-    let on_commit = Box::new(move |_| {
-        if full.load(Ordering::Acquire) {
-            counting.fetch_add(1, Ordering::AcqRel);
-            let error = io::Error::from(io::ErrorKind::StorageFull);
-            return Err(StoreError::Backend(Arc::new(error)));
-        }
-        Ok(())
+    let full = Arc::new(Full {
+        is_full: AtomicBool::new(true),
     });
-    let node = node_on(parameters([]), on_commit, Arc::new(|| {})).await;
+    let hooks: Arc<dyn Hooks> = full.clone();
+    let node = node_on(parameters([]), hooks).await;
     let signer = &signers()[0];
     let raw = Draft::transfer(0, Address::repeat_byte(9)).sign(signer);
     let hash = node.send(&raw).await.unwrap();
@@ -142,20 +145,16 @@ async fn a_medium_that_fails_is_waited_for_and_reads_are_served() {
     assert_eq!(node.ok("eth_blockNumber", json!([])).await, "0x0");
     let status = node.ok("lockweave_transactionStatus", json!([hash])).await;
     assert_eq!(status["status"], "waiting");
-    is_full.store(false, Ordering::Release);
+    full.is_full.store(false, Ordering::Release);
     assert_eq!(node.receipt(hash).await["status"], "0x1");
     assert_eq!(node.node.storage_failure(), None);
-    assert!(failures.load(Ordering::Acquire) >= 1);
     node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_whose_medium_fails_still_stops() {
-    let on_commit = Box::new(|_| {
-        let error = io::Error::from(io::ErrorKind::StorageFull);
-        Err(StoreError::Backend(Arc::new(error)))
-    });
-    let node = node_on(parameters([]), on_commit, Arc::new(|| {})).await;
+    let is_full = AtomicBool::new(true);
+    let node = node_on(parameters([]), Arc::new(Full { is_full })).await;
     let raw = Draft::transfer(0, Address::repeat_byte(9)).sign(&signers()[0]);
     node.send(&raw).await.unwrap();
     let deadline = Instant::now() + PATIENCE;

@@ -7,6 +7,7 @@ mod committing;
 mod db_cli;
 mod durable;
 mod intake;
+mod operation;
 mod replay_cli;
 mod rpc_protocol;
 mod subscriptions;

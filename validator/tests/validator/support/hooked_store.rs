@@ -8,37 +8,42 @@ use lockweave_validator::{
 };
 use std::sync::Arc;
 
-/// What is done at a commit of a block with this number, before it; an error is the commit's.
-pub(crate) type OnCommit = Box<dyn Fn(u64) -> Result<(), StoreError> + Send + Sync>;
-/// What is done before an account is read.
-pub(crate) type OnRead = Arc<dyn Fn() + Send + Sync>;
+/// What is done at what.
+pub(crate) trait Hooks: Send + Sync + 'static {
+    /// Before a block with this number is prepared.
+    fn prepare(&self, _number: u64) {}
+
+    /// Before a block with this number is committed; an error is the commit's.
+    fn commit(&self, number: u64) -> Result<(), StoreError>;
+
+    /// Before an account is read.
+    fn read(&self) {}
+}
 
 pub(crate) struct HookedStore {
     inner: MemoryStore,
-    on_commit: OnCommit,
-    on_read: OnRead,
+    hooks: Arc<dyn Hooks>,
 }
 
 impl HookedStore {
-    pub(crate) fn new(parameters: &ChainParameters, on_commit: OnCommit, on_read: OnRead) -> Self {
+    pub(crate) fn new(parameters: &ChainParameters, hooks: Arc<dyn Hooks>) -> Self {
         let genesis = parameters.genesis_block().unwrap();
         let delta = parameters.genesis_delta();
         Self {
             inner: MemoryStore::new(Retention::default(), genesis, &delta),
-            on_commit,
-            on_read,
+            hooks,
         }
     }
 }
 
 struct HookedView {
     inner: Arc<dyn StateView>,
-    on_read: OnRead,
+    hooks: Arc<dyn Hooks>,
 }
 
 impl StateView for HookedView {
     fn account(&self, address: Address) -> Result<Option<Account>, StateError> {
-        (self.on_read)();
+        self.hooks.read();
         self.inner.account(address)
     }
 
@@ -70,7 +75,7 @@ impl PreparedCommit for HookedCommit<'_> {
     }
 
     fn commit(&mut self, block: Arc<ChainBlock>) -> Result<(), StoreError> {
-        (self.store.on_commit)(block.number())?;
+        self.store.hooks.commit(block.number())?;
         self.inner.commit(block)
     }
 }
@@ -95,7 +100,7 @@ impl ChainStore for HookedStore {
     fn state_at(&self, number: u64) -> Result<Arc<dyn StateView>, StoreError> {
         Ok(Arc::new(HookedView {
             inner: self.inner.state_at(number)?,
-            on_read: Arc::clone(&self.on_read),
+            hooks: Arc::clone(&self.hooks),
         }))
     }
 
@@ -124,6 +129,7 @@ impl ChainStore for HookedStore {
         number: u64,
         delta: StateDelta,
     ) -> Result<Box<dyn PreparedCommit + '_>, StoreError> {
+        self.hooks.prepare(number);
         Ok(Box::new(HookedCommit {
             inner: self.inner.prepare(number, delta)?,
             store: self,

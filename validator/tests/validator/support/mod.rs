@@ -1,6 +1,7 @@
 //! A node in this process, on a free port, and a client for it.
 
 pub(crate) mod hooked_store;
+pub(crate) mod process;
 
 use alloy_consensus::{SignableTransaction, TxEip1559, TxEnvelope};
 use alloy_eips::eip2718::Encodable2718;
