@@ -66,6 +66,7 @@ pub use commit::PreparedBlock;
 pub use db::{Db, Stats, Verified};
 pub use error::{CheckpointError, CommitError, Damage, FileError, OpenError, ReadError};
 pub use iterate::{Recomputed, StateItem};
+pub use map::FileMap;
 pub use options::{CheckpointMode, Options};
 pub use reader::Reader;
 pub use recovery::Recovery;

@@ -6,7 +6,7 @@ import { network } from 'hardhat';
 
 const artifact = (name) =>
   JSON.parse(fs.readFileSync(path.join(process.env.ARTIFACTS, `${name}.json`), 'utf8'));
-const { ethers, provider } = await network.connect('lockweave');
+const { ethers, provider } = await network.create('lockweave');
 const [deployer, other] = await ethers.getSigners();
 assert.equal(await provider.request({ method: 'eth_chainId' }), '0x539');
 

@@ -74,8 +74,33 @@ pub trait Consensus: Send {
     /// Proposes a block that was executed here.
     fn propose(&mut self, block: &ChainBlock) -> Verdict;
 
-    /// The block was made durable here; what is final now.
+    /// Whether this node could propose at once, if it had something. The next block is then executed
+    /// while the last one is made durable; otherwise that is waited for first.
+    fn is_due(&self) -> bool {
+        false
+    }
+
+    /// What says which blocks are final; asked for once.
+    fn finality_rule(&self) -> Box<dyn FinalityRule>;
+}
+
+/// Says what is final. Called by the committing thread only, for every block in order.
+pub trait FinalityRule: Send {
+    /// The block was made durable here, and is about to be told of; what is final then.
     fn committed(&mut self, block: &ChainBlock) -> Finality;
+}
+
+/// What is durable is final: for a node alone.
+#[derive(Debug)]
+pub struct FinalWhenDurable;
+
+impl FinalityRule for FinalWhenDurable {
+    fn committed(&mut self, block: &ChainBlock) -> Finality {
+        Finality {
+            safe: block.number(),
+            finalized: block.number(),
+        }
+    }
 }
 
 /// How a lone node makes blocks.
@@ -165,11 +190,12 @@ impl Consensus for SoloConsensus {
         Verdict::Accepted
     }
 
-    fn committed(&mut self, block: &ChainBlock) -> Finality {
-        Finality {
-            safe: block.number(),
-            finalized: block.number(),
-        }
+    fn is_due(&self) -> bool {
+        self.last.elapsed() >= self.config.block_time
+    }
+
+    fn finality_rule(&self) -> Box<dyn FinalityRule> {
+        Box::new(FinalWhenDurable)
     }
 }
 
@@ -192,10 +218,7 @@ impl Consensus for Idle {
         Verdict::Rejected
     }
 
-    fn committed(&mut self, block: &ChainBlock) -> Finality {
-        Finality {
-            safe: block.number(),
-            finalized: block.number(),
-        }
+    fn finality_rule(&self) -> Box<dyn FinalityRule> {
+        Box::new(FinalWhenDurable)
     }
 }

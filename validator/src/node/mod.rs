@@ -7,9 +7,11 @@
 //! RPC and command line see a [`Node`]; nothing in here knows of them.
 
 pub mod block_builder;
+mod committer;
 pub mod consensus;
 mod events;
 mod lenient;
+mod overlay;
 pub mod planner;
 mod producer;
 mod submit;
@@ -24,6 +26,7 @@ use crate::{
     store::{ChainStore, StoreError},
 };
 use block_builder::BlockBuilder;
+use committer::Committer;
 use consensus::{Consensus, Finality, Wake};
 use crossbeam_channel::{Sender, bounded};
 use lockweave_banking_stage::{BankingStage, StageConfig, StartError};
@@ -97,6 +100,8 @@ pub struct Node {
     producer: Mutex<Option<JoinHandle<()>>>,
     /// Why no blocks are made any more, if that is so.
     failure: Mutex<Option<String>>,
+    /// Why the newest block cannot be stored yet, if that is so.
+    storage_failure: Mutex<Option<String>>,
 }
 
 impl Node {
@@ -137,8 +142,12 @@ impl Node {
             wake,
             producer: Mutex::default(),
             failure: Mutex::default(),
+            storage_failure: Mutex::default(),
         });
-        let producer = producer::Producer::new(Arc::clone(&node), builder, consensus, woken);
+        let committer = Committer::start(Arc::clone(&node), consensus.finality_rule());
+        let committer = committer.map_err(NodeError::Producer)?;
+        let producer =
+            producer::Producer::new(Arc::clone(&node), builder, consensus, committer, woken);
         let thread = thread::Builder::new()
             .name("block-producer".to_owned())
             .spawn(move || producer.run())
@@ -197,6 +206,11 @@ impl Node {
     /// Why no blocks are made any more, if that is so.
     pub fn failure(&self) -> Option<String> {
         self.failure.lock().clone()
+    }
+
+    /// Why the newest block cannot be stored yet, if that is so. It is tried again every second.
+    pub fn storage_failure(&self) -> Option<String> {
+        self.storage_failure.lock().clone()
     }
 
     /// Ends block production and waits for the block that is being made.

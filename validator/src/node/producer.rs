@@ -1,27 +1,30 @@
-//! Block production: one thread that turns what waits in the pool into durable blocks.
+//! Block production: one thread that turns what waits in the pool into blocks, another that makes them
+//! durable.
+//!
+//! Where more waits than a block takes, the next block is executed while the last one is committed, on
+//! an [`Overlay`] of what that one changed. It is prepared and proposed only when the last one is durable.
 
 use super::{
-    Head, Node, admission_after,
+    Head, Node,
     block_builder::{BlockBuilder, BuildError, BuiltBlock, LeftOut},
+    committer::{Committer, gone},
     consensus::{Attributes, Consensus, Turn, Verdict, Wake},
-    submit::sender_state,
+    overlay::Overlay,
 };
 use crate::{
     chain::{ChainBlock, fees},
     pool::{DropReason, PooledTransaction, Take},
-    store::{PreparedCommit, StoreError},
+    store::StoreError,
 };
+use ahash::AHashSet;
 use alloy_consensus::{Header, constants::EMPTY_WITHDRAWALS};
 use alloy_eips::{eip4895::Withdrawals, eip7685::EMPTY_REQUESTS_HASH};
-use alloy_primitives::{Address, B256, U256};
-use crossbeam_channel::Receiver;
+use alloy_primitives::{B256, U256};
+use crossbeam_channel::{Receiver, select};
 use lockweave_banking_stage::RunStats;
-use lockweave_evm_adapter::{ChainSpec, SpecId};
-use std::{
-    collections::BTreeSet,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use lockweave_evm_adapter::{ChainSpec, EvmTransaction, SpecId};
+use lockweave_runtime::StateDelta;
+use std::{sync::Arc, time::Instant};
 use thiserror::Error;
 use tracing::{debug, error, info, warn};
 
@@ -29,8 +32,6 @@ use tracing::{debug, error, info, warn};
 const BLOCK_TRANSACTIONS_MAX: usize = 65_536;
 /// Candidates may have gas limits of this many blocks together: most use less than their limit.
 const CANDIDATE_GAS_BLOCKS: u64 = 2;
-/// How long to wait before a block that could not be stored is stored again.
-const STORE_RETRY: Duration = Duration::from_secs(1);
 
 /// Why block production ended.
 #[derive(Debug, Error)]
@@ -41,9 +42,14 @@ pub enum ProducerError {
     /// The chain's storage failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The state cannot be read.
-    #[error("the state cannot be read: {0}")]
-    State(String),
+}
+
+/// A block on its way to the disk, as far as the next one needs it.
+struct InFlight {
+    /// The block and the state after it.
+    head: Head,
+    /// Its transactions, which the pool still has.
+    transactions: AHashSet<B256>,
 }
 
 /// The producing thread.
@@ -51,7 +57,11 @@ pub(super) struct Producer {
     node: Arc<Node>,
     builder: BlockBuilder,
     consensus: Box<dyn Consensus>,
+    committer: Committer,
     wake: Receiver<Wake>,
+    in_flight: Option<InFlight>,
+    /// Told to end while a block was on its way.
+    stopped: bool,
 }
 
 impl Producer {
@@ -59,20 +69,35 @@ impl Producer {
         node: Arc<Node>,
         builder: BlockBuilder,
         consensus: Box<dyn Consensus>,
+        committer: Committer,
         wake: Receiver<Wake>,
     ) -> Self {
         Self {
             node,
             builder,
             consensus,
+            committer,
             wake,
+            in_flight: None,
+            stopped: false,
         }
     }
 
     /// Makes blocks until told to stop.
     pub(super) fn run(mut self) {
+        if let Err(failure) = self.produce_until_stopped() {
+            error!(target: "producer", %failure, "no more blocks are made");
+            *self.node.failure.lock() = Some(failure.to_string());
+        }
+        debug!(target: "producer", "stopped");
+    }
+
+    fn produce_until_stopped(&mut self) -> Result<(), ProducerError> {
         loop {
-            let head = self.node.head();
+            let parent = match &self.in_flight {
+                Some(in_flight) => in_flight.head.clone(),
+                None => self.node.head(),
+            };
             let turn = {
                 let node = &self.node;
                 let has_work = || {
@@ -80,69 +105,118 @@ impl Producer {
                     node.pool.has_executable(base_fee)
                 };
                 self.consensus
-                    .next_turn(&head.block.header, &self.wake, &has_work)
+                    .next_turn(&parent.block.header, &self.wake, &has_work)
             };
             let Turn::Propose { attributes, empty } = turn else {
-                break;
+                return self.settle();
             };
-            if let Err(failure) = self.produce(&head, attributes, empty) {
-                error!(target: "producer", %failure, "no more blocks are made");
-                *self.node.failure.lock() = Some(failure.to_string());
-                break;
+            self.produce(&parent, attributes, empty)?;
+            if self.stopped {
+                return Ok(());
             }
         }
-        debug!(target: "producer", "stopped");
     }
 
     fn produce(
         &mut self,
-        head: &Head,
+        parent: &Head,
         attributes: Attributes,
         empty: bool,
     ) -> Result<(), ProducerError> {
         let started = Instant::now();
-        let header = self.next_header(&head.block, attributes);
+        let header = self.next_header(&parent.block, attributes);
         let candidates = self.candidates(&header);
         if candidates.is_empty() && !empty {
+            return self.settle();
+        }
+        let mut built = self.builder.build(&parent.state, header, &candidates)?;
+        let executed = started.elapsed();
+        // The block before must be durable before this one is told of anywhere.
+        self.settle()?;
+        if self.stopped {
             return Ok(());
         }
-        let mut built = self.builder.build(&head.state, header, &candidates)?;
-        let executed = started.elapsed();
         self.drop_invalid(&mut built);
         if built.transactions.is_empty() && !empty {
             return Ok(());
         }
-        let (transactions, violations) = (built.transactions.len(), built.violations);
+        let (violations, stats) = (built.violations, std::mem::take(&mut built.stats));
         let delta = std::mem::take(&mut built.delta);
-        let mut prepared = self.node.store.prepare(built.header.number, delta)?;
-        built.header.state_root = prepared.commitment();
-        let stats = std::mem::take(&mut built.stats);
+        let ahead = self.goes_on(&built).then(|| delta.clone());
+        built.header.state_root = self.committer.prepare(built.header.number, delta)?;
         let block = Arc::new(into_block(built));
         if self.consensus.propose(&block) == Verdict::Rejected {
             warn!(target: "producer", number = block.number(), "the proposal was rejected");
+            self.committer.forget();
             return Ok(());
         }
-        let committing = Instant::now();
-        make_durable(&mut *prepared, &block, &self.wake)?;
-        drop(prepared);
-        let committed = committing.elapsed();
-        let node = Arc::clone(&self.node);
-        self.publish(&node, &block)?;
+        self.committer.commit(Arc::clone(&block));
+        self.in_flight = Some(self.in_flight(&block, ahead.as_ref()));
+        if ahead.is_none() {
+            self.settle()?;
+        }
         count(&block, &stats, violations);
         metrics::histogram!("lockweave_block_execute_seconds").record(executed.as_secs_f64());
-        metrics::histogram!("lockweave_block_commit_seconds").record(committed.as_secs_f64());
         info!(
             target: "producer",
             number = block.number(),
             hash = %block.hash,
-            transactions,
+            transactions = block.transactions.len(),
             violations,
             gas = block.header.gas_used,
             execute_us = executed.as_micros(),
-            commit_us = committed.as_micros(),
+            total_us = started.elapsed().as_micros(),
+            overlapped = ahead.is_some(),
             "block"
         );
         Ok(())
+    }
+
+    /// Whether the next block can be executed while this one is committed: it is due, and there is
+    /// more than this one takes.
+    fn goes_on(&self, built: &BuiltBlock) -> bool {
+        self.consensus.is_due() && self.node.pool.status().pending > built.transactions.len()
+    }
+
+    /// What the next block needs of this one. Without `ahead`, its changes, nobody looks at the state.
+    fn in_flight(&self, block: &Arc<ChainBlock>, ahead: Option<&StateDelta>) -> InFlight {
+        let below = self.node.head().state;
+        let state = match ahead {
+            Some(delta) => Arc::new(Overlay::new(below, delta, block.number(), block.hash)),
+            None => below,
+        };
+        InFlight {
+            head: Head {
+                block: Arc::clone(block),
+                state,
+            },
+            transactions: (block.transactions.iter())
+                .map(EvmTransaction::hash)
+                .collect(),
+        }
+    }
+
+    /// Waits until the block on its way is durable, if there is one.
+    fn settle(&mut self) -> Result<(), ProducerError> {
+        if self.in_flight.is_none() {
+            return Ok(());
+        }
+        loop {
+            select! {
+                recv(self.committer.committed()) -> done => {
+                    self.in_flight = None;
+                    return Ok(done.unwrap_or_else(|_| Err(gone()))?);
+                }
+                recv(self.wake) -> wake => if wake != Ok(Wake::Work) {
+                    // A commit under way is waited for; one that fails is not tried again.
+                    self.stopped = true;
+                    self.committer.give_up();
+                    let done = self.committer.committed().recv();
+                    self.in_flight = None;
+                    return Ok(done.unwrap_or_else(|_| Err(gone()))?);
+                },
+            }
+        }
     }
 
     /// What is known of the next header before anything runs.
@@ -158,11 +232,17 @@ impl Producer {
     /// The best transactions that may fit.
     fn candidates(&self, header: &Header) -> Vec<Arc<PooledTransaction>> {
         let mut candidates = Vec::new();
+        let on_its_way = self.in_flight.as_ref();
+        let is_on_its_way =
+            |hash: B256| on_its_way.is_some_and(|in_flight| in_flight.transactions.contains(&hash));
         let mut gas_left = header.gas_limit.saturating_mul(CANDIDATE_GAS_BLOCKS);
         let base_fee = header.base_fee_per_gas.unwrap_or_default();
         self.node.pool.best(base_fee, |candidate| {
             if candidates.len() >= BLOCK_TRANSACTIONS_MAX {
                 return Take::Stop;
+            }
+            if is_on_its_way(candidate.hash) {
+                return Take::Yes;
             }
             let Some(left) = gas_left.checked_sub(candidate.gas_limit) else {
                 return Take::SkipSender;
@@ -180,56 +260,6 @@ impl Producer {
                 let reason = DropReason::Invalid(reason);
                 self.node.pool.drop_transaction(hash, reason);
             }
-        }
-    }
-
-    /// Makes a durable block the head.
-    fn publish(&mut self, node: &Node, block: &Arc<ChainBlock>) -> Result<(), ProducerError> {
-        let state = node.store.state_at(block.number())?;
-        let included: ahash::AHashSet<B256> = (block.transactions.iter())
-            .map(lockweave_evm_adapter::EvmTransaction::hash)
-            .collect();
-        let senders: BTreeSet<Address> = (block.transactions.iter())
-            .map(lockweave_evm_adapter::EvmTransaction::sender)
-            .collect();
-        let states = senders.into_iter().filter_map(|sender| {
-            // A sender that became a contract has no use for its transactions; they are refused when
-            // their turn comes.
-            let state = sender_state(&*state, sender).ok()?;
-            Some((sender, state))
-        });
-        let states: Vec<_> = states.collect();
-        let intake = node.intake.write();
-        *node.admission.write() = admission_after(node.chain(), block);
-        *node.head.write() = Head {
-            block: Arc::clone(block),
-            state,
-        };
-        node.pool.advance(states, |hash| included.contains(&hash));
-        drop(intake);
-        *node.finality.lock() = self.consensus.committed(block);
-        node.events.announce_block(Arc::clone(block));
-        Ok(())
-    }
-}
-
-/// Makes a block durable. A medium that fails is asked again: nothing is lost, and the node goes on
-/// when there is room.
-fn make_durable(
-    prepared: &mut dyn PreparedCommit,
-    block: &Arc<ChainBlock>,
-    wake: &Receiver<Wake>,
-) -> Result<(), StoreError> {
-    loop {
-        let Err(error) = prepared.commit(Arc::clone(block)) else {
-            return Ok(());
-        };
-        if !matches!(error, StoreError::Backend(_)) {
-            return Err(error);
-        }
-        error!(target: "producer", number = block.number(), %error, "the block is not durable yet");
-        if wake.recv_timeout(STORE_RETRY) == Ok(Wake::Stop) {
-            return Err(error);
         }
     }
 }

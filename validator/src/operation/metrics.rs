@@ -105,8 +105,21 @@ async fn show_metrics(State(served): State<Served>) -> Response {
     let status = served.node.pool().status();
     gauge("lockweave_pool_pending", status.pending);
     gauge("lockweave_pool_queued", status.queued);
+    if let Some(bytes) = resident_bytes() {
+        gauge("lockweave_process_resident_bytes", bytes);
+    }
     let content = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
     (content, served.metrics.render()).into_response()
+}
+
+/// Memory of the process that is in RAM, where the system tells.
+fn resident_bytes() -> Option<usize> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kibibytes: usize = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kibibytes.checked_mul(1_024)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "gauges are floating-point")]
@@ -121,13 +134,13 @@ async fn live() -> &'static str {
 
 /// The node makes blocks.
 async fn ready(State(served): State<Served>) -> Response {
-    match served.node.failure() {
+    let unavailable = |why: String| (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
+    if let Some(failure) = served.node.failure() {
+        return unavailable(format!("no blocks are made: {failure}\n"));
+    }
+    match served.node.storage_failure() {
+        Some(failure) => unavailable(format!("blocks wait for the storage: {failure}\n")),
         None => "ready\n".into_response(),
-        Some(failure) => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            format!("no blocks are made: {failure}\n"),
-        )
-            .into_response(),
     }
 }
 
@@ -189,6 +202,11 @@ pub fn describe() {
         Unit::Count,
         "Transactions waiting behind a nonce gap"
     );
+    describe_gauge!(
+        "lockweave_process_resident_bytes",
+        Unit::Bytes,
+        "Memory of the process in RAM"
+    );
     describe_gauge!("lockweave_rpc_connections", Unit::Count, "Open connections");
     describe_histogram!(
         "lockweave_block_plan_seconds",
@@ -205,6 +223,18 @@ pub fn describe() {
         Unit::Seconds,
         "Making a block durable"
     );
+    describe_histogram!(
+        "lockweave_fsync_seconds",
+        Unit::Seconds,
+        "One sync of a file of the chain"
+    );
+    // What has not happened yet is zero, not unknown.
+    for name in [
+        "lockweave_rejected_total",
+        "lockweave_access_violations_total",
+    ] {
+        metrics::counter!(name).increment(0);
+    }
     describe_histogram!(
         "lockweave_rpc_seconds",
         Unit::Seconds,

@@ -9,11 +9,13 @@ use super::{
     cache::BlockCache,
     codec::{self, CodecError},
     index::{ChainIndex, IndexedBlock, TransactionPlace},
+    timed_storage::TimedStorage,
 };
 use crate::chain::{ChainBlock, ChainParameters, GenesisError};
 use alloy_primitives::{B256, Bloom};
 use lockweave_accounts_db::{
     CommitError, Db, OpenError, Options, PreparedBlock, ReadError, StateItem,
+    storage::real::RealStorage,
 };
 use lockweave_runtime::{MemoryState, StateDelta, StateView};
 use parking_lot::RwLock;
@@ -240,7 +242,8 @@ impl DurableStore {
             payload_bytes_max: 1 << 29,
             ..Options::default()
         };
-        let db = Db::open(&datadir.state_path(), options)?;
+        let storage = RealStorage::open(&datadir.state_path(), options.create, false)?;
+        let db = Db::open_on(Box::new(TimedStorage(storage)), options)?;
         let (first, last) = db
             .payloads()
             .ok_or_else(|| DatadirError::Empty { path: path() })?;

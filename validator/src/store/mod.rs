@@ -9,6 +9,7 @@ mod durable;
 mod error;
 mod index;
 mod memory;
+mod timed_storage;
 mod versioned;
 
 pub use codec::CodecError;

@@ -1,125 +1,17 @@
 //! Chains on disk: restart, kill, export and import, verify.
 
-use crate::support::{Draft, GAS_PRICE, sign_declared, signers};
+use crate::support::{
+    Draft, GAS_PRICE,
+    process::{Process, validator},
+    sign_declared, signers,
+};
 use alloy_primitives::{Address, TxKind};
 use lockweave_evm_adapter::TxDeclared;
 use serde_json::{Value, json};
-use std::{
-    io::{BufRead, BufReader},
-    path::Path,
-    process::{Child, ChildStdout, Command, Output, Stdio},
-    sync::mpsc,
-    thread,
-    time::{Duration, Instant},
-};
-
-fn validator() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_lockweave-validator"))
-}
+use std::{path::Path, process::Output};
 
 fn run(arguments: &[&str]) -> Output {
     validator().args(arguments).output().unwrap()
-}
-
-/// How long something may take before the test fails.
-const PATIENCE: Duration = Duration::from_mins(1);
-
-/// The address in a node's banner.
-fn listening_on(stdout: ChildStdout) -> String {
-    let (said, heard) = mpsc::channel();
-    thread::spawn(move || {
-        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-            let rest = line.strip_prefix("Listening on ");
-            if let Some(url) = rest.and_then(|rest| rest.split(' ').next()) {
-                let _ = said.send(url.to_owned());
-            }
-        }
-    });
-    heard
-        .recv_timeout(PATIENCE)
-        .expect("the node says where it listens")
-}
-
-/// A node as a process of its own, to be killed.
-struct Process {
-    child: Child,
-    url: String,
-    client: reqwest::Client,
-}
-
-impl Process {
-    fn start(datadir: &Path, block_time: &str) -> Self {
-        let mut child = validator()
-            .args(["run", "--dev", "--http.port", "0", "--log.filter", "error"])
-            .args(["--block-time", block_time, "--threads", "2", "--datadir"])
-            .arg(datadir)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let url = listening_on(child.stdout.take().unwrap());
-        Self {
-            child,
-            url,
-            client: (reqwest::Client::builder().timeout(PATIENCE).build()).unwrap(),
-        }
-    }
-
-    async fn post(&self, body: &Value) -> Option<Value> {
-        let request = self
-            .client
-            .post(&self.url)
-            .header("content-type", "application/json");
-        let answer = request.body(body.to_string()).send().await.ok()?;
-        serde_json::from_str(&answer.text().await.ok()?).ok()
-    }
-
-    async fn call(&self, method: &str, params: Value) -> Option<Value> {
-        let request = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
-        let mut answer = self.post(&request).await?;
-        Some(answer["result"].take())
-    }
-
-    /// Waits for a transaction's receipt.
-    async fn receipt(&self, hash: &Value) -> Value {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let receipt = self.call("eth_getTransactionReceipt", json!([hash])).await;
-            let receipt = receipt.expect("the node answers");
-            if !receipt.is_null() {
-                return receipt;
-            }
-            assert!(Instant::now() < deadline, "{hash} is in no block");
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    }
-
-    fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    fn terminate(mut self) {
-        let pid = self.child.id().to_string();
-        let signalled = Command::new("kill").args(["-TERM", &pid]).status();
-        assert!(signalled.unwrap().success());
-        let deadline = Instant::now() + PATIENCE;
-        let status = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
-            }
-            assert!(Instant::now() < deadline, "it does not end");
-            thread::sleep(Duration::from_millis(5));
-        };
-        assert!(status.success());
-    }
-}
-
-impl Drop for Process {
-    /// A test that fails leaves nobody behind.
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 /// Kill after kill: what had a receipt has the same one after the restart, and the chain is right.

@@ -3,9 +3,11 @@
 //! One binary, because linking the node takes longer than running the tests.
 
 mod accounting;
+mod committing;
 mod db_cli;
 mod durable;
 mod intake;
+mod operation;
 mod replay_cli;
 mod rpc_protocol;
 mod subscriptions;

@@ -1,5 +1,8 @@
 //! A node in this process, on a free port, and a client for it.
 
+pub(crate) mod hooked_store;
+pub(crate) mod process;
+
 use alloy_consensus::{SignableTransaction, TxEip1559, TxEnvelope};
 use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256, hex};

@@ -1,0 +1,137 @@
+//! The state after a block that is not durable yet: its changes over the durable state before it.
+
+use ahash::{AHashMap, AHashSet};
+use alloy_primitives::{Address, B256, U256};
+use lockweave_runtime::{Account, Code, StateDelta, StateError, StateView};
+use std::sync::Arc;
+
+/// What a block changed, over the state before it.
+pub(super) struct Overlay {
+    below: Arc<dyn StateView>,
+    accounts: AHashMap<Address, Option<Account>>,
+    wiped: AHashSet<Address>,
+    slots: AHashMap<(Address, U256), U256>,
+    codes: AHashMap<B256, Arc<Code>>,
+    block: u64,
+    hash: B256,
+}
+
+impl Overlay {
+    /// The state after block `block` with this hash, which changed `delta`.
+    pub(super) fn new(
+        below: Arc<dyn StateView>,
+        delta: &StateDelta,
+        block: u64,
+        hash: B256,
+    ) -> Self {
+        let slots = delta.slots.iter();
+        let codes = delta.codes.iter();
+        Self {
+            below,
+            accounts: delta.accounts.iter().copied().collect(),
+            wiped: delta.wiped.iter().copied().collect(),
+            slots: slots
+                .map(|(address, slot, value)| ((*address, *slot), *value))
+                .collect(),
+            codes: codes.map(|code| (code.hash(), Arc::clone(code))).collect(),
+            block,
+            hash,
+        }
+    }
+}
+
+impl StateView for Overlay {
+    fn account(&self, address: Address) -> Result<Option<Account>, StateError> {
+        match self.accounts.get(&address) {
+            Some(account) => Ok(*account),
+            None => self.below.account(address),
+        }
+    }
+
+    fn slot(&self, address: Address, slot: U256) -> Result<U256, StateError> {
+        match self.slots.get(&(address, slot)) {
+            Some(value) => Ok(*value),
+            None if self.wiped.contains(&address) => Ok(U256::ZERO),
+            None => self.below.slot(address, slot),
+        }
+    }
+
+    fn code(&self, hash: B256) -> Result<Option<Arc<Code>>, StateError> {
+        match self.codes.get(&hash) {
+            Some(code) => Ok(Some(Arc::clone(code))),
+            None => self.below.code(hash),
+        }
+    }
+
+    fn block_hash(&self, number: u64) -> Result<Option<B256>, StateError> {
+        if number == self.block {
+            return Ok(Some(self.hash));
+        }
+        self.below.block_hash(number)
+    }
+
+    /// Asked of accounts without nonce and code only (EIP-7610). Such an account runs nothing, so a
+    /// block cannot clear its slots one by one: it wipes them all, or none.
+    fn has_storage(&self, address: Address) -> Result<bool, StateError> {
+        let written = self.slots.iter();
+        let has_new = written
+            .filter(|((of, _), _)| *of == address)
+            .any(|(_, value)| !value.is_zero());
+        if has_new || self.wiped.contains(&address) {
+            return Ok(has_new);
+        }
+        self.below.has_storage(address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lockweave_runtime::MemoryState;
+    use proptest::prelude::*;
+
+    fn delta() -> impl Strategy<Value = StateDelta> {
+        let accounts = prop::collection::btree_map(0_u8..5, prop::option::of(1_u64..9), 0..5);
+        let slots = prop::collection::btree_map((0_u8..5, 0_u64..3), 0_u64..3, 0..9);
+        let wiped = prop::collection::btree_set(0_u8..5, 0..2);
+        (accounts, slots, wiped).prop_map(|(accounts, slots, wiped)| StateDelta {
+            accounts: (accounts.into_iter())
+                .map(|(byte, nonce)| {
+                    let account = nonce.map(|nonce| Account {
+                        nonce,
+                        ..Account::default()
+                    });
+                    (Address::repeat_byte(byte), account)
+                })
+                .collect(),
+            wiped: wiped.into_iter().map(Address::repeat_byte).collect(),
+            slots: (slots.into_iter())
+                .map(|((byte, slot), value)| {
+                    let address = Address::repeat_byte(byte);
+                    (address, U256::from(slot), U256::from(value))
+                })
+                .collect(),
+            codes: Vec::new(),
+        })
+    }
+
+    proptest! {
+        /// Reads through an overlay are those of the state that the changes were applied to.
+        #[test]
+        fn it_reads_as_if_the_block_were_applied(before in delta(), change in delta()) {
+            let mut state = MemoryState::new();
+            state.apply(&before);
+            let below: Arc<dyn StateView> = Arc::new(state.clone());
+            let overlay = Overlay::new(below, &change, 7, B256::repeat_byte(7));
+            state.apply(&change);
+            for byte in 0..5 {
+                let address = Address::repeat_byte(byte);
+                prop_assert_eq!(overlay.account(address).unwrap(), state.account(address).unwrap());
+                for slot in (0..3).map(U256::from) {
+                    prop_assert_eq!(overlay.slot(address, slot).unwrap(), state.slot(address, slot).unwrap());
+                }
+            }
+            prop_assert_eq!(overlay.block_hash(7).unwrap(), Some(B256::repeat_byte(7)));
+        }
+    }
+}
