@@ -39,6 +39,15 @@ dev *ARGS:
 e2e:
     ./tests/e2e.sh
 
+# ethers, web3.py, Hardhat and forge against a node.
+clients:
+    ./tests/clients/run.sh
+
+# Ethereum's suites; rewrites their table in docs/CONFORMANCE.md.
+conformance:
+    LOCKWEAVE_CONFORMANCE_TABLE=docs/CONFORMANCE.md cargo test --release --test ethereum_state_tests \
+        --test ethereum_blockchain_tests --test block_access_lists --test rpc_compat
+
 # Load on a node: `just load --rpc http://127.0.0.1:8545 --scenario transfers --rate 2000 --duration 10s`.
 load *ARGS:
     cargo run --release --bin lockweave-loadgen -- run {{ ARGS }}
