@@ -1,10 +1,11 @@
 //! Taking transactions in.
 
-use super::Node;
+use super::{Head, Node};
 use crate::pool::{DecodeError, PoolError, PooledTransaction, SenderState, validate};
 use alloy_primitives::{Address, B256};
 use lockweave_runtime::{CodeRef, StateError, StateView};
 use rayon::prelude::*;
+use std::sync::Arc;
 use thiserror::Error;
 
 /// Fewer transactions than this are checked on the caller's thread.
@@ -46,7 +47,8 @@ impl Node {
         } else {
             (self.signatures).install(|| encoded.par_iter().with_min_len(4).map(check).collect())
         };
-        let state = self.head().state;
+        let seen = self.head();
+        let state = Arc::clone(&seen.state);
         let mut results = Vec::with_capacity(encoded.len());
         let mut accepted = Vec::new();
         for checked in checked {
@@ -63,12 +65,31 @@ impl Node {
                 Err(error) => Err(error),
             });
         }
+        let senders: Vec<Address> = accepted.iter().map(|(one, _)| one.sender).collect();
         self.add_to_pool(accepted, &mut results);
+        self.catch_up(&seen, senders);
         let refused = results.iter().filter(|result| result.is_err()).count();
         if refused > 0 {
             metrics::counter!("lockweave_rejected_total").increment(refused as u64);
         }
         results
+    }
+
+    /// Moves senders on whose transactions were added by an older view than the head's. A block that was published
+    /// in between moved on whoever was in the pool then; what came in after it would stand behind a gap that is none.
+    fn catch_up(&self, seen: &Head, mut senders: Vec<Address>) {
+        let head = self.head();
+        if head.block.number() == seen.block.number() || senders.is_empty() {
+            return;
+        }
+        senders.sort_unstable();
+        senders.dedup();
+        let states = senders
+            .into_iter()
+            .filter_map(|sender| Some((sender, sender_state(&*head.state, sender).ok()?)));
+        let states: Vec<_> = states.collect();
+        self.pool.advance(states, |_| true);
+        self.notify();
     }
 
     /// Adds what passed; `results` has their hashes, and gets the pool's refusals.

@@ -252,8 +252,11 @@ impl Inner {
         if self.by_hash.contains_key(&hash) {
             return Err(PoolError::AlreadyKnown);
         }
+        // The pool may be behind the view: a queue that was begun with an older view, while a block was being
+        // published, would keep its transactions behind a gap that is none.
+        self.advance(sender, state.nonce, &|_| true);
         let known = self.senders.get(&sender);
-        // A view may be a block behind the pool.
+        // And a view may be a block behind the pool.
         let next = known.map_or(state.nonce, |queue| queue.nonce().max(state.nonce));
         if nonce < next {
             return Err(PoolError::NonceTooLow { nonce, next });

@@ -132,6 +132,26 @@ fn the_same_and_the_used_are_refused() {
 }
 
 #[test]
+fn a_stale_view_leaves_no_gap_behind() {
+    let pool = pool(PoolConfig::default());
+    let insert_at = |at, nonce| {
+        let state = SenderState {
+            nonce: at,
+            balance: RICH,
+        };
+        pool.insert([(transaction(1, nonce, 9, 1), state)])
+            .remove(0)
+            .unwrap()
+    };
+    // Nonces 0 and 1 are in a block already, but the view was taken before it.
+    insert_at(0, 2);
+    assert_eq!(pool.status().pending, 0);
+    insert_at(2, 3);
+    assert_eq!((pool.status().pending, pool.status().queued), (2, 0));
+    assert_eq!(best(&pool, 0), [(1, 2), (1, 3)]);
+}
+
+#[test]
 fn nobody_bids_more_than_he_has() {
     let pool = pool(PoolConfig::default());
     let cost = transaction(1, 0, 10, 1).cost;
