@@ -1,6 +1,10 @@
 //! Hands over what is due, and waits until all of it is in blocks or the patience has ended.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use tokio::{sync::mpsc, task::JoinSet};
 
@@ -105,6 +109,7 @@ impl Pacer {
                 () = shared.ended.notified() => {}
             }
         }
+        shared.over.store(true, Ordering::Relaxed);
         // Answers that are on their way still count: without them a refused transaction would pass for a lost one.
         repeater.abort();
         drop(queues);

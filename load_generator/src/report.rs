@@ -227,7 +227,7 @@ impl Report {
     }
 
     /// Median latency of the first and the last quarter of the seconds in which load was sent, where it at least
-    /// doubled and grew by a quarter of that time.
+    /// doubled and grew by an eighth of that time.
     fn rise(&self) -> Option<(f64, f64)> {
         let medians: Vec<f64> = self
             .series

@@ -1,6 +1,9 @@
 //! A connection that sends: takes batches from a bounded queue and enters the answers.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
 use tokio::{
     sync::{Notify, mpsc},
@@ -23,6 +26,8 @@ pub struct Shared {
     pub start: Instant,
     /// Rung when something ended.
     pub ended: Notify,
+    /// The run's patience has ended: nothing more is handed over.
+    pub over: AtomicBool,
     ledger: Mutex<Ledger>,
 }
 
@@ -34,6 +39,7 @@ impl Shared {
             signed,
             start: Instant::now(),
             ended: Notify::new(),
+            over: AtomicBool::new(false),
             ledger,
         }
     }
@@ -44,13 +50,16 @@ impl Shared {
     }
 }
 
-/// Sends until the queue is closed.
+/// Sends until the queue is closed or the run is over.
 pub async fn send_batches(
     mut connection: Connection,
     mut queue: mpsc::Receiver<Vec<usize>>,
     shared: Arc<Shared>,
 ) {
     while let Some(batch) = queue.recv().await {
+        if shared.over.load(Ordering::Relaxed) {
+            return;
+        }
         // Only now it is handed over: what waited in the queue until the end was never sent.
         let now = shared.start.elapsed();
         let transactions: Vec<&str> = {

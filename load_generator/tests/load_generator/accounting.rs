@@ -163,6 +163,27 @@ async fn a_node_without_block_receipts_is_followed_too() {
 }
 
 #[tokio::test]
+async fn what_was_never_handed_over_is_not_called_sent() {
+    let faults = Faults {
+        slow: Duration::from_millis(400),
+        ..Faults::default()
+    };
+    let report = measure(faults, open(), Duration::from_millis(300)).await;
+    let summary = &report.summary;
+    assert_eq!(report.intended, 500);
+    assert!(report.unsent > 0 && summary.sent > 0, "{report:?}");
+    assert_eq!(summary.sent + report.unsent, 500);
+    assert_eq!(
+        summary.sent,
+        summary.included + summary.failed + summary.lost
+    );
+    assert!(report.overload[0].contains("never handed over"));
+    assert!(!report.kept_up());
+    // It waited in the loader, and that counts.
+    assert!(report.lag_ms.max >= 100.0, "{report:?}");
+}
+
+#[tokio::test]
 async fn what_never_shows_up_is_lost() {
     let faults = Faults {
         drop_from: 101,

@@ -27,6 +27,8 @@ pub(crate) struct Faults {
     pub(crate) lose_answer_every: u64,
     /// Recipients are not credited.
     pub(crate) steal: bool,
+    /// Transactions are answered only after this time.
+    pub(crate) slow: Duration,
     /// There is no `eth_getBlockReceipts`.
     pub(crate) no_block_receipts: bool,
 }
@@ -176,6 +178,13 @@ async fn serve(
     body: String,
 ) -> (axum::http::StatusCode, String) {
     let calls: Vec<Value> = serde_json::from_str(&body).expect("batches are arrays");
+    let sends = calls
+        .iter()
+        .any(|call| call["method"] == "eth_sendRawTransaction");
+    if sends {
+        let slow = chain.lock().expect("not poisoned").faults.slow;
+        tokio::time::sleep(slow).await;
+    }
     let mut chain = chain.lock().expect("not poisoned");
     let answers: Vec<Value> = calls
         .iter()
@@ -185,10 +194,7 @@ async fn serve(
         })
         .rev() // JSON-RPC allows any order
         .collect();
-    if calls
-        .iter()
-        .any(|call| call["method"] == "eth_sendRawTransaction")
-    {
+    if sends {
         chain.batches += 1;
         let every = chain.faults.lose_answer_every;
         if every != 0 && chain.batches.is_multiple_of(every) {
