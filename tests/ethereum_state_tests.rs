@@ -16,6 +16,7 @@ use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_rlp::{Buf, Header as RlpHeader};
 use conformance::{
     archive::{self, Fixture},
+    durable::{self, DurableChain, WithBlockHashes},
     engine::Engine,
     exception::{self, Refusal},
     fork,
@@ -29,6 +30,7 @@ use lockweave::{
 use serde::Deserialize;
 use std::{
     collections::BTreeMap,
+    error::Error,
     panic::{AssertUnwindSafe, catch_unwind},
     process::ExitCode,
     sync::Arc,
@@ -36,6 +38,9 @@ use std::{
 };
 
 const SUITE: &str = "ethereum_state_tests";
+
+/// One case in this many runs on the accounts database too.
+const SAMPLE: u64 = 16;
 
 /// Cases that are known not to pass: path, test name, fork, data, gas and value index.
 const LISTED: &[Listed] = &[];
@@ -138,6 +143,9 @@ fn main() -> ExitCode {
         bytes: OWN.as_bytes().to_vec(),
     };
     report.merge(run_file(&mut Engine::new(), &own));
+    println!(
+        "in memory all cases, on the accounts database one in {SAMPLE}, by the hash of its name"
+    );
     println!("{:.1} s", start.elapsed().as_secs_f64());
     if report.close(SUITE) {
         ExitCode::SUCCESS
@@ -162,7 +170,8 @@ fn run_file(engine: &mut Engine, file: &Fixture) -> Report {
                 let Indexes { data, gas, value } = post.indexes;
                 let name = format!("{}: {name}: {fork}: {data}/{gas}/{value}", file.path);
                 // A panic is a failure of this case, and not the end of the others.
-                let run = AssertUnwindSafe(|| run_case(engine, test, fork, post));
+                let is_durable = durable::is_sampled(&name, SAMPLE);
+                let run = AssertUnwindSafe(|| run_case(engine, test, fork, post, is_durable));
                 let result = catch_unwind(run).unwrap_or_else(|_| {
                     *engine = Engine::new();
                     Err("the engine panicked".to_owned())
@@ -174,7 +183,13 @@ fn run_file(engine: &mut Engine, file: &Fixture) -> Report {
     report
 }
 
-fn run_case(engine: &Engine, test: &StateTest, fork: &str, post: &Post) -> Result<(), String> {
+fn run_case(
+    engine: &Engine,
+    test: &StateTest,
+    fork: &str,
+    post: &Post,
+    is_durable: bool,
+) -> Result<(), String> {
     let spec = fork::spec(fork).ok_or_else(|| format!("the fork {fork} is not known"))?;
     let chain_id = test.config.as_ref().map_or(1, |config| config.chainid.to());
     let chain = ChainSpec::single_fork(chain_id, spec);
@@ -186,7 +201,14 @@ fn run_case(engine: &Engine, test: &StateTest, fork: &str, post: &Post) -> Resul
             let mut before = after.clone();
             insert_block_hashes(&mut before, test.env.number.to());
             let view: Arc<dyn StateView> = Arc::new(before);
-            match engine.run(&context, &steps, &view)? {
+            let run = engine.run(&context, &steps, &view)?;
+            if is_durable {
+                let stored = stored_state(&chain, test).map_err(|error| error.to_string())?;
+                if engine.run(&context, &steps, &stored.view)? != run {
+                    return Err("on the accounts database it comes to something else".to_owned());
+                }
+            }
+            match run {
                 Ok(sealed) => {
                     let outcome = &sealed.outcomes[0];
                     check_receipt(post, outcome.gas_used, outcome.is_success())?;
@@ -263,10 +285,33 @@ fn header(env: &Environment, spec: SpecId) -> Header {
 }
 
 /// State tests have no chain: the hash of a block is that of its number in decimal.
+fn block_hashes(number: u64) -> impl Iterator<Item = (u64, B256)> {
+    (number.saturating_sub(256)..number).map(|earlier| (earlier, keccak256(earlier.to_string())))
+}
+
 fn insert_block_hashes(state: &mut MemoryState, number: u64) {
-    for earlier in number.saturating_sub(256)..number {
-        state.insert_block_hash(earlier, keccak256(earlier.to_string()));
+    for (earlier, hash) in block_hashes(number) {
+        state.insert_block_hash(earlier, hash);
     }
+}
+
+/// The state before a case, in an accounts database.
+struct Stored {
+    view: Arc<dyn StateView>,
+    /// Behind the view, which reads from it.
+    _chain: DurableChain,
+}
+
+fn stored_state(chain: &ChainSpec, test: &StateTest) -> Result<Stored, Box<dyn Error>> {
+    let chain = DurableChain::new(chain.clone(), &Header::default(), &test.pre)?;
+    let view = WithBlockHashes {
+        state: chain.state()?,
+        hashes: block_hashes(test.env.number.to()).collect(),
+    };
+    Ok(Stored {
+        view: Arc::new(view),
+        _chain: chain,
+    })
 }
 
 /// The transaction of a case from its signed bytes, as a node gets it.

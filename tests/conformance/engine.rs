@@ -10,7 +10,7 @@ use lockweave::{
     execute_block,
     runtime::{
         AccessError, AccessSet, Declaration, DenseId, ExecutionError, Executor, GrantedState,
-        INFERRED_KEYS_MAX, Recording, SerialState,
+        INFERRED_KEYS_MAX, Recording, SerialState, StateDelta, execute_serially,
     },
     seal_block,
 };
@@ -121,12 +121,36 @@ fn record(
         sets.push(set.unwrap_or(AccessSet::Everything));
         match result {
             Ok(outcome) => outcomes.push(outcome),
-            Err(ExecutionError::Invalid(invalid)) => return Ok((sets, Err((index, invalid)))),
+            Err(ExecutionError::Invalid(invalid)) => {
+                let left = state.state().delta().map_err(|error| error.to_string())?;
+                check_no_effect(context, &steps[..index], view, &left)?;
+                return Ok((sets, Err((index, invalid))));
+            }
             Err(ExecutionError::Access(error)) => return Err(error.to_string()),
         }
     }
     let delta = state.state().delta().map_err(|error| error.to_string())?;
     Ok((sets, Ok(SealedBlock { outcomes, delta })))
+}
+
+/// What a refused step left behind has to be what those before it did.
+fn check_no_effect(
+    context: &BlockContext,
+    before: &[Step],
+    view: &Arc<dyn StateView>,
+    left: &StateDelta,
+) -> Result<(), String> {
+    let mut state = SerialState::new(Arc::clone(view), context.rules());
+    let mut executor = EvmExecutor::new(context);
+    let without = execute_serially(&mut executor, &mut state, before);
+    let without = without.map_err(|error| error.to_string())?.delta;
+    if without == *left {
+        Ok(())
+    } else {
+        Err(format!(
+            "a refused step left {left:?}, without it {without:?}"
+        ))
+    }
 }
 
 fn run_in_parallel(

@@ -1,7 +1,8 @@
 //! The forks and fork transitions that fixtures name.
 
 use alloy_eips::eip7840::BlobParams;
-use alloy_primitives::{U64, U256};
+use alloy_genesis::ChainConfig;
+use alloy_primitives::{Address, U64, U256};
 use lockweave::evm::{Activation, ChainSpec, SpecId};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -110,4 +111,50 @@ fn blob_params(fork: SpecId, blobs: &BlobSchedule) -> BlobParams {
         max_blobs_per_tx,
         ..of_fork
     }
+}
+
+/// A schedule as a genesis file has it.
+pub(crate) fn chain_config(chain: &ChainSpec, deposit_contract: Address) -> ChainConfig {
+    let start = |fork: SpecId| {
+        let mut forks = chain.forks.iter();
+        let (start, _) = forks.find(|(_, scheduled)| scheduled.is_enabled_in(fork))?;
+        Some(match start {
+            Activation::Number(at) | Activation::Timestamp(at) => *at,
+        })
+    };
+    let merge = start(SpecId::MERGE);
+    let mut config = ChainConfig {
+        chain_id: chain.chain_id,
+        homestead_block: start(SpecId::HOMESTEAD),
+        eip150_block: start(SpecId::TANGERINE),
+        eip158_block: start(SpecId::SPURIOUS_DRAGON),
+        byzantium_block: start(SpecId::BYZANTIUM),
+        petersburg_block: start(SpecId::PETERSBURG),
+        istanbul_block: start(SpecId::ISTANBUL),
+        berlin_block: start(SpecId::BERLIN),
+        london_block: start(SpecId::LONDON),
+        merge_netsplit_block: merge,
+        terminal_total_difficulty: (merge == Some(0)).then_some(U256::ZERO),
+        shanghai_time: start(SpecId::SHANGHAI),
+        cancun_time: start(SpecId::CANCUN),
+        prague_time: start(SpecId::PRAGUE),
+        osaka_time: start(SpecId::OSAKA),
+        amsterdam_time: chain.block_access_lists.map(|start| match start {
+            Activation::Number(at) | Activation::Timestamp(at) => at,
+        }),
+        deposit_contract_address: Some(deposit_contract),
+        ..ChainConfig::default()
+    };
+    let names = [
+        ("amsterdam", config.amsterdam_time),
+        ("osaka", config.osaka_time),
+        ("prague", config.prague_time),
+        ("cancun", config.cancun_time),
+    ];
+    for (time, params) in &chain.blob_schedule {
+        if let Some((name, _)) = names.iter().find(|(_, start)| *start == Some(*time)) {
+            config.blob_schedule.insert((*name).to_owned(), *params);
+        }
+    }
+    config
 }

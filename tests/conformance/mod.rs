@@ -8,6 +8,7 @@ pub(crate) mod archive;
 pub(crate) mod block_exception;
 pub(crate) mod blockchain;
 pub(crate) mod chain;
+pub(crate) mod durable;
 pub(crate) mod engine;
 pub(crate) mod exception;
 pub(crate) mod fork;

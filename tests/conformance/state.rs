@@ -1,5 +1,6 @@
 //! States as fixtures write them, and the Merkle-Patricia root of one in memory.
 
+use alloy_genesis::GenesisAccount;
 use alloy_primitives::{Address, B256, Bytes, U256};
 use alloy_trie::{
     TrieAccount,
@@ -19,6 +20,21 @@ pub(crate) struct FixtureAccount {
     nonce: U256,
     code: Bytes,
     storage: BTreeMap<U256, U256>,
+}
+
+impl FixtureAccount {
+    /// The account as a genesis file has it.
+    pub(crate) fn genesis(&self) -> GenesisAccount {
+        let slots = self.storage.iter();
+        let slots = slots.map(|(slot, value)| (B256::from(*slot), B256::from(*value)));
+        GenesisAccount {
+            nonce: Some(self.nonce.to()),
+            balance: self.balance,
+            code: Some(self.code.clone()),
+            storage: Some(slots.collect()),
+            private_key: None,
+        }
+    }
 }
 
 /// A fixture's accounts as a state.

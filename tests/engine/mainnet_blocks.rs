@@ -22,10 +22,12 @@ fn recorded_blocks_are_right_with_every_worker_count() {
         println!("no {}: left out", archive.display());
         return;
     }
-    for threads in [1, 2, 3, 4, 8].into_iter().filter_map(NonZeroUsize::new) {
+    let by_sets = [1, 2, 3, 4, 8].map(|threads| (threads, AccessSource::Recorded));
+    let by_lists = [1, 4].map(|threads| (threads, AccessSource::Bal));
+    for (threads, access) in by_sets.into_iter().chain(by_lists) {
         let options = ReplayOptions {
-            threads,
-            access: AccessSource::Recorded,
+            threads: NonZeroUsize::new(threads).expect("not zero"),
+            access,
             repeat: NonZeroUsize::MIN.saturating_add(1),
         };
         let mut replayer = Replayer::new(options, ChainSpec::mainnet()).expect("threads start");
@@ -43,6 +45,9 @@ fn recorded_blocks_are_right_with_every_worker_count() {
             summary.add(&report);
         }
         assert_eq!(summary.failed, 0);
-        println!("{threads} workers: {} blocks are right", summary.ok);
+        println!(
+            "{threads} workers, {access:?}: {} blocks are right",
+            summary.ok
+        );
     }
 }

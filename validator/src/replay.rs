@@ -1,11 +1,13 @@
 //! Replay: recorded blocks, executed serially and in parallel, and held against their headers.
 
 use crate::{
+    chain::access_list::{ListError, can_be_listed, execute_listed, list_serially},
     recorded::{RecordedBlock, RecordedError},
     report::{BlockReport, InferenceReport},
     senders::recover_senders,
 };
 use alloy_consensus::{Header, TxEnvelope};
+use alloy_eips::eip7928::AccountChanges;
 use lockweave_banking_stage::{
     BankingStage, InferredStats, StageConfig, StageError, StartError, execute_block,
     execute_inferred_block, seal_block,
@@ -37,6 +39,10 @@ pub enum AccessSource {
     /// From nothing but the transactions: inferred on the state before the block, as part of the
     /// parallel run. Transactions that leave their sets are run again, and what depends on them.
     Inferred,
+    /// From the block's access list (EIP-7928), built by a serial pass: all transactions run at once,
+    /// on values from the list and without locks, and what they did is held against the list. Blocks
+    /// from before Cancun, of which a list cannot say everything, run under recorded sets.
+    Bal,
 }
 
 /// How to replay.
@@ -131,7 +137,7 @@ impl Replayer {
     pub fn new(options: ReplayOptions, chain: ChainSpec) -> Result<Self, ReplayError> {
         let threads = match options.access {
             AccessSource::Serial => NonZeroUsize::MIN,
-            AccessSource::Recorded | AccessSource::Inferred => options.threads,
+            AccessSource::Recorded | AccessSource::Inferred | AccessSource::Bal => options.threads,
         };
         Ok(Self {
             stage: BankingStage::new(StageConfig::with_threads(threads))?,
@@ -157,6 +163,13 @@ impl Replayer {
             }
         };
         verify_header(&mut report, block.header(), &sealed);
+        let list = match self.options.access {
+            AccessSource::Bal if can_be_listed(block.context().spec()) => {
+                Some(list_serially(&block, &view).map_err(|error| unlisted(&error, number))?)
+            }
+            _ => None,
+        };
+        report.by_list = (self.options.access == AccessSource::Bal).then_some(list.is_some());
         let mut serial_times = Vec::new();
         let mut parallel_times = Vec::new();
         let mut inference = None;
@@ -171,12 +184,18 @@ impl Replayer {
                 "the serial run",
                 &mut serial_times,
             );
+            if let Some(list) = &list {
+                let run = self.run_listed(&block, &view, list);
+                let name = "the run by the list";
+                compare(&mut report, &sealed, run, name, &mut parallel_times);
+                continue;
+            }
             let (run, name) = match self.options.access {
                 AccessSource::Serial => (
                     self.run_serially(&block, &view, number)?,
                     "the second serial run",
                 ),
-                AccessSource::Recorded => (
+                AccessSource::Recorded | AccessSource::Bal => (
                     self.run_in_parallel(&block, &view, &steps)?,
                     "the parallel run",
                 ),
@@ -282,6 +301,20 @@ impl Replayer {
         self.seal(open, start, number)
     }
 
+    /// Runs the block by its access list.
+    fn run_listed(
+        &self,
+        block: &EvmBlock,
+        view: &Arc<dyn StateView>,
+        list: &[AccountChanges],
+    ) -> Run {
+        let start = Instant::now();
+        match execute_listed(&self.stage, block, view, list) {
+            Ok(sealed) => Run::Done(sealed, start.elapsed()),
+            Err(error) => Run::Failed(error.to_string()),
+        }
+    }
+
     /// Runs the block from its transactions alone.
     fn run_inferred(
         &mut self,
@@ -346,6 +379,19 @@ impl Replayer {
             Err(SealError::State(source)) => Err(ReplayError::State { number, source }),
             Err(error) => Ok(Run::Failed(error.to_string())),
         }
+    }
+}
+
+/// A block that ran, but not when its list was built.
+fn unlisted(error: &ListError, number: u64) -> ReplayError {
+    let step = match error {
+        ListError::Step { index, .. } => *index,
+        _ => 0,
+    };
+    ReplayError::Step {
+        number,
+        step,
+        problem: error.to_string(),
     }
 }
 

@@ -29,6 +29,9 @@ pub struct BlockReport {
     /// What inference did, where access sets were inferred; of the last parallel run.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub inference: Option<InferenceReport>,
+    /// Whether the parallel run was by an access list (EIP-7928), where lists were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by_list: Option<bool>,
     /// What is wrong.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<String>,
@@ -93,6 +96,7 @@ impl BlockReport {
             serial_ms: 0.0,
             parallel_ms: 0.0,
             inference: None,
+            by_list: None,
             problems: Vec::new(),
             fork: fork.into(),
             has_status_receipts,
@@ -147,6 +151,9 @@ pub struct Summary {
     /// Serial over parallel; `None` where nothing ran.
     #[serde(serialize_with = "ratio")]
     pub speedup: Option<f64>,
+    /// Blocks that were run by an access list, where lists were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by_list: Option<usize>,
     /// What inference did, where access sets were inferred.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub inference: Option<InferenceReport>,
@@ -166,6 +173,9 @@ impl Summary {
         self.serial_ms += report.serial_ms;
         self.parallel_ms += report.parallel_ms;
         self.speedup = speedup(self.serial_ms, self.parallel_ms);
+        if let Some(by_list) = report.by_list {
+            *self.by_list.get_or_insert_default() += usize::from(by_list);
+        }
         if let Some(inference) = &report.inference {
             self.inference.get_or_insert_default().add(inference);
         }
@@ -254,6 +264,13 @@ impl Format {
             )
             .and_then(|()| match &summary.inference {
                 Some(inference) => write_inference(out, inference),
+                None => Ok(()),
+            })
+            .and_then(|()| match summary.by_list {
+                Some(by_list) => writeln!(
+                    out,
+                    "{by_list} blocks ran by an access list, those from before Cancun under locks"
+                ),
                 None => Ok(()),
             }),
         }

@@ -18,7 +18,7 @@ use lockweave_banking_stage::{
 };
 use lockweave_evm_adapter::{
     AccessListBuilder, BlockEffects, EvmBlock, EvmExecutor, InvalidStep, ListedState,
-    NotingExecutor, PlacedStep, StepEffects,
+    NotingExecutor, PlacedStep, SpecId, StepEffects,
 };
 use lockweave_runtime::{
     AccessError, AccessSet, Declaration, DenseId, ExecutionError, Executor, GrantedState,
@@ -129,6 +129,31 @@ fn build(
         builder.add(block.access_index(step), &effects)?;
     }
     builder.finish()
+}
+
+/// Builds the access list of a block by running it on one thread.
+pub fn list_serially(
+    block: &EvmBlock,
+    view: &Arc<dyn StateView>,
+) -> Result<BlockAccessList, ListError> {
+    let mut state = SerialState::new(Arc::clone(view), block.context().rules());
+    let mut executor = EvmExecutor::<SerialState>::new(block.context());
+    executor.note_effects();
+    let mut effects = Vec::with_capacity(block.steps().len());
+    for (index, step) in block.steps().iter().enumerate() {
+        match executor.execute(step, &mut state) {
+            Ok(_) => effects.push(executor.take_effects()),
+            Err(ExecutionError::Invalid(source)) => return Err(ListError::Step { index, source }),
+            Err(ExecutionError::Access(error)) => return Err(error.into()),
+        }
+    }
+    Ok(build(block, view, effects)?.0)
+}
+
+/// Whether a list can say everything a block of this fork does: from Cancun on storage does not vanish
+/// any more (EIP-6780).
+pub fn can_be_listed(fork: SpecId) -> bool {
+    fork.is_enabled_in(SpecId::CANCUN)
 }
 
 /// Runs a block under locks on these sets, one for each step, and builds its access list.

@@ -47,12 +47,6 @@ pub enum GenesisError {
         /// Its activation.
         later_at: u64,
     },
-    /// Amsterdam's rules are not final.
-    #[error("the genesis schedules {fork}, whose rules this node does not have")]
-    UnknownFork {
-        /// The fork.
-        fork: &'static str,
-    },
     /// A value does not fit.
     #[error("the genesis' {field} is too large")]
     TooLarge {
@@ -188,9 +182,6 @@ impl ChainParameters {
 /// The fork schedule of a chain configuration.
 fn chain_spec(config: &ChainConfig) -> Result<ChainSpec, GenesisError> {
     use Activation::{Number, Timestamp};
-    if config.amsterdam_time.is_some() {
-        return Err(GenesisError::UnknownFork { fork: "Amsterdam" });
-    }
     // revm has Constantinople's opcodes in Petersburg; the two differ in EIP-1283 alone, which no
     // public chain ran.
     let petersburg = [config.constantinople_block, config.petersburg_block];
@@ -230,7 +221,8 @@ fn chain_spec(config: &ChainConfig) -> Result<ChainSpec, GenesisError> {
         chain_id: config.chain_id,
         forks,
         blob_schedule: blob_schedule(config),
-        block_access_lists: None,
+        // Of Amsterdam's rules these are settled; a block with more is refused for its header.
+        block_access_lists: config.amsterdam_time.map(Timestamp),
         dao_fork: config.dao_fork_block.filter(|_| config.dao_fork_support),
     })
 }
@@ -266,6 +258,7 @@ fn blob_schedule(config: &ChainConfig) -> Vec<(u64, BlobParams)> {
         ("bpo3", config.bpo3_time),
         ("bpo4", config.bpo4_time),
         ("bpo5", config.bpo5_time),
+        ("amsterdam", config.amsterdam_time),
     ];
     let osaka = config.osaka_time;
     let mut schedule: Vec<(u64, BlobParams)> = starts

@@ -395,6 +395,15 @@ fn unusable_arguments_are_refused_before_anything_is_read() {
 }
 
 #[test]
+fn blocks_from_before_cancun_are_not_run_by_lists() {
+    let output = replay(&Recording::plain().write(), &["--json", "--access", "bal"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let lines = lines(&output);
+    assert_eq!(lines[0]["by_list"], json!(false));
+    assert_eq!(lines[1]["by_list"], json!(0));
+}
+
+#[test]
 fn a_reader_that_stops_reading_is_no_error() {
     let recording = Recording::plain();
     let path = recording.write();
