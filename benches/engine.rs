@@ -11,7 +11,7 @@ use lockweave_banking_stage::{Access, BankingStage, LockTable, StageConfig};
 use lockweave_evm_adapter::ChainSpec;
 use lockweave_runtime::{AccessMode, DenseId, KeyAccess, KeyId, TaskId};
 use lockweave_validator::{recorded::RecordedBlocks, replay::prepare_block};
-use std::{hint::black_box, num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{hint::black_box, num::NonZeroUsize, path::PathBuf, sync::Barrier, time::Duration};
 use support::{Recipients, Workload, erc20};
 
 #[global_allocator]
@@ -35,6 +35,9 @@ fn main() {
             print_ratio(group, threads, Sets::Recorded);
         }
         print_ratio(group, 4, Sets::Inferred);
+        if let [workload] = &group[..] {
+            print_ceiling(4, workload);
+        }
     }
     let mut criterion = Criterion::default().configure_from_args();
     blocks(&mut criterion, &workloads);
@@ -118,6 +121,44 @@ fn print_ratio(group: &[Workload], threads: usize, sets: Sets) {
         serial.as_secs_f64() * 1e3,
         parallel.as_secs_f64() * 1e3,
         serial.as_secs_f64() / parallel.as_secs_f64(),
+    );
+}
+
+/// What this machine's cores give together: one serial run alone, against as many side by side, each
+/// with memory of its own. No way of sharing the work of one block can do better.
+fn print_ceiling(threads: usize, workload: &Workload) {
+    let mut copies: Vec<_> = (0..threads).map(|_| workload.copy()).collect();
+    let timed = |workloads: &mut [Workload]| {
+        let start = Barrier::new(workloads.len());
+        std::thread::scope(|scope| {
+            let runs: Vec<_> = (workloads.iter_mut())
+                .map(|workload| {
+                    let start = &start;
+                    scope.spawn(move || {
+                        let mut executor = workload.serial_executor();
+                        workload.run_serially(&mut executor);
+                        start.wait();
+                        workload.run_serially(&mut executor).0
+                    })
+                })
+                .collect();
+            let times = runs.into_iter().map(|run| run.join().expect("a sound run"));
+            times.max().unwrap_or_default()
+        })
+    };
+    let [mut alone, mut together] = [Vec::new(), Vec::new()];
+    for _ in 0..PAIRS {
+        alone.push(timed(&mut copies[..1]).as_secs_f64());
+        together.push(timed(&mut copies).as_secs_f64());
+    }
+    for times in [&mut alone, &mut together] {
+        times.sort_unstable_by(f64::total_cmp);
+    }
+    let factor = u32::try_from(threads).map_or(f64::NAN, f64::from);
+    println!(
+        "{threads} serial runs of {} side by side, the ceiling of this machine: {:.2} ×",
+        copies[0].name,
+        factor * alone[PAIRS / 2] / together[PAIRS / 2],
     );
 }
 

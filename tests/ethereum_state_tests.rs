@@ -18,6 +18,7 @@ use conformance::{
     archive::{self, Fixture},
     engine::Engine,
     exception::{self, Refusal},
+    fork,
     report::{Listed, Report},
     state::{self, FixtureAccount},
 };
@@ -174,7 +175,7 @@ fn run_file(engine: &mut Engine, file: &Fixture) -> Report {
 }
 
 fn run_case(engine: &Engine, test: &StateTest, fork: &str, post: &Post) -> Result<(), String> {
-    let spec = spec(fork).ok_or_else(|| format!("the fork {fork} is not known"))?;
+    let spec = fork::spec(fork).ok_or_else(|| format!("the fork {fork} is not known"))?;
     let chain_id = test.config.as_ref().map_or(1, |config| config.chainid.to());
     let chain = ChainSpec::single_fork(chain_id, spec);
     let context = BlockContext::new(&chain, &header(&test.env, spec));
@@ -239,29 +240,6 @@ fn equal<T: Copy + PartialEq + std::fmt::Display>(
     } else {
         Err(format!("the {what} is {ours}, the fixture has {expected}"))
     }
-}
-
-/// The fork that a fixture means.
-fn spec(fork: &str) -> Option<SpecId> {
-    Some(match fork {
-        "Frontier" => SpecId::FRONTIER,
-        "Homestead" => SpecId::HOMESTEAD,
-        "EIP150" => SpecId::TANGERINE,
-        "EIP158" => SpecId::SPURIOUS_DRAGON,
-        "Byzantium" => SpecId::BYZANTIUM,
-        // State tests say nothing of Constantinople as it was before EIP-1283 was taken out that
-        // differs from what it was afterwards.
-        "Constantinople" | "ConstantinopleFix" => SpecId::PETERSBURG,
-        "Istanbul" => SpecId::ISTANBUL,
-        "Berlin" => SpecId::BERLIN,
-        "London" => SpecId::LONDON,
-        "Paris" | "Merge" => SpecId::MERGE,
-        "Shanghai" => SpecId::SHANGHAI,
-        "Cancun" => SpecId::CANCUN,
-        "Prague" => SpecId::PRAGUE,
-        "Osaka" => SpecId::OSAKA,
-        _ => return None,
-    })
 }
 
 /// The header of the block that the transaction is in.

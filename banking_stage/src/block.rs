@@ -110,7 +110,8 @@ where
         // SAFETY: the stage made the grant after every key that `access` names was granted, and
         // releases them after this function returned. The block is this workload's alone, so all
         // who enter it hold grants of this one run; a release and the next grant of a key are
-        // ordered by the scheduler's lock.
+        // ordered by the scheduler's lock, and so are the preparing of tasks (`prepare` resolves
+        // them) and the feeding of this one, which comes after that of all in front of it.
         unsafe { worker.state.enter(task) };
         let transaction = &self.block.transactions()[task.index()].transaction;
         let result = worker.executor.execute(transaction, &mut worker.state);

@@ -11,8 +11,8 @@ use lockweave_evm_adapter::{
     BlockContext, ChainSpec, EvmExecutor, EvmInferrer, EvmTransaction, SpecId, Step,
 };
 use lockweave_runtime::{
-    AccessSet, Account, Code, Declaration, Executor, GrantedState, INFERRED_KEYS_MAX, MemoryState,
-    OpenBlock, Recording, Sanitized, SealedBlock, SerialState, StateCells, StateView,
+    AccessSet, Account, Code, Declaration, Executor, GrantedState, INFERRED_KEYS_MAX, KeyTable,
+    MemoryState, OpenBlock, Recording, Sanitized, SealedBlock, SerialState, StateCells, StateView,
     execute_serially,
 };
 use std::{
@@ -30,6 +30,7 @@ pub(crate) struct Workload {
     context: BlockContext,
     steps: Vec<Step>,
     sets: Vec<AccessSet>,
+    table: Arc<KeyTable>,
     /// The last runs' states, for their memory.
     spare_cells: Cell<Option<StateCells>>,
     spare_state: Cell<Option<SerialState>>,
@@ -52,13 +53,29 @@ impl Workload {
                 let set = state.take_access(INFERRED_KEYS_MAX).expect("few keys");
                 (step.clone().with_gas_estimate(outcome.gas_used), set)
             })
-            .unzip();
+            .unzip::<_, _, _, Vec<_>>();
+        let table = KeyTable::number(&sets).expect("sets of keys");
         Self {
+            table: Arc::new(table),
             name: name.into(),
             view,
             context,
             steps,
             sets,
+            spare_cells: Cell::new(None),
+            spare_state: Cell::new(None),
+        }
+    }
+
+    /// The same block on the same state, with memory of its own to run on.
+    pub(crate) fn copy(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            view: Arc::clone(&self.view),
+            context: self.context.clone(),
+            steps: self.steps.clone(),
+            sets: self.sets.clone(),
+            table: Arc::clone(&self.table),
             spare_cells: Cell::new(None),
             spare_state: Cell::new(None),
         }
@@ -85,7 +102,8 @@ impl Workload {
         (time, sealed)
     }
 
-    /// Runs the block under locks; the time from opening to sealing, interning included.
+    /// Runs the block under locks; the time from opening to sealing. Keys were numbered when the sets
+    /// were recorded.
     pub(crate) fn run_in_parallel(&self, stage: &BankingStage) -> (Duration, SealedBlock) {
         let transactions = (self.steps.iter().zip(&self.sets))
             .map(|(step, access)| Sanitized {
@@ -97,7 +115,7 @@ impl Workload {
         let make = self.make_granted();
         let cells = self.fresh_cells();
         let start = Instant::now();
-        let open = OpenBlock::with_cells(cells, transactions);
+        let open = OpenBlock::with_table(cells, transactions, Arc::clone(&self.table));
         let (open, result) = execute_block(stage, open, make, Step::gas_hint);
         result.expect("a sound block");
         self.seal(stage, open, start)

@@ -151,6 +151,7 @@ pub struct EvmBlock {
     /// Steps before the first transaction.
     system_steps: usize,
     transactions: usize,
+    has_access_list: bool,
 }
 
 impl EvmBlock {
@@ -164,7 +165,7 @@ impl EvmBlock {
         } = input;
         let context = BlockContext::new(chain, &header);
         let fork = context.spec();
-        check_fields(&header, fork)?;
+        check_fields(chain, &header)?;
         if chain.dao_fork == Some(header.number) {
             let number = header.number;
             return Err(EvmBlockError::DaoFork { number });
@@ -175,6 +176,7 @@ impl EvmBlock {
         steps.extend(transactions.into_iter().map(Step::Transaction));
         steps.extend(closing_steps(&header, fork, &ommers, &withdrawals)?);
         Ok(Self {
+            has_access_list: chain.has_access_list(header.number, header.timestamp),
             header,
             context,
             steps,
@@ -203,6 +205,18 @@ impl EvmBlock {
         self.transactions
     }
 
+    /// Whether the header commits to the block's access list (EIP-7928).
+    pub const fn has_access_list(&self) -> bool {
+        self.has_access_list
+    }
+
+    /// The index under which a step's changes stand in a block access list (EIP-7928): 0 before the
+    /// transactions, from 1 on for them, and one more for what follows them.
+    pub fn access_index(&self, step: usize) -> u64 {
+        let behind = (step + 1).saturating_sub(self.system_steps);
+        behind.min(self.transactions + 1) as u64
+    }
+
     /// The place among the block's transactions of a step, if it is one.
     pub fn transaction_index(&self, step: usize) -> Option<usize> {
         let index = step.checked_sub(self.system_steps)?;
@@ -211,68 +225,69 @@ impl EvmBlock {
 }
 
 /// Refuses headers whose fields are not those of their fork.
-fn check_fields(header: &Header, fork: SpecId) -> Result<(), EvmBlockError> {
+fn check_fields(chain: &ChainSpec, header: &Header) -> Result<(), EvmBlockError> {
     let number = header.number;
+    let fork = chain.fork_at(number, header.timestamp);
+    let has_access_list = chain.has_access_list(number, header.timestamp);
+    let since = |first| fork.is_enabled_in(first);
+    // Name, whether it is there, whether it has to be.
     let fields = [
         (
             "baseFeePerGas",
             header.base_fee_per_gas.is_some(),
-            SpecId::LONDON,
+            since(SpecId::LONDON),
         ),
         (
             "withdrawalsRoot",
             header.withdrawals_root.is_some(),
-            SpecId::SHANGHAI,
+            since(SpecId::SHANGHAI),
         ),
         (
             "blobGasUsed",
             header.blob_gas_used.is_some(),
-            SpecId::CANCUN,
+            since(SpecId::CANCUN),
         ),
         (
             "excessBlobGas",
             header.excess_blob_gas.is_some(),
-            SpecId::CANCUN,
+            since(SpecId::CANCUN),
         ),
         (
             "parentBeaconBlockRoot",
             header.parent_beacon_block_root.is_some(),
-            SpecId::CANCUN,
+            since(SpecId::CANCUN),
         ),
         (
             "requestsHash",
             header.requests_hash.is_some(),
-            SpecId::PRAGUE,
+            since(SpecId::PRAGUE),
         ),
         (
             "blockAccessListHash",
             header.block_access_list_hash.is_some(),
-            SpecId::AMSTERDAM,
+            has_access_list,
         ),
         (
             "slotNumber",
             header.slot_number.is_some(),
-            SpecId::AMSTERDAM,
+            since(SpecId::AMSTERDAM),
         ),
     ];
-    let fork_name: &'static str = fork.into();
-    for (field, is_there, since) in fields {
-        match (is_there, fork.is_enabled_in(since)) {
-            (true, false) => {
-                return Err(EvmBlockError::UnknownFork {
-                    number,
-                    field,
-                    fork: fork_name,
-                });
-            }
-            (false, true) => {
-                return Err(EvmBlockError::MissingField {
-                    number,
-                    field,
-                    fork: fork_name,
-                });
-            }
-            _ => {}
+    let fork: &'static str = fork.into();
+    for (field, is_there, is_due) in fields {
+        if is_there && !is_due {
+            return Err(EvmBlockError::UnknownFork {
+                number,
+                field,
+                fork,
+            });
+        }
+        if is_due && !is_there {
+            return Err(EvmBlockError::MissingField {
+                number,
+                field,
+                fork,
+            });
         }
     }
     Ok(())
@@ -407,20 +422,21 @@ mod tests {
 
     #[test]
     fn a_header_has_the_fields_of_its_fork() {
+        let on = |fork| ChainSpec::single_fork(1, fork);
         let header = Header {
             base_fee_per_gas: Some(7),
             ..Header::default()
         };
-        assert_eq!(check_fields(&header, SpecId::LONDON), Ok(()));
+        assert_eq!(check_fields(&on(SpecId::LONDON), &header), Ok(()));
         assert!(matches!(
-            check_fields(&header, SpecId::BERLIN),
+            check_fields(&on(SpecId::BERLIN), &header),
             Err(EvmBlockError::UnknownFork {
                 field: "baseFeePerGas",
                 ..
             })
         ));
         assert!(matches!(
-            check_fields(&header, SpecId::SHANGHAI),
+            check_fields(&on(SpecId::SHANGHAI), &header),
             Err(EvmBlockError::MissingField {
                 field: "withdrawalsRoot",
                 ..

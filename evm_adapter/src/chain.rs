@@ -30,6 +30,11 @@ pub struct ChainSpec {
     pub forks: Vec<(Activation, SpecId)>,
     /// Changes of the blob parameters between forks (EIP-7892), by time.
     pub blob_schedule: Vec<(u64, BlobParams)>,
+    /// From when on headers commit to a block access list (EIP-7928).
+    ///
+    /// It is part of Amsterdam, whose other rules are not settled, so it is scheduled apart from the
+    /// forks.
+    pub block_access_lists: Option<Activation>,
     /// The block of the DAO fork's irregular state change, on the chain that has one.
     pub dao_fork: Option<u64>,
 }
@@ -60,6 +65,7 @@ impl ChainSpec {
                 (1_765_290_071, BlobParams::bpo1()),
                 (1_767_747_671, BlobParams::bpo2()),
             ],
+            block_access_lists: None,
             dao_fork: Some(1_920_000),
         }
     }
@@ -70,6 +76,7 @@ impl ChainSpec {
             chain_id,
             forks: vec![(Activation::Number(0), fork)],
             blob_schedule: Vec::new(),
+            block_access_lists: None,
             dao_fork: None,
         }
     }
@@ -80,6 +87,15 @@ impl ChainSpec {
             |(activation, _): &&(Activation, SpecId)| activation.is_active(number, timestamp);
         let last = self.forks.iter().rev().find(active);
         last.map_or(SpecId::FRONTIER, |(_, fork)| *fork)
+    }
+
+    /// Whether a block's header commits to its access list (EIP-7928).
+    pub fn has_access_list(&self, number: u64, timestamp: u64) -> bool {
+        let scheduled = self.block_access_lists;
+        scheduled.is_some_and(|start| start.is_active(number, timestamp))
+            || self
+                .fork_at(number, timestamp)
+                .is_enabled_in(SpecId::AMSTERDAM)
     }
 
     /// The blob parameters of a block, from Cancun on.

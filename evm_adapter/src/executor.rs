@@ -2,8 +2,9 @@
 
 use crate::{
     block::BlockContext,
+    effects::StepEffects,
     error::{DbError, InvalidStep},
-    journal::{GuardedJournal, JournalDb, Limits},
+    journal::{GuardedJournal, JournalDb, Limits, Touched},
     step::{EvmTransaction, Step, SystemCall},
 };
 use alloy_consensus::Typed2718;
@@ -20,7 +21,7 @@ use revm::{
         result::{EVMError, ExecutionResult, HaltReason, Output},
     },
     handler::{
-        EthFrame, EthPrecompiles, FrameResult, Handler, PrecompileProvider,
+        EthFrame, EthPrecompiles, FrameResult, Handler, PrecompileProvider, SYSTEM_ADDRESS,
         instructions::EthInstructions,
     },
     interpreter::interpreter::EthInterpreter,
@@ -84,6 +85,26 @@ impl<S: StateAccess + Default> EvmExecutor<S> {
         }
         machine.ctx.cfg.clone_from(context.config());
         machine.ctx.block.clone_from(context.block());
+    }
+
+    /// From now on notes what each step touches, for [`take_effects`](Self::take_effects).
+    pub fn note_effects(&mut self) {
+        self.machine.ctx.journaled_state.touched = Some(Touched::default());
+    }
+
+    /// What the last step, which had an outcome, touched and changed.
+    pub fn take_effects(&mut self) -> StepEffects {
+        let Touched { accounts, slots } = match &mut self.machine.ctx.journaled_state.touched {
+            Some(touched) => mem::take(touched),
+            None => Touched::default(),
+        };
+        let mut effects = StepEffects {
+            accounts,
+            slots,
+            writes: mem::take(&mut self.writes),
+        };
+        effects.add_changed();
+        effects
     }
 
     fn run_transaction(
@@ -166,6 +187,12 @@ impl<S: StateAccess + Default> EvmExecutor<S> {
         self.machine.ctx.tx = Arc::clone(call.env());
         let result = self.handler.run_system_call(&mut self.machine);
         let result = self.conclude(result)?;
+        if let Some(touched) = &mut self.machine.ctx.journaled_state.touched {
+            // The caller of a system call is nobody (EIP-7928).
+            touched
+                .accounts
+                .retain(|address| *address != SYSTEM_ADDRESS);
+        }
         let outcome = outcome(OutcomeKind::System, result);
         if call.must_succeed && !outcome.is_success() {
             return Err(ExecutionError::Invalid(InvalidStep::SystemCall {
@@ -252,6 +279,10 @@ impl<S: StateAccess + Default> Executor<S> for EvmExecutor<S> {
         step: &Step,
         state: &mut S,
     ) -> Result<Outcome, ExecutionError<InvalidStep>> {
+        if let Some(touched) = &mut self.machine.ctx.journaled_state.touched {
+            touched.accounts.clear();
+            touched.slots.clear();
+        }
         mem::swap(state, &mut self.machine.ctx.journaled_state.database.state);
         let result = match step {
             Step::Transaction(transaction) => self.run_transaction(transaction),

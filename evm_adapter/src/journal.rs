@@ -152,6 +152,15 @@ pub(crate) struct GuardedJournal<S> {
     refusal: Option<AccessError>,
     /// The fee of a beneficiary that the transaction did not load.
     fee: Option<Credit>,
+    /// Where to note what a transaction touches, if that is wanted.
+    pub(crate) touched: Option<Touched>,
+}
+
+/// Accounts and slots that a transaction touched, reverted calls included.
+#[derive(Debug, Default)]
+pub(crate) struct Touched {
+    pub(crate) accounts: Vec<Address>,
+    pub(crate) slots: Vec<(Address, U256)>,
 }
 
 type DbLoadError = JournalLoadError<DbError>;
@@ -257,6 +266,11 @@ impl<S: StateAccess> GuardedJournal<S> {
         for (address, account) in self.inner.state.drain() {
             let loaded = &self.database.loaded[loaded_index(&account)];
             debug_assert_eq!(loaded.address, address);
+            if let Some(touched) = &mut self.touched {
+                touched.accounts.push(address);
+                let slots = account.storage.keys();
+                touched.slots.extend(slots.map(|slot| (address, *slot)));
+            }
             collect(writes, spec, address, &account, loaded);
         }
         self.reset();
@@ -386,6 +400,7 @@ impl<S: StateAccess> JournalTr for GuardedJournal<S> {
             inner: JournalInner::new(),
             refusal: None,
             fee: None,
+            touched: None,
         }
     }
 

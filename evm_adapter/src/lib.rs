@@ -15,26 +15,32 @@
 //! **Architecture invariant:** no threads and no files here. Signature recovery is a function of one
 //! transaction; who spreads it over cores is the caller's business.
 
+pub mod access_list;
 pub mod block;
 pub mod chain;
 mod code_cache;
 pub mod declared;
+pub mod effects;
 pub mod envelope;
 pub mod error;
 pub mod executor;
 pub mod infer;
 mod journal;
+pub mod listed_state;
 pub mod receipt;
 pub mod recover;
 pub mod step;
 
+pub use access_list::AccessListBuilder;
 pub use block::{BlockContext, BlockInput, EvmBlock, EvmBlockError, Ommers};
 pub use chain::{Activation, ChainSpec};
 pub use declared::{DECLARED_TX_TYPE, TxDeclared};
+pub use effects::{BlockEffects, NotingExecutor, PlacedStep, StepEffects};
 pub use envelope::{LockweaveTxEnvelope, LockweaveTxType};
 pub use error::InvalidStep;
 pub use executor::EvmExecutor;
 pub use infer::EvmInferrer;
+pub use listed_state::{ListedState, StateBefore};
 pub use receipt::{TypedReceipt, logs_bloom, receipts_root};
 pub use recover::{RecoverError, recover_sender};
 pub use revm::primitives::hardfork::SpecId;

@@ -128,13 +128,19 @@ pub struct SystemCall {
     env: Arc<TxEnv>,
 }
 
+/// Gas of a system call (EIP-4788, EIP-2935, EIP-7002, EIP-7251).
+const SYSTEM_CALL_GAS: u64 = 30_000_000;
+
 impl SystemCall {
     /// A call with this input.
     pub fn new(contract: Address, input: Bytes, must_succeed: bool) -> Self {
+        let mut env = TxEnv::new_system_tx(contract, input);
+        // revm adds what EIP-8037 would, on all forks.
+        env.gas_limit = SYSTEM_CALL_GAS;
         Self {
             contract,
             must_succeed,
-            env: Arc::new(TxEnv::new_system_tx(contract, input)),
+            env: Arc::new(env),
         }
     }
 

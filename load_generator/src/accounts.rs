@@ -2,9 +2,13 @@
 
 use alloy_primitives::{Address, B256, hex, keccak256};
 use alloy_signer_local::{MnemonicBuilder, coins_bip39::English};
-use secp256k1::{PublicKey, SecretKey};
+use secp256k1::{PublicKey, Secp256k1, SecretKey, SignOnly};
+use std::sync::LazyLock;
 
 use crate::error::LoadError;
+
+/// What libsecp256k1 signs with: tables that are made once.
+pub(crate) static SIGNING: LazyLock<Secp256k1<SignOnly>> = LazyLock::new(Secp256k1::signing_only);
 
 /// An address and its key.
 #[derive(Clone)]
@@ -28,9 +32,9 @@ impl std::fmt::Debug for Account {
 impl Account {
     /// The account of 32 secret bytes.
     pub fn from_secret(secret: B256) -> Result<Self, LoadError> {
-        let key = SecretKey::from_secret_bytes(secret.0)
+        let key = SecretKey::from_byte_array(secret.0)
             .map_err(|error| LoadError::Key(error.to_string()))?;
-        let public = PublicKey::from_secret_key(&key).serialize_uncompressed();
+        let public = PublicKey::from_secret_key(&SIGNING, &key).serialize_uncompressed();
         Ok(Self {
             address: Address::from_raw_public_key(&public[1..]),
             key,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use alloy_primitives::{Address, U256};
 use futures_util::{SinkExt, StreamExt};
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, tungstenite::Message};
@@ -55,6 +56,16 @@ impl Endpoint {
             .build()
             .map_err(|error| LoadError::Transport(error.to_string()))?;
         Ok(Self { url, http })
+    }
+
+    /// The address.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// Whether it is a WebSocket's, over which a node can tell of new blocks.
+    pub fn is_web_socket(&self) -> bool {
+        self.url.scheme() == "ws"
     }
 
     /// A connection; nothing is opened until the first batch.
@@ -135,6 +146,59 @@ impl Connection {
                     })
                 })
             })
+            .collect())
+    }
+
+    /// Hands over signed transactions (0x and hexadecimal digits) as one batch; the errors are as in [`Self::batch`].
+    ///
+    /// This is the loader's hot path: the body is written as text, and of the answers only errors are kept.
+    pub async fn send_raw(
+        &mut self,
+        transactions: &[&str],
+    ) -> Result<Vec<Result<(), LoadError>>, LoadError> {
+        const METHOD: &str = "eth_sendRawTransaction";
+        let length: usize = transactions.iter().map(|raw| raw.len() + 90).sum();
+        let mut body = String::with_capacity(length + 2);
+        for (id, raw) in transactions.iter().enumerate() {
+            body.push(if id == 0 { '[' } else { ',' });
+            let call = format_args!(
+                r#"{{"jsonrpc":"2.0","id":{id},"method":"{METHOD}","params":["{raw}"]}}"#
+            );
+            std::fmt::Write::write_fmt(&mut body, call).expect("a string takes all");
+        }
+        body.push(']');
+        let answer = self.exchange(body).await?;
+        let protocol = |what: &str| LoadError::Protocol {
+            method: METHOD.to_owned(),
+            what: what.chars().take(200).collect(),
+        };
+        let Ok(replies) = serde_json::from_str::<Vec<SendReply>>(&answer) else {
+            // A server that refuses the whole batch answers with one error object.
+            let single: Value = serde_json::from_str(&answer).map_err(|_| protocol(&answer))?;
+            let error = read_reply(METHOD, &single).err();
+            return Err(error.unwrap_or_else(|| protocol(&answer)));
+        };
+        let mut results: Vec<Option<Result<(), LoadError>>> =
+            transactions.iter().map(|_| None).collect();
+        for reply in replies {
+            let position = reply.id.and_then(|id| usize::try_from(id).ok());
+            let Some(result) = position.and_then(|id| results.get_mut(id)) else {
+                continue;
+            };
+            *result = match (reply.error, reply.result) {
+                (Some(error), _) => Some(Err(LoadError::Rpc {
+                    method: METHOD.to_owned(),
+                    code: error.code,
+                    message: error.message,
+                })),
+                (None, Some(_)) => Some(Ok(())),
+                (None, None) => None,
+            };
+        }
+        let unanswered = || Err(protocol("no answer in the batch"));
+        Ok(results
+            .into_iter()
+            .map(|result| result.unwrap_or_else(unanswered))
             .collect())
     }
 
@@ -235,6 +299,22 @@ impl Connection {
             "the node closed the connection".to_owned(),
         ))
     }
+}
+
+/// What matters of a reply to `eth_sendRawTransaction`.
+#[derive(Deserialize)]
+struct SendReply {
+    id: Option<u64>,
+    result: Option<IgnoredAny>,
+    error: Option<SendError>,
+}
+
+#[derive(Deserialize)]
+struct SendError {
+    #[serde(default)]
+    code: i64,
+    #[serde(default)]
+    message: String,
 }
 
 /// reqwest says only "error sending request"; what happened is in its source.

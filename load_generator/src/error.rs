@@ -46,9 +46,17 @@ pub enum LoadError {
     /// The senders could not be given ether.
     #[error("funding: {0}")]
     Funding(String),
-    /// The state after the run is not what the included transactions should have left.
-    #[error("invariant broken: {0}")]
-    Invariant(String),
+    /// A scenario's contracts could not be put in place.
+    #[error("deployment: {0}")]
+    Deployment(String),
+    /// A file could not be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// Which one.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// A report could not be written.
     #[error("cannot write {path}: {source}")]
     Write {

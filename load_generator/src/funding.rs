@@ -1,13 +1,14 @@
-//! Gives the senders what they will spend. Idempotent: who has enough gets nothing.
+//! Gives accounts what they will spend. Idempotent: who has enough gets nothing.
 
 use std::time::Duration;
 
-use alloy_primitives::{Bytes, U256};
+use alloy_primitives::{Address, Bytes, U256};
 use serde_json::json;
-use tokio::time::Instant;
 
 use crate::{
+    access::{Access, Declarations},
     accounts::Account,
+    chain::wait_for_nonce,
     client::{Call, Connection},
     error::LoadError,
     scenario::TRANSFER_GAS,
@@ -17,37 +18,37 @@ use crate::{
 /// Transfers per batch.
 const BATCH: usize = 50;
 
-/// Tops up each sender to `needed` wei; how many needed it. Waits at most `patience` for the blocks.
+/// Tops up each account to what it needs, in wei; how many needed it. Waits at most `patience` for the blocks.
 pub async fn fund(
     connection: &mut Connection,
     funder: &Account,
-    senders: &[Account],
-    needed: U256,
+    needed: &[(Address, U256)],
     terms: &Terms,
     patience: Duration,
 ) -> Result<usize, LoadError> {
-    let addresses: Vec<_> = senders.iter().map(|sender| sender.address).collect();
+    let addresses: Vec<Address> = needed.iter().map(|(address, _)| *address).collect();
     let balances = connection
         .of_addresses("eth_getBalance", &addresses, "latest")
         .await?;
-    let poor: Vec<_> = addresses
+    let missing: Vec<(Address, U256)> = needed
         .iter()
         .zip(balances)
-        .filter(|(_, balance)| *balance < needed)
+        .filter(|((_, needed), balance)| balance < needed)
+        .map(|((address, needed), balance)| (*address, *needed - balance))
         .collect();
-    if poor.is_empty() {
+    if missing.is_empty() {
         return Ok(0);
     }
-    let missing: U256 = poor.iter().map(|(_, balance)| needed - *balance).sum();
-    let fee = U256::from(terms.max_fee_per_gas) * U256::from(TRANSFER_GAS) * U256::from(poor.len());
+    let sum: U256 = missing.iter().map(|(_, amount)| *amount).sum();
+    let gas = U256::from(TRANSFER_GAS) * U256::from(missing.len());
+    let costs = sum + gas * U256::from(terms.max_fee_per_gas);
     let has = connection
         .of_addresses("eth_getBalance", &[funder.address], "latest")
         .await?[0];
-    if has < missing + fee {
+    if has < costs {
         return Err(LoadError::Funding(format!(
-            "the funder {} has {has} wei and needs {}; name a richer one with --funder-key or --funder-mnemonic",
+            "the funder {} has {has} wei and needs {costs}; name a richer one with --funder-key or --funder-mnemonic, or send less",
             funder.address,
-            missing + fee
         )));
     }
     let first = connection
@@ -56,40 +57,39 @@ pub async fn fund(
             json!([funder.address, "pending"]),
         )
         .await?;
-    let mut calls = Vec::with_capacity(poor.len());
+    let terms = Terms {
+        declarations: Declarations::None,
+        ..*terms
+    };
+    let transfers: Vec<Call> = (first..)
+        .zip(&missing)
+        .map(|(nonce, (address, amount))| {
+            let plan = Plan {
+                sender: 0,
+                nonce,
+                to: (*address).into(),
+                value: *amount,
+                input: Bytes::new(),
+                gas_limit: TRANSFER_GAS,
+                access: Access::default(),
+            };
+            let signed = sign(&plan, &terms, funder);
+            Call::new("eth_sendRawTransaction", json!([signed.raw]))
+        })
+        .collect();
+    // Nodes bound how many transactions of one account may wait, so each batch passes before the next.
     let mut nonce = first;
-    for (address, balance) in &poor {
-        let plan = Plan {
-            sender: 0,
-            nonce,
-            to: **address,
-            value: needed - *balance,
-            input: Bytes::new(),
-            gas_limit: TRANSFER_GAS,
-        };
-        calls.push(Call::new(
-            "eth_sendRawTransaction",
-            json!([sign(&plan, terms, funder).raw]),
-        ));
-        nonce += 1;
-    }
-    let end = Instant::now() + patience;
-    for batch in calls.chunks(BATCH) {
+    for batch in transfers.chunks(BATCH) {
         for result in connection.batch(batch).await? {
             result?;
         }
-    }
-    while connection
-        .quantity("eth_getTransactionCount", json!([funder.address, "latest"]))
-        .await?
-        < nonce
-    {
-        if Instant::now() > end {
+        nonce += batch.len() as u64;
+        if !wait_for_nonce(connection, funder.address, nonce, patience).await? {
             return Err(LoadError::Funding(
-                "the transfers to the senders did not get into blocks in time".to_owned(),
+                "the transfers to the senders did not get into blocks in time; raise --drain, or see whether the node makes blocks"
+                    .to_owned(),
             ));
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    Ok(poor.len())
+    Ok(missing.len())
 }

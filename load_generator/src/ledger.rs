@@ -8,15 +8,24 @@ use std::{
 use alloy_primitives::B256;
 use hdrhistogram::Histogram;
 
-use crate::signing::Signed;
+use crate::{
+    series::{BlockSeen, Series},
+    signing::Signed,
+};
 
 /// Of how many of an account's oldest waiting transactions a repeat consists at most.
 const REPEAT_WINDOW: usize = 16;
 
+/// A patience doubles with each try at most so often.
+const DOUBLINGS_MAX: u32 = 4;
+
+/// Kinds of refusals, and of troubles, that are told apart.
+const KINDS_MAX: usize = 64;
+
 /// Where a transaction stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Its time has not come.
+    /// Not handed over.
     Unsent,
     /// Handed to a connection; no answer that settles anything.
     Sent,
@@ -30,11 +39,13 @@ pub enum State {
     Reverted,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Entry {
     state: State,
     intended: Duration,
-    last_sent: Duration,
+    /// Last handed over, or last asked about.
+    last_tried: Duration,
+    tries: u32,
     accepted: bool,
 }
 
@@ -54,6 +65,8 @@ pub enum Answer {
 /// Totals at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
+    /// Intended: their time has come.
+    pub due: u64,
     /// Handed to the node at least once.
     pub sent: u64,
     /// In a block, successful.
@@ -66,6 +79,17 @@ pub struct Counts {
     pub waiting: u64,
 }
 
+/// A receipt of a block, as far as it matters.
+#[derive(Clone, Copy, Debug)]
+pub struct Receipt {
+    /// Of the transaction.
+    pub hash: B256,
+    /// Whether it did not revert.
+    pub success: bool,
+    /// Gas it used.
+    pub gas_used: u64,
+}
+
 /// See the module. Times are since the run's start.
 #[derive(Debug)]
 pub struct Ledger {
@@ -75,19 +99,34 @@ pub struct Ledger {
     by_sender: Vec<Vec<usize>>,
     /// Per sender, how many of its first transactions are in blocks.
     settled: Vec<usize>,
+    /// Per sender, when one of its transactions was last seen in a block.
+    progress: Vec<Duration>,
+    sender_of: Vec<usize>,
     counts: Counts,
+    /// From intended time to being handed over, in microseconds.
+    pub lag_us: Histogram<u64>,
     /// From intended time to the node's yes, in microseconds.
     pub accepted_us: Histogram<u64>,
-    /// From intended time to the block being seen, in microseconds.
+    /// From intended time to the receipt being read, in microseconds.
     pub included_us: Histogram<u64>,
-    /// How often the node said no, by its words; repeats counted. At most 64 kinds.
+    /// From intended time to the block being told of by subscription, in microseconds.
+    pub seen_us: Histogram<u64>,
+    /// How often the node said no, by its words; repeats counted.
     pub refusals: BTreeMap<String, u64>,
+    /// Failed questions about blocks and transactions, by kind. They delay what is seen.
+    pub troubles: BTreeMap<String, u64>,
     /// Transactions handed to the node again.
     pub repeats: u64,
+    /// Transactions that the node had accepted and then did not know.
+    pub dropped: u64,
     /// Gas that the included and reverted ones used.
     pub gas: u64,
     /// When the last one was seen in a block.
     pub last_included: Duration,
+    /// What happened when.
+    pub series: Series,
+    /// Blocks with transactions of the run.
+    pub blocks: Vec<BlockSeen>,
 }
 
 impl Ledger {
@@ -98,30 +137,34 @@ impl Ledger {
             by_sender[one.sender].push(index);
         }
         let histogram = || Histogram::new(3).expect("3 significant digits are allowed");
+        let unsent = Entry {
+            state: State::Unsent,
+            intended: Duration::ZERO,
+            last_tried: Duration::ZERO,
+            tries: 0,
+            accepted: false,
+        };
+        let by_hash = signed.iter().enumerate();
         Self {
-            entries: signed
-                .iter()
-                .map(|_| Entry {
-                    state: State::Unsent,
-                    intended: Duration::ZERO,
-                    last_sent: Duration::ZERO,
-                    accepted: false,
-                })
-                .collect(),
-            by_hash: signed
-                .iter()
-                .enumerate()
-                .map(|(index, one)| (one.hash, index))
-                .collect(),
+            entries: vec![unsent; signed.len()],
+            by_hash: by_hash.map(|(index, one)| (one.hash, index)).collect(),
             by_sender,
             settled: vec![0; senders],
+            progress: vec![Duration::ZERO; senders],
+            sender_of: signed.iter().map(|one| one.sender).collect(),
             counts: Counts::default(),
+            lag_us: histogram(),
             accepted_us: histogram(),
             included_us: histogram(),
+            seen_us: histogram(),
             refusals: BTreeMap::new(),
+            troubles: BTreeMap::new(),
             repeats: 0,
+            dropped: 0,
             gas: 0,
             last_included: Duration::ZERO,
+            series: Series::default(),
+            blocks: Vec::new(),
         }
     }
 
@@ -130,9 +173,9 @@ impl Ledger {
         self.counts
     }
 
-    /// Whether everything that was sent is in a block.
+    /// Whether everything that was intended is in a block.
     pub fn all_in_blocks(&self) -> bool {
-        self.counts.included + self.counts.reverted == self.counts.sent
+        self.counts.included + self.counts.reverted == self.counts.due
     }
 
     /// A transaction's state.
@@ -140,27 +183,40 @@ impl Ledger {
         self.entries[index].state
     }
 
-    /// It is handed to a connection, and was meant to be at `intended`.
-    pub fn sent(&mut self, index: usize, intended: Duration, now: Duration) {
+    /// Whether a transaction of this hash is waited for.
+    pub fn waits_for(&self, hash: &B256) -> bool {
+        self.by_hash.get(hash).is_some_and(|&index| {
+            let state = self.entries[index].state;
+            state != State::Unsent && !in_block(state)
+        })
+    }
+
+    /// Its time has come.
+    pub fn due(&mut self, index: usize, intended: Duration) {
         self.entries[index].intended = intended;
-        self.entries[index].last_sent = now;
+        self.counts.due += 1;
+        self.series.counts(intended).intended += 1;
+    }
+
+    /// It is handed to the node now; again, maybe.
+    pub fn sent(&mut self, index: usize, now: Duration) {
+        let entry = &mut self.entries[index];
+        entry.last_tried = now;
+        entry.tries += 1;
+        if entry.state != State::Unsent {
+            self.repeats += 1;
+            return;
+        }
+        record(&mut self.lag_us, now.saturating_sub(entry.intended));
+        self.series.counts(now).sent += 1;
         self.set(index, State::Sent);
     }
 
     /// The node answered.
     pub fn answered(&mut self, index: usize, answer: &Answer, now: Duration) {
         if let Answer::Refused(words) | Answer::Unknown(words) = answer {
-            // Digits (fees, nonces, ports) would make every refusal its own kind.
-            let kind: String = words
-                .chars()
-                .map(|c| if c.is_ascii_digit() { '#' } else { c })
-                .take(120)
-                .collect();
-            let known = self.refusals.len() < 63 || self.refusals.contains_key(&kind);
-            *self
-                .refusals
-                .entry(if known { kind } else { "other".to_owned() })
-                .or_default() += 1;
+            count_kind(&mut self.refusals, words);
+            self.series.counts(now).refused += 1;
         }
         let entry = &mut self.entries[index];
         match (answer, entry.state) {
@@ -168,6 +224,7 @@ impl Ledger {
                 if !entry.accepted {
                     entry.accepted = true;
                     record(&mut self.accepted_us, now.saturating_sub(entry.intended));
+                    self.series.counts(now).accepted += 1;
                 }
                 self.set(index, State::Accepted);
             }
@@ -181,91 +238,171 @@ impl Ledger {
         }
     }
 
-    /// A receipt of a block: whether it is one of ours. A second receipt of the same transaction changes nothing.
-    pub fn receipt(&mut self, hash: &B256, success: bool, gas_used: u64, now: Duration) -> bool {
-        let Some(&index) = self.by_hash.get(hash) else {
+    /// A block was read at `now`, and told of by subscription at `told`; `gas` is what all in it used.
+    pub fn block(
+        &mut self,
+        number: u64,
+        gas: u64,
+        receipts: &[Receipt],
+        now: Duration,
+        told: Option<Duration>,
+    ) {
+        let ours = receipts.iter();
+        let transactions = ours
+            .filter(|receipt| self.receipt(receipt, now, told))
+            .count() as u64;
+        if transactions > 0 {
+            self.blocks.push(BlockSeen {
+                number,
+                seconds: now.as_secs_f64(),
+                gas,
+                transactions,
+            });
+        }
+    }
+
+    /// Whether it is one of ours. A second receipt of the same transaction changes nothing.
+    fn receipt(&mut self, receipt: &Receipt, now: Duration, told: Option<Duration>) -> bool {
+        let Some(&index) = self.by_hash.get(&receipt.hash) else {
             return false;
         };
-        if matches!(
-            self.entries[index].state,
-            State::Unsent | State::Included | State::Reverted
-        ) {
+        let entry = &self.entries[index];
+        if entry.state == State::Unsent || in_block(entry.state) {
             return false;
         }
-        self.set(
-            index,
-            if success {
-                State::Included
-            } else {
-                State::Reverted
-            },
-        );
-        self.gas = self
-            .gas
-            .checked_add(gas_used)
-            .expect("gas of a run fits 64 bits");
+        let latency = now.saturating_sub(entry.intended);
+        record(&mut self.included_us, latency);
+        if let Some(told) = told {
+            record(&mut self.seen_us, told.saturating_sub(entry.intended));
+        }
+        self.series
+            .in_block(now, receipt.success, receipt.gas_used, latency);
+        let state = if receipt.success {
+            State::Included
+        } else {
+            State::Reverted
+        };
+        self.set(index, state);
+        let gas = self.gas.checked_add(receipt.gas_used);
+        self.gas = gas.expect("gas of a run fits 64 bits");
         self.last_included = self.last_included.max(now);
-        record(
-            &mut self.included_us,
-            now.saturating_sub(self.entries[index].intended),
-        );
+        self.progress[self.sender_of[index]] = now;
         true
     }
 
-    /// What should be sent again now: each sender's oldest ones that the node refused at least `refused_after` ago, or
-    /// that have been silent for `silent_after`. A node may have dropped what it accepted; without the repeat all later
-    /// nonces of that sender would wait for ever. Same bytes, so a repeat can do no harm.
-    pub fn take_repeats(
-        &mut self,
-        now: Duration,
-        refused_after: Duration,
-        silent_after: Duration,
-    ) -> Vec<usize> {
+    /// A question about the chain failed.
+    pub fn trouble(&mut self, words: &str) {
+        count_kind(&mut self.troubles, words);
+    }
+
+    /// Which refused transactions should be offered again now, at most `budget`: those among their senders' oldest
+    /// that were refused at least `patience` ago, doubled with each try.
+    pub fn take_refused(&mut self, now: Duration, patience: Duration, budget: usize) -> Vec<usize> {
         let mut repeats = Vec::new();
+        if self.counts.refused == 0 {
+            return repeats;
+        }
         for sender in 0..self.by_sender.len() {
-            let of_sender = &self.by_sender[sender];
-            let mut first = self.settled[sender];
-            while of_sender
-                .get(first)
-                .is_some_and(|&index| in_block(self.entries[index].state))
-            {
-                first += 1;
-            }
-            self.settled[sender] = first;
-            for &index in of_sender.iter().skip(first).take(REPEAT_WINDOW) {
+            for index in self.window(sender) {
+                if repeats.len() >= budget {
+                    return repeats;
+                }
                 let entry = &mut self.entries[index];
-                let after = match entry.state {
-                    State::Refused => refused_after,
-                    State::Sent | State::Accepted => silent_after,
-                    State::Unsent => break,
-                    State::Included | State::Reverted => continue,
-                };
-                if now.saturating_sub(entry.last_sent) >= after {
-                    entry.last_sent = now;
+                let waited = now.saturating_sub(entry.last_tried);
+                if entry.state == State::Refused && waited >= doubled(patience, entry.tries) {
+                    entry.last_tried = now;
+                    self.set(index, State::Sent);
                     repeats.push(index);
                 }
             }
         }
-        for &index in &repeats {
-            if self.entries[index].state == State::Refused {
-                self.set(index, State::Sent);
+        repeats
+    }
+
+    /// Senders whose oldest transaction has been silent, and that have got nothing into a block, for `patience`
+    /// (doubled with each try): those oldest transactions. The node may have dropped them, and all later nonces of
+    /// their senders would wait for ever; it should be asked.
+    pub fn take_stalled(&mut self, now: Duration, patience: Duration) -> Vec<usize> {
+        let mut stalled = Vec::new();
+        for sender in 0..self.by_sender.len() {
+            let first = self.first_unsettled(sender);
+            let Some(&index) = self.by_sender[sender].get(first) else {
+                continue;
+            };
+            let entry = &mut self.entries[index];
+            let since = entry.last_tried.max(self.progress[sender]);
+            if matches!(entry.state, State::Sent | State::Accepted)
+                && now.saturating_sub(since) >= doubled(patience, entry.tries)
+            {
+                entry.last_tried = now;
+                entry.tries += 1;
+                stalled.push(index);
             }
         }
-        self.repeats += repeats.len() as u64;
-        repeats
+        stalled
+    }
+
+    /// The node does not know this transaction: what of its sender should be sent again. Same bytes, so a repeat can
+    /// do no harm.
+    pub fn forgotten(&mut self, index: usize) -> Vec<usize> {
+        let entry = &self.entries[index];
+        if !matches!(entry.state, State::Sent | State::Accepted) {
+            return Vec::new();
+        }
+        if entry.accepted {
+            self.dropped += 1;
+        }
+        let mut window = self.window(self.sender_of[index]);
+        window.retain(|&index| matches!(self.entries[index].state, State::Sent | State::Accepted));
+        window
+    }
+
+    /// Transactions that are in a block and successful.
+    pub fn included(&self) -> impl Iterator<Item = usize> {
+        self.with_state(State::Included)
+    }
+
+    /// Transactions that are in a block and reverted.
+    pub fn reverted(&self) -> impl Iterator<Item = usize> {
+        self.with_state(State::Reverted)
+    }
+
+    fn with_state(&self, state: State) -> impl Iterator<Item = usize> {
+        let all = self.entries.iter().enumerate();
+        all.filter(move |(_, entry)| entry.state == state)
+            .map(|(index, _)| index)
     }
 
     /// Per sender, how many of its transactions are in blocks.
     pub fn in_blocks_by_sender(&self) -> Vec<u64> {
-        self.by_sender
-            .iter()
+        let senders = self.by_sender.iter();
+        senders
             .map(|indexes| {
-                indexes
-                    .iter()
+                let settled = indexes.iter();
+                settled
                     .filter(|&&index| in_block(self.entries[index].state))
                     .count() as u64
             })
             .collect()
+    }
+
+    /// The sender's oldest transactions that are not in blocks.
+    fn window(&mut self, sender: usize) -> Vec<usize> {
+        let first = self.first_unsettled(sender);
+        let rest = self.by_sender[sender].iter().skip(first);
+        rest.take(REPEAT_WINDOW).copied().collect()
+    }
+
+    fn first_unsettled(&mut self, sender: usize) -> usize {
+        let of_sender = &self.by_sender[sender];
+        let first = &mut self.settled[sender];
+        while of_sender
+            .get(*first)
+            .is_some_and(|&index| in_block(self.entries[index].state))
+        {
+            *first += 1;
+        }
+        *first
     }
 
     fn set(&mut self, index: usize, state: State) {
@@ -295,6 +432,22 @@ fn in_block(state: State) -> bool {
     matches!(state, State::Included | State::Reverted)
 }
 
+/// The first try is part of `tries`.
+fn doubled(patience: Duration, tries: u32) -> Duration {
+    patience * 2_u32.pow(tries.saturating_sub(1).min(DOUBLINGS_MAX))
+}
+
+fn count_kind(kinds: &mut BTreeMap<String, u64>, words: &str) {
+    // Digits (fees, nonces, ports) would make every refusal its own kind.
+    let blanked = words.chars().take(120);
+    let kind: String = blanked
+        .map(|c| if c.is_ascii_digit() { '#' } else { c })
+        .collect();
+    let known = kinds.len() < KINDS_MAX - 1 || kinds.contains_key(&kind);
+    let kind = if known { kind } else { "other".to_owned() };
+    *kinds.entry(kind).or_default() += 1;
+}
+
 fn record(histogram: &mut Histogram<u64>, latency: Duration) {
     let microseconds = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
     // An auto-resizing histogram takes every value that a run can last.
@@ -309,14 +462,15 @@ mod tests {
 
     use alloy_primitives::B256;
 
-    use super::{Answer, Counts, Ledger, State};
+    use super::{Answer, Counts, Ledger, Receipt, State};
     use crate::signing::Signed;
 
     fn ms(milliseconds: u64) -> Duration {
         Duration::from_millis(milliseconds)
     }
 
-    fn ledger(count: u8) -> Ledger {
+    /// A ledger of one sender's transactions, the first `sent` of which were sent at once.
+    fn ledger(count: u8, sent: usize) -> Ledger {
         let signed: Vec<Signed> = (0..count)
             .map(|index| Signed {
                 sender: 0,
@@ -325,36 +479,65 @@ mod tests {
                 raw: String::new(),
             })
             .collect();
-        Ledger::new(&signed, 1)
+        let mut ledger = Ledger::new(&signed, 1);
+        for index in 0..sent {
+            ledger.due(index, ms(0));
+            ledger.sent(index, ms(0));
+        }
+        ledger
+    }
+
+    fn include(ledger: &mut Ledger, byte: u8, now: Duration) {
+        let receipt = Receipt {
+            hash: B256::repeat_byte(byte),
+            success: true,
+            gas_used: 21_000,
+        };
+        ledger.block(1, 21_000, &[receipt], now, None);
+    }
+
+    fn refuse(ledger: &mut Ledger, index: usize, now: Duration) {
+        ledger.answered(index, &Answer::Refused("pool is full 17".to_owned()), now);
     }
 
     #[test]
     fn latency_counts_from_the_intended_time() {
-        let mut ledger = ledger(1);
-        ledger.sent(0, ms(10), ms(500));
+        let mut ledger = ledger(1, 0);
+        ledger.due(0, ms(10));
+        assert!(!ledger.all_in_blocks());
+        ledger.sent(0, ms(500));
         ledger.answered(0, &Answer::Accepted, ms(510));
-        assert!(ledger.receipt(&B256::ZERO, true, 21_000, ms(1010)));
-        assert!(ledger.accepted_us.max().abs_diff(500_000) < 1_000);
-        assert!(ledger.included_us.max().abs_diff(1_000_000) < 1_000);
-        assert!(
-            !ledger.receipt(&B256::ZERO, true, 21_000, ms(2000)),
-            "a second receipt"
-        );
-        assert_eq!(ledger.gas, 21_000);
+        let receipt = Receipt {
+            hash: B256::ZERO,
+            success: true,
+            gas_used: 21_000,
+        };
+        assert!(ledger.waits_for(&B256::ZERO));
+        ledger.block(7, 50_000, &[receipt], ms(1010), Some(ms(910)));
+        assert!(!ledger.waits_for(&B256::ZERO));
+        for (histogram, expected) in [
+            (&ledger.lag_us, 490_000),
+            (&ledger.accepted_us, 500_000),
+            (&ledger.seen_us, 900_000),
+            (&ledger.included_us, 1_000_000),
+        ] {
+            assert!(histogram.max().abs_diff(expected) < 1_000);
+        }
+        // A second receipt changes nothing.
+        ledger.block(7, 50_000, &[receipt], ms(2000), None);
+        assert_eq!((ledger.gas, ledger.blocks.len()), (21_000, 1));
+        assert_eq!(ledger.blocks[0].gas, 50_000);
         assert!(ledger.all_in_blocks());
     }
 
     #[test]
-    fn a_refused_repeat_does_not_undo_an_acceptance() {
-        let mut ledger = ledger(1);
-        ledger.sent(0, ms(0), ms(0));
-        ledger.answered(0, &Answer::Accepted, ms(1));
-        assert_eq!(ledger.take_repeats(ms(100), ms(10), ms(50)), [0]);
-        ledger.answered(0, &Answer::Refused("pool is full".to_owned()), ms(101));
-        assert_eq!(ledger.state(0), State::Accepted);
+    fn what_was_never_handed_over_is_due_and_not_sent() {
+        let mut ledger = ledger(2, 1);
+        ledger.due(1, ms(5));
         assert_eq!(
             ledger.counts(),
             Counts {
+                due: 2,
                 sent: 1,
                 waiting: 1,
                 ..Counts::default()
@@ -363,18 +546,56 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_are_repeated_and_nothing_unsent() {
-        let mut ledger = ledger(4);
-        for index in 0..3 {
-            ledger.sent(index, ms(0), ms(0));
-        }
-        ledger.answered(1, &Answer::Refused("pool is full 17".to_owned()), ms(1));
+    fn a_refused_repeat_does_not_undo_an_acceptance() {
+        let mut ledger = ledger(1, 1);
+        ledger.answered(0, &Answer::Accepted, ms(1));
+        assert_eq!(ledger.take_stalled(ms(100), ms(50)), [0]);
+        assert_eq!(ledger.forgotten(0), [0]);
+        assert_eq!(ledger.dropped, 1);
+        ledger.sent(0, ms(100));
+        refuse(&mut ledger, 0, ms(101));
+        assert_eq!(ledger.state(0), State::Accepted);
+        assert_eq!((ledger.repeats, ledger.counts().sent), (1, 1));
+    }
+
+    #[test]
+    fn the_refused_are_offered_again_ever_more_rarely_and_within_the_budget() {
+        let mut ledger = ledger(3, 3);
+        refuse(&mut ledger, 1, ms(1));
+        refuse(&mut ledger, 2, ms(1));
+        assert_eq!(ledger.refusals["pool is full ##"], 2);
+        assert!(
+            ledger.take_refused(ms(9), ms(10), 9).is_empty(),
+            "too early"
+        );
+        assert!(ledger.take_refused(ms(10), ms(10), 0).is_empty());
+        assert_eq!(ledger.take_refused(ms(10), ms(10), 1), [1]);
         assert_eq!(ledger.counts().refused, 1);
-        assert_eq!(ledger.take_repeats(ms(20), ms(10), ms(1000)), [1]);
-        assert_eq!(ledger.counts().refused, 0);
-        assert!(ledger.receipt(&B256::ZERO, true, 1, ms(30)));
-        assert_eq!(ledger.take_repeats(ms(1020), ms(10), ms(1000)), [1, 2]);
-        assert_eq!(ledger.refusals["pool is full ##"], 1);
+        ledger.sent(1, ms(10));
+        refuse(&mut ledger, 1, ms(11));
+        assert_eq!(
+            ledger.take_refused(ms(25), ms(10), 9),
+            [2],
+            "1 has to wait twice as long"
+        );
+        assert_eq!(ledger.take_refused(ms(30), ms(10), 9), [1]);
+    }
+
+    #[test]
+    fn a_sender_that_moves_is_not_stalled() {
+        let mut ledger = ledger(3, 3);
+        assert!(ledger.take_stalled(ms(40), ms(50)).is_empty());
+        include(&mut ledger, 0, ms(45));
+        assert!(
+            ledger.take_stalled(ms(60), ms(50)).is_empty(),
+            "it has just moved"
+        );
+        assert_eq!(ledger.take_stalled(ms(95), ms(50)), [1]);
+        assert!(
+            ledger.take_stalled(ms(150), ms(50)).is_empty(),
+            "it was just asked about"
+        );
+        assert_eq!(ledger.forgotten(1), [1, 2]);
         assert_eq!(ledger.in_blocks_by_sender(), [1]);
     }
 }

@@ -4,16 +4,42 @@ use std::time::Duration;
 
 use crate::error::LoadError;
 
-/// How the load is paced.
+/// A piece of an open loop: the rate goes in a straight line from one to the other.
 #[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Stage {
+    /// Transactions a second at its beginning.
+    pub from: f64,
+    /// Transactions a second at its end.
+    pub to: f64,
+    /// How long it lasts.
+    pub duration: Duration,
+}
+
+impl Stage {
+    fn transactions(&self) -> f64 {
+        f64::midpoint(self.from, self.to) * self.duration.as_secs_f64()
+    }
+
+    /// Seconds after its beginning at which it has sent `count` transactions: the root of
+    /// from·t + (to − from)/(2·duration)·t² = count, in the form that stays exact for equal rates.
+    fn reached(&self, count: f64) -> f64 {
+        let slope = (self.to - self.from) / self.duration.as_secs_f64();
+        let root = (self.from * self.from + 2.0 * count * slope)
+            .max(0.0)
+            .sqrt();
+        if self.from + root > 0.0 {
+            2.0 * count / (self.from + root)
+        } else {
+            0.0
+        }
+    }
+}
+
+/// How the load is paced.
+#[derive(Clone, Debug, PartialEq)]
 pub enum Pace {
-    /// Constant rate, whatever the node answers.
-    Open {
-        /// Transactions a second, above 0.
-        rate: f64,
-        /// For how long.
-        duration: Duration,
-    },
+    /// Rates that do not depend on what the node answers: constant, ramps, steps.
+    Open(Vec<Stage>),
     /// A new transaction whenever one has ended.
     Closed {
         /// Transactions on their way at a time.
@@ -26,20 +52,53 @@ pub enum Pace {
 }
 
 impl Pace {
+    /// One rate.
+    pub fn constant(rate: f64, duration: Duration) -> Self {
+        Self::Open(vec![Stage {
+            from: rate,
+            to: rate,
+            duration,
+        }])
+    }
+
+    /// Until when something is sent.
+    pub fn duration(&self) -> Duration {
+        match self {
+            Self::Open(stages) => stages.iter().map(|stage| stage.duration).sum(),
+            Self::Closed { duration, .. } => *duration,
+        }
+    }
+
+    /// Transactions a second on average, where that is decided beforehand.
+    pub fn mean_rate(&self) -> Option<f64> {
+        match self {
+            Self::Open(stages) => {
+                let transactions: f64 = stages.iter().map(Stage::transactions).sum();
+                Some(transactions / self.duration().as_secs_f64())
+            }
+            Self::Closed { .. } => None,
+        }
+    }
+
     /// How many transactions the run has at most; an error above `bound`.
     pub fn transactions(&self, bound: usize) -> Result<usize, LoadError> {
-        let wanted = match *self {
-            Self::Open { rate, duration } => {
-                if !rate.is_finite() || rate <= 0.0 {
-                    return Err(LoadError::Options("the rate must be above 0".to_owned()));
+        let wanted = match self {
+            Self::Open(stages) => {
+                let sound = |rate: f64| rate.is_finite() && rate >= 0.0;
+                if stages
+                    .iter()
+                    .any(|stage| !sound(stage.from) || !sound(stage.to))
+                {
+                    let what = "rates must be numbers that are not negative".to_owned();
+                    return Err(LoadError::Options(what));
                 }
-                rate * duration.as_secs_f64()
+                stages.iter().map(Stage::transactions).sum()
             }
             #[expect(
                 clippy::cast_precision_loss,
                 reason = "compared with a bound far below 2^52"
             )]
-            Self::Closed { count, .. } => count as f64,
+            Self::Closed { count, .. } => *count as f64,
         };
         #[expect(clippy::cast_precision_loss, reason = "bounds are far below 2^52")]
         if wanted > bound as f64 {
@@ -47,12 +106,13 @@ impl Pace {
                 "{wanted:.0} transactions are more than --max-transactions {bound}; lower the rate or the duration, or raise the bound"
             )));
         }
+        // A hair of tolerance: ten times a tenth is one.
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "between 0 and the bound"
         )]
-        let count = wanted.floor() as usize;
+        let count = (wanted + 1e-6).floor() as usize;
         if count == 0 {
             return Err(LoadError::Options(
                 "no transaction fits into this rate and duration".to_owned(),
@@ -60,49 +120,142 @@ impl Pace {
         }
         Ok(count)
     }
+
+    /// Intended send times of the first `count` transactions of an open loop, after the start; none of a closed one.
+    pub fn schedule(&self, count: usize) -> Vec<Duration> {
+        let Self::Open(stages) = self else {
+            return Vec::new();
+        };
+        let mut times = Vec::with_capacity(count);
+        let (mut sent, mut start) = (0.0, 0.0);
+        for stage in stages {
+            let end = sent + stage.transactions();
+            while times.len() < count {
+                #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+                let index = times.len() as f64;
+                if index >= end {
+                    break;
+                }
+                let within = stage.reached(index - sent);
+                times.push(Duration::from_secs_f64(start + within));
+            }
+            sent = end;
+            start += stage.duration.as_secs_f64();
+        }
+        // What rounding leaves over is due at the end.
+        times.resize(count, Duration::from_secs_f64(start));
+        times
+    }
 }
 
-/// Intended send time of transaction `index` after the start, at a constant `rate` a second.
-pub fn intended(index: usize, rate: f64) -> Duration {
-    #[expect(clippy::cast_precision_loss, reason = "indexes are far below 2^52")]
-    Duration::from_secs_f64(index as f64 / rate)
+/// Reads `500ms`, `10s`, `2m`, `1h`; at most a day, which bounds every wait.
+pub fn read_duration(text: &str) -> Result<Duration, String> {
+    let units = [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
+    let (digits, scale) = units
+        .into_iter()
+        .find_map(|(unit, scale)| Some((text.strip_suffix(unit)?, scale)))
+        .ok_or("a duration ends in ms, s, m or h")?;
+    let number: f64 = digits
+        .parse()
+        .map_err(|_| "a duration begins with a number")?;
+    Duration::try_from_secs_f64(number * scale)
+        .ok()
+        .filter(|duration| *duration <= Duration::from_hours(24))
+        .ok_or_else(|| "a duration is between 0 and a day".to_owned())
+}
+
+/// Reads a stage: `2000:10s` is a step, `500-2000:30s` a ramp.
+pub fn read_stage(text: &str) -> Result<Stage, String> {
+    let (rates, duration) = text
+        .split_once(':')
+        .ok_or("a stage is RATE:DURATION or FROM-TO:DURATION")?;
+    let rate = |text: &str| -> Result<f64, String> {
+        let rate: f64 = text.parse().map_err(|_| format!("{text} is no rate"))?;
+        if rate.is_finite() && rate >= 0.0 {
+            Ok(rate)
+        } else {
+            Err(format!("{text} is no rate"))
+        }
+    };
+    let (from, to) = match rates.split_once('-') {
+        Some((from, to)) => (rate(from)?, rate(to)?),
+        None => (rate(rates)?, rate(rates)?),
+    };
+    let duration = read_duration(duration)?;
+    if duration.is_zero() {
+        return Err("a stage has to last".to_owned());
+    }
+    Ok(Stage { from, to, duration })
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::{Pace, intended};
+    use super::{Pace, read_duration, read_stage};
+
+    fn stages(texts: &[&str]) -> Pace {
+        Pace::Open(
+            texts
+                .iter()
+                .map(|text| read_stage(text).expect("sound"))
+                .collect(),
+        )
+    }
 
     #[test]
-    fn a_rate_is_a_line_through_the_origin() {
-        assert_eq!(intended(0, 2000.0), Duration::ZERO);
-        assert_eq!(intended(3000, 2000.0), Duration::from_millis(1500));
+    fn a_constant_rate_is_a_line_through_the_origin() {
+        let pace = Pace::constant(2000.0, Duration::from_secs(2));
+        let times = pace.schedule(pace.transactions(4000).expect("within the bound"));
+        assert_eq!(times.len(), 4000);
+        assert_eq!(times[0], Duration::ZERO);
+        assert_eq!(times[3000], Duration::from_millis(1500));
+    }
+
+    #[test]
+    fn ramps_and_steps_send_the_area_below_the_rate() {
+        // A ramp from 0 to 100 over 10 s sends 500, the step after it 200.
+        let pace = stages(&["0-100:10s", "200:1s"]);
+        let count = pace.transactions(1000).expect("within the bound");
+        assert_eq!(count, 700);
+        let times = pace.schedule(count);
+        assert!(times.is_sorted());
+        // After t seconds of the ramp 5·t² have been sent.
+        assert!((times[125].as_secs_f64() - 5.0).abs() < 1e-9);
+        assert!((times[500].as_secs_f64() - 10.0).abs() < 1e-6);
+        assert!((times[600].as_secs_f64() - 10.5).abs() < 1e-6);
+        assert_eq!(pace.duration(), Duration::from_secs(11));
+    }
+
+    #[test]
+    fn a_falling_ramp_ends_at_its_end() {
+        let pace = stages(&["100-0:2s"]);
+        let times = pace.schedule(100);
+        assert!(times.is_sorted());
+        assert!(times[99] < Duration::from_secs(2));
+        assert!(times[99] > Duration::from_millis(1700));
     }
 
     #[test]
     fn counts_are_bounded() {
-        let pace = Pace::Open {
-            rate: 1000.0,
-            duration: Duration::from_secs(10),
-        };
+        let pace = Pace::constant(1000.0, Duration::from_secs(10));
         assert_eq!(pace.transactions(10_000).expect("within the bound"), 10_000);
         assert!(pace.transactions(9_999).is_err());
-        assert!(
-            Pace::Open {
-                rate: 0.0,
-                duration: Duration::from_secs(1)
-            }
-            .transactions(10)
-            .is_err()
-        );
-        assert!(
-            Pace::Open {
-                rate: 0.5,
-                duration: Duration::from_secs(1)
-            }
-            .transactions(10)
-            .is_err()
-        );
+        for rate in [0.0, 0.5, -1.0, f64::NAN, f64::INFINITY] {
+            let pace = Pace::constant(rate, Duration::from_secs(1));
+            assert!(pace.transactions(10).is_err(), "{rate}");
+        }
+    }
+
+    #[test]
+    fn texts_are_read_or_refused() {
+        assert_eq!(read_duration("1.5s"), Ok(Duration::from_millis(1500)));
+        assert_eq!(read_duration("2m"), Ok(Duration::from_mins(2)));
+        for text in ["", "10", "s", "-1s", "25h", "NaNs"] {
+            assert!(read_duration(text).is_err(), "{text}");
+        }
+        for text in ["", "10s", "100", "100:0s", "a-b:1s", "-5:1s"] {
+            assert!(read_stage(text).is_err(), "{text}");
+        }
     }
 }

@@ -1,55 +1,57 @@
-//! One run: accounts, funding, signing, sending, waiting, checking.
+//! One run: deployment, funding, signing, sending, waiting, checking.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
-use alloy_primitives::U256;
-use serde_json::{Value, json};
-use tokio::{sync::mpsc, task::JoinSet, time::Instant};
+use alloy_primitives::{Address, U256};
+use serde_json::json;
+use tokio::time::Instant;
 
 use crate::{
-    accounts::{Account, recipients, senders},
-    client::{Endpoint, read_quantity},
+    access::Declarations,
+    accounts::{Account, senders},
+    chain::{ask, deploy, nonces, terms},
+    client::{Connection, Endpoint},
+    dice::{Dice, Hotness},
     error::LoadError,
     funding::fund,
-    invariant::{check_transfers, total},
-    ledger::Counts,
-    pacing::{Pace, intended},
-    scenario::{Scenario, TRANSFER_GAS, TRANSFER_VALUE, plan_transfers},
-    sender::{Shared, send_batches},
-    signing::{Terms, sign_all},
-    summary::{Latency, Summary},
-    tracker::follow,
+    ledger::{Counts, Ledger},
+    pacer::Pacer,
+    pacing::Pace,
+    repeats::Rules,
+    report::{Circumstances, Invariant, KindCounts, Report},
+    scenario::{Action, Answers, Question, Scenario, Settings, make},
+    sender::Shared,
+    series::Second,
+    signing::{Plan, Terms, sign_all},
 };
-
-/// Batches that may wait for one connection.
-const QUEUE: usize = 64;
-
-/// The pacer looks at the clock this often.
-const TICK: Duration = Duration::from_millis(2);
-
-/// The repeater looks at the ledger this often.
-const REPEAT_TICK: Duration = Duration::from_millis(50);
-
-/// How long the run waits for answers that are on their way when its patience has ended.
-const LAST_ANSWERS: Duration = Duration::from_secs(20);
 
 /// What to do. Everything here is bounded.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The node.
     pub endpoint: Endpoint,
-    /// What is sent.
-    pub scenario: Scenario,
+    /// What is sent, by name.
+    pub scenario: String,
     /// When it is sent.
     pub pace: Pace,
-    /// Decides senders and recipients.
+    /// Decides senders and every choice.
     pub seed: u64,
     /// Number of senders.
     pub senders: u32,
-    /// Number of recipients; 1 is the hottest.
-    pub recipients: u32,
+    /// Number of things to choose from, see [`Settings::items`].
+    pub items: Option<usize>,
+    /// How much transactions meet.
+    pub hotness: Hotness,
+    /// Parts of `mixed`.
+    pub mix: Vec<(String, u32)>,
+    /// Trace of `replay`.
+    pub trace: Option<PathBuf>,
+    /// How accesses are declared.
+    pub declarations: Declarations,
     /// Who pays for the senders' ether.
     pub funder: Account,
+    /// By what factor the base fee may grow before transactions no longer pay enough.
+    pub fee_headroom: u32,
     /// Connections that send.
     pub connections: usize,
     /// Most transactions in one JSON-RPC batch.
@@ -60,348 +62,308 @@ pub struct Options {
     pub signing_threads: usize,
     /// How long after the last send the run waits for blocks.
     pub drain: Duration,
-    /// A refused transaction is offered again after this time.
+    /// A refused transaction is offered again after this time, doubled with each try.
     pub refused_after: Duration,
-    /// A transaction that has not shown up in a block is sent again after this time.
+    /// After this time without progress the node is asked whether it still knows a sender's oldest transaction.
     pub silent_after: Duration,
+    /// Repeats of refused transactions, as a share of the rate, while load is sent.
+    pub repeat_share: f64,
 }
 
-/// What a run found.
-#[derive(Clone, Debug)]
-pub struct Report {
-    /// The figures that `--json` writes.
-    pub summary: Summary,
-    /// To the node's yes, from the intended send time.
-    pub accepted_ms: Latency,
-    /// How often the node said no or the transport failed, by kind, repeats counted.
-    pub refusals: BTreeMap<String, u64>,
-    /// Transactions that were handed to the node again.
-    pub repeats: u64,
-    /// In a block and reverted; part of `failed`.
-    pub reverted: u64,
-    /// Senders that had to be given ether.
-    pub funded: usize,
-    /// Transactions signed a second, all threads together.
-    pub signed_per_second: f64,
-    /// The broken invariant, if one is broken; unchecked when something was lost.
-    pub invariant: Result<bool, String>,
-}
+/// Who hears of a run as it goes.
+pub trait Observer: Send {
+    /// A phase begins.
+    fn phase(&mut self, what: &str) {
+        let _ = what;
+    }
 
-impl Report {
-    /// Whether every transaction is accounted for and the state is what it should be.
-    pub fn is_sound(&self) -> bool {
-        self.summary.lost == 0 && self.invariant.is_ok()
+    /// A second of sending is over.
+    fn second(&mut self, second: &Second, counts: Counts) {
+        let _ = (second, counts);
     }
 }
 
-/// Makes a run. `progress` is called about once a second.
-pub async fn run(
-    options: &Options,
-    mut progress: impl FnMut(Duration, Counts),
-) -> Result<Report, LoadError> {
+/// Hears nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Nobody;
+
+impl Observer for Nobody {}
+
+/// Makes a run.
+pub async fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report, LoadError> {
     let count = options.pace.transactions(options.max_transactions)?;
-    if options.senders == 0
-        || options.recipients == 0
-        || options.connections == 0
-        || options.batch == 0
-    {
-        return Err(LoadError::Options(
-            "senders, recipients, connections and batch must be at least 1".to_owned(),
-        ));
-    }
-    let accounts = senders(options.seed, options.senders)?;
-    let addresses: Vec<_> = accounts.iter().map(|account| account.address).collect();
-    let to = recipients(options.seed, options.recipients);
-    let mut connection = options.endpoint.connect();
-    let terms = terms(&mut connection).await?;
+    check(options)?;
+    observer.phase("putting contracts in place");
+    let mut site = Site::prepare(options).await?;
 
-    let each = U256::from(count.div_ceil(accounts.len()));
-    let price =
-        U256::from(terms.max_fee_per_gas) * U256::from(TRANSFER_GAS) + U256::from(TRANSFER_VALUE);
-    let funded = fund(
-        &mut connection,
-        &options.funder,
-        &accounts,
-        each * price,
-        &terms,
-        options.drain,
-    )
-    .await?;
-    let first_nonces = nonces(&mut connection, &addresses, "pending").await?;
-    if first_nonces != nonces(&mut connection, &addresses, "latest").await? {
-        return Err(LoadError::Options(
-            "transactions of an earlier run still wait in the node's pool; let them pass, or take another --seed".to_owned(),
-        ));
-    }
-    let total_before = total(&mut connection, &to).await?;
-    let next_block = connection.quantity("eth_blockNumber", json!([])).await? + 1;
+    observer.phase("choosing and funding");
+    let (plans, entries) = plan(
+        site.scenario.as_mut(),
+        options.seed,
+        count,
+        &site.first_nonces,
+    );
+    let funded = site.fund(options, &plans).await?;
 
-    let plans = match options.scenario {
-        Scenario::Transfers => {
-            plan_transfers(options.seed, count, &first_nonces, options.recipients)
-        }
-    };
+    observer.phase("signing");
     let signing = Instant::now();
-    let signed = sign_all(&plans, &terms, &accounts, options.signing_threads)?;
+    let signed = sign_all(&plans, &site.terms, &site.accounts, options.signing_threads)?;
+    drop(plans);
     #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
     let signed_per_second = count as f64 / signing.elapsed().as_secs_f64();
 
-    let shared = Arc::new(Shared::new(signed, accounts.len()));
-    send_all(options, next_block, &shared, &mut progress).await?;
+    observer.phase("sending");
+    let head = site
+        .connection
+        .quantity("eth_blockNumber", json!([]))
+        .await?;
+    let shared = Arc::new(Shared::new(signed, site.accounts.len()));
+    pacer(options, count, head + 1)
+        .send_all(&shared, &mut |second, counts| {
+            observer.second(second, counts);
+        })
+        .await;
 
-    let (counts, report) = {
+    observer.phase("checking");
+    let (mut report, outcome) = {
         let ledger = shared.ledger();
-        let counts = ledger.counts();
-        (counts, read_report(&ledger, funded, signed_per_second))
-    };
-    let mut report = report;
-    if counts.waiting == 0 {
-        let in_blocks = shared.ledger().in_blocks_by_sender();
-        let expected: Vec<_> = addresses
-            .iter()
-            .zip(&first_nonces)
-            .zip(in_blocks)
-            .map(|((address, first), count)| (*address, *first, count))
-            .collect();
-        report.invariant = match check_transfers(
-            &mut connection,
-            &to,
-            total_before,
-            counts.included,
-            &expected,
-        )
-        .await
-        {
-            Ok(()) => Ok(true),
-            Err(LoadError::Invariant(what)) => Err(what),
-            Err(other) => return Err(other),
+        let outcome = Outcome::new(&ledger, &entries, site.scenario.kinds());
+        let circumstances = Circumstances {
+            scenario: options.scenario.clone(),
+            declarations: format!("{:?}", options.declarations).to_lowercase(),
+            endpoint: options.endpoint.url().to_string(),
+            seed: options.seed,
+            send_seconds: options.pace.duration().as_secs_f64(),
+            funded,
+            deployed: site.deployed,
+            signed_per_second,
+            kinds: outcome.kinds.clone(),
         };
-    }
+        (Report::new(&ledger, circumstances), outcome)
+    };
+    report.invariant = if report.summary.lost > 0 {
+        let why = "transactions are still open, the state may yet change";
+        Invariant::Unchecked(why.to_owned())
+    } else {
+        site.verdict(&outcome).await?
+    };
     Ok(report)
 }
 
-async fn nonces(
-    connection: &mut crate::client::Connection,
-    addresses: &[alloy_primitives::Address],
-    tag: &str,
-) -> Result<Vec<u64>, LoadError> {
-    let values = connection
-        .of_addresses("eth_getTransactionCount", addresses, tag)
-        .await?;
-    Ok(values
-        .into_iter()
-        .map(|value| value.saturating_to())
-        .collect())
+/// A scenario in place, and where its senders stand.
+struct Site {
+    connection: Connection,
+    accounts: Vec<Account>,
+    addresses: Vec<Address>,
+    scenario: Box<dyn Scenario>,
+    terms: Terms,
+    /// Steps of deployment that were still to be done.
+    deployed: usize,
+    first_nonces: Vec<u64>,
+    questions: Vec<Question>,
+    before: Answers,
 }
 
-/// Fees that hold while the base fee grows tenfold.
-async fn terms(connection: &mut crate::client::Connection) -> Result<Terms, LoadError> {
-    let chain_id = connection.quantity("eth_chainId", json!([])).await?;
-    let block = connection
-        .call("eth_getBlockByNumber", json!(["latest", false]))
+impl Site {
+    async fn prepare(options: &Options) -> Result<Self, LoadError> {
+        let accounts = senders(options.seed, options.senders)?;
+        let addresses: Vec<Address> = accounts.iter().map(|account| account.address).collect();
+        let mut scenario = make(
+            &options.scenario,
+            &Settings {
+                seed: options.seed,
+                senders: addresses.clone(),
+                items: options.items,
+                hotness: options.hotness,
+                mix: options.mix.clone(),
+                trace: options.trace.clone(),
+            },
+        )?;
+        let mut connection = options.endpoint.connect();
+        let terms = terms(&mut connection, options.fee_headroom, options.declarations).await?;
+        let deployed = deploy(
+            &mut connection,
+            scenario.as_mut(),
+            &addresses,
+            options.seed,
+            &options.funder,
+            &terms,
+            options.drain,
+        )
         .await?;
-    let base_fee = match &block["baseFeePerGas"] {
-        Value::Null => 0,
-        value => read_quantity("eth_getBlockByNumber", value)?.saturating_to::<u128>(),
-    };
-    let max_priority_fee_per_gas = 1_000_000_000;
-    let max_fee_per_gas = base_fee
-        .saturating_mul(10)
-        .saturating_add(max_priority_fee_per_gas);
-    Ok(Terms {
-        chain_id,
-        max_fee_per_gas,
-        max_priority_fee_per_gas,
-    })
-}
-
-/// Sends everything in its time and waits until all of it is in blocks or the patience has ended.
-async fn send_all(
-    options: &Options,
-    next_block: u64,
-    shared: &Arc<Shared>,
-    progress: &mut impl FnMut(Duration, Counts),
-) -> Result<(), LoadError> {
-    let mut senders = JoinSet::new();
-    let mut watchers = JoinSet::new();
-    let queues: Vec<mpsc::Sender<Vec<usize>>> = (0..options.connections)
-        .map(|_| {
-            let (queue, batches) = mpsc::channel(QUEUE);
-            senders.spawn(send_batches(
-                options.endpoint.connect(),
-                batches,
-                Arc::clone(shared),
-            ));
-            queue
+        let first_nonces = settled_nonces(&mut connection, &addresses).await?;
+        let questions = scenario.questions();
+        let before = ask(&mut connection, &questions).await?;
+        scenario.begin(&before);
+        Ok(Self {
+            connection,
+            accounts,
+            addresses,
+            scenario,
+            terms,
+            deployed,
+            first_nonces,
+            questions,
+            before,
         })
-        .collect();
-    watchers.spawn(follow(
-        options.endpoint.connect(),
-        next_block,
-        Arc::clone(shared),
-    ));
-    let repeater = watchers.spawn(repeat(options.clone(), queues.clone(), Arc::clone(shared)));
+    }
 
-    let mut last_progress = Instant::now();
-    let mut next = 0;
-    // What is due waits here for its connection; an intended time is fixed when it is due, so waiting counts.
-    let mut waiting: Vec<Vec<(usize, Duration)>> = vec![Vec::new(); queues.len()];
-    let send_end = send_end(options);
-    loop {
-        let now = shared.start.elapsed();
-        due(options, shared, &mut next, now, &mut waiting);
-        for (queue, of_connection) in queues.iter().zip(&mut waiting) {
-            while !of_connection.is_empty() {
-                let Ok(permit) = queue.try_reserve() else {
-                    break;
-                };
-                let batch: Vec<_> = of_connection
-                    .drain(..of_connection.len().min(options.batch))
-                    .collect();
-                let mut ledger = shared.ledger();
-                for &(index, intended) in &batch {
-                    ledger.sent(index, intended, now);
-                }
-                permit.send(batch.into_iter().map(|(index, _)| index).collect());
-            }
+    /// Gives the senders what their plans may cost; how many needed it.
+    async fn fund(&mut self, options: &Options, plans: &[Plan]) -> Result<usize, LoadError> {
+        let needed = needed(plans, &self.addresses, &self.terms);
+        let (connection, patience) = (&mut self.connection, options.drain);
+        fund(connection, &options.funder, &needed, &self.terms, patience).await
+    }
+
+    /// Whether nonces and the scenario's state are what is in blocks.
+    async fn verdict(&mut self, outcome: &Outcome) -> Result<Invariant, LoadError> {
+        let nonces = nonces(&mut self.connection, &self.addresses, "latest").await?;
+        let firsts = self.first_nonces.iter().zip(&outcome.in_blocks);
+        let expected: Vec<u64> = firsts.map(|(first, count)| first + count).collect();
+        let after = ask(&mut self.connection, &self.questions).await?;
+        let verdict = nonces_agree(&self.addresses, &nonces, &expected)
+            .and_then(|()| self.scenario.judge(&self.before, &after, &outcome.units));
+        Ok(match verdict {
+            Ok(()) => Invariant::Holds,
+            Err(what) => Invariant::Broken(what),
+        })
+    }
+}
+
+fn check(options: &Options) -> Result<(), LoadError> {
+    let complaint = if options.senders == 0 || options.connections == 0 || options.batch == 0 {
+        "senders, connections and batch must be at least 1"
+    } else if !(0.0..=1.0).contains(&options.repeat_share) {
+        "the share of repeats must be between 0 and 1"
+    } else {
+        return Ok(());
+    };
+    Err(LoadError::Options(complaint.to_owned()))
+}
+
+/// The senders' nonces, if nothing of theirs is still on its way.
+async fn settled_nonces(
+    connection: &mut Connection,
+    addresses: &[Address],
+) -> Result<Vec<u64>, LoadError> {
+    let latest = nonces(connection, addresses, "latest").await?;
+    if latest == nonces(connection, addresses, "pending").await? {
+        return Ok(latest);
+    }
+    Err(LoadError::Options(
+        "transactions of an earlier run still wait in the node's pool; let them pass, or take another --seed".to_owned(),
+    ))
+}
+
+/// Kind and units of a transaction, for the judgement.
+type Entry = (usize, u64);
+
+/// `count` transactions, senders in turn unless the scenario decides them.
+fn plan(
+    scenario: &mut dyn Scenario,
+    seed: u64,
+    count: usize,
+    first_nonces: &[u64],
+) -> (Vec<Plan>, Vec<Entry>) {
+    let mut dice = Dice::new(seed);
+    let mut nonces = first_nonces.to_vec();
+    (0..count)
+        .map(|index| {
+            let Action {
+                sender,
+                kind,
+                to,
+                value,
+                input,
+                gas_limit,
+                access,
+                units,
+            } = scenario.next(index % nonces.len(), &mut dice);
+            let nonce = nonces[sender];
+            nonces[sender] += 1;
+            let plan = Plan {
+                sender,
+                nonce,
+                to: to.into(),
+                value,
+                input,
+                gas_limit,
+                access,
+            };
+            (plan, (kind, units))
+        })
+        .unzip()
+}
+
+/// What each sender may have to spend, in wei.
+fn needed(plans: &[Plan], senders: &[Address], terms: &Terms) -> Vec<(Address, U256)> {
+    let nothing = senders.iter().map(|sender| (*sender, U256::ZERO));
+    let mut needed: Vec<_> = nothing.collect();
+    for plan in plans {
+        let gas = plan.signed_gas_limit(terms.declarations);
+        needed[plan.sender].1 += plan.value + U256::from(gas) * U256::from(terms.max_fee_per_gas);
+    }
+    needed
+}
+
+fn pacer(options: &Options, count: usize, next_block: u64) -> Pacer {
+    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+    let closed = count as f64 / options.pace.duration().as_secs_f64().max(1.0);
+    let rate = options.pace.mean_rate().unwrap_or(closed);
+    Pacer {
+        endpoint: options.endpoint.clone(),
+        pace: options.pace.clone(),
+        connections: options.connections,
+        batch: options.batch,
+        drain: options.drain,
+        next_block,
+        repeats: Rules {
+            refused_after: options.refused_after,
+            silent_after: options.silent_after,
+            per_second: rate * options.repeat_share,
+            per_second_after: rate,
+            send_end: options.pace.duration(),
+            batch: options.batch,
+        },
+    }
+}
+
+/// What got into blocks.
+struct Outcome {
+    kinds: BTreeMap<String, KindCounts>,
+    /// Units included, by kind.
+    units: Vec<u64>,
+    /// Transactions in blocks, by sender.
+    in_blocks: Vec<u64>,
+}
+
+impl Outcome {
+    fn new(ledger: &Ledger, entries: &[Entry], names: Vec<String>) -> Self {
+        let mut units = vec![0; names.len()];
+        let mut counts = vec![KindCounts::default(); names.len()];
+        for index in ledger.included() {
+            let (kind, of_this) = entries[index];
+            units[kind] += of_this;
+            counts[kind].included += 1;
         }
-        let counts = shared.ledger().counts();
-        if last_progress.elapsed() >= Duration::from_secs(1) {
-            last_progress = Instant::now();
-            progress(now, counts);
+        for index in ledger.reverted() {
+            counts[entries[index].0].reverted += 1;
         }
-        let all_handed_over = waiting.iter().all(Vec::is_empty);
-        let over = next == shared.signed.len() || now >= send_end;
-        if over && all_handed_over && shared.ledger().all_in_blocks()
-            || now >= send_end + options.drain
-        {
-            break;
-        }
-        tokio::select! {
-            () = tokio::time::sleep(TICK) => {}
-            () = shared.ended.notified() => {}
+        Self {
+            kinds: names.into_iter().zip(counts).collect(),
+            units,
+            in_blocks: ledger.in_blocks_by_sender(),
         }
     }
-    progress(shared.start.elapsed(), shared.ledger().counts());
-    // Answers that are on their way still count: without them a refused transaction would pass for a lost one.
-    repeater.abort();
-    drop(queues);
-    let last_answers = async { while senders.join_next().await.is_some() {} };
-    let _ = tokio::time::timeout(LAST_ANSWERS, last_answers).await;
-    senders.shutdown().await;
-    watchers.shutdown().await;
-    // What was due and never found room was never handed over: an overload that must be said, not left out.
-    let unsent = waiting.iter().map(Vec::len).sum::<usize>();
-    if unsent > 0 {
-        let mut ledger = shared.ledger();
-        let now = shared.start.elapsed();
-        for (index, intended) in waiting.into_iter().flatten() {
-            ledger.sent(index, intended, now);
-            ledger.answered(
-                index,
-                &crate::ledger::Answer::Refused(
-                    "never handed over: the node did not keep up".to_owned(),
-                ),
-                now,
-            );
+}
+
+fn nonces_agree(addresses: &[Address], are: &[u64], expected: &[u64]) -> Result<(), String> {
+    for ((address, is), expected) in addresses.iter().zip(are).zip(expected) {
+        if is != expected {
+            return Err(format!(
+                "{address} has nonce {is}; its transactions in blocks say {expected}"
+            ));
         }
     }
     Ok(())
-}
-
-fn send_end(options: &Options) -> Duration {
-    match options.pace {
-        Pace::Open { duration, .. } | Pace::Closed { duration, .. } => duration,
-    }
-}
-
-/// Moves what is due to its connection. A sender's transactions all take the same connection, in nonce order.
-fn due(
-    options: &Options,
-    shared: &Shared,
-    next: &mut usize,
-    now: Duration,
-    waiting: &mut [Vec<(usize, Duration)>],
-) {
-    let mut push = |index: usize, intended: Duration| {
-        let connection = shared.signed[index].sender % waiting.len();
-        waiting[connection].push((index, intended));
-    };
-    match options.pace {
-        Pace::Open { rate, .. } => {
-            while *next < shared.signed.len() && intended(*next, rate) <= now {
-                push(*next, intended(*next, rate));
-                *next += 1;
-            }
-        }
-        Pace::Closed {
-            in_flight,
-            duration,
-            ..
-        } => {
-            let counts = shared.ledger().counts();
-            let ended = usize::try_from(counts.included + counts.reverted).unwrap_or(usize::MAX);
-            while now < duration && *next < shared.signed.len() && *next - ended < in_flight {
-                push(*next, now);
-                *next += 1;
-            }
-        }
-    }
-}
-
-async fn repeat(options: Options, queues: Vec<mpsc::Sender<Vec<usize>>>, shared: Arc<Shared>) {
-    loop {
-        tokio::time::sleep(REPEAT_TICK).await;
-        let now = shared.start.elapsed();
-        let repeats =
-            shared
-                .ledger()
-                .take_repeats(now, options.refused_after, options.silent_after);
-        let mut by_connection = vec![Vec::new(); queues.len()];
-        for index in repeats {
-            by_connection[shared.signed[index].sender % queues.len()].push(index);
-        }
-        for (queue, indexes) in queues.iter().zip(by_connection) {
-            for batch in indexes.chunks(options.batch) {
-                if queue.send(batch.to_vec()).await.is_err() {
-                    return;
-                }
-            }
-        }
-    }
-}
-
-fn read_report(ledger: &crate::ledger::Ledger, funded: usize, signed_per_second: f64) -> Report {
-    let counts = ledger.counts();
-    let seconds = ledger.last_included.as_secs_f64();
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "counts and gas of a run are far below 2^52"
-    )]
-    let per_second = |amount: u64| {
-        if seconds > 0.0 {
-            amount as f64 / seconds
-        } else {
-            0.0
-        }
-    };
-    Report {
-        summary: Summary {
-            sent: counts.sent,
-            included: counts.included,
-            failed: counts.reverted + counts.refused,
-            lost: counts.waiting,
-            seconds,
-            tps: per_second(counts.included),
-            gas_per_s: per_second(ledger.gas),
-            latency_ms: Latency::of(&ledger.included_us),
-        },
-        accepted_ms: Latency::of(&ledger.accepted_us),
-        refusals: ledger.refusals.clone(),
-        repeats: ledger.repeats,
-        reverted: counts.reverted,
-        funded,
-        signed_per_second,
-        invariant: Ok(false),
-    }
 }

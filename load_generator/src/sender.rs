@@ -2,14 +2,13 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use serde_json::json;
 use tokio::{
     sync::{Notify, mpsc},
     time::Instant,
 };
 
 use crate::{
-    client::{Call, Connection},
+    client::Connection,
     error::LoadError,
     ledger::{Answer, Ledger},
     signing::Signed,
@@ -52,17 +51,23 @@ pub async fn send_batches(
     shared: Arc<Shared>,
 ) {
     while let Some(batch) = queue.recv().await {
-        let calls: Vec<Call> = batch
-            .iter()
-            .map(|&index| Call::new("eth_sendRawTransaction", json!([shared.signed[index].raw])))
-            .collect();
-        let results = connection.batch(&calls).await;
+        // Only now it is handed over: what waited in the queue until the end was never sent.
+        let now = shared.start.elapsed();
+        let transactions: Vec<&str> = {
+            let mut ledger = shared.ledger();
+            let raw = batch.iter().map(|&index| {
+                ledger.sent(index, now);
+                shared.signed[index].raw.as_str()
+            });
+            raw.collect()
+        };
+        let results = connection.send_raw(&transactions).await;
         let now = shared.start.elapsed();
         let mut ledger = shared.ledger();
         match results {
             Ok(results) => {
                 for (&index, result) in batch.iter().zip(results) {
-                    ledger.answered(index, &classify(result.map(|_| ())), now);
+                    ledger.answered(index, &classify(result), now);
                 }
             }
             Err(error) => {

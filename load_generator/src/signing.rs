@@ -1,11 +1,20 @@
-//! Signed EIP-1559 transactions, made on all cores.
+//! Signed transactions, made on all cores: EIP-1559 ones, or of type 0x44 where sets are signed.
 
 use alloy_consensus::{SignableTransaction, TxEip1559};
 use alloy_eips::{eip2718::Encodable2718, eip2930::AccessList};
-use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256, hex};
-use secp256k1::{Message, ecdsa::RecoverableSignature};
+use alloy_primitives::{B256, Bytes, Signature, TxKind, U256, hex};
+use lockweave_evm_adapter::{LockweaveTxEnvelope, TxDeclared};
+use secp256k1::Message;
 
-use crate::{accounts::Account, error::LoadError};
+use crate::{
+    access::{Access, Declarations},
+    accounts::{Account, SIGNING},
+    error::LoadError,
+};
+
+/// Gas of an address and of a slot in an access list (EIP-2930).
+const LISTED_ADDRESS_GAS: u64 = 2_400;
+const LISTED_SLOT_GAS: u64 = 1_900;
 
 /// What every transaction of a run has in common. Fees are in wei per gas.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +25,8 @@ pub struct Terms {
     pub max_fee_per_gas: u128,
     /// Most of it that goes to the block's maker.
     pub max_priority_fee_per_gas: u128,
+    /// How transactions state what they touch.
+    pub declarations: Declarations,
 }
 
 /// A transaction before its signature.
@@ -25,14 +36,36 @@ pub struct Plan {
     pub sender: usize,
     /// The sender's nonce.
     pub nonce: u64,
-    /// Who is called or paid.
-    pub to: Address,
+    /// Who is called or paid; nobody, to deploy.
+    pub to: TxKind,
     /// Wei.
     pub value: U256,
     /// Call data.
     pub input: Bytes,
-    /// Most gas it may use.
+    /// Most gas it may use, without what declarations cost.
     pub gas_limit: u64,
+    /// What it may touch.
+    pub access: Access,
+}
+
+impl Plan {
+    /// The gas limit it is signed with: declarations cost gas of their own.
+    pub fn signed_gas_limit(&self, declarations: Declarations) -> u64 {
+        let cost = |list: &AccessList| -> u64 {
+            let items = list.0.iter();
+            items
+                .map(|item| LISTED_ADDRESS_GAS + LISTED_SLOT_GAS * item.storage_keys.len() as u64)
+                .sum()
+        };
+        self.gas_limit
+            + match declarations {
+                Declarations::None => 0,
+                Declarations::Lists => cost(&self.access.to_list()),
+                Declarations::Signed => {
+                    cost(&self.access.reads.to_list()) + cost(&self.access.writes.to_list())
+                }
+            }
+    }
 }
 
 /// Ready to be sent.
@@ -50,29 +83,59 @@ pub struct Signed {
 
 /// Signs one.
 pub fn sign(plan: &Plan, terms: &Terms, account: &Account) -> Signed {
-    let transaction = TxEip1559 {
-        chain_id: terms.chain_id,
-        nonce: plan.nonce,
-        gas_limit: plan.gas_limit,
-        max_fee_per_gas: terms.max_fee_per_gas,
-        max_priority_fee_per_gas: terms.max_priority_fee_per_gas,
-        to: TxKind::Call(plan.to),
-        value: plan.value,
-        access_list: AccessList::default(),
-        input: plan.input.clone(),
+    let gas_limit = plan.signed_gas_limit(terms.declarations);
+    let (hash, bytes) = if terms.declarations == Declarations::Signed {
+        let transaction = TxDeclared {
+            chain_id: terms.chain_id,
+            nonce: plan.nonce,
+            gas_limit,
+            max_fee_per_gas: terms.max_fee_per_gas,
+            max_priority_fee_per_gas: terms.max_priority_fee_per_gas,
+            to: plan.to,
+            value: plan.value,
+            access_list: AccessList::default(),
+            reads: plan.access.reads.to_list(),
+            writes: plan.access.writes.to_list(),
+            credits: Vec::new(),
+            input: plan.input.clone(),
+        };
+        let signature = signature(transaction.signature_hash(), account);
+        let signed = LockweaveTxEnvelope::from(transaction.into_signed(signature));
+        (*signed.tx_hash(), signed.encoded_2718())
+    } else {
+        let access_list = if terms.declarations == Declarations::Lists {
+            plan.access.to_list()
+        } else {
+            AccessList::default()
+        };
+        let transaction = TxEip1559 {
+            chain_id: terms.chain_id,
+            nonce: plan.nonce,
+            gas_limit,
+            max_fee_per_gas: terms.max_fee_per_gas,
+            max_priority_fee_per_gas: terms.max_priority_fee_per_gas,
+            to: plan.to,
+            value: plan.value,
+            access_list,
+            input: plan.input.clone(),
+        };
+        let signature = signature(transaction.signature_hash(), account);
+        let signed = transaction.into_signed(signature);
+        (*signed.hash(), signed.encoded_2718())
     };
-    let digest = Message::from_digest(transaction.signature_hash().0);
-    let (recovery, bytes) =
-        RecoverableSignature::sign_ecdsa_recoverable(digest, &account.key).serialize_compact();
-    let signature = Signature::from_bytes_and_parity(&bytes, recovery.to_u8() == 1);
-    let signed = transaction.into_signed(signature);
-    let raw = hex::encode_prefixed(signed.encoded_2718());
     Signed {
         sender: plan.sender,
         nonce: plan.nonce,
-        hash: *signed.hash(),
-        raw,
+        hash,
+        raw: hex::encode_prefixed(bytes),
     }
+}
+
+fn signature(digest: B256, account: &Account) -> Signature {
+    let message = Message::from_digest(digest.0);
+    let signature = SIGNING.sign_ecdsa_recoverable(message, &account.key);
+    let (recovery, bytes) = signature.serialize_compact();
+    Signature::from_bytes_and_parity(&bytes, i32::from(recovery) == 1)
 }
 
 /// Signs all, on `threads` threads, in the order of the plans.
@@ -110,27 +173,77 @@ pub fn sign_all(
 mod tests {
     use alloy_consensus::{TxEnvelope, transaction::SignerRecoverable};
     use alloy_eips::eip2718::Decodable2718;
-    use alloy_primitives::{Bytes, U256, hex};
+    use alloy_primitives::{Address, Bytes, U256, hex};
+    use lockweave_evm_adapter::{LockweaveTxEnvelope, recover_sender};
 
-    use super::{Plan, Terms, sign_all};
-    use crate::accounts::{recipients, senders};
+    use super::{Plan, Terms, sign, sign_all};
+    use crate::{
+        access::{Access, Declarations, slot},
+        accounts::{recipients, senders},
+    };
+
+    fn terms(declarations: Declarations) -> Terms {
+        Terms {
+            chain_id: 1337,
+            max_fee_per_gas: 9,
+            max_priority_fee_per_gas: 1,
+            declarations,
+        }
+    }
+
+    #[test]
+    fn declarations_are_in_what_is_signed() {
+        let account = senders(1, 1).expect("keys").remove(0);
+        let contract = Address::repeat_byte(7);
+        let mut access = Access::default();
+        access.reads.add(contract, slot(1));
+        access.writes.add(contract, slot(2));
+        let plan = Plan {
+            sender: 0,
+            nonce: 3,
+            to: contract.into(),
+            value: U256::ZERO,
+            input: Bytes::from_static(&[1]),
+            gas_limit: 50_000,
+            access,
+        };
+        let listed = sign(&plan, &terms(Declarations::Lists), &account);
+        let bytes = hex::decode(&listed.raw).expect("hexadecimal");
+        let TxEnvelope::Eip1559(listed) = TxEnvelope::decode_2718_exact(&bytes).expect("sound")
+        else {
+            panic!("of type 2");
+        };
+        assert_eq!(listed.tx().access_list.0[0].storage_keys.len(), 2);
+        assert_eq!(listed.tx().gas_limit, 50_000 + 2_400 + 2 * 1_900);
+
+        let declared = sign(&plan, &terms(Declarations::Signed), &account);
+        let bytes = hex::decode(&declared.raw).expect("hexadecimal");
+        let envelope = LockweaveTxEnvelope::decode_2718_exact(&bytes).expect("sound");
+        assert_eq!(*envelope.tx_hash(), declared.hash);
+        assert_eq!(
+            recover_sender(&envelope, true).expect("signed"),
+            account.address
+        );
+        let LockweaveTxEnvelope::Declared(declared) = envelope else {
+            panic!("of type 0x44");
+        };
+        assert_eq!(declared.tx().declared_entries(), 4);
+        assert_eq!(declared.tx().gas_limit, 50_000 + 2 * (2_400 + 1_900));
+    }
 
     #[test]
     fn what_is_signed_decodes_to_its_sender_in_order() {
         let accounts = senders(1, 3).expect("keys");
-        let terms = Terms {
-            chain_id: 1337,
-            max_fee_per_gas: 9,
-            max_priority_fee_per_gas: 1,
-        };
+        let terms = terms(Declarations::None);
         let plans: Vec<Plan> = (0..10)
             .map(|index| Plan {
                 sender: index % 3,
                 nonce: index as u64,
-                to: recipients(1, 1)[0],
+                to: recipients(1, 1)[0].into(),
                 value: U256::ONE,
                 input: Bytes::new(),
                 gas_limit: 21_000,
+                access: Access::default(),
             })
             .collect();
         let signed = sign_all(&plans, &terms, &accounts, 4).expect("signed");

@@ -13,7 +13,11 @@ use crate::{
     access::AccessMode,
     id::{DenseId, KeyId},
 };
-use std::{fmt, mem::MaybeUninit, sync::OnceLock};
+use std::{
+    fmt,
+    mem::{self, MaybeUninit},
+    sync::{OnceLock, atomic::AtomicBool},
+};
 
 #[cfg(loom)]
 use loom::{
@@ -54,6 +58,8 @@ struct Slot<V, O> {
     value: UnsafeCell<MaybeUninit<V>>,
     /// Written once, before anybody knows the cell's id.
     origin: std::cell::UnsafeCell<MaybeUninit<O>>,
+    /// Whether there is something in it; for dropping it. Orders nothing.
+    filled: AtomicBool,
     #[cfg(debug_assertions)]
     holders: holders::Holders,
 }
@@ -111,18 +117,40 @@ impl<V, O> Cells<V, O> {
     /// With more than 2^32 cells.
     pub fn push_from(&self, origin: O, value: V) -> KeyId {
         let index = self.len.fetch_add(1, Ordering::Relaxed);
-        let id = KeyId::from_index(index);
-        let (chunk, position) = locate(index);
-        let slots = self.chunks[chunk].get_or_init(|| new_chunk(FIRST_CHUNK_CELLS << chunk));
-        let slot = &slots[position];
         // SAFETY: `fetch_add` gave this index to this call alone, and nobody else knows the id
         // before this function returns it.
+        unsafe { self.fill(KeyId::from_index(index), origin, value) };
+        KeyId::from_index(index)
+    }
+
+    /// Makes room for this many cells, with the ids from zero, in an arena without cells.
+    ///
+    /// # Panics
+    ///
+    /// If there are cells.
+    pub fn reserve(&mut self, cells: usize) {
+        assert!(self.is_empty(), "room is made in an arena without cells");
+        self.len = AtomicUsize::new(cells);
+    }
+
+    /// Puts a cell into its [reserved](Self::reserve) room. May be called from several threads.
+    ///
+    /// # Safety
+    ///
+    /// Room was made for `id`, and this is the only call for it. For the cell's other methods `id`
+    /// counts as coming from this call.
+    pub unsafe fn fill(&self, id: KeyId, origin: O, value: V) {
+        let (chunk, position) = locate(id.index());
+        let slots = self.chunks[chunk].get_or_init(|| new_chunk(FIRST_CHUNK_CELLS << chunk));
+        let slot = &slots[position];
+        // SAFETY: this call alone is for this cell, and nobody looks at it before it is over.
         unsafe { (*slot.origin.get()).write(origin) };
         slot.value.with_mut(|value_place| {
             // SAFETY: as above.
             unsafe { (*value_place).write(value) };
         });
-        id
+        slot.filled
+            .store(true, std::sync::atomic::Ordering::Relaxed);
     }
 
     /// What a cell was made from.
@@ -191,8 +219,9 @@ impl<V, O> Cells<V, O> {
         let slot = &mut self.chunks[chunk]
             .get_mut()
             .expect("a chunk below the length exists")[position];
-        // SAFETY: the index is below the length, every push that counted has returned (`&mut self`),
-        // and `&mut self` rules out any other reference.
+        assert!(*slot.filled.get_mut(), "{id:?} is empty");
+        // SAFETY: it was filled, every call that fills has returned, and `&mut self` rules out any
+        // other reference.
         let origin = unsafe { slot.origin.get_mut().assume_init_ref() };
         // SAFETY: as above.
         let value = slot
@@ -227,17 +256,19 @@ impl<V, O> Cells<V, O> {
     pub fn clear(&mut self) {
         let len = self.len();
         self.len = AtomicUsize::new(0);
-        if !std::mem::needs_drop::<V>() && !std::mem::needs_drop::<O>() {
-            return;
-        }
         for index in 0..len {
             let (chunk, position) = locate(index);
-            let slot = &mut self.chunks[chunk]
-                .get_mut()
-                .expect("a chunk below the length exists")[position];
+            let Some(slots) = self.chunks[chunk].get_mut() else {
+                // Room that was made and not used.
+                continue;
+            };
+            let slot = &mut slots[position];
+            if !mem::take(slot.filled.get_mut()) {
+                continue;
+            }
             slot.value.with_mut(|value| {
-                // SAFETY: below the length, so initialised; the length is zero already, so nothing
-                // drops it twice; `&mut self`, so nobody else uses it.
+                // SAFETY: it was filled, and counts as empty from now on, so nothing drops it twice;
+                // `&mut self`, so nobody else uses it.
                 unsafe { (*value).assume_init_drop() };
             });
             // SAFETY: as above.
@@ -258,6 +289,7 @@ fn new_chunk<V, O>(cells: usize) -> Chunk<V, O> {
         .map(|_| Slot {
             value: UnsafeCell::new(MaybeUninit::uninit()),
             origin: std::cell::UnsafeCell::new(MaybeUninit::uninit()),
+            filled: AtomicBool::new(false),
             #[cfg(debug_assertions)]
             holders: holders::Holders::default(),
         })

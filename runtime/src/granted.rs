@@ -4,7 +4,7 @@
 #![allow(unsafe_code)]
 
 use crate::{
-    access::{AccessEntry, AccessMode, AccessSet},
+    access::{AccessEntry, AccessMode, AccessSet, KeyAccess},
     executor::{AccessError, StateAccess, UndeclaredAccess},
     id::{KeyId, TaskId},
     interner::RecentKeys,
@@ -18,7 +18,7 @@ use crate::{
     write_set::{AccountValue, WriteSet, is_credit_safe},
 };
 use alloy_primitives::{Address, B256, U256};
-use std::{fmt, mem, ops::Range, sync::Arc};
+use std::{fmt, mem, ops::Range, ptr::NonNull, sync::Arc};
 
 /// A worker's window onto an open block: the cells of the transaction whose grant it is in.
 ///
@@ -27,6 +27,8 @@ use std::{fmt, mem, ops::Range, sync::Arc};
 pub struct GrantedState<T> {
     block: Option<Arc<OpenBlock<T>>>,
     task: Option<TaskId>,
+    /// The set entered, unless it is everything.
+    held: Option<Held>,
     /// The account asked for last, and where its keys stand in the set.
     recent: (Address, Range<usize>),
     undo: Option<UndoRecord>,
@@ -38,12 +40,23 @@ pub struct GrantedState<T> {
     popular: Option<RecentKeys<StateKey>>,
 }
 
+/// A set with its dense ids, inside the block of the window that holds it.
+///
+/// Asked for at every access, so it is looked up once.
+#[derive(Clone, Copy)]
+struct Held {
+    entries: NonNull<[AccessEntry]>,
+    /// As long as `entries`.
+    keys: NonNull<[KeyAccess]>,
+}
+
 impl<T> GrantedState<T> {
     /// A window onto `block`, with no grant yet.
     pub const fn new(block: Arc<OpenBlock<T>>) -> Self {
         Self {
             block: Some(block),
             task: None,
+            held: None,
             recent: (Address::ZERO, 0..0),
             undo: None,
             found: Vec::new(),
@@ -58,9 +71,19 @@ impl<T> GrantedState<T> {
     ///
     /// From now until [`leave`](Self::leave), `task` holds every key of its resolved access set in
     /// this block in the mode it declares: no other task that has entered holds one of them in an
-    /// incompatible mode. Changes by earlier holders happened before, in the memory order's sense.
+    /// incompatible mode. Changes by earlier holders happened before, in the memory order's sense;
+    /// so did the [resolving](OpenBlock::resolve) of this task, and of every one in front of it.
     pub unsafe fn enter(&mut self, task: TaskId) {
         self.task = Some(task);
+        self.held = self.block.as_ref().and_then(|block| {
+            let AccessSet::Keys(entries) = block.access(task) else {
+                return None;
+            };
+            Some(Held {
+                entries: NonNull::from_ref(entries),
+                keys: NonNull::from_ref(block.resolved(task)?),
+            })
+        });
         self.recent = (Address::ZERO, 0..0);
         self.touched.clear();
         #[cfg(debug_assertions)]
@@ -81,6 +104,7 @@ impl<T> GrantedState<T> {
         #[cfg(debug_assertions)]
         self.for_each_held(|block, id, mode| block.cells().cells.note_release(id, mode));
         self.task = None;
+        self.held = None;
         self.recent = (Address::ZERO, 0..0);
     }
 
@@ -107,7 +131,7 @@ impl<T> GrantedState<T> {
         let (Some(block), Some(task)) = (&self.block, self.task) else {
             return None;
         };
-        let simulation = block.take_simulation(task)?;
+        let mut simulation = block.take_simulation(task)?;
         let keys = block.resolved(task)?;
         let looked_at = keys.iter().filter(|key| key.mode != AccessMode::Credit);
         let holds = looked_at.map(|key| key.key).all(|id| {
@@ -118,19 +142,23 @@ impl<T> GrantedState<T> {
         if !holds {
             return None;
         }
-        let Simulation {
-            outcome,
-            writes,
-            cells,
-        } = *simulation;
+        let Simulation { writes, cells, .. } = &*simulation;
         let credited = &cells[cells.len() - writes.credits.len()..];
         let credits_fit = (credited.iter().zip(&writes.credits))
             .all(|(id, credit)| self.is_credit_safe_on(*id, credit.amount));
         if !credits_fit {
             return None;
         }
-        self.found = cells;
-        self.apply_checked(&writes);
+        let outcome = simulation.outcome.take()?;
+        // What the cells were is what they were before the block, so that need not be noted.
+        let undo = self.undo.take();
+        self.found = mem::take(&mut simulation.cells);
+        self.apply_checked(&simulation.writes);
+        self.undo = undo.map(|mut record| {
+            simulation.cells = mem::take(&mut self.found);
+            record.taken = Some(simulation);
+            record
+        });
         Some(outcome)
     }
 
@@ -168,17 +196,19 @@ impl<T> GrantedState<T> {
         let (Some(block), Some(task)) = (&self.block, self.task) else {
             return Err(undeclared(None, key, needed, None));
         };
-        let (entries, resolved) = match (block.access(task), block.resolved(task)) {
-            (AccessSet::Keys(entries), Some(resolved)) => (entries, resolved),
-            (AccessSet::Everything, _) => {
-                let popular = self.popular.get_or_insert_default();
-                let id = block.cells().intern_cached(popular, key)?;
-                let (key, mode) = (*key, needed);
-                self.touched.push(AccessEntry { key, mode });
-                return Ok((id, AccessMode::Write));
+        let Some(held) = self.held else {
+            if *block.access(task) != AccessSet::Everything {
+                return Err(undeclared(Some(task), key, needed, None));
             }
-            _ => return Err(undeclared(Some(task), key, needed, None)),
+            let popular = self.popular.get_or_insert_default();
+            let id = block.cells().intern_cached(popular, key)?;
+            let (key, mode) = (*key, needed);
+            self.touched.push(AccessEntry { key, mode });
+            return Ok((id, AccessMode::Write));
         };
+        // SAFETY: both point into the block, which lives as long as this window holds it. What a
+        // transaction holds changes only through `&mut OpenBlock`, which nobody has meanwhile.
+        let (entries, resolved) = unsafe { (held.entries.as_ref(), held.keys.as_ref()) };
         if self.recent.0 != key.address || self.recent.1.is_empty() {
             self.recent = (key.address, range_of(entries, key.address));
         }
@@ -254,12 +284,12 @@ impl<T> GrantedState<T> {
         for (address, code) in &writes.codes {
             let code = code.clone();
             let (id, before) = cells.change(|cell| mem::replace(&mut cell.code_mut().code, code));
-            block.cells().note_recoded(*address);
+            block.cells().note_recoded(*address, id);
             note(Undo::Code(id, before));
         }
         for address in &writes.wipes {
             let (id, ()) = cells.change(|cell| cell.code_mut().incarnation += 1);
-            block.cells().note_recoded(*address);
+            block.cells().note_recoded(*address, id);
             note(Undo::Wipe(id));
         }
         for (_, _, value) in &writes.slots {
@@ -424,6 +454,7 @@ impl<T> Default for GrantedState<T> {
         Self {
             block: None,
             task: None,
+            held: None,
             recent: (Address::ZERO, 0..0),
             undo: None,
             found: Vec::new(),

@@ -6,6 +6,7 @@ use crate::{
     id::{DenseId, TaskId},
     interner::{RecentKeys, SHARDS},
     key::StateKey,
+    key_table::KeyTable,
     outcome::{GasOverflow, Outcome, Receipt, receipts},
     simulation::{InferredSet, Simulation},
     state::{StateError, StateView},
@@ -16,7 +17,10 @@ use crate::{
 use parking_lot::Mutex;
 use std::{
     fmt,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 /// A block while its transactions run.
@@ -27,6 +31,9 @@ pub struct OpenBlock<T> {
     cells: StateCells,
     transactions: Vec<Sanitized<T>>,
     sets: Vec<OnceLock<HeldSet>>,
+    /// For blocks whose keys were numbered: whose preparation has begun, and whose is over; else
+    /// empty.
+    introduced: Vec<[AtomicBool; 2]>,
     outcomes: Vec<OnceLock<Outcome>>,
     /// For blocks whose sets are inferred; else empty.
     drafts: Vec<Draft>,
@@ -44,7 +51,7 @@ pub(crate) struct HeldSet {
 }
 
 /// What is kept of a transaction that may have to be taken back.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Draft {
     simulation: Mutex<Option<Box<Simulation>>>,
     undo: OnceLock<UndoRecord>,
@@ -65,9 +72,40 @@ impl<T> OpenBlock<T> {
         Self {
             cells,
             sets: transactions.iter().map(|_| OnceLock::new()).collect(),
+            introduced: Vec::new(),
             outcomes: transactions.iter().map(|_| OnceLock::new()).collect(),
             drafts: Vec::new(),
             transactions,
+        }
+    }
+
+    /// Opens a block whose keys were numbered before, on cells that are new or were
+    /// [reset](StateCells::reset).
+    ///
+    /// # Panics
+    ///
+    /// If `table` is not that of the transactions' sets (in builds without debug assertions: if it
+    /// has another number of sets).
+    pub fn with_table(
+        mut cells: StateCells,
+        transactions: Vec<Sanitized<T>>,
+        table: Arc<KeyTable>,
+    ) -> Self {
+        assert_eq!(
+            table.sets(),
+            transactions.len(),
+            "the table is of other sets"
+        );
+        let mut sets = transactions.iter().map(|transaction| &transaction.access);
+        debug_assert!(
+            table.is_of(sets.by_ref()),
+            "the table is of other sets than the transactions'"
+        );
+        cells.set_table(table);
+        Self {
+            sets: Vec::new(),
+            introduced: transactions.iter().map(|_| Default::default()).collect(),
+            ..Self::with_cells(cells, transactions)
         }
     }
 
@@ -94,20 +132,33 @@ impl<T> OpenBlock<T> {
     /// The access set a transaction holds: the one it came with, unless another was inferred.
     #[inline]
     pub fn access(&self, task: TaskId) -> &AccessSet {
-        let own = self.sets[task.index()]
-            .get()
-            .and_then(|set| set.own.as_ref());
+        let own = self.held(task).and_then(|set| set.own.as_ref());
         own.unwrap_or(&self.transactions[task.index()].access)
     }
 
-    /// Gives the keys of a transaction's access set their dense ids. Idempotent, from any thread.
+    #[inline]
+    fn held(&self, task: TaskId) -> Option<&HeldSet> {
+        // There are none in a block whose keys were numbered.
+        self.sets.get(task.index())?.get()
+    }
+
+    /// Gives the keys of a transaction's access set their dense ids and their cells. Idempotent, from
+    /// any thread, but not from several at a time for one transaction.
     ///
     /// `recent` belongs to the calling thread and to this block.
+    ///
+    /// # Panics
+    ///
+    /// If it is called for a transaction while another call for it is under way, or after one that
+    /// failed, in a block whose keys were numbered.
     pub fn resolve(
         &self,
         recent: &mut RecentKeys<StateKey>,
         task: TaskId,
     ) -> Result<(), StateError> {
+        if let Some(table) = self.cells.table() {
+            return self.introduce(table, task);
+        }
         let set = &self.sets[task.index()];
         if set.get().is_none() {
             let keys = self.cells.resolve(recent, self.access(task))?;
@@ -121,6 +172,23 @@ impl<T> OpenBlock<T> {
         Ok(())
     }
 
+    #[allow(unsafe_code)]
+    fn introduce(&self, table: &KeyTable, task: TaskId) -> Result<(), StateError> {
+        let [begun, over] = &self.introduced[task.index()];
+        if over.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let first = !begun.swap(true, Ordering::Relaxed);
+        assert!(
+            first,
+            "transaction {task} is being resolved, or could not be"
+        );
+        // SAFETY: the swap lets one call through for each task.
+        unsafe { self.cells.introduce(table, task) }?;
+        over.store(true, Ordering::Release);
+        Ok(())
+    }
+
     /// Whether what a transaction touches is to be inferred; the set it came with is a first idea.
     pub fn is_inferred(&self, task: TaskId) -> bool {
         let declaration = self.transactions[task.index()].declaration;
@@ -130,26 +198,34 @@ impl<T> OpenBlock<T> {
 
     /// Whether a transaction's set has its dense ids.
     pub fn is_resolved(&self, task: TaskId) -> bool {
-        self.sets[task.index()].get().is_some()
+        match self.introduced.get(task.index()) {
+            Some([_, over]) => over.load(Ordering::Acquire),
+            None => self.held(task).is_some(),
+        }
     }
 
     /// The dense ids of a transaction's keys, in the order of its set: `None` before
     /// [`resolve`](Self::resolve), and where it holds the whole state.
     #[inline]
     pub fn resolved(&self, task: TaskId) -> Option<&[KeyAccess]> {
-        self.sets[task.index()].get()?.keys.as_deref()
+        if let Some(table) = self.cells.table() {
+            return self.is_resolved(task).then(|| table.accesses(task));
+        }
+        self.held(task)?.keys.as_deref()
     }
 
     /// What a transaction was seen to use when its set was inferred, in gas.
     #[inline]
     pub fn gas_seen(&self, task: TaskId) -> Option<u64> {
-        let gas = self.sets[task.index()].get()?.gas;
+        let gas = self.held(task)?.gas;
         (gas > 0).then_some(gas)
     }
 
     /// Takes what inference found of a transaction on this block's cells. From any thread, once.
     pub(crate) fn set_inferred(&self, task: TaskId, found: InferredSet) {
-        let gas = (found.simulation.as_ref()).map_or(0, |simulation| simulation.outcome.gas_used);
+        let outcome =
+            (found.simulation.as_ref()).and_then(|simulation| simulation.outcome.as_ref());
+        let gas = outcome.map_or(0, |outcome| outcome.gas_used);
         let first = self.sets[task.index()].set(HeldSet {
             own: Some(found.access),
             keys: found.keys,
@@ -243,7 +319,11 @@ impl<T> OpenBlock<T> {
         Ok(SettledBlock {
             cells: self.cells.settle(),
             outcomes,
-            spent: (self.transactions, self.sets),
+            spent: Spent {
+                transactions: self.transactions,
+                sets: self.sets,
+                drafts: self.drafts,
+            },
         })
     }
 }
@@ -253,7 +333,16 @@ impl<T> OpenBlock<T> {
 pub struct SettledBlock<T> {
     cells: SettledCells,
     outcomes: Vec<Outcome>,
-    spent: (Vec<Sanitized<T>>, Vec<OnceLock<HeldSet>>),
+    spent: Spent<T>,
+}
+
+/// What a block needs no more when its transactions are done. Dropping it takes time that nobody has
+/// before the block is sealed.
+#[derive(Debug)]
+struct Spent<T> {
+    transactions: Vec<Sanitized<T>>,
+    sets: Vec<OnceLock<HeldSet>>,
+    drafts: Vec<Draft>,
 }
 
 impl<T> SettledBlock<T> {
@@ -281,11 +370,16 @@ impl<T> SettledBlock<T> {
     ) -> Result<(SealedBlock, SpentBlock<T>), SealError> {
         let (delta, cells) = self.cells.finish(parts)?;
         let outcomes = self.outcomes;
-        let (transactions, sets) = self.spent;
+        let Spent {
+            transactions,
+            sets,
+            drafts,
+        } = self.spent;
         let spent = SpentBlock {
             cells,
             transactions,
             sets,
+            _drafts: drafts,
         };
         Ok((SealedBlock { outcomes, delta }, spent))
     }
@@ -299,14 +393,18 @@ pub struct SpentBlock<T> {
     /// Its transactions.
     pub transactions: Vec<Sanitized<T>>,
     sets: Vec<OnceLock<HeldSet>>,
+    /// Kept to be dropped with the rest.
+    _drafts: Vec<Draft>,
 }
 
 impl<T> SpentBlock<T> {
     /// The access sets that the transactions ended with, in block order.
     pub fn into_sets(self) -> Vec<AccessSet> {
-        (self.transactions.into_iter().zip(self.sets))
-            .map(|(transaction, set)| {
-                let own = set.into_inner().and_then(|set| set.own);
+        // There are none of a block whose keys were numbered.
+        let mut sets = self.sets.into_iter();
+        (self.transactions.into_iter())
+            .map(|transaction| {
+                let own = (sets.next()).and_then(|set| set.into_inner()?.own);
                 own.unwrap_or(transaction.access)
             })
             .collect()

@@ -27,7 +27,8 @@ use std::{fmt, sync::Arc};
 /// The outcome and effects of a transaction that ran on the state before the block.
 #[derive(Debug)]
 pub struct Simulation {
-    pub(crate) outcome: Outcome,
+    /// Until it is taken.
+    pub(crate) outcome: Option<Outcome>,
     pub(crate) writes: WriteSet,
     /// The cells that the effects change, in the order in which they are applied.
     pub(crate) cells: Vec<KeyId>,
@@ -79,6 +80,9 @@ pub struct Assumption {
     /// A balance that suffices, in wei; more, if it has more.
     pub balance: U256,
 }
+
+/// How many of the last touches are looked through before a key is looked up.
+const TOUCHES_AT_HAND: usize = 12;
 
 #[derive(Clone, Copy, Debug)]
 struct Touched {
@@ -180,7 +184,7 @@ impl<T> SimulatedState<T> {
         });
         let simulation = match inference {
             Inference::Simulated(outcome) => Some(Box::new(Simulation {
-                outcome,
+                outcome: Some(outcome),
                 writes: std::mem::take(&mut self.writes),
                 cells: std::mem::take(&mut self.cells),
             })),
@@ -205,6 +209,12 @@ impl<T> SimulatedState<T> {
     }
 
     fn touch(&mut self, key: StateKey, mode: AccessMode) -> Result<KeyId, StateError> {
+        // Most touches repeat one of the last few: a slot's account, a value that is read and written.
+        let at_hand = self.touched.iter_mut().rev().take(TOUCHES_AT_HAND);
+        if let Some(known) = at_hand.into_iter().find(|known| known.entry.key == key) {
+            known.entry.mode = known.entry.mode.union(mode);
+            return Ok(known.id);
+        }
         let id = self.intern(&key)?;
         self.touched.push(Touched {
             entry: AccessEntry { key, mode },
@@ -252,21 +262,13 @@ impl<T> StateAccess for SimulatedState<T> {
     }
 
     fn may_credit(&mut self, address: Address, amount: U256) -> bool {
-        let Ok(id) = self.intern(&StateKey::account(address)) else {
+        let key = StateKey::account(address);
+        let Ok(id) = self.intern(&key) else {
             return false;
         };
         let balance = self.origin(id).account().map(|account| account.balance);
-        let may = is_credit_safe(balance.unwrap_or_default(), amount);
-        if may {
-            self.touched.push(Touched {
-                entry: AccessEntry {
-                    key: StateKey::account(address),
-                    mode: AccessMode::Credit,
-                },
-                id,
-            });
-        }
-        may
+        is_credit_safe(balance.unwrap_or_default(), amount)
+            && self.touch(key, AccessMode::Credit).is_ok()
     }
 
     fn apply(&mut self, writes: &WriteSet) -> Result<(), AccessError> {

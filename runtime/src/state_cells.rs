@@ -4,9 +4,10 @@ use crate::{
     access::{AccessEntry, AccessSet, KeyAccess},
     cells::Cells,
     delta::{DeltaContext, DeltaPart, StateDelta},
-    id::KeyId,
-    interner::{Interner, RecentKeys},
+    id::{DenseId, KeyId, TaskId},
+    interner::{Interner, RecentKeys, SHARDS},
     key::{KeyPart, StateKey},
+    key_table::KeyTable,
     state::{Account, CodeRef, StateError, StateView},
     write_set::AccountValue,
 };
@@ -151,7 +152,7 @@ pub(crate) enum Origin {
 
 impl Origin {
     /// The cell as it is before anything happens to it.
-    fn cell(&self) -> StateCell {
+    pub(crate) fn cell(&self) -> StateCell {
         match self {
             Self::Account(before) => StateCell::Account(AccountCell {
                 value: AccountValue::from(before.as_ref()),
@@ -264,8 +265,11 @@ pub struct StateCells {
     view: Arc<dyn StateView>,
     pub(crate) rules: StateRules,
     interner: Interner<StateKey>,
+    /// The keys, where they were numbered beforehand; the interner has none then.
+    table: Option<Arc<KeyTable>>,
     pub(crate) cells: Cells<StateCell, Origin>,
-    recoded: Mutex<Vec<Address>>,
+    /// Accounts whose code changed or whose storage was wiped, with the cells of their codes.
+    recoded: Mutex<Vec<(Address, KeyId)>>,
 }
 
 impl StateCells {
@@ -275,6 +279,7 @@ impl StateCells {
             view,
             rules,
             interner: Interner::new(),
+            table: None,
             cells: Cells::new(),
             recoded: Mutex::default(),
         }
@@ -300,7 +305,7 @@ impl StateCells {
         // An account's keys stand together in a set, so its record is read once for both.
         let mut accounts = LastAccount::default();
         let mut resolve = |entry: &AccessEntry| {
-            let assign = || self.load(&entry.key, &mut accounts);
+            let assign = || self.push(&entry.key, &mut accounts);
             let key = self.interner.intern_cached(recent, &entry.key, assign)?;
             let mode = entry.mode;
             Ok(KeyAccess { key, mode })
@@ -320,37 +325,80 @@ impl StateCells {
     ) -> Result<KeyId, StateError> {
         self.interner.intern_cached(recent, key, || {
             let mut accounts = LastAccount::default();
-            self.load(key, &mut accounts)
+            self.push(key, &mut accounts)
         })
+    }
+
+    /// Takes the numbers of a block's keys from now on. There are no cells yet.
+    pub(crate) fn set_table(&mut self, table: Arc<KeyTable>) {
+        self.cells.reserve(table.keys().len());
+        self.table = Some(table);
+    }
+
+    /// The numbers of the block's keys, if they were numbered beforehand.
+    pub(crate) const fn table(&self) -> Option<&Arc<KeyTable>> {
+        self.table.as_ref()
+    }
+
+    /// Fills the cells of the keys that a task introduces.
+    ///
+    /// # Safety
+    ///
+    /// Called once for a task of the [table](Self::set_table).
+    #[allow(unsafe_code)]
+    pub(crate) unsafe fn introduce(
+        &self,
+        table: &KeyTable,
+        task: TaskId,
+    ) -> Result<(), StateError> {
+        let mut accounts = LastAccount::default();
+        for index in table.introduces(task) {
+            let origin = self.load(&table.keys()[index], &mut accounts)?;
+            let cell = origin.cell();
+            // SAFETY: room was made for all keys of the table; one task introduces a key, and this
+            // is the one call for this task.
+            unsafe { self.cells.fill(KeyId::from_index(index), origin, cell) };
+        }
+        Ok(())
     }
 
     /// The dense id of a key, whose cell is made and filled if it is new.
     pub fn intern(&self, key: &StateKey) -> Result<KeyId, StateError> {
         self.interner.intern(key, || {
             let mut accounts = LastAccount::default();
-            self.load(key, &mut accounts)
+            self.push(key, &mut accounts)
         })
     }
 
-    fn load(&self, key: &StateKey, accounts: &mut LastAccount) -> Result<KeyId, StateError> {
+    /// Makes the cell of a key that is new to the interner.
+    fn push(&self, key: &StateKey, accounts: &mut LastAccount) -> Result<KeyId, StateError> {
+        assert!(
+            self.table.is_none(),
+            "all keys of a numbered block are in its table, but {key} was asked for"
+        );
+        let origin = self.load(key, accounts)?;
+        let cell = origin.cell();
+        Ok(self.cells.push_from(origin, cell))
+    }
+
+    /// The value of a key before the block.
+    fn load(&self, key: &StateKey, accounts: &mut LastAccount) -> Result<Origin, StateError> {
         let view = &*self.view;
-        let origin = match key.part {
+        Ok(match key.part {
             KeyPart::Account => Origin::Account(accounts.get(view, key.address)?),
             KeyPart::Code => {
                 let account = accounts.get(view, key.address)?;
                 Origin::Code(CodeRef::load(view, key.address, account.as_ref())?)
             }
             KeyPart::Slot(slot) => Origin::Slot(view.slot(key.address, slot)?),
-        };
-        let cell = origin.cell();
-        Ok(self.cells.push_from(origin, cell))
+        })
     }
 
     /// Notes that an account's code changed or its storage was wiped.
     ///
     /// Such accounts are few; sealing looks at them before everything else.
-    pub(crate) fn note_recoded(&self, address: Address) {
-        self.recoded.lock().push(address);
+    pub(crate) fn note_recoded(&self, address: Address, code: KeyId) {
+        self.recoded.lock().push((address, code));
     }
 
     /// Empties the cells for another block, and keeps the memory.
@@ -358,6 +406,7 @@ impl StateCells {
         self.view = view;
         self.rules = rules;
         self.interner.clear();
+        self.table = None;
         self.cells.clear();
         self.recoded.get_mut().clear();
     }
@@ -366,9 +415,7 @@ impl StateCells {
     pub(crate) fn settle(mut self) -> SettledCells {
         let mut codes = BTreeMap::new();
         let mut incarnations = BTreeMap::new();
-        for address in std::mem::take(self.recoded.get_mut()) {
-            let id = self.interner.get(&StateKey::code(address));
-            let id = id.expect("a changed cell is interned");
+        for (address, id) in std::mem::take(self.recoded.get_mut()) {
             let (before, cell) = self.cells.parts_mut(id);
             let cell = cell.code_mut();
             if cell.code != *before.code() {
@@ -403,32 +450,46 @@ impl SettledCells {
         self.cells.cells.len()
     }
 
-    /// The changes of one of the interner's parts. From any thread.
-    #[allow(unsafe_code)]
+    /// The changes of one of the [`SHARDS`] parts of the keys. From any thread.
     pub(crate) fn collect(&self, shard: usize) -> DeltaPart {
-        let (context, rules) = (&self.context, self.context.rules);
         let mut part = DeltaPart::default();
-        self.cells.interner.for_each_in_shard(shard, |key, id| {
-            // SAFETY: the id came from this interner, whose lock orders memory. Cells are written
-            // through a granted state, which holds its block by reference; this value was made
-            // from a block that nobody else refers to, and gives no cell out for writing.
-            unsafe {
-                let before = self.cells.cells.origin(id);
-                self.cells.cells.read(id, |cell| match (key.part, cell) {
-                    (KeyPart::Account, StateCell::Account(cell)) => {
-                        let (now, touched) = (cell.current(rules), cell.credits.is_touched());
-                        let before = before.account().copied();
-                        part.account(context, key.address, before, now, touched);
-                    }
-                    (KeyPart::Slot(slot), StateCell::Slot(cell)) => {
-                        let after = cell.current(context.incarnation(key.address));
-                        part.slot(context, key.address, slot, before.slot(), after);
-                    }
-                    _ => {}
-                });
+        if let Some(table) = &self.cells.table {
+            let keys = table.keys();
+            let start = |shard| keys.len() * shard / SHARDS;
+            let range = start(shard)..start(shard + 1);
+            for (index, key) in range.clone().zip(&keys[range]) {
+                self.collect_key(&mut part, key, KeyId::from_index(index));
             }
-        });
+        } else {
+            let each = |key: &StateKey, id| self.collect_key(&mut part, key, id);
+            self.cells.interner.for_each_in_shard(shard, each);
+        }
         part
+    }
+
+    /// What became of one key. Its id came from the interner, whose lock orders memory, or from the
+    /// table, all of whose tasks are done.
+    #[allow(unsafe_code)]
+    fn collect_key(&self, part: &mut DeltaPart, key: &StateKey, id: KeyId) {
+        let (context, rules) = (&self.context, self.context.rules);
+        // SAFETY: the cell is filled, as said above. Cells are written through a granted state, which
+        // holds its block by reference; this value was made from a block that nobody else refers to,
+        // and gives no cell out for writing.
+        unsafe {
+            let before = self.cells.cells.origin(id);
+            self.cells.cells.read(id, |cell| match (key.part, cell) {
+                (KeyPart::Account, StateCell::Account(cell)) => {
+                    let (now, touched) = (cell.current(rules), cell.credits.is_touched());
+                    let before = before.account().copied();
+                    part.account(context, key.address, before, now, touched);
+                }
+                (KeyPart::Slot(slot), StateCell::Slot(cell)) => {
+                    let after = cell.current(context.incarnation(key.address));
+                    part.slot(context, key.address, slot, before.slot(), after);
+                }
+                _ => {}
+            });
+        }
     }
 
     /// The delta of all parts, and the cells, to be reset and used again.

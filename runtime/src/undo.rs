@@ -1,7 +1,9 @@
 //! How to take a transaction's effects back.
 
 use crate::{
+    access::AccessMode,
     id::KeyId,
+    simulation::Simulation,
     state::CodeRef,
     state_cells::{Credits, StateCells},
     write_set::AccountValue,
@@ -25,28 +27,21 @@ pub(crate) enum Undo {
 #[derive(Debug, Default)]
 pub struct UndoRecord {
     pub(crate) entries: Vec<Undo>,
+    /// The simulation that was taken as the execution, before anything in `entries`. Everything it
+    /// looked at was as before the block.
+    pub(crate) taken: Option<Box<Simulation>>,
 }
 
 impl UndoRecord {
-    /// How many cells the transaction changed.
+    /// How many changes are taken back.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        let taken = self.taken.as_ref();
+        self.entries.len() + taken.map_or(0, |taken| taken.cells.len())
     }
 
     /// Whether the transaction changed nothing.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
-    /// The cells the transaction changed.
-    pub fn keys(&self) -> impl Iterator<Item = KeyId> {
-        self.entries.iter().map(|entry| match entry {
-            Undo::Account(key, ..)
-            | Undo::Credit(key, _)
-            | Undo::Code(key, _)
-            | Undo::Wipe(key)
-            | Undo::Slot(key, ..) => *key,
-        })
+        self.len() == 0
     }
 
     /// Brings every cell back.
@@ -56,6 +51,7 @@ impl UndoRecord {
     /// As of [`Cells::write`](crate::Cells::write), for every cell of the record.
     #[allow(unsafe_code)]
     pub(crate) unsafe fn apply(self, cells: &StateCells) {
+        let taken = self.taken;
         for entry in self.entries.into_iter().rev() {
             // SAFETY: by this function's contract nobody else uses the cells of the record, and its
             // ids came from this arena.
@@ -82,6 +78,39 @@ impl UndoRecord {
                         cell.value = value;
                         cell.incarnation = incarnation;
                     }),
+                }
+            }
+        }
+        if let Some(taken) = taken {
+            // SAFETY: as of this function.
+            unsafe { restore_origins(&taken, cells) };
+        }
+    }
+}
+
+/// Takes back the effects of a simulation that was applied to cells that were as before the block.
+///
+/// # Safety
+///
+/// As of [`UndoRecord::apply`].
+#[allow(unsafe_code)]
+unsafe fn restore_origins(taken: &Simulation, cells: &StateCells) {
+    let mut credits = taken.writes.credits.iter();
+    for ((_, mode), id) in taken.writes.effects().zip(&taken.cells) {
+        // SAFETY: by this function's contract nobody else uses the cells that were changed, and the
+        // ids came from this arena. What was only looked at is left alone.
+        unsafe {
+            match mode {
+                AccessMode::Read => {}
+                AccessMode::Credit => {
+                    let credit = credits.next().expect("one for each credit");
+                    cells.cells.write(*id, |cell| {
+                        cell.account_mut().credits.subtract(credit.amount);
+                    });
+                }
+                AccessMode::Write => {
+                    let before = cells.cells.origin(*id).cell();
+                    cells.cells.write(*id, |cell| *cell = before);
                 }
             }
         }

@@ -19,12 +19,21 @@ pub(crate) struct Fixture {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// Where the archives are: `LOCKWEAVE_FIXTURES`, or `../shared/fixtures` beside the workspace.
+/// Where the archives are: `LOCKWEAVE_FIXTURES`, or `shared/fixtures` beside the workspace.
 pub(crate) fn directory() -> PathBuf {
-    std::env::var_os("LOCKWEAVE_FIXTURES").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/fixtures"),
-        PathBuf::from,
-    )
+    if let Some(stated) = std::env::var_os("LOCKWEAVE_FIXTURES") {
+        // Tests run in their package's folder, but paths are meant from the workspace's.
+        return workspace().join(stated);
+    }
+    workspace().join("../shared/fixtures")
+}
+
+/// The folder of the workspace.
+pub(crate) fn workspace() -> PathBuf {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut folders = package.ancestors();
+    let root = folders.find(|folder| folder.join("Cargo.lock").is_file());
+    root.unwrap_or(package).to_path_buf()
 }
 
 /// The archive of this name, if it is there.

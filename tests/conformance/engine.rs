@@ -1,8 +1,10 @@
 //! A block through the engine: a serial pass that records what every step touches, then the same
 //! steps under locks on one worker and on four, which must come to the same.
 
+use alloy_eips::eip7928::{AccountChanges, BlockAccessList};
 use lockweave::{
-    BankingStage, EvmExecutor, OpenBlock, Sanitized, SealedBlock, StageConfig, StateView, Step,
+    BankingStage, EvmBlock, EvmExecutor, OpenBlock, Sanitized, SealedBlock, StageConfig, StateView,
+    Step,
     banking_stage::StageError,
     evm::{BlockContext, InvalidStep},
     execute_block,
@@ -12,6 +14,7 @@ use lockweave::{
     },
     seal_block,
 };
+use lockweave_validator::chain::access_list::{ListError, execute_and_list, execute_listed};
 use std::{num::NonZeroUsize, sync::Arc};
 
 /// How many workers every case is run with.
@@ -21,6 +24,9 @@ type Granted = EvmExecutor<GrantedState<Step>>;
 
 /// What became of a block: its results, or the step that may not be in it and why.
 type Run = Result<SealedBlock, (usize, InvalidStep)>;
+
+/// What became of a block, and its access list.
+pub(crate) type ListedRun = Result<(SealedBlock, BlockAccessList), (usize, InvalidStep)>;
 
 /// Worker threads, kept from case to case.
 pub(crate) struct Engine {
@@ -38,6 +44,44 @@ impl Engine {
         Self {
             stages: WORKERS.into_iter().map(stage).collect(),
         }
+    }
+
+    /// Runs a block, and builds its access list where its header commits to one.
+    pub(crate) fn run_block(
+        &self,
+        block: &EvmBlock,
+        view: &Arc<dyn StateView>,
+    ) -> Result<ListedRun, String> {
+        let sealed = match self.run(block.context(), block.steps(), view)? {
+            Ok(sealed) => sealed,
+            Err(invalid) => return Ok(Err(invalid)),
+        };
+        let mut list = Vec::new();
+        if block.has_access_list() {
+            let (sets, _) = record(block.context(), block.steps(), view)?;
+            for (workers, stage) in &self.stages {
+                let run = execute_and_list(stage, block, view, &sets);
+                let (listed, built) = run.map_err(|error| error.to_string())?;
+                if listed != sealed || (*workers > 1 && built != list) {
+                    return Err(format!("{workers} workers come to another list or result"));
+                }
+                list = built;
+            }
+        }
+        Ok(Ok((sealed, list)))
+    }
+
+    /// Runs a block by its access list on each number of workers.
+    pub(crate) fn run_listed(
+        &self,
+        block: &EvmBlock,
+        view: &Arc<dyn StateView>,
+        list: &[AccountChanges],
+    ) -> Vec<Result<SealedBlock, ListError>> {
+        let stages = self.stages.iter();
+        stages
+            .map(|(_, stage)| execute_listed(stage, block, view, list))
+            .collect()
     }
 
     /// Runs the steps of a block; the outer error is a difference between two ways to run them, or

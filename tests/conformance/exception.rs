@@ -4,8 +4,6 @@ use lockweave::evm::InvalidStep;
 use revm::context::result::InvalidTransaction as Invalid;
 
 /// Why a fixture's transaction is refused.
-// The texts are for the reader of a failure, who gets them through `Debug`.
-#[allow(dead_code)]
 #[derive(Debug)]
 pub(crate) enum Refusal {
     /// Its bytes are no transaction.
@@ -36,7 +34,8 @@ pub(crate) fn matches(exceptions: &str, refusal: &Refusal) -> bool {
     })
 }
 
-fn is_kind(name: &str, invalid: &Invalid) -> bool {
+/// Whether revm's refusal of a transaction is what this exception means.
+pub(crate) fn is_kind(name: &str, invalid: &Invalid) -> bool {
     match name {
         "INSUFFICIENT_ACCOUNT_FUNDS" => matches!(
             invalid,

@@ -1,8 +1,16 @@
 //! What Ethereum's own suites are run with: a reader of their archives, the engine on one case at a
 //! time, and the closing count.
 
+// Every suite is a program of its own and uses its part.
+#![allow(dead_code)]
+
 pub(crate) mod archive;
+pub(crate) mod block_exception;
+pub(crate) mod blockchain;
+pub(crate) mod chain;
 pub(crate) mod engine;
 pub(crate) mod exception;
+pub(crate) mod fork;
 pub(crate) mod report;
 pub(crate) mod state;
+pub(crate) mod wrong_lists;

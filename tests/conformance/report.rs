@@ -1,9 +1,17 @@
-//! What became of a suite's cases, and its closing line.
+//! What became of a suite's cases, its closing line, and its table in docs/CONFORMANCE.md.
 
-use std::collections::BTreeMap;
+use super::archive::workspace;
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write as _},
+    fs,
+};
 
 /// Failures that are printed in full; the count says how many there are.
 const FAILURES_SHOWN: usize = 200;
+
+/// Where to put the suite's table: a file, relative to the workspace.
+const TABLE: &str = "LOCKWEAVE_CONFORMANCE_TABLE";
 
 /// A case that is known not to pass.
 pub(crate) struct Listed {
@@ -13,17 +21,36 @@ pub(crate) struct Listed {
     pub(crate) reason: &'static str,
 }
 
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    passed: usize,
+    failed: usize,
+    listed: usize,
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            passed,
+            failed,
+            listed,
+        } = self;
+        write!(f, "{passed} passed, {failed} failed, {listed} listed")
+    }
+}
+
 /// A tally of passed, failed and listed cases.
 #[derive(Default)]
 pub(crate) struct Report {
-    passed: usize,
-    by_group: BTreeMap<String, usize>,
+    groups: BTreeMap<String, Counts>,
     failed: Vec<(String, String)>,
     listed: Vec<(String, &'static str)>,
+    /// Cases that are listed and pass all the same.
+    unlisted: Vec<String>,
 }
 
 impl Report {
-    /// Counts one case of a group (a fork, a directory).
+    /// Counts one case of a group (a fork, a directory, a method).
     pub(crate) fn case(
         &mut self,
         group: &str,
@@ -31,33 +58,62 @@ impl Report {
         result: Result<(), String>,
         known: &[Listed],
     ) {
+        let counts = self.groups.entry(group.to_owned()).or_default();
         match result {
             Ok(()) => {
-                self.passed += 1;
-                *self.by_group.entry(group.to_owned()).or_default() += 1;
+                counts.passed += 1;
+                if known.iter().any(|known| name.starts_with(known.case)) {
+                    self.unlisted.push(name);
+                }
             }
-            Err(problem) => match known.iter().find(|known| name.starts_with(known.case)) {
-                Some(known) => self.listed.push((name, known.reason)),
-                None => self.failed.push((name, problem)),
-            },
+            Err(problem) => {
+                if let Some(known) = known.iter().find(|known| name.starts_with(known.case)) {
+                    counts.listed += 1;
+                    self.listed.push((name, known.reason));
+                } else {
+                    counts.failed += 1;
+                    self.failed.push((name, problem));
+                }
+            }
         }
     }
 
     /// Takes over the counts of another.
     pub(crate) fn merge(&mut self, other: Self) {
-        self.passed += other.passed;
-        for (group, count) in other.by_group {
-            *self.by_group.entry(group).or_default() += count;
+        for (group, counts) in other.groups {
+            let sum = self.groups.entry(group).or_default();
+            sum.passed += counts.passed;
+            sum.failed += counts.failed;
+            sum.listed += counts.listed;
         }
         self.failed.extend(other.failed);
         self.listed.extend(other.listed);
+        self.unlisted.extend(other.unlisted);
     }
 
-    /// Prints failures, listed cases and, as the last line, the count. Returns whether nothing
-    /// failed.
+    fn total(&self) -> Counts {
+        let mut total = Counts::default();
+        for counts in self.groups.values() {
+            total.passed += counts.passed;
+            total.failed += counts.failed;
+            total.listed += counts.listed;
+        }
+        total
+    }
+
+    /// Prints failures, listed cases and, as the last line, the count; writes the table, where one is
+    /// wanted. Returns whether nothing failed.
     pub(crate) fn close(mut self, suite: &str) -> bool {
         self.failed.sort();
         self.listed.sort();
+        if let Some(path) = std::env::var_os(TABLE) {
+            let path = workspace().join(path);
+            let text = fs::read_to_string(&path).unwrap_or_else(|_| HEAD.to_owned());
+            if let Err(error) = fs::write(&path, with_section(&text, suite, &self.table())) {
+                let path = path.display().to_string();
+                self.case("table", path, Err(error.to_string()), &[]);
+            }
+        }
         for (name, problem) in self.failed.iter().take(FAILURES_SHOWN) {
             println!("FAILED {name}: {problem}");
         }
@@ -69,15 +125,54 @@ impl Report {
         for (name, reason) in &self.listed {
             println!("LISTED {name}: {reason}");
         }
-        for (group, count) in &self.by_group {
-            println!("{group}: {count} passed");
+        for name in &self.unlisted {
+            println!("PASSES {name}: it need not be listed any more");
         }
-        println!(
-            "{suite}: {} passed, {} failed, {} listed",
-            self.passed,
-            self.failed.len(),
-            self.listed.len()
-        );
+        for (group, counts) in &self.groups {
+            println!("{group}: {counts}");
+        }
+        println!("{suite}: {}", self.total());
         self.failed.is_empty()
     }
+
+    /// The suite's counts as a table, and its listed cases with their reasons.
+    fn table(&self) -> String {
+        let mut text =
+            String::from("| | passed | failed | listed |\n| --- | ---: | ---: | ---: |\n");
+        let total = [("**all**".to_owned(), self.total())];
+        let groups = self.groups.iter().map(|(name, one)| (name.clone(), *one));
+        for (name, counts) in groups.chain(total) {
+            let Counts {
+                passed,
+                failed,
+                listed,
+            } = counts;
+            writeln!(text, "| {name} | {passed} | {failed} | {listed} |").expect("into memory");
+        }
+        if !self.listed.is_empty() {
+            text.push_str("\nListed:\n\n");
+        }
+        for (name, reason) in &self.listed {
+            writeln!(text, "* `{name}`: {reason}").expect("into memory");
+        }
+        text
+    }
+}
+
+/// What the file begins with.
+const HEAD: &str = "# Conformance\n\nWhat Ethereum's own suites come to, run through the engine and the \
+    validator. Every section is written by\nits suite; nothing here is written by hand:\n\n```sh\n\
+    LOCKWEAVE_CONFORMANCE_TABLE=docs/CONFORMANCE.md cargo test --release --test ethereum_state_tests \\\n  \
+    --test ethereum_blockchain_tests --test block_access_lists --test rpc_compat\n```\n";
+
+/// The text with the section of a suite put in the place of its old one, or at the end.
+fn with_section(text: &str, suite: &str, table: &str) -> String {
+    let title = format!("\n## {suite}\n");
+    let section = format!("{title}\n{table}");
+    let Some(start) = text.find(&title) else {
+        return format!("{text}{section}");
+    };
+    let behind = &text[start + title.len()..];
+    let end = behind.find("\n## ").unwrap_or(behind.len());
+    format!("{}{section}{}", &text[..start], &behind[end..])
 }

@@ -16,7 +16,7 @@ use lockweave_evm_adapter::{
 };
 use lockweave_runtime::{
     AccessError, AccessSet, BlockError, Declaration, DenseId, ExecutionError, Executor,
-    GrantedState, INFERRED_KEYS_MAX, OpenBlock, Receipt, Recording, Sanitized, SealError,
+    GrantedState, INFERRED_KEYS_MAX, KeyTable, OpenBlock, Receipt, Recording, Sanitized, SealError,
     SealedBlock, SerialState, StateCells, StateError, StateView, UndeclaredAccess,
     execute_serially,
 };
@@ -268,8 +268,13 @@ impl Replayer {
             .collect();
         let make = make_granted(block);
         let cells = self.fresh_cells(block, view);
+        // Numbering is part of recording the sets.
+        let table = KeyTable::number(steps.iter().map(|step| &step.access));
         let start = Instant::now();
-        let open = OpenBlock::with_cells(cells, transactions);
+        let open = match table {
+            Some(table) => OpenBlock::with_table(cells, transactions, Arc::new(table)),
+            None => OpenBlock::with_cells(cells, transactions),
+        };
         let (open, result) = execute_block(&self.stage, open, make, Step::gas_hint);
         if let Some(failed) = failed_run(result.map(drop), block)? {
             return Ok(failed);

@@ -11,7 +11,7 @@ use lockweave::{
     execute_block, execute_inferred_block,
     runtime::{
         AccessSet, Declaration, ExecutionError, Executor, GrantedState, INFERRED_KEYS_MAX,
-        Recording, SerialState, StateCells,
+        KeyTable, Recording, SerialState, StateCells,
     },
     seal_block,
 };
@@ -126,7 +126,8 @@ impl Case {
         }
     }
 
-    /// Runs steps in parallel with an executor of the test's own.
+    /// Runs steps in parallel with an executor of the test's own: with keys looked up as transactions
+    /// are prepared and, if they can be, numbered beforehand. Both must come to the same.
     pub(crate) fn run_with<E>(
         &self,
         stage: &BankingStage,
@@ -137,23 +138,42 @@ impl Case {
     where
         E: Executor<GrantedState<Step>, Transaction = Step, Invalid = InvalidStep> + 'static,
     {
-        let transactions = (steps.iter().zip(sets))
-            .map(|(step, access)| Sanitized {
-                transaction: step.clone(),
-                access: access.clone(),
-                declaration: Declaration::Recorded,
-            })
-            .collect();
-        let rules = self.block.context().rules();
-        let open = OpenBlock::new(Arc::clone(&self.view), rules, transactions);
-        let (open, result) = execute_block(stage, open, make, Step::gas_hint);
-        match result {
-            Ok(_) => Ok(seal_block(stage, open).expect("a finished block").0),
-            Err(lockweave::banking_stage::StageError::Task { task, source }) => {
-                use lockweave::runtime::DenseId;
-                Err((task.index(), source))
+        let make = Arc::new(make);
+        let open = |table: Option<KeyTable>| {
+            let transactions = (steps.iter().zip(sets))
+                .map(|(step, access)| Sanitized {
+                    transaction: step.clone(),
+                    access: access.clone(),
+                    declaration: Declaration::Recorded,
+                })
+                .collect();
+            let rules = self.block.context().rules();
+            let cells = StateCells::new(Arc::clone(&self.view), rules);
+            match table {
+                Some(table) => OpenBlock::with_table(cells, transactions, Arc::new(table)),
+                None => OpenBlock::with_cells(cells, transactions),
             }
-            Err(error) => panic!("the stage failed: {error}"),
+        };
+        let run = |open| {
+            let make = Arc::clone(&make);
+            let (open, result) = execute_block(stage, open, move |last| make(last), Step::gas_hint);
+            match result {
+                Ok(_) => Ok(seal_block(stage, open).expect("a finished block").0),
+                Err(lockweave::banking_stage::StageError::Task { task, source }) => {
+                    use lockweave::runtime::DenseId;
+                    Err((task.index(), source))
+                }
+                Err(error) => panic!("the stage failed: {error}"),
+            }
+        };
+        let looked_up = run(open(None));
+        if let Some(table) = KeyTable::number(sets) {
+            let numbered = run(open(Some(table)));
+            match (&looked_up, &numbered) {
+                (Ok(one), Ok(other)) => assert_eq!(one, other),
+                (one, other) => assert_eq!(format!("{one:?}"), format!("{other:?}")),
+            }
         }
+        looked_up
     }
 }

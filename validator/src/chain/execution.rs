@@ -2,26 +2,30 @@
 //! and for the check of our own.
 
 use super::{
+    access_list::{InvalidAccessList, check_access_list},
     block::{ChainBlock, Envelope},
     failure::failures,
     genesis::ChainParameters,
     merkle_state::MerkleState,
-    requests::requests,
+    requests::{InvalidDeposit, requests},
 };
 use alloy_consensus::{
-    Block,
+    Block, Header, Transaction as _,
     constants::{EMPTY_OMMER_ROOT_HASH, EMPTY_ROOT_HASH},
     proofs::{calculate_ommers_root, calculate_transaction_root, calculate_withdrawals_root},
 };
-use alloy_eips::eip7685::Requests;
-use alloy_primitives::B256;
+use alloy_eips::{
+    eip4844::DATA_GAS_PER_BLOB, eip4895::Withdrawals, eip7685::Requests, eip7928::BlockAccessList,
+};
+use alloy_primitives::{Address, B256};
+use alloy_rlp::Encodable as _;
 use lockweave_evm_adapter::{
-    BlockInput, EvmBlock, EvmBlockError, EvmExecutor, EvmTransaction, InvalidStep, Ommers,
-    RecoverError, SpecId, TypedReceipt, logs_bloom, recover_sender,
+    AccessListBuilder, BlockInput, ChainSpec, EvmBlock, EvmBlockError, EvmExecutor, EvmTransaction,
+    InvalidStep, Ommers, RecoverError, SpecId, TypedReceipt, logs_bloom, recover_sender,
 };
 use lockweave_runtime::{
-    ExecutionError, Executor, GasOverflow, Outcome, Receipt, SealedBlock, SerialState, StateDelta,
-    StateError, StateView,
+    AccessError, ExecutionError, Executor, GasOverflow, Outcome, OutcomeKind, Receipt, SealedBlock,
+    SerialState, StateDelta, StateError, StateView,
 };
 use std::sync::Arc;
 use thiserror::Error;
@@ -68,6 +72,39 @@ pub enum InvalidBlock {
         /// What it should say.
         computed: String,
     },
+    /// The header commits to withdrawals, but the body has no list of them.
+    #[error("the header has a withdrawalsRoot, but the block has no withdrawals")]
+    NoWithdrawals,
+    /// The block's encoding is too long (EIP-7934).
+    #[error("the block has {bytes} bytes, more than {BLOCK_BYTES_MAX}")]
+    Size {
+        /// Length of its RLP.
+        bytes: usize,
+    },
+    /// The transactions have more blobs than a block may have (EIP-4844).
+    #[error(
+        "the block's transactions have {blobs} blobs up to transaction {index}, more than {max}"
+    )]
+    Blobs {
+        /// The transaction that is too much.
+        index: usize,
+        /// How many blobs there are with it.
+        blobs: u64,
+        /// How many there may be.
+        max: u64,
+    },
+    /// A transaction comes with its blobs, which are no part of a block (EIP-4844).
+    #[error("transaction {index} comes with its blobs, which are no part of a block")]
+    Sidecar {
+        /// Its place in the block.
+        index: usize,
+    },
+    /// The block's access list is not the one its header commits to, or too large (EIP-7928).
+    #[error(transparent)]
+    AccessList(#[from] InvalidAccessList),
+    /// A deposit that cannot be read.
+    #[error(transparent)]
+    Deposit(#[from] InvalidDeposit),
     /// The gas of the transactions cannot be summed up.
     #[error(transparent)]
     Gas(#[from] GasOverflow),
@@ -85,13 +122,113 @@ pub struct ExecutedBlock {
     pub delta: StateDelta,
 }
 
+/// What the steps of a block came to.
+#[derive(Clone, Debug)]
+pub struct BlockRun {
+    /// Outcomes and changes.
+    pub sealed: SealedBlock,
+    /// The state roots after each transaction before Byzantium; else empty.
+    pub receipt_roots: Vec<B256>,
+    /// The block's access list, where its header commits to one; else empty.
+    pub access_list: BlockAccessList,
+}
+
+/// The longest encoding of a block from Osaka on: 10 MiB, and 2 MiB less for what the consensus layer
+/// adds (EIP-7934).
+const BLOCK_BYTES_MAX: usize = 8 << 20;
+
+/// A block whose body is the one its header commits to, laid out in steps and not yet run.
+#[derive(Clone, Debug)]
+pub struct PreparedBlock {
+    evm: EvmBlock,
+    transactions: Vec<EvmTransaction>,
+    ommers: Vec<Header>,
+    withdrawals: Option<Withdrawals>,
+}
+
+impl PreparedBlock {
+    /// Holds a body against its header, recovers senders and lays the block out.
+    pub fn new(spec: &ChainSpec, block: Block<Envelope>) -> Result<Self, InvalidBlock> {
+        check_body(spec, &block)?;
+        let transactions = with_senders(spec, &block)?;
+        let Block { header, body } = block;
+        let input = BlockInput {
+            header,
+            transactions: transactions.clone(),
+            ommers: Ommers::Headers(body.ommers.clone()),
+            withdrawals: body.withdrawals.clone().unwrap_or_default().into_inner(),
+        };
+        Ok(Self {
+            evm: EvmBlock::new(spec, input)?,
+            transactions,
+            ommers: body.ommers,
+            withdrawals: body.withdrawals,
+        })
+    }
+
+    /// The block's steps and their environment.
+    pub const fn evm(&self) -> &EvmBlock {
+        &self.evm
+    }
+
+    /// Holds what the steps came to against the header; all but the state root, which depends on how
+    /// the chain commits to its state.
+    pub fn finish(
+        self,
+        run: BlockRun,
+        deposit_contract: Option<Address>,
+    ) -> Result<ExecutedBlock, InvalidBlock> {
+        let BlockRun {
+            sealed,
+            receipt_roots,
+            access_list,
+        } = run;
+        let Self {
+            evm,
+            transactions,
+            ommers,
+            withdrawals,
+        } = self;
+        let header = evm.header().clone();
+        if evm.has_access_list() {
+            check_access_list(&header, transactions.len(), &access_list)?;
+        }
+        let mut gas_left = header.gas_limit;
+        for (index, outcome) in sealed.outcomes.iter().enumerate() {
+            check_gas(&evm, index, gas_left)?;
+            gas_left = gas_after(gas_left, outcome);
+        }
+        // Before Prague a log of the deposit contract is a log like others.
+        let requests = match header.requests_hash {
+            Some(_) => requests(&evm, &sealed.outcomes, deposit_contract)?,
+            None => Requests::default(),
+        };
+        let block = ChainBlock {
+            hash: header.hash_slow(),
+            header,
+            transactions,
+            ommers,
+            withdrawals,
+            receipts: sealed.receipts()?,
+            receipt_roots,
+            access: Vec::new(),
+            failures: failures(&sealed.outcomes),
+        };
+        check_result(&block, &requests)?;
+        Ok(ExecutedBlock {
+            block,
+            delta: sealed.delta,
+        })
+    }
+}
+
 /// Recovers the senders of a block's transactions.
 fn with_senders(
-    chain: &ChainParameters,
+    spec: &ChainSpec,
     block: &Block<Envelope>,
 ) -> Result<Vec<EvmTransaction>, InvalidBlock> {
     let header = &block.header;
-    let fork = chain.spec.fork_at(header.number, header.timestamp);
+    let fork = spec.fork_at(header.number, header.timestamp);
     let homestead = fork.is_enabled_in(SpecId::HOMESTEAD);
     (block.body.transactions.iter().enumerate())
         .map(|(index, envelope)| {
@@ -100,6 +237,26 @@ fn with_senders(
             Ok(EvmTransaction::new(envelope.clone(), sender))
         })
         .collect()
+}
+
+/// Refuses a transaction with a higher limit than the gas that is left.
+fn check_gas(evm: &EvmBlock, step: usize, left: u64) -> Result<(), InvalidBlock> {
+    let transaction = evm.steps()[step].transaction();
+    match (evm.transaction_index(step), transaction) {
+        (Some(index), Some(transaction)) if transaction.env().gas_limit > left => {
+            let gas = transaction.env().gas_limit;
+            Err(InvalidBlock::GasLimit { index, gas, left })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What is left of the block's gas after a step. The protocol's own steps take none.
+fn gas_after(left: u64, outcome: &Outcome) -> u64 {
+    match outcome.kind {
+        OutcomeKind::Transaction(_) => left.saturating_sub(outcome.gas_used),
+        OutcomeKind::System => left,
+    }
 }
 
 /// Runs a block on the state before it, and holds what it comes to against its header; all but the
@@ -113,45 +270,44 @@ pub fn execute_given(
     block: Block<Envelope>,
     merkle: Option<&MerkleState>,
 ) -> Result<ExecutedBlock, InvalidBlock> {
-    let transactions = with_senders(chain, &block)?;
-    let Block { header, body } = block;
-    check_body(&header, &body)?;
-    let evm = EvmBlock::new(
-        &chain.spec,
-        BlockInput {
-            header: header.clone(),
-            transactions: transactions.clone(),
-            ommers: Ommers::Headers(body.ommers.clone()),
-            withdrawals: body.withdrawals.clone().unwrap_or_default().into_inner(),
-        },
-    )?;
+    let prepared = PreparedBlock::new(&chain.spec, block)?;
+    let deposit_contract = chain.genesis.config.deposit_contract_address;
+    execute_prepared(prepared, view, merkle, deposit_contract)
+}
+
+/// Runs a block that was held against its body, as [`execute_given`] does.
+pub fn execute_prepared(
+    prepared: PreparedBlock,
+    view: &Arc<dyn StateView>,
+    merkle: Option<&MerkleState>,
+    deposit_contract: Option<Address>,
+) -> Result<ExecutedBlock, InvalidBlock> {
+    let evm = prepared.evm();
     let has_status = evm.context().spec().is_enabled_in(SpecId::BYZANTIUM);
     let mut state = SerialState::new(Arc::clone(view), evm.context().rules());
     let mut executor = EvmExecutor::<SerialState>::new(evm.context());
+    let mut list = evm.has_access_list().then(|| {
+        executor.note_effects();
+        AccessListBuilder::new(Arc::clone(view), evm.context().rules())
+    });
     let mut outcomes: Vec<Outcome> = Vec::with_capacity(evm.steps().len());
     let mut receipt_roots = Vec::new();
-    let mut gas_left = header.gas_limit;
+    let mut gas_left = evm.header().gas_limit;
     for (index, step) in evm.steps().iter().enumerate() {
-        if let (Some(place), Some(transaction)) = (evm.transaction_index(index), step.transaction())
-        {
-            let gas = transaction.env().gas_limit;
-            if gas > gas_left {
-                let (index, left) = (place, gas_left);
-                return Err(InvalidBlock::GasLimit { index, gas, left });
-            }
-        }
+        // Before it runs, so that a block cannot make us run more than its limit.
+        check_gas(evm, index, gas_left)?;
         let outcome = executor
             .execute(step, &mut state)
             .map_err(|error| match error {
                 ExecutionError::Invalid(source) => InvalidBlock::Step { index, source },
-                ExecutionError::Access(access) => match access {
-                    lockweave_runtime::AccessError::State(error) => InvalidBlock::State(error),
-                    lockweave_runtime::AccessError::Undeclared(_) => {
-                        unreachable!("a serial state refuses nothing")
-                    }
-                },
+                ExecutionError::Access(error) => serial_error(error),
             })?;
-        gas_left = gas_left.saturating_sub(outcome.gas_used);
+        if let Some(list) = &mut list {
+            let effects = executor.take_effects();
+            let added = list.add(evm.access_index(index), &effects);
+            added.map_err(serial_error)?;
+        }
+        gas_left = gas_after(gas_left, &outcome);
         if !has_status
             && evm.transaction_index(index).is_some()
             && let Some(merkle) = merkle
@@ -162,30 +318,25 @@ pub fn execute_given(
         }
         outcomes.push(outcome);
     }
-    let requests = requests(
-        &evm,
-        &outcomes,
-        chain.genesis.config.deposit_contract_address,
-    );
     let delta = state.delta()?;
-    let failures = failures(&outcomes);
-    let sealed = SealedBlock { outcomes, delta };
-    let executed = ChainBlock {
-        hash: header.hash_slow(),
-        header,
-        transactions,
-        ommers: body.ommers,
-        withdrawals: body.withdrawals,
-        receipts: sealed.receipts()?,
-        receipt_roots,
-        access: Vec::new(),
-        failures,
+    let access_list = match list {
+        Some(list) => list.finish().map_err(serial_error)?.0,
+        None => Vec::new(),
     };
-    check_result(&executed, &requests)?;
-    Ok(ExecutedBlock {
-        block: executed,
-        delta: sealed.delta,
-    })
+    let run = BlockRun {
+        sealed: SealedBlock { outcomes, delta },
+        receipt_roots,
+        access_list,
+    };
+    prepared.finish(run, deposit_contract)
+}
+
+/// What can be wrong with a state that guards nothing.
+fn serial_error(error: AccessError) -> InvalidBlock {
+    match error {
+        AccessError::State(error) => InvalidBlock::State(error),
+        AccessError::Undeclared(_) => unreachable!("a serial state refuses nothing"),
+    }
 }
 
 fn expect<T: Copy + PartialEq + std::fmt::Display>(
@@ -204,10 +355,16 @@ fn expect<T: Copy + PartialEq + std::fmt::Display>(
 }
 
 /// Holds a body against its header.
-fn check_body(
-    header: &alloy_consensus::Header,
-    body: &alloy_consensus::BlockBody<Envelope>,
-) -> Result<(), InvalidBlock> {
+fn check_body(spec: &ChainSpec, block: &Block<Envelope>) -> Result<(), InvalidBlock> {
+    let Block { header, body } = block;
+    let fork = spec.fork_at(header.number, header.timestamp);
+    if fork.is_enabled_in(SpecId::OSAKA) {
+        let bytes = block.length();
+        if bytes > BLOCK_BYTES_MAX {
+            return Err(InvalidBlock::Size { bytes });
+        }
+    }
+    check_blobs(spec, block)?;
     let root = if body.transactions.is_empty() {
         EMPTY_ROOT_HASH
     } else {
@@ -220,11 +377,38 @@ fn check_body(
         calculate_ommers_root(&body.ommers)
     };
     expect("sha3Uncles", header.ommers_hash, ommers)?;
+    if header.withdrawals_root.is_some() && body.withdrawals.is_none() {
+        return Err(InvalidBlock::NoWithdrawals);
+    }
     let stated = header.withdrawals_root.unwrap_or_default();
     let computed = (body.withdrawals.as_ref())
         .map(|withdrawals| calculate_withdrawals_root(withdrawals))
         .unwrap_or_default();
     expect("withdrawalsRoot", stated, computed)
+}
+
+/// Counts the blobs of a block's transactions.
+fn check_blobs(spec: &ChainSpec, block: &Block<Envelope>) -> Result<(), InvalidBlock> {
+    let Block { header, body } = block;
+    // Before Cancun such transactions are refused where they are run.
+    let Some(params) = spec.blob_params_at(header.number, header.timestamp) else {
+        return Ok(());
+    };
+    let mut blobs = 0_u64;
+    for (index, envelope) in body.transactions.iter().enumerate() {
+        let ethereum = envelope.as_ethereum().and_then(|one| one.as_eip4844());
+        if ethereum.is_some_and(|signed| signed.tx().sidecar().is_some()) {
+            return Err(InvalidBlock::Sidecar { index });
+        }
+        blobs += envelope.blob_count().unwrap_or_default();
+        if blobs > params.max_blob_count {
+            let max = params.max_blob_count;
+            return Err(InvalidBlock::Blobs { index, blobs, max });
+        }
+    }
+    let blob_gas = blobs.saturating_mul(DATA_GAS_PER_BLOB);
+    let stated = header.blob_gas_used.unwrap_or_default();
+    expect("blobGasUsed", stated, blob_gas)
 }
 
 /// Holds what a block came to against its header.
@@ -238,15 +422,7 @@ fn check_result(block: &ChainBlock, requests: &Requests) -> Result<(), InvalidBl
     if let Some(stated) = header.requests_hash {
         expect("requestsHash", stated, requests.requests_hash())?;
     }
-    let blobs: u64 = (block.transactions.iter())
-        .map(|one| one.env().blob_hashes.len() as u64)
-        .sum();
-    let blob_gas = blobs.saturating_mul(alloy_eips::eip4844::DATA_GAS_PER_BLOB);
-    expect(
-        "blobGasUsed",
-        header.blob_gas_used.unwrap_or_default(),
-        blob_gas,
-    )
+    Ok(())
 }
 
 /// The root of receipts that hold a status, or a state root where there is one.

@@ -2,7 +2,10 @@
 
 use super::{block::ChainBlock, merkle};
 use alloy_consensus::{Header, constants::EMPTY_ROOT_HASH, constants::EMPTY_WITHDRAWALS};
-use alloy_eips::{eip4895::Withdrawals, eip7685::EMPTY_REQUESTS_HASH, eip7840::BlobParams};
+use alloy_eips::{
+    eip4895::Withdrawals, eip7685::EMPTY_REQUESTS_HASH, eip7840::BlobParams,
+    eip7928::EMPTY_BLOCK_ACCESS_LIST_HASH,
+};
 use alloy_genesis::{ChainConfig, Genesis};
 use alloy_primitives::{B64, B256, Bytes};
 use lockweave_evm_adapter::{Activation, ChainSpec, SpecId};
@@ -157,6 +160,8 @@ impl ChainParameters {
                 .then(|| genesis.excess_blob_gas.unwrap_or_default()),
             parent_beacon_block_root: is(SpecId::CANCUN).then_some(B256::ZERO),
             requests_hash: is(SpecId::PRAGUE).then_some(EMPTY_REQUESTS_HASH),
+            block_access_list_hash: (self.spec.has_access_list(number, genesis.timestamp))
+                .then_some(EMPTY_BLOCK_ACCESS_LIST_HASH),
             ..Header::default()
         };
         Ok(ChainBlock {
@@ -225,6 +230,7 @@ fn chain_spec(config: &ChainConfig) -> Result<ChainSpec, GenesisError> {
         chain_id: config.chain_id,
         forks,
         blob_schedule: blob_schedule(config),
+        block_access_lists: None,
         dao_fork: config.dao_fork_block.filter(|_| config.dao_fork_support),
     })
 }

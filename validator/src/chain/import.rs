@@ -3,12 +3,12 @@
 use super::{
     block::Envelope,
     execution::{ExecutedBlock, InvalidBlock, execute_given},
-    fees,
     genesis::ChainParameters,
+    header::{InvalidHeader, Timestamps, check_header},
     merkle_state::MerkleState,
 };
 use crate::store::{ChainStore, StoreError};
-use alloy_consensus::{Block, Header};
+use alloy_consensus::Block;
 use alloy_primitives::B256;
 use lockweave_evm_adapter::SpecId;
 use lockweave_runtime::StateDelta;
@@ -43,16 +43,12 @@ pub enum ImportError {
         known: B256,
     },
     /// A header field does not follow from the parent.
-    #[error("block {number}: {field} is {stated}, {why}")]
+    #[error("block {number}: {source}")]
     Header {
         /// Its number.
         number: u64,
-        /// The field, as JSON-RPC has it.
-        field: &'static str,
-        /// What the header says.
-        stated: String,
         /// What is wrong with it.
-        why: String,
+        source: InvalidHeader,
     },
     /// It does not come to what its header says.
     #[error("block {number}: {source}")]
@@ -127,7 +123,19 @@ impl Importer {
                 head: head.number(),
             });
         }
-        check_header(&self.chain, &head.header, &block.header)?;
+        let header = |source| ImportError::Header { number, source };
+        let check = |rule| {
+            check_header(
+                &self.chain.spec,
+                &head.header,
+                head.hash,
+                &block.header,
+                rule,
+            )
+        };
+        check(Timestamps::NotDecreasing).map_err(header)?;
+        // What a block of Ethereum's may not be; whether it is ours, its state root will say.
+        let not_ethereum = check(Timestamps::Increasing).err();
         let fork = self.chain.spec.fork_at(number, block.header.timestamp);
         if !fork.is_enabled_in(SpecId::BYZANTIUM) {
             self.keep_merkle(head.number())?;
@@ -135,8 +143,12 @@ impl Importer {
         let view = self.store.state_at(head.number())?;
         let executed = execute_given(&self.chain, &view, block, self.merkle.as_ref());
         let executed = executed.map_err(|source| ImportError::Invalid { number, source })?;
-        self.commit(head.number(), executed)?;
-        Ok(Imported::Added)
+        let committed = self.commit(head.number(), executed, not_ethereum);
+        if committed.is_err() {
+            // The trie may have gone ahead of the chain.
+            self.merkle = None;
+        }
+        committed.map(|()| Imported::Added)
     }
 
     fn check_known(&self, number: u64, hash: B256) -> Result<Imported, ImportError> {
@@ -154,7 +166,12 @@ impl Importer {
         })
     }
 
-    fn commit(&mut self, parent: u64, executed: ExecutedBlock) -> Result<(), ImportError> {
+    fn commit(
+        &mut self,
+        parent: u64,
+        executed: ExecutedBlock,
+        not_ethereum: Option<InvalidHeader>,
+    ) -> Result<(), ImportError> {
         let ExecutedBlock { block, delta } = executed;
         let (number, stated) = (block.number(), block.header.state_root);
         let store = Arc::clone(&self.store);
@@ -169,6 +186,9 @@ impl Importer {
                     merkle,
                     lattice,
                 });
+            }
+            if let Some(source) = not_ethereum.filter(|_| lattice != stated) {
+                return Err(ImportError::Header { number, source });
             }
         }
         Ok(prepared.commit(Arc::new(block))?)
@@ -196,68 +216,4 @@ impl std::fmt::Debug for Importer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Importer").finish_non_exhaustive()
     }
-}
-
-/// A gas limit may differ from its parent's by less than this part of it.
-const GAS_LIMIT_BOUND: u64 = 1_024;
-/// The least gas limit a block may have.
-const GAS_LIMIT_MIN: u64 = 5_000;
-/// Bytes of extra data at most.
-const EXTRA_DATA_MAX: usize = 32;
-
-/// Holds a header against its parent.
-fn check_header(
-    chain: &ChainParameters,
-    parent: &Header,
-    header: &Header,
-) -> Result<(), ImportError> {
-    let wrong = |field, stated: String, why: String| ImportError::Header {
-        number: header.number,
-        field,
-        stated,
-        why,
-    };
-    // Equal times are ours: blocks may come faster than seconds.
-    if header.timestamp < parent.timestamp {
-        let why = format!("before the parent's {}", parent.timestamp);
-        return Err(wrong("timestamp", header.timestamp.to_string(), why));
-    }
-    if header.extra_data.len() > EXTRA_DATA_MAX {
-        let why = format!("longer than {EXTRA_DATA_MAX} bytes");
-        return Err(wrong("extraData", header.extra_data.to_string(), why));
-    }
-    let spec = &chain.spec;
-    let base_fee = fees::next_base_fee(spec, parent, header.timestamp);
-    if header.base_fee_per_gas != base_fee {
-        let why = format!("but must be {base_fee:?}");
-        return Err(wrong(
-            "baseFeePerGas",
-            format!("{:?}", header.base_fee_per_gas),
-            why,
-        ));
-    }
-    let excess = fees::next_excess_blob_gas(spec, parent, header.timestamp);
-    if header.excess_blob_gas != excess {
-        let why = format!("but must be {excess:?}");
-        return Err(wrong(
-            "excessBlobGas",
-            format!("{:?}", header.excess_blob_gas),
-            why,
-        ));
-    }
-    // At London the limit doubles, because the target is half of it (EIP-1559).
-    let doubled = parent.base_fee_per_gas.is_none() && header.base_fee_per_gas.is_some();
-    let parent_limit = parent.gas_limit.saturating_mul(if doubled { 2 } else { 1 });
-    let bound = parent_limit / GAS_LIMIT_BOUND;
-    if header.gas_limit.abs_diff(parent_limit) >= bound.max(1) && header.gas_limit != parent_limit
-        || header.gas_limit < GAS_LIMIT_MIN
-    {
-        let why = format!("too far from the parent's {parent_limit}");
-        return Err(wrong("gasLimit", header.gas_limit.to_string(), why));
-    }
-    if header.gas_used > header.gas_limit {
-        let why = format!("more than the limit {}", header.gas_limit);
-        return Err(wrong("gasUsed", header.gas_used.to_string(), why));
-    }
-    Ok(())
 }

@@ -1,11 +1,13 @@
 //! What a chain is made of: its rules, its genesis, its blocks and what a block costs.
 
+pub mod access_list;
 pub mod block;
 pub mod dev;
 pub mod execution;
 pub mod failure;
 pub mod fees;
 pub mod genesis;
+pub mod header;
 pub mod import;
 pub mod merkle;
 pub mod merkle_state;

@@ -5,7 +5,11 @@ use super::{
     planner::{AccessPlanner, Plan, PlanRequest},
 };
 use crate::{
-    chain::{ChainParameters, Failure, failure::failures, requests::requests},
+    chain::{
+        ChainParameters, Failure,
+        failure::failures,
+        requests::{InvalidDeposit, requests},
+    },
     pool::PooledTransaction,
 };
 use ahash::AHashMap;
@@ -42,6 +46,9 @@ pub enum BuildError {
     /// The block's changes cannot be gathered.
     #[error(transparent)]
     Seal(#[from] SealError),
+    /// The deposit contract logged what cannot be read.
+    #[error(transparent)]
+    Deposit(#[from] InvalidDeposit),
     /// The block's receipts cannot be made.
     #[error("the block's receipts cannot be made: {0}")]
     Receipts(String),
@@ -255,7 +262,7 @@ impl BlockBuilder {
         run: Run,
         mut left_out: Vec<(B256, LeftOut)>,
     ) -> Result<BuiltBlock, BuildError> {
-        let requests = requests(&run.block, &run.sealed.outcomes, self.deposit_contract);
+        let requests = requests(&run.block, &run.sealed.outcomes, self.deposit_contract)?;
         let mut transactions = Vec::with_capacity(chosen.len());
         let mut access = Vec::with_capacity(chosen.len());
         let mut violations = 0;

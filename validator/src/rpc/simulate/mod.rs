@@ -177,7 +177,8 @@ impl Simulation<'_> {
         if header.requests_hash.is_some() {
             let deposits = self.context.node.parameters();
             let deposits = deposits.genesis.config.deposit_contract_address;
-            let requests = requests(&layout, &outcomes, deposits);
+            let requests = requests(&layout, &outcomes, deposits)
+                .map_err(|invalid| RpcError::server(invalid.to_string()))?;
             header.requests_hash = Some(requests.requests_hash());
         }
         if header.blob_gas_used.is_some() {

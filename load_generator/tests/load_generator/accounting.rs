@@ -1,28 +1,31 @@
 //! Every transaction is accounted for, whatever the node does to it.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::node::{Faults, start};
 use lockweave_load_generator::{
-    Options, Report, accounts::Account, client::Endpoint, pacing::Pace, run, scenario::Scenario,
+    Invariant, Nobody, Options, Report, access::Declarations, accounts::Account, client::Endpoint,
+    dice::Hotness, pacing::Pace, run,
 };
-use support::{Faults, start};
 
-const OPEN: Pace = Pace::Open {
-    rate: 1000.0,
-    duration: Duration::from_millis(500),
-};
+fn open() -> Pace {
+    Pace::constant(1000.0, Duration::from_millis(500))
+}
 
 async fn measure(faults: Faults, pace: Pace, drain: Duration) -> Report {
     let url = start(faults).await;
     let options = Options {
         endpoint: Endpoint::new(&url, false).expect("loopback"),
-        scenario: Scenario::Transfers,
+        scenario: "transfers".to_owned(),
         pace,
         seed: 3,
         senders: 10,
-        recipients: 7,
+        items: Some(7),
+        hotness: Hotness::default(),
+        mix: Vec::new(),
+        trace: None,
+        declarations: Declarations::None,
+        fee_headroom: 10,
         funder: Account::from_hex(&"11".repeat(32)).expect("a key"),
         connections: 3,
         batch: 20,
@@ -31,8 +34,9 @@ async fn measure(faults: Faults, pace: Pace, drain: Duration) -> Report {
         drain,
         refused_after: Duration::from_millis(20),
         silent_after: Duration::from_millis(100),
+        repeat_share: 1.0,
     };
-    run(&options, |_, _| {}).await.expect("a run")
+    run(&options, &mut Nobody).await.expect("a run")
 }
 
 fn assert_all_included(report: &Report) {
@@ -42,7 +46,7 @@ fn assert_all_included(report: &Report) {
         (500, 500, 0, 0),
         "{report:?}"
     );
-    assert_eq!(report.invariant, Ok(true));
+    assert_eq!(report.invariant, Invariant::Holds);
     assert!(report.is_sound());
 }
 
@@ -50,7 +54,7 @@ const LONG: Duration = Duration::from_mins(1);
 
 #[tokio::test]
 async fn a_good_node_includes_everything() {
-    let report = measure(Faults::default(), OPEN, LONG).await;
+    let report = measure(Faults::default(), open(), LONG).await;
     assert_all_included(&report);
     assert!(report.refusals.is_empty());
 }
@@ -72,7 +76,7 @@ async fn refused_transactions_are_offered_again_and_told() {
             refuse_every: 9,
             ..Faults::default()
         },
-        OPEN,
+        open(),
         LONG,
     )
     .await;
@@ -99,7 +103,7 @@ async fn forgotten_transactions_stall_nobody() {
             drop_every: 11,
             ..Faults::default()
         },
-        OPEN,
+        open(),
         LONG,
     )
     .await;
@@ -114,7 +118,7 @@ async fn lost_answers_are_found_out() {
             lose_answer_every: 4,
             ..Faults::default()
         },
-        OPEN,
+        open(),
         LONG,
     )
     .await;
@@ -134,7 +138,7 @@ async fn a_full_node_is_said_to_be_full() {
         refuse_from: 101,
         ..Faults::default()
     };
-    let report = measure(faults, OPEN, Duration::from_millis(300)).await;
+    let report = measure(faults, open(), Duration::from_millis(300)).await;
     let summary = &report.summary;
     assert_eq!((summary.sent, summary.lost), (500, 0), "{report:?}");
     assert_eq!(summary.included + summary.failed, 500);
@@ -142,7 +146,20 @@ async fn a_full_node_is_said_to_be_full() {
         summary.included <= 100 && summary.failed >= 400,
         "{report:?}"
     );
-    assert_eq!(report.invariant, Ok(true));
+    assert_eq!(report.invariant, Invariant::Holds);
+}
+
+#[tokio::test]
+async fn a_node_without_block_receipts_is_followed_too() {
+    let faults = Faults {
+        no_block_receipts: true,
+        ..Faults::default()
+    };
+    let report = measure(faults, open(), LONG).await;
+    assert_all_included(&report);
+    assert_eq!(report.troubles.values().sum::<u64>(), 1, "{report:?}");
+    let in_blocks: u64 = report.blocks.iter().map(|block| block.transactions).sum();
+    assert_eq!(in_blocks, 500);
 }
 
 #[tokio::test]
@@ -151,7 +168,7 @@ async fn what_never_shows_up_is_lost() {
         drop_from: 101,
         ..Faults::default()
     };
-    let report = measure(faults, OPEN, Duration::from_millis(300)).await;
+    let report = measure(faults, open(), Duration::from_millis(300)).await;
     assert_eq!(report.summary.sent, 500);
     assert!(report.summary.lost >= 400, "{report:?}");
     assert!(!report.is_sound());
@@ -164,17 +181,14 @@ async fn a_broken_invariant_is_told() {
             steal: true,
             ..Faults::default()
         },
-        OPEN,
+        open(),
         LONG,
     )
     .await;
     assert_eq!(report.summary.included, 500);
-    assert!(
-        report
-            .invariant
-            .as_ref()
-            .is_err_and(|what| what.contains("recipients gained 0")),
-        "{report:?}"
-    );
+    let Invariant::Broken(what) = &report.invariant else {
+        panic!("{report:?}");
+    };
+    assert!(what.contains("the recipients' balance"), "{what}");
     assert!(!report.is_sound());
 }

@@ -27,6 +27,8 @@ pub(crate) struct Faults {
     pub(crate) lose_answer_every: u64,
     /// Recipients are not credited.
     pub(crate) steal: bool,
+    /// There is no `eth_getBlockReceipts`.
+    pub(crate) no_block_receipts: bool,
 }
 
 #[derive(Debug, Default)]
@@ -94,6 +96,13 @@ impl Chain {
         self.blocks.push(receipts);
     }
 
+    /// Of the block whose number is the first parameter.
+    fn receipts(&self, params: &Value) -> Option<&Vec<Value>> {
+        let digits = params[0].as_str()?.strip_prefix("0x")?;
+        let number = usize::from_str_radix(digits, 16).ok()?;
+        self.blocks.get(number.checked_sub(1)?)
+    }
+
     fn answer(&mut self, method: &str, params: &Value) -> Result<Value, String> {
         let address = || {
             params[0]
@@ -104,7 +113,33 @@ impl Chain {
         Ok(match method {
             "eth_chainId" => json!("0x539"),
             "eth_blockNumber" => json!(format!("0x{:x}", self.blocks.len())),
-            "eth_getBlockByNumber" => json!({"baseFeePerGas": "0x7"}),
+            "eth_getBlockByNumber" => {
+                let receipts = self.receipts(params);
+                let receipts = receipts.map_or(&[][..], Vec::as_slice);
+                let hashes: Vec<_> = (receipts.iter())
+                    .map(|receipt| receipt["transactionHash"].clone())
+                    .collect();
+                let gas = 21_000 * hashes.len();
+                json!({"baseFeePerGas": "0x7", "gasUsed": format!("0x{gas:x}"), "transactions": hashes})
+            }
+            "eth_getTransactionReceipt" => {
+                let mut receipts = self.blocks.iter().flatten();
+                let receipt = receipts.find(|receipt| receipt["transactionHash"] == params[0]);
+                json!(receipt)
+            }
+            "eth_getTransactionByHash" => {
+                let hash = params[0].as_str().unwrap_or_default();
+                let waiting = self.pool.values().flat_map(BTreeMap::values);
+                let mut hashes = waiting.map(|(hash, _, _)| hash.to_string());
+                let mut receipts = self.blocks.iter().flatten();
+                let known = hashes.any(|known| known == hash)
+                    || receipts.any(|receipt| receipt["transactionHash"] == params[0]);
+                if known {
+                    json!({"hash": hash})
+                } else {
+                    Value::Null
+                }
+            }
             "eth_getTransactionCount" => {
                 json!(format!(
                     "0x{:x}",
@@ -119,17 +154,20 @@ impl Chain {
                     rich + self.balances.get(&address()?).copied().unwrap_or_default()
                 ))
             }
-            "eth_getBlockReceipts" => {
-                let number = params[0]
-                    .as_str()
-                    .and_then(|text| usize::from_str_radix(&text[2..], 16).ok());
-                number
-                    .and_then(|number| self.blocks.get(number - 1))
-                    .map_or(Value::Null, |receipts| json!(receipts))
+            "eth_getBlockReceipts" if !self.faults.no_block_receipts => {
+                json!(self.receipts(params))
             }
             "eth_sendRawTransaction" => self.send(params[0].as_str().ok_or("no bytes")?)?,
             _ => return Err(format!("no method {method}")),
         })
+    }
+}
+
+fn code(message: &str) -> i64 {
+    if message.starts_with("no method") {
+        -32601
+    } else {
+        -32000
     }
 }
 
@@ -143,7 +181,7 @@ async fn serve(
         .iter()
         .map(|call| match chain.answer(call["method"].as_str().unwrap_or_default(), &call["params"]) {
             Ok(result) => json!({"jsonrpc": "2.0", "id": call["id"], "result": result}),
-            Err(message) => json!({"jsonrpc": "2.0", "id": call["id"], "error": {"code": -32000, "message": message}}),
+            Err(message) => json!({"jsonrpc": "2.0", "id": call["id"], "error": {"code": code(&message), "message": message}}),
         })
         .rev() // JSON-RPC allows any order
         .collect();

@@ -1,0 +1,204 @@
+//! What the flags say about load.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::Args;
+use lockweave_load_generator::{
+    LoadError, Options,
+    access::Declarations,
+    accounts::Account,
+    client::Endpoint,
+    dice::Hotness,
+    pacing::{Pace, Stage, read_duration, read_stage},
+};
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct LoadArguments {
+    /// A TOML file with the names of these flags as keys; flags given here override it.
+    #[arg(long, value_name = "FILE")]
+    pub(super) file: Option<PathBuf>,
+    /// The node: `http://HOST:PORT` or `ws://HOST:PORT`. Over ws, blocks are also timed as the node tells of them.
+    #[arg(long, default_value = "http://127.0.0.1:8545")]
+    rpc: String,
+    /// Allow a node that is not on this machine. Only aim at what you may load.
+    #[arg(long)]
+    allow_remote: bool,
+    /// What to send; `lockweave-loadgen scenarios` lists them.
+    #[arg(long, default_value = "transfers")]
+    scenario: String,
+    #[command(flatten)]
+    pace: PaceArguments,
+    /// Bound on the transactions of a run (signed ahead of time, 500 bytes to some kilobytes each).
+    #[arg(long, default_value_t = 1_000_000)]
+    max_transactions: usize,
+    /// Decides senders and every choice.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Number of sending accounts.
+    #[arg(long, default_value_t = 256)]
+    senders: u32,
+    #[command(flatten)]
+    conflicts: ConflictArguments,
+    /// How transactions state what they touch. Signed sets are Lockweave's own.
+    #[arg(long, value_enum, default_value_t)]
+    declare: Declarations,
+    #[command(flatten)]
+    funder: FunderArguments,
+    /// By what factor the base fee may grow before transactions no longer pay enough.
+    #[arg(long, default_value_t = 10)]
+    fee_headroom: u32,
+    /// Connections that send; a sender's transactions keep to one of them.
+    #[arg(long, default_value_t = 8)]
+    connections: usize,
+    /// Most transactions in one JSON-RPC batch; 1 sends each on its own.
+    #[arg(long, default_value_t = 100)]
+    batch: usize,
+    /// Threads that sign ahead of time. Default: all cores.
+    #[arg(long)]
+    signing_threads: Option<usize>,
+    /// How long to wait for blocks after the last send, and for deployment and funding.
+    #[arg(long, default_value = "30s", value_parser = read_duration)]
+    drain: Duration,
+    /// Offer a refused transaction again after this time, doubled with each try.
+    #[arg(long, default_value = "250ms", value_parser = read_duration)]
+    refused_after: Duration,
+    /// Ask the node whether it still knows a sender's oldest transaction after this time without progress; take several
+    /// block times.
+    #[arg(long, default_value = "5s", value_parser = read_duration)]
+    silent_after: Duration,
+    /// Most repeats of refused transactions while load is sent, as a share of the rate.
+    #[arg(long, default_value_t = 0.1)]
+    repeat_share: f64,
+}
+
+/// How load is paced.
+#[derive(Clone, Debug, Args)]
+struct PaceArguments {
+    /// Open loop: transactions a second, whatever the node answers. Default: 100.
+    #[arg(long, value_name = "TPS", conflicts_with_all = ["stages", "in_flight"])]
+    rate: Option<f64>,
+    /// Open loop in stages: RATE:DURATION is a step, FROM-TO:DURATION a ramp, as 500:10s,500-2000:30s.
+    #[arg(long, value_name = "STAGE,…", value_delimiter = ',', value_parser = read_stage, conflicts_with = "in_flight")]
+    stages: Vec<Stage>,
+    /// Closed loop: transactions on their way at a time. Hides stalls by nature; prefer --rate.
+    #[arg(long, value_name = "N")]
+    in_flight: Option<usize>,
+    /// For how long to send, unless there are stages: 500ms, 10s, 2m.
+    #[arg(long, default_value = "10s", value_parser = read_duration)]
+    duration: Duration,
+    /// Closed loop: most transactions.
+    #[arg(long, default_value_t = 20_000)]
+    count: usize,
+}
+
+/// How much transactions meet.
+#[derive(Clone, Debug, Args)]
+struct ConflictArguments {
+    /// How many recipients, pools, markets, proposals … there are. Default: the scenario's own.
+    #[arg(long, alias = "recipients", value_name = "N")]
+    items: Option<usize>,
+    /// Share of the transactions that touch the hot set, 0 to 1.
+    #[arg(long, default_value_t = 0.0)]
+    hot_share: f64,
+    /// Size of the hot set.
+    #[arg(long, default_value_t = 1)]
+    hot_items: usize,
+    /// Zipf exponent of the choices outside the hot set; 0 is even.
+    #[arg(long, default_value_t = 0.0)]
+    zipf: f64,
+    /// So many successive transactions take the same item.
+    #[arg(long, default_value_t = 1)]
+    chain_length: usize,
+    /// Parts of `mixed` with their weights, as transfers=4,swaps=1.
+    #[arg(long, value_name = "NAME=WEIGHT,…", value_delimiter = ',', value_parser = read_part)]
+    mix: Vec<(String, u32)>,
+    /// What `replay` replays: JSON lines, as `lockweave-validator declare` prints them.
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+}
+
+/// Who pays.
+#[derive(Clone, Debug, Args)]
+struct FunderArguments {
+    /// Mnemonic of the account that funds the senders. Default: the one of development chains.
+    #[arg(
+        long = "funder-mnemonic",
+        env = "LOCKWEAVE_FUNDER_MNEMONIC",
+        hide_env_values = true,
+        default_value = "test test test test test test test test test test test junk"
+    )]
+    mnemonic: String,
+    /// Which account of the mnemonic.
+    #[arg(long = "funder-index", default_value_t = 0)]
+    index: u32,
+    /// Key of the funding account, in hexadecimal digits, instead of a mnemonic.
+    #[arg(
+        long = "funder-key",
+        env = "LOCKWEAVE_FUNDER_KEY",
+        hide_env_values = true
+    )]
+    key: Option<String>,
+}
+
+fn read_part(text: &str) -> Result<(String, u32), String> {
+    let (name, weight) = text.split_once('=').ok_or("a part is NAME=WEIGHT")?;
+    let weight = weight
+        .parse()
+        .map_err(|_| format!("{weight} is no weight"))?;
+    Ok((name.to_owned(), weight))
+}
+
+/// The rate without any other word.
+const DEFAULT_RATE: f64 = 100.0;
+
+impl PaceArguments {
+    fn pace(&self) -> Pace {
+        match (self.in_flight, self.stages.is_empty()) {
+            (Some(in_flight), _) => Pace::Closed {
+                in_flight: in_flight.max(1),
+                duration: self.duration,
+                count: self.count,
+            },
+            (None, false) => Pace::Open(self.stages.clone()),
+            (None, true) => Pace::constant(self.rate.unwrap_or(DEFAULT_RATE), self.duration),
+        }
+    }
+}
+
+impl LoadArguments {
+    /// Checked and resolved.
+    pub(super) fn options(&self) -> Result<Options, LoadError> {
+        let funder = match &self.funder.key {
+            Some(key) => Account::from_hex(key)?,
+            None => Account::from_mnemonic(&self.funder.mnemonic, self.funder.index)?,
+        };
+        let cores = || std::thread::available_parallelism().map_or(1, Into::into);
+        Ok(Options {
+            endpoint: Endpoint::new(&self.rpc, self.allow_remote)?,
+            scenario: self.scenario.clone(),
+            pace: self.pace.pace(),
+            seed: self.seed,
+            senders: self.senders,
+            items: self.conflicts.items,
+            hotness: Hotness {
+                hot_share: self.conflicts.hot_share,
+                hot_items: self.conflicts.hot_items,
+                zipf: self.conflicts.zipf,
+                chain_length: self.conflicts.chain_length,
+            },
+            mix: self.conflicts.mix.clone(),
+            trace: self.conflicts.trace.clone(),
+            declarations: self.declare,
+            funder,
+            fee_headroom: self.fee_headroom,
+            connections: self.connections,
+            batch: self.batch,
+            max_transactions: self.max_transactions,
+            signing_threads: self.signing_threads.unwrap_or_else(cores),
+            drain: self.drain,
+            refused_after: self.refused_after,
+            silent_after: self.silent_after,
+            repeat_share: self.repeat_share,
+        })
+    }
+}

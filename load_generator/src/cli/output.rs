@@ -1,0 +1,121 @@
+//! Where a report goes, and how it reads on a terminal.
+
+use std::{fs::File, io::BufWriter, path::PathBuf};
+
+use clap::Args;
+use lockweave_load_generator::{Invariant, LoadError, Report, html::page};
+use serde_json::json;
+
+use super::{live::Lines, write_file};
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct OutputArguments {
+    /// Write the whole report to this file, as JSON; `compare` reads it.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write a JSON line for every second to this file, as it goes.
+    #[arg(long, value_name = "FILE")]
+    jsonl: Option<PathBuf>,
+    /// Write the report as a page with plots to this file: no scripts, nothing from elsewhere.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+}
+
+impl OutputArguments {
+    /// The file of JSON lines, opened before the run so that it does not fail after it.
+    pub(super) fn lines(&self) -> Result<Lines, LoadError> {
+        let Some(path) = &self.jsonl else {
+            return Ok(None);
+        };
+        let file = File::create(path).map_err(|source| LoadError::Write {
+            path: path.clone(),
+            source,
+        })?;
+        Ok(Some(BufWriter::new(file)))
+    }
+
+    /// Writes what was asked for.
+    pub(super) fn write(&self, report: &Report) -> Result<(), LoadError> {
+        if let Some(path) = &self.json {
+            let json = serde_json::to_string(report).expect("a report is always JSON");
+            write_file(path, &json)?;
+        }
+        if let Some(path) = &self.html {
+            write_file(path, &page(report))?;
+        }
+        Ok(())
+    }
+}
+
+/// One line of JSON: the summary, and what there is to know beside it.
+pub(super) fn short(report: &Report) -> String {
+    let mut value = serde_json::to_value(report.summary).expect("numbers are always JSON");
+    value["unsent"] = json!(report.unsent);
+    value["intended_rate"] = json!(report.intended_rate);
+    value["sent_rate"] = json!(report.sent_rate);
+    value["invariant"] = json!(report.invariant);
+    value["overload"] = json!(report.overload);
+    value.to_string()
+}
+
+/// Tells a report on standard error.
+pub(super) fn tell(report: &Report) {
+    let summary = &report.summary;
+    eprintln!(
+        "{} against {}: {} steps of deployment, {} accounts funded, signed {:.0} a second",
+        report.scenario, report.endpoint, report.deployed, report.funded, report.signed_per_second
+    );
+    eprintln!(
+        "sent {}, included {}, failed {} ({} reverted), lost {}; never handed over {}, handed over again {}",
+        summary.sent,
+        summary.included,
+        summary.failed,
+        report.reverted,
+        summary.lost,
+        report.unsent,
+        report.repeats
+    );
+    eprintln!(
+        "intended {:.1}, sent {:.1}, included {:.1} transactions and {:.0} gas a second",
+        report.intended_rate, report.sent_rate, summary.tps, summary.gas_per_s
+    );
+    let latencies = [
+        ("handed over", Some(report.lag_ms)),
+        ("accepted", Some(report.accepted_ms)),
+        ("told of", report.seen_ms),
+        ("included", Some(summary.latency_ms)),
+    ];
+    for (what, latency) in latencies {
+        if let Some(latency) = latency {
+            eprintln!(
+                "{what:>11} after, in ms: p50 {:.1}  p90 {:.1}  p99 {:.1}  p99.9 {:.1}  max {:.1}",
+                latency.p50, latency.p90, latency.p99, latency.p999, latency.max
+            );
+        }
+    }
+    for (kind, counts) in &report.kinds {
+        eprintln!(
+            "{kind}: {} included, {} reverted",
+            counts.included, counts.reverted
+        );
+    }
+    for (kind, times) in &report.refusals {
+        eprintln!("the node said no {times} times: {kind}");
+    }
+    for (kind, times) in &report.troubles {
+        eprintln!("a question about the chain failed {times} times: {kind}");
+    }
+    match &report.invariant {
+        Invariant::Holds => eprintln!("invariant holds"),
+        Invariant::Unchecked(why) => eprintln!("invariant not checked: {why}"),
+        Invariant::Broken(what) => eprintln!("INVARIANT BROKEN: {what}"),
+    }
+    if report.overload.is_empty() {
+        eprintln!("the node kept up");
+    } else {
+        eprintln!("THE NODE DID NOT KEEP UP:");
+        for sign in &report.overload {
+            eprintln!("  {sign}");
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Several scenarios by weight.
+
+use std::ops::Range;
+
+use super::{Action, Answers, Question, Scenario, Script, Settings, make};
+use crate::{dice::Dice, error::LoadError};
+
+/// The mix without `--mix`.
+const DEFAULT_MIX: [(&str, u32); 8] = [
+    ("transfers", 4),
+    ("erc20", 4),
+    ("swaps", 2),
+    ("lending", 1),
+    ("nft-game", 1),
+    ("supply-chain", 1),
+    ("voting", 1),
+    ("energy", 1),
+];
+
+struct Part {
+    name: String,
+    weight: usize,
+    scenario: Box<dyn Scenario>,
+}
+
+/// See `lockweave-loadgen scenarios`.
+pub(super) struct Mixed(Vec<Part>);
+
+impl Mixed {
+    pub(super) fn make(settings: &Settings) -> Result<Box<dyn Scenario>, LoadError> {
+        let default = DEFAULT_MIX.map(|(name, weight)| (name.to_owned(), weight));
+        let mix = if settings.mix.is_empty() {
+            &default[..]
+        } else {
+            &settings.mix
+        };
+        let parts = mix.iter().filter(|(_, weight)| *weight > 0);
+        let parts: Vec<Part> = parts
+            .map(|(name, weight)| {
+                if name == "mixed" {
+                    let why = "a mix cannot hold itself".to_owned();
+                    return Err(LoadError::Options(why));
+                }
+                Ok(Part {
+                    name: name.clone(),
+                    weight: *weight as usize,
+                    scenario: make(name, settings)?,
+                })
+            })
+            .collect::<Result<_, _>>()?;
+        if parts.is_empty() {
+            return Err(LoadError::Options(
+                "a mix needs a part with a weight above 0".to_owned(),
+            ));
+        }
+        Ok(Box::new(Self(parts)))
+    }
+
+    /// Each part with the range that `length` of it takes among all.
+    fn ranges(
+        &self,
+        length: impl Fn(&dyn Scenario) -> usize,
+    ) -> impl Iterator<Item = (&Part, Range<usize>)> {
+        let mut end = 0;
+        self.0.iter().map(move |part| {
+            let first = end;
+            end += length(part.scenario.as_ref());
+            (part, first..end)
+        })
+    }
+}
+
+impl Scenario for Mixed {
+    fn kinds(&self) -> Vec<String> {
+        let parts = self.0.iter();
+        parts
+            .flat_map(|part| {
+                let kinds = part.scenario.kinds();
+                kinds
+                    .into_iter()
+                    .map(|kind| format!("{} {kind}", part.name))
+            })
+            .collect()
+    }
+
+    fn set_up(&mut self, script: &mut Script<'_>) {
+        for part in &mut self.0 {
+            part.scenario.set_up(script);
+        }
+    }
+
+    fn questions(&self) -> Vec<Question> {
+        let parts = self.0.iter();
+        parts.flat_map(|part| part.scenario.questions()).collect()
+    }
+
+    fn begin(&mut self, before: &Answers) {
+        let ranges: Vec<_> = self
+            .ranges(|scenario| scenario.questions().len())
+            .map(|(_, range)| range)
+            .collect();
+        for (part, range) in self.0.iter_mut().zip(ranges) {
+            part.scenario.begin(&before.part(range));
+        }
+    }
+
+    fn next(&mut self, turn: usize, dice: &mut Dice) -> Action {
+        let total = self.0.iter().map(|part| part.weight).sum();
+        let mut point = dice.below(total);
+        let mut first_kind = 0;
+        for part in &mut self.0 {
+            if point < part.weight {
+                let mut action = part.scenario.next(turn, dice);
+                action.kind += first_kind;
+                return action;
+            }
+            point -= part.weight;
+            first_kind += part.scenario.kinds().len();
+        }
+        unreachable!("the point is below the sum of the weights")
+    }
+
+    fn judge(&self, before: &Answers, after: &Answers, included: &[u64]) -> Result<(), String> {
+        let questions = self.ranges(|scenario| scenario.questions().len());
+        let kinds = self.ranges(|scenario| scenario.kinds().len());
+        for ((part, asked), (_, kinds)) in questions.zip(kinds) {
+            let (before, after) = (before.part(asked.clone()), after.part(asked));
+            let verdict = part.scenario.judge(&before, &after, &included[kinds]);
+            verdict.map_err(|what| format!("{}: {what}", part.name))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,4 @@
+//! The load generator against a node that misbehaves as told.
+
+mod accounting;
+mod node;

@@ -1,0 +1,147 @@
+//! Which of our refusals of a block is of the kind that a fixture's exception names.
+
+use crate::conformance::exception::is_kind;
+use alloy_primitives::B256;
+use lockweave::evm::{EvmBlockError, InvalidStep};
+use lockweave_validator::chain::{
+    access_list::{InvalidAccessList, ListError},
+    execution::InvalidBlock,
+    header::InvalidHeader,
+};
+
+/// Why a fixture's block is refused.
+#[derive(Debug)]
+pub(crate) enum BlockRefusal {
+    /// Its bytes are no block.
+    Rlp(alloy_rlp::Error),
+    /// Its parent is not among the blocks before it.
+    UnknownParent,
+    /// Its header does not follow from its parent's.
+    Header(InvalidHeader),
+    /// It does not come to what its header says.
+    Block(InvalidBlock),
+    /// It is right, but not by the access list that came with it.
+    List(ListError),
+    /// Its header commits to another state.
+    StateRoot,
+}
+
+impl BlockRefusal {
+    /// Whether the header has another root of transactions than the body.
+    pub(crate) fn is_transactions_root(&self) -> bool {
+        matches!(
+            self,
+            Self::Block(InvalidBlock::Header {
+                field: "transactionsRoot",
+                ..
+            })
+        )
+    }
+}
+
+/// Whether `refusal` is what one of the exceptions (`A|B`) means.
+pub(crate) fn matches(exceptions: &str, refusal: &BlockRefusal) -> bool {
+    exceptions.split('|').any(|exception| {
+        let (kind, name) = exception.split_once('.').unwrap_or(("", exception));
+        match (kind, refusal) {
+            ("TransactionException", BlockRefusal::Block(invalid)) => {
+                is_transaction_kind(name, invalid)
+            }
+            ("TransactionException", BlockRefusal::Rlp(_)) => is_rlp_kind(name),
+            (_, BlockRefusal::Rlp(_)) => name.starts_with("RLP_"),
+            (_, BlockRefusal::UnknownParent) => {
+                matches!(name, "UNKNOWN_PARENT" | "UNKNOWN_PARENT_ZERO")
+            }
+            (_, BlockRefusal::Header(invalid)) => is_header_kind(name, invalid),
+            (_, BlockRefusal::Block(invalid)) => is_block_kind(name, invalid),
+            (_, BlockRefusal::List(ListError::List(InvalidAccessList::TooLarge { .. }))) => {
+                name == "BLOCK_ACCESS_LIST_GAS_LIMIT_EXCEEDED"
+            }
+            (_, BlockRefusal::List(_)) => {
+                name == "INVALID_BAL_HASH" || name == "INVALID_BLOCK_ACCESS_LIST"
+            }
+            (_, BlockRefusal::StateRoot) => name == "INVALID_STATE_ROOT",
+        }
+    })
+}
+
+/// A transaction whose bytes are none: the decoder refuses it before any rule does.
+fn is_rlp_kind(name: &str) -> bool {
+    matches!(
+        name,
+        "TYPE_3_TX_WITH_FULL_BLOBS" | "TYPE_3_TX_CONTRACT_CREATION" | "TYPE_4_TX_CONTRACT_CREATION"
+    )
+}
+
+fn is_transaction_kind(name: &str, invalid: &InvalidBlock) -> bool {
+    match invalid {
+        InvalidBlock::Signature { .. } => name == "INVALID_SIGNATURE_VRS",
+        InvalidBlock::GasLimit { .. } => name == "GAS_ALLOWANCE_EXCEEDED",
+        InvalidBlock::Sidecar { .. } => name == "TYPE_3_TX_WITH_FULL_BLOBS",
+        InvalidBlock::Blobs { .. } => {
+            name == "TYPE_3_TX_MAX_BLOB_GAS_ALLOWANCE_EXCEEDED"
+                || name == "TYPE_3_TX_BLOB_COUNT_EXCEEDED"
+        }
+        InvalidBlock::Step {
+            source: InvalidStep::Transaction(invalid),
+            ..
+        } => is_kind(name, invalid),
+        _ => false,
+    }
+}
+
+fn is_header_kind(name: &str, invalid: &InvalidHeader) -> bool {
+    match invalid {
+        InvalidHeader::Number { .. } => name == "INVALID_BLOCK_NUMBER",
+        InvalidHeader::Parent { .. } => name == "UNKNOWN_PARENT",
+        InvalidHeader::Timestamp { .. } => name == "INVALID_BLOCK_TIMESTAMP_OLDER_THAN_PARENT",
+        InvalidHeader::ExtraData { .. } => name == "EXTRA_DATA_TOO_BIG",
+        InvalidHeader::GasLimitTooLarge { .. } => name == "GASLIMIT_TOO_BIG",
+        InvalidHeader::GasLimit { .. } => name == "INVALID_GASLIMIT",
+        InvalidHeader::GasUsed { .. } => name == "GAS_USED_OVERFLOW",
+        InvalidHeader::BaseFee { .. } => name == "INVALID_BASEFEE_PER_GAS",
+        InvalidHeader::ExcessBlobGas { .. } => name == "INCORRECT_EXCESS_BLOB_GAS",
+        InvalidHeader::Ommers => name == "IMPORT_IMPOSSIBLE_UNCLES_OVER_PARIS",
+        InvalidHeader::ProofOfWork => {
+            name == "IMPORT_IMPOSSIBLE_DIFFICULTY_OVER_PARIS" || name == "INVALID_DIFFICULTY"
+        }
+    }
+}
+
+fn is_block_kind(name: &str, invalid: &InvalidBlock) -> bool {
+    match invalid {
+        InvalidBlock::Header { field, .. } => match *field {
+            "transactionsRoot" => name == "INVALID_TRANSACTIONS_ROOT",
+            "sha3Uncles" => name == "UNCLES_HASH_MISMATCH",
+            "withdrawalsRoot" => name == "INVALID_WITHDRAWALS_ROOT",
+            "blobGasUsed" => name == "INCORRECT_BLOB_GAS_USED",
+            "gasUsed" => name == "INVALID_GAS_USED",
+            "receiptsRoot" => name == "INVALID_RECEIPTS_ROOT",
+            "logsBloom" => name == "INVALID_LOG_BLOOM",
+            "requestsHash" => name == "INVALID_REQUESTS",
+            _ => false,
+        },
+        InvalidBlock::AccessList(InvalidAccessList::TooLarge { .. }) => {
+            name == "BLOCK_ACCESS_LIST_GAS_LIMIT_EXCEEDED"
+        }
+        InvalidBlock::AccessList(_) => {
+            name == "INVALID_BAL_HASH" || name == "INVALID_BLOCK_ACCESS_LIST"
+        }
+        InvalidBlock::NoWithdrawals => name == "RLP_WITHDRAWALS_NOT_READ",
+        InvalidBlock::Size { .. } => name == "RLP_BLOCK_LIMIT_EXCEEDED",
+        InvalidBlock::Blobs { .. } => name == "BLOB_GAS_USED_ABOVE_LIMIT",
+        InvalidBlock::Sidecar { .. } => name == "RLP_STRUCTURES_ENCODING",
+        InvalidBlock::Deposit(_) => name == "INVALID_DEPOSIT_EVENT_LAYOUT",
+        InvalidBlock::Step {
+            source: InvalidStep::SystemCall { .. },
+            ..
+        } => name == "SYSTEM_CONTRACT_CALL_FAILED" || name == "SYSTEM_CONTRACT_EMPTY",
+        InvalidBlock::Layout(
+            EvmBlockError::MissingField { .. } | EvmBlockError::UnknownFork { .. },
+        ) => name == "INCORRECT_BLOCK_FORMAT",
+        _ => false,
+    }
+}
+
+/// A block that was taken, or why it was not.
+pub(crate) type Taken = Result<B256, BlockRefusal>;

@@ -1,0 +1,284 @@
+//! Blocks of a fixture through the validator's checks and the engine, one chain at a time.
+
+use crate::conformance::{
+    block_exception::{self, BlockRefusal, Taken},
+    blockchain::TestBlock,
+    engine::Engine,
+};
+use alloy_consensus::{Block, Header, proofs::calculate_transaction_root};
+use alloy_eips::eip7928::AccountChanges;
+use alloy_primitives::{Address, B256, U256, address};
+use alloy_rlp::Decodable;
+use lockweave::{
+    MemoryState, StateView,
+    evm::{ChainSpec, SpecId},
+};
+use lockweave_validator::chain::{
+    block::Envelope,
+    execution::{BlockRun, ExecutedBlock, InvalidBlock, PreparedBlock, execute_prepared},
+    header::{Timestamps, check_header},
+    merkle_state::MerkleState,
+};
+use std::{collections::HashMap, sync::Arc};
+
+/// Where fixtures have the deposit contract: where mainnet has it.
+pub(crate) const DEPOSIT_CONTRACT: Address = address!("00000000219ab540356cbb839cbe05303d7705fa");
+
+/// How many blocks back a hash can be asked for.
+const BLOCK_HASHES: u64 = 256;
+
+/// A block that was taken, and the state after it.
+struct Known {
+    header: Header,
+    state: MerkleState,
+    /// The sum of difficulties up to and with it.
+    difficulty: U256,
+}
+
+/// All blocks that were taken, on whatever branch.
+pub(crate) struct Chain {
+    spec: ChainSpec,
+    blocks: HashMap<B256, Known>,
+    head: B256,
+}
+
+/// What happens to a block that is taken: a difference between two ways to run it is a failure.
+pub(crate) type Import = Result<Taken, String>;
+
+impl Chain {
+    /// A chain of one block.
+    pub(crate) fn new(
+        spec: ChainSpec,
+        genesis: Header,
+        state: MemoryState,
+    ) -> Result<Self, String> {
+        let state = MerkleState::of(state);
+        if state.root() != genesis.state_root {
+            return Err("the state before is not the genesis'".to_owned());
+        }
+        let head = genesis.hash_slow();
+        let known = Known {
+            difficulty: genesis.difficulty,
+            header: genesis,
+            state,
+        };
+        Ok(Self {
+            spec,
+            blocks: HashMap::from([(head, known)]),
+            head,
+        })
+    }
+
+    /// The fork schedule.
+    pub(crate) const fn spec(&self) -> &ChainSpec {
+        &self.spec
+    }
+
+    /// The state after a block that was taken, as its child sees it.
+    pub(crate) fn state_after(&self, hash: B256) -> Option<Arc<dyn StateView>> {
+        self.blocks.get(&hash).map(|known| self.view(known))
+    }
+
+    /// The hash of the block that ends the chain.
+    pub(crate) const fn head(&self) -> B256 {
+        self.head
+    }
+
+    /// The state root after the block that ends the chain.
+    pub(crate) fn state_root(&self) -> B256 {
+        self.blocks[&self.head].header.state_root
+    }
+
+    /// Takes a block if it is a child of one that was taken, and right.
+    ///
+    /// With its access list, it has to be right by that too.
+    pub(crate) fn import(
+        &mut self,
+        engine: &Engine,
+        rlp: &[u8],
+        list: Option<&[AccountChanges]>,
+    ) -> Import {
+        let block = match decode(rlp) {
+            Ok(block) => block,
+            Err(error) => return Ok(Err(BlockRefusal::Rlp(error))),
+        };
+        self.import_block(engine, block, list)
+    }
+
+    /// What a block would be refused for if its header had the root of its transactions. Fixtures of
+    /// one wrong transaction have a header without it, so those blocks are wrong twice.
+    pub(crate) fn import_mended(&mut self, engine: &Engine, rlp: &[u8]) -> Import {
+        let mut block = decode(rlp).map_err(|error| error.to_string())?;
+        block.header.transactions_root = calculate_transaction_root(&block.body.transactions);
+        self.import_block(engine, block, None)
+    }
+
+    fn import_block(
+        &mut self,
+        engine: &Engine,
+        block: Block<Envelope>,
+        list: Option<&[AccountChanges]>,
+    ) -> Import {
+        let Some(parent) = self.blocks.get(&block.header.parent_hash) else {
+            return Ok(Err(BlockRefusal::UnknownParent));
+        };
+        let header = block.header.clone();
+        let rule = Timestamps::Increasing;
+        let parent_hash = header.parent_hash;
+        if let Err(invalid) = check_header(&self.spec, &parent.header, parent_hash, &header, rule) {
+            return Ok(Err(BlockRefusal::Header(invalid)));
+        }
+        let prepared = match PreparedBlock::new(&self.spec, block) {
+            Ok(prepared) => prepared,
+            Err(invalid) => return Ok(Err(BlockRefusal::Block(invalid))),
+        };
+        let by_list = list.map(|list| {
+            let view = self.view(parent);
+            engine.run_listed(prepared.evm(), &view, list)
+        });
+        let executed = match self.execute(engine, prepared, parent)? {
+            Ok(executed) => executed,
+            Err(invalid) => return Ok(Err(BlockRefusal::Block(invalid))),
+        };
+        for run in by_list.into_iter().flatten() {
+            match run {
+                Ok(sealed) if sealed.delta == executed.delta => {}
+                Ok(_) => return Err("comes to other changes by its list".to_owned()),
+                Err(error) => return Ok(Err(BlockRefusal::List(error))),
+            }
+        }
+        let mut state = parent.state.clone();
+        state.apply(&executed.delta);
+        if state.root() != header.state_root {
+            return Ok(Err(BlockRefusal::StateRoot));
+        }
+        let difficulty = parent.difficulty.saturating_add(header.difficulty);
+        Ok(Ok(self.insert(header, state, difficulty)))
+    }
+
+    /// Runs a block as the validator's import does and, through the engine, under locks.
+    fn execute(
+        &self,
+        engine: &Engine,
+        prepared: PreparedBlock,
+        parent: &Known,
+    ) -> Result<Result<ExecutedBlock, InvalidBlock>, String> {
+        let view = self.view(parent);
+        let evm = prepared.evm();
+        let context = evm.context();
+        let run = engine.run_block(evm, &view)?;
+        let has_status = context.spec().is_enabled_in(SpecId::BYZANTIUM);
+        let contract = Some(DEPOSIT_CONTRACT);
+        let merkle = (!has_status).then_some(&parent.state);
+        let imported = execute_prepared(prepared.clone(), &view, merkle, contract);
+        let (sealed, access_list) = match run {
+            Ok(run) => run,
+            // The limit of the block is looked at first when it is imported.
+            Err((index, source)) => {
+                return match imported {
+                    Err(invalid) => Ok(Err(invalid)),
+                    Ok(_) => Err(format!("taken by the import, but step {index}: {source}")),
+                };
+            }
+        };
+        let receipt_roots = match &imported {
+            Ok(executed) => executed.block.receipt_roots.clone(),
+            Err(_) => Vec::new(),
+        };
+        let run = BlockRun {
+            sealed,
+            receipt_roots,
+            access_list,
+        };
+        match (imported, prepared.finish(run, contract)) {
+            (Ok(serial), Ok(parallel)) if serial.delta != parallel.delta => {
+                Err("the import comes to other changes than the engine".to_owned())
+            }
+            (Ok(_), Ok(parallel)) => Ok(Ok(parallel)),
+            (Err(serial), Err(_)) => Ok(Err(serial)),
+            (Ok(_), Err(invalid)) => Err(format!("taken by the import, by the engine: {invalid}")),
+            (Err(invalid), Ok(_)) => Err(format!("taken by the engine, by the import: {invalid}")),
+        }
+    }
+
+    /// The state after a block as its child sees it.
+    fn view(&self, block: &Known) -> Arc<dyn StateView> {
+        let mut state = block.state.state().clone();
+        let mut known = block;
+        let mut hash = known.header.hash_slow();
+        for _ in 0..BLOCK_HASHES {
+            state.insert_block_hash(known.header.number, hash);
+            hash = known.header.parent_hash;
+            match self.blocks.get(&hash) {
+                Some(parent) => known = parent,
+                None => break,
+            }
+        }
+        Arc::new(state)
+    }
+
+    /// Keeps a block. It is the new end if it is of the heavier branch; without proof of work, if it
+    /// is the last that came.
+    fn insert(&mut self, header: Header, state: MerkleState, difficulty: U256) -> B256 {
+        let hash = header.hash_slow();
+        if header.difficulty.is_zero() || difficulty > self.blocks[&self.head].difficulty {
+            self.head = hash;
+        }
+        let known = Known {
+            header,
+            state,
+            difficulty,
+        };
+        self.blocks.insert(hash, known);
+        hash
+    }
+}
+
+/// A block that is all of its bytes.
+pub(crate) fn decode(mut rlp: &[u8]) -> alloy_rlp::Result<Block<Envelope>> {
+    let block = Block::<Envelope>::decode(&mut rlp)?;
+    if rlp.is_empty() {
+        Ok(block)
+    } else {
+        Err(alloy_rlp::Error::UnexpectedLength)
+    }
+}
+
+/// Takes a block, or sees that it is refused for the fixture's reason.
+pub(crate) fn run_block(
+    engine: &Engine,
+    chain: &mut Chain,
+    block: &TestBlock,
+) -> Result<(), String> {
+    let list = block.given_list();
+    let taken = chain.import(engine, &block.rlp, list.as_deref())?;
+    let Some(expected) = &block.expect_exception else {
+        let hash = taken.map_err(|refusal| format!("was refused: {refusal:?}"))?;
+        let header = block.block_header.as_ref();
+        return match header {
+            Some(header) if header.hash != hash => Err(format!("has the hash {hash}")),
+            _ => Ok(()),
+        };
+    };
+    let Err(refusal) = taken else {
+        return Err(format!("is to be refused for {expected}, was taken"));
+    };
+    if block_exception::matches(expected, &refusal) {
+        return Ok(());
+    }
+    let mut refusals = vec![refusal];
+    if expected.contains("TransactionException") && refusals[0].is_transactions_root() {
+        match chain.import_mended(engine, &block.rlp)? {
+            Ok(_) => {
+                return Err(format!(
+                    "is to be refused for {expected}, but only its root is wrong"
+                ));
+            }
+            Err(refusal) if block_exception::matches(expected, &refusal) => return Ok(()),
+            Err(refusal) => refusals.push(refusal),
+        }
+    }
+    Err(format!(
+        "is to be refused for {expected}, was for {refusals:?}"
+    ))
+}

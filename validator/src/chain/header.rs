@@ -1,0 +1,272 @@
+//! What a header has to be as the child of its parent (yellow paper, section 4.4; EIP-1559, EIP-3675,
+//! EIP-4844). Nothing here looks at a body or a state.
+
+use super::fees;
+use alloy_consensus::{Header, constants::EMPTY_OMMER_ROOT_HASH};
+use alloy_primitives::{B64, B256};
+use lockweave_evm_adapter::{ChainSpec, SpecId};
+use thiserror::Error;
+
+/// A gas limit may differ from its parent's by less than this part of it.
+const GAS_LIMIT_BOUND: u64 = 1_024;
+/// The least gas limit a block may have.
+const GAS_LIMIT_MIN: u64 = 5_000;
+/// The largest gas limit a block may have (EIP-1985).
+const GAS_LIMIT_MAX: u64 = i64::MAX as u64;
+/// Bytes of extra data at most.
+const EXTRA_DATA_MAX: usize = 32;
+
+/// How the times of a block and its parent may relate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timestamps {
+    /// Later, by a second at least: Ethereum's rule.
+    Increasing,
+    /// Not earlier: blocks of our own may come faster than seconds.
+    NotDecreasing,
+}
+
+/// Why a header is not that of a child of its parent.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum InvalidHeader {
+    /// Numbers follow one another.
+    #[error("the number is {stated}, the parent's {parent}")]
+    Number {
+        /// What the header says.
+        stated: u64,
+        /// The parent's.
+        parent: u64,
+    },
+    /// The parent is another block.
+    #[error("the parent is {stated}, not {parent}")]
+    Parent {
+        /// What the header says.
+        stated: B256,
+        /// The hash of the block it is held against.
+        parent: B256,
+    },
+    /// Time does not go on.
+    #[error("the timestamp is {stated}, the parent's {parent}")]
+    Timestamp {
+        /// What the header says, in seconds since the Unix epoch.
+        stated: u64,
+        /// The parent's.
+        parent: u64,
+    },
+    /// The extra data is too long.
+    #[error("extraData has {bytes} bytes, more than {EXTRA_DATA_MAX}")]
+    ExtraData {
+        /// Its length.
+        bytes: usize,
+    },
+    /// The gas limit is one that no block may have.
+    #[error("the gas limit is {stated}, more than {GAS_LIMIT_MAX}")]
+    GasLimitTooLarge {
+        /// What the header says.
+        stated: u64,
+    },
+    /// The gas limit is too far from the parent's, or too small.
+    #[error(
+        "the gas limit is {stated}; it must be at least {GAS_LIMIT_MIN} and differ from {parent} by \
+         less than a part in {GAS_LIMIT_BOUND}"
+    )]
+    GasLimit {
+        /// What the header says.
+        stated: u64,
+        /// The parent's; twice that in the first block of London.
+        parent: u64,
+    },
+    /// More gas was used than there is.
+    #[error("the gas used is {used}, more than the limit {limit}")]
+    GasUsed {
+        /// What the header says was used.
+        used: u64,
+        /// What the header says may be used.
+        limit: u64,
+    },
+    /// The base fee does not follow from the parent (EIP-1559).
+    #[error("the base fee is {stated:?} wei, but must be {expected:?}")]
+    BaseFee {
+        /// What the header says.
+        stated: Option<u64>,
+        /// What follows.
+        expected: Option<u64>,
+    },
+    /// The excess blob gas does not follow from the parent (EIP-4844).
+    #[error("the excess blob gas is {stated:?}, but must be {expected:?}")]
+    ExcessBlobGas {
+        /// What the header says.
+        stated: Option<u64>,
+        /// What follows.
+        expected: Option<u64>,
+    },
+    /// There are no uncles since the merge (EIP-3675).
+    #[error("the block has uncles, which there are none of since the merge")]
+    Ommers,
+    /// There is no proof of work since the merge (EIP-3675).
+    #[error("difficulty and nonce must be zero since the merge")]
+    ProofOfWork,
+}
+
+/// Holds a header against its parent's. Difficulties of proof of work are taken as they are.
+pub fn check_header(
+    spec: &ChainSpec,
+    parent: &Header,
+    parent_hash: B256,
+    header: &Header,
+    timestamps: Timestamps,
+) -> Result<(), InvalidHeader> {
+    if header.parent_hash != parent_hash {
+        return Err(InvalidHeader::Parent {
+            stated: header.parent_hash,
+            parent: parent_hash,
+        });
+    }
+    if parent.number.checked_add(1) != Some(header.number) {
+        return Err(InvalidHeader::Number {
+            stated: header.number,
+            parent: parent.number,
+        });
+    }
+    check_time(parent, header, timestamps)?;
+    if header.extra_data.len() > EXTRA_DATA_MAX {
+        let bytes = header.extra_data.len();
+        return Err(InvalidHeader::ExtraData { bytes });
+    }
+    let fork = spec.fork_at(header.number, header.timestamp);
+    if fork.is_enabled_in(SpecId::MERGE) {
+        check_merged(header)?;
+    }
+    check_gas(parent, header)?;
+    let (stated, expected) = (
+        header.base_fee_per_gas,
+        fees::next_base_fee(spec, parent, header.timestamp),
+    );
+    if stated != expected {
+        return Err(InvalidHeader::BaseFee { stated, expected });
+    }
+    let (stated, expected) = (
+        header.excess_blob_gas,
+        fees::next_excess_blob_gas(spec, parent, header.timestamp),
+    );
+    if stated != expected {
+        return Err(InvalidHeader::ExcessBlobGas { stated, expected });
+    }
+    Ok(())
+}
+
+fn check_time(parent: &Header, header: &Header, rule: Timestamps) -> Result<(), InvalidHeader> {
+    let (stated, parent) = (header.timestamp, parent.timestamp);
+    let goes_on = match rule {
+        Timestamps::Increasing => stated > parent,
+        Timestamps::NotDecreasing => stated >= parent,
+    };
+    if goes_on {
+        Ok(())
+    } else {
+        Err(InvalidHeader::Timestamp { stated, parent })
+    }
+}
+
+fn check_merged(header: &Header) -> Result<(), InvalidHeader> {
+    if header.ommers_hash != EMPTY_OMMER_ROOT_HASH {
+        return Err(InvalidHeader::Ommers);
+    }
+    if !header.difficulty.is_zero() || header.nonce != B64::ZERO {
+        return Err(InvalidHeader::ProofOfWork);
+    }
+    Ok(())
+}
+
+fn check_gas(parent: &Header, header: &Header) -> Result<(), InvalidHeader> {
+    let stated = header.gas_limit;
+    if stated > GAS_LIMIT_MAX {
+        return Err(InvalidHeader::GasLimitTooLarge { stated });
+    }
+    // At London the limit doubles, because the target is half of it (EIP-1559).
+    let doubled = parent.base_fee_per_gas.is_none() && header.base_fee_per_gas.is_some();
+    let parent = parent.gas_limit.saturating_mul(if doubled { 2 } else { 1 });
+    // A limit below the bound's denominator cannot move at all, but it can stay.
+    let bound = (parent / GAS_LIMIT_BOUND).max(1);
+    if stated.abs_diff(parent) >= bound || stated < GAS_LIMIT_MIN {
+        return Err(InvalidHeader::GasLimit { stated, parent });
+    }
+    if header.gas_used > stated {
+        return Err(InvalidHeader::GasUsed {
+            used: header.gas_used,
+            limit: stated,
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloy_primitives::{Bytes, U256};
+
+    fn check(rule: Timestamps, change: impl FnOnce(&mut Header)) -> Result<(), InvalidHeader> {
+        let spec = ChainSpec::single_fork(1, SpecId::SHANGHAI);
+        let parent = Header {
+            number: 7,
+            timestamp: 100,
+            gas_limit: 1_024_000,
+            gas_used: 512_000,
+            base_fee_per_gas: Some(1_000),
+            ..Header::default()
+        };
+        let mut header = Header {
+            parent_hash: parent.hash_slow(),
+            number: 8,
+            timestamp: 101,
+            ..parent.clone()
+        };
+        change(&mut header);
+        check_header(&spec, &parent, parent.hash_slow(), &header, rule)
+    }
+
+    #[test]
+    fn a_child_follows_its_parent() {
+        let rule = Timestamps::Increasing;
+        assert_eq!(check(rule, |_| ()), Ok(()));
+        assert_eq!(check(rule, |header| header.gas_limit += 999), Ok(()));
+        assert_eq!(
+            check(rule, |header| header.gas_limit += 1_000),
+            Err(InvalidHeader::GasLimit {
+                stated: 1_025_000,
+                parent: 1_024_000
+            })
+        );
+        assert_eq!(
+            check(rule, |header| header.base_fee_per_gas = Some(1_001)),
+            Err(InvalidHeader::BaseFee {
+                stated: Some(1_001),
+                expected: Some(1_000)
+            })
+        );
+        assert_eq!(
+            check(rule, |header| header.extra_data = Bytes::from([0; 33])),
+            Err(InvalidHeader::ExtraData { bytes: 33 })
+        );
+        assert_eq!(
+            check(rule, |header| header.difficulty = U256::from(1)),
+            Err(InvalidHeader::ProofOfWork)
+        );
+        assert_eq!(
+            check(rule, |header| header.ommers_hash = B256::ZERO),
+            Err(InvalidHeader::Ommers)
+        );
+    }
+
+    #[test]
+    fn equal_times_are_for_our_own_blocks() {
+        let same = |header: &mut Header| header.timestamp = 100;
+        assert_eq!(check(Timestamps::NotDecreasing, same), Ok(()));
+        assert_eq!(
+            check(Timestamps::Increasing, same),
+            Err(InvalidHeader::Timestamp {
+                stated: 100,
+                parent: 100
+            })
+        );
+    }
+}

@@ -1,0 +1,168 @@
+//! Ethereum's JSON-RPC suite (execution-apis): a chain through all forks, proof of work first, is
+//! imported with `lockweave-validator import`, and a node on it answers recorded requests.
+//!
+//! Answers are compared as JSON; of an error the code, and its data where there is some. Files marked
+//! `speconly` are held against the method's schema in `openrpc.json` instead.
+//!
+//! The archive is `rpc_compat.tar.zst` in `LOCKWEAVE_FIXTURES`. The last line is the count of files;
+//! the lines before it are those of the methods.
+
+#[allow(dead_code)]
+#[path = "../../tests/conformance/archive.rs"]
+mod archive;
+#[allow(dead_code)]
+#[path = "../../tests/conformance/report.rs"]
+mod report;
+mod rpc_files;
+
+use report::Report;
+use rpc_files::{Exchange, RpcFile, Schemas, listed::LISTED};
+use serde_json::Value;
+use std::{
+    fs::File,
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, Command, ExitCode, Stdio},
+    time::Duration,
+};
+
+const SUITE: &str = "rpc_compat";
+
+/// How long an answer may take.
+const TIMEOUT: Duration = Duration::from_mins(1);
+
+fn main() -> ExitCode {
+    let mut report = Report::default();
+    if let Some(archive) = archive::find("rpc_compat.tar.zst") {
+        if let Err(problem) = run(&archive, &mut report) {
+            report.case("suite", archive.display().to_string(), Err(problem), &[]);
+        }
+    } else {
+        println!(
+            "no rpc_compat.tar.zst in {}: nothing is run; set LOCKWEAVE_FIXTURES to the directory \
+             that holds the archive",
+            archive::directory().display()
+        );
+    }
+    if report.close(SUITE) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// Imports the chain, starts a node on it and asks everything.
+fn run(archive: &Path, report: &mut Report) -> Result<(), String> {
+    let said = |error: std::io::Error| error.to_string();
+    let folder = tempfile::tempdir().map_err(said)?;
+    let decoder = zstd::Decoder::new(File::open(archive).map_err(said)?).map_err(said)?;
+    tar::Archive::new(decoder)
+        .unpack(folder.path())
+        .map_err(said)?;
+    let suite = folder.path().join("rpc_compat");
+    let tests = suite.join("tests");
+    let datadir = folder.path().join("data");
+    import(&tests, &datadir)?;
+    let schemas = Schemas::read(&suite.join("openrpc.json"))?;
+    let node = NodeProcess::start(&datadir)?;
+    for file in RpcFile::all(&tests)? {
+        let result = ask(&node, &file, &schemas);
+        report.case(&file.method, file.name, result, LISTED);
+    }
+    Ok(())
+}
+
+fn validator() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_lockweave-validator"))
+}
+
+fn import(tests: &Path, datadir: &Path) -> Result<(), String> {
+    let output = validator()
+        .args(["import", "--datadir"])
+        .arg(datadir)
+        .arg("--genesis")
+        .arg(tests.join("genesis.json"))
+        .arg(tests.join("chain.rlp"))
+        .output()
+        .map_err(|error| error.to_string())?;
+    if output.status.success() {
+        print!("{}", String::from_utf8_lossy(&output.stdout));
+        return Ok(());
+    }
+    let problem = String::from_utf8_lossy(&output.stderr);
+    Err(format!("the import failed: {problem}"))
+}
+
+/// A node as a process of its own; killed when it is dropped.
+struct NodeProcess {
+    child: Child,
+    url: String,
+    client: ureq::Agent,
+}
+
+impl NodeProcess {
+    fn start(datadir: &Path) -> Result<Self, String> {
+        let mut child = validator()
+            .args([
+                "run",
+                "--http.port",
+                "0",
+                "--produce",
+                "false",
+                "--log.filter",
+                "error",
+            ])
+            .arg("--datadir")
+            .arg(datadir)
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| error.to_string())?;
+        let stdout = child.stdout.take().expect("it is piped");
+        let client = ureq::Agent::config_builder()
+            .timeout_global(Some(TIMEOUT))
+            .http_status_as_error(false)
+            .build()
+            .into();
+        let mut node = Self {
+            child,
+            url: String::new(),
+            client,
+        };
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            let address = line.strip_prefix("Listening on ");
+            if let Some(url) = address.and_then(|rest| rest.split(' ').next()) {
+                url.clone_into(&mut node.url);
+                return Ok(node);
+            }
+        }
+        Err("the node ended without saying where it listens".to_owned())
+    }
+
+    fn ask(&self, request: &Value) -> Result<Value, String> {
+        let sent = self.client.post(&self.url).send_json(request);
+        let mut answer = sent.map_err(|error| error.to_string())?;
+        let body = answer.body_mut().read_json();
+        body.map_err(|error| error.to_string())
+    }
+}
+
+impl Drop for NodeProcess {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Asks what a file asks and compares the answers.
+fn ask(node: &NodeProcess, file: &RpcFile, schemas: &Schemas) -> Result<(), String> {
+    for Exchange { request, expected } in &file.exchanges {
+        let answer = node.ask(request)?;
+        if file.schema_only {
+            schemas.check(request, &answer, expected)?;
+        } else {
+            rpc_files::compare(&answer, expected)?;
+        }
+    }
+    Ok(())
+}
