@@ -44,7 +44,7 @@ pub enum ProducerError {
     Store(#[from] StoreError),
 }
 
-/// A block on its way to the disk, as far as the next one needs it.
+/// A block on its way to the disk, as far as the next one needs it that is executed meanwhile.
 struct InFlight {
     /// The block and the state after it.
     head: Head,
@@ -59,6 +59,8 @@ pub(super) struct Producer {
     consensus: Box<dyn Consensus>,
     committer: Committer,
     wake: Receiver<Wake>,
+    /// A block is being committed.
+    is_committing: bool,
     in_flight: Option<InFlight>,
     /// Told to end while a block was on its way.
     stopped: bool,
@@ -78,6 +80,7 @@ impl Producer {
             consensus,
             committer,
             wake,
+            is_committing: false,
             in_flight: None,
             stopped: false,
         }
@@ -151,9 +154,11 @@ impl Producer {
             return Ok(());
         }
         self.committer.commit(Arc::clone(&block));
-        self.in_flight = Some(self.in_flight(&block, ahead.as_ref()));
-        if ahead.is_none() {
-            self.settle()?;
+        self.is_committing = true;
+        let overlapped = ahead.is_some();
+        match ahead {
+            Some(delta) => self.in_flight = Some(self.in_flight(&block, &delta)),
+            None => self.settle()?,
         }
         count(&block, &stats, violations);
         metrics::histogram!("lockweave_block_execute_seconds").record(executed.as_secs_f64());
@@ -166,7 +171,7 @@ impl Producer {
             gas = block.header.gas_used,
             execute_us = executed.as_micros(),
             total_us = started.elapsed().as_micros(),
-            overlapped = ahead.is_some(),
+            overlapped,
             "block"
         );
         Ok(())
@@ -178,17 +183,15 @@ impl Producer {
         self.consensus.is_due() && self.node.pool.status().pending > built.transactions.len()
     }
 
-    /// What the next block needs of this one. Without `ahead`, its changes, nobody looks at the state.
-    fn in_flight(&self, block: &Arc<ChainBlock>, ahead: Option<&StateDelta>) -> InFlight {
+    /// What the next block needs of this one, which changed `delta`.
+    fn in_flight(&self, block: &Arc<ChainBlock>, delta: &StateDelta) -> InFlight {
+        // The block before is durable and told of, or this one would not be on its way. This one may
+        // be told of at any time, but what it changed reads the same over itself.
         let below = self.node.head().state;
-        let state = match ahead {
-            Some(delta) => Arc::new(Overlay::new(below, delta, block.number(), block.hash)),
-            None => below,
-        };
         InFlight {
             head: Head {
                 block: Arc::clone(block),
-                state,
+                state: Arc::new(Overlay::new(below, delta, block.number(), block.hash)),
             },
             transactions: (block.transactions.iter())
                 .map(EvmTransaction::hash)
@@ -198,12 +201,13 @@ impl Producer {
 
     /// Waits until the block on its way is durable, if there is one.
     fn settle(&mut self) -> Result<(), ProducerError> {
-        if self.in_flight.is_none() {
+        if !self.is_committing {
             return Ok(());
         }
         loop {
             select! {
                 recv(self.committer.committed()) -> done => {
+                    self.is_committing = false;
                     self.in_flight = None;
                     return Ok(done.unwrap_or_else(|_| Err(gone()))?);
                 }
@@ -212,6 +216,7 @@ impl Producer {
                     self.stopped = true;
                     self.committer.give_up();
                     let done = self.committer.committed().recv();
+                    self.is_committing = false;
                     self.in_flight = None;
                     return Ok(done.unwrap_or_else(|_| Err(gone()))?);
                 },

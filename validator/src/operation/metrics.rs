@@ -105,19 +105,23 @@ async fn show_metrics(State(served): State<Served>) -> Response {
     let status = served.node.pool().status();
     gauge("lockweave_pool_pending", status.pending);
     gauge("lockweave_pool_queued", status.queued);
-    if let Some(bytes) = resident_bytes() {
-        gauge("lockweave_process_resident_bytes", bytes);
+    let memory = [
+        ("lockweave_process_resident_bytes", "VmRSS:"),
+        ("lockweave_process_anonymous_bytes", "RssAnon:"),
+    ];
+    let process = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    for (name, field) in memory {
+        if let Some(bytes) = memory_bytes(&process, field) {
+            gauge(name, bytes);
+        }
     }
     let content = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
     (content, served.metrics.render()).into_response()
 }
 
-/// Memory of the process that is in RAM, where the system tells.
-fn resident_bytes() -> Option<usize> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+/// A field of what Linux says of a process, in bytes.
+fn memory_bytes(process: &str, field: &str) -> Option<usize> {
+    let line = process.lines().find_map(|line| line.strip_prefix(field))?;
     let kibibytes: usize = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kibibytes.checked_mul(1_024)
 }
@@ -205,7 +209,12 @@ pub fn describe() {
     describe_gauge!(
         "lockweave_process_resident_bytes",
         Unit::Bytes,
-        "Memory of the process in RAM"
+        "Memory of the process in RAM, with what is mapped from files"
+    );
+    describe_gauge!(
+        "lockweave_process_anonymous_bytes",
+        Unit::Bytes,
+        "Memory of the process in RAM that is its own"
     );
     describe_gauge!("lockweave_rpc_connections", Unit::Count, "Open connections");
     describe_histogram!(

@@ -36,6 +36,7 @@ fn find(name: &str) -> Option<(Method, Cost)> {
         "eth_blobBaseFee" => (fees::blob_base_fee, Light),
         "eth_blockNumber" => (blocks::block_number, Light),
         "eth_call" => (calls::call, Execution),
+        "eth_capabilities" => (misc::capabilities, Light),
         "eth_chainId" => (misc::chain_id, Light),
         "eth_createAccessList" => (calls::create_access_list, Execution),
         "eth_estimateGas" => (calls::estimate_gas, Execution),

@@ -38,7 +38,8 @@ pub(crate) fn pending_transaction(pooled: &PooledTransaction) -> RpcTransaction 
         block_hash: None,
         block_number: None,
         transaction_index: None,
-        effective_gas_price: None,
+        // The most it may pay: what it will pay is not known yet.
+        effective_gas_price: Some(pooled.max_fee),
         block_timestamp: None,
     }
 }

@@ -5,6 +5,7 @@ use super::{
     message::{Params, Reply, reply},
 };
 use alloy_primitives::{Address, Bytes, U64, keccak256};
+use serde_json::json;
 
 /// What the node calls itself.
 pub(crate) fn client_version() -> String {
@@ -52,6 +53,23 @@ pub(super) fn web3_client_version(_: &RpcContext, _: &Params<'_>) -> Reply {
 pub(super) fn sha3(_: &RpcContext, params: &Params<'_>) -> Reply {
     let data: Bytes = params.required(0, "data")?;
     reply(keccak256(&data))
+}
+
+/// From which block on what can be asked for (execution-apis, `eth_capabilities`).
+pub(super) fn capabilities(context: &RpcContext, _: &Params<'_>) -> Reply {
+    let store = context.node.store();
+    let head = context.node.head().block;
+    let since = |oldest: u64| json!({ "disabled": false, "oldestBlock": U64::from(oldest) });
+    let (blocks, states) = (store.oldest_block(), store.oldest_state());
+    reply(json!({
+        "head": { "number": U64::from(head.number()), "hash": head.hash },
+        "state": since(states),
+        "stateproofs": since(states),
+        "tx": since(blocks),
+        "logs": since(blocks),
+        "receipts": since(blocks),
+        "blocks": since(blocks),
+    }))
 }
 
 pub(super) fn rpc_modules(_: &RpcContext, _: &Params<'_>) -> Reply {

@@ -4,10 +4,11 @@
 //! senders, receipts, receipt roots, access sets, failures. What follows from the rest (hashes,
 //! cumulative gas, log indexes) is computed when it is read. Version 1 had no failures.
 
+use super::index::IndexedBlock;
 use crate::chain::{ChainBlock, Envelope, Failure};
 use alloy_consensus::{Header, Typed2718};
 use alloy_eips::eip4895::{Withdrawal, Withdrawals};
-use alloy_primitives::{Address, B256, Bytes, Log, U256};
+use alloy_primitives::{Address, B256, Bytes, Log, U256, keccak256};
 use alloy_rlp::{Decodable, Encodable, RlpDecodable, RlpEncodable};
 use lockweave_evm_adapter::EvmTransaction;
 use lockweave_runtime::{
@@ -273,6 +274,45 @@ pub(super) fn decode(bytes: &[u8]) -> Result<ChainBlock, CodecError> {
     })
 }
 
+/// What finds the block of these bytes, and the hash of its parent. Only the header and the hashes of
+/// the transactions are looked at: a chain is opened by reading all its blocks.
+pub(super) fn decode_index(bytes: &[u8]) -> Result<(IndexedBlock, B256), CodecError> {
+    let Some((&(OLDEST_VERSION..=VERSION), mut rest)) = bytes.split_first() else {
+        return Err(CodecError::Version(bytes.first().copied()));
+    };
+    let mut fields = alloy_rlp::Header::decode_bytes(&mut rest, true)?;
+    let header = Header::decode(&mut fields)?;
+    let mut encoded = alloy_rlp::Header::decode_bytes(&mut fields, true)?;
+    let mut transactions = Vec::new();
+    while !encoded.is_empty() {
+        transactions.push(transaction_hash(&mut encoded)?);
+    }
+    let indexed = IndexedBlock {
+        number: header.number,
+        hash: header.hash_slow(),
+        bloom: header.logs_bloom,
+        transactions,
+    };
+    Ok((indexed, header.parent_hash))
+}
+
+/// The hash of the next transaction of a list, which is passed over.
+fn transaction_hash(encoded: &mut &[u8]) -> Result<B256, CodecError> {
+    let begin = *encoded;
+    let header = alloy_rlp::Header::decode(encoded)?;
+    let (payload, rest) = encoded
+        .split_at_checked(header.payload_length)
+        .ok_or(alloy_rlp::Error::InputTooShort)?;
+    *encoded = rest;
+    // A typed transaction is a string of bytes; a legacy one is a list, and hashed as one (EIP-2718).
+    let hashed = if header.list {
+        &begin[..begin.len() - rest.len()]
+    } else {
+        payload
+    };
+    Ok(keccak256(hashed))
+}
+
 fn load_failure(stored: StoredFailure) -> Result<Failure, CodecError> {
     let beyond = |_| CodecError::Inconsistent("a failure of a transaction that there is not");
     Ok(Failure {
@@ -284,7 +324,7 @@ fn load_failure(stored: StoredFailure) -> Result<Failure, CodecError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloy_consensus::{SignableTransaction, TxEip1559};
+    use alloy_consensus::{SignableTransaction, TxEip1559, TxLegacy};
     use alloy_primitives::{LogData, Signature};
     use lockweave_runtime::INFERRED_KEYS_MAX;
 
@@ -396,6 +436,20 @@ mod tests {
             read.transactions[1].sender(),
             block.transactions[1].sender()
         );
+    }
+
+    #[test]
+    fn the_index_is_that_of_the_whole_block() {
+        let mut block = block();
+        let legacy =
+            TxLegacy::default().into_signed(Signature::new(U256::from(1), U256::from(2), false));
+        let legacy = EvmTransaction::new(Envelope::from(legacy), Address::ZERO);
+        let receipt = block.receipts[1].clone();
+        block.transactions.push(legacy);
+        block.receipts.push(receipt);
+        let (indexed, parent) = decode_index(&encode(&block)).unwrap();
+        assert_eq!(indexed, IndexedBlock::from(&block));
+        assert_eq!(parent, block.header.parent_hash);
     }
 
     #[test]

@@ -295,8 +295,10 @@ fn newest_blocks(
         let blocks: Vec<(IndexedBlock, B256)> = (begin..=end)
             .into_par_iter()
             .map(|number| {
-                let block = load(db, number)?.ok_or(DatadirError::MissingBlock { number })?;
-                Ok((IndexedBlock::from(&block), block.header.parent_hash))
+                let payload = db.payload(number)?;
+                let payload = payload.ok_or(DatadirError::MissingBlock { number })?;
+                codec::decode_index(&payload)
+                    .map_err(|source| DatadirError::Block { number, source })
             })
             .collect::<Result<_, DatadirError>>()?;
         for (block, names) in blocks.into_iter().rev() {

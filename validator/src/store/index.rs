@@ -16,7 +16,7 @@ pub struct TransactionPlace {
 }
 
 /// What the index has of a block.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexedBlock {
     /// Block number.
     pub number: u64,

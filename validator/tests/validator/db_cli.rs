@@ -1,20 +1,14 @@
 //! The commands about the accounts database, as a person runs them.
 
+use crate::support::process::{output, validator};
 use alloy_primitives::{Address, U256};
 use lockweave_accounts_db::{Db, Options};
 use lockweave_runtime::{Account, StateDelta};
 use serde_json::Value;
-use std::{
-    path::Path,
-    process::{Command, Output},
-};
+use std::{path::Path, process::Output};
 
 fn run(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_lockweave-validator"))
-        .arg("db")
-        .args(args)
-        .output()
-        .expect("the program starts")
+    output(validator().arg("db").args(args))
 }
 
 fn json(output: &Output) -> Value {

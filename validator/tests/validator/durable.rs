@@ -2,7 +2,7 @@
 
 use crate::support::{
     Draft, GAS_PRICE,
-    process::{Process, validator},
+    process::{Process, output, validator},
     sign_declared, signers,
 };
 use alloy_primitives::{Address, TxKind};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::{path::Path, process::Output};
 
 fn run(arguments: &[&str]) -> Output {
-    validator().args(arguments).output().unwrap()
+    output(validator().args(arguments))
 }
 
 /// Kill after kill: what had a receipt has the same one after the restart, and the chain is right.

@@ -181,7 +181,9 @@ fn what_comes_in_while_a_block_is_published_is_not_forgotten() {
             node.submit(&[second]).remove(0).unwrap()
         }
     });
-    was_looked_up.recv().unwrap();
+    was_looked_up
+        .recv_timeout(Duration::from_secs(20))
+        .expect("the late one looks up its sender");
     node.submit(&[first]).remove(0).unwrap();
     let published = || node.head().block.number() == 1 && node.pool().status().pending == 0;
     wait_for(published, Duration::from_millis(400));

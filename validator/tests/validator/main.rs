@@ -6,6 +6,7 @@ mod accounting;
 mod committing;
 mod db_cli;
 mod durable;
+mod hostile;
 mod intake;
 mod operation;
 mod replay_cli;

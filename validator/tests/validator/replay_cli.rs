@@ -1,5 +1,6 @@
 //! The command line on recordings made here: right ones, wrong ones, and damaged ones.
 
+use crate::support::process::{output, validator};
 use alloy_consensus::{
     EMPTY_OMMER_ROOT_HASH, EMPTY_ROOT_HASH, Header, SignableTransaction, TxEnvelope, TxLegacy,
     crypto::secp256k1::sign_message, proofs::calculate_transaction_root,
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Output, Stdio},
 };
 use tempfile::TempDir;
 
@@ -125,12 +126,7 @@ fn header() -> Header {
 }
 
 fn replay(path: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_lockweave-validator"))
-        .arg("replay")
-        .arg(path)
-        .args(arguments)
-        .output()
-        .expect("the binary starts")
+    output(validator().arg("replay").arg(path).args(arguments))
 }
 
 /// Exit status 2, and one error on standard error that names what is wrong.
@@ -407,7 +403,7 @@ fn blocks_from_before_cancun_are_not_run_by_lists() {
 fn a_reader_that_stops_reading_is_no_error() {
     let recording = Recording::plain();
     let path = recording.write();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_lockweave-validator"))
+    let mut child = validator()
         .arg("replay")
         .arg(&path)
         .stdout(Stdio::piped())

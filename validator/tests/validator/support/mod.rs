@@ -2,6 +2,7 @@
 
 pub(crate) mod hooked_store;
 pub(crate) mod process;
+pub(crate) mod socket;
 
 use alloy_consensus::{SignableTransaction, TxEip1559, TxEnvelope};
 use alloy_eips::eip2718::Encodable2718;
@@ -100,7 +101,10 @@ impl TestNode {
             url: format!("http://{}", server.address()),
             node,
             server: Some(server),
-            client: reqwest::Client::new(),
+            client: (reqwest::Client::builder()
+                .timeout(process::PATIENCE)
+                .build())
+            .unwrap(),
         }
     }
 

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 use std::{
     io::{BufRead, BufReader},
     path::Path,
-    process::{Child, ChildStdout, Command, Stdio},
-    sync::mpsc,
+    process::{Child, ChildStdout, Command, Output, Stdio},
+    sync::mpsc::{self, RecvTimeoutError},
     thread,
     time::{Duration, Instant},
 };
@@ -16,7 +16,28 @@ pub(crate) fn validator() -> Command {
 }
 
 /// How long something may take before the test fails.
-const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Runs a program to its end, or ends it when it takes too long.
+pub(crate) fn output(command: &mut Command) -> Output {
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pid = child.id().to_string();
+    let (ended, is_over) = mpsc::channel::<()>();
+    let watchdog = thread::spawn(move || {
+        if is_over.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            let _ = Command::new("kill").args(["-KILL", &pid]).status();
+        }
+    });
+    let output = child.wait_with_output().unwrap();
+    drop(ended);
+    watchdog.join().unwrap();
+    output
+}
 
 /// A node's banner, and the address in it.
 fn listening_on(stdout: ChildStdout) -> (String, String) {
