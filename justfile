@@ -43,6 +43,14 @@ e2e:
 clients:
     ./tests/clients/run.sh
 
+# Full load for a long time; memory, restart and state are checked.
+soak SECONDS="1800":
+    ./tests/soak.sh {{ SECONDS }}
+
+# Every scenario of the load generator against our node and anvil: `just scenarios 30 300`.
+scenarios *ARGS:
+    ./load_generator/tests/scenarios.sh {{ ARGS }}
+
 # Ethereum's suites; rewrites their table in docs/CONFORMANCE.md.
 conformance:
     LOCKWEAVE_CONFORMANCE_TABLE=docs/CONFORMANCE.md cargo test --release --test ethereum_state_tests \
