@@ -100,7 +100,7 @@ fn contents_of_revm(database: &CacheDB<EmptyDB>, clear_empty: bool) -> Contents 
         .collect()
 }
 
-fn compare(case: &Case) -> Result<(), TestCaseError> {
+pub(crate) fn compare(case: &Case) -> Result<(), TestCaseError> {
     let (steps, _, ours) = case.record();
     let context = case.block.context();
     let evm_context = Context::mainnet()

@@ -1,0 +1,59 @@
+//! Blocks of generated code and hostile accesses: under locks and with sets inferred they come to what
+//! the serial oracle says, and that comes to what plain revm says.
+//!
+//! The input seeds the generator that the engine's property tests use: the fuzzer keeps the seeds whose
+//! blocks reach code that no other block reached.
+
+#![no_main]
+// What is shared with the tests has more than is needed here.
+#![allow(dead_code, unused_imports)]
+
+#[path = "../../tests/engine/differential_revm.rs"]
+mod differential_revm;
+#[path = "../../tests/engine/support/mod.rs"]
+mod support;
+
+use libfuzzer_sys::{Corpus, fuzz_target};
+use proptest::{
+    strategy::{Strategy, ValueTree},
+    test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
+};
+use support::{STAGES, generate};
+
+/// Transactions in a block at most.
+const TRANSACTIONS_MAX: usize = 12;
+
+fuzz_target!(|data: &[u8]| -> Corpus {
+    let mut seed = [0; 32];
+    let length = data.len().min(seed.len());
+    seed[..length].copy_from_slice(&data[..length]);
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
+    let config = Config {
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let mut runner = TestRunner::new_with_rng(config, rng);
+    let Ok(tree) = generate::case(TRANSACTIONS_MAX).new_tree(&mut runner) else {
+        return Corpus::Reject;
+    };
+    let case = tree.current();
+    differential_revm::compare(&case).expect("plain revm says the same");
+    let (steps, sets, serial) = case.record();
+    for stage in STAGES.iter() {
+        let recorded = case.run(stage, &steps, &sets).expect("sets that suffice");
+        assert_eq!(
+            recorded,
+            serial,
+            "{} workers, recorded",
+            stage.config().threads
+        );
+        let (inferred, _) = case.run_inferred(stage, &steps).expect("valid steps");
+        assert_eq!(
+            inferred,
+            serial,
+            "{} workers, inferred",
+            stage.config().threads
+        );
+    }
+    Corpus::Keep
+});
