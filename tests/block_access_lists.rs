@@ -14,13 +14,13 @@ mod conformance;
 use alloy_consensus::Block;
 use alloy_eips::eip7928::{AccountChanges, compute_block_access_list_hash};
 use conformance::{
-    archive::{self, Fixture},
+    archive::Fixture,
     blockchain::{BlockchainTest, TestBlock},
     chain::{self, Chain},
     engine::Engine,
     fork,
     report::{Listed, Report},
-    state,
+    state, suite,
     wrong_lists::wrong_lists,
 };
 use lockweave::{SealedBlock, StateView};
@@ -29,13 +29,7 @@ use lockweave_validator::chain::{
     block::Envelope,
     execution::PreparedBlock,
 };
-use std::{
-    collections::BTreeMap,
-    panic::{AssertUnwindSafe, catch_unwind},
-    process::ExitCode,
-    sync::Arc,
-    time::Instant,
-};
+use std::{process::ExitCode, sync::Arc, time::Instant};
 
 const SUITE: &str = "block_access_lists";
 
@@ -52,22 +46,7 @@ const CHAIN: &str = "blocks taken and refused";
 
 fn main() -> ExitCode {
     let start = Instant::now();
-    let mut report = Report::default();
-    if let Some(archive) = archive::find("blockchain_tests.tar.zst") {
-        match archive::for_each(&archive, archive::threads(), Engine::new, run_file) {
-            Ok(reports) => reports.into_iter().for_each(|part| report.merge(part)),
-            Err(error) => {
-                let name = archive.display().to_string();
-                report.case("archive", name, Err(error.to_string()), &[]);
-            }
-        }
-    } else {
-        println!(
-            "no blockchain_tests.tar.zst in {}: nothing is run; set LOCKWEAVE_FIXTURES to the \
-             directory that holds the archive",
-            archive::directory().display()
-        );
-    }
+    let report = suite::run_archive("blockchain_tests.tar.zst", "nothing is run", run_file);
     println!("{:.1} s", start.elapsed().as_secs_f64());
     if report.close(SUITE) {
         ExitCode::SUCCESS
@@ -82,21 +61,10 @@ fn run_file(engine: &mut Engine, file: &Fixture) -> Report {
     if !file.path.contains(DIRECTORY) {
         return report;
     }
-    let tests: BTreeMap<String, BlockchainTest> = match serde_json::from_slice(&file.bytes) {
-        Ok(tests) => tests,
-        Err(error) => {
-            report.case("unreadable", file.path.clone(), Err(error.to_string()), &[]);
-            return report;
-        }
-    };
+    let tests = suite::tests::<BlockchainTest>(&mut report, file);
     for (name, test) in &tests {
         let full = format!("{}: {name}", file.path);
-        // A panic is a failure of this case, and not the end of the others.
-        let run = AssertUnwindSafe(|| run_case(engine, test, &full, &mut report));
-        let result = catch_unwind(run).unwrap_or_else(|_| {
-            *engine = Engine::new();
-            Err("the engine panicked".to_owned())
-        });
+        let result = suite::guarded(engine, |engine| run_case(engine, test, &full, &mut report));
         report.case(CHAIN, full, result, LISTED);
     }
     report

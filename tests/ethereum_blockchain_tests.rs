@@ -10,21 +10,16 @@
 mod conformance;
 
 use conformance::{
-    archive::{self, Fixture},
+    archive::Fixture,
     blockchain::{self, BlockchainTest},
     chain::{self, Chain},
     durable::{self, DurableChain, Import},
     engine::Engine,
     fork,
     report::{Listed, Report},
-    state,
+    state, suite,
 };
-use std::{
-    collections::BTreeMap,
-    panic::{AssertUnwindSafe, catch_unwind},
-    process::ExitCode,
-    time::Instant,
-};
+use std::{process::ExitCode, time::Instant};
 
 const SUITE: &str = "ethereum_blockchain_tests";
 
@@ -37,22 +32,7 @@ const LISTED: &[Listed] = &[];
 
 fn main() -> ExitCode {
     let start = Instant::now();
-    let mut report = Report::default();
-    if let Some(archive) = archive::find("blockchain_tests.tar.zst") {
-        match archive::for_each(&archive, archive::threads(), Engine::new, run_file) {
-            Ok(reports) => reports.into_iter().for_each(|part| report.merge(part)),
-            Err(error) => {
-                let name = archive.display().to_string();
-                report.case("archive", name, Err(error.to_string()), &[]);
-            }
-        }
-    } else {
-        println!(
-            "no blockchain_tests.tar.zst in {}: nothing is run; set LOCKWEAVE_FIXTURES to the \
-             directory that holds the archive",
-            archive::directory().display()
-        );
-    }
+    let report = suite::run_archive("blockchain_tests.tar.zst", "nothing is run", run_file);
     println!(
         "in memory all cases, on the accounts database one in {SAMPLE}, by the hash of its name"
     );
@@ -67,26 +47,15 @@ fn main() -> ExitCode {
 /// Runs every case of a file.
 fn run_file(engine: &mut Engine, file: &Fixture) -> Report {
     let mut report = Report::default();
-    let tests: BTreeMap<String, BlockchainTest> = match serde_json::from_slice(&file.bytes) {
-        Ok(tests) => tests,
-        Err(error) => {
-            report.case("unreadable", file.path.clone(), Err(error.to_string()), &[]);
-            return report;
-        }
-    };
+    let tests = suite::tests::<BlockchainTest>(&mut report, file);
     for (name, test) in &tests {
         let full = format!("{}: {name}", file.path);
-        // A panic is a failure of this case, and not the end of the others.
-        let run = AssertUnwindSafe(|| {
+        let result = suite::guarded(engine, |engine| {
             run_case(engine, test)?;
             if durable::is_sampled(&full, SAMPLE) {
                 run_durably(engine, test).map_err(|problem| format!("on disk, {problem}"))?;
             }
             Ok(())
-        });
-        let result = catch_unwind(run).unwrap_or_else(|_| {
-            *engine = Engine::new();
-            Err("the engine panicked".to_owned())
         });
         report.case(blockchain::group(&file.path), full, result, LISTED);
     }

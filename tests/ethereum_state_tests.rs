@@ -15,27 +15,21 @@ use alloy_eips::eip2718::Decodable2718;
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_rlp::{Buf, Header as RlpHeader};
 use conformance::{
-    archive::{self, Fixture},
+    archive::Fixture,
     durable::{self, DurableChain, WithBlockHashes},
     engine::Engine,
     exception::{self, Refusal},
     fork,
     report::{Listed, Report},
     state::{self, FixtureAccount},
+    suite,
 };
 use lockweave::{
     MemoryState, StateView, Step,
     evm::{BlockContext, ChainSpec, EvmTransaction, SpecId, recover_sender},
 };
 use serde::Deserialize;
-use std::{
-    collections::BTreeMap,
-    error::Error,
-    panic::{AssertUnwindSafe, catch_unwind},
-    process::ExitCode,
-    sync::Arc,
-    time::Instant,
-};
+use std::{collections::BTreeMap, error::Error, process::ExitCode, sync::Arc, time::Instant};
 
 const SUITE: &str = "ethereum_state_tests";
 
@@ -119,25 +113,11 @@ struct FixtureReceipt {
 
 fn main() -> ExitCode {
     let start = Instant::now();
-    let mut report = Report::default();
-    let archive = archive::find("state_tests.tar.zst");
-    if let Some(archive) = archive {
-        let files = archive::for_each(&archive, archive::threads(), Engine::new, run_file);
-        match files {
-            Ok(reports) => reports.into_iter().for_each(|part| report.merge(part)),
-            Err(error) => {
-                let name = archive.display().to_string();
-                report.case("archive", name, Err(error.to_string()), &[]);
-            }
-        }
-    } else {
-        let directory = archive::directory();
-        println!(
-            "no state_tests.tar.zst in {}: only the repository's own cases are run; set \
-             LOCKWEAVE_FIXTURES to the directory that holds the archive",
-            directory.display()
-        );
-    }
+    let mut report = suite::run_archive(
+        "state_tests.tar.zst",
+        "only the repository's own cases are run",
+        run_file,
+    );
     let own = Fixture {
         path: "own_state_tests.json".to_owned(),
         bytes: OWN.as_bytes().to_vec(),
@@ -157,24 +137,15 @@ fn main() -> ExitCode {
 /// Runs every case of a file.
 fn run_file(engine: &mut Engine, file: &Fixture) -> Report {
     let mut report = Report::default();
-    let tests: BTreeMap<String, StateTest> = match serde_json::from_slice(&file.bytes) {
-        Ok(tests) => tests,
-        Err(error) => {
-            report.case("unreadable", file.path.clone(), Err(error.to_string()), &[]);
-            return report;
-        }
-    };
+    let tests = suite::tests::<StateTest>(&mut report, file);
     for (name, test) in &tests {
         for (fork, posts) in &test.post {
             for post in posts {
                 let Indexes { data, gas, value } = post.indexes;
                 let name = format!("{}: {name}: {fork}: {data}/{gas}/{value}", file.path);
-                // A panic is a failure of this case, and not the end of the others.
                 let is_durable = durable::is_sampled(&name, SAMPLE);
-                let run = AssertUnwindSafe(|| run_case(engine, test, fork, post, is_durable));
-                let result = catch_unwind(run).unwrap_or_else(|_| {
-                    *engine = Engine::new();
-                    Err("the engine panicked".to_owned())
+                let result = suite::guarded(engine, |engine| {
+                    run_case(engine, test, fork, post, is_durable)
                 });
                 report.case(fork, name, result, LISTED);
             }

@@ -72,7 +72,8 @@ impl<T> GrantedState<T> {
     /// From now until [`leave`](Self::leave), `task` holds every key of its resolved access set in
     /// this block in the mode it declares: no other task that has entered holds one of them in an
     /// incompatible mode. Changes by earlier holders happened before, in the memory order's sense;
-    /// so did the [resolving](OpenBlock::resolve) of this task, and of every one in front of it.
+    /// so did the [resolving](OpenBlock::resolve) of this task and, in a block whose keys were
+    /// numbered, of every one in front of it.
     pub unsafe fn enter(&mut self, task: TaskId) {
         self.task = Some(task);
         self.held = self.block.as_ref().and_then(|block| {

@@ -14,4 +14,5 @@ pub(crate) mod exception;
 pub(crate) mod fork;
 pub(crate) mod report;
 pub(crate) mod state;
+pub(crate) mod suite;
 pub(crate) mod wrong_lists;

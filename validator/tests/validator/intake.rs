@@ -1,17 +1,18 @@
 //! Transactions that come in while a block is being published.
 
-use crate::support::{Draft, parameters, signers};
-use alloy_primitives::{Address, B256, Bloom, U256};
+use crate::support::{
+    Draft,
+    hooked_store::{HookedStore, Hooks},
+    parameters, signers,
+};
+use alloy_primitives::Address;
 use crossbeam_channel::{Receiver, Sender, bounded};
-use lockweave_runtime::{Account, Code, MemoryState, StateDelta, StateError, StateView};
 use lockweave_validator::{
-    chain::ChainBlock,
     node::{
         Node, NodeConfig,
         consensus::{SoloConfig, SoloConsensus},
     },
     pool::PoolConfig,
-    store::{ChainStore, MemoryStore, PreparedCommit, Retention, StoreError, TransactionPlace},
 };
 use std::{
     num::NonZeroUsize,
@@ -27,8 +28,8 @@ struct Gate {
     go_on: Receiver<()>,
 }
 
-impl Gate {
-    fn pass(&self) {
+impl Hooks for Gate {
+    fn was_read(&self) {
         let mut held = self.thread.lock().unwrap();
         if *held == Some(thread::current().id()) {
             *held = None;
@@ -37,94 +38,6 @@ impl Gate {
             // A node that lets nobody in while it publishes cannot publish now: go on all the same.
             let _ = self.go_on.recv_timeout(Duration::from_millis(500));
         }
-    }
-}
-
-/// A store whose states have a gate.
-struct GatedStore {
-    inner: MemoryStore,
-    gate: Arc<Gate>,
-}
-
-struct GatedView {
-    inner: Arc<dyn StateView>,
-    gate: Arc<Gate>,
-}
-
-impl StateView for GatedView {
-    fn account(&self, address: Address) -> Result<Option<Account>, StateError> {
-        let account = self.inner.account(address);
-        self.gate.pass();
-        account
-    }
-
-    fn slot(&self, address: Address, slot: U256) -> Result<U256, StateError> {
-        self.inner.slot(address, slot)
-    }
-
-    fn code(&self, hash: B256) -> Result<Option<Arc<Code>>, StateError> {
-        self.inner.code(hash)
-    }
-
-    fn block_hash(&self, number: u64) -> Result<Option<B256>, StateError> {
-        self.inner.block_hash(number)
-    }
-
-    fn has_storage(&self, address: Address) -> Result<bool, StateError> {
-        self.inner.has_storage(address)
-    }
-}
-
-impl ChainStore for GatedStore {
-    fn head(&self) -> Arc<ChainBlock> {
-        self.inner.head()
-    }
-
-    fn oldest_block(&self) -> u64 {
-        self.inner.oldest_block()
-    }
-
-    fn oldest_state(&self) -> u64 {
-        self.inner.oldest_state()
-    }
-
-    fn state_at(&self, number: u64) -> Result<Arc<dyn StateView>, StoreError> {
-        Ok(Arc::new(GatedView {
-            inner: self.inner.state_at(number)?,
-            gate: Arc::clone(&self.gate),
-        }))
-    }
-
-    fn whole_state_at(&self, number: u64) -> Result<MemoryState, StoreError> {
-        self.inner.whole_state_at(number)
-    }
-
-    fn block(&self, number: u64) -> Result<Option<Arc<ChainBlock>>, StoreError> {
-        self.inner.block(number)
-    }
-
-    fn number_of(&self, hash: B256) -> Option<u64> {
-        self.inner.number_of(hash)
-    }
-
-    fn transaction(&self, hash: B256) -> Option<TransactionPlace> {
-        self.inner.transaction(hash)
-    }
-
-    fn bloom(&self, number: u64) -> Option<Bloom> {
-        self.inner.bloom(number)
-    }
-
-    fn commitment(&self) -> B256 {
-        self.inner.commitment()
-    }
-
-    fn prepare(
-        &self,
-        number: u64,
-        delta: StateDelta,
-    ) -> Result<Box<dyn PreparedCommit + '_>, StoreError> {
-        self.inner.prepare(number, delta)
     }
 }
 
@@ -145,8 +58,6 @@ fn wait_for(mut is_so: impl FnMut() -> bool, patience: Duration) -> bool {
 #[test]
 fn what_comes_in_while_a_block_is_published_is_not_forgotten() {
     let parameters = parameters([]);
-    let genesis = parameters.genesis_block().unwrap();
-    let delta = parameters.genesis_delta();
     let (looked_up, was_looked_up) = bounded(1);
     let (release, go_on) = bounded(1);
     let gate = Arc::new(Gate {
@@ -154,10 +65,7 @@ fn what_comes_in_while_a_block_is_published_is_not_forgotten() {
         looked_up,
         go_on,
     });
-    let store = GatedStore {
-        inner: MemoryStore::new(Retention::default(), genesis, &delta),
-        gate: Arc::clone(&gate),
-    };
+    let store = HookedStore::new(&parameters, Arc::clone(&gate) as Arc<dyn Hooks>);
     let config = NodeConfig {
         threads: NonZeroUsize::MIN,
         signature_threads: NonZeroUsize::MIN,

@@ -14,10 +14,15 @@ pub(crate) trait Hooks: Send + Sync + 'static {
     fn prepare(&self, _number: u64) {}
 
     /// Before a block with this number is committed; an error is the commit's.
-    fn commit(&self, number: u64) -> Result<(), StoreError>;
+    fn commit(&self, _number: u64) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// Before an account is read.
     fn read(&self) {}
+
+    /// After an account was read.
+    fn was_read(&self) {}
 }
 
 pub(crate) struct HookedStore {
@@ -44,7 +49,9 @@ struct HookedView {
 impl StateView for HookedView {
     fn account(&self, address: Address) -> Result<Option<Account>, StateError> {
         self.hooks.read();
-        self.inner.account(address)
+        let account = self.inner.account(address);
+        self.hooks.was_read();
+        account
     }
 
     fn slot(&self, address: Address, slot: U256) -> Result<U256, StateError> {
