@@ -12,7 +12,7 @@ use lockweave_evm_adapter::ChainSpec;
 use lockweave_runtime::{AccessMode, DenseId, KeyAccess, KeyId, TaskId};
 use lockweave_validator::{recorded::RecordedBlocks, replay::prepare_block};
 use std::{hint::black_box, num::NonZeroUsize, path::PathBuf, sync::Barrier, time::Duration};
-use support::{Recipients, Workload, erc20};
+use support::{Recipients, Workload, erc20, raw};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -25,6 +25,9 @@ const PAIRS: usize = 15;
 fn main() {
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let workloads = [
+        vec![raw(47_620, Recipients::Themselves)],
+        vec![raw(47_620, Recipients::Chain)],
+        vec![raw(47_620, Recipients::One)],
         vec![erc20(20_000, Recipients::Themselves)],
         vec![erc20(20_000, Recipients::Chain)],
         mainnet_blocks(),
@@ -101,7 +104,9 @@ fn print_ratio(group: &[Workload], threads: usize, sets: Sets) {
         let mut of_block = [Vec::new(), Vec::new()];
         for _ in 0..PAIRS {
             of_block[0].push(workload.run_serially(&mut executor).0);
-            of_block[1].push(run(workload, &stage).0);
+            let (time, sealed) = run(workload, &stage);
+            workload.recycle(sealed);
+            of_block[1].push(time);
         }
         for (times, sums) in of_block.iter_mut().zip([&mut serial, &mut parallel]) {
             times.sort_unstable();

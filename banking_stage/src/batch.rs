@@ -13,6 +13,11 @@ pub(crate) const BATCH_COST_SHARED: u64 = 50_000;
 /// waited long enough.
 pub(crate) const REPORT_COST: u64 = 100_000;
 
+/// Free tasks of a chunk are run as soon as they are prepared, up to this much, in gas, a task and a
+/// chunk: somebody may be waiting for the tasks between them.
+pub(crate) const FREE_COST_MAX: u64 = 100_000;
+pub(crate) const FREE_CHUNK_COST_MAX: u64 = 1_500_000;
+
 /// Tasks whose locks are granted, in the order they are to be run. Held in place, so that handing
 /// one over allocates nothing.
 #[derive(Clone, Debug)]

@@ -11,7 +11,7 @@ use lockweave_runtime::{
     AccessError, DenseId, ExecutionError, Executor, GrantedState, OpenBlock, RecentKeys, StateKey,
     TaskId,
 };
-use std::{any::Any, cell::RefCell, sync::Arc};
+use std::{any::Any, cell::RefCell, ops::Range, sync::Arc};
 
 /// Runs all transactions of an open block under locks, and gives the block back to be sealed.
 ///
@@ -88,6 +88,10 @@ where
         EXECUTOR.set(Some(Box::new(state.executor)));
     }
 
+    fn announce(&self, _worker: &mut Self::Worker, tasks: Range<usize>) {
+        self.block.prefetch(tasks);
+    }
+
     fn prepare(&self, worker: &mut Self::Worker, task: TaskId) -> Result<(), Self::Error> {
         let resolved = self.block.resolve(&mut worker.recent, task);
         resolved.map_err(|error| ExecutionError::Access(AccessError::State(error)))
@@ -96,8 +100,13 @@ where
     #[inline]
     fn access(&self, task: TaskId) -> Access<'_> {
         self.block
-            .resolved(task)
+            .contended(task)
             .map_or(Access::Everything, Access::Keys)
+    }
+
+    #[inline]
+    fn is_free(&self, task: TaskId) -> bool {
+        self.block.is_free(task)
     }
 
     #[inline]
@@ -108,10 +117,13 @@ where
     fn execute(&self, worker: &mut Self::Worker, grant: &Grant<'_>) -> Result<(), Self::Error> {
         let task = grant.task();
         // SAFETY: the stage made the grant after every key that `access` names was granted, and
-        // releases them after this function returned. The block is this workload's alone, so all
+        // releases them after this function returned; or because `is_free` said that no key needs to
+        // be. Keys of the set that `access` leaves out are those that the block's key table knows to
+        // be in no conflict at all. The block is this workload's alone, so all
         // who enter it hold grants of this one run; a release and the next grant of a key are
         // ordered by the scheduler's lock, and so are the preparing of tasks (`prepare` resolves
-        // them) and the feeding of this one, which comes after that of all in front of it.
+        // them) and the feeding of this one, which comes after that of all in front of it. A task
+        // that was not fed was prepared by this very worker, and `is_free` saw its cells filled.
         unsafe { worker.state.enter(task) };
         let transaction = &self.block.transactions()[task.index()].transaction;
         let result = worker.executor.execute(transaction, &mut worker.state);

@@ -13,11 +13,16 @@ use crate::{
 use lockweave_runtime::{DenseId, TaskId};
 use std::{ops::Range, sync::Arc};
 
-/// Tasks that are prepared in one go at most, and at least (unless there are fewer).
+/// Tasks that are prepared in one go at most, and at least (unless there are fewer). No more than a
+/// [`TaskBits`] has bits.
 const CHUNK_TASKS_MAX: usize = 32;
 const CHUNK_TASKS_MIN: usize = 4;
 /// Tasks fed in one turn while there is something to run, so that nobody holds the lock for long.
 const FEED_MAX: usize = 4 * CHUNK_TASKS_MAX;
+
+/// Tasks of a chunk, by their place in it.
+pub(crate) type TaskBits = u32;
+const _: () = assert!(CHUNK_TASKS_MAX <= TaskBits::BITS as usize);
 
 /// What a worker does next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,8 +47,8 @@ pub(crate) struct Desk {
     pub(crate) done: Vec<TaskId>,
     /// How many of them were really run, not skipped.
     pub(crate) executed: usize,
-    /// A chunk that was prepared.
-    pub(crate) prepared: Option<usize>,
+    /// A chunk that was prepared, and which of its tasks were free and are over.
+    pub(crate) prepared: Option<(usize, TaskBits)>,
     /// The tasks of the chunk prepared last. What they touch is in this worker's caches, so it runs
     /// them rather than others, as far as they are ready.
     own: Range<usize>,
@@ -95,8 +100,8 @@ pub(crate) struct Core<W: Workload> {
     pub(crate) broken: bool,
     threads: usize,
     chunk_tasks: usize,
-    /// By chunk.
-    prepared: Vec<bool>,
+    /// By chunk: once it is prepared, which of its tasks were free and are over.
+    prepared: Vec<Option<TaskBits>>,
     next_chunk: usize,
     /// Chunks that are being prepared.
     preparing: usize,
@@ -127,7 +132,7 @@ impl<W: Workload> Core<W> {
             broken: false,
             threads,
             chunk_tasks,
-            prepared: vec![false; tasks.div_ceil(chunk_tasks)],
+            prepared: vec![None; tasks.div_ceil(chunk_tasks)],
             next_chunk: 0,
             preparing: 0,
         }
@@ -181,8 +186,8 @@ impl<W: Workload> Core<W> {
         }
         // Taken from the end, so lowest last.
         desk.freed.sort_unstable_by(|left, right| right.cmp(left));
-        if let Some(chunk) = desk.prepared.take() {
-            self.prepared[chunk] = true;
+        if let Some((chunk, over)) = desk.prepared.take() {
+            self.prepared[chunk] = Some(over);
             self.preparing -= 1;
         }
     }
@@ -195,8 +200,18 @@ impl<W: Workload> Core<W> {
             let Some(task) = self.scheduler.next_to_feed() else {
                 return;
             };
-            if !self.prepared[task.index() / self.chunk_tasks] {
+            let (chunk, place) = (
+                task.index() / self.chunk_tasks,
+                task.index() % self.chunk_tasks,
+            );
+            let Some(over) = self.prepared[chunk] else {
                 return;
+            };
+            let passed = (over >> place).trailing_ones() as usize;
+            if passed > 0 {
+                // They were free and are over.
+                self.scheduler.pass(passed);
+                continue;
             }
             match self.scheduler.feed(task, workload.access(task)) {
                 Fed::WindowFull => return,

@@ -9,8 +9,8 @@ use std::{fmt, ptr};
 
 /// The locks of one task, all granted, for as long as it runs.
 ///
-/// Only the stage makes one, after the lock table has granted everything, and it cannot be copied
-/// or kept: [`Workload::execute`](crate::Workload::execute) borrows it, and the locks are released
+/// Only the stage makes one, after the lock table has granted everything, or where the workload has
+/// said that the task [conflicts with nobody](crate::Workload::is_free). It cannot be copied or kept: [`Workload::execute`](crate::Workload::execute) borrows it, and the locks are released
 /// after that returned.
 ///
 /// A grant says nothing about *which* cells its keys number; whoever combines the two vouches for
@@ -22,7 +22,7 @@ pub struct Grant<'a> {
 }
 
 impl<'a> Grant<'a> {
-    /// To be called by the stage alone, between the last grant and the release.
+    /// To be called by the stage alone, between the last grant and the release, or for a free task.
     pub(crate) const fn new(task: TaskId, access: Access<'a>) -> Self {
         Self { task, access }
     }

@@ -1,8 +1,8 @@
 //! A worker in a run: its loop, and the walls around the workload's code.
 
 use crate::{
-    batch::REPORT_COST,
-    core::{Desk, Step},
+    batch::{FREE_CHUNK_COST_MAX, FREE_COST_MAX, REPORT_COST},
+    core::{Desk, Step, TaskBits},
     error::{Failure, panic_message},
     grant::Grant,
     run::Run,
@@ -49,8 +49,8 @@ impl<W: Workload> Worker<'_, W> {
             match self.run.turn(self.workload, self.desk) {
                 Step::Execute => self.execute(),
                 Step::Prepare { chunk, tasks } => {
-                    self.prepare(tasks);
-                    self.desk.prepared = Some(chunk);
+                    let over = self.prepare(tasks);
+                    self.desk.prepared = Some((chunk, over));
                 }
                 Step::Wait => {
                     if !self.run.wait(self.desk) {
@@ -66,13 +66,33 @@ impl<W: Workload> Worker<'_, W> {
         }
     }
 
-    fn prepare(&mut self, tasks: Range<usize>) {
-        for task in tasks.map(TaskId::from_index) {
+    /// Prepares the tasks of a chunk and runs those that need no locks; these are returned.
+    fn prepare(&mut self, tasks: Range<usize>) -> TaskBits {
+        let first = TaskId::from_index(tasks.start);
+        self.guarded(first, |workload, state| {
+            workload.announce(state, tasks.clone());
+            Ok(())
+        });
+        let mut over = 0;
+        let mut cost_left = FREE_CHUNK_COST_MAX;
+        for (place, task) in tasks.map(TaskId::from_index).enumerate() {
             if !self.run.needs(task) {
-                return;
+                break;
             }
-            self.guarded(task, |workload, state| workload.prepare(state, task));
+            let prepared = self.guarded(task, |workload, state| workload.prepare(state, task));
+            if !prepared || !self.workload.is_free(task) {
+                continue;
+            }
+            let cost = self.workload.cost(task);
+            if cost <= FREE_COST_MAX && cost <= cost_left {
+                cost_left -= cost;
+                let grant = Grant::new(task, self.workload.access(task));
+                self.guarded(task, |workload, state| workload.execute(state, &grant));
+                self.desk.executed += 1;
+                over |= 1 << place;
+            }
         }
+        over
     }
 
     /// Runs the batch, and stops early if the report should not wait for its end.
@@ -90,17 +110,18 @@ impl<W: Workload> Worker<'_, W> {
         }
     }
 
-    /// Calls into the workload on behalf of a task, and notes if that fails.
+    /// Calls into the workload on behalf of a task, and notes if that fails. Returns whether it did
+    /// not.
     fn guarded(
         &mut self,
         task: TaskId,
         call: impl FnOnce(&W, &mut W::Worker) -> Result<(), W::Error>,
-    ) {
+    ) -> bool {
         let workload = self.workload;
         let worker = self.desk.worker;
         let state = self.state.get_or_insert_with(|| workload.enter(worker));
         match catch_unwind(AssertUnwindSafe(|| call(workload, state))) {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => return true,
             Ok(Err(source)) => self.run.fail(Failure::Task { task, source }),
             Err(payload) => {
                 let message = panic_message(&*payload);
@@ -110,5 +131,6 @@ impl<W: Workload> Worker<'_, W> {
                 self.state = None;
             }
         }
+        false
     }
 }

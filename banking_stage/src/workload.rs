@@ -2,6 +2,7 @@
 
 use crate::{grant::Grant, lock_table::Access};
 use lockweave_runtime::TaskId;
+use std::ops::Range;
 
 /// Cost of a task that does not say otherwise, in gas.
 pub const TASK_COST_DEFAULT: u64 = 50_000;
@@ -37,6 +38,11 @@ pub trait Workload: Send + Sync + 'static {
         let _ = (worker, state);
     }
 
+    /// This worker is about to [prepare](Self::prepare) these tasks, one after another.
+    fn announce(&self, worker: &mut Self::Worker, tasks: Range<usize>) {
+        let _ = (worker, tasks);
+    }
+
     /// Makes the task's access known; this is the place to intern keys and to load cold state.
     fn prepare(&self, worker: &mut Self::Worker, task: TaskId) -> Result<(), Self::Error>;
 
@@ -44,6 +50,17 @@ pub trait Workload: Send + Sync + 'static {
     ///
     /// Called under the scheduler's lock, so it should be no more than a look-up.
     fn access(&self, task: TaskId) -> Access<'_>;
+
+    /// Whether a task that this worker prepared may run at once, without locks: it shares no key with
+    /// any other task of the run in a mode that does not go together with that task's, and sees all
+    /// that its reads depend on. A task that may is never fed to the lock table.
+    ///
+    /// A yes is a promise on which memory safety may rest, as locks are not asked any more; see
+    /// [`Grant`].
+    fn is_free(&self, task: TaskId) -> bool {
+        let _ = task;
+        false
+    }
 
     /// Roughly what the task costs, in gas, so that small ones are handed out in batches. Called
     /// under the scheduler's lock.

@@ -158,7 +158,15 @@ impl Workload {
                 executor.set_block(&context);
                 executor
             }
-            None => Granted::new(&context),
+            None => Granted::new(&context).with_short_transfers(),
+        }
+    }
+
+    /// Gives back what a run came to, for its memory.
+    pub(crate) fn recycle(&self, sealed: SealedBlock) {
+        if let Some(mut cells) = self.spare_cells.take() {
+            cells.recycle(sealed);
+            self.spare_cells.set(Some(cells));
         }
     }
 
@@ -189,13 +197,65 @@ impl Workload {
 
 type Granted = EvmExecutor<GrantedState<Step>>;
 
-/// Who is sent tokens.
+/// Who is paid.
 #[derive(Clone, Copy)]
 pub(crate) enum Recipients {
     /// Every sender sends to itself: nothing conflicts.
     Themselves,
-    /// Each sends to the next one: every transfer waits for the one before it.
+    /// Each sends to the next one: every transfer of tokens waits for the one before it.
     Chain,
+    /// All send to one account.
+    One,
+}
+
+/// A block of ether transfers, each by an account of its own.
+pub(crate) fn raw(transfers: usize, recipients: Recipients) -> Workload {
+    let mut state = MemoryState::new();
+    let account = |index: usize| Address::from_word(U256::from(1_000 + index).into());
+    for index in 0..=transfers {
+        state.insert_account(
+            account(index),
+            Account {
+                nonce: 1,
+                balance: U256::MAX / U256::from(2),
+                code_hash: KECCAK256_EMPTY,
+            },
+        );
+    }
+    let (kind, recipient): (_, fn(usize) -> usize) = match recipients {
+        Recipients::Themselves => ("self", |index| index),
+        Recipients::Chain => ("chain", |index| index + 1),
+        Recipients::One => ("hot", |_| 0),
+    };
+    let steps: Vec<_> = (0..transfers)
+        .map(|index| {
+            let transaction = TxLegacy {
+                chain_id: Some(1),
+                nonce: 1,
+                gas_price: 1,
+                gas_limit: 21_000,
+                to: TxKind::Call(account(recipient(index))),
+                value: U256::ONE,
+                input: Bytes::new(),
+            };
+            let signature = Signature::new(U256::ONE, U256::ONE, false);
+            let signed = Signed::new_unhashed(transaction, signature);
+            let sender = account(if kind == "hot" { index + 1 } else { index });
+            Step::Transaction(EvmTransaction::new(TxEnvelope::Legacy(signed), sender))
+        })
+        .collect();
+    let header = Header {
+        number: 1,
+        gas_limit: u64::MAX,
+        base_fee_per_gas: Some(0),
+        beneficiary: Address::ZERO,
+        withdrawals_root: Some(B256::ZERO),
+        ..Header::default()
+    };
+    let chain = ChainSpec::single_fork(1, SpecId::SHANGHAI);
+    let context = BlockContext::new(&chain, &header);
+    let name = format!("raw-{kind}-{transfers}");
+    Workload::new(name, Arc::new(state), context, &steps)
 }
 
 /// A block of ERC-20 transfers, each by an account of its own.
@@ -234,6 +294,7 @@ pub(crate) fn erc20(transfers: usize, recipients: Recipients) -> Workload {
             let recipient = match recipients {
                 Recipients::Themselves => index,
                 Recipients::Chain => index + 1,
+                Recipients::One => 0,
             };
             Step::Transaction(transfer(account(index), account(recipient)))
         })
@@ -250,6 +311,7 @@ pub(crate) fn erc20(transfers: usize, recipients: Recipients) -> Workload {
     let name = match recipients {
         Recipients::Themselves => format!("erc20-self-{transfers}"),
         Recipients::Chain => format!("erc20-chain-{transfers}"),
+        Recipients::One => format!("erc20-hot-{transfers}"),
     };
     Workload::new(
         name,

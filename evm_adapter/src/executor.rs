@@ -6,8 +6,8 @@ use crate::{
     error::{DbError, InvalidStep},
     journal::{GuardedJournal, JournalDb, Limits, Touched},
     step::{EvmTransaction, Step, SystemCall},
+    transfer::TransferRules,
 };
-use alloy_consensus::Typed2718;
 use alloy_primitives::{Address, Bytes, U256};
 use lockweave_runtime::{
     AccessError, Credit, ExecutionError, Executor, Outcome, OutcomeKind, StateAccess, Status,
@@ -47,6 +47,9 @@ pub struct EvmExecutor<S: StateAccess> {
     machine: EvmMachine<S>,
     handler: GuardedHandler<S>,
     writes: WriteSet,
+    /// Whether plain transfers are run without the machine, where the block's rules allow it.
+    shortens_transfers: bool,
+    transfers: Option<TransferRules>,
 }
 
 impl<S: StateAccess + Default> EvmExecutor<S> {
@@ -69,7 +72,30 @@ impl<S: StateAccess + Default> EvmExecutor<S> {
             machine,
             handler: GuardedHandler::default(),
             writes: WriteSet::default(),
+            shortens_transfers: false,
+            transfers: None,
         }
+    }
+
+    /// From now on runs plain transfers (ether to an account without code) without the machine, on
+    /// the forks on which that comes to the same.
+    ///
+    /// An executor without it is what this one is held against.
+    #[must_use]
+    pub fn with_short_transfers(mut self) -> Self {
+        self.shortens_transfers = true;
+        self.set_transfer_rules();
+        self
+    }
+
+    fn set_transfer_rules(&mut self) {
+        let context = &self.machine.ctx;
+        self.transfers = if self.shortens_transfers {
+            let precompiles = context.journaled_state.precompile_addresses();
+            TransferRules::new(&context.block, &context.cfg, precompiles)
+        } else {
+            None
+        };
     }
 
     /// Turns to another block, keeping all buffers.
@@ -85,6 +111,7 @@ impl<S: StateAccess + Default> EvmExecutor<S> {
         }
         machine.ctx.cfg.clone_from(context.config());
         machine.ctx.block.clone_from(context.block());
+        self.set_transfer_rules();
     }
 
     /// From now on notes what each step touches, for [`take_effects`](Self::take_effects).
@@ -107,11 +134,29 @@ impl<S: StateAccess + Default> EvmExecutor<S> {
         effects
     }
 
+    /// Runs a step that is a plain transfer; `None` if it is not, or not certain to go well.
+    fn run_transfer(&mut self, step: &Step, state: &mut S) -> Option<Outcome> {
+        let rules = self.transfers.as_ref()?;
+        let transaction = step.transaction()?;
+        // What a step touches is noted by the journal.
+        if self.machine.ctx.journaled_state.touched.is_some() {
+            return None;
+        }
+        let limits = transaction.declared_shared().map(|declared| Limits {
+            declared: Arc::clone(declared),
+            beneficiary: self.machine.ctx.block.beneficiary(),
+        });
+        let outcome = rules.run(transaction, limits.as_ref(), state, &mut self.writes)?;
+        // A state that refuses says so once more to the machine, with all that belongs to it.
+        state.apply(&self.writes).ok()?;
+        Some(outcome)
+    }
+
     fn run_transaction(
         &mut self,
         transaction: &EvmTransaction,
     ) -> Result<Outcome, ExecutionError<InvalidStep>> {
-        let kind = OutcomeKind::Transaction(transaction.envelope().ty());
+        let kind = OutcomeKind::Transaction(transaction.transaction_type());
         self.machine.ctx.tx = Arc::clone(transaction.env());
         let Some(declared) = transaction.declared_shared() else {
             let result = self.handler.run(&mut self.machine);
@@ -279,6 +324,9 @@ impl<S: StateAccess + Default> Executor<S> for EvmExecutor<S> {
         step: &Step,
         state: &mut S,
     ) -> Result<Outcome, ExecutionError<InvalidStep>> {
+        if let Some(outcome) = self.run_transfer(step, state) {
+            return Ok(outcome);
+        }
         if let Some(touched) = &mut self.machine.ctx.journaled_state.touched {
             touched.accounts.clear();
             touched.slots.clear();

@@ -24,7 +24,7 @@ impl EvmInferrer {
     /// For the steps of a block with this context.
     pub fn new(context: &BlockContext) -> Self {
         Self {
-            executor: EvmExecutor::new(context),
+            executor: EvmExecutor::new(context).with_short_transfers(),
             beneficiary: context.block().beneficiary,
         }
     }

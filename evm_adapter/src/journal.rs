@@ -61,7 +61,7 @@ pub(crate) struct Limits {
 
 impl Limits {
     /// Whether the declaration allows an access. The fee needs no entry.
-    fn check(&self, key: &StateKey, needed: AccessMode) -> Result<(), UndeclaredAccess> {
+    pub(crate) fn check(&self, key: &StateKey, needed: AccessMode) -> Result<(), UndeclaredAccess> {
         let held = match &*self.declared {
             Ok(set) => set.mode(key),
             Err(_) => None,

@@ -30,6 +30,7 @@ pub mod listed_state;
 pub mod receipt;
 pub mod recover;
 pub mod step;
+mod transfer;
 
 pub use access_list::AccessListBuilder;
 pub use block::{BlockContext, BlockInput, EvmBlock, EvmBlockError, Ommers};

@@ -20,6 +20,8 @@ pub struct EvmTransaction {
     /// What it is thought to use; the limit, where nothing better is known. It stands beside the
     /// pointers because the scheduler asks for it and should not have to follow one.
     gas_estimate: u64,
+    /// Its EIP-2718 type; beside the pointers for the same reason.
+    transaction_type: u8,
     /// What its sender signed that it touches, or why that is no access set.
     declared: Option<Arc<Result<AccessSet, AccessSetError>>>,
 }
@@ -32,6 +34,7 @@ impl EvmTransaction {
         let declared = envelope.as_declared();
         Self {
             gas_estimate: env.gas_limit,
+            transaction_type: envelope.ty(),
             declared: declared.map(|transaction| Arc::new(transaction.tx().access_set(sender))),
             envelope: Arc::new(envelope),
             env,
@@ -47,6 +50,11 @@ impl EvmTransaction {
     /// The signed transaction.
     pub fn envelope(&self) -> &LockweaveTxEnvelope {
         &self.envelope
+    }
+
+    /// Its EIP-2718 type.
+    pub const fn transaction_type(&self) -> u8 {
+        self.transaction_type
     }
 
     /// Who signed it.

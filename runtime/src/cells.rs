@@ -58,7 +58,7 @@ struct Slot<V, O> {
     value: UnsafeCell<MaybeUninit<V>>,
     /// Written once, before anybody knows the cell's id.
     origin: std::cell::UnsafeCell<MaybeUninit<O>>,
-    /// Whether there is something in it; for dropping it. Orders nothing.
+    /// Whether there is something in it.
     filled: AtomicBool,
     #[cfg(debug_assertions)]
     holders: holders::Holders,
@@ -150,7 +150,18 @@ impl<V, O> Cells<V, O> {
             unsafe { (*value_place).write(value) };
         });
         slot.filled
-            .store(true, std::sync::atomic::Ordering::Relaxed);
+            .store(true, std::sync::atomic::Ordering::Release);
+    }
+
+    /// Whether a cell for which room was made is filled. If so, the call that filled it happened
+    /// before, in the memory order's sense.
+    #[inline]
+    pub fn is_filled(&self, id: KeyId) -> bool {
+        let (chunk, position) = locate(id.index());
+        let slots = self.chunks.get(chunk).and_then(OnceLock::get);
+        slots
+            .and_then(|slots| slots.get(position))
+            .is_some_and(|slot| slot.filled.load(std::sync::atomic::Ordering::Acquire))
     }
 
     /// What a cell was made from.

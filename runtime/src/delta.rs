@@ -31,6 +31,14 @@ impl StateDelta {
         self.accounts.is_empty() && self.wiped.is_empty() && self.slots.is_empty()
     }
 
+    /// Forgets everything and keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        self.accounts.clear();
+        self.wiped.clear();
+        self.slots.clear();
+        self.codes.clear();
+    }
+
     /// Brings the lists into the order of their keys, in which a block's bytes can be made of them.
     pub fn sort(&mut self) {
         self.accounts.sort_unstable_by_key(|(address, _)| *address);
@@ -85,18 +93,24 @@ impl DeltaContext {
         self.incarnations.get(&address).copied().unwrap_or(0)
     }
 
-    /// The delta that parts over all keys make.
+    /// The delta that parts over all keys make, on the memory of an earlier one. The parts are left
+    /// empty.
     pub(crate) fn finish(
         self,
-        parts: impl IntoIterator<Item = DeltaPart>,
+        parts: &mut [DeltaPart],
+        mut delta: StateDelta,
         view: &dyn StateView,
     ) -> Result<StateDelta, StateError> {
-        let mut delta = StateDelta::default();
-        for mut part in parts {
+        delta.clear();
+        let accounts: usize = parts.iter().map(|part| part.accounts.len()).sum();
+        let slots: usize = parts.iter().map(|part| part.slots.len()).sum();
+        delta.accounts.reserve_exact(accounts + self.codes.len());
+        delta.slots.reserve_exact(slots);
+        for part in parts {
             delta.accounts.append(&mut part.accounts);
             delta.slots.append(&mut part.slots);
         }
-        delta.wiped = self.incarnations.into_keys().collect();
+        delta.wiped.extend(self.incarnations.into_keys());
         for (address, code) in self.codes {
             if !delta.accounts.iter().any(|(known, _)| *known == address) {
                 // Code alone changed: nonce and balance are those before the block.

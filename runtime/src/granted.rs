@@ -5,6 +5,7 @@
 
 use crate::{
     access::{AccessEntry, AccessMode, AccessSet, KeyAccess},
+    credit_buffer::CreditBuffer,
     executor::{AccessError, StateAccess, UndeclaredAccess},
     id::{KeyId, TaskId},
     interner::RecentKeys,
@@ -32,6 +33,8 @@ pub struct GrantedState<T> {
     /// The account asked for last, and where its keys stand in the set.
     recent: (Address, Range<usize>),
     undo: Option<UndoRecord>,
+    /// Credits not yet handed in.
+    credits: CreditBuffer,
     /// Cells of the write set being applied; kept for its memory.
     found: Vec<KeyId>,
     /// What was touched under a grant of everything.
@@ -52,17 +55,10 @@ struct Held {
 
 impl<T> GrantedState<T> {
     /// A window onto `block`, with no grant yet.
-    pub const fn new(block: Arc<OpenBlock<T>>) -> Self {
-        Self {
-            block: Some(block),
-            task: None,
-            held: None,
-            recent: (Address::ZERO, 0..0),
-            undo: None,
-            found: Vec::new(),
-            touched: Vec::new(),
-            popular: None,
-        }
+    pub fn new(block: Arc<OpenBlock<T>>) -> Self {
+        let mut state = Self::default();
+        state.block = Some(block);
+        state
     }
 
     /// Enters the grant of `task`.
@@ -268,6 +264,10 @@ impl<T> GrantedState<T> {
         let Some(block) = &self.block else {
             return;
         };
+        debug_assert!(
+            self.undo.is_none() || block.cells().table().is_none(),
+            "nothing is taken back in a block whose keys were numbered"
+        );
         let undo = &mut self.undo;
         let mut note = |entry: Undo| {
             if let Some(record) = undo {
@@ -305,6 +305,12 @@ impl<T> GrantedState<T> {
             note(Undo::Slot(id, value, incarnation));
         }
         for credit in &writes.credits {
+            if block.cells().is_only_credited(*cells.peek()) {
+                let id = cells.next();
+                // SAFETY: the key is only ever credited, and was found in the set that was entered.
+                unsafe { self.credits.add(block.cells(), id, credit.amount) };
+                continue;
+            }
             let (id, ()) = cells.read(|cell| cell.account().credits.add(credit.amount));
             note(Undo::Credit(id, credit.amount));
         }
@@ -312,8 +318,12 @@ impl<T> GrantedState<T> {
 
     /// Whether a cell held for credit or writing can take this one. The same for every interleaving:
     /// the value as last written does not change while credits are granted.
-    fn is_credit_safe_on(&self, id: KeyId, amount: U256) -> bool {
+    fn is_credit_safe_on(&mut self, id: KeyId, amount: U256) -> bool {
         let block = self.block.as_ref().expect("a cell is of a block");
+        if block.cells().is_only_credited(id) {
+            // SAFETY: as said, and the key was found in the set that was entered.
+            return unsafe { self.credits.is_safe(block.cells(), id, amount) };
+        }
         // SAFETY: held for credit or writing: others may add to the atomics, nobody writes the rest.
         unsafe {
             let safe = |cell: &StateCell| is_credit_safe(cell.account().value.balance, amount);
@@ -329,6 +339,11 @@ struct CheckedCells<'a> {
 }
 
 impl CheckedCells<'_> {
+    fn peek(&self) -> &KeyId {
+        let next = self.ids.as_slice().first();
+        next.expect("every effect was checked")
+    }
+
     fn next(&mut self) -> KeyId {
         *self.ids.next().expect("every effect was checked")
     }
@@ -349,10 +364,20 @@ impl CheckedCells<'_> {
     }
 }
 
+/// In a set of no more keys than this, looking at one after the other is faster than bisection.
+const FEW_KEYS: usize = 12;
+
 /// Where the keys of one account stand in a sorted set.
 #[inline]
 fn range_of(entries: &[AccessEntry], address: Address) -> Range<usize> {
-    let start = entries.partition_point(|entry| entry.key.address < address);
+    let start = if entries.len() <= FEW_KEYS {
+        let found = entries
+            .iter()
+            .position(|entry| entry.key.address == address);
+        found.unwrap_or(entries.len())
+    } else {
+        entries.partition_point(|entry| entry.key.address < address)
+    };
     let keys = entries[start..]
         .iter()
         .position(|entry| entry.key.address != address)
@@ -450,6 +475,15 @@ impl<T> StateAccess for GrantedState<T> {
     }
 }
 
+impl<T> Drop for GrantedState<T> {
+    fn drop(&mut self) {
+        if let Some(block) = &self.block {
+            // SAFETY: all keys were named with this block's cells.
+            unsafe { self.credits.flush(block.cells()) };
+        }
+    }
+}
+
 impl<T> Default for GrantedState<T> {
     fn default() -> Self {
         Self {
@@ -458,6 +492,7 @@ impl<T> Default for GrantedState<T> {
             held: None,
             recent: (Address::ZERO, 0..0),
             undo: None,
+            credits: CreditBuffer::default(),
             found: Vec::new(),
             touched: Vec::new(),
             popular: None,

@@ -1,7 +1,7 @@
 //! The keys of a whole block, numbered before it runs.
 
 use crate::{
-    access::{AccessSet, KeyAccess},
+    access::{AccessMode, AccessSet, KeyAccess},
     id::{DenseId, KeyId, TaskId},
     key::StateKey,
 };
@@ -14,13 +14,44 @@ use std::{collections::hash_map::Entry, fmt, ops::Range};
 /// their [dense ids](KeyId) beforehand, in the order in which the transactions first name them. Then
 /// nobody looks a key up while the block runs: a transaction [introduces](Self::introduces) the keys
 /// that nobody named before it, and whoever prepares it fills their cells.
+///
+/// And who knows all sets knows which keys need no lock: those that one transaction alone names, that
+/// all only read, or that all only credit. Only the rest is [contended](Self::contended).
 pub struct KeyTable {
     /// By id.
     keys: Box<[StateKey]>,
+    /// By id.
+    uses: Box<[KeyUse]>,
     /// All sets, one after another, each in its own order.
     accesses: Box<[KeyAccess]>,
+    /// The contended accesses of all sets, in the same order.
+    contended: Box<[KeyAccess]>,
     /// By task.
     ends: Box<[Ends]>,
+}
+
+/// What the transactions of a block do with a key, taken together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyUse {
+    /// One transaction names it.
+    Private,
+    /// Several name it, all to read.
+    Read,
+    /// Several name it, all to credit.
+    Credit,
+    /// Several name it, and not all can have it at a time.
+    Contended,
+}
+
+impl KeyUse {
+    /// The use by one more.
+    const fn and(self, first: AccessMode, mode: AccessMode) -> Self {
+        match (self, first, mode) {
+            (Self::Private | Self::Read, AccessMode::Read, AccessMode::Read) => Self::Read,
+            (Self::Private | Self::Credit, AccessMode::Credit, AccessMode::Credit) => Self::Credit,
+            _ => Self::Contended,
+        }
+    }
 }
 
 /// Where a task's part ends; it begins where that of the task before it ends.
@@ -28,6 +59,7 @@ pub struct KeyTable {
 struct Ends {
     accesses: usize,
     keys: usize,
+    contended: usize,
 }
 
 impl KeyTable {
@@ -35,32 +67,58 @@ impl KeyTable {
     /// whose keys nobody knows beforehand.
     pub fn number<'a>(sets: impl IntoIterator<Item = &'a AccessSet>) -> Option<Self> {
         let (mut keys, mut accesses, mut ends) = (Vec::new(), Vec::new(), Vec::new());
+        // With the mode of the first who names the key.
+        let mut uses: Vec<(KeyUse, AccessMode)> = Vec::new();
         let mut ids = AHashMap::new();
         for set in sets {
             let AccessSet::Keys(entries) = set else {
                 return None;
             };
             for entry in entries {
+                let mode = entry.mode;
                 let key = match ids.entry(entry.key) {
-                    Entry::Occupied(known) => *known.get(),
+                    Entry::Occupied(known) => {
+                        let key: KeyId = *known.get();
+                        let (known, first) = &mut uses[key.index()];
+                        *known = known.and(*first, mode);
+                        key
+                    }
                     Entry::Vacant(new) => {
                         keys.push(entry.key);
+                        uses.push((KeyUse::Private, mode));
                         *new.insert(KeyId::from_index(keys.len() - 1))
                     }
                 };
-                let mode = entry.mode;
                 accesses.push(KeyAccess { key, mode });
             }
             ends.push(Ends {
                 accesses: accesses.len(),
                 keys: keys.len(),
+                contended: 0,
             });
         }
+        let uses: Box<[_]> = uses.into_iter().map(|(known, _)| known).collect();
+        let contended = find_contended(&uses, &accesses, &mut ends);
         Some(Self {
             keys: keys.into(),
+            uses,
             accesses: accesses.into(),
+            contended,
             ends: ends.into(),
         })
+    }
+
+    /// What the block's transactions do with a key.
+    #[inline]
+    pub fn key_use(&self, key: KeyId) -> KeyUse {
+        self.uses[key.index()]
+    }
+
+    /// The part of a task's set that needs locks.
+    #[inline]
+    pub fn contended(&self, task: TaskId) -> &[KeyAccess] {
+        let start = self.before(task).contended;
+        &self.contended[start..self.ends[task.index()].contended]
     }
 
     /// The keys by their ids.
@@ -113,6 +171,20 @@ impl KeyTable {
     }
 }
 
+/// The contended ones of these accesses, and by task where they end.
+fn find_contended(uses: &[KeyUse], accesses: &[KeyAccess], ends: &mut [Ends]) -> Box<[KeyAccess]> {
+    let mut contended = Vec::new();
+    let mut start = 0;
+    for ends in ends {
+        let set = &accesses[start..ends.accesses];
+        let is_contended = |access: &&KeyAccess| uses[access.key.index()] == KeyUse::Contended;
+        contended.extend(set.iter().filter(is_contended));
+        ends.contended = contended.len();
+        start = ends.accesses;
+    }
+    contended.into()
+}
+
 impl fmt::Debug for KeyTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyTable")
@@ -154,5 +226,39 @@ mod tests {
         assert!(!table.is_of(&sets[..3]));
         assert!(!table.is_of(&[set(&[3, 5]), set(&[]), set(&[1, 3]), set(&[3])]));
         assert!(KeyTable::number([&AccessSet::Everything]).is_none());
+    }
+
+    #[test]
+    fn only_keys_that_somebody_waits_for_are_contended() {
+        use AccessMode::{Credit, Read, Write};
+        let key = |account: u8| StateKey::account(Address::repeat_byte(account));
+        let set = |accesses: &[(u8, AccessMode)]| {
+            let fill = |set: &mut crate::AccessSetBuilder| {
+                for (account, mode) in accesses {
+                    set.insert(key(*account), *mode);
+                }
+            };
+            AccessSet::build(fill).unwrap()
+        };
+        // 0: read by all. 1: credited by all. 2: one writes. 3, 4: mixed. 5: written by two.
+        let sets = [
+            set(&[(0, Read), (1, Credit), (3, Read), (5, Write)]),
+            set(&[(0, Read), (1, Credit), (2, Write), (3, Credit), (4, Write)]),
+            set(&[(0, Read), (1, Credit), (4, Read), (5, Write)]),
+        ];
+        let table = KeyTable::number(&sets).unwrap();
+        let named = |task| {
+            let contended = table.contended(TaskId::from_index(task)).iter();
+            let named = contended.map(|access| (table.keys()[access.key.index()], access.mode));
+            named.collect::<Vec<_>>()
+        };
+        assert_eq!(named(0), [(key(3), Read), (key(5), Write)]);
+        assert_eq!(named(1), [(key(3), Credit), (key(4), Write)]);
+        assert_eq!(named(2), [(key(4), Read), (key(5), Write)]);
+        let uses = [0, 1, 2].map(|account| {
+            let id = table.keys().iter().position(|known| *known == key(account));
+            table.key_use(KeyId::from_index(id.unwrap()))
+        });
+        assert_eq!(uses, [KeyUse::Read, KeyUse::Credit, KeyUse::Private]);
     }
 }

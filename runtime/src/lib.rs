@@ -13,6 +13,7 @@
 
 pub mod access;
 pub mod cells;
+mod credit_buffer;
 pub mod delta;
 pub mod executor;
 pub mod granted;
@@ -23,6 +24,7 @@ pub mod key_table;
 pub mod memory_state;
 pub mod open_block;
 pub mod outcome;
+mod outcomes;
 pub mod recording;
 pub mod serial;
 pub mod simulation;
@@ -43,7 +45,7 @@ pub use granted::GrantedState;
 pub use id::{DenseId, KeyId, TaskId};
 pub use interner::{Interner, RecentKeys};
 pub use key::{KeyPart, StateKey};
-pub use key_table::KeyTable;
+pub use key_table::{KeyTable, KeyUse};
 pub use memory_state::MemoryState;
 pub use open_block::{OpenBlock, SealError, SealedBlock, SettledBlock, SpentBlock};
 pub use outcome::{GasOverflow, Outcome, OutcomeKind, Receipt, Status, receipts};

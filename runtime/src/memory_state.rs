@@ -2,11 +2,12 @@
 
 use crate::{
     delta::StateDelta,
+    key::{KeyPart, StateKey},
     state::{Account, Code, StateError, StateView},
 };
 use ahash::AHashMap;
 use alloy_primitives::{Address, B256, U256};
-use std::sync::Arc;
+use std::{hint::black_box, sync::Arc};
 
 /// A state in hash maps: for tests, simulations, recorded blocks and small chains.
 #[derive(Clone, Debug, Default)]
@@ -119,5 +120,20 @@ impl StateView for MemoryState {
             .slots
             .get(&address)
             .is_some_and(|slots| !slots.is_empty()))
+    }
+
+    /// Looks every key up, one straight after the other: the processor waits for several cache lines
+    /// at a time, where look-ups with work between them wait for one after the other.
+    fn prefetch(&self, keys: &[StateKey]) {
+        let mut last = None;
+        for key in keys {
+            if let KeyPart::Slot(slot) = key.part {
+                let slots = self.slots.get(&key.address);
+                black_box(slots.and_then(|slots| slots.get(&slot)).copied());
+            } else if last != Some(key.address) {
+                last = Some(key.address);
+                black_box(self.accounts.get(&key.address).copied());
+            }
+        }
     }
 }

@@ -8,6 +8,7 @@ use crate::{
     key::StateKey,
     key_table::KeyTable,
     outcome::{GasOverflow, Outcome, Receipt, receipts},
+    outcomes::Outcomes,
     simulation::{InferredSet, Simulation},
     state::{StateError, StateView},
     state_cells::{SettledCells, StateCells, StateRules},
@@ -17,6 +18,7 @@ use crate::{
 use parking_lot::Mutex;
 use std::{
     fmt,
+    ops::Range,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -34,7 +36,7 @@ pub struct OpenBlock<T> {
     /// For blocks whose keys were numbered: whose preparation has begun, and whose is over; else
     /// empty.
     introduced: Vec<[AtomicBool; 2]>,
-    outcomes: Vec<OnceLock<Outcome>>,
+    outcomes: Outcomes,
     /// For blocks whose sets are inferred; else empty.
     drafts: Vec<Draft>,
 }
@@ -68,12 +70,13 @@ impl<T> OpenBlock<T> {
     }
 
     /// Opens a block on cells that are new or were [reset](StateCells::reset).
-    pub fn with_cells(cells: StateCells, transactions: Vec<Sanitized<T>>) -> Self {
+    pub fn with_cells(mut cells: StateCells, transactions: Vec<Sanitized<T>>) -> Self {
+        let memory = std::mem::take(&mut cells.spare.outcomes);
         Self {
             cells,
             sets: transactions.iter().map(|_| OnceLock::new()).collect(),
             introduced: Vec::new(),
-            outcomes: transactions.iter().map(|_| OnceLock::new()).collect(),
+            outcomes: Outcomes::with_memory(memory, transactions.len()),
             drafts: Vec::new(),
             transactions,
         }
@@ -102,10 +105,14 @@ impl<T> OpenBlock<T> {
             "the table is of other sets than the transactions'"
         );
         cells.set_table(table);
+        let memory = std::mem::take(&mut cells.spare.outcomes);
         Self {
+            cells,
             sets: Vec::new(),
             introduced: transactions.iter().map(|_| Default::default()).collect(),
-            ..Self::with_cells(cells, transactions)
+            outcomes: Outcomes::with_memory(memory, transactions.len()),
+            drafts: Vec::new(),
+            transactions,
         }
     }
 
@@ -172,6 +179,16 @@ impl<T> OpenBlock<T> {
         Ok(())
     }
 
+    /// Tells the state before the block which keys the [resolving](Self::resolve) of these
+    /// transactions will ask it for, if that is known.
+    pub fn prefetch(&self, tasks: Range<usize>) {
+        if let (Some(table), false) = (self.cells.table(), tasks.is_empty()) {
+            let first = table.introduces(TaskId::from_index(tasks.start)).start;
+            let end = table.introduces(TaskId::from_index(tasks.end - 1)).end;
+            self.cells.view().prefetch(&table.keys()[first..end]);
+        }
+    }
+
     #[allow(unsafe_code)]
     fn introduce(&self, table: &KeyTable, task: TaskId) -> Result<(), StateError> {
         let [begun, over] = &self.introduced[task.index()];
@@ -214,6 +231,25 @@ impl<T> OpenBlock<T> {
         self.held(task)?.keys.as_deref()
     }
 
+    /// The dense ids of those of a transaction's keys that others use too, in a way that does not go
+    /// together with its own; as [`resolved`](Self::resolved), where that is not known beforehand.
+    #[inline]
+    pub fn contended(&self, task: TaskId) -> Option<&[KeyAccess]> {
+        match self.cells.table() {
+            Some(table) => Some(table.contended(task)),
+            None => self.resolved(task),
+        }
+    }
+
+    /// Whether a transaction that was [resolved](Self::resolve) may run at once, whatever else is
+    /// running: it is known to conflict with no other of the block, and all its cells are filled.
+    #[inline]
+    pub fn is_free(&self, task: TaskId) -> bool {
+        self.cells.table().is_some_and(|table| {
+            table.contended(task).is_empty() && self.cells.are_filled(table.accesses(task))
+        })
+    }
+
     /// What a transaction was seen to use when its set was inferred, in gas.
     #[inline]
     pub fn gas_seen(&self, task: TaskId) -> Option<u64> {
@@ -250,7 +286,7 @@ impl<T> OpenBlock<T> {
 
     /// Whether a transaction has its outcome.
     pub fn is_finished(&self, task: TaskId) -> bool {
-        self.outcomes[task.index()].get().is_some()
+        self.outcomes.is_set(task)
     }
 
     /// Gives a transaction another set: everything, as it is about to run alone, or exactly what it
@@ -279,7 +315,7 @@ impl<T> OpenBlock<T> {
 
     /// Forgets a transaction's outcome and hands out the record by which its effects are taken back.
     pub fn reopen(&mut self, task: TaskId) -> UndoRecord {
-        self.outcomes[task.index()].take();
+        drop(self.outcomes.take(task));
         let draft = &mut self.drafts[task.index()];
         draft.simulation.get_mut().take();
         draft.undo.take().unwrap_or_default()
@@ -291,8 +327,8 @@ impl<T> OpenBlock<T> {
     ///
     /// If it was noted before: a transaction runs to its outcome once.
     pub fn finish(&self, task: TaskId, outcome: Outcome) {
-        let first = self.outcomes[task.index()].set(outcome);
-        assert!(first.is_ok(), "transaction {task} was finished twice");
+        let first = self.outcomes.set(task, outcome);
+        assert!(first, "transaction {task} was finished twice");
     }
 
     /// Seals the block on this thread: outcomes in block order, credits folded in, changes gathered.
@@ -306,16 +342,8 @@ impl<T> OpenBlock<T> {
 
     /// Ends the block's execution, so that its changes can be gathered on many threads.
     pub fn settle(self) -> Result<SettledBlock<T>, SealError> {
-        let outcomes = self
-            .outcomes
-            .into_iter()
-            .enumerate()
-            .map(|(index, outcome)| {
-                outcome.into_inner().ok_or_else(|| SealError::Unfinished {
-                    transaction: TaskId::from_index(index),
-                })
-            })
-            .collect::<Result<Vec<_>, _>>()?;
+        let outcomes = self.outcomes.into_vec();
+        let outcomes = outcomes.map_err(|transaction| SealError::Unfinished { transaction })?;
         Ok(SettledBlock {
             cells: self.cells.settle(),
             outcomes,

@@ -134,7 +134,7 @@ impl SerialState {
             let after = if current { overlay.value } else { U256::ZERO };
             part.slot(&context, *address, *slot, overlay.before, after);
         }
-        context.finish([part], &**self.view())
+        context.finish(&mut [part], StateDelta::default(), &**self.view())
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a state is made of, and how a block sees the state before it.
 
+use crate::key::StateKey;
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U256, keccak256};
 use std::{
     any::Any,
@@ -142,6 +143,12 @@ pub trait StateView: Send + Sync {
 
     /// Whether the account has a slot that is not zero (EIP-7610 asks at a creation).
     fn has_storage(&self, address: Address) -> Result<bool, StateError>;
+
+    /// Is told of keys that will be asked for next, so that it can have them at hand: many look-ups at
+    /// once wait for memory, or for a disk, together. A hint: nothing has to be done.
+    fn prefetch(&self, keys: &[StateKey]) {
+        let _ = keys;
+    }
 }
 
 /// The code hash and code of an account as a transaction sees it.

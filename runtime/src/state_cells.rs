@@ -7,7 +7,9 @@ use crate::{
     id::{DenseId, KeyId, TaskId},
     interner::{Interner, RecentKeys, SHARDS},
     key::{KeyPart, StateKey},
-    key_table::KeyTable,
+    key_table::{KeyTable, KeyUse},
+    open_block::SealedBlock,
+    outcome::Outcome,
     state::{Account, CodeRef, StateError, StateView},
     write_set::AccountValue,
 };
@@ -270,6 +272,17 @@ pub struct StateCells {
     pub(crate) cells: Cells<StateCell, Origin>,
     /// Accounts whose code changed or whose storage was wiped, with the cells of their codes.
     recoded: Mutex<Vec<(Address, KeyId)>>,
+    /// Memory of earlier blocks' results.
+    pub(crate) spare: Spare,
+}
+
+/// Memory that earlier blocks' results had. Large pieces of memory are costly to get: every page of
+/// them is cleared by the system when it is first touched.
+#[derive(Debug, Default)]
+pub(crate) struct Spare {
+    pub(crate) outcomes: Vec<Outcome>,
+    delta: StateDelta,
+    parts: Mutex<Vec<DeltaPart>>,
 }
 
 impl StateCells {
@@ -282,6 +295,7 @@ impl StateCells {
             table: None,
             cells: Cells::new(),
             recoded: Mutex::default(),
+            spare: Spare::default(),
         }
     }
 
@@ -362,6 +376,19 @@ impl StateCells {
         Ok(())
     }
 
+    /// Whether it is known that nobody in the block does more with a key than to credit it, while
+    /// several do.
+    #[inline]
+    pub(crate) fn is_only_credited(&self, key: KeyId) -> bool {
+        let table = self.table.as_ref();
+        table.is_some_and(|table| table.key_use(key) == KeyUse::Credit)
+    }
+
+    /// Whether the cells of all these keys are filled.
+    pub(crate) fn are_filled(&self, keys: &[KeyAccess]) -> bool {
+        keys.iter().all(|key| self.cells.is_filled(key.key))
+    }
+
     /// The dense id of a key, whose cell is made and filled if it is new.
     pub fn intern(&self, key: &StateKey) -> Result<KeyId, StateError> {
         self.interner.intern(key, || {
@@ -411,6 +438,18 @@ impl StateCells {
         self.recoded.get_mut().clear();
     }
 
+    /// Takes the memory of a sealed block that is not needed any more, for the next one.
+    pub fn recycle(&mut self, sealed: SealedBlock) {
+        let SealedBlock {
+            mut outcomes,
+            mut delta,
+        } = sealed;
+        outcomes.clear();
+        delta.clear();
+        self.spare.outcomes = outcomes;
+        self.spare.delta = delta;
+    }
+
     /// Ends the time in which cells change. For a block whose transactions are all done.
     pub(crate) fn settle(mut self) -> SettledCells {
         let mut codes = BTreeMap::new();
@@ -452,7 +491,7 @@ impl SettledCells {
 
     /// The changes of one of the [`SHARDS`] parts of the keys. From any thread.
     pub(crate) fn collect(&self, shard: usize) -> DeltaPart {
-        let mut part = DeltaPart::default();
+        let mut part = self.cells.spare.parts.lock().pop().unwrap_or_default();
         if let Some(table) = &self.cells.table {
             let keys = table.keys();
             let start = |shard| keys.len() * shard / SHARDS;
@@ -497,8 +536,12 @@ impl SettledCells {
         self,
         parts: impl IntoIterator<Item = DeltaPart>,
     ) -> Result<(StateDelta, StateCells), StateError> {
-        let delta = self.context.finish(parts, &*self.cells.view)?;
-        Ok((delta, self.cells))
+        let Self { mut cells, context } = self;
+        let mut parts: Vec<DeltaPart> = parts.into_iter().collect();
+        let memory = std::mem::take(&mut cells.spare.delta);
+        let delta = context.finish(&mut parts, memory, &*cells.view)?;
+        cells.spare.parts.get_mut().append(&mut parts);
+        Ok((delta, cells))
     }
 }
 

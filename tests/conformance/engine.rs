@@ -169,7 +169,7 @@ fn run_in_parallel(
         .collect();
     let open = OpenBlock::new(Arc::clone(view), context.rules(), transactions);
     let context = context.clone();
-    let make = move |_: Option<Granted>| Granted::new(&context);
+    let make = move |_: Option<Granted>| Granted::new(&context).with_short_transfers();
     let (open, result) = execute_block(stage, open, make, Step::gas_hint);
     match result {
         Ok(_) => {

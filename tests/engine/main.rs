@@ -7,6 +7,7 @@ mod differential_revm;
 mod inferred_access;
 mod mainnet_blocks;
 mod serial_equivalence;
+mod short_transfers;
 mod signed_access;
 mod support;
 mod undeclared_access;

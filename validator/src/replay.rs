@@ -403,7 +403,7 @@ fn make_granted(block: &EvmBlock) -> impl Fn(Option<Granted>) -> Granted + Send 
             executor.set_block(&context);
             executor
         }
-        None => Granted::new(&context),
+        None => Granted::new(&context).with_short_transfers(),
     }
 }
 

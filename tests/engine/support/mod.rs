@@ -87,7 +87,7 @@ impl Case {
         sets: &[AccessSet],
     ) -> Result<SealedBlock, Failure> {
         let context = self.block.context().clone();
-        let make = move |_: Option<Granted>| Granted::new(&context);
+        let make = move |_: Option<Granted>| Granted::new(&context).with_short_transfers();
         self.run_with(stage, steps, sets, make)
     }
 
@@ -113,7 +113,10 @@ impl Case {
         let cells = StateCells::new(Arc::clone(&self.view), context.rules());
         let open = OpenBlock::to_infer(cells, transactions.collect());
         let make = move |_: Option<(Granted, EvmInferrer)>| {
-            (Granted::new(&context), EvmInferrer::new(&context))
+            (
+                Granted::new(&context).with_short_transfers(),
+                EvmInferrer::new(&context),
+            )
         };
         let (open, result) = execute_inferred_block(stage, open, make, Step::gas_hint);
         match result {

@@ -42,7 +42,7 @@ impl LenientExecutor {
                 last.inner.set_block(context);
                 last.inner
             }
-            None => Inner::new(context),
+            None => Inner::new(context).with_short_transfers(),
         };
         Self {
             inner,

@@ -1,0 +1,180 @@
+//! Plain transfers without the machine.
+//!
+//! Ether from an account to one without code runs no instruction: what there is to do is to check
+//! nonce and balance, to move the value and to pay the fee. Setting revm up for that takes many times
+//! as long. Only the case in which all goes well is here, and only on the forks from Spurious Dragon
+//! (EIP-161) to Osaka, whose rules for it differ in nothing but the fee; whatever is unusual is left,
+//! with nothing changed, to revm. So every refusal, and the words for it, are revm's.
+
+use crate::{journal::Limits, step::EvmTransaction};
+use alloy_consensus::TxType;
+use alloy_primitives::{Address, Bytes, U256};
+use lockweave_runtime::{
+    AccessMode, Credit, Outcome, OutcomeKind, StateAccess, StateKey, Status, WriteSet,
+};
+use revm::{
+    context::{Block as _, BlockEnv, Cfg as _, CfgEnv, TxEnv},
+    context_interface::cfg::gas_params::GasParams,
+    primitives::{AddressSet, TxKind, hardfork::SpecId},
+};
+
+/// What a block's environment means for plain transfers.
+#[derive(Clone, Debug)]
+pub(crate) struct TransferRules {
+    chain_id: u64,
+    base_fee: u128,
+    /// Whether the base fee is burnt (EIP-1559).
+    burns_base_fee: bool,
+    /// The most gas a transaction may ask for: the block's, and the fork's cap (EIP-7825).
+    gas_limit_max: u64,
+    beneficiary: Address,
+    precompiles: AddressSet,
+    gas: GasParams,
+    /// The last transaction type of the fork of which there can be a plain transfer.
+    last_type: u8,
+}
+
+impl TransferRules {
+    /// The rules of a block; `None` where transfers are more than what is done here.
+    pub(crate) fn new(block: &BlockEnv, config: &CfgEnv, precompiles: &AddressSet) -> Option<Self> {
+        let spec = config.spec;
+        let since = |first| spec.is_enabled_in(first);
+        let covered = since(SpecId::SPURIOUS_DRAGON) && !since(SpecId::AMSTERDAM);
+        let complete = (!since(SpecId::MERGE) || block.prevrandao.is_some())
+            && (!since(SpecId::CANCUN) || block.blob_excess_gas_and_price.is_some());
+        if !covered || !complete {
+            return None;
+        }
+        Some(Self {
+            chain_id: config.chain_id,
+            base_fee: u128::from(block.basefee),
+            burns_base_fee: since(SpecId::LONDON),
+            gas_limit_max: config.tx_gas_limit_cap().min(block.gas_limit()),
+            beneficiary: block.beneficiary,
+            precompiles: precompiles.clone(),
+            gas: config.gas_params.clone(),
+            last_type: if since(SpecId::LONDON) {
+                TxType::Eip1559 as u8
+            } else if since(SpecId::BERLIN) {
+                TxType::Eip2930 as u8
+            } else {
+                TxType::Legacy as u8
+            },
+        })
+    }
+
+    /// Runs a transaction that is a plain transfer and leaves its effects in `writes`; `None` if it is
+    /// anything else, or not certain to go well.
+    pub(crate) fn run(
+        &self,
+        transaction: &EvmTransaction,
+        limits: Option<&Limits>,
+        state: &mut impl StateAccess,
+        writes: &mut WriteSet,
+    ) -> Option<Outcome> {
+        let env = &**transaction.env();
+        let (recipient, price, gas_used) = self.recognise(env)?;
+        let sender = env.caller;
+        let allows = |key, needed| limits.is_none_or(|limits| limits.check(&key, needed).is_ok());
+        let allowed = allows(StateKey::code(sender), AccessMode::Read)
+            && allows(StateKey::account(sender), AccessMode::Write)
+            && allows(StateKey::code(recipient), AccessMode::Read)
+            && (recipient == sender || allows(StateKey::account(recipient), AccessMode::Credit));
+        // Nothing is looked at that the transaction did not sign, and nobody without code is asked for
+        // by a transaction that runs some.
+        if !allowed
+            || !state.code(recipient).ok()?.is_empty()
+            || (recipient != sender && !state.code(sender).ok()?.is_empty())
+        {
+            return None;
+        }
+        let mut value = state.account(sender).ok()?;
+        if value.nonce != env.nonce {
+            return None;
+        }
+        // The sender must be able to pay for the whole limit at the highest price.
+        let limit_cost = u128::from(env.gas_limit).checked_mul(env.gas_price)?;
+        let most = env.value.checked_add(U256::from(limit_cost))?;
+        if value.balance < most {
+            return None;
+        }
+        let gas = u128::from(gas_used);
+        let tip = if self.burns_base_fee {
+            price - self.base_fee
+        } else {
+            price
+        };
+        let fee = U256::from(gas.checked_mul(tip)?);
+        // Below what was checked: the price is no higher, and the limit covers the gas.
+        value.balance -= U256::from(gas.checked_mul(price)?);
+        value.nonce += 1;
+        value.exists = true;
+        writes.clear();
+        let mut credit = |address, amount| {
+            writes.credits.push(Credit { address, amount });
+        };
+        let mut to_beneficiary = fee;
+        if recipient != sender {
+            value.balance -= env.value;
+            if recipient == self.beneficiary {
+                to_beneficiary = to_beneficiary.checked_add(env.value)?;
+            } else {
+                if !env.value.is_zero() && !state.may_credit(recipient, env.value) {
+                    return None;
+                }
+                credit(recipient, env.value);
+            }
+        }
+        if sender == self.beneficiary {
+            value.balance = value.balance.checked_add(fee)?;
+        } else {
+            if !state.may_credit(self.beneficiary, to_beneficiary) {
+                return None;
+            }
+            credit(self.beneficiary, to_beneficiary);
+        }
+        writes.accounts.push((sender, value));
+        Some(Outcome {
+            kind: OutcomeKind::Transaction(transaction.transaction_type()),
+            status: Status::Succeeded,
+            gas_used,
+            logs: Vec::new(),
+            output: Bytes::new(),
+            created: None,
+        })
+    }
+
+    /// Whom a transaction pays, its effective gas price and its gas, if it may be a plain transfer.
+    fn recognise(&self, env: &TxEnv) -> Option<(Address, u128, u64)> {
+        let TxKind::Call(recipient) = env.kind else {
+            return None;
+        };
+        let gas_used = if env.access_list.0.is_empty() {
+            self.gas.tx_base_stipend()
+        } else {
+            self.gas
+                .initial_tx_gas_for_tx(env, None)
+                .initial_total_gas()
+        };
+        let is_plain = env.tx_type <= self.last_type
+            && env.data.is_empty()
+            && env
+                .chain_id
+                .map_or(env.tx_type == 0, |id| id == self.chain_id)
+            && (gas_used..=self.gas_limit_max).contains(&env.gas_limit)
+            && env.gas_price >= self.base_fee
+            && env.nonce < u64::MAX
+            && !self.precompiles.contains(&recipient);
+        if !is_plain {
+            return None;
+        }
+        let price = match env.gas_priority_fee {
+            None => env.gas_price,
+            Some(tip) if tip <= env.gas_price => {
+                env.gas_price.min(self.base_fee.saturating_add(tip))
+            }
+            Some(_) => return None,
+        };
+        Some((recipient, price, gas_used))
+    }
+}

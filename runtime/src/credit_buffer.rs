@@ -1,0 +1,124 @@
+//! Credits that a worker keeps for itself for a while.
+//!
+//! Almost every transaction credits the block's beneficiary, and in some blocks everybody pays one
+//! account. The cell's atomics make that right, but all cores writing one cache line make it slow. Where
+//! a block's key table knows that a key is only ever credited, nobody looks at its balance before the
+//! block is over, so each worker can add up on its own and hand in the sum when it leaves.
+
+// Hands sums in through cells that nobody writes.
+#![allow(unsafe_code)]
+
+use crate::{
+    id::KeyId,
+    state_cells::StateCells,
+    write_set::{AccountValue, is_credit_safe},
+};
+use alloy_primitives::U256;
+
+/// Keys kept at a time: the beneficiary, and a few that are popular.
+const KEYS: usize = 4;
+
+/// Sums of credits to keys that the whole block only credits.
+#[derive(Debug, Default)]
+pub(crate) struct CreditBuffer {
+    sums: Vec<Sum>,
+    /// Where the next new key goes when all places are taken.
+    next: usize,
+}
+
+#[derive(Debug)]
+struct Sum {
+    key: KeyId,
+    /// What the account has as last written, which is before the block.
+    balance: U256,
+    amount: U256,
+    /// Whether there were credits, perhaps of nothing.
+    touched: bool,
+}
+
+impl CreditBuffer {
+    /// Whether a key can take a credit.
+    ///
+    /// # Safety
+    ///
+    /// `key` is one of `cells` that the calling thread may know, and all accesses to it in the block
+    /// are credits.
+    pub(crate) unsafe fn is_safe(&mut self, cells: &StateCells, key: KeyId, amount: U256) -> bool {
+        // SAFETY: as of this function.
+        is_credit_safe(unsafe { self.sum(cells, key) }.balance, amount)
+    }
+
+    /// Adds a credit that [is safe](Self::is_safe).
+    ///
+    /// # Safety
+    ///
+    /// As of [`is_safe`](Self::is_safe).
+    pub(crate) unsafe fn add(&mut self, cells: &StateCells, key: KeyId, amount: U256) {
+        // SAFETY: as of this function.
+        let sum = unsafe { self.sum(cells, key) };
+        // 2^62 safe credits do not overflow.
+        sum.amount += amount;
+        sum.touched = true;
+    }
+
+    /// Hands all sums in.
+    ///
+    /// # Safety
+    ///
+    /// `cells` is what all keys were named with since the last call.
+    pub(crate) unsafe fn flush(&mut self, cells: &StateCells) {
+        for sum in self.sums.drain(..) {
+            // SAFETY: as of this function, and of the one that made the sum.
+            unsafe { sum.hand_in(cells) };
+        }
+        self.next = 0;
+    }
+
+    #[inline]
+    unsafe fn sum(&mut self, cells: &StateCells, key: KeyId) -> &mut Sum {
+        let known = self.sums.iter().position(|sum| sum.key == key);
+        let place = match known {
+            Some(place) => place,
+            // SAFETY: as of the calling function.
+            None => unsafe { self.begin(cells, key) },
+        };
+        &mut self.sums[place]
+    }
+
+    #[cold]
+    unsafe fn begin(&mut self, cells: &StateCells, key: KeyId) -> usize {
+        let value: AccountValue =
+            // SAFETY: by the contract of the calling function nobody writes the cell.
+            unsafe { cells.cells.read(key, |cell| cell.account().value) };
+        let sum = Sum {
+            key,
+            balance: value.balance,
+            amount: U256::ZERO,
+            touched: false,
+        };
+        if self.sums.len() < KEYS {
+            self.sums.push(sum);
+            return self.sums.len() - 1;
+        }
+        let place = self.next;
+        self.next = (place + 1) % KEYS;
+        let replaced = std::mem::replace(&mut self.sums[place], sum);
+        // SAFETY: by the contract of the function that made it.
+        unsafe { replaced.hand_in(cells) };
+        place
+    }
+}
+
+impl Sum {
+    unsafe fn hand_in(self, cells: &StateCells) {
+        if self.touched {
+            // SAFETY: by the contract of the calling function nobody writes the cell.
+            unsafe {
+                let add = |cell: &crate::state_cells::StateCell| {
+                    cell.account().credits.add(self.amount);
+                };
+                cells.cells.read(self.key, add);
+            }
+        }
+    }
+}

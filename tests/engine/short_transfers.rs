@@ -1,0 +1,295 @@
+//! Plain transfers without the machine, held against the machine.
+
+use alloy_consensus::{Header, Signed, TxEip1559, TxEip2930, TxLegacy};
+use alloy_eips::eip2930::{AccessList, AccessListItem};
+use alloy_primitives::{
+    Address, B256, Bytes, KECCAK256_EMPTY, Signature, TxKind, U256, address, hex,
+};
+use lockweave::{
+    AccessSet, EvmExecutor, EvmTransaction, MemoryState, Step,
+    evm::{BlockContext, ChainSpec, LockweaveTxEnvelope, SpecId, TxDeclared},
+    runtime::{
+        Account, Code, Executor, INFERRED_KEYS_MAX, Outcome, Recording, SerialState, StateDelta,
+        StateView,
+    },
+};
+use proptest::prelude::*;
+use std::sync::Arc;
+
+const RICH: Address = Address::repeat_byte(1);
+const POOR: Address = Address::repeat_byte(2);
+const CONTRACT: Address = Address::repeat_byte(3);
+const DELEGATED: Address = Address::repeat_byte(4);
+const ABSENT: Address = Address::repeat_byte(5);
+const FULL: Address = Address::repeat_byte(6);
+const PRECOMPILE: Address = address!("0x0000000000000000000000000000000000000004");
+const BASE_FEE: u64 = 7;
+
+fn state() -> Arc<dyn StateView> {
+    let mut state = MemoryState::new();
+    let mut insert = |address, nonce, balance, code: &[u8]| {
+        let code_hash = if code.is_empty() {
+            KECCAK256_EMPTY
+        } else {
+            let code = Arc::new(Code::new(Bytes::copy_from_slice(code)));
+            let hash = code.hash();
+            state.insert_code(code);
+            hash
+        };
+        let account = Account {
+            nonce,
+            balance,
+            code_hash,
+        };
+        state.insert_account(address, account);
+    };
+    insert(RICH, 1, U256::from(10_u64.pow(18)), &[]);
+    insert(POOR, 1, U256::from(21_000 * 9 + 5), &[]);
+    insert(CONTRACT, 1, U256::from(10_u64.pow(18)), &hex!("5f5500"));
+    let mut designation = hex!("ef0100").to_vec();
+    designation.extend_from_slice(CONTRACT.as_slice());
+    insert(DELEGATED, 1, U256::from(10_u64.pow(18)), &designation);
+    insert(FULL, 1, U256::MAX - U256::from(3), &[]);
+    Arc::new(state)
+}
+
+fn anybody() -> impl Strategy<Value = Address> {
+    prop::sample::select(vec![
+        RICH,
+        RICH,
+        RICH,
+        POOR,
+        CONTRACT,
+        DELEGATED,
+        ABSENT,
+        FULL,
+        PRECOMPILE,
+        Address::ZERO,
+    ])
+}
+
+fn fork() -> impl Strategy<Value = SpecId> {
+    prop::sample::select(vec![
+        SpecId::FRONTIER,
+        SpecId::TANGERINE,
+        SpecId::SPURIOUS_DRAGON,
+        SpecId::BYZANTIUM,
+        SpecId::ISTANBUL,
+        SpecId::BERLIN,
+        SpecId::LONDON,
+        SpecId::MERGE,
+        SpecId::SHANGHAI,
+        SpecId::CANCUN,
+        SpecId::PRAGUE,
+        SpecId::OSAKA,
+        SpecId::AMSTERDAM,
+    ])
+}
+
+/// What a transaction is made of, whatever its type.
+#[derive(Clone, Debug)]
+struct Parts {
+    kind: u8,
+    to: TxKind,
+    chain_id: Option<u64>,
+    nonce: u64,
+    gas_limit: u64,
+    price: u128,
+    tip: u128,
+    value: U256,
+    input: Bytes,
+    listed: Vec<Address>,
+}
+
+fn parts() -> impl Strategy<Value = Parts> {
+    let to = prop_oneof![
+        12 => anybody().prop_map(TxKind::Call),
+        1 => Just(TxKind::Create),
+    ];
+    let chain_id = prop::sample::select(vec![Some(1), Some(1), Some(1), Some(2), None]);
+    let nonce = prop::sample::select(vec![1, 1, 1, 1, 0, 2, u64::MAX]);
+    let gas_limit = prop::sample::select(vec![
+        21_000,
+        21_000,
+        20_999,
+        23_400,
+        25_300,
+        40_000,
+        1 << 24,
+        (1 << 24) + 1,
+        30_000_001,
+        u64::MAX,
+    ]);
+    let price = prop::sample::select(vec![7_u128, 8, 9, 9, 6, 0, u128::MAX]);
+    let tip = prop::sample::select(vec![0_u128, 1, 2, 9, 10]);
+    let value = prop::sample::select(vec![
+        U256::ZERO,
+        U256::ONE,
+        U256::from(5),
+        U256::from(6),
+        U256::from(10_u64.pow(17)),
+        U256::from(2).pow(U256::from(192)),
+        U256::MAX,
+    ]);
+    let input = prop_oneof![6 => Just(Bytes::new()), 1 => Just(Bytes::from_static(&[0, 1]))];
+    let listed = prop_oneof![
+        3 => Just(Vec::new()),
+        1 => prop::collection::vec(anybody(), 1..3),
+    ];
+    let fees = (price, tip, value);
+    (0_u8..4, to, chain_id, nonce, gas_limit, fees, input, listed).prop_map(
+        |(kind, to, chain_id, nonce, gas_limit, (price, tip, value), input, listed)| Parts {
+            kind,
+            to,
+            chain_id,
+            nonce,
+            gas_limit,
+            price,
+            tip,
+            value,
+            input,
+            listed,
+        },
+    )
+}
+
+impl Parts {
+    fn envelope(&self) -> LockweaveTxEnvelope {
+        let signature = Signature::test_signature();
+        let access_list = AccessList(
+            self.listed
+                .iter()
+                .map(|address| AccessListItem {
+                    address: *address,
+                    storage_keys: vec![B256::ZERO],
+                })
+                .collect(),
+        );
+        let (to, nonce, gas_limit) = (self.to, self.nonce, self.gas_limit);
+        let (value, input) = (self.value, self.input.clone());
+        let chain_id = self.chain_id.unwrap_or(1);
+        match self.kind {
+            0 => {
+                let transaction = TxLegacy {
+                    chain_id: self.chain_id,
+                    nonce,
+                    gas_price: self.price,
+                    gas_limit,
+                    to,
+                    value,
+                    input,
+                };
+                Signed::new_unhashed(transaction, signature).into()
+            }
+            1 => {
+                let transaction = TxEip2930 {
+                    chain_id,
+                    nonce,
+                    gas_price: self.price,
+                    gas_limit,
+                    to,
+                    value,
+                    access_list,
+                    input,
+                };
+                Signed::new_unhashed(transaction, signature).into()
+            }
+            2 => {
+                let transaction = TxEip1559 {
+                    chain_id,
+                    nonce,
+                    gas_limit,
+                    max_fee_per_gas: self.price,
+                    max_priority_fee_per_gas: self.tip,
+                    to,
+                    value,
+                    access_list,
+                    input,
+                };
+                Signed::new_unhashed(transaction, signature).into()
+            }
+            _ => {
+                let mut transaction = TxDeclared {
+                    chain_id,
+                    nonce,
+                    gas_limit,
+                    max_fee_per_gas: self.price,
+                    max_priority_fee_per_gas: self.tip,
+                    to,
+                    value,
+                    input,
+                    reads: access_list,
+                    ..TxDeclared::default()
+                };
+                // Some declare whom they pay, and some do not.
+                if let (TxKind::Call(recipient), false) = (to, value == U256::ONE) {
+                    transaction.credits.push(recipient);
+                }
+                Signed::new_unhashed(transaction, signature).into()
+            }
+        }
+    }
+}
+
+type Recorded = Recording<SerialState>;
+/// An outcome and what was touched, or why there is none.
+type Ran = Result<(Outcome, AccessSet), String>;
+
+/// What became of each step, with the keys of those that have an outcome, and of the state.
+fn run(
+    mut executor: EvmExecutor<Recorded>,
+    context: &BlockContext,
+    steps: &[Step],
+) -> (Vec<Ran>, StateDelta) {
+    let mut state = Recording::new(SerialState::new(state(), context.rules()));
+    let results = steps
+        .iter()
+        .map(|step| {
+            let result = executor.execute(step, &mut state);
+            let set = state.take_access(INFERRED_KEYS_MAX).expect("few keys");
+            match result {
+                Ok(outcome) => Ok((outcome, set)),
+                Err(error) => Err(error.to_string()),
+            }
+        })
+        .collect();
+    let delta = state.state().delta().expect("a state in memory");
+    (results, delta)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_500))]
+
+    /// Outcomes, refusals, effects and what was touched are the machine's.
+    #[test]
+    fn they_come_to_what_the_machine_comes_to(
+        fork in fork(),
+        beneficiary in anybody(),
+        transactions in prop::collection::vec((anybody(), parts()), 1..6),
+    ) {
+        let chain = ChainSpec::single_fork(1, fork);
+        let since = |first| fork.is_enabled_in(first);
+        let header = Header {
+            number: 1,
+            gas_limit: 30_000_000,
+            beneficiary,
+            base_fee_per_gas: since(SpecId::LONDON).then_some(BASE_FEE),
+            excess_blob_gas: since(SpecId::CANCUN).then_some(0),
+            ..Header::default()
+        };
+        let context = BlockContext::new(&chain, &header);
+        let steps: Vec<_> = transactions
+            .iter()
+            .map(|(sender, parts)| {
+                Step::Transaction(EvmTransaction::new(parts.envelope(), *sender))
+            })
+            .collect();
+        let machine = run(EvmExecutor::new(&context), &context, &steps);
+        let short = run(
+            EvmExecutor::new(&context).with_short_transfers(),
+            &context,
+            &steps,
+        );
+        prop_assert_eq!(short, machine);
+    }
+}
