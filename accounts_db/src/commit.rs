@@ -12,7 +12,7 @@
 use crate::{
     compaction::{self, Cursor},
     core::{ChainChange, Change, Core},
-    entry::{self, AccountRecord, BLOB_BYTES_MAX, Body, Value},
+    entry::{self, AccountRecord, BLOB_BYTES_MAX, Value},
     error::{CommitError, DuplicateKey, FileError, ReadError},
     frame,
     hash::Key,
@@ -250,17 +250,16 @@ impl Core {
 
     fn look_up_slots(&self, table: &SegmentTable, slots: &[SlotChange]) -> Result<Part, ReadError> {
         let mut part = Part::default();
-        for (address, slot, after) in slots {
-            let key = Key::slot(*address, *slot);
-            let hash = self.hasher.hash(&key);
-            let found = self.find(table, hash, &key)?;
-            let old = found.and_then(|(location, entry)| match entry.body {
-                Body::Value {
-                    value: Value::Slot(value),
-                    ..
-                } => Some((location, value)),
+        let keys: Vec<Key> = (slots.iter())
+            .map(|(address, slot, _)| Key::slot(*address, *slot))
+            .collect();
+        let hashes: Vec<u64> = keys.iter().map(|key| self.hasher.hash(key)).collect();
+        self.bring_near(table, &hashes);
+        for ((key, hash), (address, slot, after)) in keys.into_iter().zip(hashes).zip(slots) {
+            let old = match self.find_value(table, hash, &key)? {
+                Some((location, Value::Slot(value))) => Some((location, value)),
                 _ => None,
-            });
+            };
             let before = old.map_or(U256::ZERO, |(_, value)| value);
             if before == *after {
                 continue;
@@ -286,14 +285,10 @@ impl Core {
         for change in accounts {
             let key = Key::Account(change.address);
             let hash = self.hasher.hash(&key);
-            let found = self.find(table, hash, &key)?;
-            let old = found.and_then(|(location, entry)| match entry.body {
-                Body::Value {
-                    value: Value::Account(record),
-                    ..
-                } => Some((location, record)),
+            let old = match self.find_value(table, hash, &key)? {
+                Some((location, Value::Account(record))) => Some((location, record)),
                 _ => None,
-            });
+            };
             let before = old.map_or_else(AccountRecord::default, |(_, record)| record);
             let after = AccountRecord {
                 account: match change.write {

@@ -152,7 +152,7 @@ impl ChainChange {
 
 /// Fewer changes than this are not worth other threads.
 const PARALLEL_MIN: usize = 2048;
-const PARALLEL_CHUNK: usize = 1024;
+const PARALLEL_CHUNK: usize = 512;
 
 impl Core {
     /// The table as it is now.
@@ -360,6 +360,8 @@ impl Core {
         changes: &[Change],
         shard_positions: Option<&[u64]>,
     ) -> Result<(), Location> {
+        let hashes: Vec<u64> = changes.iter().map(|change| change.hash).collect();
+        self.index.bring_near(&hashes);
         let mut live = 0_u64;
         // Few segments: a list is faster than a map.
         let mut dead: Vec<(u64, u64)> = Vec::new();

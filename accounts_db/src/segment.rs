@@ -1,9 +1,10 @@
 //! Segments: the files of the log, and the table of them.
 
 use crate::{
-    entry::{self, FIXED_BYTES_MAX},
+    entry::{self, FIXED_BYTES_MAX, Value},
     error::{Damage, FileError, ReadError},
     frame::Framed,
+    hash::Key,
     location::{LOCATION_BITS, Location, UNIT_BYTES},
     map::FileMap,
     record::PAGE_BYTES,
@@ -187,6 +188,22 @@ impl Segment {
             entry::check(bytes).map_err(damage)?;
         }
         Ok(bytes)
+    }
+
+    /// The value of a key at `offset`: if the file is mapped, and a sound version of this key is there.
+    #[inline]
+    pub(crate) fn mapped_value(&self, offset: u64, key: &Key) -> Option<Value> {
+        let map = self.map.as_ref()?;
+        let kind = entry::kind(map.bytes(offset, entry::HEAD_BYTES)?).ok()?;
+        entry::value_of(kind, map.bytes(offset, kind.bytes())?, key)
+    }
+
+    /// Asks the processor for the entry at `offset`.
+    #[inline]
+    pub(crate) fn bring_near(&self, offset: u64) {
+        if let Some(map) = &self.map {
+            map.bring_near(offset, entry::Kind::SlotUpdate.bytes());
+        }
     }
 
     /// Reads a whole entry, of whatever kind, and checks it.

@@ -48,6 +48,8 @@ pub(crate) enum Sign {
     Minus,
 }
 
+/// The longest element: an account's, and three bytes to the end of a word.
+const ELEMENT_BYTES_LONGEST: u32 = 96;
 /// Words of the second block that are not zero for every element: an account's.
 const TAIL_WORDS: usize = 8;
 /// And a slot's.
@@ -103,8 +105,7 @@ impl Default for Accumulator {
 impl Accumulator {
     /// Adds or subtracts the element that is the first `bytes` of `element`, the rest being zero.
     pub(crate) fn add(&mut self, element: &[u8; ELEMENT_BYTES_MAX], bytes: u32, sign: Sign) {
-        const BYTES_MAX: u32 = BLOCK_BYTES + 4 * TAIL_WORDS as u32;
-        debug_assert!((BLOCK_BYTES + 1..=BYTES_MAX).contains(&bytes));
+        debug_assert!((BLOCK_BYTES + 1..=ELEMENT_BYTES_LONGEST).contains(&bytes));
         self.waiting[self.waiting_count].set(element, bytes, sign);
         self.added();
     }
@@ -214,10 +215,10 @@ mod avx2 {
             let tail_words = usize::try_from(element.tail_bytes.div_ceil(4)).unwrap_or(WORDS);
             match (element.sign, tail_words > TAIL_WORDS_SLOT) {
                 (Sign::Plus, false) => {
-                    expand::<TAIL_WORDS_SLOT, true>(sums, element, &chaining, turns)
+                    expand::<TAIL_WORDS_SLOT, true>(sums, element, &chaining, turns);
                 }
                 (Sign::Minus, false) => {
-                    expand::<TAIL_WORDS_SLOT, false>(sums, element, &chaining, turns)
+                    expand::<TAIL_WORDS_SLOT, false>(sums, element, &chaining, turns);
                 }
                 (Sign::Plus, true) => expand::<TAIL_WORDS, true>(sums, element, &chaining, turns),
                 (Sign::Minus, true) => expand::<TAIL_WORDS, false>(sums, element, &chaining, turns),
@@ -257,8 +258,8 @@ mod avx2 {
         turns: Turns,
     ) {
         let mut message = [_mm256_setzero_si256(); WORDS];
-        for word in 0..TAIL {
-            message[word] = broadcast(element.words[1][word]);
+        for (words, word) in message.iter_mut().zip(&element.words[1][..TAIL]) {
+            *words = broadcast(*word);
         }
         let mut counter = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
         for group in 0..GROUPS {
@@ -279,16 +280,16 @@ mod avx2 {
     #[target_feature(enable = "avx2")]
     #[inline]
     fn sum_up<const PLUS: bool>(row: &mut [u16; 2 * WIDTH], output: __m256i) {
-        // SAFETY: a row has 32 bytes; the instructions do not ask for alignment.
+        let place: *mut [u16; 2 * WIDTH] = row;
+        // SAFETY: a row has as many bytes as a register; the instructions do not ask for alignment.
         unsafe {
-            let row = row.as_mut_ptr().cast::<__m256i>();
-            let sum = _mm256_loadu_si256(row);
+            let sum = _mm256_loadu_si256(place.cast());
             let sum = if PLUS {
                 _mm256_add_epi16(sum, output)
             } else {
                 _mm256_sub_epi16(sum, output)
             };
-            _mm256_storeu_si256(row, sum);
+            _mm256_storeu_si256(place.cast(), sum);
         }
     }
 
