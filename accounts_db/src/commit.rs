@@ -185,11 +185,10 @@ impl Core {
             let base = block.record.len() as u64;
             block.record.extend_from_slice(&part.entries);
             block.entry_count += part.changes.len() as u64;
-            let shifted = part.changes.into_iter().map(|mut change| {
-                change.offset += base;
-                change
-            });
-            block.changes.extend(shifted);
+            let changes = part.changes.into_iter();
+            block
+                .changes
+                .extend(changes.map(|change| change.behind(base)));
             lattice.apply(&part.lattice);
         }
         self.append_codes(&table, changes, &mut block)?;
@@ -356,26 +355,22 @@ impl Core {
         table: &SegmentTable,
         block: &mut PreparedBlock,
     ) -> Result<(), CommitError> {
-        let superseded: AHashSet<Location> = (block.changes.iter())
-            .map(|change| change.previous)
-            .filter(|previous| !previous.is_none())
-            .collect();
-        let appended = (block.record.len() - ENTRIES_START) as u64;
-        let moves = compaction::gather(self, table, block.compaction, appended, &superseded)?;
+        let base = block.record.len() as u64;
+        let appended = base - ENTRIES_START as u64;
+        let moves = compaction::gather(self, table, block.compaction, appended, &block.changes)?;
         block.compaction = moves.cursor;
         block.emptied = moves.emptied;
-        let mut at = 0;
-        while at < moves.entries.len() {
-            let offset = (block.record.len() + at) as u64;
-            let entry = entry::parse(&moves.entries[at..]).expect("just written");
-            block
-                .changes
-                .extend(Change::of(&self.hasher, &entry, offset));
-            block.chain_changes.extend(ChainChange::of(&entry, offset));
-            block.entry_count += 1;
-            at += usize::try_from(entry.bytes).unwrap_or(usize::MAX);
-        }
-        block.record.extend_from_slice(&moves.entries);
+        let carried = moves.moved;
+        block.record.extend_from_slice(&carried.entries);
+        block.entry_count += carried.entry_count;
+        let changes = carried.changes.into_iter();
+        block
+            .changes
+            .extend(changes.map(|change| change.behind(base)));
+        let changes = carried.chain_changes.into_iter();
+        block
+            .chain_changes
+            .extend(changes.map(|change| change.behind(base)));
         Ok(())
     }
 

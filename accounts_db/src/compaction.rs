@@ -9,19 +9,16 @@
 //! look for it.
 
 use crate::{
-    core::Core,
-    entry::{self, Body},
+    core::{ChainChange, Change, Core},
+    entry::{self, Body, Entry},
     error::ReadError,
     frame::{self, FRAME_BYTES},
     location::Location,
     record::{PAGE_BYTES, RecordHeader},
     segment::{SEGMENT_HEADER_BYTES, Segment, SegmentTable},
 };
-use std::{
-    collections::HashSet,
-    hash::BuildHasher,
-    sync::{Arc, atomic::Ordering},
-};
+use rayon::prelude::*;
+use std::sync::{Arc, atomic::Ordering};
 
 /// A segment with more alive than this share is not worth moving.
 const LIVE_SHARE_MAX: f64 = 0.9;
@@ -29,6 +26,13 @@ const LIVE_SHARE_MAX: f64 = 0.9;
 const SCAN_FACTOR: u64 = 8;
 /// The least a commit moves while there is something to do.
 const BUDGET_BYTES_MIN: u64 = 64 << 10;
+/// Fewer entries than this are not worth other threads.
+const PARALLEL_MIN: usize = 512;
+const PARALLEL_CHUNK: usize = 256;
+/// The least that moving an entry whose value counts writes: entries are looked at in such numbers that
+/// the budget is not overdrawn.
+const MOVE_BYTES_MIN: u64 = entry::Kind::SlotPut.bytes() as u64;
+const LOOK_MIN: u64 = 64;
 /// Largest part of a segment read at once.
 const READ_BYTES_MAX: u64 = 1 << 20;
 
@@ -44,11 +48,21 @@ pub(crate) struct Cursor {
     record_end: u64,
 }
 
+/// Entries written again, and what they do.
+#[derive(Debug, Default)]
+pub(crate) struct Moved {
+    pub(crate) entries: Vec<u8>,
+    pub(crate) entry_count: u64,
+    /// With offsets in `entries`.
+    pub(crate) changes: Vec<Change>,
+    pub(crate) chain_changes: Vec<ChainChange>,
+}
+
 /// What a commit takes along.
 #[derive(Debug, Default)]
 pub(crate) struct Moves {
     /// Entries to append.
-    pub(crate) entries: Vec<u8>,
+    pub(crate) moved: Moved,
     /// Where to go on; `None` if there is nothing to do.
     pub(crate) cursor: Option<Cursor>,
     /// Segments that are empty once this is applied.
@@ -101,13 +115,13 @@ fn choose(core: &Core, table: &SegmentTable) -> Option<Arc<Segment>> {
         .map(|(_, segment)| Arc::clone(segment))
 }
 
-/// Gathers what a commit takes along; `superseded` are the places whose keys the block writes itself.
-pub(crate) fn gather<S: BuildHasher>(
+/// Gathers what a commit takes along; `changes` are the block's own.
+pub(crate) fn gather(
     core: &Core,
     table: &SegmentTable,
     cursor: Option<Cursor>,
     appended: u64,
-    superseded: &HashSet<Location, S>,
+    changes: &[Change],
 ) -> Result<Moves, ReadError> {
     let mut moves = Moves {
         cursor,
@@ -115,7 +129,7 @@ pub(crate) fn gather<S: BuildHasher>(
     };
     let budget = budget(core, table, appended);
     let mut scan = budget.saturating_mul(SCAN_FACTOR);
-    while (moves.entries.len() as u64) < budget && scan > 0 {
+    while (moves.moved.entries.len() as u64) < budget && scan > 0 {
         let known = moves
             .cursor
             .and_then(|cursor| Some((cursor, table.get(cursor.segment)?)));
@@ -131,13 +145,12 @@ pub(crate) fn gather<S: BuildHasher>(
         };
         let mut scanner = Scanner {
             core,
-            table,
             segment: &segment,
             cursor,
-            superseded,
-            entries: &mut moves.entries,
+            superseded: superseded(table, &segment, changes),
+            moved: &mut moves.moved,
         };
-        let room = budget - (scanner.entries.len() as u64).min(budget);
+        let room = budget - (scanner.moved.entries.len() as u64).min(budget);
         scan = scan.saturating_sub(scanner.run(room, scan)?);
         let cursor = scanner.cursor;
         if cursor.offset >= segment.end() {
@@ -161,24 +174,66 @@ impl Cursor {
     }
 }
 
-struct Scanner<'a, S> {
-    core: &'a Core,
-    table: &'a SegmentTable,
-    segment: &'a Segment,
-    cursor: Cursor,
-    superseded: &'a HashSet<Location, S>,
-    entries: &'a mut Vec<u8>,
+/// The places in a segment whose keys the block writes itself, sorted.
+fn superseded(table: &SegmentTable, segment: &Segment, changes: &[Change]) -> Vec<Location> {
+    let start = Location::from_position(segment.start);
+    let end = Location::from_position(segment.start + segment.places * table.segment_bytes());
+    let mut places: Vec<Location> = (changes.iter())
+        .map(|change| change.previous)
+        .filter(|place| (start..end).contains(place))
+        .collect();
+    places.sort_unstable();
+    places
 }
 
-impl<S: BuildHasher> Scanner<'_, S> {
+impl Moved {
+    fn len(&self) -> u64 {
+        self.entries.len() as u64
+    }
+
+    /// Notes that the entry about to be written replaces the one at `location`.
+    fn note(&mut self, hash: u64, location: Location, weight: u64, forgets: bool) {
+        let weight = u32::try_from(weight).unwrap_or(u32::MAX);
+        self.changes.push(Change {
+            hash,
+            previous: location,
+            offset: self.len(),
+            live: weight,
+            dead: weight,
+            forgets,
+        });
+        self.entry_count += 1;
+    }
+
+    /// Adds what was gathered behind this.
+    fn append(&mut self, other: Self) {
+        let base = self.len();
+        self.entries.extend_from_slice(&other.entries);
+        self.entry_count += other.entry_count;
+        let changes = other.changes.into_iter();
+        self.changes
+            .extend(changes.map(|change| change.behind(base)));
+        let changes = other.chain_changes.into_iter();
+        self.chain_changes
+            .extend(changes.map(|change| change.behind(base)));
+    }
+}
+
+struct Scanner<'a> {
+    core: &'a Core,
+    segment: &'a Segment,
+    cursor: Cursor,
+    superseded: Vec<Location>,
+    moved: &'a mut Moved,
+}
+
+impl Scanner<'_> {
     /// Goes on until so many bytes were gathered or scanned, or the segment ends; gives the bytes
     /// scanned.
     fn run(&mut self, gather: u64, scan: u64) -> Result<u64, ReadError> {
-        let target = self.entries.len() as u64 + gather;
+        let target = self.moved.len() + gather;
         let mut scanned = 0;
-        while self.cursor.offset < self.segment.end()
-            && (self.entries.len() as u64) < target
-            && scanned < scan
+        while self.cursor.offset < self.segment.end() && self.moved.len() < target && scanned < scan
         {
             let before = self.cursor.offset;
             if self.cursor.offset >= self.cursor.entries_end {
@@ -212,14 +267,17 @@ impl<S: BuildHasher> Scanner<'_, S> {
         Ok(())
     }
 
-    /// Looks at entries of the record until a read's worth is done.
+    /// Looks at entries of the record: as many as there is room to move, of one read's worth.
     fn stretch(&mut self, target: u64) -> Result<(), ReadError> {
+        let room = target.saturating_sub(self.moved.len());
+        let count = (room / MOVE_BYTES_MIN).max(LOOK_MIN);
         let start = self.cursor.offset;
         let bytes = (self.cursor.entries_end - start).min(READ_BYTES_MAX);
         let mut buffer = vec![0; usize::try_from(bytes).unwrap_or(0)];
         self.segment.read(&mut buffer, start)?;
+        let mut found = Vec::new();
         let mut at = 0;
-        while at < buffer.len() && (self.entries.len() as u64) < target {
+        while at < buffer.len() && (found.len() as u64) < count {
             let rest = &buffer[at..];
             let offset = start + at as u64;
             let cut = rest.len() < entry::HEAD_BYTES + 4;
@@ -229,61 +287,101 @@ impl<S: BuildHasher> Scanner<'_, S> {
                 entry::length(rest).map_err(|what| self.segment.damage(offset, what))?
             };
             if length > rest.len() as u64 {
-                if at == 0 {
-                    // Longer than a read: a blob.
-                    let whole = self.segment.read_entry(offset)?;
-                    self.look_at(&whole, offset)?;
-                    at += whole.len();
-                }
                 break;
             }
             let length = usize::try_from(length).unwrap_or(usize::MAX);
-            self.look_at(&rest[..length], offset)?;
+            found.push((offset, &rest[..length]));
             at += length;
+        }
+        if found.is_empty() {
+            // Longer than a read: a blob.
+            let whole = self.segment.read_entry(start)?;
+            at = whole.len();
+            let moved = self.look_at(&[(start, &whole)])?;
+            self.moved.append(moved);
+        } else if found.len() < PARALLEL_MIN {
+            let moved = self.look_at(&found)?;
+            self.moved.append(moved);
+        } else {
+            let look = || {
+                let chunks = found.par_chunks(PARALLEL_CHUNK);
+                chunks.map(|chunk| self.look_at(chunk)).collect()
+            };
+            let parts: Result<Vec<Moved>, ReadError> = self.core.pool.install(look);
+            for part in parts? {
+                self.moved.append(part);
+            }
         }
         self.cursor.offset = start + at as u64;
         Ok(())
     }
 
-    /// Moves an entry if it is alive.
-    fn look_at(&mut self, bytes: &[u8], offset: u64) -> Result<(), ReadError> {
-        let location = Location::from_position(self.segment.start + offset);
-        let entry = entry::parse(bytes).map_err(|what| self.segment.damage(offset, what))?;
-        if let Body::Payload { number, .. } = entry.body {
-            let chain = self.core.chain.read();
-            if chain
-                .payloads
-                .get(&number)
-                .is_some_and(|place| place.location == location)
+    /// Writes those of the entries again that are alive. Each is given with its offset.
+    fn look_at(&self, entries: &[(u64, &[u8])]) -> Result<Moved, ReadError> {
+        let mut parsed: Vec<(u64, Entry, Option<u64>)> = Vec::with_capacity(entries.len());
+        for (offset, bytes) in entries {
+            let entry = entry::parse(bytes).map_err(|what| self.segment.damage(*offset, what))?;
+            let hash = entry::index_hash(&self.core.hasher, &entry.body);
+            parsed.push((*offset, entry, hash));
+        }
+        let hashes: Vec<u64> = parsed.iter().filter_map(|(_, _, hash)| *hash).collect();
+        self.core.index.bring_near(&hashes);
+        let mut moved = Moved::default();
+        for ((offset, entry, hash), (_, bytes)) in parsed.iter().zip(entries) {
+            let location = Location::from_position(self.segment.start + offset);
+            if let Body::Payload { number, .. } = entry.body {
+                self.move_payload(&mut moved, location, number, entry, bytes);
+                continue;
+            }
+            let Some(hash) = *hash else { continue };
+            if !self.core.index.contains(hash, location)
+                || self.superseded.binary_search(&location).is_ok()
             {
-                let payload = blob(bytes, &entry.body);
-                entry::write_payload(self.entries, location, number, payload);
+                continue;
             }
-            return Ok(());
+            match &entry.body {
+                Body::Value { value, .. } if value.is_tombstone() => {
+                    moved.note(hash, location, 0, true);
+                    entry::write_drop(&mut moved.entries, location, hash);
+                }
+                Body::Value { key, value, .. } => {
+                    moved.note(hash, location, value.move_bytes(), false);
+                    entry::write_value(&mut moved.entries, location, key, value, None);
+                }
+                Body::Code { hash: code, .. } => {
+                    moved.note(hash, location, entry.bytes, false);
+                    let bytes = blob(bytes, &entry.body);
+                    entry::write_code(&mut moved.entries, location, *code, bytes);
+                }
+                Body::Drop { .. } | Body::Payload { .. } | Body::Ancestor { .. } => {}
+            }
         }
-        let Some(hash) = entry::index_hash(&self.core.hasher, &entry.body) else {
-            return Ok(());
-        };
-        if !self.core.index.contains(hash, location) || self.superseded.contains(&location) {
-            return Ok(());
+        Ok(moved)
+    }
+
+    /// Writes a payload again if it is kept.
+    fn move_payload(
+        &self,
+        moved: &mut Moved,
+        location: Location,
+        number: u64,
+        entry: &Entry,
+        bytes: &[u8],
+    ) {
+        let chain = self.core.chain.read();
+        let place = chain.payloads.get(&number);
+        if place.is_none_or(|place| place.location != location) {
+            return;
         }
-        debug_assert!(
-            self.table.at(location).is_some(),
-            "what is scanned is there"
-        );
-        match &entry.body {
-            Body::Value { value, .. } if value.is_tombstone() => {
-                entry::write_drop(self.entries, location, hash);
-            }
-            Body::Value { key, value, .. } => {
-                entry::write_value(self.entries, location, key, value, None);
-            }
-            Body::Code { hash, .. } => {
-                entry::write_code(self.entries, location, *hash, blob(bytes, &entry.body));
-            }
-            Body::Drop { .. } | Body::Payload { .. } | Body::Ancestor { .. } => {}
-        }
-        Ok(())
+        moved.chain_changes.push(ChainChange::Payload {
+            number,
+            previous: location,
+            offset: moved.len(),
+            bytes: entry.bytes,
+        });
+        moved.entry_count += 1;
+        let payload = blob(bytes, &entry.body);
+        entry::write_payload(&mut moved.entries, location, number, payload);
     }
 }
 

@@ -86,6 +86,12 @@ pub(crate) struct Change {
 }
 
 impl Change {
+    /// The same behind so many bytes more of the record.
+    pub(crate) const fn behind(mut self, bytes: u64) -> Self {
+        self.offset += bytes;
+        self
+    }
+
     /// What an entry does, `offset` bytes into its record; `None` if it is not in the index.
     pub(crate) fn of(hasher: &KeyHasher, entry: &Entry, offset: u64) -> Option<Self> {
         let hash = entry::index_hash(hasher, &entry.body)?;
@@ -136,6 +142,14 @@ pub(crate) enum ChainChange {
 }
 
 impl ChainChange {
+    /// The same behind so many bytes more of the record.
+    pub(crate) const fn behind(mut self, bytes: u64) -> Self {
+        if let Self::Payload { offset, .. } = &mut self {
+            *offset += bytes;
+        }
+        self
+    }
+
     pub(crate) fn of(entry: &Entry, offset: u64) -> Option<Self> {
         match entry.body {
             Body::Payload { number, .. } => Some(Self::Payload {
