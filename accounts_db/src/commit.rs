@@ -10,6 +10,7 @@
 //!    previous versions.
 
 use crate::{
+    batch::Batch,
     compaction::{self, Cursor},
     core::{ChainChange, Change, Core},
     entry::{self, AccountRecord, BLOB_BYTES_MAX, Value},
@@ -45,10 +46,7 @@ pub struct PreparedBlock {
     lattice: Lattice,
     commitment: B256,
     /// The record so far: room for the header, then entries.
-    record: Vec<u8>,
-    entry_count: u64,
-    changes: Vec<Change>,
-    chain_changes: Vec<ChainChange>,
+    batch: Batch,
     compaction: Option<Cursor>,
     emptied: Vec<u64>,
 }
@@ -67,9 +65,10 @@ impl PreparedBlock {
     /// Makes the hash of an earlier block known, for `BLOCKHASH` on a chain whose first block here is
     /// not its genesis.
     pub fn add_ancestor(&mut self, number: u64, hash: B256) {
-        entry::write_ancestor(&mut self.record, number, hash);
-        self.entry_count += 1;
-        self.chain_changes
+        entry::write_ancestor(&mut self.batch.bytes, number, hash);
+        self.batch.entry_count += 1;
+        self.batch
+            .chain_changes
             .push(ChainChange::Ancestor { number, hash });
     }
 }
@@ -80,14 +79,20 @@ type SlotChange = (Address, U256, U256);
 /// What looking up some keys yields.
 #[derive(Default)]
 struct Part {
-    entries: Vec<u8>,
-    changes: Vec<Change>,
+    batch: Batch,
     lattice: LatticeChange,
     /// How the number of an account's slots changes.
     counts: Vec<(Address, i64)>,
 }
 
 impl Part {
+    fn new(core: &Core) -> Self {
+        Self {
+            batch: core.spare.part(),
+            ..Self::default()
+        }
+    }
+
     /// Writes a new version of a key.
     fn put(&mut self, hash: u64, key: &Key, value: &Value, old: Option<(Location, Value)>) {
         let weigh = |value: &Value| {
@@ -100,15 +105,17 @@ impl Part {
         let weight = |value: &Value| u32::try_from(weigh(value)).unwrap_or(u32::MAX);
         let (previous, before) = old.unzip();
         let previous = previous.unwrap_or(Location::NONE);
-        self.changes.push(Change {
+        self.batch.changes.push(Change {
             hash,
             previous,
-            offset: self.entries.len() as u64,
+            offset: self.batch.len(),
             live: weight(value),
             dead: before.as_ref().map_or(0, weight),
             forgets: false,
         });
-        entry::write_value(&mut self.entries, previous, key, value, before.as_ref());
+        self.batch.entry_count += 1;
+        let bytes = &mut self.batch.bytes;
+        entry::write_value(bytes, previous, key, value, before.as_ref());
     }
 }
 
@@ -166,31 +173,25 @@ impl Core {
         }
         let table = self.segments();
         let parts = self.pool.install(|| self.look_up(&table, changes))?;
+        let mut batch = self.spare.record();
+        batch.bytes.resize(ENTRIES_START, 0);
+        let mut sum = LatticeChange::default();
+        for part in parts {
+            batch.append(&part.batch);
+            sum.merge(&part.lattice);
+            self.spare.give_back(part.batch);
+        }
         let mut block = PreparedBlock {
             kind,
             number,
             sequence,
             lattice: Lattice::default(),
             commitment: B256::ZERO,
-            record: vec![0; ENTRIES_START],
-            entry_count: 0,
-            changes: Vec::new(),
-            chain_changes: Vec::new(),
+            batch,
             compaction: cursor,
             emptied: Vec::new(),
         };
-        let bytes: usize = parts.iter().map(|part| part.entries.len()).sum();
-        block.record.reserve(bytes + bytes / 2);
-        for part in parts {
-            let base = block.record.len() as u64;
-            block.record.extend_from_slice(&part.entries);
-            block.entry_count += part.changes.len() as u64;
-            let changes = part.changes.into_iter();
-            block
-                .changes
-                .extend(changes.map(|change| change.behind(base)));
-            lattice.apply(&part.lattice);
-        }
+        lattice.apply(&sum);
         self.append_codes(&table, changes, &mut block)?;
         self.append_moves(&table, &mut block)?;
         block.commitment = lattice.commitment();
@@ -248,7 +249,7 @@ impl Core {
     }
 
     fn look_up_slots(&self, table: &SegmentTable, slots: &[SlotChange]) -> Result<Part, ReadError> {
-        let mut part = Part::default();
+        let mut part = Part::new(self);
         let keys: Vec<Key> = (slots.iter())
             .map(|(address, slot, _)| Key::slot(*address, *slot))
             .collect();
@@ -280,7 +281,7 @@ impl Core {
         table: &SegmentTable,
         accounts: &[AccountChange],
     ) -> Result<Part, ReadError> {
-        let mut part = Part::default();
+        let mut part = Part::new(self);
         for change in accounts {
             let key = Key::Account(change.address);
             let hash = self.hasher.hash(&key);
@@ -336,16 +337,16 @@ impl Core {
                     bytes_max: BLOB_BYTES_MAX,
                 });
             }
-            block.changes.push(Change {
+            block.batch.changes.push(Change {
                 hash: index_hash,
                 previous: Location::NONE,
-                offset: block.record.len() as u64,
+                offset: block.batch.len(),
                 live: u32::try_from(entry::blob_entry_bytes(bytes)).unwrap_or(u32::MAX),
                 dead: 0,
                 forgets: false,
             });
-            entry::write_code(&mut block.record, Location::NONE, hash, code.bytes());
-            block.entry_count += 1;
+            entry::write_code(&mut block.batch.bytes, Location::NONE, hash, code.bytes());
+            block.batch.entry_count += 1;
         }
         Ok(())
     }
@@ -355,22 +356,11 @@ impl Core {
         table: &SegmentTable,
         block: &mut PreparedBlock,
     ) -> Result<(), CommitError> {
-        let base = block.record.len() as u64;
-        let appended = base - ENTRIES_START as u64;
-        let moves = compaction::gather(self, table, block.compaction, appended, &block.changes)?;
+        let batch = std::mem::take(&mut block.batch);
+        let moves = compaction::gather(self, table, block.compaction, batch)?;
+        block.batch = moves.batch;
         block.compaction = moves.cursor;
         block.emptied = moves.emptied;
-        let carried = moves.moved;
-        block.record.extend_from_slice(&carried.entries);
-        block.entry_count += carried.entry_count;
-        let changes = carried.changes.into_iter();
-        block
-            .changes
-            .extend(changes.map(|change| change.behind(base)));
-        let changes = carried.chain_changes.into_iter();
-        block
-            .chain_changes
-            .extend(changes.map(|change| change.behind(base)));
         Ok(())
     }
 
@@ -388,15 +378,15 @@ impl Core {
             return Err(CommitError::PayloadTooLarge { bytes, bytes_max });
         }
         if !payload.is_empty() {
-            let offset = block.record.len() as u64;
-            block.chain_changes.push(ChainChange::Payload {
+            let offset = block.batch.len();
+            block.batch.chain_changes.push(ChainChange::Payload {
                 number,
                 previous: Location::NONE,
                 offset,
                 bytes: entry::blob_entry_bytes(payload.len() as u64),
             });
-            entry::write_payload(&mut block.record, Location::NONE, number, payload);
-            block.entry_count += 1;
+            entry::write_payload(&mut block.batch.bytes, Location::NONE, number, payload);
+            block.batch.entry_count += 1;
         }
         let mut writer = self.writer.lock();
         if writer.sequence != block.sequence {
@@ -405,7 +395,7 @@ impl Core {
         if self.stopped.load(Ordering::Acquire) {
             return Err(CommitError::Stopped);
         }
-        let entries_bytes = (block.record.len() - ENTRIES_START) as u64;
+        let entries_bytes = block.batch.len() - ENTRIES_START as u64;
         let bytes = record_bytes(entries_bytes);
         if writer.has_refused {
             self.erase_refused(writer.position)?;
@@ -430,14 +420,14 @@ impl Core {
             position: segment.start + offset,
             bytes,
             entries_bytes,
-            entry_count: block.entry_count,
+            entry_count: block.batch.entry_count,
             hash: hash.map(|hash| hash.0),
             commitment: block.commitment.0,
             previous: writer.previous,
             body: [0; 16],
         };
-        let checksum = record::seal(&mut block.record, &block.lattice, header.clone());
-        if let Err(source) = segment.file.write_at(&block.record, offset) {
+        let checksum = record::seal(&mut block.batch.bytes, &block.lattice, header.clone());
+        if let Err(source) = segment.file.write_at(&block.batch.bytes, offset) {
             writer.position = header.position;
             // Whole or not, it must not count. If it cannot be erased now, the next block does it.
             writer.has_refused = self.erase_refused(header.position).is_err();
@@ -448,14 +438,20 @@ impl Core {
             return Err(self.stop(FileError::new("sync", &segment.path, source)));
         }
         // From here on the block is durable.
-        self.publish(&header, &block.changes, &block.chain_changes, None)
-            .expect("what was looked up under the same sequence number is in the index");
+        self.publish(
+            &header,
+            &block.batch.changes,
+            &block.batch.chain_changes,
+            None,
+        )
+        .expect("what was looked up under the same sequence number is in the index");
         writer.position = header.position + header.bytes;
         writer.sequence += 1;
         writer.previous = checksum;
         writer.lattice = block.lattice;
         writer.compaction = block.compaction;
         drop(writer);
+        self.spare.give_back(block.batch);
         self.note_emptied(&block.emptied, block.sequence);
         self.note_appended(header.bytes);
         Ok(block.commitment)
@@ -601,7 +597,7 @@ fn check_unique(
     find: impl FnOnce() -> Option<DuplicateKey>,
 ) -> Result<(), CommitError> {
     let mut hashes: Vec<u64> = (parts.iter())
-        .flat_map(|part| part.changes.iter().map(|change| change.hash))
+        .flat_map(|part| part.batch.changes.iter().map(|change| change.hash))
         .collect();
     hashes.par_sort_unstable();
     if hashes.windows(2).all(|pair| pair[0] != pair[1]) {

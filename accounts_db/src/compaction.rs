@@ -9,12 +9,13 @@
 //! look for it.
 
 use crate::{
+    batch::Batch,
     core::{ChainChange, Change, Core},
-    entry::{self, Body, Entry},
+    entry::{self, Body, Entry, FIXED_BYTES_MAX},
     error::ReadError,
     frame::{self, FRAME_BYTES},
     location::Location,
-    record::{PAGE_BYTES, RecordHeader},
+    record::{ENTRIES_START, PAGE_BYTES, RecordHeader},
     segment::{SEGMENT_HEADER_BYTES, Segment, SegmentTable},
 };
 use rayon::prelude::*;
@@ -32,7 +33,7 @@ const PARALLEL_CHUNK: usize = 256;
 /// The least that moving an entry whose value counts writes: entries are looked at in such numbers that
 /// the budget is not overdrawn.
 const MOVE_BYTES_MIN: u64 = entry::Kind::SlotPut.bytes() as u64;
-const LOOK_MIN: u64 = 64;
+const LOOK_MIN: u64 = 512;
 /// Largest part of a segment read at once.
 const READ_BYTES_MAX: u64 = 1 << 20;
 
@@ -48,21 +49,11 @@ pub(crate) struct Cursor {
     record_end: u64,
 }
 
-/// Entries written again, and what they do.
-#[derive(Debug, Default)]
-pub(crate) struct Moved {
-    pub(crate) entries: Vec<u8>,
-    pub(crate) entry_count: u64,
-    /// With offsets in `entries`.
-    pub(crate) changes: Vec<Change>,
-    pub(crate) chain_changes: Vec<ChainChange>,
-}
-
 /// What a commit takes along.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Moves {
-    /// Entries to append.
-    pub(crate) moved: Moved,
+    /// The block's entries, and behind them those that move.
+    pub(crate) batch: Batch,
     /// Where to go on; `None` if there is nothing to do.
     pub(crate) cursor: Option<Cursor>,
     /// Segments that are empty once this is applied.
@@ -87,8 +78,8 @@ fn budget(core: &Core, table: &SegmentTable, appended: u64) -> u64 {
     if excess <= 0.0 {
         return 0;
     }
-    // From nothing at the aim to twice what the block appends at 0.5 above it.
-    let share = (excess * 4.0).min(2.0);
+    // From nothing at the aim to as much as the block appends at a quarter above it.
+    let share = (excess * 4.0).min(1.0);
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
@@ -115,21 +106,23 @@ fn choose(core: &Core, table: &SegmentTable) -> Option<Arc<Segment>> {
         .map(|(_, segment)| Arc::clone(segment))
 }
 
-/// Gathers what a commit takes along; `changes` are the block's own.
+/// Gathers what a commit takes along; `batch` is the block's own.
 pub(crate) fn gather(
     core: &Core,
     table: &SegmentTable,
     cursor: Option<Cursor>,
-    appended: u64,
-    changes: &[Change],
+    batch: Batch,
 ) -> Result<Moves, ReadError> {
+    let own = batch.len();
     let mut moves = Moves {
+        batch,
         cursor,
-        ..Moves::default()
+        emptied: Vec::new(),
     };
-    let budget = budget(core, table, appended);
+    let budget = budget(core, table, own - ENTRIES_START as u64);
+    let target = own + budget;
     let mut scan = budget.saturating_mul(SCAN_FACTOR);
-    while (moves.moved.entries.len() as u64) < budget && scan > 0 {
+    while moves.batch.len() < target && scan > 0 {
         let known = moves
             .cursor
             .and_then(|cursor| Some((cursor, table.get(cursor.segment)?)));
@@ -147,11 +140,10 @@ pub(crate) fn gather(
             core,
             segment: &segment,
             cursor,
-            superseded: superseded(table, &segment, changes),
-            moved: &mut moves.moved,
+            superseded: superseded(table, &segment, &moves.batch.changes),
+            batch: &mut moves.batch,
         };
-        let room = budget - (scanner.moved.entries.len() as u64).min(budget);
-        scan = scan.saturating_sub(scanner.run(room, scan)?);
+        scan = scan.saturating_sub(scanner.run(target, scan)?);
         let cursor = scanner.cursor;
         if cursor.offset >= segment.end() {
             moves.emptied.push(segment.number);
@@ -186,54 +178,20 @@ fn superseded(table: &SegmentTable, segment: &Segment, changes: &[Change]) -> Ve
     places
 }
 
-impl Moved {
-    fn len(&self) -> u64 {
-        self.entries.len() as u64
-    }
-
-    /// Notes that the entry about to be written replaces the one at `location`.
-    fn note(&mut self, hash: u64, location: Location, weight: u64, forgets: bool) {
-        let weight = u32::try_from(weight).unwrap_or(u32::MAX);
-        self.changes.push(Change {
-            hash,
-            previous: location,
-            offset: self.len(),
-            live: weight,
-            dead: weight,
-            forgets,
-        });
-        self.entry_count += 1;
-    }
-
-    /// Adds what was gathered behind this.
-    fn append(&mut self, other: Self) {
-        let base = self.len();
-        self.entries.extend_from_slice(&other.entries);
-        self.entry_count += other.entry_count;
-        let changes = other.changes.into_iter();
-        self.changes
-            .extend(changes.map(|change| change.behind(base)));
-        let changes = other.chain_changes.into_iter();
-        self.chain_changes
-            .extend(changes.map(|change| change.behind(base)));
-    }
-}
-
 struct Scanner<'a> {
     core: &'a Core,
     segment: &'a Segment,
     cursor: Cursor,
     superseded: Vec<Location>,
-    moved: &'a mut Moved,
+    batch: &'a mut Batch,
 }
 
 impl Scanner<'_> {
-    /// Goes on until so many bytes were gathered or scanned, or the segment ends; gives the bytes
+    /// Goes on until the batch has `target` bytes, or `scan` were looked at, or the segment ends; gives the bytes
     /// scanned.
-    fn run(&mut self, gather: u64, scan: u64) -> Result<u64, ReadError> {
-        let target = self.moved.len() + gather;
+    fn run(&mut self, target: u64, scan: u64) -> Result<u64, ReadError> {
         let mut scanned = 0;
-        while self.cursor.offset < self.segment.end() && self.moved.len() < target && scanned < scan
+        while self.cursor.offset < self.segment.end() && self.batch.len() < target && scanned < scan
         {
             let before = self.cursor.offset;
             if self.cursor.offset >= self.cursor.entries_end {
@@ -260,21 +218,27 @@ impl Scanner<'_> {
         if header.bytes < PAGE_BYTES || start + header.bytes > self.segment.end() {
             return Err(self.segment.damage(start, "a record's length is wrong"));
         }
-        let entries = start + crate::record::ENTRIES_START as u64;
+        let entries = start + ENTRIES_START as u64;
         self.cursor.offset = entries;
         self.cursor.entries_end = entries + header.entries_bytes;
         self.cursor.record_end = start + header.bytes;
         Ok(())
     }
 
+    fn take(&mut self, moved: Batch) {
+        self.batch.append(&moved);
+        self.core.spare.give_back(moved);
+    }
+
     /// Looks at entries of the record: as many as there is room to move, of one read's worth.
     fn stretch(&mut self, target: u64) -> Result<(), ReadError> {
-        let room = target.saturating_sub(self.moved.len());
+        let room = target.saturating_sub(self.batch.len());
         let count = (room / MOVE_BYTES_MIN).max(LOOK_MIN);
         let start = self.cursor.offset;
-        let bytes = (self.cursor.entries_end - start).min(READ_BYTES_MAX);
-        let mut buffer = vec![0; usize::try_from(bytes).unwrap_or(0)];
-        self.segment.read(&mut buffer, start)?;
+        let bytes = (self.cursor.entries_end - start)
+            .min(count * FIXED_BYTES_MAX as u64)
+            .min(READ_BYTES_MAX);
+        let buffer = self.segment.bytes(start, bytes)?;
         let mut found = Vec::new();
         let mut at = 0;
         while at < buffer.len() && (found.len() as u64) < count {
@@ -298,18 +262,18 @@ impl Scanner<'_> {
             let whole = self.segment.read_entry(start)?;
             at = whole.len();
             let moved = self.look_at(&[(start, &whole)])?;
-            self.moved.append(moved);
+            self.take(moved);
         } else if found.len() < PARALLEL_MIN {
             let moved = self.look_at(&found)?;
-            self.moved.append(moved);
+            self.take(moved);
         } else {
             let look = || {
                 let chunks = found.par_chunks(PARALLEL_CHUNK);
                 chunks.map(|chunk| self.look_at(chunk)).collect()
             };
-            let parts: Result<Vec<Moved>, ReadError> = self.core.pool.install(look);
+            let parts: Result<Vec<Batch>, ReadError> = self.core.pool.install(look);
             for part in parts? {
-                self.moved.append(part);
+                self.take(part);
             }
         }
         self.cursor.offset = start + at as u64;
@@ -317,7 +281,7 @@ impl Scanner<'_> {
     }
 
     /// Writes those of the entries again that are alive. Each is given with its offset.
-    fn look_at(&self, entries: &[(u64, &[u8])]) -> Result<Moved, ReadError> {
+    fn look_at(&self, entries: &[(u64, &[u8])]) -> Result<Batch, ReadError> {
         let mut parsed: Vec<(u64, Entry, Option<u64>)> = Vec::with_capacity(entries.len());
         for (offset, bytes) in entries {
             let entry = entry::parse(bytes).map_err(|what| self.segment.damage(*offset, what))?;
@@ -326,7 +290,7 @@ impl Scanner<'_> {
         }
         let hashes: Vec<u64> = parsed.iter().filter_map(|(_, _, hash)| *hash).collect();
         self.core.index.bring_near(&hashes);
-        let mut moved = Moved::default();
+        let mut moved = self.core.spare.part();
         for ((offset, entry, hash), (_, bytes)) in parsed.iter().zip(entries) {
             let location = Location::from_position(self.segment.start + offset);
             if let Body::Payload { number, .. } = entry.body {
@@ -341,17 +305,17 @@ impl Scanner<'_> {
             }
             match &entry.body {
                 Body::Value { value, .. } if value.is_tombstone() => {
-                    moved.note(hash, location, 0, true);
-                    entry::write_drop(&mut moved.entries, location, hash);
+                    moved.note_moved(hash, location, 0, true);
+                    entry::write_drop(&mut moved.bytes, location, hash);
                 }
                 Body::Value { key, value, .. } => {
-                    moved.note(hash, location, value.move_bytes(), false);
-                    entry::write_value(&mut moved.entries, location, key, value, None);
+                    moved.note_moved(hash, location, value.move_bytes(), false);
+                    entry::write_value(&mut moved.bytes, location, key, value, None);
                 }
                 Body::Code { hash: code, .. } => {
-                    moved.note(hash, location, entry.bytes, false);
+                    moved.note_moved(hash, location, entry.bytes, false);
                     let bytes = blob(bytes, &entry.body);
-                    entry::write_code(&mut moved.entries, location, *code, bytes);
+                    entry::write_code(&mut moved.bytes, location, *code, bytes);
                 }
                 Body::Drop { .. } | Body::Payload { .. } | Body::Ancestor { .. } => {}
             }
@@ -362,7 +326,7 @@ impl Scanner<'_> {
     /// Writes a payload again if it is kept.
     fn move_payload(
         &self,
-        moved: &mut Moved,
+        moved: &mut Batch,
         location: Location,
         number: u64,
         entry: &Entry,
@@ -381,7 +345,7 @@ impl Scanner<'_> {
         });
         moved.entry_count += 1;
         let payload = blob(bytes, &entry.body);
-        entry::write_payload(&mut moved.entries, location, number, payload);
+        entry::write_payload(&mut moved.bytes, location, number, payload);
     }
 }
 

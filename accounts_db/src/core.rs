@@ -1,6 +1,7 @@
 //! What the parts of the database share, and how a record changes it.
 
 use crate::{
+    batch::SpareBatches,
     chain::{BlockSummary, Chain, PayloadPlace},
     checkpoint::CheckpointState,
     entry::{self, Body, Entry, FIXED_BYTES_MAX, Value},
@@ -51,6 +52,8 @@ pub(crate) struct Core {
     pub(crate) index: Index,
     /// Byte position up to which the index has the log's records. Written while `publishing` is held.
     pub(crate) applied: AtomicU64,
+    /// Memory of earlier commits.
+    pub(crate) spare: SpareBatches,
     /// A write was not made durable: nothing more is written.
     pub(crate) stopped: AtomicBool,
 }

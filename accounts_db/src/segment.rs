@@ -11,9 +11,12 @@ use crate::{
     storage::StorageFile,
 };
 use borsh::{BorshDeserialize, BorshSerialize};
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    borrow::Cow,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
 /// Where a segment's first record begins.
@@ -157,6 +160,19 @@ impl Segment {
         self.file
             .read_at(buffer, offset)
             .map_err(|source| FileError::new("read", &self.path, source).into())
+    }
+
+    /// Durable bytes: in the map, or read.
+    pub(crate) fn bytes(&self, offset: u64, bytes: u64) -> Result<Cow<'_, [u8]>, ReadError> {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        if let Some(map) = &self.map
+            && let Some(bytes) = map.bytes(offset, bytes)
+        {
+            return Ok(Cow::Borrowed(bytes));
+        }
+        let mut buffer = vec![0; bytes];
+        self.read(&mut buffer, offset)?;
+        Ok(Cow::Owned(buffer))
     }
 
     /// Reads an entry without a blob, or the head of one with; checked, unless it has a blob.
