@@ -2,6 +2,7 @@
 
 use crate::{
     core::{ChainChange, Change},
+    entry,
     location::Location,
 };
 use parking_lot::Mutex;
@@ -48,7 +49,38 @@ impl Batch {
             .extend(changes.map(|change| change.behind(base)));
         let changes = other.chain_changes.iter();
         self.chain_changes
-            .extend(changes.map(|change| change.behind(base)));
+            .extend(changes.map(|change| change.moved(base, 0)));
+    }
+
+    /// Adds another's entries behind these, without those that replace what is at a place in `gone`,
+    /// which is sorted.
+    pub(crate) fn append_without(&mut self, other: &Self, gone: &[Location]) {
+        let is_gone = |change: &Change| gone.binary_search(&change.previous).is_ok();
+        // Where an entry is left out, and how many bytes are so far.
+        let mut cuts: Vec<(u64, u64)> = Vec::new();
+        let base = self.len();
+        let (mut kept_from, mut cut) = (0, 0);
+        for change in &other.changes {
+            if !is_gone(change) {
+                let mut change = *change;
+                change.offset = change.offset - cut + base;
+                self.changes.push(change);
+                continue;
+            }
+            let start = usize::try_from(change.offset).expect("an offset in memory");
+            let bytes = entry::length(&other.bytes[start..]).expect("an entry just written");
+            self.bytes.extend_from_slice(&other.bytes[kept_from..start]);
+            kept_from = start + usize::try_from(bytes).expect("an entry in memory");
+            cut += bytes;
+            cuts.push((change.offset, cut));
+        }
+        self.bytes.extend_from_slice(&other.bytes[kept_from..]);
+        self.entry_count += other.entry_count - cuts.len() as u64;
+        for change in &other.chain_changes {
+            let before = cuts.partition_point(|(start, _)| *start < change.offset());
+            let cut = before.checked_sub(1).map_or(0, |last| cuts[last].1);
+            self.chain_changes.push(change.moved(base, cut));
+        }
     }
 
     fn clear(&mut self) {
@@ -67,6 +99,8 @@ impl Batch {
 const KEPT_BYTES_MAX: usize = 32 << 20;
 /// A batch of more bytes than this is a whole record's.
 const PART_BYTES_MAX: usize = 256 << 10;
+/// Batches for whole records that are kept: one under way, one being written, one to come.
+const RECORDS_MAX: usize = 3;
 /// Parts that are kept.
 const PARTS_MAX: usize = 512;
 
@@ -74,14 +108,14 @@ const PARTS_MAX: usize = 512;
 /// again costs a page fault for every 4 KiB, which is more than what is done in it.
 #[derive(Debug, Default)]
 pub(crate) struct SpareBatches {
-    record: Mutex<Option<Batch>>,
+    records: Mutex<Vec<Batch>>,
     parts: Mutex<Vec<Batch>>,
 }
 
 impl SpareBatches {
     /// An empty batch for a whole record.
     pub(crate) fn record(&self) -> Batch {
-        self.record.lock().take().unwrap_or_default()
+        self.records.lock().pop().unwrap_or_default()
     }
 
     /// An empty batch for a part of one.
@@ -98,7 +132,10 @@ impl SpareBatches {
                 parts.push(batch);
             }
         } else if batch.capacity() <= KEPT_BYTES_MAX {
-            *self.record.lock() = Some(batch);
+            let mut records = self.records.lock();
+            if records.len() < RECORDS_MAX {
+                records.push(batch);
+            }
         }
     }
 }

@@ -11,7 +11,7 @@
 
 use crate::{
     batch::Batch,
-    compaction::{self, Cursor},
+    compaction::{self, Cursor, Moves, Request},
     core::{ChainChange, Change, Core},
     entry::{self, AccountRecord, BLOB_BYTES_MAX, Value},
     error::{CommitError, DuplicateKey, FileError, ReadError},
@@ -47,6 +47,8 @@ pub struct PreparedBlock {
     commitment: B256,
     /// The record so far: room for the header, then entries.
     batch: Batch,
+    /// Length of the entries that are the block's own.
+    own_bytes: u64,
     compaction: Option<Cursor>,
     emptied: Vec<u64>,
 }
@@ -161,9 +163,11 @@ impl Core {
         changes: &Changes<'_>,
         kind: RecordKind,
     ) -> Result<PreparedBlock, CommitError> {
-        let (sequence, mut lattice, cursor) = {
+        let (sequence, mut lattice, cursor, ready) = {
             let writer = self.writer.lock();
-            (writer.sequence, writer.lattice.clone(), writer.compaction)
+            let lattice = writer.lattice.clone();
+            let ready = writer.ready.clone();
+            (writer.sequence, lattice, writer.compaction, ready)
         };
         if self.options.read_only {
             return Err(CommitError::ReadOnly);
@@ -188,12 +192,13 @@ impl Core {
             lattice: Lattice::default(),
             commitment: B256::ZERO,
             batch,
+            own_bytes: 0,
             compaction: cursor,
             emptied: Vec::new(),
         };
         lattice.apply(&sum);
         self.append_codes(&table, changes, &mut block)?;
-        self.append_moves(&table, &mut block)?;
+        self.append_moves(&table, &mut block, ready.as_deref())?;
         block.commitment = lattice.commitment();
         block.lattice = lattice;
         Ok(block)
@@ -355,9 +360,28 @@ impl Core {
         &self,
         table: &SegmentTable,
         block: &mut PreparedBlock,
+        ready: Option<&Moves>,
     ) -> Result<(), CommitError> {
-        let batch = std::mem::take(&mut block.batch);
-        let moves = compaction::gather(self, table, block.compaction, batch)?;
+        block.own_bytes = block.batch.len() - ENTRIES_START as u64;
+        if let Some(ready) = ready {
+            let mut gone: Vec<Location> = (block.batch.changes.iter())
+                .map(|change| change.previous)
+                .filter(|previous| ready.places.contains(previous))
+                .collect();
+            gone.sort_unstable();
+            block.batch.append_without(&ready.batch, &gone);
+            block.compaction = ready.cursor;
+            block.emptied.clone_from(&ready.emptied);
+            return Ok(());
+        }
+        let request = Request {
+            cursor: block.compaction,
+            appended: block.own_bytes,
+            batch: std::mem::take(&mut block.batch),
+            pending: &[],
+            emptied: &[],
+        };
+        let moves = compaction::gather(self, table, request)?;
         block.batch = moves.batch;
         block.compaction = moves.cursor;
         block.emptied = moves.emptied;
@@ -427,15 +451,19 @@ impl Core {
             body: [0; 16],
         };
         let checksum = record::seal(&mut block.batch.bytes, &block.lattice, header.clone());
-        if let Err(source) = segment.file.write_at(&block.batch.bytes, offset) {
-            writer.position = header.position;
-            // Whole or not, it must not count. If it cannot be erased now, the next block does it.
-            writer.has_refused = self.erase_refused(header.position).is_err();
-            let source = FileError::new("write", &segment.path, source);
-            return Err(no_space(number, source));
-        }
-        if let Err(source) = segment.file.sync() {
-            return Err(self.stop(FileError::new("sync", &segment.path, source)));
+        let (written, ready) = self.write_and_look_ahead(&segment, offset, &block);
+        match written {
+            Ok(()) => {}
+            Err(WriteFailure::Write(source)) => {
+                writer.position = header.position;
+                // Whole or not, it must not count. If it cannot be erased now, the next block does it.
+                writer.has_refused = self.erase_refused(header.position).is_err();
+                let source = FileError::new("write", &segment.path, source);
+                return Err(no_space(number, source));
+            }
+            Err(WriteFailure::Sync(source)) => {
+                return Err(self.stop(FileError::new("sync", &segment.path, source)));
+            }
         }
         // From here on the block is durable.
         self.publish(
@@ -450,11 +478,49 @@ impl Core {
         writer.previous = checksum;
         writer.lattice = block.lattice;
         writer.compaction = block.compaction;
+        let used = std::mem::replace(&mut writer.ready, ready.map(Arc::new));
         drop(writer);
+        if let Some(used) = used.and_then(Arc::into_inner) {
+            self.spare.give_back(used.batch);
+        }
         self.spare.give_back(block.batch);
         self.note_emptied(&block.emptied, block.sequence);
         self.note_appended(header.bytes);
         Ok(block.commitment)
+    }
+
+    /// Writes and syncs a record. While the medium works, the cores look for what the next block is to
+    /// take along; with one thread nothing is done at the same time.
+    fn write_and_look_ahead(
+        &self,
+        segment: &Segment,
+        offset: u64,
+        block: &PreparedBlock,
+    ) -> (Result<(), WriteFailure>, Option<Moves>) {
+        let write = || {
+            let bytes = &block.batch.bytes;
+            (segment.file.write_at(bytes, offset)).map_err(WriteFailure::Write)?;
+            segment.file.sync().map_err(WriteFailure::Sync)
+        };
+        if self.pool.current_num_threads() < 2 {
+            return (write(), None);
+        }
+        let mut ready = None;
+        let written = self.pool.in_place_scope(|scope| {
+            scope.spawn(|_| {
+                let request = Request {
+                    cursor: block.compaction,
+                    batch: self.spare.record(),
+                    appended: block.own_bytes,
+                    pending: &block.batch.changes,
+                    emptied: &block.emptied,
+                };
+                // What cannot be read is told when the next block is prepared.
+                ready = compaction::gather(self, &self.segments(), request).ok();
+            });
+            write()
+        });
+        (written, ready)
     }
 
     /// Erases the header of a record that was refused, so that it never counts.
@@ -567,6 +633,12 @@ impl Core {
         self.commit(block, target.hash, &[])?;
         Ok(())
     }
+}
+
+/// What of a record's way to the medium failed.
+enum WriteFailure {
+    Write(io::Error),
+    Sync(io::Error),
 }
 
 /// Changes of a block, key by key.

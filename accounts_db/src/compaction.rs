@@ -19,7 +19,10 @@ use crate::{
     segment::{SEGMENT_HEADER_BYTES, Segment, SegmentTable},
 };
 use rayon::prelude::*;
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    ops::Range,
+    sync::{Arc, atomic::Ordering},
+};
 
 /// A segment with more alive than this share is not worth moving.
 const LIVE_SHARE_MAX: f64 = 0.9;
@@ -54,6 +57,8 @@ pub(crate) struct Cursor {
 pub(crate) struct Moves {
     /// The block's entries, and behind them those that move.
     pub(crate) batch: Batch,
+    /// From the first to behind the last place from which something moves.
+    pub(crate) places: Range<Location>,
     /// Where to go on; `None` if there is nothing to do.
     pub(crate) cursor: Option<Cursor>,
     /// Segments that are empty once this is applied.
@@ -106,21 +111,36 @@ fn choose(core: &Core, table: &SegmentTable) -> Option<Arc<Segment>> {
         .map(|(_, segment)| Arc::clone(segment))
 }
 
-/// Gathers what a commit takes along; `batch` is the block's own.
+/// What [`gather`] goes by.
+pub(crate) struct Request<'a> {
+    /// Where to go on.
+    pub(crate) cursor: Option<Cursor>,
+    /// What the entries are added to.
+    pub(crate) batch: Batch,
+    /// Bytes that a block appends of its own.
+    pub(crate) appended: u64,
+    /// Changes that the index does not have yet.
+    pub(crate) pending: &'a [Change],
+    /// Segments that are empty once those changes are applied.
+    pub(crate) emptied: &'a [u64],
+}
+
+/// Gathers what a commit takes along.
 pub(crate) fn gather(
     core: &Core,
     table: &SegmentTable,
-    cursor: Option<Cursor>,
-    batch: Batch,
+    request: Request<'_>,
 ) -> Result<Moves, ReadError> {
-    let own = batch.len();
+    let (appended, pending) = (request.appended, request.pending);
     let mut moves = Moves {
-        batch,
-        cursor,
+        batch: request.batch,
+        places: Location::NONE..Location::NONE,
+        cursor: request.cursor,
         emptied: Vec::new(),
     };
-    let budget = budget(core, table, own - ENTRIES_START as u64);
-    let target = own + budget;
+    let own_changes = moves.batch.changes.len();
+    let budget = budget(core, table, appended);
+    let target = moves.batch.len() + budget;
     let mut scan = budget.saturating_mul(SCAN_FACTOR);
     while moves.batch.len() < target && scan > 0 {
         let known = moves
@@ -129,8 +149,9 @@ pub(crate) fn gather(
         let (cursor, segment) = if let Some((cursor, segment)) = known {
             (cursor, Arc::clone(segment))
         } else {
-            let chosen = choose(core, table);
-            let Some(segment) = chosen.filter(|it| !moves.emptied.contains(&it.number)) else {
+            let is_known =
+                |number: &u64| moves.emptied.contains(number) || request.emptied.contains(number);
+            let Some(segment) = choose(core, table).filter(|it| !is_known(&it.number)) else {
                 moves.cursor = None;
                 break;
             };
@@ -140,7 +161,7 @@ pub(crate) fn gather(
             core,
             segment: &segment,
             cursor,
-            superseded: superseded(table, &segment, &moves.batch.changes),
+            superseded: superseded(table, &segment, &[pending, &moves.batch.changes]),
             batch: &mut moves.batch,
         };
         scan = scan.saturating_sub(scanner.run(target, scan)?);
@@ -151,6 +172,14 @@ pub(crate) fn gather(
         } else {
             moves.cursor = Some(cursor);
         }
+    }
+    let places = || {
+        moves.batch.changes[own_changes..]
+            .iter()
+            .map(|it| it.previous)
+    };
+    if let (Some(first), Some(last)) = (places().min(), places().max()) {
+        moves.places = first..Location::from_units(last.units() + 1);
     }
     Ok(moves)
 }
@@ -166,12 +195,12 @@ impl Cursor {
     }
 }
 
-/// The places in a segment whose keys the block writes itself, sorted.
-fn superseded(table: &SegmentTable, segment: &Segment, changes: &[Change]) -> Vec<Location> {
+/// The places in a segment that changes replace, sorted.
+fn superseded(table: &SegmentTable, segment: &Segment, changes: &[&[Change]]) -> Vec<Location> {
     let start = Location::from_position(segment.start);
     let end = Location::from_position(segment.start + segment.places * table.segment_bytes());
     let mut places: Vec<Location> = (changes.iter())
-        .map(|change| change.previous)
+        .flat_map(|changes| changes.iter().map(|change| change.previous))
         .filter(|place| (start..end).contains(place))
         .collect();
     places.sort_unstable();

@@ -4,6 +4,7 @@ use crate::{
     batch::SpareBatches,
     chain::{BlockSummary, Chain, PayloadPlace},
     checkpoint::CheckpointState,
+    compaction::Moves,
     entry::{self, Body, Entry, FIXED_BYTES_MAX, Value},
     error::ReadError,
     frame::Checksum,
@@ -72,6 +73,8 @@ pub(crate) struct Writer {
     pub(crate) has_refused: bool,
     /// Where compaction goes on.
     pub(crate) compaction: Option<crate::compaction::Cursor>,
+    /// What the next block takes along, if that was looked for while the last one was written.
+    pub(crate) ready: Option<Arc<Moves>>,
 }
 
 /// What an entry does to the index and to the counts of what is alive.
@@ -145,10 +148,18 @@ pub(crate) enum ChainChange {
 }
 
 impl ChainChange {
-    /// The same behind so many bytes more of the record.
-    pub(crate) const fn behind(mut self, bytes: u64) -> Self {
+    /// Offset of its entry; nobody asks for an ancestor's.
+    pub(crate) const fn offset(&self) -> u64 {
+        match self {
+            Self::Payload { offset, .. } => *offset,
+            Self::Ancestor { .. } => 0,
+        }
+    }
+
+    /// The same so many bytes later and so many bytes earlier in the record.
+    pub(crate) const fn moved(mut self, later: u64, earlier: u64) -> Self {
         if let Self::Payload { offset, .. } = &mut self {
-            *offset += bytes;
+            *offset = *offset - earlier + later;
         }
         self
     }
