@@ -12,7 +12,7 @@
 use crate::{
     batch::Batch,
     compaction::{self, Cursor, Moves, Request},
-    core::{ChainChange, Change, Core},
+    core::{ChainChange, Change, Core, Writer},
     entry::{self, AccountRecord, BLOB_BYTES_MAX, Value},
     error::{CommitError, DuplicateKey, FileError, ReadError},
     frame,
@@ -478,6 +478,7 @@ impl Core {
         writer.previous = checksum;
         writer.lattice = block.lattice;
         writer.compaction = block.compaction;
+        self.make_ready(&segment, &mut writer, header.bytes);
         let used = std::mem::replace(&mut writer.ready, ready.map(Arc::new));
         drop(writer);
         if let Some(used) = used.and_then(Arc::into_inner) {
@@ -487,6 +488,20 @@ impl Core {
         self.note_emptied(&block.emptied, block.sequence);
         self.note_appended(header.bytes);
         Ok(block.commitment)
+    }
+
+    /// Has another thread see to the memory that the next record will be written to, if it is about as
+    /// long as the last. Fresh pages can cost more than the writing itself.
+    fn make_ready(&self, segment: &Segment, writer: &mut Writer, bytes: u64) {
+        let end = segment.start + segment.places * self.segments().segment_bytes();
+        let from = writer.ready_to.max(writer.position);
+        let to = writer.position.saturating_add(bytes + bytes / 2).min(end);
+        if self.pool.current_num_threads() < 2 || from >= to {
+            return;
+        }
+        writer.ready_to = to;
+        let (file, offset) = (Arc::clone(&segment.file), from - segment.start);
+        self.pool.spawn(move || file.make_ready(offset, to - from));
     }
 
     /// Writes and syncs a record. While the medium works, the cores look for what the next block is to

@@ -73,6 +73,8 @@ pub(crate) struct Writer {
     pub(crate) has_refused: bool,
     /// Where compaction goes on.
     pub(crate) compaction: Option<crate::compaction::Cursor>,
+    /// Byte position up to which memory was made ready.
+    pub(crate) ready_to: u64,
     /// What the next block takes along, if that was looked for while the last one was written.
     pub(crate) ready: Option<Arc<Moves>>,
 }
