@@ -83,11 +83,13 @@ fn a_full_medium_refuses_blocks_until_room_is_made() {
             matches!(refused, Some(CommitError::NoSpace { .. })),
             "round {round}: {refused:?}"
         );
-        let again = commit(&db, &mut generator, &mut blocks);
-        assert!(
-            matches!(again, Err(CommitError::NoSpace { .. })),
-            "round {round}: {again:?}"
-        );
+        for _ in 0..20 {
+            // A smaller block may find room behind the last one.
+            match commit(&db, &mut generator, &mut blocks) {
+                Ok(()) | Err(CommitError::NoSpace { .. }) => {}
+                Err(error) => panic!("round {round}: {error}"),
+            }
+        }
         check_db(&db, SMALL, &blocks)
             .unwrap_or_else(|error| panic!("round {round}, full: {error}"));
         if round == 1 {
