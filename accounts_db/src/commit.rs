@@ -3,7 +3,9 @@
 //! 1. **Prepare** (nothing is written): every changed key is looked up, which yields the previous
 //!    version's place and value; the state commitment follows from old and new values; entries
 //!    are encoded; compaction adds what it moves.
-//! 2. **Append**: one write at the end of the log. If it fails the block is refused; the next one is
+//! 2. **Append**: one write at the end of the log. While the medium works, the cores look for what the
+//!    next block's compaction will take along, and what is found is left out there if that block
+//!    writes the key itself. If it fails the block is refused; the next one is
 //!    written over it.
 //! 3. **Sync**: one `fdatasync`. If it fails nobody knows what the medium has: the database stops.
 //! 4. **Publish**: the index learns the new places. Readers of older blocks go on through the links to

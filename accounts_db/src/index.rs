@@ -385,6 +385,48 @@ mod tests {
         }
     }
 
+    /// As the database has it: its number of shards, and blocks that add 5,000 keys. All shards have
+    /// about as many keys, so they grow at about the same time; that must not be one block's time.
+    #[test]
+    fn no_block_pays_for_the_growth_of_all() {
+        const BLOCK: u64 = 5_000;
+        let index = Index::new(14);
+        let capacities = |index: &Index| -> Vec<(usize, usize)> {
+            let table = |shard: &Shard| {
+                let table = shard.0.read();
+                (table.slots.len(), table.used)
+            };
+            index.shards.iter().map(table).collect()
+        };
+        let mut random = 0_u64;
+        let mut key = 0;
+        let mut before = Vec::new();
+        let (mut moved_most, mut moved_in_all) = (0, 0);
+        for block in 0..300 {
+            for _ in 0..BLOCK {
+                key += 1;
+                // SplitMix64.
+                random = random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+                let hash = (random ^ (random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+                let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+                index.insert(hash ^ (hash >> 31), Location::from_units(key));
+            }
+            let after = capacities(&index);
+            // Before that, shards are so small that all of them grow in each block.
+            if block >= 100 {
+                let pairs = before.iter().zip(&after);
+                let grown = pairs.filter(|((old, _), (new, _))| old != new);
+                let moved: usize = grown.map(|(_, (_, used))| *used).sum();
+                moved_most = moved_most.max(moved as u64);
+                moved_in_all += moved as u64;
+            }
+            before = after;
+        }
+        assert!(moved_in_all > key / 2, "nothing grew: {moved_in_all}");
+        // Moving a slot takes nanoseconds, so this is less than a millisecond.
+        assert!(moved_most <= 20 * BLOCK, "a block moved {moved_most} slots");
+    }
+
     #[test]
     fn memory_stays_under_twenty_bytes_a_key_while_it_grows() {
         let index = Index::new(6);
