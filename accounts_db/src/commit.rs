@@ -3,16 +3,19 @@
 //! 1. **Prepare** (nothing is written): every changed key is looked up, which yields the previous
 //!    version's place and value; the state commitment follows from old and new values; entries
 //!    are encoded; compaction adds what it moves.
-//! 2. **Append**: one write at the end of the log. If it fails the block is refused; the next one is
+//! 2. **Append**: one write at the end of the log. While the medium works, the cores look for what the
+//!    next block's compaction will take along, and what is found is left out there if that block
+//!    writes the key itself. If it fails the block is refused; the next one is
 //!    written over it.
 //! 3. **Sync**: one `fdatasync`. If it fails nobody knows what the medium has: the database stops.
 //! 4. **Publish**: the index learns the new places. Readers of older blocks go on through the links to
 //!    previous versions.
 
 use crate::{
-    compaction::{self, Cursor},
-    core::{ChainChange, Change, Core},
-    entry::{self, AccountRecord, BLOB_BYTES_MAX, Body, Value},
+    batch::Batch,
+    compaction::{self, Cursor, Moves, Request},
+    core::{ChainChange, Change, Core, Writer},
+    entry::{self, AccountRecord, BLOB_BYTES_MAX, Value},
     error::{CommitError, DuplicateKey, FileError, ReadError},
     frame,
     hash::Key,
@@ -45,10 +48,9 @@ pub struct PreparedBlock {
     lattice: Lattice,
     commitment: B256,
     /// The record so far: room for the header, then entries.
-    record: Vec<u8>,
-    entry_count: u64,
-    changes: Vec<Change>,
-    chain_changes: Vec<ChainChange>,
+    batch: Batch,
+    /// Length of the entries that are the block's own.
+    own_bytes: u64,
     compaction: Option<Cursor>,
     emptied: Vec<u64>,
 }
@@ -67,9 +69,10 @@ impl PreparedBlock {
     /// Makes the hash of an earlier block known, for `BLOCKHASH` on a chain whose first block here is
     /// not its genesis.
     pub fn add_ancestor(&mut self, number: u64, hash: B256) {
-        entry::write_ancestor(&mut self.record, number, hash);
-        self.entry_count += 1;
-        self.chain_changes
+        entry::write_ancestor(&mut self.batch.bytes, number, hash);
+        self.batch.entry_count += 1;
+        self.batch
+            .chain_changes
             .push(ChainChange::Ancestor { number, hash });
     }
 }
@@ -80,14 +83,20 @@ type SlotChange = (Address, U256, U256);
 /// What looking up some keys yields.
 #[derive(Default)]
 struct Part {
-    entries: Vec<u8>,
-    changes: Vec<Change>,
+    batch: Batch,
     lattice: LatticeChange,
     /// How the number of an account's slots changes.
     counts: Vec<(Address, i64)>,
 }
 
 impl Part {
+    fn new(core: &Core) -> Self {
+        Self {
+            batch: core.spare.part(),
+            ..Self::default()
+        }
+    }
+
     /// Writes a new version of a key.
     fn put(&mut self, hash: u64, key: &Key, value: &Value, old: Option<(Location, Value)>) {
         let weigh = |value: &Value| {
@@ -100,15 +109,17 @@ impl Part {
         let weight = |value: &Value| u32::try_from(weigh(value)).unwrap_or(u32::MAX);
         let (previous, before) = old.unzip();
         let previous = previous.unwrap_or(Location::NONE);
-        self.changes.push(Change {
+        self.batch.changes.push(Change {
             hash,
             previous,
-            offset: self.entries.len() as u64,
+            offset: self.batch.len(),
             live: weight(value),
             dead: before.as_ref().map_or(0, weight),
             forgets: false,
         });
-        entry::write_value(&mut self.entries, previous, key, value, before.as_ref());
+        self.batch.entry_count += 1;
+        let bytes = &mut self.batch.bytes;
+        entry::write_value(bytes, previous, key, value, before.as_ref());
     }
 }
 
@@ -154,9 +165,11 @@ impl Core {
         changes: &Changes<'_>,
         kind: RecordKind,
     ) -> Result<PreparedBlock, CommitError> {
-        let (sequence, mut lattice, cursor) = {
+        let (sequence, mut lattice, cursor, ready) = {
             let writer = self.writer.lock();
-            (writer.sequence, writer.lattice.clone(), writer.compaction)
+            let lattice = writer.lattice.clone();
+            let ready = writer.ready.clone();
+            (writer.sequence, lattice, writer.compaction, ready)
         };
         if self.options.read_only {
             return Err(CommitError::ReadOnly);
@@ -166,34 +179,28 @@ impl Core {
         }
         let table = self.segments();
         let parts = self.pool.install(|| self.look_up(&table, changes))?;
+        let mut batch = self.spare.record();
+        batch.bytes.resize(ENTRIES_START, 0);
+        let mut sum = LatticeChange::default();
+        for part in parts {
+            batch.append(&part.batch);
+            sum.merge(&part.lattice);
+            self.spare.give_back(part.batch);
+        }
         let mut block = PreparedBlock {
             kind,
             number,
             sequence,
             lattice: Lattice::default(),
             commitment: B256::ZERO,
-            record: vec![0; ENTRIES_START],
-            entry_count: 0,
-            changes: Vec::new(),
-            chain_changes: Vec::new(),
+            batch,
+            own_bytes: 0,
             compaction: cursor,
             emptied: Vec::new(),
         };
-        let bytes: usize = parts.iter().map(|part| part.entries.len()).sum();
-        block.record.reserve(bytes + bytes / 2);
-        for part in parts {
-            let base = block.record.len() as u64;
-            block.record.extend_from_slice(&part.entries);
-            block.entry_count += part.changes.len() as u64;
-            let shifted = part.changes.into_iter().map(|mut change| {
-                change.offset += base;
-                change
-            });
-            block.changes.extend(shifted);
-            lattice.apply(&part.lattice);
-        }
+        lattice.apply(&sum);
         self.append_codes(&table, changes, &mut block)?;
-        self.append_moves(&table, &mut block)?;
+        self.append_moves(&table, &mut block, ready.as_deref())?;
         block.commitment = lattice.commitment();
         block.lattice = lattice;
         Ok(block)
@@ -249,18 +256,17 @@ impl Core {
     }
 
     fn look_up_slots(&self, table: &SegmentTable, slots: &[SlotChange]) -> Result<Part, ReadError> {
-        let mut part = Part::default();
-        for (address, slot, after) in slots {
-            let key = Key::slot(*address, *slot);
-            let hash = self.hasher.hash(&key);
-            let found = self.find(table, hash, &key)?;
-            let old = found.and_then(|(location, entry)| match entry.body {
-                Body::Value {
-                    value: Value::Slot(value),
-                    ..
-                } => Some((location, value)),
+        let mut part = Part::new(self);
+        let keys: Vec<Key> = (slots.iter())
+            .map(|(address, slot, _)| Key::slot(*address, *slot))
+            .collect();
+        let hashes: Vec<u64> = keys.iter().map(|key| self.hasher.hash(key)).collect();
+        self.bring_near(table, &hashes);
+        for ((key, hash), (address, slot, after)) in keys.into_iter().zip(hashes).zip(slots) {
+            let old = match self.find_value(table, hash, &key)? {
+                Some((location, Value::Slot(value))) => Some((location, value)),
                 _ => None,
-            });
+            };
             let before = old.map_or(U256::ZERO, |(_, value)| value);
             if before == *after {
                 continue;
@@ -282,18 +288,14 @@ impl Core {
         table: &SegmentTable,
         accounts: &[AccountChange],
     ) -> Result<Part, ReadError> {
-        let mut part = Part::default();
+        let mut part = Part::new(self);
         for change in accounts {
             let key = Key::Account(change.address);
             let hash = self.hasher.hash(&key);
-            let found = self.find(table, hash, &key)?;
-            let old = found.and_then(|(location, entry)| match entry.body {
-                Body::Value {
-                    value: Value::Account(record),
-                    ..
-                } => Some((location, record)),
+            let old = match self.find_value(table, hash, &key)? {
+                Some((location, Value::Account(record))) => Some((location, record)),
                 _ => None,
-            });
+            };
             let before = old.map_or_else(AccountRecord::default, |(_, record)| record);
             let after = AccountRecord {
                 account: match change.write {
@@ -342,16 +344,16 @@ impl Core {
                     bytes_max: BLOB_BYTES_MAX,
                 });
             }
-            block.changes.push(Change {
+            block.batch.changes.push(Change {
                 hash: index_hash,
                 previous: Location::NONE,
-                offset: block.record.len() as u64,
+                offset: block.batch.len(),
                 live: u32::try_from(entry::blob_entry_bytes(bytes)).unwrap_or(u32::MAX),
                 dead: 0,
                 forgets: false,
             });
-            entry::write_code(&mut block.record, Location::NONE, hash, code.bytes());
-            block.entry_count += 1;
+            entry::write_code(&mut block.batch.bytes, Location::NONE, hash, code.bytes());
+            block.batch.entry_count += 1;
         }
         Ok(())
     }
@@ -360,27 +362,31 @@ impl Core {
         &self,
         table: &SegmentTable,
         block: &mut PreparedBlock,
+        ready: Option<&Moves>,
     ) -> Result<(), CommitError> {
-        let superseded: AHashSet<Location> = (block.changes.iter())
-            .map(|change| change.previous)
-            .filter(|previous| !previous.is_none())
-            .collect();
-        let appended = (block.record.len() - ENTRIES_START) as u64;
-        let moves = compaction::gather(self, table, block.compaction, appended, &superseded)?;
+        block.own_bytes = block.batch.len() - ENTRIES_START as u64;
+        if let Some(ready) = ready {
+            let mut gone: Vec<Location> = (block.batch.changes.iter())
+                .map(|change| change.previous)
+                .filter(|previous| ready.places.contains(previous))
+                .collect();
+            gone.sort_unstable();
+            block.batch.append_without(&ready.batch, &gone);
+            block.compaction = ready.cursor;
+            block.emptied.clone_from(&ready.emptied);
+            return Ok(());
+        }
+        let request = Request {
+            cursor: block.compaction,
+            appended: block.own_bytes,
+            batch: std::mem::take(&mut block.batch),
+            pending: &[],
+            emptied: &[],
+        };
+        let moves = compaction::gather(self, table, request)?;
+        block.batch = moves.batch;
         block.compaction = moves.cursor;
         block.emptied = moves.emptied;
-        let mut at = 0;
-        while at < moves.entries.len() {
-            let offset = (block.record.len() + at) as u64;
-            let entry = entry::parse(&moves.entries[at..]).expect("just written");
-            block
-                .changes
-                .extend(Change::of(&self.hasher, &entry, offset));
-            block.chain_changes.extend(ChainChange::of(&entry, offset));
-            block.entry_count += 1;
-            at += usize::try_from(entry.bytes).unwrap_or(usize::MAX);
-        }
-        block.record.extend_from_slice(&moves.entries);
         Ok(())
     }
 
@@ -398,15 +404,15 @@ impl Core {
             return Err(CommitError::PayloadTooLarge { bytes, bytes_max });
         }
         if !payload.is_empty() {
-            let offset = block.record.len() as u64;
-            block.chain_changes.push(ChainChange::Payload {
+            let offset = block.batch.len();
+            block.batch.chain_changes.push(ChainChange::Payload {
                 number,
                 previous: Location::NONE,
                 offset,
                 bytes: entry::blob_entry_bytes(payload.len() as u64),
             });
-            entry::write_payload(&mut block.record, Location::NONE, number, payload);
-            block.entry_count += 1;
+            entry::write_payload(&mut block.batch.bytes, Location::NONE, number, payload);
+            block.batch.entry_count += 1;
         }
         let mut writer = self.writer.lock();
         if writer.sequence != block.sequence {
@@ -415,7 +421,7 @@ impl Core {
         if self.stopped.load(Ordering::Acquire) {
             return Err(CommitError::Stopped);
         }
-        let entries_bytes = (block.record.len() - ENTRIES_START) as u64;
+        let entries_bytes = block.batch.len() - ENTRIES_START as u64;
         let bytes = record_bytes(entries_bytes);
         if writer.has_refused {
             self.erase_refused(writer.position)?;
@@ -440,35 +446,98 @@ impl Core {
             position: segment.start + offset,
             bytes,
             entries_bytes,
-            entry_count: block.entry_count,
+            entry_count: block.batch.entry_count,
             hash: hash.map(|hash| hash.0),
             commitment: block.commitment.0,
             previous: writer.previous,
             body: [0; 16],
         };
-        let checksum = record::seal(&mut block.record, &block.lattice, header.clone());
-        if let Err(source) = segment.file.write_at(&block.record, offset) {
-            writer.position = header.position;
-            // Whole or not, it must not count. If it cannot be erased now, the next block does it.
-            writer.has_refused = self.erase_refused(header.position).is_err();
-            let source = FileError::new("write", &segment.path, source);
-            return Err(no_space(number, source));
-        }
-        if let Err(source) = segment.file.sync() {
-            return Err(self.stop(FileError::new("sync", &segment.path, source)));
+        let checksum = record::seal(&mut block.batch.bytes, &block.lattice, header.clone());
+        let (written, ready) = self.write_and_look_ahead(&segment, offset, &block);
+        match written {
+            Ok(()) => {}
+            Err(WriteFailure::Write(source)) => {
+                writer.position = header.position;
+                // Whole or not, it must not count. If it cannot be erased now, the next block does it.
+                writer.has_refused = self.erase_refused(header.position).is_err();
+                let source = FileError::new("write", &segment.path, source);
+                return Err(no_space(number, source));
+            }
+            Err(WriteFailure::Sync(source)) => {
+                return Err(self.stop(FileError::new("sync", &segment.path, source)));
+            }
         }
         // From here on the block is durable.
-        self.publish(&header, &block.changes, &block.chain_changes, None)
-            .expect("what was looked up under the same sequence number is in the index");
+        self.publish(
+            &header,
+            &block.batch.changes,
+            &block.batch.chain_changes,
+            None,
+        )
+        .expect("what was looked up under the same sequence number is in the index");
         writer.position = header.position + header.bytes;
         writer.sequence += 1;
         writer.previous = checksum;
         writer.lattice = block.lattice;
         writer.compaction = block.compaction;
+        self.make_ready(&segment, &mut writer, header.bytes);
+        let used = std::mem::replace(&mut writer.ready, ready.map(Arc::new));
         drop(writer);
+        if let Some(used) = used.and_then(Arc::into_inner) {
+            self.spare.give_back(used.batch);
+        }
+        self.spare.give_back(block.batch);
         self.note_emptied(&block.emptied, block.sequence);
         self.note_appended(header.bytes);
         Ok(block.commitment)
+    }
+
+    /// Has another thread see to the memory that the next record will be written to, if it is about as
+    /// long as the last. Fresh pages can cost more than the writing itself.
+    fn make_ready(&self, segment: &Segment, writer: &mut Writer, bytes: u64) {
+        let end = segment.start + segment.places * self.segments().segment_bytes();
+        let from = writer.ready_to.max(writer.position);
+        let to = writer.position.saturating_add(bytes + bytes / 2).min(end);
+        if self.pool.current_num_threads() < 2 || from >= to {
+            return;
+        }
+        writer.ready_to = to;
+        let (file, offset) = (Arc::clone(&segment.file), from - segment.start);
+        self.pool.spawn(move || file.make_ready(offset, to - from));
+    }
+
+    /// Writes and syncs a record. While the medium works, the cores look for what the next block is to
+    /// take along; with one thread nothing is done at the same time.
+    fn write_and_look_ahead(
+        &self,
+        segment: &Segment,
+        offset: u64,
+        block: &PreparedBlock,
+    ) -> (Result<(), WriteFailure>, Option<Moves>) {
+        let write = || {
+            let bytes = &block.batch.bytes;
+            (segment.file.write_at(bytes, offset)).map_err(WriteFailure::Write)?;
+            segment.file.sync().map_err(WriteFailure::Sync)
+        };
+        if self.pool.current_num_threads() < 2 {
+            return (write(), None);
+        }
+        let mut ready = None;
+        let written = self.pool.in_place_scope(|scope| {
+            scope.spawn(|_| {
+                let request = Request {
+                    cursor: block.compaction,
+                    batch: self.spare.record(),
+                    appended: block.own_bytes,
+                    pending: &block.batch.changes,
+                    emptied: &block.emptied,
+                };
+                // What cannot be read is told when the next block is prepared.
+                ready = compaction::gather(self, &self.segments(), request).ok();
+            });
+            write()
+        });
+        (written, ready)
     }
 
     /// Erases the header of a record that was refused, so that it never counts.
@@ -583,6 +652,12 @@ impl Core {
     }
 }
 
+/// What of a record's way to the medium failed.
+enum WriteFailure {
+    Write(io::Error),
+    Sync(io::Error),
+}
+
 /// Changes of a block, key by key.
 pub(crate) struct Changes<'a> {
     pub(crate) accounts: Vec<(Address, Option<Account>)>,
@@ -611,7 +686,7 @@ fn check_unique(
     find: impl FnOnce() -> Option<DuplicateKey>,
 ) -> Result<(), CommitError> {
     let mut hashes: Vec<u64> = (parts.iter())
-        .flat_map(|part| part.changes.iter().map(|change| change.hash))
+        .flat_map(|part| part.batch.changes.iter().map(|change| change.hash))
         .collect();
     hashes.par_sort_unstable();
     if hashes.windows(2).all(|pair| pair[0] != pair[1]) {

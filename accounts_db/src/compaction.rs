@@ -9,17 +9,18 @@
 //! look for it.
 
 use crate::{
-    core::Core,
-    entry::{self, Body},
+    batch::Batch,
+    core::{ChainChange, Change, Core},
+    entry::{self, Body, Entry, FIXED_BYTES_MAX},
     error::ReadError,
     frame::{self, FRAME_BYTES},
     location::Location,
-    record::{PAGE_BYTES, RecordHeader},
+    record::{ENTRIES_START, PAGE_BYTES, RecordHeader},
     segment::{SEGMENT_HEADER_BYTES, Segment, SegmentTable},
 };
+use rayon::prelude::*;
 use std::{
-    collections::HashSet,
-    hash::BuildHasher,
+    ops::Range,
     sync::{Arc, atomic::Ordering},
 };
 
@@ -29,6 +30,13 @@ const LIVE_SHARE_MAX: f64 = 0.9;
 const SCAN_FACTOR: u64 = 8;
 /// The least a commit moves while there is something to do.
 const BUDGET_BYTES_MIN: u64 = 64 << 10;
+/// Fewer entries than this are not worth other threads.
+const PARALLEL_MIN: usize = 512;
+const PARALLEL_CHUNK: usize = 256;
+/// The least that moving an entry whose value counts writes: entries are looked at in such numbers that
+/// the budget is not overdrawn.
+const MOVE_BYTES_MIN: u64 = entry::Kind::SlotPut.bytes() as u64;
+const LOOK_MIN: u64 = 512;
 /// Largest part of a segment read at once.
 const READ_BYTES_MAX: u64 = 1 << 20;
 
@@ -45,10 +53,12 @@ pub(crate) struct Cursor {
 }
 
 /// What a commit takes along.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Moves {
-    /// Entries to append.
-    pub(crate) entries: Vec<u8>,
+    /// The block's entries, and behind them those that move.
+    pub(crate) batch: Batch,
+    /// From the first to behind the last place from which something moves.
+    pub(crate) places: Range<Location>,
     /// Where to go on; `None` if there is nothing to do.
     pub(crate) cursor: Option<Cursor>,
     /// Segments that are empty once this is applied.
@@ -73,8 +83,8 @@ fn budget(core: &Core, table: &SegmentTable, appended: u64) -> u64 {
     if excess <= 0.0 {
         return 0;
     }
-    // From nothing at the aim to twice what the block appends at 0.5 above it.
-    let share = (excess * 4.0).min(2.0);
+    // From nothing at the aim to as much as the block appends at a quarter above it.
+    let share = (excess * 4.0).min(1.0);
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
@@ -101,29 +111,47 @@ fn choose(core: &Core, table: &SegmentTable) -> Option<Arc<Segment>> {
         .map(|(_, segment)| Arc::clone(segment))
 }
 
-/// Gathers what a commit takes along; `superseded` are the places whose keys the block writes itself.
-pub(crate) fn gather<S: BuildHasher>(
+/// What [`gather`] goes by.
+pub(crate) struct Request<'a> {
+    /// Where to go on.
+    pub(crate) cursor: Option<Cursor>,
+    /// What the entries are added to.
+    pub(crate) batch: Batch,
+    /// Bytes that a block appends of its own.
+    pub(crate) appended: u64,
+    /// Changes that the index does not have yet.
+    pub(crate) pending: &'a [Change],
+    /// Segments that are empty once those changes are applied.
+    pub(crate) emptied: &'a [u64],
+}
+
+/// Gathers what a commit takes along.
+pub(crate) fn gather(
     core: &Core,
     table: &SegmentTable,
-    cursor: Option<Cursor>,
-    appended: u64,
-    superseded: &HashSet<Location, S>,
+    request: Request<'_>,
 ) -> Result<Moves, ReadError> {
+    let (appended, pending) = (request.appended, request.pending);
     let mut moves = Moves {
-        cursor,
-        ..Moves::default()
+        batch: request.batch,
+        places: Location::NONE..Location::NONE,
+        cursor: request.cursor,
+        emptied: Vec::new(),
     };
+    let own_changes = moves.batch.changes.len();
     let budget = budget(core, table, appended);
+    let target = moves.batch.len() + budget;
     let mut scan = budget.saturating_mul(SCAN_FACTOR);
-    while (moves.entries.len() as u64) < budget && scan > 0 {
+    while moves.batch.len() < target && scan > 0 {
         let known = moves
             .cursor
             .and_then(|cursor| Some((cursor, table.get(cursor.segment)?)));
         let (cursor, segment) = if let Some((cursor, segment)) = known {
             (cursor, Arc::clone(segment))
         } else {
-            let chosen = choose(core, table);
-            let Some(segment) = chosen.filter(|it| !moves.emptied.contains(&it.number)) else {
+            let is_known =
+                |number: &u64| moves.emptied.contains(number) || request.emptied.contains(number);
+            let Some(segment) = choose(core, table).filter(|it| !is_known(&it.number)) else {
                 moves.cursor = None;
                 break;
             };
@@ -131,14 +159,12 @@ pub(crate) fn gather<S: BuildHasher>(
         };
         let mut scanner = Scanner {
             core,
-            table,
             segment: &segment,
             cursor,
-            superseded,
-            entries: &mut moves.entries,
+            superseded: superseded(table, &segment, &[pending, &moves.batch.changes]),
+            batch: &mut moves.batch,
         };
-        let room = budget - (scanner.entries.len() as u64).min(budget);
-        scan = scan.saturating_sub(scanner.run(room, scan)?);
+        scan = scan.saturating_sub(scanner.run(target, scan)?);
         let cursor = scanner.cursor;
         if cursor.offset >= segment.end() {
             moves.emptied.push(segment.number);
@@ -146,6 +172,14 @@ pub(crate) fn gather<S: BuildHasher>(
         } else {
             moves.cursor = Some(cursor);
         }
+    }
+    let places = || {
+        moves.batch.changes[own_changes..]
+            .iter()
+            .map(|it| it.previous)
+    };
+    if let (Some(first), Some(last)) = (places().min(), places().max()) {
+        moves.places = first..Location::from_units(last.units() + 1);
     }
     Ok(moves)
 }
@@ -161,24 +195,32 @@ impl Cursor {
     }
 }
 
-struct Scanner<'a, S> {
-    core: &'a Core,
-    table: &'a SegmentTable,
-    segment: &'a Segment,
-    cursor: Cursor,
-    superseded: &'a HashSet<Location, S>,
-    entries: &'a mut Vec<u8>,
+/// The places in a segment that changes replace, sorted.
+fn superseded(table: &SegmentTable, segment: &Segment, changes: &[&[Change]]) -> Vec<Location> {
+    let start = Location::from_position(segment.start);
+    let end = Location::from_position(segment.start + segment.places * table.segment_bytes());
+    let mut places: Vec<Location> = (changes.iter())
+        .flat_map(|changes| changes.iter().map(|change| change.previous))
+        .filter(|place| (start..end).contains(place))
+        .collect();
+    places.sort_unstable();
+    places
 }
 
-impl<S: BuildHasher> Scanner<'_, S> {
-    /// Goes on until so many bytes were gathered or scanned, or the segment ends; gives the bytes
+struct Scanner<'a> {
+    core: &'a Core,
+    segment: &'a Segment,
+    cursor: Cursor,
+    superseded: Vec<Location>,
+    batch: &'a mut Batch,
+}
+
+impl Scanner<'_> {
+    /// Goes on until the batch has `target` bytes, or `scan` were looked at, or the segment ends; gives the bytes
     /// scanned.
-    fn run(&mut self, gather: u64, scan: u64) -> Result<u64, ReadError> {
-        let target = self.entries.len() as u64 + gather;
+    fn run(&mut self, target: u64, scan: u64) -> Result<u64, ReadError> {
         let mut scanned = 0;
-        while self.cursor.offset < self.segment.end()
-            && (self.entries.len() as u64) < target
-            && scanned < scan
+        while self.cursor.offset < self.segment.end() && self.batch.len() < target && scanned < scan
         {
             let before = self.cursor.offset;
             if self.cursor.offset >= self.cursor.entries_end {
@@ -205,21 +247,30 @@ impl<S: BuildHasher> Scanner<'_, S> {
         if header.bytes < PAGE_BYTES || start + header.bytes > self.segment.end() {
             return Err(self.segment.damage(start, "a record's length is wrong"));
         }
-        let entries = start + crate::record::ENTRIES_START as u64;
+        let entries = start + ENTRIES_START as u64;
         self.cursor.offset = entries;
         self.cursor.entries_end = entries + header.entries_bytes;
         self.cursor.record_end = start + header.bytes;
         Ok(())
     }
 
-    /// Looks at entries of the record until a read's worth is done.
+    fn take(&mut self, moved: Batch) {
+        self.batch.append(&moved);
+        self.core.spare.give_back(moved);
+    }
+
+    /// Looks at entries of the record: as many as there is room to move, of one read's worth.
     fn stretch(&mut self, target: u64) -> Result<(), ReadError> {
+        let room = target.saturating_sub(self.batch.len());
+        let count = (room / MOVE_BYTES_MIN).max(LOOK_MIN);
         let start = self.cursor.offset;
-        let bytes = (self.cursor.entries_end - start).min(READ_BYTES_MAX);
-        let mut buffer = vec![0; usize::try_from(bytes).unwrap_or(0)];
-        self.segment.read(&mut buffer, start)?;
+        let bytes = (self.cursor.entries_end - start)
+            .min(count * FIXED_BYTES_MAX as u64)
+            .min(READ_BYTES_MAX);
+        let buffer = self.segment.bytes(start, bytes)?;
+        let mut found = Vec::new();
         let mut at = 0;
-        while at < buffer.len() && (self.entries.len() as u64) < target {
+        while at < buffer.len() && (found.len() as u64) < count {
             let rest = &buffer[at..];
             let offset = start + at as u64;
             let cut = rest.len() < entry::HEAD_BYTES + 4;
@@ -229,61 +280,101 @@ impl<S: BuildHasher> Scanner<'_, S> {
                 entry::length(rest).map_err(|what| self.segment.damage(offset, what))?
             };
             if length > rest.len() as u64 {
-                if at == 0 {
-                    // Longer than a read: a blob.
-                    let whole = self.segment.read_entry(offset)?;
-                    self.look_at(&whole, offset)?;
-                    at += whole.len();
-                }
                 break;
             }
             let length = usize::try_from(length).unwrap_or(usize::MAX);
-            self.look_at(&rest[..length], offset)?;
+            found.push((offset, &rest[..length]));
             at += length;
+        }
+        if found.is_empty() {
+            // Longer than a read: a blob.
+            let whole = self.segment.read_entry(start)?;
+            at = whole.len();
+            let moved = self.look_at(&[(start, &whole)])?;
+            self.take(moved);
+        } else if found.len() < PARALLEL_MIN {
+            let moved = self.look_at(&found)?;
+            self.take(moved);
+        } else {
+            let look = || {
+                let chunks = found.par_chunks(PARALLEL_CHUNK);
+                chunks.map(|chunk| self.look_at(chunk)).collect()
+            };
+            let parts: Result<Vec<Batch>, ReadError> = self.core.pool.install(look);
+            for part in parts? {
+                self.take(part);
+            }
         }
         self.cursor.offset = start + at as u64;
         Ok(())
     }
 
-    /// Moves an entry if it is alive.
-    fn look_at(&mut self, bytes: &[u8], offset: u64) -> Result<(), ReadError> {
-        let location = Location::from_position(self.segment.start + offset);
-        let entry = entry::parse(bytes).map_err(|what| self.segment.damage(offset, what))?;
-        if let Body::Payload { number, .. } = entry.body {
-            let chain = self.core.chain.read();
-            if chain
-                .payloads
-                .get(&number)
-                .is_some_and(|place| place.location == location)
+    /// Writes those of the entries again that are alive. Each is given with its offset.
+    fn look_at(&self, entries: &[(u64, &[u8])]) -> Result<Batch, ReadError> {
+        let mut parsed: Vec<(u64, Entry, Option<u64>)> = Vec::with_capacity(entries.len());
+        for (offset, bytes) in entries {
+            let entry = entry::parse(bytes).map_err(|what| self.segment.damage(*offset, what))?;
+            let hash = entry::index_hash(&self.core.hasher, &entry.body);
+            parsed.push((*offset, entry, hash));
+        }
+        let hashes: Vec<u64> = parsed.iter().filter_map(|(_, _, hash)| *hash).collect();
+        self.core.index.bring_near(&hashes);
+        let mut moved = self.core.spare.part();
+        for ((offset, entry, hash), (_, bytes)) in parsed.iter().zip(entries) {
+            let location = Location::from_position(self.segment.start + offset);
+            if let Body::Payload { number, .. } = entry.body {
+                self.move_payload(&mut moved, location, number, entry, bytes);
+                continue;
+            }
+            let Some(hash) = *hash else { continue };
+            if !self.core.index.contains(hash, location)
+                || self.superseded.binary_search(&location).is_ok()
             {
-                let payload = blob(bytes, &entry.body);
-                entry::write_payload(self.entries, location, number, payload);
+                continue;
             }
-            return Ok(());
+            match &entry.body {
+                Body::Value { value, .. } if value.is_tombstone() => {
+                    moved.note_moved(hash, location, 0, true);
+                    entry::write_drop(&mut moved.bytes, location, hash);
+                }
+                Body::Value { key, value, .. } => {
+                    moved.note_moved(hash, location, value.move_bytes(), false);
+                    entry::write_value(&mut moved.bytes, location, key, value, None);
+                }
+                Body::Code { hash: code, .. } => {
+                    moved.note_moved(hash, location, entry.bytes, false);
+                    let bytes = blob(bytes, &entry.body);
+                    entry::write_code(&mut moved.bytes, location, *code, bytes);
+                }
+                Body::Drop { .. } | Body::Payload { .. } | Body::Ancestor { .. } => {}
+            }
         }
-        let Some(hash) = entry::index_hash(&self.core.hasher, &entry.body) else {
-            return Ok(());
-        };
-        if !self.core.index.contains(hash, location) || self.superseded.contains(&location) {
-            return Ok(());
+        Ok(moved)
+    }
+
+    /// Writes a payload again if it is kept.
+    fn move_payload(
+        &self,
+        moved: &mut Batch,
+        location: Location,
+        number: u64,
+        entry: &Entry,
+        bytes: &[u8],
+    ) {
+        let chain = self.core.chain.read();
+        let place = chain.payloads.get(&number);
+        if place.is_none_or(|place| place.location != location) {
+            return;
         }
-        debug_assert!(
-            self.table.at(location).is_some(),
-            "what is scanned is there"
-        );
-        match &entry.body {
-            Body::Value { value, .. } if value.is_tombstone() => {
-                entry::write_drop(self.entries, location, hash);
-            }
-            Body::Value { key, value, .. } => {
-                entry::write_value(self.entries, location, key, value, None);
-            }
-            Body::Code { hash, .. } => {
-                entry::write_code(self.entries, location, *hash, blob(bytes, &entry.body));
-            }
-            Body::Drop { .. } | Body::Payload { .. } | Body::Ancestor { .. } => {}
-        }
-        Ok(())
+        moved.chain_changes.push(ChainChange::Payload {
+            number,
+            previous: location,
+            offset: moved.len(),
+            bytes: entry.bytes,
+        });
+        moved.entry_count += 1;
+        let payload = blob(bytes, &entry.body);
+        entry::write_payload(&mut moved.bytes, location, number, payload);
     }
 }
 

@@ -1,8 +1,10 @@
 //! What the parts of the database share, and how a record changes it.
 
 use crate::{
+    batch::SpareBatches,
     chain::{BlockSummary, Chain, PayloadPlace},
     checkpoint::CheckpointState,
+    compaction::Moves,
     entry::{self, Body, Entry, FIXED_BYTES_MAX, Value},
     error::ReadError,
     frame::Checksum,
@@ -51,6 +53,8 @@ pub(crate) struct Core {
     pub(crate) index: Index,
     /// Byte position up to which the index has the log's records. Written while `publishing` is held.
     pub(crate) applied: AtomicU64,
+    /// Memory of earlier commits.
+    pub(crate) spare: SpareBatches,
     /// A write was not made durable: nothing more is written.
     pub(crate) stopped: AtomicBool,
 }
@@ -69,6 +73,10 @@ pub(crate) struct Writer {
     pub(crate) has_refused: bool,
     /// Where compaction goes on.
     pub(crate) compaction: Option<crate::compaction::Cursor>,
+    /// Byte position up to which memory was made ready.
+    pub(crate) ready_to: u64,
+    /// What the next block takes along, if that was looked for while the last one was written.
+    pub(crate) ready: Option<Arc<Moves>>,
 }
 
 /// What an entry does to the index and to the counts of what is alive.
@@ -86,6 +94,12 @@ pub(crate) struct Change {
 }
 
 impl Change {
+    /// The same behind so many bytes more of the record.
+    pub(crate) const fn behind(mut self, bytes: u64) -> Self {
+        self.offset += bytes;
+        self
+    }
+
     /// What an entry does, `offset` bytes into its record; `None` if it is not in the index.
     pub(crate) fn of(hasher: &KeyHasher, entry: &Entry, offset: u64) -> Option<Self> {
         let hash = entry::index_hash(hasher, &entry.body)?;
@@ -136,6 +150,22 @@ pub(crate) enum ChainChange {
 }
 
 impl ChainChange {
+    /// Offset of its entry; nobody asks for an ancestor's.
+    pub(crate) const fn offset(&self) -> u64 {
+        match self {
+            Self::Payload { offset, .. } => *offset,
+            Self::Ancestor { .. } => 0,
+        }
+    }
+
+    /// The same so many bytes later and so many bytes earlier in the record.
+    pub(crate) const fn moved(mut self, later: u64, earlier: u64) -> Self {
+        if let Self::Payload { offset, .. } = &mut self {
+            *offset = *offset - earlier + later;
+        }
+        self
+    }
+
     pub(crate) fn of(entry: &Entry, offset: u64) -> Option<Self> {
         match entry.body {
             Body::Payload { number, .. } => Some(Self::Payload {
@@ -152,7 +182,7 @@ impl ChainChange {
 
 /// Fewer changes than this are not worth other threads.
 const PARALLEL_MIN: usize = 2048;
-const PARALLEL_CHUNK: usize = 1024;
+const PARALLEL_CHUNK: usize = 512;
 
 impl Core {
     /// The table as it is now.
@@ -360,6 +390,8 @@ impl Core {
         changes: &[Change],
         shard_positions: Option<&[u64]>,
     ) -> Result<(), Location> {
+        let hashes: Vec<u64> = changes.iter().map(|change| change.hash).collect();
+        self.index.bring_near(&hashes);
         let mut live = 0_u64;
         // Few segments: a list is faster than a map.
         let mut dead: Vec<(u64, u64)> = Vec::new();

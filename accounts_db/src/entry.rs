@@ -361,6 +361,27 @@ pub(crate) fn parse_fixed(bytes: &[u8]) -> Result<Entry, &'static str> {
     parse_checked(kind, bytes, length(bytes)?)
 }
 
+/// The value in an entry of this kind, which `bytes` is, if it is sound and a version of this key.
+#[inline]
+pub(crate) fn value_of(kind: Kind, bytes: &[u8], key: &Key) -> Option<Value> {
+    let body = bytes.get(HEAD_BYTES..kind.bytes())?;
+    let value = match (kind, key) {
+        (Kind::SlotPut | Kind::SlotUpdate, Key::Slot(address, slot)) => {
+            let is_of = body[..ADDRESS_BYTES] == address[..]
+                && body[ADDRESS_BYTES..SLOT_KEY_BYTES] == slot[..];
+            let word = array::<WORD_BYTES>(&body[SLOT_KEY_BYTES..SLOT_KEY_BYTES + WORD_BYTES]);
+            is_of.then(|| Value::Slot(U256::from_be_bytes(word)))?
+        }
+        (Kind::AccountPut | Kind::AccountUpdate, Key::Account(address)) => {
+            let record = &body[ADDRESS_BYTES..ADDRESS_BYTES + ACCOUNT_BYTES];
+            (body[..ADDRESS_BYTES] == address[..])
+                .then(|| Value::Account(AccountRecord::from_bytes(record)))?
+        }
+        _ => return None,
+    };
+    check(bytes).is_ok().then_some(value)
+}
+
 /// The location of the previous version; the head must be there.
 pub(crate) fn previous(entry: &[u8]) -> Location {
     let mut units = [0; 8];

@@ -34,6 +34,7 @@
 //! EVM. **Architecture invariant:** nothing is written through a map, and nothing is read through one
 //! that is not durable (`map.rs`).
 
+mod batch;
 mod chain;
 mod checkpoint;
 mod commit;
@@ -49,9 +50,11 @@ mod iterate;
 pub mod lattice;
 mod location;
 mod log;
+mod lookup;
 mod manifest;
 mod map;
 mod options;
+mod prefetch;
 mod reader;
 mod record;
 mod recovery;

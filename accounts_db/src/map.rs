@@ -5,6 +5,7 @@
 //! The folder is locked, so nobody shortens a file under a map either.
 #![allow(unsafe_code)]
 
+use crate::prefetch::{LINE_BYTES, prefetch};
 use memmap2::{MmapOptions, MmapRaw};
 use std::{
     fs::File,
@@ -37,6 +38,7 @@ impl FileMap {
     }
 
     /// The `bytes` bytes at `offset`, if they are durable.
+    #[inline]
     pub(crate) fn bytes(&self, offset: u64, bytes: usize) -> Option<&[u8]> {
         let offset = usize::try_from(offset).ok()?;
         let end = offset.checked_add(bytes)?;
@@ -47,6 +49,17 @@ impl FileMap {
         // durable: nobody writes them again (`set_readable`), nor can another process, since the
         // folder is locked; so they do not change while the slice is there.
         Some(unsafe { std::slice::from_raw_parts(self.map.as_ptr().add(offset), bytes) })
+    }
+
+    /// Asks the processor for the cache lines of these bytes, without waiting.
+    #[inline]
+    pub(crate) fn bring_near(&self, offset: u64, bytes: usize) {
+        let Ok(offset) = usize::try_from(offset) else {
+            return;
+        };
+        for line in (0..bytes).step_by(LINE_BYTES) {
+            prefetch(self.map.as_ptr().wrapping_add(offset + line));
+        }
     }
 
     /// Asks the operating system to bring these bytes into memory, without waiting.

@@ -6,6 +6,7 @@ use crate::{
     error::ReadError,
     hash::Key,
     location::Location,
+    lookup::Quick,
     segment::SegmentTable,
 };
 use alloy_primitives::{Address, B256, Bytes, U256};
@@ -14,6 +15,9 @@ use std::{fmt, sync::Arc};
 
 /// How far back `BLOCKHASH` sees.
 const HASHES_REACHED: u64 = 256;
+
+/// Keys looked up in one go.
+const BATCH: usize = 64;
 
 /// The state after one block. It stays as it is, whatever is committed, undone or compacted, for as
 /// long as the reader lives; a reader that lives long keeps old segments on the medium.
@@ -114,6 +118,15 @@ impl Reader {
     #[inline]
     pub(crate) fn value(&self, key: &Key) -> Result<Option<Value>, ReadError> {
         let hash = self.core.hasher.hash(key);
+        match self.core.find_quickly(&self.table, hash, key) {
+            Quick::Absent => return Ok(None),
+            Quick::Found(location, value) if location < self.horizon => return Ok(Some(value)),
+            Quick::Found(..) | Quick::Unknown => {}
+        }
+        self.value_slowly(hash, key)
+    }
+
+    fn value_slowly(&self, hash: u64, key: &Key) -> Result<Option<Value>, ReadError> {
         match self.core.find(&self.table, hash, key)? {
             Some((location, entry)) => {
                 self.core
@@ -141,6 +154,26 @@ impl Reader {
             Some(Value::Slot(value)) => Ok(value),
             _ => Ok(U256::ZERO),
         }
+    }
+
+    /// The values of many slots, in their order: several times as fast as one after another where they
+    /// are not in the processor's cache.
+    pub fn read_slots(&self, slots: &[(Address, U256)]) -> Result<Vec<U256>, ReadError> {
+        let mut values = Vec::with_capacity(slots.len());
+        let mut hashes = Vec::with_capacity(slots.len().min(BATCH));
+        for slots in slots.chunks(BATCH) {
+            hashes.clear();
+            let hash = |(address, slot): &(Address, U256)| {
+                let slot = slot.to_be_bytes::<32>();
+                self.core.hasher.slot(address.as_slice(), &slot)
+            };
+            hashes.extend(slots.iter().map(hash));
+            self.core.bring_near(&self.table, &hashes);
+            for (address, slot) in slots {
+                values.push(self.slot(*address, *slot)?);
+            }
+        }
+        Ok(values)
     }
 
     /// How many slots of an account are not zero.

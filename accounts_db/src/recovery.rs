@@ -6,6 +6,7 @@
 //! were damaged, and the database is not opened.
 
 use crate::{
+    batch::SpareBatches,
     chain::Chain,
     checkpoint::{self, CHECKPOINT_NEW, CheckpointState, Loaded},
     core::{ChainChange, Change, Core, Writer},
@@ -96,6 +97,7 @@ pub(crate) fn open(
         table: RwLock::new(Arc::new(table)),
         index,
         applied: AtomicU64::new(0),
+        spare: SpareBatches::default(),
         stopped: AtomicBool::new(false),
     };
     let mut recovery = redo(&core, &manifest, loaded)?;

@@ -1,18 +1,22 @@
 //! Segments: the files of the log, and the table of them.
 
 use crate::{
-    entry::{self, FIXED_BYTES_MAX},
+    entry::{self, FIXED_BYTES_MAX, Value},
     error::{Damage, FileError, ReadError},
     frame::Framed,
+    hash::Key,
     location::{LOCATION_BITS, Location, UNIT_BYTES},
     map::FileMap,
     record::PAGE_BYTES,
     storage::StorageFile,
 };
 use borsh::{BorshDeserialize, BorshSerialize};
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    borrow::Cow,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
 /// Where a segment's first record begins.
@@ -158,6 +162,19 @@ impl Segment {
             .map_err(|source| FileError::new("read", &self.path, source).into())
     }
 
+    /// Durable bytes: in the map, or read.
+    pub(crate) fn bytes(&self, offset: u64, bytes: u64) -> Result<Cow<'_, [u8]>, ReadError> {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        if let Some(map) = &self.map
+            && let Some(bytes) = map.bytes(offset, bytes)
+        {
+            return Ok(Cow::Borrowed(bytes));
+        }
+        let mut buffer = vec![0; bytes];
+        self.read(&mut buffer, offset)?;
+        Ok(Cow::Owned(buffer))
+    }
+
     /// Reads an entry without a blob, or the head of one with; checked, unless it has a blob.
     #[inline]
     pub(crate) fn read_fixed<'a>(
@@ -187,6 +204,22 @@ impl Segment {
             entry::check(bytes).map_err(damage)?;
         }
         Ok(bytes)
+    }
+
+    /// The value of a key at `offset`: if the file is mapped, and a sound version of this key is there.
+    #[inline]
+    pub(crate) fn mapped_value(&self, offset: u64, key: &Key) -> Option<Value> {
+        let map = self.map.as_ref()?;
+        let kind = entry::kind(map.bytes(offset, entry::HEAD_BYTES)?).ok()?;
+        entry::value_of(kind, map.bytes(offset, kind.bytes())?, key)
+    }
+
+    /// Asks the processor for the entry at `offset`.
+    #[inline]
+    pub(crate) fn bring_near(&self, offset: u64) {
+        if let Some(map) = &self.map {
+            map.bring_near(offset, entry::Kind::SlotUpdate.bytes());
+        }
     }
 
     /// Reads a whole entry, of whatever kind, and checks it.

@@ -57,6 +57,10 @@ pub trait StorageFile: Send + Sync + fmt::Debug {
     /// Writes all of `bytes` at `offset`.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
+    /// Asks for memory to be made ready for writing these bytes soon, and may take its time for it. The
+    /// bytes stay as they are.
+    fn make_ready(&self, _offset: u64, _bytes: u64) {}
+
     /// Makes the bytes durable.
     fn sync(&self) -> io::Result<()>;
 

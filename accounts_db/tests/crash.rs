@@ -6,7 +6,7 @@
 mod support;
 
 use lockweave_accounts_db::{
-    CheckpointMode, CommitError, Db, Options,
+    CheckpointMode, CommitError, Db, Options, Sharing,
     storage::faulty::{Fault, FaultyStorage},
 };
 use lockweave_runtime::StateDelta;
@@ -97,6 +97,16 @@ impl Run {
                 db.undo_to(target)?;
                 self.blocks = kept;
             }
+            2 => {
+                // Crashes strike here too; what became of the snapshot then is another test's.
+                let target = FaultyStorage::new(self.seed);
+                let result = db.snapshot_to(&target, Sharing::Copies, |_, _| {});
+                if result.is_ok() {
+                    target.restart();
+                    check_snapshot(&target, self.seed, &self.blocks)
+                        .unwrap_or_else(|error| panic!("seed {}: {error}", self.seed));
+                }
+            }
             1 => {
                 // Whatever becomes of a checkpoint, no block depends on it.
                 let _ = db.checkpoint();
@@ -127,6 +137,26 @@ impl Run {
         }
         self.alternative = None;
         first
+    }
+}
+
+/// Holds what is in a snapshot's folder against the blocks it was made of; gives whether it is one.
+fn check_snapshot(
+    target: &FaultyStorage,
+    seed: u64,
+    blocks: &[ModelBlock],
+) -> Result<bool, String> {
+    let options = Options {
+        create: false,
+        read_only: true,
+        ..options(seed)
+    };
+    match Db::open_on(Box::new(target.clone()), options) {
+        Ok(db) => check_db(&db, SHAPE, blocks)
+            .map(|()| true)
+            .map_err(|error| format!("the snapshot: {error}")),
+        Err(_) if target.bytes("MANIFEST").is_none() => Ok(false),
+        Err(error) => Err(format!("the snapshot has a manifest, but: {error}")),
     }
 }
 
@@ -252,6 +282,48 @@ fn no_crash_loses_an_acknowledged_block_or_shows_half_of_one() {
 #[test]
 fn a_failing_medium_loses_nothing() {
     run_seeds(150, failures);
+}
+
+/// At every operation of a snapshot, on either side, the machine stops.
+#[test]
+fn a_snapshot_is_whole_or_none_wherever_it_is_cut_off() {
+    let (mut cut, mut whole) = (0, 0);
+    for seed in 0..12 {
+        let mut run = Run::new(seed);
+        {
+            let db = open(&run.storage, seed).expect("a new database");
+            for _ in 0..25 {
+                run.step(&db).expect("a sound medium");
+            }
+        }
+        for side in ["source", "target"] {
+            for after in 0.. {
+                let (source, target) = (run.storage.fork(seed), FaultyStorage::new(after));
+                let db = open(&source, seed).expect("what was written");
+                let struck = if side == "source" { &source } else { &target };
+                struck.set_fault(after, Fault::Crash);
+                let result = db.snapshot_to(&target, Sharing::Copies, |_, _| {});
+                let has_crashed = struck.has_crashed();
+                struck.clear_fault();
+                drop(db);
+                source.restart();
+                target.restart();
+                let at = format!("seed {seed}, operation {after} of the {side}");
+                let is_one = check_snapshot(&target, seed, &run.blocks)
+                    .unwrap_or_else(|error| panic!("{at}: {error}"));
+                assert!(is_one || result.is_err(), "{at}: acknowledged and lost");
+                let db = open(&source, seed).unwrap_or_else(|error| panic!("{at}: {error}"));
+                check_db(&db, SHAPE, &run.blocks).unwrap_or_else(|error| panic!("{at}: {error}"));
+                if !has_crashed {
+                    whole += 1;
+                    break;
+                }
+                cut += 1;
+            }
+        }
+    }
+    assert_eq!(whole, 24, "each side ends without a crash at last");
+    println!("{cut} seams");
 }
 
 #[test]

@@ -7,7 +7,10 @@ use lockweave_accounts_db::{
     CheckpointMode, Db, OpenError, Options, ReadError, ScrubReport, storage::faulty::FaultyStorage,
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use std::ops::ControlFlow;
+use std::{
+    ops::ControlFlow,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 use support::{Generator, ModelBlock, ModelState, SMALL, check_db};
 
 fn options() -> Options {
@@ -119,6 +122,52 @@ fn a_flipped_bit_anywhere_is_found_and_told_with_file_and_offset() {
                 assert!(damage.offset <= at as u64, "byte {at} of {name}: {damage}");
             }
         }
+    }
+}
+
+/// Bytes between two that are flipped. `LOCKWEAVE_DAMAGE_STRIDE=1` flips a bit of every byte of
+/// every file, which takes minutes.
+fn stride() -> usize {
+    std::env::var("LOCKWEAVE_DAMAGE_STRIDE").map_or(211, |stride| {
+        let stride = stride.parse().expect("LOCKWEAVE_DAMAGE_STRIDE is a number");
+        assert!(stride > 0, "LOCKWEAVE_DAMAGE_STRIDE is at least 1");
+        stride
+    })
+}
+
+#[test]
+fn no_byte_of_any_file_can_change_unseen() {
+    let (storage, _) = database();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let stride = stride();
+    for name in FILES {
+        let used = used(&storage, name);
+        let next = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..cores {
+                scope.spawn(|| {
+                    loop {
+                        let at = next.fetch_add(stride, Ordering::Relaxed);
+                        if at >= used {
+                            break;
+                        }
+                        let fork = storage.fork(1);
+                        let mut bytes = fork.bytes(name).expect("it is there");
+                        bytes[at] ^= 1 << (at % 8);
+                        fork.set_bytes(name, bytes);
+                        let Ok(db) = Db::open_on(Box::new(fork), read_only()) else {
+                            continue;
+                        };
+                        let damages = scrub(&db).expect("readable").damages;
+                        let is_told = damages
+                            .iter()
+                            .any(|it| it.file.ends_with(name) && it.offset <= at as u64);
+                        assert!(is_told, "byte {at} of {name}: {damages:?}");
+                    }
+                });
+            }
+        });
+        println!("{name}: {used} bytes, every {stride}th");
     }
 }
 

@@ -8,6 +8,7 @@ use crate::{
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io,
+    num::NonZeroU64,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -168,6 +169,13 @@ impl StorageFile for RealFile {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.0.write_all_at(bytes, offset)
+    }
+
+    fn make_ready(&self, offset: u64, bytes: u64) {
+        // Reading ahead in what was never written takes no time of the medium: it gives the pages that a
+        // write would otherwise wait for.
+        let advice = rustix::fs::Advice::WillNeed;
+        let _ = rustix::fs::fadvise(&self.0, offset, NonZeroU64::new(bytes), advice);
     }
 
     fn sync(&self) -> io::Result<()> {

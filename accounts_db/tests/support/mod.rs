@@ -177,6 +177,20 @@ pub(crate) fn check_state(reader: &Reader, shape: Shape, state: &ModelState) -> 
             return wrong(format!("account {address} is {account:?}"));
         }
         let mut count = 0;
+        let all: Vec<(Address, U256)> = (0..shape.slots)
+            .map(|slot| (address, U256::from(slot)))
+            .collect();
+        let at_once = reader.read_slots(&all).map_err(|error| error.to_string())?;
+        for ((_, slot), value) in all.iter().zip(&at_once) {
+            if *value != (state.slots.get(&(address, *slot)).copied()).unwrap_or_default() {
+                return wrong(format!(
+                    "slot {slot} of {address} read with others is {value}"
+                ));
+            }
+        }
+        if at_once.len() != all.len() {
+            return wrong(format!("{} of {} slots", at_once.len(), all.len()));
+        }
         for slot in 0..shape.slots {
             let slot = U256::from(slot);
             let value = reader

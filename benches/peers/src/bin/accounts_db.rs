@@ -40,14 +40,69 @@ struct Args {
     /// Only these stores.
     #[arg(long, value_delimiter = ',', value_enum)]
     stores: Vec<StoreKind>,
-    /// Where to put the stores' files [default: a temporary folder in the working directory].
-    #[arg(long)]
-    folder: Option<PathBuf>,
+    /// Where to put the stores' files, which stay there [default: a temporary folder in the working
+    /// directory].
+    #[arg(long, value_name = "DIR", alias = "folder")]
+    datadir: Option<PathBuf>,
+    /// Go on with what an earlier run with the same number of entries left in the folder, instead of
+    /// loading.
+    #[arg(long, requires = "datadir")]
+    reuse: bool,
     /// One JSON object a line instead of a table.
     #[arg(long)]
     json: bool,
     #[arg(long, hide = true, value_enum)]
     phase: Option<Phase>,
+    /// Blocks that the folder has behind the loaded entries; none if it is not loaded yet.
+    #[arg(long, hide = true)]
+    done: Option<u64>,
+}
+
+/// Blocks before the first one measured where a store was opened anew: its cache is filled by them.
+const WARM_BLOCKS: u64 = 20;
+
+/// What a store's folder holds.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Prepared {
+    /// Entries loaded.
+    entries: u64,
+    /// Blocks committed behind them.
+    blocks: u64,
+}
+
+impl Prepared {
+    fn path(datadir: &Path, store: StoreKind) -> PathBuf {
+        datadir.join(format!("{}.json", store.name()))
+    }
+
+    /// What an earlier run left, if it may be used and ended well.
+    fn load(args: &Args, datadir: &Path, store: StoreKind) -> Result<Option<Self>, StoreError> {
+        let folder = datadir.join(store.name());
+        match std::fs::read(Self::path(datadir, store)) {
+            Ok(bytes) if args.reuse => {
+                let found: Self = serde_json::from_slice(&bytes)?;
+                if found.entries != args.entries {
+                    let (found, wanted) = (found.entries, args.entries);
+                    let folder = folder.display();
+                    return Err(format!("{folder} has {found} entries, not {wanted}").into());
+                }
+                return Ok(Some(found));
+            }
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+        if folder.exists() {
+            let folder = folder.display();
+            let what = "is there already, or a run that wrote to it did not end: remove it";
+            return Err(format!("{folder} {what}, or give --reuse").into());
+        }
+        Ok(None)
+    }
+
+    fn store(self, datadir: &Path, store: StoreKind) -> Result<(), StoreError> {
+        let bytes = serde_json::to_vec(&self)?;
+        Ok(std::fs::write(Self::path(datadir, store), bytes)?)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -61,6 +116,9 @@ enum Phase {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Report {
     store: String,
+    /// Cores there are.
+    #[serde(default)]
+    cores: usize,
     #[serde(default)]
     entries: u64,
     #[serde(default)]
@@ -112,24 +170,34 @@ fn parent(args: &Args) -> Result<(), StoreError> {
     } else {
         &args.stores
     };
-    let temporary = match &args.folder {
+    let temporary = match &args.datadir {
         Some(_) => None,
         None => Some(tempfile::tempdir_in(".")?),
     };
-    let folder = match (&args.folder, &temporary) {
-        (Some(folder), _) => folder.clone(),
+    let datadir = match (&args.datadir, &temporary) {
+        (Some(datadir), _) => datadir.clone(),
         (None, Some(temporary)) => temporary.path().to_path_buf(),
         (None, None) => unreachable!("one of both"),
     };
+    std::fs::create_dir_all(&datadir)?;
     let mut out = std::io::stdout().lock();
     if !args.json {
         write_header(&mut out)?;
     }
+    let mut reports = Vec::new();
     for store in stores {
-        let folder = folder.join(store.name());
-        let mut report = run(args, *store, &folder, Phase::Write)?;
-        let read = run(args, *store, &folder, Phase::Read)?;
-        let cold = run(args, *store, &folder, Phase::Cold)?;
+        let folder = datadir.join(store.name());
+        let prepared = Prepared::load(args, &datadir, *store)?;
+        if prepared.is_some() {
+            // Until this run has ended nobody knows how many blocks there are.
+            std::fs::remove_file(Prepared::path(&datadir, *store))?;
+        }
+        let done = prepared.map(|prepared| prepared.blocks);
+        let mut report = run(args, *store, &folder, Phase::Write, done)?;
+        let blocks = done.map_or(0, |done| done + WARM_BLOCKS) + args.blocks;
+        let read = run(args, *store, &folder, Phase::Read, Some(blocks))?;
+        let cold = run(args, *store, &folder, Phase::Cold, Some(blocks))?;
+        report.cores = thread::available_parallelism().map_or(1, usize::from);
         report.reopen_ms = read.reopen_ms;
         report.reads_per_s_1 = read.reads_per_s_1;
         report.reads_per_s_4 = read.reads_per_s_4;
@@ -141,7 +209,16 @@ fn parent(args: &Args) -> Result<(), StoreError> {
             write_line(&mut out, &report)?;
         }
         out.flush()?;
-        std::fs::remove_dir_all(&folder)?;
+        reports.push(report);
+        if args.datadir.is_some() {
+            let entries = args.entries;
+            Prepared { entries, blocks }.store(&datadir, *store)?;
+        } else {
+            std::fs::remove_dir_all(&folder)?;
+        }
+    }
+    if !args.json {
+        write_ratios(&mut out, &reports)?;
     }
     Ok(())
 }
@@ -156,7 +233,13 @@ impl Drop for Killed {
     }
 }
 
-fn run(args: &Args, store: StoreKind, folder: &Path, phase: Phase) -> Result<Report, StoreError> {
+fn run(
+    args: &Args,
+    store: StoreKind,
+    folder: &Path,
+    phase: Phase,
+    done: Option<u64>,
+) -> Result<Report, StoreError> {
     let phase = match phase {
         Phase::Write => "write",
         Phase::Read => "read",
@@ -166,7 +249,8 @@ fn run(args: &Args, store: StoreKind, folder: &Path, phase: Phase) -> Result<Rep
         .args(["--entries", &args.entries.to_string()])
         .args(["--blocks", &args.blocks.to_string()])
         .args(["--seconds", &args.seconds.to_string()])
-        .args(["--stores", store.name(), "--phase", phase, "--folder"])
+        .args(done.map(|done| format!("--done={done}")))
+        .args(["--stores", store.name(), "--phase", phase, "--datadir"])
         .arg(folder)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -184,7 +268,7 @@ fn run(args: &Args, store: StoreKind, folder: &Path, phase: Phase) -> Result<Rep
 
 fn child(args: &Args, phase: Phase) -> Result<(), StoreError> {
     let store = *args.stores.first().ok_or("a child needs a store")?;
-    let folder = args.folder.clone().ok_or("a child needs a folder")?;
+    let folder = args.datadir.clone().ok_or("a child needs a folder")?;
     let (report, _store) = match phase {
         Phase::Write => write(args, store, &folder)?,
         Phase::Read | Phase::Cold => read(args, store, &folder, phase)?,
@@ -207,7 +291,19 @@ fn write(args: &Args, kind: StoreKind, folder: &Path) -> Result<Outcome, StoreEr
     let started = Instant::now();
     let mut number = 0;
     while let Some(block) = workload.load_block() {
-        store.commit(number, &block)?;
+        if args.done.is_none() {
+            store.commit(number, &block)?;
+        }
+        number += 1;
+    }
+    let done = args.done.unwrap_or(0);
+    for _ in 0..done {
+        workload.block();
+    }
+    number += done;
+    let warm = args.done.map_or(0, |_| WARM_BLOCKS);
+    for _ in 0..warm {
+        store.commit(number, &workload.block())?;
         number += 1;
     }
     let load_s = started.elapsed().as_secs_f64();
@@ -246,7 +342,7 @@ fn write(args: &Args, kind: StoreKind, folder: &Path) -> Result<Outcome, StoreEr
 fn read(args: &Args, kind: StoreKind, folder: &Path, phase: Phase) -> Result<Outcome, StoreError> {
     let mut workload = Workload::new(args.entries);
     while workload.load_block().is_some() {}
-    for _ in 0..args.blocks {
+    for _ in 0..args.done.unwrap_or(0) {
         workload.block();
     }
     if phase == Phase::Cold {
@@ -272,6 +368,9 @@ fn read(args: &Args, kind: StoreKind, folder: &Path, phase: Phase) -> Result<Out
     Ok((report, store))
 }
 
+/// Keys made up before they are read.
+const READ_BATCH: usize = 1024;
+
 /// Random reads on so many threads, each checked; gives reads a second.
 fn reads(
     store: &dyn Store,
@@ -283,19 +382,27 @@ fn reads(
         let mut reader = store.reader()?;
         let mut random = mix(thread + 77);
         let mut done = 0_u64;
-        let started = Instant::now();
-        while started.elapsed() < time {
-            for _ in 0..64 {
+        let mut reading = Duration::ZERO;
+        let mut batch = Vec::with_capacity(READ_BATCH);
+        while reading < time {
+            // Making keys up is not the store's work, and not in the time.
+            batch.clear();
+            for _ in 0..READ_BATCH {
                 random = mix(random);
                 let entry = random % workload.entries();
-                let found = reader.get(&workload.key(entry))?;
-                if found != Some(workload.value(entry)) {
+                batch.push((entry, workload.key(entry), workload.value(entry)));
+            }
+            let started = Instant::now();
+            for (entry, key, value) in &batch {
+                let found = reader.get(key)?;
+                if found != Some(*value) {
                     return Err(format!("entry {entry} is {found:?}").into());
                 }
-                done += 1;
             }
+            reading += started.elapsed();
+            done += READ_BATCH as u64;
         }
-        Ok(count(done) / started.elapsed().as_secs_f64())
+        Ok(count(done) / reading.as_secs_f64())
     };
     thread::scope(|scope| {
         let running: Vec<_> = (0..threads)
@@ -361,4 +468,33 @@ fn write_line(out: &mut dyn Write, report: &Report) -> std::io::Result<()> {
         index,
         report.rss_mib,
     )
+}
+
+type Figure = fn(&Report) -> f64;
+
+/// How much faster ours is than the best of the others.
+fn write_ratios(out: &mut dyn Write, reports: &[Report]) -> std::io::Result<()> {
+    let ours = StoreKind::Lockweave.name();
+    let Some(own) = reports.iter().find(|report| report.store == ours) else {
+        return Ok(());
+    };
+    let peers = || reports.iter().filter(|report| report.store != ours);
+    let figures: [(&str, bool, Figure); 4] = [
+        ("commit median", false, |report| report.commit_ms_median),
+        ("commit p99", false, |report| report.commit_ms_p99),
+        ("reads, 1 thread", true, |report| report.reads_per_s_1),
+        ("reads, 4 threads", true, |report| report.reads_per_s_4),
+    ];
+    for (name, is_more_better, figure) in figures {
+        // As a speed: the more, the better.
+        let speed = |report: &Report| {
+            let figure = figure(report);
+            if is_more_better { figure } else { 1.0 / figure }
+        };
+        let best = peers().max_by(|left, right| speed(left).total_cmp(&speed(right)));
+        let Some(best) = best else { return Ok(()) };
+        let ratio = speed(own) / speed(best);
+        writeln!(out, "{name}: {ratio:.1} times {}'s", best.store)?;
+    }
+    writeln!(out, "{} cores", own.cores)
 }

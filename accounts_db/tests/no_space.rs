@@ -1,0 +1,112 @@
+//! A file system that is really full: a small one in memory, which only root can mount.
+
+mod support;
+
+use lockweave_accounts_db::{CheckpointMode, CommitError, Db, Options};
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    process::Command,
+};
+use support::{Generator, ModelBlock, ModelState, SMALL, check_db};
+
+/// A mounted file system, gone with this value.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn new(folder: &Path, mebibytes: u32) -> Option<Self> {
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={mebibytes}m"), "tmpfs"])
+            .arg(folder)
+            .output();
+        match mounted {
+            Ok(output) if output.status.success() => Some(Self(folder.to_path_buf())),
+            _ => None,
+        }
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).output();
+    }
+}
+
+fn options() -> Options {
+    Options {
+        segment_bytes: 1 << 20,
+        shard_bits: 2,
+        history_blocks: 4,
+        // A checkpoint of its own could make room in the middle of a check.
+        checkpoint_mode: CheckpointMode::Manual,
+        threads: 2,
+        ..Options::default()
+    }
+}
+
+fn commit(
+    db: &Db,
+    generator: &mut Generator,
+    blocks: &mut Vec<ModelBlock>,
+) -> Result<(), CommitError> {
+    let before = (blocks.last()).map_or_else(ModelState::default, |block| block.state.clone());
+    let (delta, block) = generator.block(blocks.len() as u64, &before);
+    let prepared = db.prepare(block.number, &delta)?;
+    db.commit_prepared(prepared, block.hash, &block.payload)?;
+    blocks.push(block);
+    Ok(())
+}
+
+#[test]
+fn a_full_medium_refuses_blocks_until_room_is_made() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(mounted) = Mounted::new(folder.path(), 16) else {
+        println!("skipped: mounting a file system is not allowed here");
+        return;
+    };
+    let path = mounted.0.join("db");
+    let filler = mounted.0.join("filler");
+    let mut generator = Generator::new(8, SMALL);
+    let mut blocks = Vec::new();
+    let mut db = Db::open(&path, options()).expect("a new database");
+    for _ in 0..20 {
+        commit(&db, &mut generator, &mut blocks).expect("room on the medium");
+    }
+    for round in 0..3 {
+        // All that is left goes to a file of somebody else's.
+        let mut other = fs::File::create(&filler).expect("a name takes no room");
+        while other.write_all(&[1; 4096]).is_ok() {}
+        drop(other);
+        let refused = (0..2000).find_map(|_| commit(&db, &mut generator, &mut blocks).err());
+        assert!(
+            matches!(refused, Some(CommitError::NoSpace { .. })),
+            "round {round}: {refused:?}"
+        );
+        for _ in 0..20 {
+            // A smaller block may find room behind the last one.
+            match commit(&db, &mut generator, &mut blocks) {
+                Ok(()) | Err(CommitError::NoSpace { .. }) => {}
+                Err(error) => panic!("round {round}: {error}"),
+            }
+        }
+        check_db(&db, SMALL, &blocks)
+            .unwrap_or_else(|error| panic!("round {round}, full: {error}"));
+        if round == 1 {
+            // Reopened while the medium is full.
+            drop(db);
+            db = Db::open(&path, options()).expect("what was written");
+            check_db(&db, SMALL, &blocks).unwrap_or_else(|error| panic!("reopened: {error}"));
+        }
+        fs::remove_file(&filler).expect("it is there");
+        for _ in 0..100 {
+            commit(&db, &mut generator, &mut blocks).expect("room was made");
+        }
+        db.checkpoint().expect("room was made");
+        check_db(&db, SMALL, &blocks).unwrap_or_else(|error| panic!("round {round}: {error}"));
+    }
+    drop(db);
+    let db = Db::open(&path, options()).expect("what was written");
+    check_db(&db, SMALL, &blocks).expect("every acknowledged block");
+    println!("{} blocks", blocks.len());
+}
