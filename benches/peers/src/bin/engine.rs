@@ -53,6 +53,9 @@ struct Args {
     /// Only this access [default: all].
     #[arg(long, value_name = "A", value_delimiter = ',')]
     access: Vec<Access>,
+    /// Only the yardstick, to profile it.
+    #[arg(long)]
+    sequential_only: bool,
     /// Only the most threads.
     #[arg(long)]
     only_threads: bool,
@@ -78,18 +81,6 @@ fn main() -> ExitCode {
     }
 }
 
-const WORKLOADS: [WorkloadName; 9] = [
-    WorkloadName::RawSelf,
-    WorkloadName::RawRandom,
-    WorkloadName::RawHot,
-    WorkloadName::Erc20Self,
-    WorkloadName::Erc20Random,
-    WorkloadName::Erc20Hot10,
-    WorkloadName::Erc20Chain,
-    WorkloadName::MainnetBig,
-    WorkloadName::MainnetAll,
-];
-
 /// Pairs of runs behind a ceiling.
 const CEILING_PAIRS: usize = 5;
 
@@ -105,7 +96,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         writeln!(out, "{}", report::table_head())?;
     }
     let wanted = if args.workloads.is_empty() {
-        &WORKLOADS[..]
+        &WorkloadName::ALL[..]
     } else {
         &args.workloads
     };
@@ -163,6 +154,9 @@ fn measure_workload(
 }
 
 fn configurations(args: &Args, blocks: &[Block], threads: usize) -> Vec<Configuration> {
+    if args.sequential_only {
+        return Vec::new();
+    }
     let wanted = |source: AccessSource| {
         let is_asked = args.access.is_empty()
             || args.access.iter().any(|access| match access {

@@ -2,7 +2,9 @@
 
 mod erc20;
 mod mainnet;
+mod mixed;
 mod raw;
+mod swaps;
 
 use super::block::{Block, BlockError};
 use alloy_consensus::{Header, Signed, TxEnvelope, TxLegacy};
@@ -32,6 +34,12 @@ pub enum WorkloadName {
     Erc20Hot10,
     /// 33,628 ERC-20 transfers, each to the next one's sender.
     Erc20Chain,
+    /// 6,413 swaps, each in contracts of its own.
+    UniswapIndependent,
+    /// 6,413 swaps in one pool.
+    UniswapOnePool,
+    /// Transfers, token transfers and swaps, 60, 20 and 20 % by gas, over 100,000 accounts, 3 tokens, 2 pools.
+    Mixed,
     /// Recorded mainnet blocks of 15 Mgas and more.
     MainnetBig,
     /// All recorded mainnet blocks.
@@ -39,6 +47,22 @@ pub enum WorkloadName {
 }
 
 impl WorkloadName {
+    /// All of them, in the order of reports.
+    pub const ALL: [Self; 12] = [
+        Self::RawSelf,
+        Self::RawRandom,
+        Self::RawHot,
+        Self::Erc20Self,
+        Self::Erc20Random,
+        Self::Erc20Hot10,
+        Self::Erc20Chain,
+        Self::UniswapIndependent,
+        Self::UniswapOnePool,
+        Self::Mixed,
+        Self::MainnetBig,
+        Self::MainnetAll,
+    ];
+
     /// The name on the command line and in reports.
     pub const fn name(self) -> &'static str {
         match self {
@@ -49,6 +73,9 @@ impl WorkloadName {
             Self::Erc20Random => "erc20-random",
             Self::Erc20Hot10 => "erc20-hot10",
             Self::Erc20Chain => "erc20-chain",
+            Self::UniswapIndependent => "uniswap-independent",
+            Self::UniswapOnePool => "uniswap-one-pool",
+            Self::Mixed => "mixed",
             Self::MainnetBig => "mainnet-big",
             Self::MainnetAll => "mainnet-all",
         }
@@ -64,6 +91,11 @@ impl WorkloadName {
             Self::Erc20Random => erc20::block(self, transactions, erc20::Recipients::Random),
             Self::Erc20Hot10 => erc20::block(self, transactions, erc20::Recipients::Hot),
             Self::Erc20Chain => erc20::block(self, transactions, erc20::Recipients::Next),
+            Self::UniswapIndependent => {
+                swaps::block(self, transactions, &swaps::Pools::Independent)
+            }
+            Self::UniswapOnePool => swaps::block(self, transactions, &swaps::Pools::One),
+            Self::Mixed => mixed::block(self, transactions),
             Self::MainnetBig => return mainnet::blocks(mainnet::LARGE_BLOCK_GAS),
             Self::MainnetAll => return mainnet::blocks(0),
         };
@@ -104,7 +136,7 @@ fn context() -> BlockContext {
         withdrawals_root: Some(B256::ZERO),
         ..Header::default()
     };
-    BlockContext::new(&ChainSpec::single_fork(1, SpecId::SHANGHAI), &header)
+    BlockContext::new(&ChainSpec::single_fork(1, SpecId::CANCUN), &header)
 }
 
 fn made(
