@@ -2,7 +2,8 @@
 //!
 //! * `accounts_db`: our accounts database beside redb, fjall, LMDB and `RocksDB` (feature `rocksdb`);
 //! * `crash`: our accounts database in a process that is killed again and again;
-//! * `engine`: our engine beside the best sequential revm.
+//! * `engine`: our engine beside the best sequential revm; schedulers alone;
+//! * `scaling`: our scheduler on more workers than there are cores, by a model.
 
 pub mod engine;
 pub mod machine;

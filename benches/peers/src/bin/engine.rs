@@ -3,15 +3,18 @@
 use clap::Parser;
 use lockweave_peers::engine::{
     block::{AccessSource, Block},
+    chart,
     measure::{self, Configuration, Effort},
     report::{self, WorkloadSize},
+    schedulers,
     workload::{WorkloadError, WorkloadName},
 };
 use serde_json::json;
 use std::{
     error::Error,
-    io::{IsTerminal as _, Write as _},
+    io::{IsTerminal as _, Write},
     num::NonZeroUsize,
+    path::PathBuf,
     process::ExitCode,
     time::Duration,
 };
@@ -41,6 +44,9 @@ struct Args {
     /// One JSON object a line instead of a table.
     #[arg(long)]
     json: bool,
+    /// Writes a chart of the speed-ups there, as SVG.
+    #[arg(long, value_name = "FILE")]
+    chart: Option<PathBuf>,
     /// Seconds for each workload, unless its fewest rounds take longer.
     #[arg(long, value_name = "S", default_value_t = 12.0)]
     seconds: f64,
@@ -100,7 +106,12 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     } else {
         &args.workloads
     };
+    let mut drawn = Vec::new();
     for workload in wanted {
+        if *workload == WorkloadName::Scheduler {
+            measure_schedulers(args, &mut out)?;
+            continue;
+        }
         tell(&format!("{}: making the blocks", workload.name()));
         let blocks = match workload.blocks(args.transactions) {
             // All the others can be measured all the same.
@@ -117,8 +128,33 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
             } else {
                 writeln!(out, "{}", report::table_line(&line))?;
             }
+            drawn.push(line);
         }
         out.flush()?;
+    }
+    if let Some(path) = &args.chart {
+        std::fs::write(path, chart::draw(&drawn, cores.get()))?;
+    }
+    Ok(())
+}
+
+/// Transactions in a hundred that write the same key.
+const CONFLICT_PERCENTS: [u64; 4] = [0, 10, 50, 100];
+
+fn measure_schedulers(args: &Args, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
+    for conflict_percent in CONFLICT_PERCENTS {
+        tell(&format!("scheduler: {conflict_percent} % conflict"));
+        let results = schedulers::measure(conflict_percent);
+        clear();
+        if args.json {
+            for line in report::scheduler_lines(&results) {
+                writeln!(out, "{line}")?;
+            }
+        } else {
+            for result in &results {
+                writeln!(out, "{}", report::scheduler_table_line(result))?;
+            }
+        }
     }
     Ok(())
 }

@@ -183,6 +183,11 @@ impl Block {
         &self.sets
     }
 
+    /// The steps' sets over numbered keys.
+    pub fn table(&self) -> &KeyTable {
+        &self.table
+    }
+
     /// Whether it can be run with sets from `source`.
     pub const fn has(&self, source: AccessSource) -> bool {
         !matches!(source, AccessSource::Signed) || self.signed.is_some()

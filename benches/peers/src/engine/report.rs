@@ -1,7 +1,11 @@
 //! What is printed: JSON lines, or a table.
 
-use super::measure::{Configuration, Measured, WorkloadResult};
+use super::{
+    measure::{Configuration, Measured, WorkloadResult},
+    schedulers::{SchedulerKind, SchedulerResult},
+};
 use serde::Serialize;
+use std::fmt::Write as _;
 
 /// One line: a workload run in one way.
 #[derive(Clone, Debug, Serialize)]
@@ -130,11 +134,57 @@ pub fn table_line(line: &Line) -> String {
         line.speedup_lower_quartile,
         line.speedup_upper_quartile,
     );
+    // Writing to a string cannot fail.
     if let Some(worst) = line.speedup_of_worst_block {
-        text += &format!("  worst block {worst:.2}×");
+        let _ = write!(text, "  worst block {worst:.2}×");
     }
     if let Some(ceiling) = line.ceiling {
-        text += &format!("  ceiling {ceiling:.2}×");
+        let _ = write!(text, "  ceiling {ceiling:.2}×");
     }
     text
+}
+
+/// The lines of the schedulers at one rate of conflicts, as JSON: `speedup` is prio-graph's time over
+/// this one's.
+pub fn scheduler_lines(results: &[SchedulerResult]) -> Vec<serde_json::Value> {
+    let base = results
+        .iter()
+        .find(|result| result.kind == SchedulerKind::PrioGraph)
+        .map_or(f64::NAN, |result| result.ns.median());
+    let transactions = |result: &SchedulerResult| {
+        f64::from(u32::try_from(result.transactions).unwrap_or(u32::MAX))
+    };
+    (results.iter())
+        .map(|result| {
+            let ns = result.ns.median();
+            serde_json::json!({
+                "workload": "scheduler",
+                "conflict_percent": result.conflict_percent,
+                "transactions": result.transactions,
+                "gas": 0,
+                "engine": result.kind.name(),
+                "access": null,
+                "threads": 1,
+                "runs": result.ns.len(),
+                "ms_median": ns * transactions(result) / 1e6,
+                "ns_per_transaction": ns,
+                "ns_lower_quartile": result.ns.lower_quartile(),
+                "ns_upper_quartile": result.ns.upper_quartile(),
+                "ggas_per_s": 0.0,
+                "speedup": base / ns,
+            })
+        })
+        .collect()
+}
+
+/// A scheduler's line of the table.
+pub fn scheduler_table_line(result: &SchedulerResult) -> String {
+    format!(
+        "scheduler, {:>3} % conflict: {:<21} {:>7.1} ns a transaction ({:.1} to {:.1})",
+        result.conflict_percent,
+        result.kind.name(),
+        result.ns.median(),
+        result.ns.lower_quartile(),
+        result.ns.upper_quartile(),
+    )
 }

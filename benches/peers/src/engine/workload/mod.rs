@@ -44,11 +44,13 @@ pub enum WorkloadName {
     MainnetBig,
     /// All recorded mainnet blocks.
     MainnetAll,
+    /// No blocks: schedulers alone.
+    Scheduler,
 }
 
 impl WorkloadName {
     /// All of them, in the order of reports.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::RawSelf,
         Self::RawRandom,
         Self::RawHot,
@@ -61,6 +63,7 @@ impl WorkloadName {
         Self::Mixed,
         Self::MainnetBig,
         Self::MainnetAll,
+        Self::Scheduler,
     ];
 
     /// The name on the command line and in reports.
@@ -78,6 +81,7 @@ impl WorkloadName {
             Self::Mixed => "mixed",
             Self::MainnetBig => "mainnet-big",
             Self::MainnetAll => "mainnet-all",
+            Self::Scheduler => "scheduler",
         }
     }
 
@@ -98,6 +102,7 @@ impl WorkloadName {
             Self::Mixed => mixed::block(self, transactions),
             Self::MainnetBig => return mainnet::blocks(mainnet::LARGE_BLOCK_GAS),
             Self::MainnetAll => return mainnet::blocks(0),
+            Self::Scheduler => return Ok(Vec::new()),
         };
         Ok(vec![block?.with_signed()?])
     }
