@@ -8,6 +8,8 @@ use lockweave_peers::engine::{
     workload::WorkloadName,
     yardstick::Yardstick,
 };
+use lockweave_runtime::SealedBlock;
+use revm::context::result::ExecutionResult;
 use std::num::NonZeroUsize;
 
 const TRANSACTIONS: usize = 60;
@@ -44,7 +46,7 @@ fn all_ways_to_run_a_block_agree() {
                     let agreed = agreement::check(&block, steps, &yardstick, &sealed);
                     assert_eq!(agreed, Ok(()), "{} {access:?}", workload.name());
                 }
-                let succeeded = yardstick.results().iter().all(|result| result.is_success());
+                let succeeded = yardstick.results().iter().all(ExecutionResult::is_success);
                 assert!(succeeded, "{} {access:?}", workload.name());
             }
         }
@@ -61,7 +63,7 @@ fn differences_are_seen() {
     yardstick.reset();
     yardstick.run().expect("a sound block");
     let (_, sealed) = block.run(&stage, AccessSource::Recorded);
-    let check = |sealed| agreement::check(block, block.steps(), &yardstick, sealed);
+    let check = |sealed: &SealedBlock| agreement::check(block, block.steps(), &yardstick, sealed);
     assert_eq!(check(&sealed), Ok(()));
     let mut other = sealed.clone();
     other.outcomes[3].gas_used += 1;
