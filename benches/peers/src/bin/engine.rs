@@ -26,7 +26,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 ///
 /// Both run in turn, so every ratio is of two runs beside each other. Before anything is timed, every
 /// way to run a block is held against the yardstick: same receipts, same state. Blocks are made
-/// from a seed, or read from the recordings in LOCKWEAVE_FIXTURES (else ../shared/fixtures).
+/// from a seed, or read from the recordings in `LOCKWEAVE_FIXTURES` (else ../shared/fixtures).
 ///
 /// What is timed: ours from opening the block to its changes gathered and sealed, cold loads
 /// included; inference where access is inferred; interning of keys where it is signed. The
@@ -34,6 +34,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// its state, recovering senders, clearing memory.
 #[derive(Clone, Debug, Parser)]
 #[command(version, max_term_width = 100)]
+// Switches of a command line, not states.
+#[allow(clippy::struct_excessive_bools)]
 struct Args {
     /// Only these workloads [default: all].
     #[arg(long = "workload", value_name = "W", value_delimiter = ',', value_enum)]

@@ -7,7 +7,7 @@ use super::{
 };
 use alloy_primitives::{Address, U256, map::HashMap};
 use lockweave_evm_adapter::Step;
-use lockweave_runtime::{Account, KeyPart, Outcome, SealedBlock, StateDelta, Status};
+use lockweave_runtime::{AccessSet, Account, KeyPart, Outcome, SealedBlock, StateDelta, Status};
 use revm::context::result::ExecutionResult;
 use thiserror::Error;
 
@@ -67,6 +67,9 @@ fn outcomes(steps: &[Step], results: &[ExecutionResult], outcomes: &[Outcome]) -
         .map(|_| "more results than outcomes".to_owned())
 }
 
+/// It was read when the yardstick's state was made.
+const ANSWERS: &str = "the state before the block answers";
+
 /// Compares each key that the block touches, and each that changed.
 fn state(block: &Block, flat: &FlatState, delta: &StateDelta) -> Option<String> {
     let accounts: HashMap<Address, Option<Account>> = delta.accounts.iter().copied().collect();
@@ -74,24 +77,26 @@ fn state(block: &Block, flat: &FlatState, delta: &StateDelta) -> Option<String> 
         .map(|(address, slot, value)| ((*address, *slot), *value))
         .collect();
     let (view, touched) = (block.view(), block.sets().iter());
-    for entry in touched.flat_map(|set| set.entries()) {
+    for entry in touched.flat_map(AccessSet::entries) {
         let address = entry.key.address;
         let found = flat.account(address);
-        let same = match entry.key.part {
-            KeyPart::Slot(slot) => {
-                let after = slots.get(&(address, slot)).copied();
-                let before = || match delta.wiped.contains(&address) {
-                    true => Ok(U256::ZERO),
-                    false => view.slot(address, slot),
-                };
-                let expected = after.map_or_else(before, Ok).ok()?;
-                found.map_or(U256::ZERO, |account| slot_of(account, slot)) == expected
-            }
-            _ => {
-                let after = accounts.get(&address).copied();
-                let expected = after.map_or_else(|| view.account(address), Ok).ok()?;
-                found.map(account_of) == expected
-            }
+        let same = if let KeyPart::Slot(slot) = entry.key.part {
+            let after = slots.get(&(address, slot)).copied();
+            let before = || {
+                if delta.wiped.contains(&address) {
+                    Ok(U256::ZERO)
+                } else {
+                    view.slot(address, slot)
+                }
+            };
+            let expected = after.map_or_else(before, Ok).expect(ANSWERS);
+            found.map_or(U256::ZERO, |account| slot_of(account, slot)) == expected
+        } else {
+            let after = accounts.get(&address).copied();
+            let expected = after
+                .map_or_else(|| view.account(address), Ok)
+                .expect(ANSWERS);
+            found.map(account_of) == expected
         };
         if !same {
             return Some(format!("{:?} is {found:?} after it", entry.key));
@@ -99,7 +104,7 @@ fn state(block: &Block, flat: &FlatState, delta: &StateDelta) -> Option<String> 
     }
     let changed = flat.iter().filter_map(|(address, found)| {
         let found = found.exists.then(|| account_of(found));
-        (view.account(address).ok()? != found).then_some((address, found))
+        (view.account(address).expect(ANSWERS) != found).then_some((address, found))
     });
     let changed: HashMap<_, _> = changed.collect();
     if changed != accounts {

@@ -5,7 +5,7 @@ use alloy_primitives::{
     Address, B256, KECCAK256_EMPTY, U256,
     map::{AddressMap, B256Map, HashMap, U256Map},
 };
-use lockweave_runtime::{Account, CodeRef, KeyPart, StateError};
+use lockweave_runtime::{AccessSet, Account, CodeRef, KeyPart, StateError};
 use revm::{
     database_interface::{DBErrorMarker, Database},
     state::{AccountId, AccountInfo, Bytecode},
@@ -55,15 +55,14 @@ impl FlatState {
     pub(crate) fn of(block: &Block) -> Result<Self, StateError> {
         let view = block.view();
         let mut state = Self::default();
-        for entry in block.sets().iter().flat_map(|set| set.entries()) {
+        for entry in block.sets().iter().flat_map(AccessSet::entries) {
             let address = entry.key.address;
-            let place = match state.places.get(&address) {
-                Some(place) => *place,
-                None => {
-                    let account = view.account(address)?;
-                    let code = CodeRef::load(view, address, account.as_ref())?;
-                    state.add(address, account, &code)
-                }
+            let place = if let Some(place) = state.places.get(&address) {
+                *place
+            } else {
+                let account = view.account(address)?;
+                let code = CodeRef::load(view, address, account.as_ref())?;
+                state.add(address, account, &code)
             };
             if let KeyPart::Slot(slot) = entry.key.part {
                 let value = view.slot(address, slot)?;

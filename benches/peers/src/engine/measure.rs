@@ -308,18 +308,18 @@ pub fn ceiling(block: &Block, threads: usize, pairs: usize) -> Result<Samples, M
                 let (start, alone) = (&start, &alone);
                 scope.spawn(move || {
                     let mut yardstick = Yardstick::new(context, steps, state);
-                    let mut timed = || {
+                    let mut run_once = || {
                         yardstick.reset();
                         let begin = Instant::now();
                         yardstick.run().map(|()| begin.elapsed().as_secs_f64())
                     };
                     let mut times = Vec::with_capacity(pairs);
-                    timed()?;
+                    run_once()?;
                     for _ in 0..pairs {
                         start.wait();
-                        let single = if worker == 0 { timed()? } else { 0.0 };
+                        let single = if worker == 0 { run_once()? } else { 0.0 };
                         alone.wait();
-                        times.push((single, timed()?));
+                        times.push((single, run_once()?));
                     }
                     Ok::<_, YardstickError>(times)
                 })

@@ -19,6 +19,7 @@ const HOT_HOLDERS: u64 = 10;
 const HOT_SHARE: u64 = 10;
 
 /// Who is sent tokens.
+#[derive(Clone, Copy)]
 pub(super) enum Recipients {
     Themselves,
     Random,
@@ -43,11 +44,10 @@ pub(super) fn block(
     let transactions = (0..transfers).map(|index| {
         let recipient = match recipients {
             Recipients::Themselves => index,
-            Recipients::Random => another(index),
-            Recipients::Hot if mix(index ^ 0x00f0_0000) % HOT_SHARE == 0 => {
+            Recipients::Hot if mix(index ^ 0x00f0_0000).is_multiple_of(HOT_SHARE) => {
                 mix(index ^ 0x0ff0_0000) % HOT_HOLDERS.min(transfers)
             }
-            Recipients::Hot => another(index),
+            Recipients::Random | Recipients::Hot => another(index),
             Recipients::Next => index + 1,
         };
         let sender = account(index);

@@ -15,6 +15,7 @@ const TRANSFERS: usize = 47_620;
 const FIRST_ADDRESS: u64 = 1_000;
 
 /// Who is paid.
+#[derive(Clone, Copy)]
 pub(super) enum Recipients {
     Themselves,
     Random,
