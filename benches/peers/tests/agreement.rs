@@ -36,8 +36,8 @@ fn all_ways_to_run_a_block_agree() {
         for block in blocks(workload) {
             for access in AccessSource::ALL {
                 let steps = block.steps_with(access);
-                let state = block.flat_state().expect("a state in memory");
-                let mut yardstick = Yardstick::new(block.context(), steps, state);
+                let before = block.flat_state().expect("a state in memory");
+                let mut yardstick = Yardstick::new(block.context(), steps, before);
                 // Twice, because a run starts where the last one is forgotten.
                 for _ in 0..2 {
                     yardstick.reset();
@@ -58,8 +58,8 @@ fn differences_are_seen() {
     let stage = stage();
     let blocks = blocks(WorkloadName::Erc20Self);
     let block = &blocks[0];
-    let state = block.flat_state().expect("a state in memory");
-    let mut yardstick = Yardstick::new(block.context(), block.steps(), state);
+    let before = block.flat_state().expect("a state in memory");
+    let mut yardstick = Yardstick::new(block.context(), block.steps(), before);
     yardstick.reset();
     yardstick.run().expect("a sound block");
     let (_, sealed) = block.run(&stage, AccessSource::Recorded);
