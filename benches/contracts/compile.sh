@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Compiles Token.sol to Token.hex, the runtime code the benches install. Byte for byte reproducible:
-# the compiler is pinned, and metadata is left out.
+# Compiles the contracts here to CONTRACT.hex, the runtime code the benches install. Byte for byte
+# reproducible: the compiler is pinned, and metadata is left out.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d)
@@ -9,22 +9,31 @@ npm install --silent --no-audit --no-fund --prefix "$work" solc@0.8.30
 NODE_PATH="$work/node_modules" node - "$here" <<'JS'
 const fs = require('fs'), path = require('path'), solc = require('solc');
 const here = process.argv[2];
+const contracts = {
+  'Token.sol': ['Token'],
+  'Swap.sol': ['LiquidityPool', 'PoolFactory', 'SwapRouter'],
+};
+const read = (name) => [name, { content: fs.readFileSync(path.join(here, name), 'utf8') }];
 const input = {
   language: 'Solidity',
-  sources: { 'Token.sol': { content: fs.readFileSync(path.join(here, 'Token.sol'), 'utf8') } },
+  sources: Object.fromEntries([...Object.keys(contracts), 'Prices.sol'].map(read)),
   settings: {
     evmVersion: 'cancun',
     optimizer: { enabled: true, runs: 200 },
     metadata: { bytecodeHash: 'none', appendCBOR: false },
-    outputSelection: { '*': { Token: ['evm.deployedBytecode.object'] } },
+    outputSelection: { '*': { '*': ['evm.deployedBytecode.object'] } },
   },
 };
 const output = JSON.parse(solc.compile(JSON.stringify(input)));
-const errors = (output.errors ?? []).filter((e) => e.severity === 'error');
-if (errors.length) {
-  console.error(errors.map((e) => e.formattedMessage).join('\n'));
+const messages = output.errors ?? [];
+if (messages.length) {
+  console.error(messages.map((message) => message.formattedMessage).join('\n'));
   process.exit(1);
 }
-const code = output.contracts['Token.sol'].Token.evm.deployedBytecode.object;
-fs.writeFileSync(path.join(here, 'Token.hex'), code + '\n');
+for (const [file, names] of Object.entries(contracts)) {
+  for (const name of names) {
+    const code = output.contracts[file][name].evm.deployedBytecode.object;
+    fs.writeFileSync(path.join(here, `${name}.hex`), code + '\n');
+  }
+}
 JS

@@ -1,0 +1,245 @@
+//! Our engine beside the best sequential revm, on the same blocks, in the same run.
+
+use clap::Parser;
+use lockweave_peers::engine::{
+    block::{AccessSource, Block},
+    chart,
+    measure::{self, Configuration, Effort},
+    report::{self, WorkloadSize},
+    schedulers,
+    workload::{WorkloadError, WorkloadName},
+};
+use serde_json::json;
+use std::{
+    error::Error,
+    io::{IsTerminal as _, Write},
+    num::NonZeroUsize,
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Measure our engine beside the best sequential revm, on the same blocks.
+///
+/// Both run in turn, so every ratio is of two runs beside each other. Before anything is timed, every
+/// way to run a block is held against the yardstick: same receipts, same state. Blocks are made
+/// from a seed, or read from the recordings in `LOCKWEAVE_FIXTURES` (else ../shared/fixtures).
+///
+/// What is timed: ours from opening the block to its changes gathered and sealed, cold loads
+/// included; inference where access is inferred; interning of keys where it is signed. The
+/// yardstick from its first transaction to its last. What is not, for either: making the block and
+/// its state, recovering senders, clearing memory.
+#[derive(Clone, Debug, Parser)]
+#[command(version, max_term_width = 100)]
+// Switches of a command line, not states.
+#[allow(clippy::struct_excessive_bools)]
+struct Args {
+    /// Only these workloads [default: all].
+    #[arg(long = "workload", value_name = "W", value_delimiter = ',', value_enum)]
+    workloads: Vec<WorkloadName>,
+    /// The most worker threads; 1, 2, 4 and so on up to it are measured [default: the cores].
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    /// One JSON object a line instead of a table.
+    #[arg(long)]
+    json: bool,
+    /// Writes a chart of the speed-ups there, as SVG.
+    #[arg(long, value_name = "FILE")]
+    chart: Option<PathBuf>,
+    /// Seconds for each workload, unless its fewest rounds take longer.
+    #[arg(long, value_name = "S", default_value_t = 12.0)]
+    seconds: f64,
+    /// Rounds of each workload at least.
+    #[arg(long, value_name = "R", default_value_t = 3)]
+    rounds: usize,
+    /// Transactions of the blocks that are made, instead of their workload's own number.
+    #[arg(long, value_name = "T")]
+    transactions: Option<usize>,
+    /// Only this access [default: all].
+    #[arg(long, value_name = "A", value_delimiter = ',')]
+    access: Vec<Access>,
+    /// Only the yardstick, to profile it.
+    #[arg(long)]
+    sequential_only: bool,
+    /// Only the most threads.
+    #[arg(long)]
+    only_threads: bool,
+    /// No sequential runs side by side, which find what the cores give together.
+    #[arg(long)]
+    no_ceiling: bool,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Access {
+    Recorded,
+    Signed,
+    Inferred,
+}
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Pairs of runs behind a ceiling.
+const CEILING_PAIRS: usize = 5;
+
+fn run(args: &Args) -> Result<(), Box<dyn Error>> {
+    let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let threads = args.threads.unwrap_or(cores).get();
+    let machine = json!({ "machine": { "cores": cores.get(), "threads": threads } });
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        writeln!(out, "{machine}")?;
+    } else {
+        writeln!(out, "{cores} cores, up to {threads} threads")?;
+        writeln!(out, "{}", report::table_head())?;
+    }
+    let wanted = if args.workloads.is_empty() {
+        &WorkloadName::ALL[..]
+    } else {
+        &args.workloads
+    };
+    let mut drawn = Vec::new();
+    for workload in wanted {
+        if *workload == WorkloadName::Scheduler {
+            measure_schedulers(args, &mut out)?;
+            continue;
+        }
+        tell(&format!("{}: making the blocks", workload.name()));
+        let blocks = match workload.blocks(args.transactions) {
+            // All the others can be measured all the same.
+            Err(error @ WorkloadError::NoFixtures(_)) if args.workloads.is_empty() => {
+                clear();
+                let _ = writeln!(std::io::stderr(), "{}: {error}", workload.name());
+                continue;
+            }
+            blocks => blocks?,
+        };
+        for line in measure_workload(args, *workload, &blocks, threads)? {
+            if args.json {
+                writeln!(out, "{}", serde_json::to_string(&line)?)?;
+            } else {
+                writeln!(out, "{}", report::table_line(&line))?;
+            }
+            drawn.push(line);
+        }
+        out.flush()?;
+    }
+    if let Some(path) = &args.chart {
+        std::fs::write(path, chart::draw(&drawn, cores.get()))?;
+    }
+    Ok(())
+}
+
+/// Transactions in a hundred that write the same key.
+const CONFLICT_PERCENTS: [u64; 4] = [0, 10, 50, 100];
+
+fn measure_schedulers(args: &Args, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
+    for conflict_percent in CONFLICT_PERCENTS {
+        tell(&format!("scheduler: {conflict_percent} % conflict"));
+        let results = schedulers::measure(conflict_percent);
+        clear();
+        if args.json {
+            for line in report::scheduler_lines(&results) {
+                writeln!(out, "{line}")?;
+            }
+        } else {
+            for result in &results {
+                writeln!(out, "{}", report::scheduler_table_line(result))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn measure_workload(
+    args: &Args,
+    workload: WorkloadName,
+    blocks: &[Block],
+    threads: usize,
+) -> Result<Vec<report::Line>, Box<dyn Error>> {
+    let configurations = configurations(args, blocks, threads);
+    let effort = Effort {
+        time: Duration::try_from_secs_f64(args.seconds)?,
+        rounds_min: args.rounds.max(1),
+        rounds_max: 51,
+    };
+    let name = workload.name();
+    tell(&format!("{name}: holding all runs against the yardstick"));
+    let mut result = measure::measure(blocks, &configurations, effort, |rounds| {
+        tell(&format!("{name}: {rounds} rounds"));
+    })?;
+    if let ([block], false) = (blocks, args.no_ceiling) {
+        tell(&format!("{name}: yardsticks side by side"));
+        result.ceiling = Some(measure::ceiling(block, threads, CEILING_PAIRS)?);
+    }
+    clear();
+    let size = WorkloadSize {
+        workload: name,
+        transactions: blocks.iter().map(Block::transactions).sum(),
+        gas: blocks.iter().map(Block::gas).sum(),
+    };
+    Ok(report::lines(size, &result))
+}
+
+fn configurations(args: &Args, blocks: &[Block], threads: usize) -> Vec<Configuration> {
+    if args.sequential_only {
+        return Vec::new();
+    }
+    let wanted = |source: AccessSource| {
+        let is_asked = args.access.is_empty()
+            || args.access.iter().any(|access| match access {
+                Access::Recorded => source == AccessSource::Recorded,
+                Access::Signed => source == AccessSource::Signed,
+                Access::Inferred => source == AccessSource::Inferred,
+            });
+        is_asked && blocks.iter().all(|block| block.has(source))
+    };
+    let counts: Vec<usize> = if args.only_threads {
+        vec![threads]
+    } else {
+        let doubled = std::iter::successors(Some(1_usize), |count| count.checked_mul(2));
+        let below = doubled.take_while(|count| *count < threads);
+        below.chain([threads]).collect()
+    };
+    let sources = AccessSource::ALL
+        .into_iter()
+        .filter(|source| wanted(*source));
+    sources
+        .flat_map(|access| {
+            counts
+                .iter()
+                .map(move |threads| Configuration {
+                    access,
+                    threads: *threads,
+                })
+                .collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+/// Progress, where somebody watches.
+fn tell(text: &str) {
+    let mut stderr = std::io::stderr();
+    if stderr.is_terminal() {
+        let _ = write!(stderr, "\r\x1b[2K{text}");
+    } else {
+        let _ = writeln!(stderr, "{text}");
+    }
+}
+
+fn clear() {
+    let mut stderr = std::io::stderr();
+    if stderr.is_terminal() {
+        let _ = write!(stderr, "\r\x1b[2K");
+    }
+}

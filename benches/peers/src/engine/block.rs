@@ -1,0 +1,380 @@
+//! A block that can be run again and again, and our ways to run it.
+
+use super::flat_state::FlatState;
+use alloy_consensus::{Signed, Transaction as _};
+use alloy_primitives::{Signature, U256};
+use lockweave_banking_stage::{
+    BankingStage, InferredStats, execute_block, execute_inferred_block, seal_block,
+};
+use lockweave_evm_adapter::{
+    BlockContext, EvmExecutor, EvmInferrer, EvmTransaction, LockweaveTxEnvelope, Step, TxDeclared,
+};
+use lockweave_runtime::{
+    AccessSet, Declaration, Executor, GrantedState, INFERRED_KEYS_MAX, KeyTable, OpenBlock,
+    Outcome, Recording, Sanitized, SealedBlock, SerialState, StateCells, StateError, StateView,
+};
+use std::{
+    cell::Cell,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use thiserror::Error;
+
+/// A block that cannot be prepared for measuring.
+#[derive(Debug, Error)]
+pub enum BlockError {
+    /// A step does not run.
+    #[error("block {block}, step {step}: {problem}")]
+    Step {
+        /// The block's name.
+        block: String,
+        /// The step's place.
+        step: usize,
+        /// What was wrong.
+        problem: String,
+    },
+    /// The state before the block cannot be read.
+    #[error("block {block}: {source}")]
+    State {
+        /// The block's name.
+        block: String,
+        /// What was wrong.
+        source: StateError,
+    },
+}
+
+/// Where access sets come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AccessSource {
+    /// Recorded when the block was made, with their keys numbered.
+    Recorded,
+    /// Signed by the senders, in transactions of type `0x44`. Keys are interned on the clock.
+    Signed,
+    /// Not there: inferred from the transactions, on the clock.
+    Inferred,
+}
+
+impl AccessSource {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Recorded, Self::Signed, Self::Inferred];
+
+    /// The name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Recorded => "recorded",
+            Self::Signed => "signed",
+            Self::Inferred => "inferred",
+        }
+    }
+}
+
+/// The same transactions, each with a signed declaration.
+struct SignedSteps {
+    steps: Vec<Step>,
+    sets: Vec<AccessSet>,
+}
+
+/// A block, the state before it, and what its transactions touch.
+pub struct Block {
+    name: String,
+    view: Arc<dyn StateView>,
+    context: BlockContext,
+    steps: Vec<Step>,
+    sets: Vec<AccessSet>,
+    table: Arc<KeyTable>,
+    signed: Option<SignedSteps>,
+    transactions: usize,
+    gas: u64,
+    /// The last run's cells, for their memory.
+    spare_cells: Cell<Option<StateCells>>,
+}
+
+impl Block {
+    /// Runs the block once and records what its steps touch.
+    pub fn record(
+        name: impl Into<String>,
+        view: Arc<dyn StateView>,
+        context: BlockContext,
+        steps: &[Step],
+    ) -> Result<Self, BlockError> {
+        let name = name.into();
+        let (sets, outcomes) = record(&name, &view, &context, steps)?;
+        let steps: Vec<_> = (steps.iter().zip(&outcomes))
+            .map(|(step, outcome)| step.clone().with_gas_estimate(outcome.gas_used))
+            .collect();
+        let table = KeyTable::number(&sets).expect("recorded sets are sets of keys");
+        let transactions = steps.iter().filter(|step| step.transaction().is_some());
+        Ok(Self {
+            transactions: transactions.count(),
+            gas: outcomes.iter().map(|outcome| outcome.gas_used).sum(),
+            table: Arc::new(table),
+            name,
+            view,
+            context,
+            steps,
+            sets,
+            signed: None,
+            spare_cells: Cell::new(None),
+        })
+    }
+
+    /// Adds the same block with every transaction signing what it touches.
+    pub fn with_signed(mut self) -> Result<Self, BlockError> {
+        let beneficiary = self.context.block().beneficiary;
+        let steps: Vec<_> = (self.steps.iter().zip(&self.sets))
+            .map(|(step, set)| match step {
+                Step::Transaction(transaction) => {
+                    Step::Transaction(sign(transaction, set, &self.context))
+                }
+                other => other.clone(),
+            })
+            .collect();
+        let (_, outcomes) = record(&self.name, &self.view, &self.context, &steps)?;
+        let mut sets = Vec::with_capacity(steps.len());
+        for (index, (step, recorded)) in steps.iter().zip(&self.sets).enumerate() {
+            let signed = match step.transaction() {
+                Some(_) => step.signed_access(beneficiary),
+                None => Some(recorded.clone()),
+            };
+            let signed = signed.ok_or_else(|| BlockError::Step {
+                block: self.name.clone(),
+                step: index,
+                problem: "its declaration is no access set".to_owned(),
+            });
+            sets.push(signed?);
+        }
+        let steps = (steps.into_iter().zip(outcomes))
+            .map(|(step, outcome)| step.with_gas_estimate(outcome.gas_used))
+            .collect();
+        self.signed = Some(SignedSteps { steps, sets });
+        Ok(self)
+    }
+
+    /// What the block is called.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The state before the block.
+    pub fn view(&self) -> &dyn StateView {
+        &*self.view
+    }
+
+    /// The block's environment.
+    pub const fn context(&self) -> &BlockContext {
+        &self.context
+    }
+
+    /// The steps in block order.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// The steps as they are run with sets from `source`.
+    pub fn steps_with(&self, source: AccessSource) -> &[Step] {
+        match (&self.signed, source) {
+            (Some(signed), AccessSource::Signed) => &signed.steps,
+            _ => &self.steps,
+        }
+    }
+
+    /// What the steps touch.
+    pub fn sets(&self) -> &[AccessSet] {
+        &self.sets
+    }
+
+    /// The steps' sets over numbered keys.
+    pub fn table(&self) -> &KeyTable {
+        &self.table
+    }
+
+    /// Whether it can be run with sets from `source`.
+    pub const fn has(&self, source: AccessSource) -> bool {
+        !matches!(source, AccessSource::Signed) || self.signed.is_some()
+    }
+
+    /// Transactions in it.
+    pub const fn transactions(&self) -> usize {
+        self.transactions
+    }
+
+    /// Gas they use.
+    pub const fn gas(&self) -> u64 {
+        self.gas
+    }
+
+    /// The state before the block, for the yardstick.
+    pub fn flat_state(&self) -> Result<FlatState, BlockError> {
+        let state = FlatState::of(self);
+        state.map_err(|source| BlockError::State {
+            block: self.name.clone(),
+            source,
+        })
+    }
+
+    /// Runs the block on a stage; the time from opening it to its sealing.
+    ///
+    /// Clearing memory before and giving memory back after are not in the time.
+    pub fn run(&self, stage: &BankingStage, source: AccessSource) -> (Duration, SealedBlock) {
+        match source {
+            AccessSource::Recorded => {
+                let transactions = sanitized(&self.steps, &self.sets, Declaration::Recorded);
+                let make = self.make_granted();
+                let (cells, table) = (self.fresh_cells(), Arc::clone(&self.table));
+                let start = Instant::now();
+                let open = OpenBlock::with_table(cells, transactions, table);
+                let (open, result) = execute_block(stage, open, make, Step::gas_hint);
+                result.expect("the block ran while it was recorded");
+                self.seal(stage, open, start)
+            }
+            AccessSource::Signed => {
+                let signed = self.signed.as_ref().expect("asked only where there is one");
+                let transactions = sanitized(&signed.steps, &signed.sets, Declaration::Signed);
+                let make = self.make_granted();
+                let cells = self.fresh_cells();
+                let start = Instant::now();
+                let open = OpenBlock::with_cells(cells, transactions);
+                let (open, result) = execute_block(stage, open, make, Step::gas_hint);
+                result.expect("the block ran while it was recorded");
+                self.seal(stage, open, start)
+            }
+            AccessSource::Inferred => {
+                let (time, sealed, _) = self.run_inferred(stage);
+                (time, sealed)
+            }
+        }
+    }
+
+    /// Runs the block from its transactions alone; inference is part of the time.
+    pub fn run_inferred(&self, stage: &BankingStage) -> (Duration, SealedBlock, InferredStats) {
+        let transactions = (self.steps.iter())
+            .map(|step| Sanitized {
+                // A limit is all that is known of its gas.
+                transaction: match step {
+                    Step::Transaction(transaction) => step
+                        .clone()
+                        .with_gas_estimate(transaction.envelope().gas_limit()),
+                    other => other.clone(),
+                },
+                access: step.listed_access(),
+                declaration: Declaration::Inferred,
+            })
+            .collect();
+        let context = self.context.clone();
+        let granted = self.make_granted();
+        let make = move |last: Option<(Granted, EvmInferrer)>| match last {
+            Some((executor, mut inferrer)) => {
+                inferrer.set_block(&context);
+                (granted(Some(executor)), inferrer)
+            }
+            None => (granted(None), EvmInferrer::new(&context)),
+        };
+        let cells = self.fresh_cells();
+        let start = Instant::now();
+        let open = OpenBlock::to_infer(cells, transactions);
+        let (open, result) = execute_inferred_block(stage, open, make, Step::gas_hint);
+        let stats = result.expect("the block ran while it was recorded");
+        let (time, sealed) = self.seal(stage, open, start);
+        (time, sealed, stats)
+    }
+
+    fn make_granted(&self) -> impl Fn(Option<Granted>) -> Granted + Send + Sync + 'static {
+        let context = self.context.clone();
+        move |last| match last {
+            Some(mut executor) => {
+                executor.set_block(&context);
+                executor
+            }
+            None => Granted::new(&context),
+        }
+    }
+
+    /// The last run's cells, cleared.
+    fn fresh_cells(&self) -> StateCells {
+        let (view, rules) = (Arc::clone(&self.view), self.context.rules());
+        match self.spare_cells.take() {
+            Some(mut cells) => {
+                cells.reset(view, rules);
+                cells
+            }
+            None => StateCells::new(view, rules),
+        }
+    }
+
+    fn seal(
+        &self,
+        stage: &BankingStage,
+        open: OpenBlock<Step>,
+        start: Instant,
+    ) -> (Duration, SealedBlock) {
+        let (sealed, spent) = seal_block(stage, open).expect("a finished block");
+        let time = start.elapsed();
+        self.spare_cells.set(Some(spent.cells));
+        (time, sealed)
+    }
+}
+
+type Granted = EvmExecutor<GrantedState<Step>>;
+
+/// Runs steps serially and records what each touches.
+fn record(
+    name: &str,
+    view: &Arc<dyn StateView>,
+    context: &BlockContext,
+    steps: &[Step],
+) -> Result<(Vec<AccessSet>, Vec<Outcome>), BlockError> {
+    let mut executor = EvmExecutor::<Recording<SerialState>>::new(context);
+    let mut state = Recording::new(SerialState::new(Arc::clone(view), context.rules()));
+    let (mut sets, mut outcomes) = (Vec::new(), Vec::new());
+    for (index, step) in steps.iter().enumerate() {
+        let problem = |problem: String| BlockError::Step {
+            block: name.to_owned(),
+            step: index,
+            problem,
+        };
+        let outcome = executor.execute(step, &mut state);
+        outcomes.push(outcome.map_err(|error| problem(error.to_string()))?);
+        let set = state.take_access(INFERRED_KEYS_MAX);
+        sets.push(set.map_err(|error| problem(error.to_string()))?);
+    }
+    Ok((sets, outcomes))
+}
+
+fn sanitized(steps: &[Step], sets: &[AccessSet], declaration: Declaration) -> Vec<Sanitized<Step>> {
+    (steps.iter().zip(sets))
+        .map(|(step, access)| Sanitized {
+            transaction: step.clone(),
+            access: access.clone(),
+            declaration,
+        })
+        .collect()
+}
+
+/// Gas for what a declaration makes warm, and more than that.
+const GAS_PER_ENTRY: u64 = 2_400;
+
+/// The same transaction, stating what it touches. What is in its signature is never looked at here:
+/// the sender is known.
+fn sign(transaction: &EvmTransaction, set: &AccessSet, context: &BlockContext) -> EvmTransaction {
+    let sender = transaction.sender();
+    let envelope = transaction.envelope();
+    let price = envelope.max_fee_per_gas();
+    let mut declared = TxDeclared {
+        chain_id: context.config().chain_id,
+        nonce: envelope.nonce(),
+        gas_limit: envelope.gas_limit(),
+        max_fee_per_gas: price,
+        max_priority_fee_per_gas: envelope.max_priority_fee_per_gas().unwrap_or(price),
+        to: envelope.kind(),
+        value: envelope.value(),
+        access_list: envelope.access_list().cloned().unwrap_or_default(),
+        input: envelope.input().clone(),
+        ..TxDeclared::default()
+    };
+    declared.declare(set, sender, context.block().beneficiary);
+    let entries = u64::try_from(declared.declared_entries()).unwrap_or(u64::MAX);
+    declared.gas_limit = (declared.gas_limit).saturating_add(entries.saturating_mul(GAS_PER_ENTRY));
+    let signature = Signature::new(U256::ONE, U256::ONE, false);
+    let signed = Signed::new_unhashed(declared, signature);
+    EvmTransaction::new(LockweaveTxEnvelope::Declared(signed), sender)
+}

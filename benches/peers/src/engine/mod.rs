@@ -1,0 +1,19 @@
+//! Our engine beside the best sequential revm, on the same blocks.
+//!
+//! * [`block`]: a block that can be run again and again, and our ways to run it;
+//! * [`yardstick`]: revm on one thread, with nothing of ours around it, on a [`flat_state`];
+//! * [`workload`]: the blocks, by the name of their workload;
+//! * [`agreement`]: that all of them come to the same;
+//! * [`measure`], [`report`], [`chart`]: pairs of runs, and what is said of them;
+//! * [`schedulers`]: schedulers alone; [`model`]: ours on more workers than there are cores.
+
+pub mod agreement;
+pub mod block;
+pub mod chart;
+pub mod flat_state;
+pub mod measure;
+pub mod model;
+pub mod report;
+pub mod schedulers;
+pub mod workload;
+pub mod yardstick;

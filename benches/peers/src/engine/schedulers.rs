@@ -1,0 +1,196 @@
+//! Schedulers alone, on one thread: transactions with three keys, two written and one read by all.
+//!
+//! A window of transactions is put in, then taken out, completed and what that frees taken again, until
+//! none is left; so again for the next window. Ours gets keys that are numbered, as the engine's
+//! scheduler does; and, for comparison with what hashes its keys itself, keys that are not.
+
+use super::measure::Samples;
+use ahash::AHashMap;
+use lockweave_banking_stage::{Access, Scheduler};
+use lockweave_runtime::{AccessMode, DenseId, KeyAccess, KeyId, TaskId};
+use prio_graph::{AccessKind, GraphNode, PrioGraph, TopLevelId};
+use std::{hint::black_box, time::Instant};
+
+/// Transactions between in and out at most.
+const WINDOW: usize = 2_048;
+/// Windows in a run.
+const WINDOWS: usize = 50;
+/// Runs of each.
+const RUNS: usize = 11;
+
+/// A scheduler that can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SchedulerKind {
+    /// Ours, with numbered keys.
+    Lockweave,
+    /// Ours, numbering keys of eight bytes first.
+    LockweaveNumbering,
+    /// Agave's older scheduler, with keys of eight bytes.
+    PrioGraph,
+}
+
+impl SchedulerKind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Lockweave, Self::LockweaveNumbering, Self::PrioGraph];
+
+    /// The name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Lockweave => "lockweave",
+            Self::LockweaveNumbering => "lockweave, numbering",
+            Self::PrioGraph => "prio-graph",
+        }
+    }
+}
+
+/// What was measured of one scheduler.
+#[derive(Clone, Debug)]
+pub struct SchedulerResult {
+    /// Which.
+    pub kind: SchedulerKind,
+    /// Transactions in a hundred that write the same key.
+    pub conflict_percent: u64,
+    /// Nanoseconds of one thread for each transaction.
+    pub ns: Samples,
+    /// Transactions of a run.
+    pub transactions: usize,
+}
+
+/// The keys of a transaction: read by all, written, written.
+type Keys = [u64; 3];
+
+/// Measures all schedulers in turn, at one rate of conflicts.
+pub fn measure(conflict_percent: u64) -> Vec<SchedulerResult> {
+    let windows: Vec<Vec<Keys>> = (0..WINDOWS as u64)
+        .map(|window| keys(window, conflict_percent))
+        .collect();
+    let mut results: Vec<_> = SchedulerKind::ALL
+        .into_iter()
+        .map(|kind| SchedulerResult {
+            kind,
+            conflict_percent,
+            ns: Samples::default(),
+            transactions: WINDOW * WINDOWS,
+        })
+        .collect();
+    for run in 0..=RUNS {
+        for result in &mut results {
+            let ns = match result.kind {
+                SchedulerKind::Lockweave => lockweave(&windows, false),
+                SchedulerKind::LockweaveNumbering => lockweave(&windows, true),
+                SchedulerKind::PrioGraph => prio_graph(&windows),
+            };
+            // The first one warms up.
+            if run > 0 {
+                result.ns.push(ns);
+            }
+        }
+    }
+    results
+}
+
+fn keys(window: u64, conflict_percent: u64) -> Vec<Keys> {
+    (0..WINDOW as u64)
+        .map(|task| {
+            let own = 2 + 2 * (window * WINDOW as u64 + task);
+            let is_hot = crate::workload::mix(own) % 100 < conflict_percent;
+            [0, if is_hot { 1 } else { own }, own + 1]
+        })
+        .collect()
+}
+
+fn mode(place: usize) -> AccessMode {
+    if place == 0 {
+        AccessMode::Read
+    } else {
+        AccessMode::Write
+    }
+}
+
+fn per_transaction(start: Instant) -> f64 {
+    let transactions = u32::try_from(WINDOW * WINDOWS).unwrap_or(u32::MAX);
+    start.elapsed().as_secs_f64() * 1e9 / f64::from(transactions)
+}
+
+fn lockweave(windows: &[Vec<Keys>], numbering: bool) -> f64 {
+    let mut scheduler = Scheduler::<KeyId, TaskId>::default();
+    // Within a window ids are dense, as those of a block are.
+    let mut sets: Vec<[KeyAccess; 3]> = Vec::new();
+    let mut ids: AHashMap<u64, KeyId> = AHashMap::new();
+    let mut freed = Vec::new();
+    let numbered: Vec<Vec<[KeyAccess; 3]>> = windows
+        .iter()
+        .map(|window| number(window, &mut ids))
+        .collect();
+    let start = Instant::now();
+    for (window, known) in windows.iter().zip(&numbered) {
+        if numbering {
+            sets = number(window, &mut ids);
+        }
+        let sets = if numbering { &sets } else { known };
+        scheduler.begin(sets.len());
+        for (task, set) in sets.iter().enumerate() {
+            let fed = scheduler.feed(TaskId::from_index(task), Access::Keys(set));
+            let _ = black_box(fed);
+        }
+        while let Some(task) = freed.pop().or_else(|| scheduler.next_ready()) {
+            scheduler.complete(task, Access::Keys(&sets[task.index()]), &mut freed);
+        }
+        assert!(scheduler.is_done(), "every task becomes ready");
+    }
+    per_transaction(start)
+}
+
+fn number(window: &[Keys], ids: &mut AHashMap<u64, KeyId>) -> Vec<[KeyAccess; 3]> {
+    ids.clear();
+    let mut sets = Vec::with_capacity(window.len());
+    for keys in window {
+        let mut place = 0;
+        sets.push(keys.map(|key| {
+            let next = ids.len();
+            let key = *ids.entry(key).or_insert_with(|| KeyId::from_index(next));
+            place += 1;
+            KeyAccess {
+                key,
+                mode: mode(place - 1),
+            }
+        }));
+    }
+    sets
+}
+
+/// The order of a transaction: earlier ones first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Earliest(std::cmp::Reverse<u64>);
+
+impl TopLevelId<u64> for Earliest {
+    fn id(&self) -> u64 {
+        self.0.0
+    }
+}
+
+fn prio_graph(windows: &[Vec<Keys>]) -> f64 {
+    let mut graph = PrioGraph::new(|id: &u64, _: &GraphNode<u64>| Earliest(std::cmp::Reverse(*id)));
+    let start = Instant::now();
+    for window in windows {
+        for (id, keys) in (0_u64..).zip(window) {
+            let accesses = keys.iter().enumerate().map(|(place, key)| {
+                let kind = if place == 0 {
+                    AccessKind::Read
+                } else {
+                    AccessKind::Write
+                };
+                (*key, kind)
+            });
+            graph.insert_transaction(id, accesses);
+        }
+        let mut completed = 0;
+        while let Some(freed) = graph.pop_and_unblock() {
+            black_box(freed);
+            completed += 1;
+        }
+        assert_eq!(completed, window.len(), "every transaction becomes ready");
+        graph.clear();
+    }
+    per_transaction(start)
+}

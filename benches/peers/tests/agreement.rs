@@ -1,0 +1,77 @@
+//! The yardstick and our engine come to the same, on every workload that is made, and a difference is
+//! seen.
+
+use lockweave_banking_stage::{BankingStage, StageConfig};
+use lockweave_peers::engine::{
+    agreement,
+    block::{AccessSource, Block},
+    workload::WorkloadName,
+    yardstick::Yardstick,
+};
+use lockweave_runtime::SealedBlock;
+use revm::context::result::ExecutionResult;
+use std::num::NonZeroUsize;
+
+const TRANSACTIONS: usize = 60;
+
+fn blocks(workload: WorkloadName) -> Vec<Block> {
+    workload
+        .blocks(Some(TRANSACTIONS))
+        .expect("a sound workload")
+}
+
+fn stage() -> BankingStage {
+    let threads = NonZeroUsize::new(3).expect("not zero");
+    BankingStage::new(StageConfig::with_threads(threads)).expect("threads start")
+}
+
+#[test]
+fn all_ways_to_run_a_block_agree() {
+    let stage = stage();
+    for workload in WorkloadName::ALL {
+        // Recorded blocks are as large as they are; the binary checks them whenever it runs.
+        if workload.name().starts_with("mainnet") || workload == WorkloadName::Scheduler {
+            continue;
+        }
+        for block in blocks(workload) {
+            for access in AccessSource::ALL {
+                let steps = block.steps_with(access);
+                let before = block.flat_state().expect("a state in memory");
+                let mut yardstick = Yardstick::new(block.context(), steps, before);
+                // Twice, because a run starts where the last one is forgotten.
+                for _ in 0..2 {
+                    yardstick.reset();
+                    yardstick.run().expect("a sound block");
+                    let (_, sealed) = block.run(&stage, access);
+                    let agreed = agreement::check(&block, steps, &yardstick, &sealed);
+                    assert_eq!(agreed, Ok(()), "{} {access:?}", workload.name());
+                }
+                let succeeded = yardstick.results().iter().all(ExecutionResult::is_success);
+                assert!(succeeded, "{} {access:?}", workload.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn differences_are_seen() {
+    let stage = stage();
+    let blocks = blocks(WorkloadName::Erc20Self);
+    let block = &blocks[0];
+    let before = block.flat_state().expect("a state in memory");
+    let mut yardstick = Yardstick::new(block.context(), block.steps(), before);
+    yardstick.reset();
+    yardstick.run().expect("a sound block");
+    let (_, sealed) = block.run(&stage, AccessSource::Recorded);
+    let check = |sealed: &SealedBlock| agreement::check(block, block.steps(), &yardstick, sealed);
+    assert_eq!(check(&sealed), Ok(()));
+    let mut other = sealed.clone();
+    other.outcomes[3].gas_used += 1;
+    assert!(check(&other).is_err());
+    let mut other = sealed.clone();
+    other.delta.accounts.pop();
+    assert!(check(&other).is_err());
+    let mut other = sealed;
+    other.outcomes[5].logs.clear();
+    assert!(check(&other).is_err());
+}
