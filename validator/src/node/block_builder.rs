@@ -8,12 +8,13 @@ use crate::{
     chain::{
         ChainParameters, Failure,
         failure::failures,
-        requests::{InvalidDeposit, requests},
+        requests::{InvalidDeposit, check_deposits, requests},
     },
     pool::PooledTransaction,
 };
 use ahash::AHashMap;
 use alloy_consensus::{Header, proofs::calculate_transaction_root};
+use alloy_eips::eip7685::Requests;
 use alloy_primitives::{Address, B256};
 use lockweave_banking_stage::{BankingStage, RunStats, StageError, execute_block, seal_block};
 use lockweave_evm_adapter::{
@@ -27,7 +28,7 @@ use lockweave_runtime::{
 use revm::context::result::InvalidTransaction;
 use std::{sync::Arc, time::Instant};
 use thiserror::Error;
-use tracing::debug;
+use tracing::{debug, warn};
 
 /// A transaction whose plan was wrong this often runs alone.
 const TRIES_MAX: u32 = 3;
@@ -141,14 +142,40 @@ impl BlockBuilder {
         let mut chosen = self.choose(view, &header, candidates, &mut left_out)?;
         loop {
             let run = self.execute(view, &header, &chosen)?;
-            let Some(fitting) = first_over_limit(&chosen, &run) else {
+            if let Some(fitting) = first_over_limit(&chosen, &run) {
+                // Somebody used more than was thought, so the last ones have no room. The prefix
+                // comes to the same again.
+                let too_many = chosen.split_off(fitting);
+                let later = too_many.iter();
+                left_out.extend(later.map(|one| (one.transaction.hash(), LeftOut::Later)));
+            } else if let Some((index, invalid)) = self.first_invalid_deposit(&header, &run) {
+                // No block may have this transaction. What is behind it ran after it, and waits; the
+                // prefix comes to the same again, so this is done once.
+                let later = chosen.split_off(index);
+                let mut later = later.iter().map(|one| one.transaction.hash());
+                if let Some(hash) = later.next() {
+                    warn!(target: "producer", %hash, "{invalid}; the transaction is left out");
+                    left_out.push((hash, LeftOut::Invalid(invalid.to_string())));
+                }
+                left_out.extend(later.map(|hash| (hash, LeftOut::Later)));
+            } else {
                 return self.finish(header, chosen, run, left_out);
-            };
-            // Somebody used more than was thought, so the last ones have no room. The prefix comes
-            // to the same again.
-            let too_many = chosen.split_off(fitting);
-            left_out.extend((too_many.iter()).map(|one| (one.transaction.hash(), LeftOut::Later)));
+            }
         }
+    }
+
+    /// The first transaction whose logs announce a deposit that cannot be read (EIP-6110), by its
+    /// place among those that were chosen.
+    fn first_invalid_deposit(&self, header: &Header, run: &Run) -> Option<(usize, InvalidDeposit)> {
+        // Before Prague a log of the deposit contract is a log like others.
+        header.requests_hash?;
+        let outcomes = run.sealed.outcomes.iter().enumerate();
+        let mut transactions = outcomes
+            .filter_map(|(step, outcome)| Some((run.block.transaction_index(step)?, outcome)));
+        transactions.find_map(|(index, outcome)| {
+            let invalid = check_deposits(outcome, self.deposit_contract).err()?;
+            Some((index, invalid))
+        })
     }
 
     /// Plans the candidates and takes as many as seem to fit.
@@ -262,7 +289,10 @@ impl BlockBuilder {
         run: Run,
         mut left_out: Vec<(B256, LeftOut)>,
     ) -> Result<BuiltBlock, BuildError> {
-        let requests = requests(&run.block, &run.sealed.outcomes, self.deposit_contract)?;
+        let requests = match header.requests_hash {
+            Some(_) => requests(&run.block, &run.sealed.outcomes, self.deposit_contract)?,
+            None => Requests::default(),
+        };
         let mut transactions = Vec::with_capacity(chosen.len());
         let mut access = Vec::with_capacity(chosen.len());
         let mut violations = 0;

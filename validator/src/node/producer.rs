@@ -12,7 +12,7 @@ use super::{
     overlay::Overlay,
 };
 use crate::{
-    chain::{ChainBlock, fees},
+    chain::{ChainBlock, execution, fees},
     pool::{DropReason, PooledTransaction, Take},
     store::StoreError,
 };
@@ -32,6 +32,14 @@ use tracing::{debug, error, info, warn};
 const BLOCK_TRANSACTIONS_MAX: usize = 65_536;
 /// Candidates may have gas limits of this many blocks together: most use less than their limit.
 const CANDIDATE_GAS_BLOCKS: u64 = 2;
+
+/// Bytes of a block's transactions at most, before EIP-7934 says how many. A block has to be stored
+/// and sent whole.
+const BLOCK_BYTES_MAX: usize = 64 << 20;
+/// What a block's encoding has at most besides its transactions: header, empty lists, their heads.
+const BLOCK_FRAME_BYTES: usize = 2_048;
+/// What stands before a transaction in a block's encoding at most.
+const TRANSACTION_HEAD_BYTES: usize = 5;
 
 /// Why block production ended.
 #[derive(Debug, Error)]
@@ -104,6 +112,10 @@ impl Producer {
             let turn = {
                 let node = &self.node;
                 let has_work = || {
+                    // A block that could not be stored is heard of where blocks are made.
+                    if node.failure().is_some() {
+                        return true;
+                    }
                     let base_fee = node.next_base_fee().unwrap_or_default();
                     node.pool.has_executable(base_fee)
                 };
@@ -126,6 +138,9 @@ impl Producer {
         attributes: Attributes,
         empty: bool,
     ) -> Result<(), ProducerError> {
+        if self.node.failure().is_some() {
+            return self.settle();
+        }
         let started = Instant::now();
         let header = self.next_header(&parent.block, attributes);
         let candidates = self.candidates(&header);
@@ -241,6 +256,7 @@ impl Producer {
         let is_on_its_way =
             |hash: B256| on_its_way.is_some_and(|in_flight| in_flight.transactions.contains(&hash));
         let mut gas_left = header.gas_limit.saturating_mul(CANDIDATE_GAS_BLOCKS);
+        let mut bytes_left = block_bytes_max(self.node.chain(), header) - BLOCK_FRAME_BYTES;
         let base_fee = header.base_fee_per_gas.unwrap_or_default();
         self.node.pool.best(base_fee, |candidate| {
             if candidates.len() >= BLOCK_TRANSACTIONS_MAX {
@@ -249,10 +265,14 @@ impl Producer {
             if is_on_its_way(candidate.hash) {
                 return Take::Yes;
             }
-            let Some(left) = gas_left.checked_sub(candidate.gas_limit) else {
+            let bytes = candidate.size.saturating_add(TRANSACTION_HEAD_BYTES);
+            let (Some(gas), Some(bytes)) = (
+                gas_left.checked_sub(candidate.gas_limit),
+                bytes_left.checked_sub(bytes),
+            ) else {
                 return Take::SkipSender;
             };
-            gas_left = left;
+            (gas_left, bytes_left) = (gas, bytes);
             candidates.push(Arc::clone(candidate));
             Take::Yes
         });
@@ -266,6 +286,16 @@ impl Producer {
                 self.node.pool.drop_transaction(hash, reason);
             }
         }
+    }
+}
+
+/// How many bytes the encoding of a block may have.
+fn block_bytes_max(chain: &ChainSpec, header: &Header) -> usize {
+    let fork = chain.fork_at(header.number, header.timestamp);
+    if fork.is_enabled_in(SpecId::OSAKA) {
+        execution::BLOCK_BYTES_MAX
+    } else {
+        BLOCK_BYTES_MAX
     }
 }
 

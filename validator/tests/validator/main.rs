@@ -9,6 +9,7 @@ mod durable;
 mod hostile;
 mod intake;
 mod operation;
+mod production;
 mod replay_cli;
 mod rpc_protocol;
 mod subscriptions;
