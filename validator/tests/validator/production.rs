@@ -28,7 +28,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const DEPOSIT_CONTRACT: Address = Address::repeat_byte(0xde);
 
 /// The development chain with a deposit contract that logs whatever it is sent as a deposit.
