@@ -21,7 +21,7 @@ use alloy_consensus::{Header, constants::EMPTY_WITHDRAWALS};
 use alloy_eips::{eip4895::Withdrawals, eip7685::EMPTY_REQUESTS_HASH};
 use alloy_primitives::{B256, U256};
 use crossbeam_channel::{Receiver, select};
-use lockweave_banking_stage::RunStats;
+use lockweave_banking_stage::InferredStats;
 use lockweave_evm_adapter::{ChainSpec, EvmTransaction, SpecId};
 use lockweave_runtime::StateDelta;
 use std::{sync::Arc, time::Instant};
@@ -158,7 +158,7 @@ impl Producer {
         if built.transactions.is_empty() && !empty {
             return Ok(());
         }
-        let (violations, stats) = (built.violations, std::mem::take(&mut built.stats));
+        let stats = std::mem::take(&mut built.stats);
         let delta = std::mem::take(&mut built.delta);
         let ahead = self.goes_on(&built).then(|| delta.clone());
         built.header.state_root = self.committer.prepare(built.header.number, delta)?;
@@ -168,6 +168,11 @@ impl Producer {
             self.committer.forget();
             return Ok(());
         }
+        // Before anybody hears of the block: who does may ask how it went.
+        count(&block, &stats);
+        metrics::histogram!("lockweave_block_execute_seconds").record(executed.as_secs_f64());
+        let violations = stats.violations;
+        self.node.runs.note(block.number(), stats);
         self.committer.commit(Arc::clone(&block));
         self.is_committing = true;
         let overlapped = ahead.is_some();
@@ -175,8 +180,6 @@ impl Producer {
             Some(delta) => self.in_flight = Some(self.in_flight(&block, &delta)),
             None => self.settle()?,
         }
-        count(&block, &stats, violations);
-        metrics::histogram!("lockweave_block_execute_seconds").record(executed.as_secs_f64());
         info!(
             target: "producer",
             number = block.number(),
@@ -299,16 +302,44 @@ fn block_bytes_max(chain: &ChainSpec, header: &Header) -> usize {
     }
 }
 
+/// What is counted of how access sets were found and kept to, as metrics.
+pub(crate) const INFERENCE_COUNTERS: [&str; 7] = [
+    "lockweave_sets_known_total",
+    "lockweave_sets_by_template_total",
+    "lockweave_sets_by_simulation_total",
+    "lockweave_simulations_taken_total",
+    "lockweave_access_violations_total",
+    "lockweave_rolled_back_total",
+    "lockweave_ran_alone_total",
+];
+
+/// The same of one block, in the same order.
+const fn inference_counts(stats: &InferredStats) -> [usize; 7] {
+    [
+        stats.known,
+        stats.by_template,
+        stats.by_simulation,
+        stats.simulations_taken,
+        stats.violations,
+        stats.rolled_back,
+        stats.alone,
+    ]
+}
+
 /// Counts what an operator asks of a block.
 #[expect(clippy::cast_precision_loss, reason = "gauges are floating-point")]
-fn count(block: &ChainBlock, stats: &RunStats, violations: usize) {
+fn count(block: &ChainBlock, stats: &InferredStats) {
     metrics::counter!("lockweave_blocks_total").increment(1);
     metrics::counter!("lockweave_transactions_total").increment(block.transactions.len() as u64);
     metrics::counter!("lockweave_gas_total").increment(block.header.gas_used);
-    metrics::counter!("lockweave_lock_waits_total").increment(stats.conflicts as u64);
-    metrics::counter!("lockweave_window_full_total").increment(stats.window_full as u64);
-    metrics::counter!("lockweave_access_violations_total").increment(violations as u64);
-    for (worker, tasks) in stats.executed.iter().enumerate() {
+    metrics::counter!("lockweave_lock_waits_total").increment(stats.run.conflicts as u64);
+    metrics::counter!("lockweave_window_full_total").increment(stats.run.window_full as u64);
+    for (name, count) in INFERENCE_COUNTERS.iter().zip(inference_counts(stats)) {
+        metrics::counter!(*name).increment(count as u64);
+    }
+    let inference = stats.inference.as_secs_f64();
+    metrics::histogram!("lockweave_block_inference_seconds").record(inference);
+    for (worker, tasks) in stats.run.executed.iter().enumerate() {
         metrics::counter!("lockweave_worker_tasks_total", "worker" => worker.to_string())
             .increment(*tasks as u64);
     }

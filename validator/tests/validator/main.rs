@@ -7,6 +7,7 @@ mod committing;
 mod db_cli;
 mod durable;
 mod hostile;
+mod inference;
 mod intake;
 mod operation;
 mod production;
