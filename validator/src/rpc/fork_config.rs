@@ -110,11 +110,14 @@ fn fork_config(parameters: &ChainParameters, number: u64, time: u64) -> Result<F
     let config = &parameters.genesis.config;
     // EIP-2124: what began with the genesis does not count.
     let mut fork_id = ForkHash::from(genesis.hash);
-    for block in fork_blocks(config).range(1..=number) {
-        fork_id += *block;
+    let born = genesis.header.timestamp;
+    let blocks = fork_blocks(config).into_iter();
+    for block in blocks.filter(|block| (1..=number).contains(block)) {
+        fork_id += block;
     }
-    for start in fork_times(config).range(genesis.header.timestamp.saturating_add(1)..=time) {
-        fork_id += *start;
+    let times = fork_times(config).into_iter();
+    for start in times.filter(|start| *start > born && *start <= time) {
+        fork_id += start;
     }
     let spec = parameters.spec.fork_at(number, time);
     Ok(ForkConfig {
@@ -168,6 +171,12 @@ mod tests {
         let prague = fork_config(&parameters, 5, 1_500).unwrap();
         let osaka = fork_config(&parameters, 5, 2_000).unwrap();
         assert_eq!(osaka.activation_time, 2_000);
+        // A chain that was made after its forks, and has no block but its first.
+        let begun = fork_config(&parameters, 0, 0).unwrap();
+        assert_eq!(
+            (begun.activation_time, &begun.fork_id),
+            (0, &prague.fork_id)
+        );
         assert_ne!(prague.fork_id, osaka.fork_id);
         assert!(osaka.precompiles.contains_key("P256VERIFY"));
         assert!(!prague.precompiles.contains_key("P256VERIFY"));
