@@ -28,7 +28,8 @@
 #![allow(unsafe_code)]
 
 use crate::{
-    error::StageError, grant::Grant, lock_table::Access, stage::BankingStage, workload::Workload,
+    error::StageError, grant::Grant, lock_table::Access, stage::BankingStage, stats::RunStats,
+    workload::Workload,
 };
 use ahash::AHashMap;
 use lockweave_runtime::{
@@ -47,7 +48,7 @@ use std::{
 };
 
 /// What running a block with inferred sets came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InferredStats {
     /// Sets that follow from the transaction alone.
     pub known: usize,
@@ -65,6 +66,8 @@ pub struct InferredStats {
     pub alone: usize,
     /// Time spent on inference, all workers together.
     pub inference: Duration,
+    /// The parallel runs that went to their end, together.
+    pub run: RunStats,
 }
 
 /// The executors of one worker: one for the locks, one for simulating.
@@ -218,7 +221,7 @@ where
         };
         let (workload, result) = self.stage.run(workload);
         self.pending = workload.order;
-        result.map(|_| ())
+        result.map(|run| self.stats.run.add(&run))
     }
 
     /// Runs the first `count` unfinished transactions, one after another, with nobody beside them;

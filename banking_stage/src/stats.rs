@@ -18,3 +18,21 @@ pub struct RunStats {
     /// Parked workers that were called.
     pub called: usize,
 }
+
+impl RunStats {
+    /// Adds what another run of the same block counted.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.tasks += other.tasks;
+        self.conflicts += other.conflicts;
+        self.window_full += other.window_full;
+        if self.executed.len() < other.executed.len() {
+            self.executed.resize(other.executed.len(), 0);
+        }
+        for (total, more) in self.executed.iter_mut().zip(&other.executed) {
+            *total += more;
+        }
+        self.turns += other.turns;
+        self.handed_over += other.handed_over;
+        self.called += other.called;
+    }
+}

@@ -344,7 +344,7 @@ impl Replayer {
         let (open, result) = execute_inferred_block(&self.stage, open, make, Step::gas_hint);
         let stats = result
             .as_ref()
-            .map_or_else(|_| InferredStats::default(), |stats| *stats);
+            .map_or_else(|_| InferredStats::default(), InferredStats::clone);
         if let Some(failed) = failed_run(result.map(drop), block)? {
             return Ok((failed, stats));
         }

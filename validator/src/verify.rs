@@ -1,4 +1,7 @@
-//! A chain on disk, executed again from genesis and held against what is stored.
+//! A chain on disk, executed again and held against what is stored: from its genesis, or, where the
+//! first blocks are no longer kept, from the oldest state that is.
+
+mod base;
 
 use crate::{
     chain::{
@@ -6,23 +9,19 @@ use crate::{
         execution::{InvalidBlock, execute_given},
         merkle_state::MerkleState,
     },
-    store::{ChainStore, DurableStore, MemoryStore, Retention, StoreError},
+    store::{ChainStore, DurableStore, StoreError},
 };
 use alloy_primitives::B256;
+use base::Base;
 use lockweave_accounts_db::ReadError;
 use lockweave_runtime::MemoryState;
+use serde::Serialize;
 use std::{collections::BTreeMap, fmt, sync::Arc};
 use thiserror::Error;
 
 /// What is wrong with a chain.
 #[derive(Debug, Error)]
 pub enum VerifyError {
-    /// The first blocks are no longer kept.
-    #[error("blocks are kept from {oldest} on, so the chain cannot be executed from its genesis")]
-    Pruned {
-        /// The oldest block that is kept.
-        oldest: u64,
-    },
     /// A block does not name its parent.
     #[error("block {number} names {stated} as its parent, but block {} is {expected}", number - 1)]
     Unlinked {
@@ -48,6 +47,14 @@ pub enum VerifyError {
         number: u64,
         /// The receipt's place.
         index: usize,
+    },
+    /// A block that is too old to be executed again is not what its header says.
+    #[error("block {number}: its {field} is not what its header says")]
+    Body {
+        /// Its number.
+        number: u64,
+        /// The field, as JSON-RPC has it.
+        field: &'static str,
     },
     /// The header commits to another state.
     #[error("block {number}: the header commits to the state {stated}, execution gives {computed}")]
@@ -81,10 +88,24 @@ pub enum VerifyError {
     Genesis(#[from] crate::chain::GenesisError),
 }
 
+/// What could not be executed again, because the states before it are no longer kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Unchecked {
+    /// The oldest block that is kept; those before it are gone.
+    pub oldest_block: u64,
+    /// Blocks from there on that were held against their headers and each other only.
+    pub blocks: u64,
+}
+
 /// What was found right.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Verified {
-    /// Blocks, without genesis.
+    /// The block that execution began on. The state after it is that of the genesis, or a stored one
+    /// that agrees with its header.
+    pub executed_on: u64,
+    /// Blocks that were executed again.
     pub blocks: u64,
     /// Transactions in them.
     pub transactions: u64,
@@ -96,47 +117,83 @@ pub struct Verified {
     pub slots: u64,
     /// The commitment to the state.
     pub commitment: B256,
+    /// What could not be executed again; nothing on a chain that is kept whole.
+    pub unchecked: Option<Unchecked>,
+}
+
+impl Verified {
+    /// Whether every block since genesis was executed again.
+    pub const fn is_whole(&self) -> bool {
+        self.unchecked.is_none()
+    }
 }
 
 impl fmt::Display for Verified {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_whole() {
+            f.write_str("right: ")?;
+        } else {
+            f.write_str("right as far as it can be checked: ")?;
+        }
         write!(
             f,
-            "right: {} blocks, {} transactions, {} gas; state of {} accounts and {} slots, \
+            "{} blocks, {} transactions, {} gas; state of {} accounts and {} slots, \
              commitment {}",
             self.blocks, self.transactions, self.gas, self.accounts, self.slots, self.commitment
-        )
+        )?;
+        let Some(unchecked) = &self.unchecked else {
+            return Ok(());
+        };
+        let first = self.executed_on + 1;
+        write!(
+            f,
+            "\ncannot check before block {first}: the states are no longer kept \
+             (--history.state-blocks)"
+        )?;
+        if unchecked.blocks > 0 {
+            write!(
+                f,
+                "; blocks {} to {} are linked and agree with their headers",
+                unchecked.oldest_block, self.executed_on
+            )?;
+        }
+        if unchecked.oldest_block > 0 {
+            let oldest = unchecked.oldest_block;
+            write!(
+                f,
+                "; blocks before {oldest} are gone (--history.body-blocks)"
+            )?;
+        }
+        Ok(())
     }
 }
 
 /// Executes a chain again, one transaction after another, on a state in memory.
 ///
+/// Where the first blocks are no longer kept it begins with the oldest state that is, and says so.
 /// `progress` is told after each block how many are done, and of how many.
 pub fn verify(
     parameters: &ChainParameters,
     store: &DurableStore,
     mut progress: impl FnMut(u64, u64),
 ) -> Result<Verified, VerifyError> {
-    let genesis = parameters.genesis_block()?;
-    let first = genesis.number();
-    if store.oldest_block() > first {
-        let oldest = store.oldest_block();
-        return Err(VerifyError::Pruned { oldest });
-    }
-    let delta = parameters.genesis_delta();
-    let mut merkle: Option<MerkleState> = None;
-    let retention = Retention {
-        state_blocks: 0,
-        body_blocks: 1,
-        transactions: usize::MAX,
+    let base = Base::of(parameters, store)?;
+    let first = base.block.number();
+    let unchecked = if store.oldest_block() > parameters.genesis_block()?.number() {
+        Some(Unchecked {
+            oldest_block: store.oldest_block(),
+            blocks: base::check_unexecuted(store, first)?,
+        })
+    } else {
+        None
     };
-    let again = MemoryStore::new(retention, genesis.clone(), &delta);
+    let again = &base.chain;
+    let mut merkle: Option<MerkleState> = None;
     let head = store.head().number();
-    let mut parent = genesis;
+    let mut parent = base.block.clone();
     let (mut transactions, mut gas) = (0, 0);
     for number in first + 1..=head {
-        let missing = StoreError::UnknownBlock { number, head };
-        let block = store.block(number)?.ok_or(missing)?;
+        let block = base::kept(store, number)?;
         if block.header.parent_hash != parent.hash {
             return Err(VerifyError::Unlinked {
                 number,
@@ -144,7 +201,7 @@ pub fn verify(
                 expected: parent.hash,
             });
         }
-        let view = again.state_at(number - 1)?;
+        let view = base.state_at(number - 1)?;
         let before_byzantium = !block.receipt_roots.is_empty();
         if before_byzantium && merkle.is_none() {
             merkle = Some(MerkleState::of(again.whole_state_at(number - 1)?));
@@ -194,6 +251,8 @@ pub fn verify(
         return Err(VerifyError::Commitment { computed, stored });
     }
     Ok(Verified {
+        executed_on: first,
+        unchecked,
         blocks: head - first,
         transactions,
         gas,

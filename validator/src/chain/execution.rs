@@ -135,7 +135,7 @@ pub struct BlockRun {
 
 /// The longest encoding of a block from Osaka on: 10 MiB, and 2 MiB less for what the consensus layer
 /// adds (EIP-7934).
-const BLOCK_BYTES_MAX: usize = 8 << 20;
+pub const BLOCK_BYTES_MAX: usize = 8 << 20;
 
 /// A block whose body is the one its header commits to, laid out in steps and not yet run.
 #[derive(Clone, Debug)]

@@ -54,6 +54,19 @@ pub fn requests(
     Ok(requests)
 }
 
+/// Whether all deposits that a transaction announces can be read. A block in which one cannot is
+/// invalid, so whoever makes one leaves that transaction out.
+pub fn check_deposits(
+    outcome: &Outcome,
+    deposit_contract: Option<Address>,
+) -> Result<(), InvalidDeposit> {
+    let logs = outcome.logs.iter();
+    for log in logs.filter(|log| Some(log.address) == deposit_contract) {
+        deposit(log)?;
+    }
+    Ok(())
+}
+
 /// The deposit a log announces (EIP-6110), if it announces one.
 fn deposit(log: &Log) -> Result<Option<Vec<u8>>, InvalidDeposit> {
     if log.topics().first() != Some(&DEPOSIT_EVENT) {

@@ -1,38 +1,40 @@
-//! Makes a block of candidates: plan, execute under locks, seal.
+//! Makes a block of candidates: choose, execute under locks, seal.
+//!
+//! What a transaction touches is signed, or inferred by the workers that run it: a simulation whose
+//! looks still hold when its locks are granted is its execution. Whoever leaves an inferred set runs
+//! alone, and what ran ahead and depends on it is taken back.
 
 use super::{
-    lenient::{LenientExecutor, Skip, Skipped},
-    planner::{AccessPlanner, Plan, PlanRequest},
+    gas_history::GasHistory,
+    lenient::{LenientExecutor, Refused},
 };
 use crate::{
     chain::{
         ChainParameters, Failure,
         failure::failures,
-        requests::{InvalidDeposit, requests},
+        requests::{InvalidDeposit, check_deposits, requests},
     },
     pool::PooledTransaction,
 };
 use ahash::AHashMap;
 use alloy_consensus::{Header, proofs::calculate_transaction_root};
+use alloy_eips::eip7685::Requests;
 use alloy_primitives::{Address, B256};
-use lockweave_banking_stage::{BankingStage, RunStats, StageError, execute_block, seal_block};
+use lockweave_banking_stage::{
+    BankingStage, InferredStats, StageError, execute_inferred_block, seal_block,
+};
 use lockweave_evm_adapter::{
-    BlockInput, ChainSpec, EvmBlock, EvmBlockError, EvmTransaction, InvalidStep, Ommers, Step,
-    logs_bloom, receipts_root,
+    BlockInput, ChainSpec, EvmBlock, EvmBlockError, EvmInferrer, EvmTransaction, InvalidStep,
+    Ommers, Step, logs_bloom, receipts_root,
 };
 use lockweave_runtime::{
-    AccessSet, Declaration, ExecutionError, INFERRED_KEYS_MAX, OpenBlock, Outcome, OutcomeKind,
-    Receipt, Sanitized, SealError, SealedBlock, StateCells, StateDelta, StateView,
+    AccessSet, Declaration, DenseId, ExecutionError, OpenBlock, Outcome, OutcomeKind, Receipt,
+    Sanitized, SealError, SealedBlock, StateCells, StateDelta, StateView, TaskId,
 };
 use revm::context::result::InvalidTransaction;
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 use thiserror::Error;
-use tracing::debug;
-
-/// A transaction whose plan was wrong this often runs alone.
-const TRIES_MAX: u32 = 3;
-/// Wrong plans remembered at most; beyond that everybody starts anew.
-const RETRIES_REMEMBERED_MAX: usize = 65_536;
+use tracing::warn;
 
 /// Why no block can be made.
 #[derive(Debug, Error)]
@@ -72,7 +74,7 @@ pub struct BuiltBlock {
     pub transactions: Vec<EvmTransaction>,
     /// Their receipts.
     pub receipts: Vec<Receipt>,
-    /// The sets they were scheduled with.
+    /// The sets they ran with.
     pub access: Vec<AccessSet>,
     /// Why transactions of type 0x44 were stopped.
     pub failures: Vec<Failure>,
@@ -81,49 +83,27 @@ pub struct BuiltBlock {
     /// Candidates that are not in it.
     pub left_out: Vec<(B256, LeftOut)>,
     /// How the run went.
-    pub stats: RunStats,
-    /// Transactions that left their sets.
-    pub violations: usize,
-}
-
-/// A plan that was wrong.
-#[derive(Debug)]
-struct Retry {
-    tries: u32,
-    access: AccessSet,
+    pub stats: InferredStats,
 }
 
 /// Makes blocks, on threads that are kept between them.
 pub struct BlockBuilder {
     chain: Arc<ChainSpec>,
     stage: BankingStage,
-    planner: Box<dyn AccessPlanner>,
     deposit_contract: Option<Address>,
-    retries: AHashMap<B256, Retry>,
+    history: GasHistory,
     /// The last block's cells, for their memory.
     spare: Option<StateCells>,
 }
 
-/// A candidate that was chosen, with its plan.
-struct Planned {
-    transaction: EvmTransaction,
-    gas_limit: u64,
-    plan: Plan,
-}
-
 impl BlockBuilder {
     /// Makes blocks of a chain on these worker threads.
-    pub fn new(
-        parameters: &ChainParameters,
-        stage: BankingStage,
-        planner: Box<dyn AccessPlanner>,
-    ) -> Self {
+    pub fn new(parameters: &ChainParameters, stage: BankingStage) -> Self {
         Self {
             chain: Arc::clone(&parameters.spec),
             deposit_contract: parameters.genesis.config.deposit_contract_address,
             stage,
-            planner,
-            retries: AHashMap::new(),
+            history: GasHistory::default(),
             spare: None,
         }
     }
@@ -138,95 +118,72 @@ impl BlockBuilder {
         candidates: &[Arc<PooledTransaction>],
     ) -> Result<BuiltBlock, BuildError> {
         let mut left_out = Vec::new();
-        let mut chosen = self.choose(view, &header, candidates, &mut left_out)?;
+        let mut chosen = self.choose(&header, candidates, &mut left_out);
         loop {
             let run = self.execute(view, &header, &chosen)?;
-            let Some(fitting) = first_over_limit(&chosen, &run) else {
+            if let Some(fitting) = first_over_limit(&run) {
+                // Somebody used more than was thought, so the last ones have no room. The prefix
+                // comes to the same again.
+                let too_many = chosen.split_off(fitting);
+                let later = too_many.iter();
+                left_out.extend(later.map(|one| (one.hash(), LeftOut::Later)));
+            } else if let Some((index, invalid)) = self.first_invalid_deposit(&header, &run) {
+                // No block may have this transaction. What is behind it ran after it, and waits; the
+                // prefix comes to the same again, so this is done once.
+                let later = chosen.split_off(index);
+                let mut later = later.iter().map(EvmTransaction::hash);
+                if let Some(hash) = later.next() {
+                    warn!(target: "producer", %hash, "{invalid}; the transaction is left out");
+                    left_out.push((hash, LeftOut::Invalid(invalid.to_string())));
+                }
+                left_out.extend(later.map(|hash| (hash, LeftOut::Later)));
+            } else {
                 return self.finish(header, chosen, run, left_out);
-            };
-            // Somebody used more than was thought, so the last ones have no room. The prefix comes
-            // to the same again.
-            let too_many = chosen.split_off(fitting);
-            left_out.extend((too_many.iter()).map(|one| (one.transaction.hash(), LeftOut::Later)));
+            }
         }
     }
 
-    /// Plans the candidates and takes as many as seem to fit.
+    /// Takes as many candidates as are thought to fit.
     fn choose(
-        &mut self,
-        view: &Arc<dyn StateView>,
+        &self,
         header: &Header,
         candidates: &[Arc<PooledTransaction>],
         left_out: &mut Vec<(B256, LeftOut)>,
-    ) -> Result<Vec<Planned>, BuildError> {
-        let context = EvmBlock::new(&self.chain, input(header, Vec::new()))?
-            .context()
-            .clone();
-        let requests: Vec<_> = candidates
-            .iter()
-            .map(|candidate| PlanRequest {
-                transaction: candidate.transaction.clone(),
-                is_retry: self.retries.contains_key(&candidate.hash),
-            })
-            .collect();
-        let started = Instant::now();
-        let plans = self.planner.plan(view, &context, &requests);
-        metrics::histogram!("lockweave_block_plan_seconds").record(started.elapsed().as_secs_f64());
+    ) -> Vec<EvmTransaction> {
         let mut gas_left = header.gas_limit;
         let mut chosen = Vec::with_capacity(candidates.len());
-        for (candidate, plan) in candidates.iter().zip(plans) {
+        for candidate in candidates {
             if candidate.gas_limit > gas_left {
                 left_out.push((candidate.hash, LeftOut::Later));
                 continue;
             }
-            gas_left = gas_left.saturating_sub(plan.gas_estimate);
-            chosen.push(Planned {
-                transaction: candidate.transaction.clone(),
-                gas_limit: candidate.gas_limit,
-                plan: self.widen(candidate.hash, plan),
-            });
+            gas_left = gas_left.saturating_sub(self.history.estimate(&candidate.transaction));
+            chosen.push(candidate.transaction.clone());
         }
-        Ok(chosen)
+        chosen
     }
 
-    /// Adds to a plan what earlier tries taught.
-    fn widen(&self, hash: B256, mut plan: Plan) -> Plan {
-        if let Some(retry) = self.retries.get(&hash) {
-            let union = if retry.tries >= TRIES_MAX {
-                Ok(AccessSet::Everything)
-            } else {
-                plan.access.union(&retry.access, INFERRED_KEYS_MAX)
-            };
-            plan.access = union.unwrap_or(AccessSet::Everything);
-        }
-        plan
+    /// The first transaction whose logs announce a deposit that cannot be read (EIP-6110), by its
+    /// place among those that were chosen.
+    fn first_invalid_deposit(&self, header: &Header, run: &Run) -> Option<(usize, InvalidDeposit)> {
+        // Before Prague a log of the deposit contract is a log like others.
+        header.requests_hash?;
+        run.transactions().find_map(|(index, outcome)| {
+            let invalid = check_deposits(outcome, self.deposit_contract).err()?;
+            Some((index, invalid))
+        })
     }
 
     fn execute(
         &mut self,
         view: &Arc<dyn StateView>,
         header: &Header,
-        chosen: &[Planned],
+        chosen: &[EvmTransaction],
     ) -> Result<Run, BuildError> {
-        let transactions = chosen.iter().map(|one| one.transaction.clone()).collect();
-        let block = EvmBlock::new(&self.chain, input(header, transactions))?;
-        let steps = (block.steps().iter().enumerate())
-            .map(|(index, step)| match block.transaction_index(index) {
-                Some(index) => {
-                    let plan = &chosen[index].plan;
-                    Sanitized {
-                        transaction: step.clone().with_gas_estimate(plan.gas_estimate),
-                        access: plan.access.clone(),
-                        declaration: plan.declaration,
-                    }
-                }
-                // The few steps of the protocol run alone.
-                None => Sanitized {
-                    transaction: step.clone(),
-                    access: AccessSet::Everything,
-                    declaration: Declaration::Inferred,
-                },
-            })
+        let block = EvmBlock::new(&self.chain, input(header, chosen.to_vec()))?;
+        let beneficiary = header.beneficiary;
+        let steps: Vec<_> = (block.steps().iter())
+            .map(|step| self.sanitize(step, beneficiary))
             .collect();
         let rules = block.context().rules();
         let cells = match self.spare.take() {
@@ -236,70 +193,91 @@ impl BlockBuilder {
             }
             None => StateCells::new(Arc::clone(view), rules),
         };
-        let skipped = Skipped::default();
+        let refused = Refused::default();
         let make = {
-            let (context, skipped) = (block.context().clone(), Arc::clone(&skipped));
-            move |last| LenientExecutor::turn_to(last, &context, &skipped)
+            let (context, refused) = (block.context().clone(), Arc::clone(&refused));
+            move |last: Option<(LenientExecutor, EvmInferrer)>| {
+                let (executor, inferrer) = last.unzip();
+                let inferrer = match inferrer {
+                    Some(mut inferrer) => {
+                        inferrer.set_block(&context);
+                        inferrer
+                    }
+                    None => EvmInferrer::new(&context),
+                };
+                let executor = LenientExecutor::turn_to(executor, &context, &refused);
+                (executor, inferrer)
+            }
         };
-        let open = OpenBlock::with_cells(cells, steps);
-        let (open, result) = execute_block(&self.stage, open, make, Step::gas_hint);
+        let open = OpenBlock::to_infer(cells, steps);
+        let (open, result) = execute_inferred_block(&self.stage, open, make, Step::gas_hint);
         let stats = result?;
+        let access = (0..block.steps().len())
+            .filter(|step| block.transaction_index(*step).is_some())
+            .map(|step| open.access(TaskId::from_index(step)).clone())
+            .collect();
         let (sealed, spent) = seal_block(&self.stage, open)?;
         self.spare = Some(spent.cells);
-        let skipped = std::mem::take(&mut *skipped.lock());
+        let refused = std::mem::take(&mut *refused.lock());
         Ok(Run {
             block,
             sealed,
             stats,
-            skipped: skipped.into_iter().collect(),
+            access,
+            refused,
         })
+    }
+
+    /// A step with what is known beforehand of what it touches and uses.
+    fn sanitize(&self, step: &Step, beneficiary: Address) -> Sanitized<Step> {
+        let Some(transaction) = step.transaction() else {
+            return Sanitized {
+                transaction: step.clone(),
+                access: AccessSet::empty(),
+                declaration: Declaration::Inferred,
+            };
+        };
+        let estimate = self.history.estimate(transaction);
+        let (access, declaration) = match transaction.signed_access(beneficiary) {
+            Some(signed) => (signed, Declaration::Signed),
+            None => (step.listed_access(), Declaration::Inferred),
+        };
+        Sanitized {
+            transaction: step.clone().with_gas_estimate(estimate),
+            access,
+            declaration,
+        }
     }
 
     fn finish(
         &mut self,
         mut header: Header,
-        chosen: Vec<Planned>,
+        chosen: Vec<EvmTransaction>,
         run: Run,
         mut left_out: Vec<(B256, LeftOut)>,
     ) -> Result<BuiltBlock, BuildError> {
-        let requests = requests(&run.block, &run.sealed.outcomes, self.deposit_contract)?;
+        let requests = match header.requests_hash {
+            Some(_) => requests(&run.block, &run.sealed.outcomes, self.deposit_contract)?,
+            None => Requests::default(),
+        };
         let mut transactions = Vec::with_capacity(chosen.len());
         let mut access = Vec::with_capacity(chosen.len());
-        let mut violations = 0;
-        for planned in chosen {
-            let hash = planned.transaction.hash();
-            match run.skipped.get(&hash) {
-                None => {
-                    self.retries.remove(&hash);
-                    transactions.push(planned.transaction);
-                    access.push(planned.plan.access);
-                }
-                Some(Skip::Undeclared(access)) => {
-                    violations += 1;
-                    debug!(target: "producer", %hash, %access, "left its access set");
-                    let reached = AccessSet::build(|set| {
-                        set.insert(access.key, access.needed);
-                    });
-                    let widened = reached
-                        .and_then(|reached| planned.plan.access.union(&reached, INFERRED_KEYS_MAX));
-                    self.note_retry(hash, widened.unwrap_or(AccessSet::Everything));
-                    left_out.push((hash, LeftOut::Later));
-                }
-                Some(Skip::Invalid(invalid)) => {
-                    // Where somebody was left out, those behind him may only have to wait.
-                    let waits = violations > 0 && depends_on_others(invalid);
-                    let too_early = matches!(
-                        **invalid,
-                        InvalidStep::Transaction(InvalidTransaction::NonceTooHigh { .. })
-                    );
-                    let why = if waits || too_early {
-                        LeftOut::Later
-                    } else {
-                        LeftOut::Invalid(invalid.to_string())
-                    };
-                    left_out.push((hash, why));
-                }
+        let outcomes = run.transactions().map(|(_, outcome)| outcome);
+        for ((transaction, outcome), set) in chosen.into_iter().zip(outcomes).zip(&run.access) {
+            if is_transaction(outcome) {
+                self.history.note(&transaction, outcome.gas_used);
+                transactions.push(transaction);
+                access.push(set.clone());
+                continue;
             }
+            let hash = transaction.hash();
+            let why = match run.refused.get(&hash) {
+                // Somebody in front of it was left out.
+                Some(invalid) if is_too_early(invalid) => LeftOut::Later,
+                Some(invalid) => LeftOut::Invalid(invalid.to_string()),
+                None => LeftOut::Later,
+            };
+            left_out.push((hash, why));
         }
         let receipts = run.sealed.receipts();
         let receipts = receipts.map_err(|error| BuildError::Receipts(error.to_string()))?;
@@ -320,16 +298,7 @@ impl BlockBuilder {
             delta: run.sealed.delta,
             left_out,
             stats: run.stats,
-            violations,
         })
-    }
-
-    fn note_retry(&mut self, hash: B256, access: AccessSet) {
-        if self.retries.len() >= RETRIES_REMEMBERED_MAX {
-            self.retries.clear();
-        }
-        let tries = self.retries.get(&hash).map_or(0, |retry| retry.tries) + 1;
-        self.retries.insert(hash, Retry { tries, access });
     }
 }
 
@@ -337,29 +306,38 @@ impl BlockBuilder {
 struct Run {
     block: EvmBlock,
     sealed: SealedBlock,
-    stats: RunStats,
-    skipped: AHashMap<B256, Skip>,
+    stats: InferredStats,
+    /// The sets of the transactions.
+    access: Vec<AccessSet>,
+    refused: AHashMap<B256, Box<InvalidStep>>,
 }
 
-/// Whether a refusal may go away when a transaction in front runs after all.
-const fn depends_on_others(invalid: &InvalidStep) -> bool {
+impl Run {
+    /// What became of the transactions, with their places among those that were chosen.
+    fn transactions(&self) -> impl Iterator<Item = (usize, &Outcome)> {
+        let outcomes = self.sealed.outcomes.iter().enumerate();
+        outcomes.filter_map(|(step, outcome)| Some((self.block.transaction_index(step)?, outcome)))
+    }
+}
+
+const fn is_too_early(invalid: &InvalidStep) -> bool {
     matches!(
         invalid,
-        InvalidStep::Transaction(
-            InvalidTransaction::LackOfFundForMaxFee { .. }
-                | InvalidTransaction::OverflowPaymentInTransaction
-        )
+        InvalidStep::Transaction(InvalidTransaction::NonceTooHigh { .. })
     )
 }
 
 /// The place of the first transaction that there was no room for.
-fn first_over_limit(chosen: &[Planned], run: &Run) -> Option<usize> {
+fn first_over_limit(run: &Run) -> Option<usize> {
     let mut gas_left = run.block.header().gas_limit;
+    let steps = run.block.steps();
     for (step, outcome) in run.sealed.outcomes.iter().enumerate() {
-        let Some(index) = run.block.transaction_index(step) else {
+        let (Some(index), Some(transaction)) =
+            (run.block.transaction_index(step), steps[step].transaction())
+        else {
             continue;
         };
-        if is_transaction(outcome) && chosen[index].gas_limit > gas_left {
+        if is_transaction(outcome) && transaction.env().gas_limit > gas_left {
             return Some(index);
         }
         gas_left = gas_left.saturating_sub(outcome.gas_used);

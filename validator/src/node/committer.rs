@@ -158,6 +158,12 @@ impl Thread {
                 metrics::histogram!("lockweave_block_commit_seconds").record(seconds);
                 done = self.publish(&block);
             }
+            if let Err(error) = &done {
+                // The producer may be waiting for work, and everybody else asks the node.
+                error!(target: "producer", number = block.number(), %error, "the block cannot be stored");
+                *node.failure.lock() = Some(error.to_string());
+                node.notify();
+            }
             let _ = self.committed.send(done);
         }
     }

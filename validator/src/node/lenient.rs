@@ -1,29 +1,21 @@
 //! An executor that leaves transactions out instead of failing the block.
 //!
-//! While a block is made it may turn out that a transaction cannot be in it at its place: it left its
-//! access set, or the ones before it changed what it needs. It has no effect then, and the block
-//! goes on without it.
+//! While a block is made it may turn out that a transaction cannot be in it at its place: the ones
+//! before it changed what it needs. It has no effect then, and the block goes on without it. One that
+//! leaves its access set is another matter: that ends here as it does elsewhere, and is mended where
+//! the set was inferred.
 
+use ahash::AHashMap;
 use alloy_primitives::{B256, Bytes};
 use lockweave_evm_adapter::{BlockContext, EvmExecutor, InvalidStep, Step};
-use lockweave_runtime::{
-    AccessError, ExecutionError, Executor, GrantedState, Outcome, OutcomeKind, Status,
-    UndeclaredAccess,
-};
+use lockweave_runtime::{ExecutionError, Executor, GrantedState, Outcome, OutcomeKind, Status};
 use parking_lot::Mutex;
 use std::sync::Arc;
 
-/// Why a transaction was left out.
-#[derive(Clone, Debug)]
-pub(super) enum Skip {
-    /// It reached for something outside its access set.
-    Undeclared(Box<UndeclaredAccess>),
-    /// It may not be in the block at its place.
-    Invalid(Box<InvalidStep>),
-}
-
-/// The transactions that were left out, in no order.
-pub(super) type Skipped = Arc<Mutex<Vec<(B256, Skip)>>>;
+/// Why transactions had no effect when they ran last, by hash.
+///
+/// One that was taken back and ran again may have had one after all: its outcome says so.
+pub(super) type Refused = Arc<Mutex<AHashMap<B256, Box<InvalidStep>>>>;
 
 type Inner = EvmExecutor<GrantedState<Step>>;
 
@@ -31,12 +23,12 @@ type Inner = EvmExecutor<GrantedState<Step>>;
 #[derive(Debug)]
 pub(super) struct LenientExecutor {
     inner: Inner,
-    skipped: Skipped,
+    refused: Refused,
 }
 
 impl LenientExecutor {
     /// An executor for a block, from the one that its thread used last if there is one.
-    pub(super) fn turn_to(last: Option<Self>, context: &BlockContext, skipped: &Skipped) -> Self {
+    pub(super) fn turn_to(last: Option<Self>, context: &BlockContext, refused: &Refused) -> Self {
         let inner = match last {
             Some(mut last) => {
                 last.inner.set_block(context);
@@ -46,7 +38,7 @@ impl LenientExecutor {
         };
         Self {
             inner,
-            skipped: Arc::clone(skipped),
+            refused: Arc::clone(refused),
         }
     }
 }
@@ -60,22 +52,14 @@ impl Executor<GrantedState<Step>> for LenientExecutor {
         step: &Step,
         state: &mut GrantedState<Step>,
     ) -> Result<Outcome, ExecutionError<InvalidStep>> {
-        let error = match self.inner.execute(step, state) {
-            Ok(outcome) => return Ok(outcome),
-            Err(error) => error,
-        };
-        let Some(transaction) = step.transaction() else {
-            return Err(error);
-        };
-        let skip = match error {
-            ExecutionError::Access(AccessError::Undeclared(access)) => {
-                Skip::Undeclared(Box::new(access))
+        match (self.inner.execute(step, state), step.transaction()) {
+            (Err(ExecutionError::Invalid(invalid)), Some(transaction)) => {
+                let why = Box::new(invalid);
+                self.refused.lock().insert(transaction.hash(), why);
+                Ok(no_outcome())
             }
-            ExecutionError::Invalid(invalid) => Skip::Invalid(Box::new(invalid)),
-            error @ ExecutionError::Access(AccessError::State(_)) => return Err(error),
-        };
-        self.skipped.lock().push((transaction.hash(), skip));
-        Ok(no_outcome())
+            (result, _) => result,
+        }
     }
 }
 

@@ -10,13 +10,15 @@ pub mod block_builder;
 mod committer;
 pub mod consensus;
 mod events;
+mod gas_history;
 mod lenient;
 mod overlay;
-pub mod planner;
 mod producer;
+mod run_log;
 mod submit;
 
 pub use events::{BlockEvent, Events};
+pub(crate) use producer::INFERENCE_COUNTERS;
 pub use producer::ProducerError;
 pub use submit::SubmitError;
 
@@ -29,11 +31,11 @@ use block_builder::BlockBuilder;
 use committer::Committer;
 use consensus::{Consensus, Finality, Wake};
 use crossbeam_channel::{Sender, bounded};
-use lockweave_banking_stage::{BankingStage, StageConfig, StartError};
+use lockweave_banking_stage::{BankingStage, InferredStats, StageConfig, StartError};
 use lockweave_evm_adapter::ChainSpec;
 use lockweave_runtime::StateView;
 use parking_lot::{Mutex, RwLock};
-use planner::SimulatingPlanner;
+use run_log::RunLog;
 use std::{
     io,
     num::NonZeroUsize,
@@ -98,6 +100,7 @@ pub struct Node {
     signatures: rayon::ThreadPool,
     wake: Sender<Wake>,
     producer: Mutex<Option<JoinHandle<()>>>,
+    runs: RunLog,
     /// Why no blocks are made any more, if that is so.
     failure: Mutex<Option<String>>,
     /// Why the newest block cannot be stored yet, if that is so.
@@ -113,9 +116,8 @@ impl Node {
         consensus: Box<dyn Consensus>,
     ) -> Result<Arc<Self>, NodeError> {
         let workers = BankingStage::new(StageConfig::with_threads(config.threads))?;
-        let planner = SimulatingPlanner::new(config.threads);
         let chain = Arc::clone(&parameters.spec);
-        let builder = BlockBuilder::new(&parameters, workers, Box::new(planner));
+        let builder = BlockBuilder::new(&parameters, workers);
         let signatures = rayon::ThreadPoolBuilder::new()
             .num_threads(config.signature_threads.get())
             .thread_name(|index| format!("signature-{index}"))
@@ -141,6 +143,7 @@ impl Node {
             signatures,
             wake,
             producer: Mutex::default(),
+            runs: RunLog::default(),
             failure: Mutex::default(),
             storage_failure: Mutex::default(),
         });
@@ -201,6 +204,11 @@ impl Node {
         let head = self.head.read();
         let header = &head.block.header;
         fees::next_base_fee(self.chain(), header, header.timestamp)
+    }
+
+    /// How a block ran that was made here; `None` for one of before the start, or long ago.
+    pub fn run_of(&self, number: u64) -> Option<Arc<InferredStats>> {
+        self.runs.of(number)
     }
 
     /// Why no blocks are made any more, if that is so.

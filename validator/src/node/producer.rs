@@ -12,7 +12,7 @@ use super::{
     overlay::Overlay,
 };
 use crate::{
-    chain::{ChainBlock, fees},
+    chain::{ChainBlock, execution, fees},
     pool::{DropReason, PooledTransaction, Take},
     store::StoreError,
 };
@@ -21,7 +21,7 @@ use alloy_consensus::{Header, constants::EMPTY_WITHDRAWALS};
 use alloy_eips::{eip4895::Withdrawals, eip7685::EMPTY_REQUESTS_HASH};
 use alloy_primitives::{B256, U256};
 use crossbeam_channel::{Receiver, select};
-use lockweave_banking_stage::RunStats;
+use lockweave_banking_stage::InferredStats;
 use lockweave_evm_adapter::{ChainSpec, EvmTransaction, SpecId};
 use lockweave_runtime::StateDelta;
 use std::{sync::Arc, time::Instant};
@@ -32,6 +32,14 @@ use tracing::{debug, error, info, warn};
 const BLOCK_TRANSACTIONS_MAX: usize = 65_536;
 /// Candidates may have gas limits of this many blocks together: most use less than their limit.
 const CANDIDATE_GAS_BLOCKS: u64 = 2;
+
+/// Bytes of a block's transactions at most, before EIP-7934 says how many. A block has to be stored
+/// and sent whole.
+const BLOCK_BYTES_MAX: usize = 64 << 20;
+/// What a block's encoding has at most besides its transactions: header, empty lists, their heads.
+const BLOCK_FRAME_BYTES: usize = 2_048;
+/// What stands before a transaction in a block's encoding at most.
+const TRANSACTION_HEAD_BYTES: usize = 5;
 
 /// Why block production ended.
 #[derive(Debug, Error)]
@@ -104,6 +112,10 @@ impl Producer {
             let turn = {
                 let node = &self.node;
                 let has_work = || {
+                    // A block that could not be stored is heard of where blocks are made.
+                    if node.failure().is_some() {
+                        return true;
+                    }
                     let base_fee = node.next_base_fee().unwrap_or_default();
                     node.pool.has_executable(base_fee)
                 };
@@ -126,6 +138,9 @@ impl Producer {
         attributes: Attributes,
         empty: bool,
     ) -> Result<(), ProducerError> {
+        if self.node.failure().is_some() {
+            return self.settle();
+        }
         let started = Instant::now();
         let header = self.next_header(&parent.block, attributes);
         let candidates = self.candidates(&header);
@@ -143,7 +158,7 @@ impl Producer {
         if built.transactions.is_empty() && !empty {
             return Ok(());
         }
-        let (violations, stats) = (built.violations, std::mem::take(&mut built.stats));
+        let stats = std::mem::take(&mut built.stats);
         let delta = std::mem::take(&mut built.delta);
         let ahead = self.goes_on(&built).then(|| delta.clone());
         built.header.state_root = self.committer.prepare(built.header.number, delta)?;
@@ -153,6 +168,11 @@ impl Producer {
             self.committer.forget();
             return Ok(());
         }
+        // Before anybody hears of the block: who does may ask how it went.
+        count(&block, &stats);
+        metrics::histogram!("lockweave_block_execute_seconds").record(executed.as_secs_f64());
+        let violations = stats.violations;
+        self.node.runs.note(block.number(), stats);
         self.committer.commit(Arc::clone(&block));
         self.is_committing = true;
         let overlapped = ahead.is_some();
@@ -160,8 +180,6 @@ impl Producer {
             Some(delta) => self.in_flight = Some(self.in_flight(&block, &delta)),
             None => self.settle()?,
         }
-        count(&block, &stats, violations);
-        metrics::histogram!("lockweave_block_execute_seconds").record(executed.as_secs_f64());
         info!(
             target: "producer",
             number = block.number(),
@@ -241,6 +259,7 @@ impl Producer {
         let is_on_its_way =
             |hash: B256| on_its_way.is_some_and(|in_flight| in_flight.transactions.contains(&hash));
         let mut gas_left = header.gas_limit.saturating_mul(CANDIDATE_GAS_BLOCKS);
+        let mut bytes_left = block_bytes_max(self.node.chain(), header) - BLOCK_FRAME_BYTES;
         let base_fee = header.base_fee_per_gas.unwrap_or_default();
         self.node.pool.best(base_fee, |candidate| {
             if candidates.len() >= BLOCK_TRANSACTIONS_MAX {
@@ -249,10 +268,14 @@ impl Producer {
             if is_on_its_way(candidate.hash) {
                 return Take::Yes;
             }
-            let Some(left) = gas_left.checked_sub(candidate.gas_limit) else {
+            let bytes = candidate.size.saturating_add(TRANSACTION_HEAD_BYTES);
+            let (Some(gas), Some(bytes)) = (
+                gas_left.checked_sub(candidate.gas_limit),
+                bytes_left.checked_sub(bytes),
+            ) else {
                 return Take::SkipSender;
             };
-            gas_left = left;
+            (gas_left, bytes_left) = (gas, bytes);
             candidates.push(Arc::clone(candidate));
             Take::Yes
         });
@@ -269,16 +292,54 @@ impl Producer {
     }
 }
 
+/// How many bytes the encoding of a block may have.
+fn block_bytes_max(chain: &ChainSpec, header: &Header) -> usize {
+    let fork = chain.fork_at(header.number, header.timestamp);
+    if fork.is_enabled_in(SpecId::OSAKA) {
+        execution::BLOCK_BYTES_MAX
+    } else {
+        BLOCK_BYTES_MAX
+    }
+}
+
+/// What is counted of how access sets were found and kept to, as metrics.
+pub(crate) const INFERENCE_COUNTERS: [&str; 7] = [
+    "lockweave_sets_known_total",
+    "lockweave_sets_by_template_total",
+    "lockweave_sets_by_simulation_total",
+    "lockweave_simulations_taken_total",
+    "lockweave_access_violations_total",
+    "lockweave_rolled_back_total",
+    "lockweave_ran_alone_total",
+];
+
+/// The same of one block, in the same order.
+const fn inference_counts(stats: &InferredStats) -> [usize; 7] {
+    [
+        stats.known,
+        stats.by_template,
+        stats.by_simulation,
+        stats.simulations_taken,
+        stats.violations,
+        stats.rolled_back,
+        stats.alone,
+    ]
+}
+
 /// Counts what an operator asks of a block.
 #[expect(clippy::cast_precision_loss, reason = "gauges are floating-point")]
-fn count(block: &ChainBlock, stats: &RunStats, violations: usize) {
+fn count(block: &ChainBlock, stats: &InferredStats) {
     metrics::counter!("lockweave_blocks_total").increment(1);
     metrics::counter!("lockweave_transactions_total").increment(block.transactions.len() as u64);
     metrics::counter!("lockweave_gas_total").increment(block.header.gas_used);
-    metrics::counter!("lockweave_lock_waits_total").increment(stats.conflicts as u64);
-    metrics::counter!("lockweave_window_full_total").increment(stats.window_full as u64);
-    metrics::counter!("lockweave_access_violations_total").increment(violations as u64);
-    for (worker, tasks) in stats.executed.iter().enumerate() {
+    metrics::counter!("lockweave_lock_waits_total").increment(stats.run.conflicts as u64);
+    metrics::counter!("lockweave_window_full_total").increment(stats.run.window_full as u64);
+    for (name, count) in INFERENCE_COUNTERS.iter().zip(inference_counts(stats)) {
+        metrics::counter!(*name).increment(count as u64);
+    }
+    let inference = stats.inference.as_secs_f64();
+    metrics::histogram!("lockweave_block_inference_seconds").record(inference);
+    for (worker, tasks) in stats.run.executed.iter().enumerate() {
         metrics::counter!("lockweave_worker_tasks_total", "worker" => worker.to_string())
             .increment(*tasks as u64);
     }

@@ -1,6 +1,6 @@
 //! Prometheus metrics and health, on a port of their own.
 
-use crate::node::Node;
+use crate::node::{INFERENCE_COUNTERS, Node};
 use axum::{
     Router,
     extract::State,
@@ -148,8 +148,48 @@ async fn ready(State(served): State<Served>) -> Response {
     }
 }
 
+/// Says what the counters of access inference mean.
+fn describe_inference() {
+    describe_counter!(
+        "lockweave_access_violations_total",
+        Unit::Count,
+        "Transactions that left their access set"
+    );
+    describe_counter!(
+        "lockweave_sets_known_total",
+        Unit::Count,
+        "Access sets that follow from the transaction alone"
+    );
+    describe_counter!(
+        "lockweave_sets_by_template_total",
+        Unit::Count,
+        "Access sets found by template"
+    );
+    describe_counter!(
+        "lockweave_sets_by_simulation_total",
+        Unit::Count,
+        "Access sets found by simulation"
+    );
+    describe_counter!(
+        "lockweave_simulations_taken_total",
+        Unit::Count,
+        "Simulations that were taken as executions"
+    );
+    describe_counter!(
+        "lockweave_rolled_back_total",
+        Unit::Count,
+        "Transactions taken back because one before them left its access set"
+    );
+    describe_counter!(
+        "lockweave_ran_alone_total",
+        Unit::Count,
+        "Transactions that ran with nobody beside them"
+    );
+}
+
 /// Says what the metrics mean.
 pub fn describe() {
+    describe_inference();
     describe_counter!(
         "lockweave_transactions_total",
         Unit::Count,
@@ -170,11 +210,6 @@ pub fn describe() {
         "lockweave_window_full_total",
         Unit::Count,
         "Times the lock window was full"
-    );
-    describe_counter!(
-        "lockweave_access_violations_total",
-        Unit::Count,
-        "Transactions that left their access set"
     );
     describe_counter!(
         "lockweave_worker_tasks_total",
@@ -218,14 +253,14 @@ pub fn describe() {
     );
     describe_gauge!("lockweave_rpc_connections", Unit::Count, "Open connections");
     describe_histogram!(
-        "lockweave_block_plan_seconds",
+        "lockweave_block_inference_seconds",
         Unit::Seconds,
-        "Finding out what a block's transactions touch"
+        "Finding out what a block's transactions touch, all workers together"
     );
     describe_histogram!(
         "lockweave_block_execute_seconds",
         Unit::Seconds,
-        "Executing a block, planning included"
+        "Executing a block, inference included"
     );
     describe_histogram!(
         "lockweave_block_commit_seconds",
@@ -238,10 +273,10 @@ pub fn describe() {
         "One sync of a file of the chain"
     );
     // What has not happened yet is zero, not unknown.
-    for name in [
-        "lockweave_rejected_total",
-        "lockweave_access_violations_total",
-    ] {
+    let zero = INFERENCE_COUNTERS
+        .into_iter()
+        .chain(["lockweave_rejected_total"]);
+    for name in zero {
         metrics::counter!(name).increment(0);
     }
     describe_histogram!(

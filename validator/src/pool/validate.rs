@@ -2,7 +2,7 @@
 
 use super::{PoolConfig, transaction::PooledTransaction};
 use crate::chain::Envelope;
-use alloy_consensus::{Transaction as _, Typed2718};
+use alloy_consensus::{Transaction as _, Typed2718, constants::EIP4844_TX_TYPE_ID};
 use alloy_eips::eip2718::{Decodable2718, Eip2718Error};
 use lockweave_evm_adapter::{
     ChainSpec, DECLARED_TX_TYPE, EvmTransaction, RecoverError, SpecId, recover_sender,
@@ -40,6 +40,12 @@ pub enum DecodeError {
         /// The chain's fork.
         fork: &'static str,
     },
+    /// With blobs, which nobody here would keep and hand out.
+    #[error(
+        "transaction type not supported: blob transactions (type 0x3, EIP-4844) have no place on \
+         this chain, which keeps no blobs; send the data as calldata of a type 0x2 transaction"
+    )]
+    Blobs,
     /// Signed for another chain.
     #[error("invalid chain id for signer: have {found} want {expected}")]
     ChainId {
@@ -160,6 +166,10 @@ pub fn validate(
             limit: config.transaction_bytes_max,
         });
     }
+    // With its blobs or without: the two forms are laid out differently.
+    if raw.first() == Some(&EIP4844_TX_TYPE_ID) {
+        return Err(DecodeError::Blobs);
+    }
     let envelope = Envelope::decode_2718_exact(raw).map_err(DecodeError::Malformed)?;
     check_kind(admission, config, &envelope)?;
     check_gas(admission, &envelope)?;
@@ -181,9 +191,7 @@ fn check_kind(
         1 => SpecId::BERLIN,
         // Declared ones have EIP-1559's fees and EIP-2930's prices.
         2 | DECLARED_TX_TYPE => SpecId::LONDON,
-        4 => SpecId::PRAGUE,
-        // Blobs would have to be kept and handed out by somebody.
-        _ => SpecId::AMSTERDAM,
+        _ => SpecId::PRAGUE,
     };
     if !admission.fork.is_enabled_in(since) {
         let (ty, fork) = (envelope.ty(), admission.fork.into());

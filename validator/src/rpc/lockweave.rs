@@ -11,13 +11,14 @@ use alloy_consensus::{SignableTransaction, TxEip1559};
 use alloy_eips::BlockId;
 use alloy_primitives::{Address, B256, Signature, U64, U256};
 use alloy_rpc_types_eth::TransactionRequest;
+use lockweave_banking_stage::InferredStats;
 use lockweave_evm_adapter::{BlockContext, EvmExecutor, EvmTransaction, Step, TxDeclared};
 use lockweave_runtime::{
     AccessMode, AccessSet, ExecutionError, Executor, INFERRED_KEYS_MAX, KeyPart, Recording,
     SerialState, StateKey,
 };
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Hot keys that are shown.
 const HOT_KEYS: usize = 10;
@@ -246,7 +247,25 @@ pub(super) fn explain_block(context: &RpcContext, params: &Params<'_>) -> Reply 
         "parallelismWithWorkers": quotient(schedule.total, schedule.with_workers),
         "hottestKeys": hot_keys,
         "failures": failures,
+        "run": context.node.run_of(block.number()).map(|stats| run(&stats)),
     }))
+}
+
+/// How the block ran where it was made.
+fn run(stats: &InferredStats) -> Value {
+    json!({
+        "setsKnown": stats.known,
+        "setsByTemplate": stats.by_template,
+        "setsBySimulation": stats.by_simulation,
+        "simulationsTaken": stats.simulations_taken,
+        "violations": stats.violations,
+        "rolledBack": stats.rolled_back,
+        "ranAlone": stats.alone,
+        "inferenceMicroseconds": stats.inference.as_micros(),
+        "lockWaits": stats.run.conflicts,
+        "windowFull": stats.run.window_full,
+        "tasksByWorker": stats.run.executed,
+    })
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a ratio for people to look at")]

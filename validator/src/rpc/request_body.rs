@@ -1,11 +1,15 @@
 //! Reading a request's body, up to a limit.
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody};
 use futures_util::StreamExt;
 
 /// A body over the limit is read on, and thrown away, until it is this many times the limit: a client
 /// that is still sending does not see the answer of a server that hangs up.
 const DISCARDED_LIMITS: usize = 4;
+
+/// Room made at once for a body that comes in pieces and says how long it is; a longer one, or one that
+/// does not say, grows as it comes.
+const EXPECTED_BYTES_MAX: u64 = 4 << 20;
 
 /// What came of a body.
 pub(super) enum Read {
@@ -19,6 +23,8 @@ pub(super) enum Read {
 
 /// Reads a body of at most `limit` bytes.
 pub(super) async fn read(body: Body, limit: usize) -> Read {
+    let expected = body.size_hint().exact().unwrap_or_default();
+    let expected = usize::try_from(expected.min(EXPECTED_BYTES_MAX)).unwrap_or_default();
     let mut chunks = body.into_data_stream();
     let mut first: Option<Bytes> = None;
     let mut rest: Vec<u8> = Vec::new();
@@ -39,6 +45,7 @@ pub(super) async fn read(body: Body, limit: usize) -> Read {
         match (&first, rest.is_empty()) {
             (None, true) => first = Some(chunk),
             (Some(begin), true) => {
+                rest.reserve_exact(expected.min(limit));
                 rest.extend_from_slice(begin);
                 rest.extend_from_slice(&chunk);
             }

@@ -249,6 +249,7 @@ impl DurableStore {
             .ok_or_else(|| DatadirError::Empty { path: path() })?;
         let recent = newest_blocks(&db, first, last, retention.transactions)?;
         let mut index = ChainIndex::starting_at(recent.first().map_or(last, |block| block.number));
+        index.reserve_for(&recent);
         for block in &recent {
             index.add(block);
         }

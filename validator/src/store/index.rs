@@ -61,6 +61,14 @@ impl ChainIndex {
         }
     }
 
+    /// Makes room for these blocks, so that adding them moves nothing.
+    pub fn reserve_for(&mut self, blocks: &[IndexedBlock]) {
+        let transactions = blocks.iter().map(|block| block.transactions.len()).sum();
+        self.transactions.reserve(transactions);
+        self.numbers.reserve(blocks.len());
+        self.blooms.reserve(blocks.len());
+    }
+
     /// Adds the next block.
     pub fn add(&mut self, block: &IndexedBlock) {
         self.numbers.insert(block.hash, block.number);

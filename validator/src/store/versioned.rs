@@ -125,8 +125,9 @@ impl VersionedState {
             let mut hashes = self.hashes.write();
             hashes.insert(number, hash);
             // A reader of the oldest state may ask for the 256 blocks before it.
-            let unseen = oldest.saturating_sub(BLOCK_HASHES + 1);
-            hashes.remove(&unseen);
+            if let Some(unseen) = oldest.checked_sub(BLOCK_HASHES + 1) {
+                hashes.remove(&unseen);
+            }
         }
         for address in &delta.wiped {
             let mut shard = self.shard(*address).write();

@@ -1,14 +1,19 @@
 //! Chains on disk: restart, kill, export and import, verify.
 
 use crate::support::{
-    Draft, GAS_PRICE,
+    Draft, GAS_PRICE, deploy,
     process::{Process, output, validator},
     sign_declared, signers,
 };
-use alloy_primitives::{Address, TxKind};
+use alloy_primitives::{Address, TxKind, U256, hex};
 use lockweave_evm_adapter::TxDeclared;
+use lockweave_runtime::StateDelta;
+use lockweave_validator::{
+    chain::ChainBlock,
+    store::{ChainStore, Datadir, DurableStore, Retention},
+};
 use serde_json::{Value, json};
-use std::{path::Path, process::Output};
+use std::{path::Path, process::Output, sync::Arc};
 
 fn run(arguments: &[&str]) -> Output {
     output(validator().args(arguments))
@@ -144,6 +149,104 @@ async fn a_chain_goes_from_folder_to_file_to_folder() {
     let refused = run(&["import", "--datadir", &third, "--genesis", &genesis, &file]);
     assert_eq!(refused.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("stateRoot"));
+}
+
+/// Of a chain that forgot its first blocks what is left is checked, and it says what is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pruned_chain_is_checked_as_far_as_it_is_kept() {
+    const KEPT_BLOCKS: u64 = 8;
+    const KEPT_STATES: u64 = 3;
+    let folder = tempfile::tempdir().unwrap();
+    let (blocks, states) = (KEPT_BLOCKS.to_string(), KEPT_STATES.to_string());
+    let limits = [
+        "--history.body-blocks",
+        &blocks,
+        "--history.state-blocks",
+        &states,
+    ];
+    let node = Process::start_with(folder.path(), "0", &limits);
+    let signer = &signers()[0];
+    // A contract whose code the first blocks brought, and which asks for the hash of an old block.
+    let code = hex!("5f 54 6001 01 5f 55 6005 43 03 40 6001 55 00");
+    let deployment = Draft {
+        gas: 200_000,
+        to: TxKind::Create,
+        value: U256::ZERO,
+        input: deploy(&code),
+        ..Draft::transfer(0, Address::ZERO)
+    };
+    let raw = deployment.sign(signer);
+    let receipt = node.call("eth_sendRawTransactionSync", json!([raw])).await;
+    let contract = receipt.unwrap()["contractAddress"].clone();
+    let contract: Address = serde_json::from_value(contract).unwrap();
+    for nonce in 1..20 {
+        let call = Draft {
+            gas: 200_000,
+            value: U256::ZERO,
+            ..Draft::transfer(nonce, contract)
+        };
+        let raw = call.sign(signer);
+        let receipt = node.call("eth_sendRawTransactionSync", json!([raw])).await;
+        assert_eq!(receipt.unwrap()["status"], "0x1");
+    }
+    node.terminate();
+    // What the log still has is found again until the database made a checkpoint without it.
+    let kept = Retention {
+        state_blocks: KEPT_STATES,
+        body_blocks: KEPT_BLOCKS,
+        ..Retention::default()
+    };
+    open(folder.path(), kept).db().checkpoint().unwrap();
+    let datadir = folder.path().to_str().unwrap();
+    let verified = run(&["verify", "--datadir", datadir]);
+    let text = String::from_utf8_lossy(&verified.stdout).into_owned();
+    assert_eq!(verified.status.code(), Some(3), "{text}");
+    assert!(
+        text.starts_with("right as far as it can be checked: "),
+        "{text}"
+    );
+    assert!(text.contains("cannot check before block 18"), "{text}");
+    let verified = run(&["verify", "--json", "--datadir", datadir]);
+    let found: Value = serde_json::from_slice(&verified.stdout).unwrap();
+    assert_eq!(found["outcome"], "partly", "{found}");
+    assert_eq!(found["verified"]["executedOn"], 20 - KEPT_STATES, "{found}");
+    assert_eq!(found["verified"]["blocks"], KEPT_STATES, "{found}");
+    assert!(
+        found["verified"]["unchecked"]["blocks"].as_u64() > Some(0),
+        "{found}"
+    );
+    // A block that does not come to what its header says is found there as well.
+    append_a_wrong_block(folder.path());
+    let verified = run(&["verify", "--json", "--datadir", datadir]);
+    let found: Value = serde_json::from_slice(&verified.stdout).unwrap();
+    assert_eq!(verified.status.code(), Some(1), "{found}");
+    assert_eq!(found["outcome"], "wrong", "{found}");
+    assert!(
+        found["problem"].as_str().unwrap().starts_with("block 21: "),
+        "{found}"
+    );
+}
+
+fn open(datadir: &Path, retention: Retention) -> DurableStore {
+    let datadir = Datadir::open(datadir).unwrap();
+    let parameters = datadir.parameters().unwrap().unwrap();
+    DurableStore::open(datadir, &parameters, retention).unwrap()
+}
+
+/// The last block once more, without its transactions.
+fn append_a_wrong_block(datadir: &Path) {
+    let store = open(datadir, Retention::default());
+    let mut block = ChainBlock::clone(&store.head());
+    block.header.parent_hash = block.hash;
+    block.header.number += 1;
+    block.hash = block.header.hash_slow();
+    block.transactions.clear();
+    block.receipts.clear();
+    block.access.clear();
+    let mut prepared = store
+        .prepare(block.number(), StateDelta::default())
+        .unwrap();
+    prepared.commit(Arc::new(block)).unwrap();
 }
 
 fn hex_of(value: &Value) -> Vec<u8> {

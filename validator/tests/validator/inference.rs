@@ -1,0 +1,116 @@
+//! Blocks of transactions that declare nothing: simulations are taken as executions, and who leaves
+//! its set is mended within the block.
+
+use crate::support::{Draft, Setup, TestNode, number, parameters, signers};
+use alloy_genesis::GenesisAccount;
+use alloy_primitives::{Address, B256, Bytes, U256, hex};
+use lockweave_validator::chain::{ChainParameters, execution::execute_given};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+const CONTRACT: Address = Address::repeat_byte(0xcc);
+/// Where the list of callers begins.
+const LIST: u64 = 1_000;
+
+fn with_contract(code: &[u8]) -> ChainParameters {
+    let mut genesis = parameters([]).genesis;
+    let account = GenesisAccount::default().with_code(Some(Bytes::copy_from_slice(code)));
+    genesis.alloc.insert(CONTRACT, account);
+    ChainParameters::new(genesis).unwrap()
+}
+
+/// Calls of the contract, `each` by every signer, handed over at once; their receipts.
+async fn call(node: &TestNode, each: u64) -> Vec<Value> {
+    let signers = signers();
+    let raws: Vec<Bytes> = (0..each)
+        .flat_map(|nonce| signers.iter().map(move |signer| (nonce, signer)))
+        .map(|(nonce, signer)| {
+            let draft = Draft {
+                gas: 200_000,
+                value: U256::ZERO,
+                input: vec![1; 7].into(),
+                ..Draft::transfer(nonce, CONTRACT)
+            };
+            draft.sign(signer)
+        })
+        .collect();
+    let on = Arc::clone(&node.node);
+    let hashes = tokio::task::spawn_blocking(move || on.submit(&raws)).await;
+    let mut receipts = Vec::new();
+    for hash in hashes.unwrap() {
+        receipts.push(node.receipt(hash.unwrap()).await);
+    }
+    receipts
+}
+
+/// Runs every block again, one transaction after another, and holds the receipts against each other.
+fn check_serially(node: &TestNode, parameters: &ChainParameters) {
+    let store = node.node.store();
+    for number in 1..=store.head().number() {
+        let block = store.block(number).unwrap().unwrap();
+        let before = store.state_at(number - 1).unwrap();
+        let again = execute_given(parameters, &before, block.to_consensus(), None).unwrap();
+        assert_eq!(again.block.receipts, block.receipts, "block {number}");
+    }
+}
+
+async fn slot(node: &TestNode, slot: u64) -> U256 {
+    let at = json!([CONTRACT, format!("{slot:#x}"), "latest"]);
+    let value: B256 = serde_json::from_value(node.ok("eth_getStorageAt", at).await).unwrap();
+    value.into()
+}
+
+/// What the runs of all blocks counted.
+async fn counted(node: &TestNode, name: &str) -> u64 {
+    let mut total = 0;
+    for number in 1..=node.node.head().block.number() {
+        let block = json!([format!("{number:#x}")]);
+        let explained = node.ok("lockweave_explainBlock", block).await;
+        total += explained["run"][name].as_u64().unwrap();
+    }
+    total
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn simulations_that_hold_are_the_executions() {
+    // CALLDATASIZE CALLER SSTORE
+    let parameters = with_contract(&hex!("36 33 55"));
+    let node = TestNode::on(Setup::default(), parameters.clone(), None).await;
+    for receipt in call(&node, 2).await {
+        assert_eq!(receipt["status"], "0x1");
+    }
+    check_serially(&node, &parameters);
+    // Every sender's first transaction, at least: the second waits for a nonce.
+    assert!(counted(&node, "simulationsTaken").await >= 10);
+    assert!(counted(&node, "setsBySimulation").await >= 20);
+    assert_eq!(counted(&node, "violations").await, 0);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_whose_keys_follow_from_each_other_come_to_what_they_would_one_by_one() {
+    // A list that callers append themselves to: SLOAD(0) says where, so no simulation is right but
+    // the first. PUSH0 SLOAD CALLER DUP2 PUSH2 LIST ADD SSTORE PUSH1 1 ADD PUSH0 SSTORE
+    let parameters = with_contract(&hex!("5f 54 33 81 61 03e8 01 55 6001 01 5f 55"));
+    let node = TestNode::on(Setup::default(), parameters.clone(), None).await;
+    let mut receipts = call(&node, 6).await;
+    receipts.sort_by_key(|receipt| {
+        (
+            number(&receipt["blockNumber"]),
+            number(&receipt["transactionIndex"]),
+        )
+    });
+    assert_eq!(slot(&node, 0).await, U256::from(receipts.len()));
+    for (place, receipt) in (LIST..).zip(&receipts) {
+        assert_eq!(receipt["status"], "0x1");
+        let caller: Address = serde_json::from_value(receipt["from"].clone()).unwrap();
+        assert_eq!(
+            slot(&node, place).await,
+            U256::from_be_slice(caller.as_slice())
+        );
+    }
+    check_serially(&node, &parameters);
+    assert!(counted(&node, "violations").await > 0);
+    assert!(counted(&node, "ranAlone").await > 0);
+    node.stop().await;
+}
