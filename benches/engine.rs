@@ -7,11 +7,18 @@
 mod support;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use lockweave_banking_stage::{Access, BankingStage, LockTable, StageConfig};
-use lockweave_evm_adapter::ChainSpec;
+use lockweave_banking_stage::{Access, BankingStage, InferredStats, LockTable, StageConfig};
+use lockweave_evm_adapter::{ChainSpec, TemplateCache};
 use lockweave_runtime::{AccessMode, DenseId, KeyAccess, KeyId, TaskId};
 use lockweave_validator::{recorded::RecordedBlocks, replay::prepare_block};
-use std::{hint::black_box, num::NonZeroUsize, path::PathBuf, sync::Barrier, time::Duration};
+use std::{
+    cell::Cell,
+    hint::black_box,
+    num::NonZeroUsize,
+    path::PathBuf,
+    sync::{Arc, Barrier},
+    time::Duration,
+};
 use support::{Recipients, Workload, erc20};
 
 #[global_allocator]
@@ -34,10 +41,14 @@ fn main() {
         for threads in [1, 2, 4] {
             print_ratio(group, threads, Sets::Recorded);
         }
-        print_ratio(group, 4, Sets::Inferred);
+        print_ratio(group, 4, Sets::Simulated);
+        print_ratio(group, 4, Sets::Templates);
         if let [workload] = &group[..] {
             print_ceiling(4, workload);
         }
+    }
+    if std::env::var_os("LOCKWEAVE_RATIOS_ONLY").is_some() {
+        return;
     }
     let mut criterion = Criterion::default().configure_from_args();
     blocks(&mut criterion, &workloads);
@@ -78,27 +89,39 @@ fn mainnet_blocks() -> Vec<Workload> {
 #[derive(Clone, Copy, Debug)]
 enum Sets {
     Recorded,
-    /// On the clock.
-    Inferred,
+    /// Inferred on the clock, by simulation alone.
+    Simulated,
+    /// Inferred on the clock, by templates that are learned on the clock too: each run begins without.
+    Templates,
 }
 
 /// Serial over parallel, run in turn on the same work.
 fn print_ratio(group: &[Workload], threads: usize, sets: Sets) {
+    let counted = Cell::new(InferredStats::default());
     let run = |workload: &Workload, stage: &BankingStage| match sets {
         Sets::Recorded => workload.run_in_parallel(stage),
-        Sets::Inferred => {
-            let (time, sealed, _) = workload.run_inferred(stage);
+        Sets::Simulated => {
+            let (time, sealed, stats) = workload.run_inferred(stage, None);
+            counted.set(stats);
+            (time, sealed)
+        }
+        Sets::Templates => {
+            let cache = Arc::new(TemplateCache::new());
+            let (time, sealed, stats) = workload.run_inferred(stage, Some(&cache));
+            counted.set(stats);
             (time, sealed)
         }
     };
     let stage = stage(threads);
     let mut serial = vec![Duration::ZERO; PAIRS];
     let mut parallel = vec![Duration::ZERO; PAIRS];
+    let mut sum = Vec::new();
     for workload in group {
         let mut executor = workload.serial_executor();
         let expected = workload.run_serially(&mut executor).1;
         assert_eq!(expected, run(workload, &stage).1);
         let mut of_block = [Vec::new(), Vec::new()];
+        sum.push(counted.get());
         for _ in 0..PAIRS {
             of_block[0].push(workload.run_serially(&mut executor).0);
             of_block[1].push(run(workload, &stage).0);
@@ -111,16 +134,34 @@ fn print_ratio(group: &[Workload], threads: usize, sets: Sets) {
         }
     }
     let (serial, parallel) = (serial[PAIRS / 2], parallel[PAIRS / 2]);
-    let sets = format!("{sets:?}").to_lowercase();
+    let sets_name = format!("{sets:?}").to_lowercase();
     let name = match group {
         [workload] => workload.name.clone(),
         _ => format!("mainnet, {} blocks of 15 Mgas and more", group.len()),
     };
     println!(
-        "{name:<42} {threads} threads, {sets:<8}: {:>8.2} ms serial, {:>8.2} ms parallel, {:.2} ×",
+        "{name:<42} {threads} threads, {sets_name:<9}: {:>8.2} ms serial, {:>8.2} ms parallel, {:.2} ×",
         serial.as_secs_f64() * 1e3,
         parallel.as_secs_f64() * 1e3,
         serial.as_secs_f64() / parallel.as_secs_f64(),
+    );
+    if !matches!(sets, Sets::Recorded) {
+        print_inference(&sum);
+    }
+}
+
+/// What inference did in the last run of each block.
+fn print_inference(runs: &[InferredStats]) {
+    let sum = |count: fn(&InferredStats) -> usize| runs.iter().map(count).sum::<usize>();
+    println!(
+        "    {} known, {} by template, {} by simulation ({} taken); {} violations, {} rolled back, {} alone",
+        sum(|run| run.known),
+        sum(|run| run.by_template),
+        sum(|run| run.by_simulation),
+        sum(|run| run.simulations_taken),
+        sum(|run| run.violations),
+        sum(|run| run.rolled_back),
+        sum(|run| run.alone),
     );
 }
 

@@ -8,7 +8,7 @@ use lockweave_banking_stage::{
     BankingStage, InferredStats, execute_block, execute_inferred_block, seal_block,
 };
 use lockweave_evm_adapter::{
-    BlockContext, ChainSpec, EvmExecutor, EvmInferrer, EvmTransaction, SpecId, Step,
+    BlockContext, ChainSpec, EvmExecutor, EvmInferrer, EvmTransaction, SpecId, Step, TemplateCache,
 };
 use lockweave_runtime::{
     AccessSet, Account, Code, Declaration, Executor, GrantedState, INFERRED_KEYS_MAX, KeyTable,
@@ -121,10 +121,12 @@ impl Workload {
         self.seal(stage, open, start)
     }
 
-    /// Runs the block from its transactions alone; inference is part of the time.
+    /// Runs the block from its transactions alone; inference is part of the time, and so is learning
+    /// where there are templates.
     pub(crate) fn run_inferred(
         &self,
         stage: &BankingStage,
+        templates: Option<&Arc<TemplateCache>>,
     ) -> (Duration, SealedBlock, InferredStats) {
         let transactions = (self.steps.iter())
             .map(|step| Sanitized {
@@ -135,12 +137,13 @@ impl Workload {
             .collect();
         let context = self.context.clone();
         let granted = self.make_granted();
-        let make = move |last: Option<(Granted, EvmInferrer)>| match last {
-            Some((executor, mut inferrer)) => {
-                inferrer.set_block(&context);
-                (granted(Some(executor)), inferrer)
-            }
-            None => (granted(None), EvmInferrer::new(&context)),
+        let templates = templates.cloned();
+        let make = move |last: Option<(Granted, EvmInferrer)>| {
+            let (executor, inferrer) = last.unzip();
+            let mut inferrer = inferrer.unwrap_or_else(|| EvmInferrer::new(&context));
+            inferrer.set_block(&context);
+            inferrer.set_templates(templates.clone());
+            (granted(executor), inferrer)
         };
         let cells = self.fresh_cells();
         let start = Instant::now();

@@ -4,8 +4,10 @@ use crate::{
     block::BlockContext,
     effects::StepEffects,
     error::{DbError, InvalidStep},
+    hashes::noting_keccak256,
     journal::{GuardedJournal, JournalDb, Limits, Touched},
     step::{EvmTransaction, Step, SystemCall},
+    templates::Preimages,
 };
 use alloy_consensus::Typed2718;
 use alloy_primitives::{Address, Bytes, U256};
@@ -15,6 +17,7 @@ use lockweave_runtime::{
 };
 use revm::{
     Context,
+    bytecode::opcode,
     context::{
         Block as _, BlockEnv, CfgEnv, ContextTr, Evm, FrameStack, JournalTr, Transaction as _,
         TxEnv,
@@ -29,7 +32,8 @@ use revm::{
 };
 use std::{fmt, mem, sync::Arc};
 
-type EvmContext<S> = Context<BlockEnv, Arc<TxEnv>, CfgEnv, JournalDb<S>, GuardedJournal<S>, ()>;
+pub(crate) type EvmContext<S> =
+    Context<BlockEnv, Arc<TxEnv>, CfgEnv, JournalDb<S>, GuardedJournal<S>, ()>;
 type EvmMachine<S> = Evm<
     EvmContext<S>,
     (),
@@ -47,6 +51,8 @@ pub struct EvmExecutor<S: StateAccess> {
     machine: EvmMachine<S>,
     handler: GuardedHandler<S>,
     writes: WriteSet,
+    /// Whether its KECCAK256 can note what is hashed.
+    watches_hashes: bool,
 }
 
 impl<S: StateAccess + Default> EvmExecutor<S> {
@@ -69,6 +75,7 @@ impl<S: StateAccess + Default> EvmExecutor<S> {
             machine,
             handler: GuardedHandler::default(),
             writes: WriteSet::default(),
+            watches_hashes: false,
         }
     }
 
@@ -85,6 +92,22 @@ impl<S: StateAccess + Default> EvmExecutor<S> {
         }
         machine.ctx.cfg.clone_from(context.config());
         machine.ctx.block.clone_from(context.block());
+        if self.watches_hashes {
+            self.watch_hashes();
+        }
+    }
+
+    /// Makes this executor able to [note hashes](Self::note_hashes).
+    pub(crate) fn watch_hashes(&mut self) {
+        self.watches_hashes = true;
+        let table = self.machine.instruction.instruction_table_mut();
+        table[usize::from(opcode::KECCAK256)] = noting_keccak256();
+    }
+
+    /// Gives an executor that [watches hashes](Self::watch_hashes) a place to note them, or takes it
+    /// away.
+    pub(crate) fn note_hashes(&mut self, preimages: Option<Preimages>) -> Option<Preimages> {
+        mem::replace(&mut self.machine.ctx.journaled_state.preimages, preimages)
     }
 
     /// From now on notes what each step touches, for [`take_effects`](Self::take_effects).

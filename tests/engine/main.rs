@@ -9,5 +9,6 @@ mod mainnet_blocks;
 mod serial_equivalence;
 mod signed_access;
 mod support;
+mod templates;
 mod undeclared_access;
 mod undo;

@@ -6,7 +6,7 @@
 use lockweave::ChainSpec;
 use lockweave_validator::{
     recorded::RecordedBlocks,
-    replay::{AccessSource, ReplayOptions, Replayer},
+    replay::{AccessSource, ReplayOptions, Replayer, TemplateUse},
     report::Summary,
 };
 use std::{num::NonZeroUsize, path::PathBuf};
@@ -24,11 +24,13 @@ fn recorded_blocks_are_right_with_every_worker_count() {
     }
     let by_sets = [1, 2, 3, 4, 8].map(|threads| (threads, AccessSource::Recorded));
     let by_lists = [1, 4].map(|threads| (threads, AccessSource::Bal));
-    for (threads, access) in by_sets.into_iter().chain(by_lists) {
+    let by_templates = [1, 2, 4, 8].map(|threads| (threads, AccessSource::Inferred));
+    for (threads, access) in by_sets.into_iter().chain(by_lists).chain(by_templates) {
         let options = ReplayOptions {
             threads: NonZeroUsize::new(threads).expect("not zero"),
             access,
             repeat: NonZeroUsize::MIN.saturating_add(1),
+            templates: TemplateUse::On,
         };
         let mut replayer = Replayer::new(options, ChainSpec::mainnet()).expect("threads start");
         let mut summary = Summary::default();
