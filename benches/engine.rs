@@ -1,6 +1,8 @@
 //! What declared access gains: blocks run serially and under locks, and the lock table alone.
 //!
 //! `cargo bench --bench engine`; ratios of the same run are printed first, then criterion's figures.
+//! `LOCKWEAVE_RATIOS=NAME` prints the ratios of the workloads whose names begin so (all, if it is empty),
+//! and nothing else.
 //! Mainnet blocks come from the fixtures (`LOCKWEAVE_FIXTURES`, else `../shared/fixtures`) and are
 //! left out, with a note, where there are none.
 
@@ -12,14 +14,14 @@ use lockweave_evm_adapter::{ChainSpec, TemplateCache};
 use lockweave_runtime::{AccessMode, DenseId, KeyAccess, KeyId, TaskId};
 use lockweave_validator::{recorded::RecordedBlocks, replay::prepare_block};
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     hint::black_box,
     num::NonZeroUsize,
     path::PathBuf,
     sync::{Arc, Barrier},
     time::Duration,
 };
-use support::{Recipients, Workload, erc20};
+use support::{Recipients, Workload, erc20, hostile};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -31,11 +33,21 @@ const PAIRS: usize = 15;
 
 fn main() {
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let only = std::env::var("LOCKWEAVE_RATIOS").ok();
+    let wanted = |name: &str| only.as_ref().is_none_or(|only| name.starts_with(only));
     let workloads = [
-        vec![erc20(20_000, Recipients::Themselves)],
-        vec![erc20(20_000, Recipients::Chain)],
-        mainnet_blocks(),
+        (
+            "erc20-self",
+            (|| vec![erc20(20_000, Recipients::Themselves)]) as fn() -> _,
+        ),
+        ("erc20-chain", || vec![erc20(20_000, Recipients::Chain)]),
+        ("mainnet", mainnet_blocks),
+        ("hostile", || vec![hostile(2_000)]),
     ];
+    let workloads: Vec<Vec<Workload>> = (workloads.into_iter())
+        .filter(|(name, _)| wanted(name))
+        .map(|(_, make)| make())
+        .collect();
     println!("{cores} cores; medians of {PAIRS} pairs of runs, serial and parallel in turn");
     for group in workloads.iter().filter(|group| !group.is_empty()) {
         for threads in [1, 2, 4] {
@@ -43,11 +55,14 @@ fn main() {
         }
         print_ratio(group, 4, Sets::Simulated);
         print_ratio(group, 4, Sets::Templates);
+        if group.len() > 1 {
+            print_ratio(group, 4, Sets::Warm);
+        }
         if let [workload] = &group[..] {
             print_ceiling(4, workload);
         }
     }
-    if std::env::var_os("LOCKWEAVE_RATIOS_ONLY").is_some() {
+    if only.is_some() {
         return;
     }
     let mut criterion = Criterion::default().configure_from_args();
@@ -93,11 +108,15 @@ enum Sets {
     Simulated,
     /// Inferred on the clock, by templates that are learned on the clock too: each run begins without.
     Templates,
+    /// As before, but each block begins with what the blocks in front of it have taught.
+    Warm,
 }
 
 /// Serial over parallel, run in turn on the same work.
 fn print_ratio(group: &[Workload], threads: usize, sets: Sets) {
     let counted = Cell::new(InferredStats::default());
+    // By the blocks before the one that runs, and with that one.
+    let (taught, learned) = (RefCell::default(), RefCell::default());
     let run = |workload: &Workload, stage: &BankingStage| match sets {
         Sets::Recorded => workload.run_in_parallel(stage),
         Sets::Simulated => {
@@ -111,6 +130,13 @@ fn print_ratio(group: &[Workload], threads: usize, sets: Sets) {
             counted.set(stats);
             (time, sealed)
         }
+        Sets::Warm => {
+            let cache = Arc::new(TemplateCache::clone(&taught.borrow()));
+            let (time, sealed, stats) = workload.run_inferred(stage, Some(&cache));
+            counted.set(stats);
+            learned.replace(cache);
+            (time, sealed)
+        }
     };
     let stage = stage(threads);
     let mut serial = vec![Duration::ZERO; PAIRS];
@@ -121,11 +147,12 @@ fn print_ratio(group: &[Workload], threads: usize, sets: Sets) {
         let expected = workload.run_serially(&mut executor).1;
         assert_eq!(expected, run(workload, &stage).1);
         let mut of_block = [Vec::new(), Vec::new()];
-        sum.push(counted.get());
         for _ in 0..PAIRS {
             of_block[0].push(workload.run_serially(&mut executor).0);
             of_block[1].push(run(workload, &stage).0);
         }
+        sum.push(counted.get());
+        taught.replace(learned.take());
         for (times, sums) in of_block.iter_mut().zip([&mut serial, &mut parallel]) {
             times.sort_unstable();
             for (time, sum) in times.iter().zip(sums) {

@@ -9,8 +9,8 @@ use crate::{
 use alloy_consensus::Transaction as _;
 use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256};
 use lockweave_runtime::{
-    AccessEntry, AccessMode, Assumption, ExecutionError, Executor, Infer, Inference, KeyPart,
-    Outcome, SimulatedState, StateError, StateKey,
+    AccessEntry, AccessMode, AccessSet, Assumption, ExecutionError, Executor, Infer, Inference,
+    KeyPart, Outcome, SimulatedState, StateError, StateKey,
 };
 use std::{mem, sync::Arc};
 
@@ -23,6 +23,17 @@ pub struct EvmInferrer {
     templates: Option<Templates>,
     /// Between simulations that are learned from, for its memory.
     preimages: Preimages,
+}
+
+/// What a step is thought to touch and to use; see [`EvmInferrer::plan`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InferredPlan {
+    /// The keys.
+    pub access: AccessSet,
+    /// Gas, where it is known: a simulation's, or that of calls like it.
+    pub gas: Option<u64>,
+    /// Whether nothing was run to find out.
+    pub by_template: bool,
 }
 
 impl EvmInferrer {
@@ -63,6 +74,66 @@ impl EvmInferrer {
     pub fn set_block(&mut self, context: &BlockContext) {
         self.executor.set_block(context);
         self.beneficiary = context.block().beneficiary;
+    }
+
+    /// Finds out what a step touches, for somebody who plans a block and runs it later: by template, by
+    /// simulation, or from the transaction alone, as for [`infer`](Infer::infer), and learns from what is
+    /// simulated.
+    ///
+    /// `state` is one worker's, on a block that is only looked at; inferrers on several threads may share
+    /// the block and the cache. Keys that are touched come back as the set, within the limit of inferred
+    /// ones; with more it is everything. If a call leaves the set later,
+    /// [tell](Infer::refute) the inferrer, so that the template is not used again.
+    ///
+    /// ```
+    /// use lockweave_evm_adapter::{BlockContext, EvmInferrer, Step, TemplateCache};
+    /// use lockweave_runtime::{
+    ///     AccessSet, Declaration, OpenBlock, Sanitized, SimulatedState, StateCells, StateError, StateView,
+    /// };
+    /// use std::sync::Arc;
+    ///
+    /// /// `cache` lives as long as the node.
+    /// fn plan(
+    ///     view: Arc<dyn StateView>,
+    ///     context: &BlockContext,
+    ///     cache: &Arc<TemplateCache>,
+    ///     steps: &[Step],
+    /// ) -> Result<Vec<AccessSet>, StateError> {
+    ///     let sanitized = steps.iter().map(|step| Sanitized {
+    ///         transaction: step.clone(),
+    ///         access: step.listed_access(),
+    ///         declaration: Declaration::Inferred,
+    ///     });
+    ///     let cells = StateCells::new(view, context.rules());
+    ///     let block = Arc::new(OpenBlock::to_infer(cells, sanitized.collect()));
+    ///     // From here on, on each thread for its share of the steps.
+    ///     let mut inferrer = EvmInferrer::with_templates(context, Arc::clone(cache));
+    ///     let mut state = SimulatedState::new(block);
+    ///     let plans = steps.iter().map(|step| inferrer.plan(step, &mut state));
+    ///     plans.map(|plan| Ok(plan?.access)).collect()
+    /// }
+    /// ```
+    pub fn plan(
+        &mut self,
+        step: &Step,
+        state: &mut SimulatedState<Step>,
+    ) -> Result<InferredPlan, StateError> {
+        state.clear();
+        let inference = self.infer(step, state)?;
+        for entry in step.listed_access().entries() {
+            state.expect(entry.key, entry.mode)?;
+        }
+        let access = AccessSet::build(|set| {
+            for entry in state.touched() {
+                set.insert(entry.key, entry.mode);
+            }
+        });
+        state.clear();
+        Ok(InferredPlan {
+            access: access.unwrap_or(AccessSet::Everything),
+            gas: inference.gas(),
+            by_template: matches!(inference, Inference::Template { .. }),
+        })
     }
 
     /// A transfer of ether to an account without code touches both accounts and the beneficiary's,

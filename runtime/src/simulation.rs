@@ -82,6 +82,17 @@ pub enum Inference {
     Known,
 }
 
+impl Inference {
+    /// What the transaction is thought to use, in gas, if anybody knows.
+    pub const fn gas(&self) -> Option<u64> {
+        match self {
+            Self::Simulated(outcome) => Some(outcome.gas_used),
+            Self::Template { gas } => Some(*gas),
+            Self::Assumed | Self::Known => None,
+        }
+    }
+}
+
 /// What a sender is assumed to have when its transaction is simulated before its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Assumption {
@@ -205,11 +216,7 @@ impl<T> SimulatedState<T> {
             key: touched.id,
             mode: touched.entry.mode,
         });
-        let gas = match &inference {
-            Inference::Simulated(outcome) => outcome.gas_used,
-            Inference::Template { gas } => *gas,
-            Inference::Assumed | Inference::Known => 0,
-        };
+        let gas = inference.gas().unwrap_or_default();
         let simulation = match inference {
             Inference::Simulated(outcome) => Some(Box::new(Simulation {
                 outcome: Some(outcome),

@@ -24,8 +24,7 @@ fn recorded_blocks_are_right_with_every_worker_count() {
     }
     let by_sets = [1, 2, 3, 4, 8].map(|threads| (threads, AccessSource::Recorded));
     let by_lists = [1, 4].map(|threads| (threads, AccessSource::Bal));
-    let by_templates = [1, 2, 4, 8].map(|threads| (threads, AccessSource::Inferred));
-    for (threads, access) in by_sets.into_iter().chain(by_lists).chain(by_templates) {
+    for (threads, access) in by_sets.into_iter().chain(by_lists) {
         let options = ReplayOptions {
             threads: NonZeroUsize::new(threads).expect("not zero"),
             access,

@@ -109,7 +109,7 @@ impl<'a> Derivation<'a> {
         }
         let leaf = self.leaf(address);
         let is_known = !leaf.sources.is_empty();
-        is_known.then(|| (Piece::Value(Expression::Leaf(leaf), Width::Address), 20))
+        is_known.then_some((Piece::Value(Expression::Leaf(leaf), Width::Address), 20))
     }
 
     fn leaf(&self, value: U256) -> Leaf {

@@ -69,6 +69,11 @@ impl World {
 
     /// Infers what a call touches.
     fn call(&mut self, caller: u8, words: &[U256]) -> (Inference, AccessSet) {
+        let step = self.step(caller, words);
+        self.infer(&step)
+    }
+
+    fn step(&mut self, caller: u8, words: &[U256]) -> Step {
         let caller = caller_address(caller);
         let rich = Account {
             balance: U256::MAX >> 8,
@@ -85,11 +90,22 @@ impl World {
             ..TxLegacy::default()
         };
         let signed = Signed::new_unhashed(transaction, Signature::test_signature());
-        let step = Step::Transaction(EvmTransaction::new(TxEnvelope::Legacy(signed), caller));
-        self.infer(step)
+        Step::Transaction(EvmTransaction::new(TxEnvelope::Legacy(signed), caller))
     }
 
-    fn infer(&self, step: Step) -> (Inference, AccessSet) {
+    fn infer(&self, step: &Step) -> (Inference, AccessSet) {
+        let (mut inferrer, mut state) = self.inferrer(step);
+        let inference = inferrer.infer(step, &mut state).expect("a state in memory");
+        let set = AccessSet::build(|set| {
+            for entry in state.touched() {
+                set.insert(entry.key, entry.mode);
+            }
+        });
+        (inference, set.expect("few keys"))
+    }
+
+    /// An inferrer, and the state before a block of one step.
+    fn inferrer(&self, step: &Step) -> (EvmInferrer, SimulatedState<Step>) {
         let context = context();
         let view: Arc<dyn StateView> = Arc::new(self.state.clone());
         let cells = StateCells::new(view, context.rules());
@@ -99,17 +115,9 @@ impl World {
             declaration: Declaration::Inferred,
         };
         let block = Arc::new(OpenBlock::to_infer(cells, vec![sanitized]));
-        let mut state = SimulatedState::new(block);
-        let mut inferrer = EvmInferrer::with_templates(&context, Arc::clone(&self.cache));
-        let inference = inferrer
-            .infer(&step, &mut state)
-            .expect("a state in memory");
-        let set = AccessSet::build(|set| {
-            for entry in state.touched() {
-                set.insert(entry.key, entry.mode);
-            }
-        });
-        (inference, set.expect("few keys"))
+        let state = SimulatedState::new(block);
+        let inferrer = EvmInferrer::with_templates(&context, Arc::clone(&self.cache));
+        (inferrer, state)
     }
 
     /// Calls until a prediction is made, and returns it.
@@ -343,9 +351,55 @@ fn code_without_a_pattern_is_given_up() {
     let slot = [&word(0)[..], &[CALLER, ADD]].concat();
     let mut world = World::new([bump(&slot), vec![STOP]].concat());
     for number in 1..60 {
-        let word = U256::from(number) << 100;
-        let (inference, _) = world.call(number, &[word]);
+        let input = U256::from(number) << 100;
+        let (inference, _) = world.call(number, &[input]);
         assert!(matches!(inference, Inference::Simulated(_)));
     }
     assert_eq!(world.cache.stats().refused, 1);
+}
+
+#[test]
+fn a_refuted_template_has_to_earn_it_again() {
+    let mut world = World::new([bump(&mapping(&[CALLER], 1)), vec![STOP]].concat());
+    let call = |number| (number, Vec::new());
+    let mut calls_between = Vec::new();
+    for _ in 0..3 {
+        let predicted = world.predicted(call);
+        assert_eq!(slots(&predicted).len(), 1);
+        let step = world.step(1, &[]);
+        let (mut inferrer, mut state) = world.inferrer(&step);
+        let plan = inferrer.plan(&step, &mut state).expect("a state in memory");
+        assert!(plan.by_template && plan.gas.is_some(), "{plan:?}");
+        inferrer.refute(&step, &mut state);
+        let before = world.cache.stats();
+        assert_eq!(before.ready, 0);
+        let simulated = (1..20).take_while(|number| {
+            let inference = world.call(*number, &[]).0;
+            matches!(inference, Inference::Simulated(_))
+        });
+        calls_between.push(simulated.count());
+    }
+    assert!(
+        calls_between.is_sorted_by(|fewer, more| fewer < more),
+        "{calls_between:?}"
+    );
+    assert_eq!(world.cache.stats().withdrawn, 3);
+}
+
+#[test]
+fn a_cache_has_a_limit() {
+    let mut world = World::new([bump(&mapping(&[CALLER], 1)), vec![STOP]].concat());
+    for number in 0..6_000_u32 {
+        world.state = MemoryState::new();
+        let mut code = bump(&mapping(&[CALLER], 1));
+        code.push(STOP);
+        code.extend_from_slice(&number.to_be_bytes());
+        world.deploy(CONTRACT, code);
+        world.call(1, &[]);
+    }
+    let stats = world.cache.stats();
+    assert!(
+        stats.entries <= 4_096 && stats.evicted >= 6_000 - 4_096,
+        "{stats:?}"
+    );
 }
