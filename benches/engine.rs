@@ -116,7 +116,7 @@ enum Sets {
 fn print_ratio(group: &[Workload], threads: usize, sets: Sets) {
     let counted = Cell::new(InferredStats::default());
     // By the blocks before the one that runs, and with that one.
-    let (taught, learned) = (RefCell::default(), RefCell::default());
+    let [taught, learned] = [(); 2].map(|()| RefCell::<Arc<TemplateCache>>::default());
     let run = |workload: &Workload, stage: &BankingStage| match sets {
         Sets::Recorded => workload.run_in_parallel(stage),
         Sets::Simulated => {
