@@ -123,7 +123,7 @@ impl<'a> Derivation<'a> {
             (U256::from_be_slice(address.as_slice()) == value).then_some(source)
         });
         let calldata = inputs
-            .places_of(value)
+            .places_of(&self.observation.index, value)
             .map(|(offset, width)| Source::Calldata { offset, width });
         let slots = self
             .slots

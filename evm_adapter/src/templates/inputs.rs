@@ -5,7 +5,7 @@ use alloy_consensus::Transaction as _;
 use alloy_primitives::{Address, B256, U256};
 
 /// Bytes of calldata that are looked at, at most.
-const CALLDATA_MAX: usize = 2_048;
+const CALLDATA_MAX: usize = 1_024;
 
 /// One call from outside: who, whom, with what.
 #[derive(Clone, Copy, Debug)]
@@ -59,31 +59,52 @@ impl<'a> Inputs<'a> {
         self.word(offset) >> 96
     }
 
+    /// Every place in calldata by the eight bytes that stand there, sorted, for
+    /// [`places_of`](Self::places_of).
+    pub(crate) fn index(&self) -> Vec<(u64, u16)> {
+        let calldata = self.looked_at();
+        let mut index: Vec<_> = (calldata.windows(8).zip(0_u16..))
+            .map(|(bytes, offset)| (beginning(bytes), offset))
+            .collect();
+        index.sort_unstable();
+        index
+    }
+
     /// Where in calldata a value stands, and how wide it is there: small numbers as whole words,
     /// addresses and hashes wherever they are, as bots pack them.
-    pub(crate) fn places_of(&self, value: U256) -> impl Iterator<Item = (u16, Width)> {
+    pub(crate) fn places_of(
+        &self,
+        index: &[(u64, u16)],
+        value: U256,
+    ) -> impl Iterator<Item = (u16, Width)> {
         let calldata = self.looked_at();
         let bytes = value.to_be_bytes::<32>();
-        let width = match value.bit_len() {
-            0..=64 => None,
-            65..=160 => Some(Width::Address),
-            _ => Some(Width::Word),
+        let (width, start) = match value.bit_len() {
+            0..=64 => (None, 24),
+            65..=160 => (Some(Width::Address), 12),
+            _ => (Some(Width::Word), 0),
         };
         // Behind a selector, or without one.
-        let words = (0..).map(|word| 32 * (word / 2) + 4 * (word % 2));
+        let words = (0_u16..).map(|word| 32 * (word / 2) + 4 * (word % 2));
         let aligned = words
-            .take_while(move |offset| *offset < calldata.len())
-            .filter(move |offset| width.is_none() && self.word(*offset) == value)
+            .take_while(move |offset| width.is_none() && usize::from(*offset) < calldata.len())
+            .filter(move |offset| self.word(usize::from(*offset)) == value)
             .map(|offset| (offset, Width::Word));
-        let needle_start = if width == Some(Width::Word) { 0 } else { 12 };
-        let packed = (0..calldata.len())
-            .filter(move |offset| {
-                width.is_some() && calldata[*offset..].starts_with(&bytes[needle_start..])
-            })
-            .map(move |offset| (offset, width.unwrap_or(Width::Word)));
-        let places = aligned.chain(packed);
-        places.filter_map(|(offset, width)| Some((u16::try_from(offset).ok()?, width)))
+        let first = beginning(&bytes[start..]);
+        let from = index.partition_point(|(known, _)| *known < first);
+        let packed = (index[from..].iter())
+            .take_while(move |(known, _)| *known == first)
+            .filter_map(move |(_, offset)| {
+                let found = calldata[usize::from(*offset)..].starts_with(&bytes[start..]);
+                Some((*offset, width?)).filter(|_| found)
+            });
+        aligned.chain(packed)
     }
+}
+
+/// The first eight bytes as a number.
+fn beginning(bytes: &[u8]) -> u64 {
+    bytes.first_chunk().copied().map_or(0, u64::from_be_bytes)
 }
 
 /// How many bytes of something make a word.
@@ -117,7 +138,8 @@ mod tests {
         calldata.extend_from_slice(&[1, 2, 3]);
         calldata.extend_from_slice(address.as_slice());
         let inputs = inputs(&calldata);
-        let places = |value| inputs.places_of(value).collect::<Vec<_>>();
+        let index = inputs.index();
+        let places = |value| inputs.places_of(&index, value).collect::<Vec<_>>();
         assert_eq!(places(U256::from(5)), [(4, Width::Word)]);
         let value = U256::from_be_slice(address.as_slice());
         assert_eq!(places(value), [(39, Width::Address)]);

@@ -52,6 +52,8 @@ pub(crate) struct Observation<'a> {
     /// Each key once, in the order in which they were first touched.
     pub(crate) keys: Vec<Observed>,
     pub(crate) preimages: &'a Preimages,
+    /// Of calldata.
+    pub(crate) index: Vec<(u64, u16)>,
     /// All hashes, sorted.
     hashes: Vec<U256>,
     /// Their last twenty bytes, sorted, with the hashes.
@@ -84,6 +86,7 @@ impl<'a> Observation<'a> {
         let mut endings: Vec<_> = hashes.iter().map(|hash| (ending(*hash), *hash)).collect();
         endings.sort_unstable();
         Some(Self {
+            index: inputs.index(),
             inputs,
             keys,
             preimages,
