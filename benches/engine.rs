@@ -1,18 +1,27 @@
 //! What declared access gains: blocks run serially and under locks, and the lock table alone.
 //!
 //! `cargo bench --bench engine`; ratios of the same run are printed first, then criterion's figures.
+//! `LOCKWEAVE_RATIOS=NAME` prints the ratios of the workloads whose names begin so (all, if it is empty),
+//! and nothing else.
 //! Mainnet blocks come from the fixtures (`LOCKWEAVE_FIXTURES`, else `../shared/fixtures`) and are
 //! left out, with a note, where there are none.
 
 mod support;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use lockweave_banking_stage::{Access, BankingStage, LockTable, StageConfig};
-use lockweave_evm_adapter::ChainSpec;
+use lockweave_banking_stage::{Access, BankingStage, InferredStats, LockTable, StageConfig};
+use lockweave_evm_adapter::{ChainSpec, TemplateCache};
 use lockweave_runtime::{AccessMode, DenseId, KeyAccess, KeyId, TaskId};
 use lockweave_validator::{recorded::RecordedBlocks, replay::prepare_block};
-use std::{hint::black_box, num::NonZeroUsize, path::PathBuf, sync::Barrier, time::Duration};
-use support::{Recipients, Workload, erc20, raw};
+use std::{
+    cell::{Cell, RefCell},
+    hint::black_box,
+    num::NonZeroUsize,
+    path::PathBuf,
+    sync::{Arc, Barrier},
+    time::Duration,
+};
+use support::{Recipients, Workload, erc20, hostile, raw};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -24,23 +33,43 @@ const PAIRS: usize = 15;
 
 fn main() {
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let only = std::env::var("LOCKWEAVE_RATIOS").ok();
+    let wanted = |name: &str| only.as_ref().is_none_or(|only| name.starts_with(only));
     let workloads = [
-        vec![raw(47_620, Recipients::Themselves)],
-        vec![raw(47_620, Recipients::Chain)],
-        vec![raw(47_620, Recipients::One)],
-        vec![erc20(20_000, Recipients::Themselves)],
-        vec![erc20(20_000, Recipients::Chain)],
-        mainnet_blocks(),
+        (
+            "raw-self",
+            (|| vec![raw(47_620, Recipients::Themselves)]) as fn() -> _,
+        ),
+        ("raw-chain", || vec![raw(47_620, Recipients::Chain)]),
+        ("raw-hot", || vec![raw(47_620, Recipients::One)]),
+        (
+            "erc20-self",
+            (|| vec![erc20(20_000, Recipients::Themselves)]) as fn() -> _,
+        ),
+        ("erc20-chain", || vec![erc20(20_000, Recipients::Chain)]),
+        ("mainnet", mainnet_blocks),
+        ("hostile", || vec![hostile(2_000)]),
     ];
+    let workloads: Vec<Vec<Workload>> = (workloads.into_iter())
+        .filter(|(name, _)| wanted(name))
+        .map(|(_, make)| make())
+        .collect();
     println!("{cores} cores; medians of {PAIRS} pairs of runs, serial and parallel in turn");
     for group in workloads.iter().filter(|group| !group.is_empty()) {
         for threads in [1, 2, 4] {
             print_ratio(group, threads, Sets::Recorded);
         }
-        print_ratio(group, 4, Sets::Inferred);
+        print_ratio(group, 4, Sets::Simulated);
+        print_ratio(group, 4, Sets::Templates);
+        if group.len() > 1 {
+            print_ratio(group, 4, Sets::Warm);
+        }
         if let [workload] = &group[..] {
             print_ceiling(4, workload);
         }
+    }
+    if only.is_some() {
+        return;
     }
     let mut criterion = Criterion::default().configure_from_args();
     blocks(&mut criterion, &workloads);
@@ -50,7 +79,7 @@ fn main() {
 
 fn stage(threads: usize) -> BankingStage {
     let threads = NonZeroUsize::new(threads).unwrap_or(NonZeroUsize::MIN);
-    BankingStage::new(StageConfig::with_threads(threads)).expect("threads start")
+    BankingStage::new(StageConfig::with_threads(threads).pinned()).expect("threads start")
 }
 
 fn mainnet_blocks() -> Vec<Workload> {
@@ -81,22 +110,45 @@ fn mainnet_blocks() -> Vec<Workload> {
 #[derive(Clone, Copy, Debug)]
 enum Sets {
     Recorded,
-    /// On the clock.
-    Inferred,
+    /// Inferred on the clock, by simulation alone.
+    Simulated,
+    /// Inferred on the clock, by templates that are learned on the clock too: each run begins without.
+    Templates,
+    /// As before, but each block begins with what the blocks in front of it have taught.
+    Warm,
 }
 
 /// Serial over parallel, run in turn on the same work.
 fn print_ratio(group: &[Workload], threads: usize, sets: Sets) {
+    let counted = Cell::new(InferredStats::default());
+    // By the blocks before the one that runs, and with that one.
+    let [taught, learned] = [(); 2].map(|()| RefCell::<Arc<TemplateCache>>::default());
     let run = |workload: &Workload, stage: &BankingStage| match sets {
         Sets::Recorded => workload.run_in_parallel(stage),
-        Sets::Inferred => {
-            let (time, sealed, _) = workload.run_inferred(stage);
+        Sets::Simulated => {
+            let (time, sealed, stats) = workload.run_inferred(stage, None);
+            counted.set(stats);
+            (time, sealed)
+        }
+        Sets::Templates => {
+            let cache = Arc::new(TemplateCache::new());
+            let (time, sealed, stats) = workload.run_inferred(stage, Some(&cache));
+            counted.set(stats);
+            (time, sealed)
+        }
+        Sets::Warm => {
+            let cache = Arc::new(TemplateCache::clone(&taught.borrow()));
+            let (time, sealed, stats) = workload.run_inferred(stage, Some(&cache));
+            counted.set(stats);
+            learned.replace(cache);
             (time, sealed)
         }
     };
     let stage = stage(threads);
+    stage.pin_caller();
     let mut serial = vec![Duration::ZERO; PAIRS];
     let mut parallel = vec![Duration::ZERO; PAIRS];
+    let mut sum = Vec::new();
     for workload in group {
         let mut executor = workload.serial_executor();
         let expected = workload.run_serially(&mut executor).1;
@@ -108,6 +160,8 @@ fn print_ratio(group: &[Workload], threads: usize, sets: Sets) {
             workload.recycle(sealed);
             of_block[1].push(time);
         }
+        sum.push(counted.take());
+        taught.replace(learned.take());
         for (times, sums) in of_block.iter_mut().zip([&mut serial, &mut parallel]) {
             times.sort_unstable();
             for (time, sum) in times.iter().zip(sums) {
@@ -116,16 +170,34 @@ fn print_ratio(group: &[Workload], threads: usize, sets: Sets) {
         }
     }
     let (serial, parallel) = (serial[PAIRS / 2], parallel[PAIRS / 2]);
-    let sets = format!("{sets:?}").to_lowercase();
+    let sets_name = format!("{sets:?}").to_lowercase();
     let name = match group {
         [workload] => workload.name.clone(),
         _ => format!("mainnet, {} blocks of 15 Mgas and more", group.len()),
     };
     println!(
-        "{name:<42} {threads} threads, {sets:<8}: {:>8.2} ms serial, {:>8.2} ms parallel, {:.2} ×",
+        "{name:<42} {threads} threads, {sets_name:<9}: {:>8.2} ms serial, {:>8.2} ms parallel, {:.2} ×",
         serial.as_secs_f64() * 1e3,
         parallel.as_secs_f64() * 1e3,
         serial.as_secs_f64() / parallel.as_secs_f64(),
+    );
+    if !matches!(sets, Sets::Recorded) {
+        print_inference(&sum);
+    }
+}
+
+/// What inference did in the last run of each block.
+fn print_inference(runs: &[InferredStats]) {
+    let sum = |count: fn(&InferredStats) -> usize| runs.iter().map(count).sum::<usize>();
+    println!(
+        "    {} known, {} by template, {} by simulation ({} taken); {} violations, {} rolled back, {} alone",
+        sum(|run| run.known),
+        sum(|run| run.by_template),
+        sum(|run| run.by_simulation),
+        sum(|run| run.simulations_taken),
+        sum(|run| run.violations),
+        sum(|run| run.rolled_back),
+        sum(|run| run.alone),
     );
 }
 

@@ -42,7 +42,7 @@ use std::{
     cell::RefCell,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -90,16 +90,19 @@ where
     E: Executor<GrantedState<T>, Transaction = T> + 'static,
     I: Infer<T>,
 {
-    let pending = (0..block.transactions().len())
-        .map(TaskId::from_index)
-        .collect();
+    let tasks = block.transactions().len();
+    let pending = (0..tasks).map(TaskId::from_index).collect();
+    let counters = Counters {
+        by_template_of: (0..tasks).map(|_| AtomicBool::new(false)).collect(),
+        ..Counters::default()
+    };
     let mut run = InferredRun {
         stage,
         block: Arc::new(block),
         make: Arc::new(make),
         cost,
         pending,
-        counters: Arc::default(),
+        counters: Arc::new(counters),
         stats: InferredStats::default(),
         lone: None,
     };
@@ -134,9 +137,11 @@ fn last_executors<E: 'static, I: 'static>() -> Option<InferringWorker<E, I>> {
 
 type Make<E, I> = dyn Fn(Option<InferringWorker<E, I>>) -> InferringWorker<E, I> + Send + Sync;
 
-/// What workers count.
+/// What workers count and note.
 #[derive(Debug, Default)]
 struct Counters {
+    /// Whether the set of a transaction came from a template.
+    by_template_of: Box<[AtomicBool]>,
     known: AtomicUsize,
     by_template: AtomicUsize,
     by_simulation: AtomicUsize,
@@ -197,6 +202,7 @@ where
             self.stats.violations += 1;
             // The one that was stopped has not run; those in front of it have.
             self.pending.drain(..cut);
+            self.refute_template();
             alone = if cut > 4 * alone {
                 (alone / 2).max(1)
             } else {
@@ -205,6 +211,22 @@ where
             self.run_first_alone(alone)?;
         }
         Ok(())
+    }
+
+    /// If the set that the first pending transaction left came from a template, sees to it that the
+    /// template is not used again.
+    fn refute_template(&mut self) {
+        let Some(task) = self.pending.first().map(|task| task.index()) else {
+            return;
+        };
+        if !self.counters.by_template_of[task].load(Ordering::Relaxed) {
+            return;
+        }
+        let make = &self.make;
+        let (executor, mut inferrer) = self.lone.take().unwrap_or_else(|| make(last_executors()));
+        let mut state = SimulatedState::new(Arc::clone(&self.block));
+        inferrer.refute(&self.block.transactions()[task].transaction, &mut state);
+        self.lone = Some((executor, inferrer));
     }
 
     fn run_in_parallel(&mut self) -> Result<(), StageError<ExecutionError<E::Invalid>>> {
@@ -464,7 +486,10 @@ where
             .infer(&sanitized.transaction, &mut worker.early)?;
         match &inference {
             Inference::Known => worker.known += 1,
-            Inference::Template => worker.by_template += 1,
+            Inference::Template { .. } => {
+                worker.by_template += 1;
+                self.counters.by_template_of[task.index()].store(true, Ordering::Relaxed);
+            }
             Inference::Simulated(_) | Inference::Assumed => worker.by_simulation += 1,
         }
         worker.early.conclude(task, inference, INFERRED_KEYS_MAX);

@@ -8,7 +8,7 @@ use lockweave_banking_stage::{
     BankingStage, InferredStats, execute_block, execute_inferred_block, seal_block,
 };
 use lockweave_evm_adapter::{
-    BlockContext, ChainSpec, EvmExecutor, EvmInferrer, EvmTransaction, SpecId, Step,
+    BlockContext, ChainSpec, EvmExecutor, EvmInferrer, EvmTransaction, SpecId, Step, TemplateCache,
 };
 use lockweave_runtime::{
     AccessSet, Account, Code, Declaration, Executor, GrantedState, INFERRED_KEYS_MAX, KeyTable,
@@ -121,10 +121,12 @@ impl Workload {
         self.seal(stage, open, start)
     }
 
-    /// Runs the block from its transactions alone; inference is part of the time.
+    /// Runs the block from its transactions alone; inference is part of the time, and so is learning
+    /// where there are templates.
     pub(crate) fn run_inferred(
         &self,
         stage: &BankingStage,
+        templates: Option<&Arc<TemplateCache>>,
     ) -> (Duration, SealedBlock, InferredStats) {
         let transactions = (self.steps.iter())
             .map(|step| Sanitized {
@@ -135,12 +137,13 @@ impl Workload {
             .collect();
         let context = self.context.clone();
         let granted = self.make_granted();
-        let make = move |last: Option<(Granted, EvmInferrer)>| match last {
-            Some((executor, mut inferrer)) => {
-                inferrer.set_block(&context);
-                (granted(Some(executor)), inferrer)
-            }
-            None => (granted(None), EvmInferrer::new(&context)),
+        let templates = templates.cloned();
+        let make = move |last: Option<(Granted, EvmInferrer)>| {
+            let (executor, inferrer) = last.unzip();
+            let mut inferrer = inferrer.unwrap_or_else(|| EvmInferrer::new(&context));
+            inferrer.set_block(&context);
+            inferrer.set_templates(templates.clone());
+            (granted(executor), inferrer)
         };
         let cells = self.fresh_cells();
         let start = Instant::now();
@@ -299,15 +302,7 @@ pub(crate) fn erc20(transfers: usize, recipients: Recipients) -> Workload {
             Step::Transaction(transfer(account(index), account(recipient)))
         })
         .collect();
-    let header = Header {
-        number: 1,
-        gas_limit: u64::MAX,
-        base_fee_per_gas: Some(1),
-        beneficiary: address!("0xbe4ef1c1a4000000000000000000000000000000"),
-        withdrawals_root: Some(B256::ZERO),
-        ..Header::default()
-    };
-    let chain = ChainSpec::single_fork(1, SpecId::SHANGHAI);
+    let (chain, header) = shanghai();
     let name = match recipients {
         Recipients::Themselves => format!("erc20-self-{transfers}"),
         Recipients::Chain => format!("erc20-chain-{transfers}"),
@@ -319,6 +314,51 @@ pub(crate) fn erc20(transfers: usize, recipients: Recipients) -> Workload {
         BlockContext::new(&chain, &header),
         &steps,
     )
+}
+
+/// A block whose every access set is wrong before its turn: calls of a contract that writes to a slot
+/// which is new at every call, the hash of the last one, with some work beside it.
+pub(crate) fn hostile(calls: usize) -> Workload {
+    // for (i = 64; i > 0; i -= 1) keccak256(memory[0..96]);
+    // sstore(0, keccak256(sload(0))); sstore(sload(0), sload(sload(0)) + 1)
+    let code = hex!(
+        "6040" "5b" "60605f2050" "6001900380" "600257" "50"
+        "5f545f5260205f20805f5580546001019055" "00"
+    );
+    let code = Arc::new(Code::new(Bytes::copy_from_slice(&code)));
+    let mut state = MemoryState::new();
+    let account = |balance, code_hash| Account {
+        nonce: 0,
+        balance,
+        code_hash,
+    };
+    state.insert_account(TOKEN, account(U256::ZERO, code.hash()));
+    state.insert_code(code);
+    let steps: Vec<_> = (0..calls)
+        .map(|index| {
+            let caller = Address::from_word(keccak256(U256::from(index).to_be_bytes::<32>()));
+            let wei = U256::from(10_u64).pow(U256::from(18));
+            state.insert_account(caller, account(wei, KECCAK256_EMPTY));
+            Step::Transaction(transfer(caller, caller))
+        })
+        .collect();
+    let (chain, header) = shanghai();
+    let name = format!("hostile-{calls}");
+    let context = BlockContext::new(&chain, &header);
+    Workload::new(name, Arc::new(state), context, &steps)
+}
+
+/// The chain and the header of the blocks made here.
+fn shanghai() -> (ChainSpec, Header) {
+    let header = Header {
+        number: 1,
+        gas_limit: u64::MAX,
+        base_fee_per_gas: Some(1),
+        beneficiary: address!("0xbe4ef1c1a4000000000000000000000000000000"),
+        withdrawals_root: Some(B256::ZERO),
+        ..Header::default()
+    };
+    (ChainSpec::single_fork(1, SpecId::SHANGHAI), header)
 }
 
 fn transfer(sender: Address, recipient: Address) -> EvmTransaction {

@@ -4,8 +4,10 @@ use crate::{
     block::BlockContext,
     effects::StepEffects,
     error::{DbError, InvalidStep},
+    hashes::noting_keccak256,
     journal::{GuardedJournal, JournalDb, Limits, Touched},
     step::{EvmTransaction, Step, SystemCall},
+    templates::Preimages,
     transfer::TransferRules,
 };
 use alloy_primitives::{Address, Bytes, U256};
@@ -15,6 +17,7 @@ use lockweave_runtime::{
 };
 use revm::{
     Context,
+    bytecode::opcode,
     context::{
         Block as _, BlockEnv, CfgEnv, ContextTr, Evm, FrameStack, JournalTr, Transaction as _,
         TxEnv,
@@ -29,7 +32,8 @@ use revm::{
 };
 use std::{fmt, mem, sync::Arc};
 
-type EvmContext<S> = Context<BlockEnv, Arc<TxEnv>, CfgEnv, JournalDb<S>, GuardedJournal<S>, ()>;
+pub(crate) type EvmContext<S> =
+    Context<BlockEnv, Arc<TxEnv>, CfgEnv, JournalDb<S>, GuardedJournal<S>, ()>;
 type EvmMachine<S> = Evm<
     EvmContext<S>,
     (),
@@ -50,6 +54,8 @@ pub struct EvmExecutor<S: StateAccess> {
     /// Whether plain transfers are run without the machine, where the block's rules allow it.
     shortens_transfers: bool,
     transfers: Option<TransferRules>,
+    /// Whether its KECCAK256 can note what is hashed.
+    watches_hashes: bool,
 }
 
 impl<S: StateAccess + Default> EvmExecutor<S> {
@@ -74,6 +80,7 @@ impl<S: StateAccess + Default> EvmExecutor<S> {
             writes: WriteSet::default(),
             shortens_transfers: false,
             transfers: None,
+            watches_hashes: false,
         }
     }
 
@@ -112,6 +119,22 @@ impl<S: StateAccess + Default> EvmExecutor<S> {
         machine.ctx.cfg.clone_from(context.config());
         machine.ctx.block.clone_from(context.block());
         self.set_transfer_rules();
+        if self.watches_hashes {
+            self.watch_hashes();
+        }
+    }
+
+    /// Makes this executor able to [note hashes](Self::note_hashes).
+    pub(crate) fn watch_hashes(&mut self) {
+        self.watches_hashes = true;
+        let table = self.machine.instruction.instruction_table_mut();
+        table[usize::from(opcode::KECCAK256)] = noting_keccak256();
+    }
+
+    /// Gives an executor that [watches hashes](Self::watch_hashes) a place to note them, or takes it
+    /// away.
+    pub(crate) fn note_hashes(&mut self, preimages: Option<Preimages>) -> Option<Preimages> {
+        mem::replace(&mut self.machine.ctx.journaled_state.preimages, preimages)
     }
 
     /// From now on notes what each step touches, for [`take_effects`](Self::take_effects).

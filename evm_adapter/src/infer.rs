@@ -4,28 +4,69 @@ use crate::{
     block::BlockContext,
     executor::EvmExecutor,
     step::{EvmTransaction, Step},
+    templates::{Inputs, LookUp, Observation, PredictedState, Preimages, TemplateCache, Templates},
 };
 use alloy_consensus::Transaction as _;
-use alloy_primitives::{Address, U256};
+use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256};
 use lockweave_runtime::{
-    AccessMode, Assumption, ExecutionError, Executor, Infer, Inference, SimulatedState, StateError,
-    StateKey,
+    AccessEntry, AccessMode, AccessSet, Assumption, ExecutionError, Executor, Infer, Inference,
+    KeyPart, Outcome, SimulatedState, StateError, StateKey,
 };
+use std::{mem, sync::Arc};
 
-/// Infers access sets of EVM steps: plain transfers from the transaction alone, everything else by
-/// running it on the state before the block.
+/// Infers access sets of EVM steps: plain transfers from the transaction alone, calls that have a
+/// [template](crate::templates) by that, everything else by running it on the state before the block.
 #[derive(Debug)]
 pub struct EvmInferrer {
     executor: EvmExecutor<SimulatedState<Step>>,
     beneficiary: Address,
+    templates: Option<Templates>,
+    /// Between simulations that are learned from, for its memory.
+    preimages: Preimages,
+}
+
+/// What a step is thought to touch and to use; see [`EvmInferrer::plan`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InferredPlan {
+    /// The keys.
+    pub access: AccessSet,
+    /// Gas, where it is known: a simulation's, or that of calls like it.
+    pub gas: Option<u64>,
+    /// Whether nothing was run to find out.
+    pub by_template: bool,
 }
 
 impl EvmInferrer {
     /// For the steps of a block with this context.
     pub fn new(context: &BlockContext) -> Self {
+        let mut executor = EvmExecutor::new(context).with_short_transfers();
+        executor.watch_hashes();
         Self {
-            executor: EvmExecutor::new(context).with_short_transfers(),
+            executor,
             beneficiary: context.block().beneficiary,
+            templates: None,
+            preimages: Preimages::default(),
+        }
+    }
+
+    /// For the steps of a block with this context, by templates from this cache, which may be shared
+    /// with any number of others.
+    pub fn with_templates(context: &BlockContext, cache: Arc<TemplateCache>) -> Self {
+        let mut inferrer = Self::new(context);
+        inferrer.set_templates(Some(cache));
+        inferrer
+    }
+
+    /// From now on goes by templates from this cache, or by none.
+    pub fn set_templates(&mut self, cache: Option<Arc<TemplateCache>>) {
+        let current = self.templates.as_ref().map(Templates::cache);
+        let same = match (current, &cache) {
+            (Some(current), Some(cache)) => Arc::ptr_eq(current, cache),
+            (None, None) => true,
+            _ => false,
+        };
+        if !same {
+            self.templates = cache.map(Templates::new);
         }
     }
 
@@ -33,6 +74,66 @@ impl EvmInferrer {
     pub fn set_block(&mut self, context: &BlockContext) {
         self.executor.set_block(context);
         self.beneficiary = context.block().beneficiary;
+    }
+
+    /// Finds out what a step touches, for somebody who plans a block and runs it later: by template, by
+    /// simulation, or from the transaction alone, as for [`infer`](Infer::infer), and learns from what is
+    /// simulated.
+    ///
+    /// `state` is one worker's, on a block that is only looked at; inferrers on several threads may share
+    /// the block and the cache. Keys that are touched come back as the set, within the limit of inferred
+    /// ones; with more it is everything. If a call leaves the set later,
+    /// [tell](Infer::refute) the inferrer, so that the template is not used again.
+    ///
+    /// ```
+    /// use lockweave_evm_adapter::{BlockContext, EvmInferrer, Step, TemplateCache};
+    /// use lockweave_runtime::{
+    ///     AccessSet, Declaration, OpenBlock, Sanitized, SimulatedState, StateCells, StateError, StateView,
+    /// };
+    /// use std::sync::Arc;
+    ///
+    /// /// `cache` lives as long as the node.
+    /// fn plan(
+    ///     view: Arc<dyn StateView>,
+    ///     context: &BlockContext,
+    ///     cache: &Arc<TemplateCache>,
+    ///     steps: &[Step],
+    /// ) -> Result<Vec<AccessSet>, StateError> {
+    ///     let sanitized = steps.iter().map(|step| Sanitized {
+    ///         transaction: step.clone(),
+    ///         access: step.listed_access(),
+    ///         declaration: Declaration::Inferred,
+    ///     });
+    ///     let cells = StateCells::new(view, context.rules());
+    ///     let block = Arc::new(OpenBlock::to_infer(cells, sanitized.collect()));
+    ///     // From here on, on each thread for its share of the steps.
+    ///     let mut inferrer = EvmInferrer::with_templates(context, Arc::clone(cache));
+    ///     let mut state = SimulatedState::new(block);
+    ///     let plans = steps.iter().map(|step| inferrer.plan(step, &mut state));
+    ///     plans.map(|plan| Ok(plan?.access)).collect()
+    /// }
+    /// ```
+    pub fn plan(
+        &mut self,
+        step: &Step,
+        state: &mut SimulatedState<Step>,
+    ) -> Result<InferredPlan, StateError> {
+        state.clear();
+        let inference = self.infer(step, state)?;
+        for entry in step.listed_access().entries() {
+            state.expect(entry.key, entry.mode)?;
+        }
+        let access = AccessSet::build(|set| {
+            for entry in state.touched() {
+                set.insert(entry.key, entry.mode);
+            }
+        });
+        state.clear();
+        Ok(InferredPlan {
+            access: access.unwrap_or(AccessSet::Everything),
+            gas: inference.gas(),
+            by_template: matches!(inference, Inference::Template { .. }),
+        })
     }
 
     /// A transfer of ether to an account without code touches both accounts and the beneficiary's,
@@ -49,6 +150,65 @@ impl EvmInferrer {
         state.expect(StateKey::account(recipient), AccessMode::Credit)?;
         state.expect(StateKey::code(recipient), AccessMode::Read)?;
         state.expect(StateKey::account(self.beneficiary), AccessMode::Credit)
+    }
+
+    /// What the templates say of a step, or what to do instead; and the code that is called.
+    fn look_up(
+        &mut self,
+        step: &Step,
+        state: &mut SimulatedState<Step>,
+    ) -> Result<(LookUp, B256), StateError> {
+        let inputs =
+            (step.transaction()).and_then(|transaction| Inputs::of(transaction, self.beneficiary));
+        let (Some(templates), Some(inputs)) = (&mut self.templates, inputs) else {
+            return Ok((LookUp::Simulate, B256::ZERO));
+        };
+        let code = state.peek_code(inputs.target)?.hash();
+        if code == KECCAK256_EMPTY {
+            return Ok((LookUp::Simulate, code));
+        }
+        let found = templates.look_up(code, &inputs, state);
+        // What it cannot know it cannot predict: a wrong template may ask for anything.
+        Ok((found.unwrap_or(LookUp::Simulate), code))
+    }
+
+    /// Learns from a simulation that ended with this outcome.
+    fn learn(&self, step: &Step, code: B256, state: &SimulatedState<Step>, outcome: &Outcome) {
+        let inputs =
+            (step.transaction()).and_then(|transaction| Inputs::of(transaction, self.beneficiary));
+        let (Some(templates), Some(inputs)) = (&self.templates, inputs) else {
+            return;
+        };
+        // What was undone half-way says less than what the code can do.
+        if !outcome.is_success() {
+            return;
+        }
+        match Observation::new(inputs, state.observed(), &self.preimages) {
+            Some(observation) => templates.learn(code, &observation, outcome.gas_used),
+            None => templates.refuse(code, &inputs),
+        }
+    }
+
+    /// Simulates a step and learns from it what calls of `code` touch.
+    fn study(
+        &mut self,
+        step: &Step,
+        code: B256,
+        state: &mut SimulatedState<Step>,
+    ) -> Result<Inference, StateError> {
+        let mut preimages = mem::take(&mut self.preimages);
+        preimages.clear();
+        self.executor.note_hashes(Some(preimages));
+        let listed = state.observed().next().is_some();
+        let inference = self.simulate(step, state);
+        self.preimages = self.executor.note_hashes(None).unwrap_or_default();
+        // Keys of an access list stand in the set whether they are touched or not.
+        if let Ok(Inference::Simulated(outcome)) = &inference
+            && !listed
+        {
+            self.learn(step, code, state, outcome);
+        }
+        inference
     }
 
     fn simulate(
@@ -101,7 +261,34 @@ impl Infer<Step> for EvmInferrer {
             self.expect_transfer(transaction, recipient, state)?;
             return Ok(Inference::Known);
         }
-        self.simulate(step, state)
+        match self.look_up(step, state)? {
+            (LookUp::Predicted { gas }, _) => Ok(Inference::Template { gas }),
+            (LookUp::Learn, code) => self.study(step, code, state),
+            (LookUp::Simulate, _) => self.simulate(step, state),
+        }
+    }
+
+    fn refute(&mut self, step: &Step, state: &mut SimulatedState<Step>) {
+        let inputs =
+            (step.transaction()).and_then(|transaction| Inputs::of(transaction, self.beneficiary));
+        if let (Some(templates), Some(inputs)) = (&self.templates, inputs)
+            && let Ok(code) = state.peek_code(inputs.target)
+        {
+            templates.withdraw(code.hash(), &inputs);
+        }
+    }
+}
+
+impl PredictedState for SimulatedState<Step> {
+    fn peek(&mut self, key: StateKey) -> Result<U256, StateError> {
+        match key.part {
+            KeyPart::Slot(slot) => self.peek_slot(key.address, slot),
+            KeyPart::Account | KeyPart::Code => Ok(U256::ZERO),
+        }
+    }
+
+    fn expect(&mut self, entry: AccessEntry) -> Result<(), StateError> {
+        Self::expect(self, entry.key, entry.mode)
     }
 }
 

@@ -18,7 +18,12 @@ use proptest::{
     strategy::{Strategy, ValueTree},
     test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
 };
+use lockweave::evm::TemplateCache;
+use std::sync::{Arc, LazyLock};
 use support::{STAGES, generate};
+
+/// What the inputs so far have taught.
+static TEMPLATES: LazyLock<Arc<TemplateCache>> = LazyLock::new(Arc::default);
 
 /// Transactions in a block at most.
 const TRANSACTIONS_MAX: usize = 12;
@@ -47,13 +52,16 @@ fuzz_target!(|data: &[u8]| -> Corpus {
             "{} workers, recorded",
             stage.config().threads
         );
-        let (inferred, _) = case.run_inferred(stage, &steps).expect("valid steps");
-        assert_eq!(
-            inferred,
-            serial,
-            "{} workers, inferred",
-            stage.config().threads
-        );
+        // By simulation alone, and twice by templates that all inputs so far have taught.
+        for templates in [None, Some(&*TEMPLATES), Some(&*TEMPLATES)] {
+            let inferred = case.run_inferred(stage, &steps, templates);
+            assert_eq!(
+                inferred.expect("valid steps").0,
+                serial,
+                "{} workers, inferred",
+                stage.config().threads
+            );
+        }
     }
     Corpus::Keep
 });

@@ -259,13 +259,10 @@ impl<T> OpenBlock<T> {
 
     /// Takes what inference found of a transaction on this block's cells. From any thread, once.
     pub(crate) fn set_inferred(&self, task: TaskId, found: InferredSet) {
-        let outcome =
-            (found.simulation.as_ref()).and_then(|simulation| simulation.outcome.as_ref());
-        let gas = outcome.map_or(0, |outcome| outcome.gas_used);
         let first = self.sets[task.index()].set(HeldSet {
             own: Some(found.access),
             keys: found.keys,
-            gas,
+            gas: found.gas,
         });
         debug_assert!(first.is_ok(), "transaction {task} was inferred twice");
         if let Some(draft) = self.drafts.get(task.index()) {

@@ -14,7 +14,7 @@ use crate::{
     executor::{AccessError, StateAccess},
     id::{KeyId, TaskId},
     interner::RecentKeys,
-    key::StateKey,
+    key::{KeyPart, StateKey},
     open_block::OpenBlock,
     outcome::Outcome,
     state::{CodeRef, StateError},
@@ -40,6 +40,8 @@ pub(crate) struct InferredSet {
     pub(crate) access: AccessSet,
     pub(crate) keys: Option<Box<[KeyAccess]>>,
     pub(crate) simulation: Option<Box<Simulation>>,
+    /// What the transaction is thought to use; zero where nobody knows.
+    pub(crate) gas: u64,
 }
 
 /// Finds out what a transaction touches.
@@ -54,6 +56,13 @@ pub trait Infer<T>: 'static {
         transaction: &T,
         state: &mut SimulatedState<T>,
     ) -> Result<Inference, StateError>;
+
+    /// Is told that a transaction left the set that was found for it by
+    /// [template](Inference::Template), so that the template is not used again. `state` is that before
+    /// the block.
+    fn refute(&mut self, transaction: &T, state: &mut SimulatedState<T>) {
+        let _ = (transaction, state);
+    }
 }
 
 /// How a set was found.
@@ -65,9 +74,23 @@ pub enum Inference {
     /// is in the block), or up to an error. The outcome says nothing.
     Assumed,
     /// From what earlier runs of the same code have shown.
-    Template,
+    Template {
+        /// What such runs used lately, in gas.
+        gas: u64,
+    },
     /// It follows from the transaction alone.
     Known,
+}
+
+impl Inference {
+    /// What the transaction is thought to use, in gas, if anybody knows.
+    pub const fn gas(&self) -> Option<u64> {
+        match self {
+            Self::Simulated(outcome) => Some(outcome.gas_used),
+            Self::Template { gas } => Some(*gas),
+            Self::Assumed | Self::Known => None,
+        }
+    }
 }
 
 /// What a sender is assumed to have when its transaction is simulated before its turn.
@@ -150,6 +173,16 @@ impl<T> SimulatedState<T> {
         self.touched.iter().map(|touched| touched.entry)
     }
 
+    /// The accesses noted so far, in the order in which they were made and with duplicates, and what
+    /// slots held before the block.
+    pub fn observed(&self) -> impl Iterator<Item = (AccessEntry, Option<U256>)> {
+        self.touched.iter().map(|touched| {
+            let is_slot = matches!(touched.entry.key.part, KeyPart::Slot(_));
+            let value = is_slot.then(|| self.origin(touched.id).slot());
+            (touched.entry, value)
+        })
+    }
+
     /// Makes what was found since [`clear`](Self::clear) the access set of `task` in this block, and
     /// is clear again. With more keys than `limit` the set is everything.
     pub fn conclude(&mut self, task: TaskId, inference: Inference, limit: usize) {
@@ -175,6 +208,7 @@ impl<T> SimulatedState<T> {
                 access: AccessSet::Everything,
                 keys: None,
                 simulation: None,
+                gas: 0,
             };
         }
         let entries = self.touched.iter().map(|touched| touched.entry).collect();
@@ -182,6 +216,7 @@ impl<T> SimulatedState<T> {
             key: touched.id,
             mode: touched.entry.mode,
         });
+        let gas = inference.gas().unwrap_or_default();
         let simulation = match inference {
             Inference::Simulated(outcome) => Some(Box::new(Simulation {
                 outcome: Some(outcome),
@@ -194,6 +229,7 @@ impl<T> SimulatedState<T> {
             access: AccessSet::Keys(entries),
             keys: Some(keys.collect()),
             simulation,
+            gas,
         }
     }
 

@@ -9,7 +9,7 @@ fn check(case: &Case) -> Result<(usize, usize), TestCaseError> {
     let mut counted = (0, 0);
     for (stage, workers) in STAGES.iter().zip(WORKERS) {
         for _ in 0..2 {
-            match case.run_inferred(stage, &steps) {
+            match case.run_inferred(stage, &steps, None) {
                 Ok((found, stats)) => {
                     prop_assert_eq!(&found, &expected, "{} workers", workers);
                     counted.0 += stats.violations;
@@ -60,7 +60,7 @@ fn hostile_blocks_soon_run_alone() {
     let case = generate::calls_of(generate::address_of(&contracts::shifter()), calls);
     let (steps, _, expected) = case.record();
     for stage in &STAGES[1..] {
-        let (found, stats) = case.run_inferred(stage, &steps).expect("sound steps");
+        let (found, stats) = case.run_inferred(stage, &steps, None).expect("sound steps");
         assert_eq!(found, expected);
         // Twice as many run alone after each violation.
         assert!(stats.violations <= 12, "{stats:?}");

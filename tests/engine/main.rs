@@ -10,5 +10,6 @@ mod serial_equivalence;
 mod short_transfers;
 mod signed_access;
 mod support;
+mod templates;
 mod undeclared_access;
 mod undo;

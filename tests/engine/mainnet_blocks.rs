@@ -6,7 +6,7 @@
 use lockweave::ChainSpec;
 use lockweave_validator::{
     recorded::RecordedBlocks,
-    replay::{AccessSource, ReplayOptions, Replayer},
+    replay::{AccessSource, ReplayOptions, Replayer, TemplateUse},
     report::Summary,
 };
 use std::{num::NonZeroUsize, path::PathBuf};
@@ -29,6 +29,7 @@ fn recorded_blocks_are_right_with_every_worker_count() {
             threads: NonZeroUsize::new(threads).expect("not zero"),
             access,
             repeat: NonZeroUsize::MIN.saturating_add(1),
+            templates: TemplateUse::On,
         };
         let mut replayer = Replayer::new(options, ChainSpec::mainnet()).expect("threads start");
         let mut summary = Summary::default();

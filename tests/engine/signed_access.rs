@@ -87,7 +87,7 @@ proptest! {
                 Ok(found) => prop_assert_eq!(&found, &expected, "{} workers", workers),
                 Err((task, error)) => prop_assert!(false, "step {}: {}", task, error),
             }
-            match case.run_inferred(stage, &steps) {
+            match case.run_inferred(stage, &steps, None) {
                 Ok((found, _)) => prop_assert_eq!(&found, &expected, "{} workers", workers),
                 Err((task, error)) => prop_assert!(false, "step {}: {}", task, error),
             }

@@ -14,7 +14,7 @@ use lockweave_banking_stage::{
 };
 use lockweave_evm_adapter::{
     BlockInput, ChainSpec, EvmBlock, EvmBlockError, EvmExecutor, EvmInferrer, EvmTransaction,
-    InvalidStep, Ommers, RecoverError, SpecId, Step, logs_bloom, receipts_root,
+    InvalidStep, Ommers, RecoverError, SpecId, Step, TemplateCache, logs_bloom, receipts_root,
 };
 use lockweave_runtime::{
     AccessError, AccessSet, BlockError, Declaration, DenseId, ExecutionError, Executor,
@@ -54,6 +54,18 @@ pub struct ReplayOptions {
     pub access: AccessSource,
     /// How often each block is run serially and in parallel; medians are reported.
     pub repeat: NonZeroUsize,
+    /// Whether inferred sets may come from templates, which are learned from one block to the next.
+    pub templates: TemplateUse,
+}
+
+/// Whether inference goes by templates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum TemplateUse {
+    /// Calls whose like were seen before are not simulated.
+    #[default]
+    On,
+    /// Every call of a contract is simulated.
+    Off,
 }
 
 /// Why a block cannot be replayed: something is wrong with the input or with this program, not with
@@ -128,6 +140,8 @@ pub struct Replayer {
     serial_state: SerialState,
     /// The last block's cells, for their memory.
     spare: Option<StateCells>,
+    /// What was learned from the blocks so far.
+    templates: Arc<TemplateCache>,
 }
 
 type Granted = EvmExecutor<GrantedState<Step>>;
@@ -147,6 +161,7 @@ impl Replayer {
             recording: None,
             serial_state: SerialState::default(),
             spare: None,
+            templates: Arc::new(TemplateCache::new()),
         })
     }
 
@@ -175,7 +190,10 @@ impl Replayer {
         let mut inference = None;
         let mut inference_times = Vec::new();
         let threads = u32::try_from(self.options.threads.get()).unwrap_or(u32::MAX);
+        let templates = Arc::clone(&self.templates);
         for _ in 0..self.options.repeat.get() {
+            // Every run begins with what the blocks before this one have taught.
+            self.templates = Arc::new(TemplateCache::clone(&templates));
             let run = self.run_serially(&block, &view, number)?;
             compare(
                 &mut report,
@@ -331,12 +349,16 @@ impl Replayer {
             .collect();
         let granted = make_granted(block);
         let context = block.context().clone();
-        let make = move |last: Option<(Granted, EvmInferrer)>| match last {
-            Some((executor, mut inferrer)) => {
-                inferrer.set_block(&context);
-                (granted(Some(executor)), inferrer)
-            }
-            None => (granted(None), EvmInferrer::new(&context)),
+        let templates = match self.options.templates {
+            TemplateUse::On => Some(Arc::clone(&self.templates)),
+            TemplateUse::Off => None,
+        };
+        let make = move |last: Option<(Granted, EvmInferrer)>| {
+            let (executor, inferrer) = last.unzip();
+            let mut inferrer = inferrer.unwrap_or_else(|| EvmInferrer::new(&context));
+            inferrer.set_block(&context);
+            inferrer.set_templates(templates.clone());
+            (granted(executor), inferrer)
         };
         let cells = self.fresh_cells(block, view);
         let start = Instant::now();

@@ -1,9 +1,10 @@
 //! Small contracts that do what makes parallel execution hard.
 
 use revm::bytecode::opcode::{
-    ADD, ADDRESS, AND, BALANCE, CALL, CALLDATALOAD, CALLVALUE, COINBASE, CREATE2, DELEGATECALL,
-    DUP1, EXTCODEHASH, EXTCODESIZE, GAS, INVALID, JUMP, JUMPDEST, KECCAK256, LOG1, MSTORE, MSTORE8,
-    PUSH0, PUSH1, PUSH32, RETURN, REVERT, SELFDESTRUCT, SLOAD, SSTORE, STOP, SUB, SWAP1,
+    ADD, ADDRESS, AND, BALANCE, CALL, CALLDATALOAD, CALLER, CALLVALUE, COINBASE, CREATE2,
+    DELEGATECALL, DUP1, EXTCODEHASH, EXTCODESIZE, GAS, INVALID, JUMP, JUMPDEST, JUMPI, KECCAK256,
+    LOG1, MSTORE, MSTORE8, PUSH0, PUSH1, PUSH32, RETURN, REVERT, SELFDESTRUCT, SLOAD, SSTORE, STOP,
+    SUB, SWAP1,
 };
 
 const ZERO: [u8; 2] = [PUSH1, 0];
@@ -240,6 +241,21 @@ pub(crate) fn shifter() -> Vec<u8> {
     ])
 }
 
+/// Writes the caller's slot; where bit 5 of calldata's word is set, one that follows from the word. So
+/// it behaves one way for a number of calls, and then another.
+pub(crate) fn turncoat() -> Vec<u8> {
+    let one_way = [CALLER, SLOAD, PUSH1, 1, ADD, CALLER, SSTORE, STOP];
+    code(&[
+        &word(0),
+        &[PUSH1, 32, AND, PUSH1, 9 + 8, JUMPI],
+        &one_way,
+        &[JUMPDEST],
+        &word(0),
+        &[PUSH1, 100, ADD],
+        &[DUP1, SLOAD, PUSH1, 1, ADD, SWAP1, SSTORE, STOP],
+    ])
+}
+
 /// All contracts that calls are made to.
 pub(crate) fn all() -> Vec<Vec<u8>> {
     vec![
@@ -259,5 +275,6 @@ pub(crate) fn all() -> Vec<Vec<u8>> {
         appender(),
         router(),
         shifter(),
+        turncoat(),
     ]
 }

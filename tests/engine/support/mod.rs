@@ -7,7 +7,7 @@ use lockweave::{
     BankingStage, EvmExecutor, EvmInferrer, OpenBlock, Sanitized, SealedBlock, StageConfig,
     StateView, Step,
     banking_stage::InferredStats,
-    evm::{EvmBlock, InvalidStep},
+    evm::{EvmBlock, InvalidStep, TemplateCache},
     execute_block, execute_inferred_block,
     runtime::{
         AccessSet, Declaration, ExecutionError, Executor, GrantedState, INFERRED_KEYS_MAX,
@@ -91,11 +91,12 @@ impl Case {
         self.run_with(stage, steps, sets, make)
     }
 
-    /// Runs steps in parallel, in this order, with nothing declared.
+    /// Runs steps in parallel, in this order, with nothing declared, by templates if there are.
     pub(crate) fn run_inferred(
         &self,
         stage: &BankingStage,
         steps: &[Step],
+        templates: Option<&Arc<TemplateCache>>,
     ) -> Result<(SealedBlock, InferredStats), Failure> {
         let transactions = steps.iter().map(|step| {
             let signed = step.signed_access(generate::beneficiary());
@@ -112,11 +113,11 @@ impl Case {
         let context = self.block.context().clone();
         let cells = StateCells::new(Arc::clone(&self.view), context.rules());
         let open = OpenBlock::to_infer(cells, transactions.collect());
+        let templates = templates.cloned();
         let make = move |_: Option<(Granted, EvmInferrer)>| {
-            (
-                Granted::new(&context).with_short_transfers(),
-                EvmInferrer::new(&context),
-            )
+            let mut inferrer = EvmInferrer::new(&context);
+            inferrer.set_templates(templates.clone());
+            (Granted::new(&context).with_short_transfers(), inferrer)
         };
         let (open, result) = execute_inferred_block(stage, open, make, Step::gas_hint);
         match result {

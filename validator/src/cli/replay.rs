@@ -7,7 +7,7 @@ use lockweave_evm_adapter::ChainSpec;
 use lockweave_validator::{
     config::threads,
     recorded::RecordedBlocks,
-    replay::{AccessSource, ReplayError, ReplayOptions, Replayer},
+    replay::{AccessSource, ReplayError, ReplayOptions, Replayer, TemplateUse},
     report::{Format, Summary},
 };
 use std::{
@@ -45,6 +45,9 @@ pub(crate) struct ReplayArgs {
     /// Runs of each block; medians are reported.
     #[arg(long, value_name = "R", default_value = "1")]
     repeat: NonZeroUsize,
+    /// With `--access inferred`: whether calls whose like were seen before are simulated all the same.
+    #[arg(long, value_enum, default_value_t)]
+    templates: TemplateUse,
     /// Only these blocks, by number, separated by commas.
     #[arg(long, value_name = "NUMBERS", value_delimiter = ',')]
     blocks: Option<Vec<u64>>,
@@ -65,6 +68,7 @@ fn replay(args: ReplayArgs) -> Result<Summary, Failure> {
         threads: args.threads.unwrap_or(cores),
         access: args.access,
         repeat: args.repeat,
+        templates: args.templates,
     };
     let wanted: Option<BTreeSet<u64>> = args.blocks.map(|blocks| blocks.into_iter().collect());
     let format = if args.json {

@@ -1,0 +1,499 @@
+//! Where templates are kept: learned by whoever simulates, read by all workers.
+//!
+//! Reading is what counts, and nobody who reads writes: a worker has its own reference to each shard's
+//! published templates and looks only at a version number, which changes when a template is published
+//! or withdrawn.
+
+use super::{
+    inputs::Inputs,
+    observation::Observation,
+    program::{PredictedState, Program},
+    shape::Shape,
+};
+use ahash::RandomState;
+use alloy_primitives::{Address, B256, U256, map::HashMap};
+use crossbeam_utils::CachePadded;
+use lockweave_runtime::StateError;
+use parking_lot::Mutex;
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+/// Parts of the cache, so that learning one template does not touch what is read of the others.
+const SHARDS: usize = 64;
+/// Calls a shard knows, at most; the one learned from longest ago makes room.
+const SHARD_ENTRIES_MAX: usize = 64;
+/// Explained keys a shard keeps, at most: some 10 KiB for each call it knows.
+const SHARD_WEIGHT_MAX: usize = 4_096;
+/// Shapes of one template.
+const SHAPES_MAX: usize = 4;
+/// Calls of a shape before it is part of a prediction.
+const SHAPE_RUNS_MIN: u32 = 2;
+/// Calls that are remembered of a shape; a shape not seen for some time gives way.
+const SHAPE_RUNS_MAX: u32 = 8;
+/// Predictions in a row that must have been right before a template is used the first time.
+const PREDICTIONS_MIN: u32 = 1;
+/// A template withdrawn this often is given up.
+const WITHDRAWALS_MAX: u32 = 6;
+/// Calls learned from without a template that predicts: then the code is too variable.
+const TRIES_MAX: u32 = 24;
+/// One call in so many is simulated although there is a template, to see whether it still fits.
+const AUDIT_EVERY: u32 = 64;
+
+/// What a template is for: code, and the first four bytes of calldata.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct CallKind {
+    code: B256,
+    selector: Option<[u8; 4]>,
+}
+
+/// What workers know of a kind of call.
+#[derive(Clone, Debug)]
+enum Published {
+    /// There is a template. The calls used this much gas, lately.
+    Ready { program: Arc<Program>, gas: u64 },
+    /// There will be none; do not try.
+    Refused,
+}
+
+type PublishedMap = HashMap<CallKind, Published>;
+
+/// Templates of contract calls, bounded, shared by all workers and kept between blocks.
+///
+/// A cache may serve blocks of any kind and in any order: what it says is a guess that every use checks.
+///
+/// ```
+/// use lockweave_evm_adapter::{TemplateCache, Templates};
+/// use std::sync::Arc;
+///
+/// let cache = Arc::new(TemplateCache::new());
+/// // One for each worker.
+/// let _templates = Templates::new(Arc::clone(&cache));
+/// assert_eq!(cache.stats().ready, 0);
+/// ```
+pub struct TemplateCache {
+    shards: Box<[CachePadded<Shard>]>,
+    /// Seeded at random, so that code cannot be ground to drive others out.
+    hasher: RandomState,
+}
+
+#[derive(Default)]
+struct Shard {
+    version: AtomicU64,
+    learner: Mutex<Learner>,
+}
+
+#[derive(Clone, Default)]
+struct Learner {
+    entries: HashMap<CallKind, Entry>,
+    published: Arc<PublishedMap>,
+    /// Goes up with each call that is learned from.
+    clock: u64,
+    withdrawn: u64,
+    evicted: u64,
+}
+
+/// What was learned of one kind of call.
+#[derive(Clone, Debug, Default)]
+struct Entry {
+    shapes: Vec<Shape>,
+    program: Option<Arc<Program>>,
+    status: Status,
+    /// Predictions in a row that were right.
+    streak: u32,
+    /// Calls learned from since the last withdrawal.
+    tries: u32,
+    withdrawals: u32,
+    gas: u64,
+    last_learned: u64,
+    /// Of the last call: the same call again confirms nothing.
+    last_call: Option<(Address, u64)>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Status {
+    #[default]
+    Learning,
+    Ready,
+    Refused,
+}
+
+/// What is in a cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TemplateCacheStats {
+    /// Kinds of calls (code and selector) that are known.
+    pub entries: usize,
+    /// Of these, with a template in use.
+    pub ready: usize,
+    /// Of these, given up: their calls are simulated.
+    pub refused: usize,
+    /// Templates withdrawn because a call left its prediction.
+    pub withdrawn: u64,
+    /// Kinds of calls that made room for others.
+    pub evicted: u64,
+}
+
+impl TemplateCache {
+    /// A cache that knows nothing.
+    pub fn new() -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| CachePadded::default()).collect(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// What is in it.
+    pub fn stats(&self) -> TemplateCacheStats {
+        let mut stats = TemplateCacheStats::default();
+        for shard in &self.shards {
+            let learner = shard.learner.lock();
+            stats.entries += learner.entries.len();
+            for entry in learner.entries.values() {
+                stats.ready += usize::from(entry.status == Status::Ready);
+                stats.refused += usize::from(entry.status == Status::Refused);
+            }
+            stats.withdrawn += learner.withdrawn;
+            stats.evicted += learner.evicted;
+        }
+        stats
+    }
+
+    fn shard_of(&self, kind: &CallKind) -> usize {
+        #[expect(clippy::cast_possible_truncation, reason = "any bits will do")]
+        let place = self.hasher.hash_one(kind) as usize % SHARDS;
+        place
+    }
+}
+
+impl Clone for TemplateCache {
+    /// Another cache that knows the same and learns on its own.
+    fn clone(&self) -> Self {
+        let shards = self.shards.iter().map(|shard| {
+            let learner = shard.learner.lock().clone();
+            CachePadded::new(Shard {
+                // Any other than that of a worker's empty copy.
+                version: AtomicU64::new(1),
+                learner: Mutex::new(learner),
+            })
+        });
+        Self {
+            shards: shards.collect(),
+            hasher: self.hasher.clone(),
+        }
+    }
+}
+
+impl Default for TemplateCache {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for TemplateCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TemplateCache")
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What to do about a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LookUp {
+    /// Its keys were predicted. It is thought to use this much gas.
+    Predicted { gas: u64 },
+    /// Simulate it, and [learn](Templates::learn) from that.
+    Learn,
+    /// Simulate it.
+    Simulate,
+}
+
+/// One worker's way to a [`TemplateCache`].
+pub struct Templates {
+    cache: Arc<TemplateCache>,
+    /// What was published in each shard, as far as this worker has seen, with the version.
+    copies: Vec<(u64, Arc<PublishedMap>)>,
+    values: Vec<U256>,
+    since_audit: u32,
+}
+
+impl Templates {
+    /// For one worker.
+    pub fn new(cache: Arc<TemplateCache>) -> Self {
+        Self {
+            copies: (0..SHARDS).map(|_| Default::default()).collect(),
+            values: Vec::new(),
+            since_audit: 0,
+            cache,
+        }
+    }
+
+    /// The cache behind it.
+    pub const fn cache(&self) -> &Arc<TemplateCache> {
+        &self.cache
+    }
+
+    /// Predicts what a call of `code` touches, if it can, or says what to do instead.
+    ///
+    /// On an error some keys may have been left in `state`.
+    pub(crate) fn look_up(
+        &mut self,
+        code: B256,
+        inputs: &Inputs<'_>,
+        state: &mut impl PredictedState,
+    ) -> Result<LookUp, StateError> {
+        let kind = CallKind {
+            code,
+            selector: inputs.selector(),
+        };
+        let shard = self.cache.shard_of(&kind);
+        match refreshed(&self.cache.shards[shard], &mut self.copies[shard]).get(&kind) {
+            None => Ok(LookUp::Learn),
+            Some(Published::Refused) => Ok(LookUp::Simulate),
+            Some(Published::Ready { program, gas }) => {
+                self.since_audit += 1;
+                if self.since_audit == AUDIT_EVERY {
+                    self.since_audit = 0;
+                    return Ok(LookUp::Learn);
+                }
+                program.predict(inputs, state, &mut self.values)?;
+                Ok(LookUp::Predicted { gas: *gas })
+            }
+        }
+    }
+
+    /// Learns from a call that was simulated and ended well, having used so much gas.
+    ///
+    /// Where another worker is learning just now, the call is passed over.
+    pub(crate) fn learn(&self, code: B256, observation: &Observation<'_>, gas: u64) {
+        let kind = CallKind {
+            code,
+            selector: observation.inputs.selector(),
+        };
+        let shard = &self.cache.shards[self.cache.shard_of(&kind)];
+        if let Some(mut learner) = shard.learner.try_lock()
+            && learner.learn(kind, observation, gas, &self.cache.hasher)
+        {
+            shard.version.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// Gives a kind of call up, because one touches more than is ever explained.
+    pub(crate) fn refuse(&self, code: B256, inputs: &Inputs<'_>) {
+        self.change(code, inputs, |entry| {
+            *entry = Entry {
+                status: Status::Refused,
+                last_learned: entry.last_learned,
+                ..Entry::default()
+            };
+        });
+    }
+
+    /// Withdraws the template of a call that left its prediction.
+    pub(crate) fn withdraw(&self, code: B256, inputs: &Inputs<'_>) {
+        self.change(code, inputs, Entry::withdraw);
+    }
+
+    fn change(&self, code: B256, inputs: &Inputs<'_>, change: impl FnOnce(&mut Entry)) {
+        let kind = CallKind {
+            code,
+            selector: inputs.selector(),
+        };
+        let shard = &self.cache.shards[self.cache.shard_of(&kind)];
+        let mut learner = shard.learner.lock();
+        let known = learner.entries.contains_key(&kind);
+        if !known {
+            learner.make_room(&kind);
+        }
+        learner.clock += 1;
+        let clock = learner.clock;
+        let entry = learner.entries.entry(kind).or_default();
+        entry.last_learned = clock;
+        let before = entry.withdrawals;
+        change(entry);
+        let withdrawn = entry.withdrawals > before;
+        learner.withdrawn += u64::from(withdrawn);
+        learner.publish();
+        shard.version.fetch_add(1, Ordering::Release);
+    }
+}
+
+/// A worker's copy of what a shard has published, made new if the shard has changed.
+fn refreshed<'a>(shard: &Shard, copy: &'a mut (u64, Arc<PublishedMap>)) -> &'a PublishedMap {
+    let version = shard.version.load(Ordering::Acquire);
+    // If a learner is at work, what was published last is good enough.
+    if copy.0 != version
+        && let Some(learner) = shard.learner.try_lock()
+    {
+        *copy = (version, Arc::clone(&learner.published));
+    }
+    &copy.1
+}
+
+impl fmt::Debug for Templates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Templates").finish_non_exhaustive()
+    }
+}
+
+impl Learner {
+    /// Returns whether something was published or withdrawn.
+    fn learn(
+        &mut self,
+        kind: CallKind,
+        observation: &Observation<'_>,
+        gas: u64,
+        hasher: &RandomState,
+    ) -> bool {
+        if !self.entries.contains_key(&kind) {
+            self.make_room(&kind);
+        }
+        self.clock += 1;
+        let entry = self.entries.entry(kind).or_default();
+        entry.last_learned = self.clock;
+        let inputs = &observation.inputs;
+        let call = Some((inputs.caller, hasher.hash_one(inputs.calldata)));
+        if entry.last_call == call || entry.status == Status::Refused {
+            return false;
+        }
+        entry.last_call = call;
+        let before = (entry.status, entry.withdrawals, entry.program.clone());
+        entry.learn(observation, gas);
+        let unchanged = before.0 == entry.status
+            && (entry.status == Status::Learning || before.2 == entry.program);
+        self.withdrawn += u64::from(entry.withdrawals > before.1);
+        if unchanged {
+            return false;
+        }
+        self.publish();
+        true
+    }
+
+    /// Makes room for another kind of call.
+    fn make_room(&mut self, kind: &CallKind) {
+        loop {
+            let weight: usize = self.entries.values().map(Entry::weight).sum();
+            if self.entries.len() < SHARD_ENTRIES_MAX && weight < SHARD_WEIGHT_MAX {
+                return;
+            }
+            let others = self.entries.iter().filter(|(known, _)| *known != kind);
+            let oldest = others.min_by_key(|(_, entry)| entry.last_learned);
+            let Some(oldest) = oldest.map(|(known, _)| *known) else {
+                return;
+            };
+            self.entries.remove(&oldest);
+            self.evicted += 1;
+        }
+    }
+
+    fn publish(&mut self) {
+        let published = self.entries.iter().filter_map(|(kind, entry)| {
+            let state = match (entry.status, &entry.program) {
+                (Status::Refused, _) => Published::Refused,
+                (Status::Ready, Some(program)) => Published::Ready {
+                    program: Arc::clone(program),
+                    gas: entry.gas,
+                },
+                _ => return None,
+            };
+            Some((*kind, state))
+        });
+        self.published = Arc::new(published.collect());
+    }
+}
+
+impl Entry {
+    /// How much is kept, in explained keys.
+    fn weight(&self) -> usize {
+        let shapes: usize = self.shapes.iter().map(|shape| shape.keys.len()).sum();
+        shapes + self.program.as_ref().map_or(0, |program| program.keys())
+    }
+
+    fn learn(&mut self, observation: &Observation<'_>, gas: u64) {
+        self.gas = if self.gas == 0 {
+            gas
+        } else {
+            self.gas - self.gas / 4 + gas / 4
+        };
+        let excess = (self.program.as_ref()).and_then(|program| program.covers(observation));
+        // Some keys more than needed are cheap; many would make calls wait for each other.
+        if excess.is_some_and(|excess| excess <= 2 + observation.keys.len() / 2) {
+            self.streak += 1;
+        } else if self.status == Status::Ready {
+            self.withdraw();
+        } else {
+            self.streak = 0;
+        }
+        if self.status == Status::Refused {
+            return;
+        }
+        self.absorb(Shape::of(observation));
+        let shapes = self.shapes.iter();
+        let known = shapes.filter(|shape| shape.runs >= SHAPE_RUNS_MIN);
+        let program = if known.clone().next().is_some() {
+            Program::compile(known).map(Arc::new)
+        } else {
+            None
+        };
+        if self.program != program {
+            self.program = program;
+        }
+        self.tries += 1;
+        self.status = if self.program.is_some() && self.streak >= self.streak_needed() {
+            self.tries = 0;
+            Status::Ready
+        } else if self.tries > TRIES_MAX + self.streak_needed() {
+            self.give_up();
+            Status::Refused
+        } else {
+            Status::Learning
+        };
+    }
+
+    /// Twice as many after each withdrawal.
+    const fn streak_needed(&self) -> u32 {
+        PREDICTIONS_MIN << self.withdrawals
+    }
+
+    /// Takes a shape in: narrows one down that it is a case of, or stands beside the others.
+    fn absorb(&mut self, shape: Shape) {
+        let unified = (self.shapes.iter().enumerate())
+            .find_map(|(place, known)| Some((place, known.unify(&shape)?)));
+        if let Some((place, mut unified)) = unified {
+            unified.runs = unified.runs.min(SHAPE_RUNS_MAX);
+            self.shapes[place] = unified;
+            return;
+        }
+        if self.shapes.len() == SHAPES_MAX {
+            let rarest = (0..SHAPES_MAX).min_by_key(|place| self.shapes[*place].runs);
+            self.shapes.remove(rarest.unwrap_or(0));
+        }
+        self.shapes.push(shape);
+    }
+
+    fn withdraw(&mut self) {
+        self.streak = 0;
+        self.tries = 0;
+        self.withdrawals += 1;
+        self.last_call = None;
+        self.status = Status::Learning;
+        for shape in &mut self.shapes {
+            // What is not seen again does not count for long.
+            shape.runs = (shape.runs / 2).max(1);
+        }
+        if self.withdrawals > WITHDRAWALS_MAX {
+            self.status = Status::Refused;
+            self.give_up();
+        }
+    }
+
+    /// Keeps only what says that this kind of call is left to simulation.
+    fn give_up(&mut self) {
+        self.shapes = Vec::new();
+        self.program = None;
+    }
+}

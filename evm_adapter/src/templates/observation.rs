@@ -1,0 +1,184 @@
+//! What is seen of one call: the keys it touched, the slots' values, and what was hashed.
+
+use super::inputs::Inputs;
+use alloy_primitives::{B256, U256, map::HashMap};
+use lockweave_runtime::{AccessEntry, StateKey};
+
+/// Hashes noted of one call, at most; a call with more is one of those that compute, and its slots
+/// seldom follow from its inputs.
+const PREIMAGES_MAX: usize = 512;
+/// Keys of one call that are explained, at most.
+pub(crate) const KEYS_MAX: usize = 256;
+
+/// The Keccak preimages of one call, by their hash.
+#[derive(Debug, Default)]
+pub(crate) struct Preimages {
+    by_hash: HashMap<U256, Vec<u8>>,
+}
+
+impl Preimages {
+    /// Longer preimages name no slot that is explained here.
+    pub(crate) const BYTES_MAX: usize = 160;
+
+    pub(crate) fn clear(&mut self) {
+        self.by_hash.clear();
+    }
+
+    /// Notes a hash, as far as there is room.
+    pub(crate) fn note(&mut self, hash: U256, preimage: &[u8]) {
+        if preimage.len() <= Self::BYTES_MAX && self.by_hash.len() < PREIMAGES_MAX {
+            self.by_hash
+                .entry(hash)
+                .or_insert_with(|| preimage.to_vec());
+        }
+    }
+
+    pub(crate) fn get(&self, hash: U256) -> Option<&[u8]> {
+        self.by_hash.get(&hash).map(Vec::as_slice)
+    }
+}
+
+/// One key that a call touched.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Observed {
+    pub(crate) entry: AccessEntry,
+    /// What a slot held before the call; zero for other keys.
+    pub(crate) value: U256,
+}
+
+/// What is seen of one call.
+pub(crate) struct Observation<'a> {
+    pub(crate) inputs: Inputs<'a>,
+    /// Each key once, in the order in which they were first touched.
+    pub(crate) keys: Vec<Observed>,
+    pub(crate) preimages: &'a Preimages,
+    /// Of calldata.
+    pub(crate) index: Vec<(u64, u16)>,
+    /// All hashes, sorted.
+    hashes: Vec<U256>,
+    /// Their last twenty bytes, sorted, with the hashes.
+    endings: Vec<(U256, U256)>,
+}
+
+impl<'a> Observation<'a> {
+    /// Puts together what was touched, in order and with duplicates, and the slots' values. `None` if it
+    /// is more than is ever explained.
+    pub(crate) fn new(
+        inputs: Inputs<'a>,
+        touched: impl Iterator<Item = (AccessEntry, Option<U256>)>,
+        preimages: &'a Preimages,
+    ) -> Option<Self> {
+        let mut places = HashMap::<StateKey, usize>::default();
+        let mut keys: Vec<Observed> = Vec::new();
+        for (entry, value) in touched {
+            let place = *places.entry(entry.key).or_insert(keys.len());
+            match keys.get_mut(place) {
+                Some(known) => known.entry.mode = known.entry.mode.union(entry.mode),
+                None if place == KEYS_MAX => return None,
+                None => keys.push(Observed {
+                    entry,
+                    value: value.unwrap_or_default(),
+                }),
+            }
+        }
+        let mut hashes: Vec<_> = preimages.by_hash.keys().copied().collect();
+        hashes.sort_unstable();
+        let mut endings: Vec<_> = hashes.iter().map(|hash| (ending(*hash), *hash)).collect();
+        endings.sort_unstable();
+        Some(Self {
+            index: inputs.index(),
+            inputs,
+            keys,
+            preimages,
+            hashes,
+            endings,
+        })
+    }
+
+    /// The hash that ends in this address: a contract made with CREATE2 has one.
+    pub(crate) fn hash_ending_in(&self, address: U256) -> Option<U256> {
+        let found = self
+            .endings
+            .partition_point(|(ending, _)| *ending < address);
+        let (ending, hash) = self.endings.get(found)?;
+        (*ending == address).then_some(*hash)
+    }
+
+    /// The hash closest below a value, if it is no farther than `reach`, and how far: an array's first
+    /// element lies at a hash, a structure's later fields behind one.
+    pub(crate) fn hash_below(&self, value: U256, reach: u64) -> Option<(U256, U256)> {
+        let behind = self.hashes.partition_point(|hash| *hash <= value);
+        let hash = *self.hashes.get(behind.checked_sub(1)?)?;
+        let distance = value.checked_sub(hash)?;
+        (distance <= U256::from(reach)).then_some((hash, distance))
+    }
+
+    /// What a slot held, if the call touched it.
+    pub(crate) fn slot(&self, key: &StateKey) -> Option<U256> {
+        let found = self.keys.iter().find(|known| known.entry.key == *key);
+        found.map(|known| known.value)
+    }
+}
+
+/// The last twenty bytes of a word.
+fn ending(word: U256) -> U256 {
+    (word << 96) >> 96
+}
+
+/// A hash as a number.
+pub(crate) fn hash_value(hash: B256) -> U256 {
+    U256::from_be_bytes(hash.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloy_primitives::{Address, keccak256};
+    use lockweave_runtime::AccessMode;
+
+    fn inputs() -> Inputs<'static> {
+        Inputs {
+            caller: Address::ZERO,
+            target: Address::ZERO,
+            beneficiary: Address::ZERO,
+            calldata: &[],
+        }
+    }
+
+    #[test]
+    fn a_structure_lies_behind_the_closest_hash() {
+        let mut preimages = Preimages::default();
+        let hash = hash_value(keccak256([1]));
+        preimages.note(hash, &[1]);
+        preimages.note(hash + U256::from(2), &[2]);
+        let seen = Observation::new(inputs(), std::iter::empty(), &preimages).expect("no keys");
+        let reach = 100;
+        let found = seen.hash_below(hash + U256::from(5), reach);
+        assert_eq!(found, Some((hash + U256::from(2), U256::from(3))));
+        assert_eq!(seen.hash_below(hash - U256::from(1), reach), None);
+        assert_eq!(seen.hash_below(hash + U256::from(500), reach), None);
+        assert_eq!(seen.hash_ending_in(ending(hash)), Some(hash));
+        assert_eq!(seen.hash_ending_in(ending(hash) + U256::from(1)), None);
+    }
+
+    #[test]
+    fn room_is_bounded() {
+        let mut preimages = Preimages::default();
+        for number in 0..2 * PREIMAGES_MAX {
+            preimages.note(U256::from(number), &[0; 64]);
+        }
+        preimages.note(U256::MAX, &[0; Preimages::BYTES_MAX + 1]);
+        assert_eq!(preimages.by_hash.len(), PREIMAGES_MAX);
+        let touched = |keys: usize| {
+            (0..keys).map(|slot| {
+                let key = StateKey::slot(Address::ZERO, U256::from(slot));
+                let mode = AccessMode::Read;
+                (AccessEntry { key, mode }, None)
+            })
+        };
+        let twice = touched(KEYS_MAX).chain(touched(KEYS_MAX));
+        let seen = Observation::new(inputs(), twice, &preimages).expect("not too many keys");
+        assert_eq!(seen.keys.len(), KEYS_MAX);
+        assert!(Observation::new(inputs(), touched(KEYS_MAX + 1), &preimages).is_none());
+    }
+}

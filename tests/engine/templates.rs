@@ -1,0 +1,88 @@
+//! Templates learned from anything: what is predicted may be wrong, the result is the oracle's.
+
+use crate::support::{Case, STAGES, WORKERS, contracts, generate};
+use lockweave::{banking_stage::InferredStats, evm::TemplateCache};
+use proptest::prelude::*;
+use std::sync::{Arc, LazyLock};
+
+/// Runs a case twice with every worker count, all runs learning from each other.
+fn check(case: &Case, cache: &Arc<TemplateCache>) -> Result<Vec<InferredStats>, TestCaseError> {
+    let (steps, _, expected) = case.record();
+    let mut all = Vec::new();
+    for (stage, workers) in STAGES.iter().zip(WORKERS) {
+        for _ in 0..2 {
+            match case.run_inferred(stage, &steps, Some(cache)) {
+                Ok((found, stats)) => {
+                    prop_assert_eq!(&found, &expected, "{} workers", workers);
+                    all.push(stats);
+                }
+                Err((task, error)) => prop_assert!(false, "step {}: {}", task, error),
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// What all cases so far have taught: of other blocks, other forks, other states.
+static TAUGHT_BY_ALL: LazyLock<Arc<TemplateCache>> = LazyLock::new(Arc::default);
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(120))]
+
+    #[test]
+    fn blocks_run_by_templates_equal_the_serial_run(case in generate::case(60)) {
+        check(&case, &TAUGHT_BY_ALL)?;
+    }
+}
+
+/// Contracts whose slots depend on what ran before them, and one that changes its ways.
+#[test]
+fn hostile_contracts_are_right_and_are_given_up() -> Result<(), TestCaseError> {
+    let hostile = [
+        contracts::appender(),
+        contracts::router(),
+        contracts::shifter(),
+        contracts::pointer_chaser(),
+        contracts::turncoat(),
+    ];
+    for code in hostile {
+        let target = generate::address_of(&code);
+        let cache = Arc::default();
+        for calls in [7, 60, 300] {
+            for stats in check(&generate::calls_of(target, calls), &cache)? {
+                // Twice as many run alone after each violation.
+                prop_assert!(stats.violations <= 12, "{stats:?}");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A contract that behaves one way for so long that it is believed, and then another.
+#[test]
+fn a_turncoat_costs_violations_and_a_withdrawal() -> Result<(), TestCaseError> {
+    let cache = Arc::default();
+    let target = generate::address_of(&contracts::turncoat());
+    // Up to here it is one contract's ordinary mapping.
+    let trusting = check(&generate::calls_of(target, 32), &cache)?;
+    let by_template: usize = trusting.iter().map(|stats| stats.by_template).sum();
+    prop_assert!(by_template > 32, "{by_template} predicted");
+    prop_assert_eq!(cache.stats().ready, 1);
+    let betrayed = check(&generate::calls_of(target, 64), &cache)?;
+    let violations: usize = betrayed.iter().map(|stats| stats.violations).sum();
+    prop_assert!(violations > 0);
+    prop_assert!(cache.stats().withdrawn > 0);
+    Ok(())
+}
+
+/// Calls that are predicted are not simulated, and run under locks beside each other.
+#[test]
+fn calls_like_earlier_ones_are_predicted() -> Result<(), TestCaseError> {
+    let cache = Arc::default();
+    let case = generate::calls_of(generate::address_of(&contracts::token()), 400);
+    let runs = check(&case, &cache)?;
+    let warm = runs.last().expect("several runs");
+    prop_assert!(warm.by_template > 350, "{warm:?}");
+    prop_assert_eq!(warm.violations, 0);
+    Ok(())
+}
