@@ -16,7 +16,7 @@ use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_rlp::{Buf, Header as RlpHeader};
 use conformance::{
     archive::Fixture,
-    durable::{self, DurableChain, WithBlockHashes},
+    durable::{DurableChain, Sample, WithBlockHashes},
     engine::Engine,
     exception::{self, Refusal},
     fork,
@@ -33,7 +33,7 @@ use std::{collections::BTreeMap, error::Error, process::ExitCode, sync::Arc, tim
 
 const SUITE: &str = "ethereum_state_tests";
 
-/// One case in this many runs on the accounts database too.
+/// One case in this many runs on the accounts database too; `LOCKWEAVE_ON_DISK` may say otherwise.
 const SAMPLE: u64 = 16;
 
 /// Cases that are known not to pass: path, test name, fork, data, gas and value index.
@@ -113,19 +113,18 @@ struct FixtureReceipt {
 
 fn main() -> ExitCode {
     let start = Instant::now();
+    let sample = Sample::one_in(SAMPLE);
     let mut report = suite::run_archive(
         "state_tests.tar.zst",
         "only the repository's own cases are run",
-        run_file,
+        |engine, file| run_file(engine, file, sample),
     );
     let own = Fixture {
         path: "own_state_tests.json".to_owned(),
         bytes: OWN.as_bytes().to_vec(),
     };
-    report.merge(run_file(&mut Engine::new(), &own));
-    println!(
-        "in memory all cases, on the accounts database one in {SAMPLE}, by the hash of its name"
-    );
+    report.merge(run_file(&mut Engine::new(), &own, Sample::one_in(1)));
+    sample.say();
     println!("{:.1} s", start.elapsed().as_secs_f64());
     if report.close(SUITE) {
         ExitCode::SUCCESS
@@ -135,7 +134,7 @@ fn main() -> ExitCode {
 }
 
 /// Runs every case of a file.
-fn run_file(engine: &mut Engine, file: &Fixture) -> Report {
+fn run_file(engine: &mut Engine, file: &Fixture, sample: Sample) -> Report {
     let mut report = Report::default();
     let tests = suite::tests::<StateTest>(&mut report, file);
     for (name, test) in &tests {
@@ -143,7 +142,7 @@ fn run_file(engine: &mut Engine, file: &Fixture) -> Report {
             for post in posts {
                 let Indexes { data, gas, value } = post.indexes;
                 let name = format!("{}: {name}: {fork}: {data}/{gas}/{value}", file.path);
-                let is_durable = durable::is_sampled(&name, SAMPLE);
+                let is_durable = sample.has(&name);
                 let result = suite::guarded(engine, |engine| {
                     run_case(engine, test, fork, post, is_durable)
                 });
