@@ -2,6 +2,7 @@
 //! the engine on the state that is read from disk.
 
 use crate::conformance::{
+    archive::Fixture,
     blockchain::TestBlock,
     chain::DEPOSIT_CONTRACT,
     engine::Engine,
@@ -54,6 +55,11 @@ impl Sample {
             _ => panic!("{SAMPLE} is {text}; it must be a number from 1 on: one case in so many"),
         });
         Self(stated.unwrap_or(usual))
+    }
+
+    /// The sample of a file: of the repository's own every case.
+    pub(crate) fn of(self, file: &Fixture) -> Self {
+        if file.is_own() { Self(1) } else { self }
     }
 
     /// Whether a case is among them: by its name, so that it is the same in every run.

@@ -30,7 +30,7 @@ pub(crate) fn matches(exceptions: &str, refusal: &Refusal) -> bool {
             Refusal::Bytes(_) => is_bytes_kind(name),
             Refusal::Creation(3) => name == "TYPE_3_TX_CONTRACT_CREATION",
             Refusal::Creation(_) => name == "TYPE_4_TX_CONTRACT_CREATION",
-            Refusal::Fee => is_fee_kind(name),
+            Refusal::Fee => is_fee_kind(name) || name == "INSUFFICIENT_ACCOUNT_FUNDS",
             Refusal::Signature(_) => is_signature_kind(name),
             Refusal::Step(InvalidStep::Transaction(invalid)) => is_kind(name, invalid),
             Refusal::Step(_) => false,

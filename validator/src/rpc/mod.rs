@@ -21,6 +21,7 @@ mod error;
 mod evm;
 mod fees;
 mod filters;
+mod fork_config;
 pub(crate) mod format;
 mod lockweave;
 mod logs;

@@ -4,7 +4,6 @@ use crate::report::Listed;
 
 const BUILD: &str =
     "testing_buildBlockV1 is for tests of consensus clients; there is no such method";
-const CONFIG: &str = "eth_config (EIP-7910) is not there yet";
 const BLOBS: &str = "the pool takes no transactions with blobs";
 const SELF_DESTRUCT: &str =
     "eth_simulateV1 does not tell of ether that a self-destruction moves as a log";
@@ -32,6 +31,5 @@ pub(crate) const LISTED: &[Listed] = &[
         "testing_buildBlockV1/build-block-with-transactions.io",
         BUILD,
     ),
-    listed("eth_config/get-config.io", CONFIG),
     listed("eth_sendRawTransaction/send-blob-tx.io", BLOBS),
 ];
