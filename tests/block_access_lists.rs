@@ -116,8 +116,16 @@ fn run_case(
             && block.expect_exception.is_none()
         {
             let name = format!("{name}: block {index}");
-            check_block(engine, &chain, durable.as_mut(), block, &list, name, report)
-                .map_err(|problem| format!("block {index} {problem}"))?;
+            check_block(
+                engine,
+                &chain,
+                durable.as_mut(),
+                block,
+                &list,
+                &name,
+                report,
+            )
+            .map_err(|problem| format!("block {index} {problem}"))?;
         }
         let run = chain::run_block(engine, &mut chain, block);
         run.map_err(|problem| format!("block {index} {problem}"))?;
@@ -149,7 +157,7 @@ fn check_block(
     durable: Option<&mut DurableChain>,
     block: &TestBlock,
     list: &[AccountChanges],
-    name: String,
+    name: &str,
     report: &mut Report,
 ) -> Result<(), String> {
     let decoded = chain::decode(&block.rlp).map_err(|error| error.to_string())?;
@@ -185,7 +193,7 @@ fn check_block(
         }
     }
     for (group, result) in [BUILT, GIVEN, WRONG].into_iter().zip(parts) {
-        report.case(group, name.clone(), result, LISTED);
+        report.case(group, name.to_owned(), result, LISTED);
     }
     Ok(())
 }
@@ -206,10 +214,9 @@ fn check_refused(
         return Ok(());
     };
     let view = durable.state_before(&decoded)?;
-    let prepared = match PreparedBlock::new(durable.spec(), decoded) {
-        Ok(prepared) => prepared,
-        // It is refused for its header already.
-        Err(_) => return Ok(()),
+    // If its header is refused, no list is looked at.
+    let Ok(prepared) = PreparedBlock::new(durable.spec(), decoded) else {
+        return Ok(());
     };
     for run in engine.run_listed(prepared.evm(), &view, &list) {
         match run {

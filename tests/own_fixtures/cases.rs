@@ -1,11 +1,11 @@
 //! The chains of the blockchain tests and of the tests of access lists.
 
 use crate::world::{Contents, Made, Plan, World, legacy, signer, transfer};
-use alloy_consensus::{Block, TxEnvelope};
+use alloy_consensus::{Block, BlockBody, TxEnvelope, proofs::calculate_transaction_root};
 use alloy_eips::{
     eip2935::HISTORY_STORAGE_ADDRESS,
     eip4788::BEACON_ROOTS_ADDRESS,
-    eip4895::Withdrawal,
+    eip4895::{Withdrawal, Withdrawals},
     eip7002::WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS,
     eip7251::CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS,
     eip7928::{AccountChanges, BlockAccessList, compute_block_access_list_hash},
@@ -13,10 +13,13 @@ use alloy_eips::{
 use alloy_primitives::{Address, Bytes, TxKind, U256, hex};
 use revm::primitives::hardfork::SpecId;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
 /// Counts its calls in slot 0, keeps the value it was sent in slot 1, reads slot 2, and logs the count.
 pub(crate) const COUNTER: [u8; 27] = hex!("60005460010180600055346001556002545060005260206000a000");
-/// Where it is.
+/// Code that returns one byte of code, STOP.
+const CREATION: &[u8] = &hex!("60016000f3");
+/// Where the counter is.
 pub(crate) const CONTRACT: Address = Address::repeat_byte(0x51);
 /// Who only ever receives.
 pub(crate) const RECEIVER: Address = Address::repeat_byte(0x77);
@@ -26,7 +29,7 @@ pub(crate) fn accounts() -> Contents {
     let ether = U256::from(10_000_000_000_000_000_000_u64);
     let mut accounts: Contents = [1, 2]
         .map(|key| {
-            let empty = (0, ether, Bytes::new(), Default::default());
+            let empty = (0, ether, Bytes::new(), BTreeMap::new());
             (signer(key).address(), empty)
         })
         .into();
@@ -52,8 +55,6 @@ fn block(transactions: Vec<TxEnvelope>) -> Plan {
 pub(crate) fn plain_chain() -> (World, World, Vec<Made>) {
     let genesis = World::new(SpecId::CANCUN, false, &accounts());
     let mut world = genesis.clone();
-    // Code that returns one byte of code, STOP.
-    const CREATION: &[u8] = &hex!("60016000f3");
     let blocks = vec![
         world.add(block(vec![
             transfer(1, 0, to(RECEIVER), 1_000, &[]),
@@ -157,8 +158,7 @@ fn refused_blocks() -> Value {
     wrong("TransactionException.NONCE_MISMATCH_TOO_HIGH", &|block| {
         let transactions = &mut block.body.transactions;
         transactions[1] = transfer(1, 2, to(CONTRACT), 6, &[]);
-        block.header.transactions_root =
-            alloy_consensus::proofs::calculate_transaction_root(transactions);
+        block.header.transactions_root = calculate_transaction_root(transactions);
     });
     wrong("BlockException.UNKNOWN_PARENT", &|block| {
         block.header.parent_hash.0[0] ^= 1;
@@ -189,7 +189,7 @@ pub(crate) fn access_lists() -> Vec<u8> {
         CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS,
     ] {
         // STOP: contracts of the protocol that have nothing to say.
-        let stop = (1, U256::ZERO, Bytes::from_static(&[0]), Default::default());
+        let stop = (1, U256::ZERO, Bytes::from_static(&[0]), BTreeMap::new());
         accounts.insert(contract, stop);
     }
     let genesis = World::new(SpecId::OSAKA, true, &accounts);
@@ -234,12 +234,16 @@ pub(crate) fn access_lists() -> Vec<u8> {
     text(&json!({ "lists": test("Amsterdam", &genesis, blocks, &world) }))
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the blocks are made for this test"
+)]
 fn test(network: &str, genesis: &World, blocks: Vec<Value>, end: &World) -> Value {
     let first: Block<TxEnvelope> = Block {
         header: genesis.header().clone(),
-        body: alloy_consensus::BlockBody {
-            withdrawals: (genesis.header().withdrawals_root).map(|_| Default::default()),
-            ..Default::default()
+        body: BlockBody {
+            withdrawals: (genesis.header().withdrawals_root).map(|_| Withdrawals::default()),
+            ..BlockBody::default()
         },
     };
     json!({

@@ -9,6 +9,10 @@ use alloy_primitives::{U256, hex};
 use serde_json::{Map, Value, json};
 
 /// All files below the suite's folder, by their names.
+#[expect(
+    clippy::too_many_lines,
+    reason = "a list of requests with their answers"
+)]
 pub(crate) fn files() -> Vec<(String, Vec<u8>)> {
     let (genesis, end, blocks) = plain_chain();
     let mut chain = Vec::new();

@@ -53,7 +53,7 @@ pub enum InvalidOmmer {
         /// Its hash.
         hash: B256,
         /// What is wrong with it.
-        source: InvalidHeader,
+        source: Box<InvalidHeader>,
     },
 }
 
@@ -109,6 +109,7 @@ pub fn check_ommers(
         })?;
         let rules = HeaderRules::Ethereum;
         check_header(spec, &parent.header, parent.hash, ommer, rules)
+            .map_err(Box::new)
             .map_err(|source| InvalidOmmer::Header { hash, source })?;
     }
     Ok(())
@@ -194,12 +195,13 @@ mod tests {
         let refused = check_ommers(&spec(), &[own], &ancestors);
         let hash = ancestors[1].hash;
         assert_eq!(refused, Err(InvalidOmmer::Ancestor { hash }));
-        let mut changes: Vec<Box<dyn Fn(&mut Header)>> = Vec::new();
-        changes.push(Box::new(|header| header.number += 1));
-        changes.push(Box::new(|header| header.timestamp -= 10));
-        changes.push(Box::new(|header| header.gas_limit += 1_000));
-        changes.push(Box::new(|header| header.difficulty += U256::from(1)));
-        changes.push(Box::new(|header| header.extra_data = vec![0; 33].into()));
+        let changes: [fn(&mut Header); 5] = [
+            |header| header.number += 1,
+            |header| header.timestamp -= 10,
+            |header| header.gas_limit += 1_000,
+            |header| header.difficulty += U256::from(1),
+            |header| header.extra_data = vec![0; 33].into(),
+        ];
         for change in changes {
             let mut wrong = ommer.clone();
             change(&mut wrong);

@@ -193,3 +193,52 @@ fn sorted<const N: usize>(forks: [Option<u64>; N], behind: u64) -> Vec<u64> {
     forks.dedup();
     forks
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloy_primitives::b256;
+
+    #[test]
+    fn mainnet_forks_have_their_hashes() {
+        let config = ChainConfig {
+            homestead_block: Some(1_150_000),
+            dao_fork_block: Some(1_920_000),
+            eip150_block: Some(2_463_000),
+            eip155_block: Some(2_675_000),
+            eip158_block: Some(2_675_000),
+            byzantium_block: Some(4_370_000),
+            constantinople_block: Some(7_280_000),
+            petersburg_block: Some(7_280_000),
+            istanbul_block: Some(9_069_000),
+            muir_glacier_block: Some(9_200_000),
+            berlin_block: Some(12_244_000),
+            london_block: Some(12_965_000),
+            arrow_glacier_block: Some(13_773_000),
+            gray_glacier_block: Some(15_050_000),
+            shanghai_time: Some(1_681_338_455),
+            cancun_time: Some(1_710_338_135),
+            prague_time: Some(1_746_612_311),
+            ..ChainConfig::default()
+        };
+        let genesis = Genesis {
+            config,
+            ..Genesis::default()
+        };
+        let forks = Forks {
+            chain: &ChainSpec::mainnet(),
+            genesis: &genesis,
+            genesis_hash: b256!("d4e56740f876aef8c010b86a40d5f56745a118d0906a34e69aec8c0db1cb8fa3"),
+            number: 20_000_000,
+            times: times(&genesis),
+        };
+        let cancun = forks.describe(1_710_338_135);
+        assert_eq!(cancun["forkId"], "0x9f3d2254");
+        assert_eq!(cancun["blobSchedule"]["max"], 6);
+        assert_eq!(cancun["precompiles"].as_object().map(Map::len), Some(10));
+        assert_eq!(cancun["systemContracts"].as_object().map(Map::len), Some(1));
+        let prague = forks.describe(1_746_612_311);
+        assert_eq!(prague["forkId"], "0xc376cf8b");
+        assert_eq!(prague["precompiles"].as_object().map(Map::len), Some(17));
+    }
+}
