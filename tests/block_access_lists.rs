@@ -5,6 +5,9 @@
 //! 2. given the list, all transactions run at once, on values taken from it, and come to the same;
 //! 3. lists that are wrong in one thing, to which a header commits, are refused for that.
 //!
+//! All of it in memory, and on the accounts database a sample of the cases or, with
+//! `LOCKWEAVE_ON_DISK=1`, all of them: there the state is read from disk.
+//!
 //! Blocks that are to be refused are held against the fixture's reason, and so is the list that comes
 //! with them. The archive is `blockchain_tests.tar.zst` in `LOCKWEAVE_FIXTURES`; the last line is the
 //! count of parts.
@@ -15,15 +18,17 @@ use alloy_consensus::Block;
 use alloy_eips::eip7928::{AccountChanges, compute_block_access_list_hash};
 use conformance::{
     archive::Fixture,
+    block_exception::{self, BlockRefusal},
     blockchain::{BlockchainTest, TestBlock},
     chain::{self, Chain},
+    durable::{self, CountingView, DurableChain, Sample},
     engine::Engine,
     fork,
     report::{Listed, Report},
     state, suite,
     wrong_lists::wrong_lists,
 };
-use lockweave::{SealedBlock, StateView};
+use lockweave::{SealedBlock, StateView, evm::ChainSpec};
 use lockweave_validator::chain::{
     access_list::{InvalidAccessList, ListError},
     block::Envelope,
@@ -36,6 +41,16 @@ const SUITE: &str = "block_access_lists";
 /// The part of the archive whose blocks have lists.
 const DIRECTORY: &str = "eels_amsterdam_bal/";
 
+/// One case in this many runs on the accounts database too. `LOCKWEAVE_ON_DISK` may say otherwise.
+const SAMPLE: u64 = 8;
+
+/// A small file of the same form, made by plain revm: for where there is no archive.
+const OWN: &str = include_str!("conformance/own_access_lists.json");
+
+/// What a reader of the table should know.
+const NOTE: &str = "All cases run in memory, one in 8 on the accounts database too; with \
+                    `LOCKWEAVE_ON_DISK=1` all.";
+
 /// Cases that are known not to pass, by the beginning of path and name.
 const LISTED: &[Listed] = &[];
 
@@ -46,7 +61,13 @@ const CHAIN: &str = "blocks taken and refused";
 
 fn main() -> ExitCode {
     let start = Instant::now();
-    let report = suite::run_archive("blockchain_tests.tar.zst", "nothing is run", run_file);
+    let sample = Sample::one_in(SAMPLE);
+    let own = Fixture::own("own_access_lists.json", OWN);
+    let mut report = suite::run_archive("blockchain_tests.tar.zst", own, |engine, file| {
+        run_file(engine, file, sample.of(file))
+    });
+    report.note(NOTE);
+    sample.say();
     println!("{:.1} s", start.elapsed().as_secs_f64());
     if report.close(SUITE) {
         ExitCode::SUCCESS
@@ -56,44 +77,163 @@ fn main() -> ExitCode {
 }
 
 /// Runs every case of a file of the part with lists.
-fn run_file(engine: &mut Engine, file: &Fixture) -> Report {
+fn run_file(engine: &mut Engine, file: &Fixture, sample: Sample) -> Report {
     let mut report = Report::default();
-    if !file.path.contains(DIRECTORY) {
+    if !file.path.contains(DIRECTORY) && !file.is_own() {
         return report;
     }
     let tests = suite::tests::<BlockchainTest>(&mut report, file);
     for (name, test) in &tests {
         let full = format!("{}: {name}", file.path);
-        let result = suite::guarded(engine, |engine| run_case(engine, test, &full, &mut report));
+        let result = suite::guarded(engine, |engine| {
+            run_case(engine, test, &full, sample.has(&full), &mut report)
+        });
         report.case(CHAIN, full, result, LISTED);
     }
     report
 }
 
+/// Runs a case in memory and, if `on_disk`, on the accounts database.
 fn run_case(
     engine: &Engine,
     test: &BlockchainTest,
     name: &str,
+    on_disk: bool,
     report: &mut Report,
 ) -> Result<(), String> {
     let network = &test.network;
     let spec = fork::chain_spec(network, test.config.as_ref())
         .ok_or_else(|| format!("the network {network} is not known"))?;
     let genesis = chain::decode(&test.genesis_rlp).map_err(|error| error.to_string())?;
+    let mut durable = None;
+    if on_disk {
+        let chain = DurableChain::new(spec.clone(), &genesis.header, &test.pre);
+        durable = Some(chain.map_err(|error| error.to_string())?);
+    }
     let mut chain = Chain::new(spec, genesis.header, state::load(&test.pre))?;
     for (index, block) in test.blocks.iter().enumerate() {
         if let Some(list) = block.given_list()
             && block.expect_exception.is_none()
         {
-            let listed = ListedBlock::new(engine, &chain, block, &list)
-                .map_err(|problem| format!("block {index} {problem}"))?;
             let name = format!("{name}: block {index}");
-            report.case(BUILT, name.clone(), listed.check_built(), LISTED);
-            report.case(GIVEN, name.clone(), listed.check_given(), LISTED);
-            report.case(WRONG, name, listed.check_wrong(), LISTED);
+            check_block(
+                engine,
+                &chain,
+                durable.as_mut(),
+                block,
+                &list,
+                &name,
+                report,
+            )
+            .map_err(|problem| format!("block {index} {problem}"))?;
         }
         let run = chain::run_block(engine, &mut chain, block);
         run.map_err(|problem| format!("block {index} {problem}"))?;
+        if let Some(durable) = &mut durable {
+            check_refused(engine, durable, block)
+                .and_then(|()| durable::run_block(engine, durable, block))
+                .map_err(|problem| format!("on disk, block {index} {problem}"))?;
+        }
+    }
+    if chain.head() != test.last_block_hash {
+        let (head, expected) = (chain.head(), test.last_block_hash);
+        return Err(format!("the chain ends with {head}, not with {expected}"));
+    }
+    match durable {
+        Some(durable) if durable.head() != chain.head() => {
+            Err(format!("on disk, the chain ends with {}", durable.head()))
+        }
+        Some(durable) => durable
+            .check_state(chain.head_state().state())
+            .map_err(|problem| format!("on disk, {problem}")),
+        None => Ok(()),
+    }
+}
+
+/// The three parts for a block that is right, in memory and, where there is one, on disk.
+fn check_block(
+    engine: &Engine,
+    chain: &Chain,
+    durable: Option<&mut DurableChain>,
+    block: &TestBlock,
+    list: &[AccountChanges],
+    name: &str,
+    report: &mut Report,
+) -> Result<(), String> {
+    let decoded = chain::decode(&block.rlp).map_err(|error| error.to_string())?;
+    let view = chain
+        .state_after(decoded.header.parent_hash)
+        .ok_or("has no parent")?;
+    let memory = ListedBlock::new(engine, chain.spec(), view, decoded.clone(), list)?;
+    let mut parts = [
+        memory.check_built(),
+        memory.check_given(),
+        memory.check_wrong(),
+    ];
+    if let Some(durable) = durable {
+        let view = Arc::new(CountingView::new(durable.state_before(&decoded)?));
+        let reads = Arc::clone(&view);
+        let stored = ListedBlock::new(engine, durable.spec(), view, decoded, list)?;
+        if stored.sealed != memory.sealed {
+            return Err("comes to something else on disk".to_owned());
+        }
+        let on_disk = |part: Result<(), String>| part.map_err(|one| format!("on disk, {one}"));
+        let built = on_disk(stored.check_built());
+        let before = reads.count();
+        let mut given = on_disk(stored.check_given());
+        // What the list does not say is there to be read: at least the sender of a transaction.
+        if stored.prepared.evm().transactions() > 0 && reads.count() == before {
+            given = given.and(Err("on disk, it read nothing from the database".to_owned()));
+        }
+        let wrong = on_disk(stored.check_wrong());
+        for (part, durable) in parts.iter_mut().zip([built, given, wrong]) {
+            if part.is_ok() {
+                *part = durable;
+            }
+        }
+    }
+    for (group, result) in [BUILT, GIVEN, WRONG].into_iter().zip(parts) {
+        report.case(group, name.to_owned(), result, LISTED);
+    }
+    Ok(())
+}
+
+/// A list that comes with a block to be refused for it is refused on the state on disk, too.
+fn check_refused(
+    engine: &Engine,
+    durable: &mut DurableChain,
+    block: &TestBlock,
+) -> Result<(), String> {
+    let about_list = block
+        .expect_exception
+        .as_deref()
+        .filter(|expected| expected.contains("_BAL_") || expected.contains("BLOCK_ACCESS_LIST"));
+    let (Some(expected), Some(list), Ok(decoded)) =
+        (about_list, block.given_list(), chain::decode(&block.rlp))
+    else {
+        return Ok(());
+    };
+    let view = durable.state_before(&decoded)?;
+    // If its header is refused, no list is looked at.
+    let Ok(prepared) = PreparedBlock::new(durable.spec(), decoded) else {
+        return Ok(());
+    };
+    for run in engine.run_listed(prepared.evm(), &view, &list) {
+        match run {
+            Ok(_) => {
+                return Err(format!(
+                    "is to be refused for {expected}, its list was taken"
+                ));
+            }
+            Err(error) => {
+                let refusal = BlockRefusal::List(error);
+                if !block_exception::matches(expected, &refusal) {
+                    return Err(format!(
+                        "is to be refused for {expected}, was for {refusal:?}"
+                    ));
+                }
+            }
+        }
     }
     Ok(())
 }
@@ -101,7 +241,7 @@ fn run_case(
 /// A block, its list, and what it comes to.
 struct ListedBlock<'a> {
     engine: &'a Engine,
-    chain: &'a Chain,
+    spec: &'a ChainSpec,
     block: Block<Envelope>,
     prepared: PreparedBlock,
     view: Arc<dyn StateView>,
@@ -113,21 +253,18 @@ struct ListedBlock<'a> {
 impl<'a> ListedBlock<'a> {
     fn new(
         engine: &'a Engine,
-        chain: &'a Chain,
-        block: &TestBlock,
+        spec: &'a ChainSpec,
+        view: Arc<dyn StateView>,
+        block: Block<Envelope>,
         list: &'a [AccountChanges],
     ) -> Result<Self, String> {
-        let block = chain::decode(&block.rlp).map_err(|error| error.to_string())?;
-        let view = chain
-            .state_after(block.header.parent_hash)
-            .ok_or("has no parent")?;
-        let prepared = PreparedBlock::new(chain.spec(), block.clone());
+        let prepared = PreparedBlock::new(spec, block.clone());
         let prepared = prepared.map_err(|error| error.to_string())?;
         let run = engine.run_block(prepared.evm(), &view)?;
         let (sealed, built) = run.map_err(|(step, error)| format!("step {step}: {error}"))?;
         Ok(Self {
             engine,
-            chain,
+            spec,
             block,
             prepared,
             view,
@@ -180,7 +317,7 @@ impl<'a> ListedBlock<'a> {
                 header: wrong.header,
                 body: self.block.body.clone(),
             };
-            let prepared = PreparedBlock::new(self.chain.spec(), block);
+            let prepared = PreparedBlock::new(self.spec, block);
             let prepared = prepared.map_err(|error| error.to_string())?;
             for run in self
                 .engine

@@ -35,6 +35,9 @@ pub struct ChainSpec {
     /// It is part of Amsterdam, whose other rules are not settled, so it is scheduled apart from the
     /// forks.
     pub block_access_lists: Option<Activation>,
+    /// From which blocks on the difficulty bomb is how many blocks late, where forks do not say so: the
+    /// glaciers.
+    pub glaciers: Vec<(u64, u64)>,
     /// The block of the DAO fork's irregular state change, on the chain that has one.
     pub dao_fork: Option<u64>,
 }
@@ -66,6 +69,11 @@ impl ChainSpec {
                 (1_767_747_671, BlobParams::bpo2()),
             ],
             block_access_lists: None,
+            glaciers: vec![
+                (9_200_000, 9_000_000),
+                (13_773_000, 10_700_000),
+                (15_050_000, 11_400_000),
+            ],
             dao_fork: Some(1_920_000),
         }
     }
@@ -77,6 +85,7 @@ impl ChainSpec {
             forks: vec![(Activation::Number(0), fork)],
             blob_schedule: Vec::new(),
             block_access_lists: None,
+            glaciers: Vec::new(),
             dao_fork: None,
         }
     }
@@ -87,6 +96,24 @@ impl ChainSpec {
             |(activation, _): &&(Activation, SpecId)| activation.is_active(number, timestamp);
         let last = self.forks.iter().rev().find(active);
         last.map_or(SpecId::FRONTIER, |(_, fork)| *fork)
+    }
+
+    /// By how many blocks the difficulty bomb of proof of work is late in a block (EIP-649, EIP-1234,
+    /// EIP-3554, and the glaciers).
+    pub fn bomb_delay_at(&self, number: u64) -> u64 {
+        let fork = self.fork_at(number, 0);
+        let of_fork = if fork.is_enabled_in(SpecId::LONDON) {
+            9_700_000
+        } else if fork.is_enabled_in(SpecId::PETERSBURG) {
+            5_000_000
+        } else if fork.is_enabled_in(SpecId::BYZANTIUM) {
+            3_000_000
+        } else {
+            0
+        };
+        let glaciers = self.glaciers.iter();
+        let begun = glaciers.filter(|(start, _)| *start <= number);
+        begun.map(|(_, delay)| *delay).fold(of_fork, u64::max)
     }
 
     /// Whether a block's header commits to its access list (EIP-7928).

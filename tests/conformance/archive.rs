@@ -19,6 +19,21 @@ pub(crate) struct Fixture {
     pub(crate) bytes: Vec<u8>,
 }
 
+impl Fixture {
+    /// A file of the repository's own.
+    pub(crate) fn own(name: &str, text: &str) -> Self {
+        Self {
+            path: name.to_owned(),
+            bytes: text.as_bytes().to_vec(),
+        }
+    }
+
+    /// Whether it is of the repository's own.
+    pub(crate) fn is_own(&self) -> bool {
+        self.path.starts_with("own_")
+    }
+}
+
 /// Where the archives are: `LOCKWEAVE_FIXTURES`, or `shared/fixtures` beside the workspace.
 pub(crate) fn directory() -> PathBuf {
     if let Some(stated) = std::env::var_os("LOCKWEAVE_FIXTURES") {
@@ -48,13 +63,13 @@ pub(crate) fn threads() -> NonZeroUsize {
 }
 
 /// Hands every JSON file to one of `threads` threads, each with what `start` made for it, and
-/// returns what they made of them.
+/// returns what they made of them; and why the archive could not be read to its end, if it could not.
 pub(crate) fn for_each<W, T: Send>(
     archive: &Path,
     threads: NonZeroUsize,
     start: impl Fn() -> W + Sync,
     run: impl Fn(&mut W, &Fixture) -> T + Sync,
-) -> io::Result<Vec<T>> {
+) -> (Vec<T>, io::Result<()>) {
     let (sender, receiver) = crossbeam_channel::bounded::<Fixture>(WAITING_MAX);
     thread::scope(|scope| {
         let helpers: Vec<_> = (0..threads.get())
@@ -80,7 +95,7 @@ pub(crate) fn for_each<W, T: Send>(
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         }
-        read.map(|()| results)
+        (results, read)
     })
 }
 
@@ -97,7 +112,8 @@ fn read(archive: &Path, mut take: impl FnMut(Fixture) -> bool) -> io::Result<()>
         if !entry.header().entry_type().is_file() || !is_json {
             continue;
         }
-        let path = path.to_string_lossy().into_owned();
+        let path = path.to_string_lossy();
+        let path = path.strip_prefix("./").unwrap_or(&path).to_owned();
         let mut bytes = Vec::new();
         entry.read_to_end(&mut bytes)?;
         if !take(Fixture { path, bytes }) {

@@ -10,14 +10,16 @@ use alloy_eips::eip7928::AccountChanges;
 use alloy_primitives::{Address, B256, U256, address};
 use alloy_rlp::Decodable;
 use lockweave::{
-    MemoryState, StateView,
+    MemoryState, SealedBlock, StateView,
     evm::{ChainSpec, SpecId},
 };
 use lockweave_validator::chain::{
+    access_list::{InvalidAccessList, ListError},
     block::Envelope,
     execution::{BlockRun, ExecutedBlock, InvalidBlock, PreparedBlock, execute_prepared},
-    header::{Timestamps, check_header},
+    header::{HeaderRules, check_header},
     merkle_state::MerkleState,
+    ommers::{Ancestor, GENERATIONS, check_ommers},
 };
 use std::{collections::HashMap, sync::Arc};
 
@@ -31,6 +33,8 @@ const BLOCK_HASHES: u64 = 256;
 struct Known {
     header: Header,
     state: MerkleState,
+    /// The hashes of its uncles.
+    ommers: Vec<B256>,
     /// The sum of difficulties up to and with it.
     difficulty: U256,
 }
@@ -61,6 +65,7 @@ impl Chain {
             difficulty: genesis.difficulty,
             header: genesis,
             state,
+            ommers: Vec::new(),
         };
         Ok(Self {
             spec,
@@ -84,9 +89,19 @@ impl Chain {
         self.head
     }
 
-    /// The state root after the block that ends the chain.
-    pub(crate) fn state_root(&self) -> B256 {
-        self.blocks[&self.head].header.state_root
+    /// The header of the block that ends the chain.
+    pub(crate) fn head_header(&self) -> &Header {
+        &self.blocks[&self.head].header
+    }
+
+    /// The state with its trie after the block that ends the chain.
+    pub(crate) fn head_state(&self) -> &MerkleState {
+        &self.blocks[&self.head].state
+    }
+
+    /// How many blocks were taken.
+    pub(crate) fn len(&self) -> usize {
+        self.blocks.len()
     }
 
     /// Takes a block if it is a child of one that was taken, and right.
@@ -113,7 +128,8 @@ impl Chain {
         self.import_block(engine, block, None)
     }
 
-    fn import_block(
+    /// Takes a block, as [`Self::import`] does.
+    pub(crate) fn import_block(
         &mut self,
         engine: &Engine,
         block: Block<Envelope>,
@@ -123,21 +139,30 @@ impl Chain {
             return Ok(Err(BlockRefusal::UnknownParent));
         };
         let header = block.header.clone();
-        let rule = Timestamps::Increasing;
+        let rules = HeaderRules::Ethereum;
         let parent_hash = header.parent_hash;
-        if let Err(invalid) = check_header(&self.spec, &parent.header, parent_hash, &header, rule) {
+        if let Err(invalid) = check_header(&self.spec, &parent.header, parent_hash, &header, rules)
+        {
             return Ok(Err(BlockRefusal::Header(invalid)));
         }
+        let ommers = block.body.ommers.clone();
         let prepared = match PreparedBlock::new(&self.spec, block) {
             Ok(prepared) => prepared,
             Err(invalid) => return Ok(Err(BlockRefusal::Block(invalid))),
         };
+        let ancestors = self.ancestors(parent_hash);
+        if let Err(invalid) = check_ommers(&self.spec, &ommers, &ancestors) {
+            return Ok(Err(BlockRefusal::Block(invalid.into())));
+        }
         let by_list = list.map(|list| {
             let view = self.view(parent);
             engine.run_listed(prepared.evm(), &view, list)
         });
         let executed = match self.execute(engine, prepared, parent)? {
             Ok(executed) => executed,
+            Err(InvalidBlock::AccessList(invalid)) => {
+                return refused_with_list(invalid, by_list.unwrap_or_default()).map(Err);
+            }
             Err(invalid) => return Ok(Err(BlockRefusal::Block(invalid))),
         };
         for run in by_list.into_iter().flatten() {
@@ -153,7 +178,12 @@ impl Chain {
             return Ok(Err(BlockRefusal::StateRoot));
         }
         let difficulty = parent.difficulty.saturating_add(header.difficulty);
-        Ok(Ok(self.insert(header, state, difficulty)))
+        Ok(Ok(self.insert(Known {
+            header,
+            state,
+            ommers: ommers.iter().map(Header::hash_slow).collect(),
+            difficulty,
+        })))
     }
 
     /// Runs a block as the validator's import does and, through the engine, under locks.
@@ -201,6 +231,22 @@ impl Chain {
         }
     }
 
+    /// The youngest ancestors of a child of this block, as far as uncles are held against them.
+    fn ancestors(&self, mut hash: B256) -> Vec<Ancestor> {
+        let mut ancestors = Vec::new();
+        while let Some(known) = self.blocks.get(&hash)
+            && ancestors.len() < GENERATIONS
+        {
+            ancestors.push(Ancestor {
+                hash,
+                header: known.header.clone(),
+                ommers: known.ommers.clone(),
+            });
+            hash = known.header.parent_hash;
+        }
+        ancestors
+    }
+
     /// The state after a block as its child sees it.
     fn view(&self, block: &Known) -> Arc<dyn StateView> {
         let mut state = block.state.state().clone();
@@ -219,19 +265,34 @@ impl Chain {
 
     /// Keeps a block. It is the new end if it is of the heavier branch; without proof of work, if it
     /// is the last that came.
-    fn insert(&mut self, header: Header, state: MerkleState, difficulty: U256) -> B256 {
-        let hash = header.hash_slow();
-        if header.difficulty.is_zero() || difficulty > self.blocks[&self.head].difficulty {
+    fn insert(&mut self, known: Known) -> B256 {
+        let hash = known.header.hash_slow();
+        let is_heavier = known.difficulty > self.blocks[&self.head].difficulty;
+        if known.header.difficulty.is_zero() || is_heavier {
             self.head = hash;
         }
-        let known = Known {
-            header,
-            state,
-            difficulty,
-        };
         self.blocks.insert(hash, known);
         hash
     }
+}
+
+/// A block whose header commits to a list that is not the one it comes to: the list that came with it
+/// must be refused too, by every number of workers, and says more about what is wrong.
+fn refused_with_list(
+    invalid: InvalidAccessList,
+    by_list: Vec<Result<SealedBlock, ListError>>,
+) -> Result<BlockRefusal, String> {
+    let mut refusal = BlockRefusal::Block(InvalidBlock::AccessList(invalid));
+    for run in by_list {
+        match run {
+            Ok(_) => return Err("is refused for its list, but by that list taken".to_owned()),
+            Err(error @ (ListError::List(_) | ListError::Step { .. })) => {
+                refusal = BlockRefusal::List(error);
+            }
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+    Ok(refusal)
 }
 
 /// A block that is all of its bytes.
@@ -251,7 +312,11 @@ pub(crate) fn run_block(
     block: &TestBlock,
 ) -> Result<(), String> {
     let list = block.given_list();
+    let before = (chain.head(), chain.len());
     let taken = chain.import(engine, &block.rlp, list.as_deref())?;
+    if taken.is_err() && before != (chain.head(), chain.len()) {
+        return Err("was refused, but left an effect".to_owned());
+    }
     let Some(expected) = &block.expect_exception else {
         let hash = taken.map_err(|refusal| format!("was refused: {refusal:?}"))?;
         let header = block.block_header.as_ref();

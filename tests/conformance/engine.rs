@@ -58,7 +58,7 @@ impl Engine {
         };
         let mut list = Vec::new();
         if block.has_access_list() {
-            let (sets, _) = record(block.context(), block.steps(), view)?;
+            let Recorded { sets, .. } = record(block.context(), block.steps(), view)?;
             for (workers, stage) in &self.stages {
                 let run = execute_and_list(stage, block, view, &sets);
                 let (listed, built) = run.map_err(|error| error.to_string())?;
@@ -92,25 +92,45 @@ impl Engine {
         steps: &[Step],
         view: &Arc<dyn StateView>,
     ) -> Result<Run, String> {
-        let (sets, serial) = record(context, steps, view)?;
+        let Recorded { sets, run, before } = record(context, steps, view)?;
         for (workers, stage) in &self.stages {
             let parallel = run_in_parallel(stage, context, &steps[..sets.len()], &sets, view)?;
-            if parallel != serial {
+            if parallel != run {
                 return Err(format!(
-                    "{workers} workers come to {parallel:?}, one thread to {serial:?}"
+                    "{workers} workers come to {parallel:?}, one thread to {run:?}"
                 ));
             }
+            // A refusal leaves nothing with the workers: what stood before it runs as ever.
+            if let Some(before) = &before {
+                let count = before.outcomes.len();
+                let again = run_in_parallel(stage, context, &steps[..count], &sets[..count], view)?;
+                if again.as_ref() != Ok(before) {
+                    return Err(format!(
+                        "after a refusal {workers} workers come to {again:?}, one thread to {before:?}"
+                    ));
+                }
+            }
         }
-        Ok(serial)
+        Ok(run)
     }
 }
 
-/// What each step touches, up to and with the first that is refused, and the serial result.
+/// What a serial pass learnt.
+struct Recorded {
+    /// What each step touches, up to and with the first that is refused.
+    sets: Vec<AccessSet>,
+    /// The result.
+    run: Run,
+    /// What the steps before the refused one come to, where there is one.
+    before: Option<SealedBlock>,
+}
+
+/// Runs the steps one after another.
 fn record(
     context: &BlockContext,
     steps: &[Step],
     view: &Arc<dyn StateView>,
-) -> Result<(Vec<AccessSet>, Run), String> {
+) -> Result<Recorded, String> {
     let mut executor = EvmExecutor::<Recording<SerialState>>::new(context);
     let mut state = Recording::new(SerialState::new(Arc::clone(view), context.rules()));
     let (mut sets, mut outcomes) = (Vec::new(), Vec::new());
@@ -123,30 +143,39 @@ fn record(
             Ok(outcome) => outcomes.push(outcome),
             Err(ExecutionError::Invalid(invalid)) => {
                 let left = state.state().delta().map_err(|error| error.to_string())?;
-                check_no_effect(context, &steps[..index], view, &left)?;
-                return Ok((sets, Err((index, invalid))));
+                let before = check_no_effect(context, &steps[..index], view, &left)?;
+                return Ok(Recorded {
+                    sets,
+                    run: Err((index, invalid)),
+                    before: Some(before),
+                });
             }
             Err(ExecutionError::Access(error)) => return Err(error.to_string()),
         }
     }
     let delta = state.state().delta().map_err(|error| error.to_string())?;
-    Ok((sets, Ok(SealedBlock { outcomes, delta })))
+    Ok(Recorded {
+        sets,
+        run: Ok(SealedBlock { outcomes, delta }),
+        before: None,
+    })
 }
 
-/// What a refused step left behind has to be what those before it did.
+/// What a refused step left behind has to be what those before it did, which is returned.
 fn check_no_effect(
     context: &BlockContext,
     before: &[Step],
     view: &Arc<dyn StateView>,
     left: &StateDelta,
-) -> Result<(), String> {
+) -> Result<SealedBlock, String> {
     let mut state = SerialState::new(Arc::clone(view), context.rules());
     let mut executor = EvmExecutor::new(context);
     let without = execute_serially(&mut executor, &mut state, before);
-    let without = without.map_err(|error| error.to_string())?.delta;
-    if without == *left {
-        Ok(())
+    let without = without.map_err(|error| error.to_string())?;
+    if without.delta == *left {
+        Ok(without)
     } else {
+        let without = without.delta;
         Err(format!(
             "a refused step left {left:?}, without it {without:?}"
         ))
@@ -169,7 +198,14 @@ fn run_in_parallel(
         .collect();
     let open = OpenBlock::new(Arc::clone(view), context.rules(), transactions);
     let context = context.clone();
-    let make = move |_: Option<Granted>| Granted::new(&context).with_short_transfers();
+    // Executors are kept from block to block, as in the product.
+    let make = move |last: Option<Granted>| match last {
+        Some(mut executor) => {
+            executor.set_block(&context);
+            executor
+        }
+        None => Granted::new(&context).with_short_transfers(),
+    };
     let (open, result) = execute_block(stage, open, make, Step::gas_hint);
     match result {
         Ok(_) => {

@@ -11,6 +11,9 @@ pub(crate) enum Refusal {
     /// Its bytes are a transaction with blobs or authorizations that creates a contract. There is
     /// no such thing, so they are no transaction either.
     Creation(u8),
+    /// It bids more than 2^128 - 1 wei for a unit of gas, which no account can pay for and its form
+    /// here has no room for.
+    Fee,
     /// Its signature names nobody, or not who is meant.
     Signature(String),
     /// It may not be in the block.
@@ -24,14 +27,49 @@ pub(crate) fn matches(exceptions: &str, refusal: &Refusal) -> bool {
             .rsplit_once('.')
             .map_or(exception, |(_, name)| name);
         match refusal {
-            Refusal::Bytes(_) => name.starts_with("RLP_"),
+            Refusal::Bytes(_) => is_bytes_kind(name),
             Refusal::Creation(3) => name == "TYPE_3_TX_CONTRACT_CREATION",
             Refusal::Creation(_) => name == "TYPE_4_TX_CONTRACT_CREATION",
-            Refusal::Signature(_) => name == "INVALID_SIGNATURE_VRS",
+            Refusal::Fee => is_fee_kind(name) || name == "INSUFFICIENT_ACCOUNT_FUNDS",
+            Refusal::Signature(_) => is_signature_kind(name),
             Refusal::Step(InvalidStep::Transaction(invalid)) => is_kind(name, invalid),
             Refusal::Step(_) => false,
         }
     })
+}
+
+/// Whether an exception is about bytes that are no transaction.
+pub(crate) fn is_bytes_kind(name: &str) -> bool {
+    name.starts_with("RLP_")
+        || is_fee_kind(name)
+        || matches!(
+            name,
+            "ADDRESS_TOO_SHORT"
+                | "ADDRESS_TOO_LONG"
+                | "NONCE_OVERFLOW"
+                | "GASLIMIT_OVERFLOW"
+                | "VALUE_OVERFLOW"
+                | "TYPE_NOT_SUPPORTED"
+                | "TYPE_4_INVALID_AUTHORIZATION_FORMAT"
+                | "TYPE_4_INVALID_AUTHORITY_SIGNATURE"
+                | "TYPE_4_INVALID_AUTHORITY_SIGNATURE_S_TOO_HIGH"
+        )
+}
+
+/// Whether an exception is about fees that are too large as such.
+fn is_fee_kind(name: &str) -> bool {
+    matches!(
+        name,
+        "GASPRICE_OVERFLOW" | "PRIORITY_OVERFLOW" | "GASLIMIT_PRICE_PRODUCT_OVERFLOW"
+    )
+}
+
+/// Whether an exception is about a signature.
+pub(crate) fn is_signature_kind(name: &str) -> bool {
+    matches!(
+        name,
+        "INVALID_SIGNATURE_VRS" | "EC_RECOVERY_FAIL" | "INVALID_CHAINID"
+    )
 }
 
 /// Whether revm's refusal of a transaction is what this exception means.
@@ -45,7 +83,7 @@ pub(crate) fn is_kind(name: &str, invalid: &Invalid) -> bool {
             matches!(invalid, Invalid::OverflowPaymentInTransaction)
         }
         "INSUFFICIENT_MAX_FEE_PER_GAS" => matches!(invalid, Invalid::GasPriceLessThanBasefee),
-        "PRIORITY_GREATER_THAN_MAX_FEE_PER_GAS" => {
+        "PRIORITY_GREATER_THAN_MAX_FEE_PER_GAS" | "PRIORITY_GREATER_THAN_MAX_FEE_PER_GAS_2" => {
             matches!(invalid, Invalid::PriorityFeeGreaterThanMaxFee)
         }
         "INTRINSIC_GAS_TOO_LOW" => matches!(invalid, Invalid::CallGasCostMoreThanGasLimit { .. }),
@@ -56,13 +94,23 @@ pub(crate) fn is_kind(name: &str, invalid: &Invalid) -> bool {
         "GAS_LIMIT_EXCEEDS_MAXIMUM" => matches!(invalid, Invalid::TxGasLimitGreaterThanCap { .. }),
         "INITCODE_SIZE_EXCEEDED" => matches!(invalid, Invalid::CreateInitCodeSizeLimit),
         "SENDER_NOT_EOA" => matches!(invalid, Invalid::RejectCallerWithCode),
-        "NONCE_IS_MAX" => matches!(invalid, Invalid::NonceOverflowInTransaction),
+        "NONCE_IS_MAX" | "NONCE_TOO_BIG" => matches!(invalid, Invalid::NonceOverflowInTransaction),
         "NONCE_MISMATCH_TOO_HIGH" => matches!(invalid, Invalid::NonceTooHigh { .. }),
         "NONCE_MISMATCH_TOO_LOW" => matches!(invalid, Invalid::NonceTooLow { .. }),
         "INVALID_CHAINID" => matches!(invalid, Invalid::InvalidChainId),
         "TYPE_1_TX_PRE_FORK" => matches!(invalid, Invalid::Eip2930NotSupported),
         "TYPE_2_TX_PRE_FORK" => matches!(invalid, Invalid::Eip1559NotSupported),
-        "TYPE_3_TX_PRE_FORK" => matches!(invalid, Invalid::Eip4844NotSupported),
+        "TYPE_3_TX_PRE_FORK" | "TYPE_3_TX_ZERO_BLOBS_PRE_FORK" => {
+            matches!(invalid, Invalid::Eip4844NotSupported)
+        }
+        "TYPE_3_TX_CONTRACT_CREATION" => matches!(invalid, Invalid::BlobCreateTransaction),
+        "TYPE_NOT_SUPPORTED" => matches!(
+            invalid,
+            Invalid::Eip2930NotSupported
+                | Invalid::Eip1559NotSupported
+                | Invalid::Eip4844NotSupported
+                | Invalid::Eip7702NotSupported
+        ),
         "TYPE_4_TX_PRE_FORK" => matches!(invalid, Invalid::Eip7702NotSupported),
         "TYPE_3_TX_ZERO_BLOBS" => matches!(invalid, Invalid::EmptyBlobs),
         "TYPE_3_TX_INVALID_BLOB_VERSIONED_HASH" => {

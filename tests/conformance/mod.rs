@@ -12,6 +12,7 @@ pub(crate) mod durable;
 pub(crate) mod engine;
 pub(crate) mod exception;
 pub(crate) mod fork;
+pub(crate) mod next_block;
 pub(crate) mod report;
 pub(crate) mod state;
 pub(crate) mod suite;

@@ -47,9 +47,21 @@ pub(crate) struct Report {
     listed: Vec<(String, &'static str)>,
     /// Cases that are listed and pass all the same.
     unlisted: Vec<String>,
+    /// What a reader of the table should know.
+    notes: Vec<&'static str>,
 }
 
 impl Report {
+    /// Says something below the table.
+    pub(crate) fn note(&mut self, note: &'static str) {
+        self.notes.push(note);
+    }
+
+    /// Whether there was no case.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
     /// Counts one case of a group (a fork, a directory, a method).
     pub(crate) fn case(
         &mut self,
@@ -89,6 +101,7 @@ impl Report {
         self.failed.extend(other.failed);
         self.listed.extend(other.listed);
         self.unlisted.extend(other.unlisted);
+        self.notes.extend(other.notes);
     }
 
     fn total(&self) -> Counts {
@@ -154,6 +167,12 @@ impl Report {
         }
         for (name, reason) in &self.listed {
             writeln!(text, "* `{name}`: {reason}").expect("into memory");
+        }
+        if !self.notes.is_empty() {
+            text.push('\n');
+        }
+        for note in &self.notes {
+            writeln!(text, "* {note}").expect("into memory");
         }
         text
     }

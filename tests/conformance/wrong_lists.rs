@@ -53,7 +53,9 @@ pub(crate) struct WrongList {
 /// Everything that can be made wrong of a list.
 pub(crate) fn wrong_lists(header: &Header, list: &[AccountChanges]) -> Vec<WrongList> {
     let mut wrong = Vec::new();
-    let mut add = |name, expected, change: &dyn Fn(&mut BlockAccessList) -> Option<()>| {
+    let mut add = |name: &'static str,
+                   expected: Expected,
+                   change: &dyn Fn(&mut BlockAccessList) -> Option<()>| {
         let mut changed = list.to_vec();
         if change(&mut changed).is_some() {
             let hash = compute_block_access_list_hash(&changed);
@@ -150,8 +152,65 @@ pub(crate) fn wrong_lists(header: &Header, list: &[AccountChanges]) -> Vec<Wrong
             Some(())
         },
     );
+    duplicates(&mut add);
     wrong.extend(too_large(header, list));
     wrong
+}
+
+/// Says everything that can be said twice, twice.
+fn duplicates(
+    add: &mut dyn FnMut(&'static str, Expected, &dyn Fn(&mut BlockAccessList) -> Option<()>),
+) {
+    add("a nonce is there twice", Expected::Malformed, &|list| {
+        let mut accounts = list.iter_mut();
+        let account = accounts.find(|one| !one.nonce_changes.is_empty())?;
+        let first = account.nonce_changes[0].clone();
+        account.nonce_changes.insert(0, first);
+        Some(())
+    });
+    add("a balance is there twice", Expected::Malformed, &|list| {
+        let mut accounts = list.iter_mut();
+        let account = accounts.find(|one| !one.balance_changes.is_empty())?;
+        let first = account.balance_changes[0].clone();
+        account.balance_changes.insert(0, first);
+        Some(())
+    });
+    add("a code is there twice", Expected::Malformed, &|list| {
+        let mut accounts = list.iter_mut();
+        let account = accounts.find(|one| !one.code_changes.is_empty())?;
+        let first = account.code_changes[0].clone();
+        account.code_changes.insert(0, first);
+        Some(())
+    });
+    add("a slot is there twice", Expected::Malformed, &|list| {
+        let mut accounts = list.iter_mut();
+        let account = accounts.find(|one| !one.storage_changes.is_empty())?;
+        let first = account.storage_changes[0].clone();
+        account.storage_changes.insert(0, first);
+        Some(())
+    });
+    add(
+        "a slot's value is there twice",
+        Expected::Malformed,
+        &|list| {
+            let mut slots = list.iter_mut().flat_map(|one| &mut one.storage_changes);
+            let slot = slots.next()?;
+            let first = slot.changes[0].clone();
+            slot.changes.insert(0, first);
+            Some(())
+        },
+    );
+    add("a read is there twice", Expected::Malformed, &|list| {
+        let mut accounts = list.iter_mut();
+        let account = accounts.find(|one| !one.storage_reads.is_empty())?;
+        account.storage_reads.insert(0, account.storage_reads[0]);
+        Some(())
+    });
+    add("a slot has no changes", Expected::Malformed, &|list| {
+        let mut slots = list.iter_mut().flat_map(|one| &mut one.storage_changes);
+        slots.next()?.changes.clear();
+        Some(())
+    });
 }
 
 fn insert_account(list: &mut BlockAccessList, address: Address) -> Option<()> {

@@ -3,7 +3,7 @@
 use crate::{
     chain::access_list::{ListError, can_be_listed, execute_listed, list_serially},
     recorded::{RecordedBlock, RecordedError},
-    report::{BlockReport, InferenceReport},
+    report::{BlockReport, InferenceReport, ListReport},
     senders::recover_senders,
 };
 use alloy_consensus::{Header, TxEnvelope};
@@ -39,9 +39,11 @@ pub enum AccessSource {
     /// From nothing but the transactions: inferred on the state before the block, as part of the
     /// parallel run. Transactions that leave their sets are run again, and what depends on them.
     Inferred,
-    /// From the block's access list (EIP-7928), built by a serial pass: all transactions run at once,
-    /// on values from the list and without locks, and what they did is held against the list. Blocks
-    /// from before Cancun, of which a list cannot say everything, run under recorded sets.
+    /// From the block's access list (EIP-7928): all transactions run at once, on values from the list
+    /// and without locks, and what they did is held against the list. Recordings have no lists, so a
+    /// serial pass builds one before; that pass is no part of the parallel time, but stated apart
+    /// (`list_ms`). Blocks from before Cancun, of which a list cannot say everything, run under
+    /// recorded sets.
     Bal,
 }
 
@@ -180,7 +182,13 @@ impl Replayer {
         verify_header(&mut report, block.header(), &sealed);
         let list = match self.options.access {
             AccessSource::Bal if can_be_listed(block.context().spec()) => {
-                Some(list_serially(&block, &view).map_err(|error| unlisted(&error, number))?)
+                let start = Instant::now();
+                let list = list_serially(&block, &view);
+                let list = list.map_err(|error| unlisted(&error, number))?;
+                report.listing = Some(ListReport {
+                    list_ms: start.elapsed().as_secs_f64() * 1e3,
+                });
+                Some(list)
             }
             _ => None,
         };

@@ -32,6 +32,9 @@ pub struct BlockReport {
     /// Whether the parallel run was by an access list (EIP-7928), where lists were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by_list: Option<bool>,
+    /// What it took to have the list.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub listing: Option<ListReport>,
     /// What is wrong.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<String>,
@@ -41,6 +44,14 @@ pub struct BlockReport {
     /// Whether receipts have a status, as from Byzantium on (EIP-658).
     #[serde(skip)]
     pub has_status_receipts: bool,
+}
+
+/// What it took to have the access lists, which recordings do not have.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct ListReport {
+    /// Time of the serial pass that built the list; not part of `parallel_ms`.
+    #[serde(serialize_with = "milliseconds")]
+    pub list_ms: f64,
 }
 
 /// What it took to find out what transactions touch.
@@ -97,6 +108,7 @@ impl BlockReport {
             parallel_ms: 0.0,
             inference: None,
             by_list: None,
+            listing: None,
             problems: Vec::new(),
             fork: fork.into(),
             has_status_receipts,
@@ -154,6 +166,9 @@ pub struct Summary {
     /// Blocks that were run by an access list, where lists were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by_list: Option<usize>,
+    /// What it took to have the lists: the sum over the blocks.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub listing: Option<ListReport>,
     /// What inference did, where access sets were inferred.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub inference: Option<InferenceReport>,
@@ -175,6 +190,9 @@ impl Summary {
         self.speedup = speedup(self.serial_ms, self.parallel_ms);
         if let Some(by_list) = report.by_list {
             *self.by_list.get_or_insert_default() += usize::from(by_list);
+        }
+        if let Some(listing) = &report.listing {
+            self.listing.get_or_insert_default().list_ms += listing.list_ms;
         }
         if let Some(inference) = &report.inference {
             self.inference.get_or_insert_default().add(inference);
@@ -269,7 +287,9 @@ impl Format {
             .and_then(|()| match summary.by_list {
                 Some(by_list) => writeln!(
                     out,
-                    "{by_list} blocks ran by an access list, those from before Cancun under locks"
+                    "{by_list} blocks ran by an access list, those from before Cancun under locks; \
+                     serial passes that built the lists took {:.3} ms, which are not in the times above",
+                    summary.listing.unwrap_or_default().list_ms
                 ),
                 None => Ok(()),
             }),

@@ -16,7 +16,7 @@ mod report;
 mod rpc_files;
 
 use report::Report;
-use rpc_files::{Exchange, RpcFile, Schemas, listed::LISTED};
+use rpc_files::{Exchange, Exchanges, RpcFile, Schemas, listed::LISTED};
 use serde_json::Value;
 use std::{
     fs::File,
@@ -28,21 +28,29 @@ use std::{
 
 const SUITE: &str = "rpc_compat";
 
+/// A small suite of the same form, whose chain plain revm ran: for where there is no archive.
+const OWN: &str = "tests/own_rpc_compat";
+
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_mins(1);
 
 fn main() -> ExitCode {
     let mut report = Report::default();
     if let Some(archive) = archive::find("rpc_compat.tar.zst") {
-        if let Err(problem) = run(&archive, &mut report) {
+        if let Err(problem) = run_archive(&archive, &mut report) {
             report.case("suite", archive.display().to_string(), Err(problem), &[]);
         }
     } else {
         println!(
-            "no rpc_compat.tar.zst in {}: nothing is run; set LOCKWEAVE_FIXTURES to the directory \
-             that holds the archive",
+            "no rpc_compat.tar.zst in {}: only the repository's own files are run; set \
+             LOCKWEAVE_FIXTURES to the directory that holds the archive",
             archive::directory().display()
         );
+    }
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join(OWN);
+    let data = tempfile::tempdir().map_err(|error| error.to_string());
+    if let Err(problem) = data.and_then(|data| run(&own, &data.path().join("data"), &mut report)) {
+        report.case("suite", OWN.to_owned(), Err(problem), &[]);
     }
     if report.close(SUITE) {
         ExitCode::SUCCESS
@@ -51,8 +59,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Imports the chain, starts a node on it and asks everything.
-fn run(archive: &Path, report: &mut Report) -> Result<(), String> {
+/// Unpacks the suite and runs it.
+fn run_archive(archive: &Path, report: &mut Report) -> Result<(), String> {
     let said = |error: std::io::Error| error.to_string();
     let folder = tempfile::tempdir().map_err(said)?;
     let decoder = zstd::Decoder::new(File::open(archive).map_err(said)?).map_err(said)?;
@@ -60,14 +68,27 @@ fn run(archive: &Path, report: &mut Report) -> Result<(), String> {
         .unpack(folder.path())
         .map_err(said)?;
     let suite = folder.path().join("rpc_compat");
+    run(&suite, &folder.path().join("data"), report)
+}
+
+/// Imports the chain of a suite, starts a node on it and asks everything.
+fn run(suite: &Path, datadir: &Path, report: &mut Report) -> Result<(), String> {
     let tests = suite.join("tests");
-    let datadir = folder.path().join("data");
-    import(&tests, &datadir)?;
+    import(&tests, datadir)?;
     let schemas = Schemas::read(&suite.join("openrpc.json"))?;
-    let node = NodeProcess::start(&datadir)?;
-    for file in RpcFile::all(&tests)? {
-        let result = ask(&node, &file, &schemas);
-        report.case(&file.method, file.name, result, LISTED);
+    let node = NodeProcess::start(datadir)?;
+    let files = RpcFile::all(&tests)?;
+    if files.is_empty() {
+        return Err("there are no requests in it".to_owned());
+    }
+    for RpcFile {
+        method,
+        name,
+        content,
+    } in files
+    {
+        let result = content.and_then(|content| ask(&node, &content, &schemas));
+        report.case(&method, name, result, LISTED);
     }
     Ok(())
 }
@@ -155,7 +176,7 @@ impl Drop for NodeProcess {
 }
 
 /// Asks what a file asks and compares the answers.
-fn ask(node: &NodeProcess, file: &RpcFile, schemas: &Schemas) -> Result<(), String> {
+fn ask(node: &NodeProcess, file: &Exchanges, schemas: &Schemas) -> Result<(), String> {
     for Exchange { request, expected } in &file.exchanges {
         let answer = node.ask(request)?;
         if file.schema_only {

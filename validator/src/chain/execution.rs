@@ -7,6 +7,7 @@ use super::{
     failure::failures,
     genesis::ChainParameters,
     merkle_state::MerkleState,
+    ommers::InvalidOmmer,
     requests::{InvalidDeposit, requests},
 };
 use alloy_consensus::{
@@ -102,6 +103,9 @@ pub enum InvalidBlock {
     /// The block's access list is not the one its header commits to, or too large (EIP-7928).
     #[error(transparent)]
     AccessList(#[from] InvalidAccessList),
+    /// An uncle is none.
+    #[error(transparent)]
+    Ommers(#[from] InvalidOmmer),
     /// A deposit that cannot be read.
     #[error(transparent)]
     Deposit(#[from] InvalidDeposit),

@@ -223,8 +223,20 @@ fn chain_spec(config: &ChainConfig) -> Result<ChainSpec, GenesisError> {
         blob_schedule: blob_schedule(config),
         // Of Amsterdam's rules these are settled; a block with more is refused for its header.
         block_access_lists: config.amsterdam_time.map(Timestamp),
+        glaciers: glaciers(config),
         dao_fork: config.dao_fork_block.filter(|_| config.dao_fork_support),
     })
+}
+
+/// When the difficulty bomb was put off apart from the forks (EIP-2384, EIP-4345, EIP-5133).
+fn glaciers(config: &ChainConfig) -> Vec<(u64, u64)> {
+    let glaciers = [
+        (config.muir_glacier_block, 9_000_000),
+        (config.arrow_glacier_block, 10_700_000),
+        (config.gray_glacier_block, 11_400_000),
+    ];
+    let scheduled = |(start, delay): (Option<u64>, u64)| Some((start?, delay));
+    glaciers.into_iter().filter_map(scheduled).collect()
 }
 
 /// Refuses schedules in which a later fork begins before an earlier one.

@@ -1,9 +1,9 @@
 //! What a header has to be as the child of its parent (yellow paper, section 4.4; EIP-1559, EIP-3675,
-//! EIP-4844). Nothing here looks at a body or a state.
+//! EIP-4844). Seals of proof of work (ethash) are not checked. Nothing here looks at a body or a state.
 
-use super::fees;
+use super::{difficulty::next_difficulty, fees};
 use alloy_consensus::{Header, constants::EMPTY_OMMER_ROOT_HASH};
-use alloy_primitives::{B64, B256};
+use alloy_primitives::{B64, B256, U256};
 use lockweave_evm_adapter::{ChainSpec, SpecId};
 use thiserror::Error;
 
@@ -16,13 +16,15 @@ const GAS_LIMIT_MAX: u64 = i64::MAX as u64;
 /// Bytes of extra data at most.
 const EXTRA_DATA_MAX: usize = 32;
 
-/// How the times of a block and its parent may relate.
+/// Whose rules a header has to keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Timestamps {
-    /// Later, by a second at least: Ethereum's rule.
-    Increasing,
-    /// Not earlier: blocks of our own may come faster than seconds.
-    NotDecreasing,
+pub enum HeaderRules {
+    /// Ethereum's: it comes later than its parent, by a second at least, and before the merge its
+    /// difficulty follows from the parent.
+    Ethereum,
+    /// Those of chains of our own: blocks may come faster than seconds, but not earlier than their
+    /// parents, and there is no proof of work on any fork.
+    Own,
 }
 
 /// Why a header is not that of a child of its parent.
@@ -105,15 +107,23 @@ pub enum InvalidHeader {
     /// There is no proof of work since the merge (EIP-3675).
     #[error("difficulty and nonce must be zero since the merge")]
     ProofOfWork,
+    /// The difficulty does not follow from the parent.
+    #[error("the difficulty is {stated}, but must be {expected}")]
+    Difficulty {
+        /// What the header says.
+        stated: U256,
+        /// What follows.
+        expected: U256,
+    },
 }
 
-/// Holds a header against its parent's. Difficulties of proof of work are taken as they are.
+/// Holds a header against its parent's.
 pub fn check_header(
     spec: &ChainSpec,
     parent: &Header,
     parent_hash: B256,
     header: &Header,
-    timestamps: Timestamps,
+    rules: HeaderRules,
 ) -> Result<(), InvalidHeader> {
     if header.parent_hash != parent_hash {
         return Err(InvalidHeader::Parent {
@@ -127,7 +137,7 @@ pub fn check_header(
             parent: parent.number,
         });
     }
-    check_time(parent, header, timestamps)?;
+    check_time(parent, header, rules)?;
     if header.extra_data.len() > EXTRA_DATA_MAX {
         let bytes = header.extra_data.len();
         return Err(InvalidHeader::ExtraData { bytes });
@@ -135,6 +145,12 @@ pub fn check_header(
     let fork = spec.fork_at(header.number, header.timestamp);
     if fork.is_enabled_in(SpecId::MERGE) {
         check_merged(header)?;
+    } else if rules == HeaderRules::Ethereum {
+        let stated = header.difficulty;
+        let expected = next_difficulty(spec, parent, header.timestamp);
+        if stated != expected {
+            return Err(InvalidHeader::Difficulty { stated, expected });
+        }
     }
     check_gas(parent, header)?;
     let (stated, expected) = (
@@ -154,11 +170,11 @@ pub fn check_header(
     Ok(())
 }
 
-fn check_time(parent: &Header, header: &Header, rule: Timestamps) -> Result<(), InvalidHeader> {
+fn check_time(parent: &Header, header: &Header, rules: HeaderRules) -> Result<(), InvalidHeader> {
     let (stated, parent) = (header.timestamp, parent.timestamp);
-    let goes_on = match rule {
-        Timestamps::Increasing => stated > parent,
-        Timestamps::NotDecreasing => stated >= parent,
+    let goes_on = match rules {
+        HeaderRules::Ethereum => stated > parent,
+        HeaderRules::Own => stated >= parent,
     };
     if goes_on {
         Ok(())
@@ -204,7 +220,7 @@ mod tests {
     use super::*;
     use alloy_primitives::{Bytes, U256};
 
-    fn check(rule: Timestamps, change: impl FnOnce(&mut Header)) -> Result<(), InvalidHeader> {
+    fn check(rules: HeaderRules, change: impl FnOnce(&mut Header)) -> Result<(), InvalidHeader> {
         let spec = ChainSpec::single_fork(1, SpecId::SHANGHAI);
         let parent = Header {
             number: 7,
@@ -221,38 +237,38 @@ mod tests {
             ..parent.clone()
         };
         change(&mut header);
-        check_header(&spec, &parent, parent.hash_slow(), &header, rule)
+        check_header(&spec, &parent, parent.hash_slow(), &header, rules)
     }
 
     #[test]
     fn a_child_follows_its_parent() {
-        let rule = Timestamps::Increasing;
-        assert_eq!(check(rule, |_| ()), Ok(()));
-        assert_eq!(check(rule, |header| header.gas_limit += 999), Ok(()));
+        let rules = HeaderRules::Ethereum;
+        assert_eq!(check(rules, |_| ()), Ok(()));
+        assert_eq!(check(rules, |header| header.gas_limit += 999), Ok(()));
         assert_eq!(
-            check(rule, |header| header.gas_limit += 1_000),
+            check(rules, |header| header.gas_limit += 1_000),
             Err(InvalidHeader::GasLimit {
                 stated: 1_025_000,
                 parent: 1_024_000
             })
         );
         assert_eq!(
-            check(rule, |header| header.base_fee_per_gas = Some(1_001)),
+            check(rules, |header| header.base_fee_per_gas = Some(1_001)),
             Err(InvalidHeader::BaseFee {
                 stated: Some(1_001),
                 expected: Some(1_000)
             })
         );
         assert_eq!(
-            check(rule, |header| header.extra_data = Bytes::from([0; 33])),
+            check(rules, |header| header.extra_data = Bytes::from([0; 33])),
             Err(InvalidHeader::ExtraData { bytes: 33 })
         );
         assert_eq!(
-            check(rule, |header| header.difficulty = U256::from(1)),
+            check(rules, |header| header.difficulty = U256::from(1)),
             Err(InvalidHeader::ProofOfWork)
         );
         assert_eq!(
-            check(rule, |header| header.ommers_hash = B256::ZERO),
+            check(rules, |header| header.ommers_hash = B256::ZERO),
             Err(InvalidHeader::Ommers)
         );
     }
@@ -260,9 +276,9 @@ mod tests {
     #[test]
     fn equal_times_are_for_our_own_blocks() {
         let same = |header: &mut Header| header.timestamp = 100;
-        assert_eq!(check(Timestamps::NotDecreasing, same), Ok(()));
+        assert_eq!(check(HeaderRules::Own, same), Ok(()));
         assert_eq!(
-            check(Timestamps::Increasing, same),
+            check(HeaderRules::Ethereum, same),
             Err(InvalidHeader::Timestamp {
                 stated: 100,
                 parent: 100

@@ -4,8 +4,9 @@ use super::{
     block::Envelope,
     execution::{ExecutedBlock, InvalidBlock, execute_given},
     genesis::ChainParameters,
-    header::{InvalidHeader, Timestamps, check_header},
+    header::{HeaderRules, InvalidHeader, check_header},
     merkle_state::MerkleState,
+    ommers::{Ancestor, GENERATIONS, check_ommers},
 };
 use crate::store::{ChainStore, StoreError};
 use alloy_consensus::Block;
@@ -133,9 +134,16 @@ impl Importer {
                 rule,
             )
         };
-        check(Timestamps::NotDecreasing).map_err(header)?;
+        check(HeaderRules::Own).map_err(header)?;
         // What a block of Ethereum's may not be; whether it is ours, its state root will say.
-        let not_ethereum = check(Timestamps::Increasing).err();
+        let not_ethereum = check(HeaderRules::Ethereum).err();
+        if !block.body.ommers.is_empty() {
+            let ancestors = self.ancestors()?;
+            check_ommers(&self.chain.spec, &block.body.ommers, &ancestors).map_err(|source| {
+                let source = InvalidBlock::Ommers(source);
+                ImportError::Invalid { number, source }
+            })?;
+        }
         let fork = self.chain.spec.fork_at(number, block.header.timestamp);
         if !fork.is_enabled_in(SpecId::BYZANTIUM) {
             self.keep_merkle(head.number())?;
@@ -149,6 +157,22 @@ impl Importer {
             self.merkle = None;
         }
         committed.map(|()| Imported::Added)
+    }
+
+    /// The youngest blocks, the newest first: as many as uncles are held against.
+    fn ancestors(&self) -> Result<Vec<Ancestor>, StoreError> {
+        let head = self.store.head().number();
+        let mut ancestors = Vec::with_capacity(GENERATIONS);
+        for back in 0..GENERATIONS as u64 {
+            let Some(number) = head.checked_sub(back) else {
+                break;
+            };
+            match self.store.block(number)? {
+                Some(block) => ancestors.push(Ancestor::from(&*block)),
+                None => break,
+            }
+        }
+        Ok(ancestors)
     }
 
     fn check_known(&self, number: u64, hash: B256) -> Result<Imported, ImportError> {

@@ -3,6 +3,7 @@
 pub mod access_list;
 pub mod block;
 pub mod dev;
+pub mod difficulty;
 pub mod execution;
 pub mod failure;
 pub mod fees;
@@ -11,6 +12,7 @@ pub mod header;
 pub mod import;
 pub mod merkle;
 pub mod merkle_state;
+pub mod ommers;
 pub mod requests;
 pub mod rlp_file;
 

@@ -18,6 +18,12 @@ pub(crate) struct RpcFile {
     pub(crate) method: String,
     /// Folder and file.
     pub(crate) name: String,
+    /// What is in it, or why it cannot be read.
+    pub(crate) content: Result<Exchanges, String>,
+}
+
+/// What is in a file.
+pub(crate) struct Exchanges {
     pub(crate) exchanges: Vec<Exchange>,
     /// Whether answers are held against the method's schema alone.
     pub(crate) schema_only: bool,
@@ -37,27 +43,30 @@ impl RpcFile {
                     continue;
                 }
                 let text = fs::read_to_string(folder.join(&file));
-                let text = text.map_err(|error| format!("{method}/{file}: {error}"))?;
-                files.push(Self::parse(&method, &file, &text)?);
+                let text = text.map_err(|error| error.to_string());
+                files.push(Self {
+                    name: format!("{method}/{file}"),
+                    content: text.and_then(|text| Exchanges::parse(&text)),
+                    method: method.clone(),
+                });
             }
         }
         Ok(files)
     }
+}
 
-    fn parse(method: &str, file: &str, text: &str) -> Result<Self, String> {
-        let name = format!("{method}/{file}");
+impl Exchanges {
+    fn parse(text: &str) -> Result<Self, String> {
         let (mut exchanges, mut request, mut schema_only) = (Vec::new(), None, false);
         let json = |text: &str| {
             let value = serde_json::from_str::<Value>(text.trim());
-            value.map_err(|error| format!("{name}: {error}"))
+            value.map_err(|error| error.to_string())
         };
         for line in text.lines() {
             if let Some(text) = line.strip_prefix(">>") {
                 request = Some(json(text)?);
             } else if let Some(text) = line.strip_prefix("<<") {
-                let request = request
-                    .take()
-                    .ok_or_else(|| format!("{name}: an answer without a request"))?;
+                let request = request.take().ok_or("an answer without a request")?;
                 let expected = json(text)?;
                 exchanges.push(Exchange { request, expected });
             } else if let Some(comment) = line.strip_prefix("//") {
@@ -65,11 +74,9 @@ impl RpcFile {
             }
         }
         if exchanges.is_empty() {
-            return Err(format!("{name}: no exchange"));
+            return Err("there is no exchange in it".to_owned());
         }
         Ok(Self {
-            method: method.to_owned(),
-            name,
             exchanges,
             schema_only,
         })
