@@ -122,7 +122,7 @@ fn main() -> ExitCode {
     let start = Instant::now();
     let sample = Sample::one_in(SAMPLE);
     let own = Fixture::own("own_state_tests.json", OWN);
-    let mut report = suite::run_archive("state_tests.tar.zst", own, |engine, file| {
+    let mut report = suite::run_archive("state_tests.tar.zst", &own, |engine, file| {
         run_file(engine, file, sample.of(file))
     });
     for note in NOTES {

@@ -22,13 +22,15 @@ const UNREADABLE: &str = "unreadable";
 /// An archive that breaks off, or in which nothing is for the suite, is a failure.
 pub(crate) fn run_archive(
     name: &str,
-    own: Fixture,
+    own: &Fixture,
     run_file: impl Fn(&mut Engine, &Fixture) -> Report + Sync,
 ) -> Report {
     let mut report = Report::default();
     if let Some(archive) = archive::find(name) {
         let (parts, read) = archive::for_each(&archive, archive::threads(), Engine::new, &run_file);
-        parts.into_iter().for_each(|part| report.merge(part));
+        for part in parts {
+            report.merge(part);
+        }
         let name = archive.display().to_string();
         if let Err(error) = read {
             let problem = format!("cannot be read to its end: {error}");
@@ -44,7 +46,7 @@ pub(crate) fn run_archive(
             archive::directory().display()
         );
     }
-    report.merge(run_file(&mut Engine::new(), &own));
+    report.merge(run_file(&mut Engine::new(), own));
     report
 }
 
@@ -54,25 +56,28 @@ pub(crate) fn tests<T: DeserializeOwned>(
     report: &mut Report,
     file: &Fixture,
 ) -> BTreeMap<String, T> {
-    let tests = match serde_json::from_slice::<BTreeMap<String, T>>(&file.bytes) {
+    let whole = serde_json::from_slice::<BTreeMap<String, T>>(&file.bytes);
+    let tests = match whole {
         Ok(tests) => tests,
-        Err(error) => match serde_json::from_slice::<BTreeMap<String, Value>>(&file.bytes) {
-            Ok(tests) => {
-                let read = |(name, test): (String, Value)| match serde_json::from_value(test) {
-                    Ok(test) => Some((name, test)),
+        Err(error) => {
+            let Ok(tests) = serde_json::from_slice::<BTreeMap<String, Value>>(&file.bytes) else {
+                report.case(UNREADABLE, file.path.clone(), Err(error.to_string()), &[]);
+                return BTreeMap::new();
+            };
+            let mut readable = BTreeMap::new();
+            for (name, test) in tests {
+                match serde_json::from_value(test) {
+                    Ok(test) => {
+                        readable.insert(name, test);
+                    }
                     Err(error) => {
                         let name = format!("{}: {name}", file.path);
                         report.case(UNREADABLE, name, Err(error.to_string()), &[]);
-                        None
                     }
-                };
-                return tests.into_iter().filter_map(read).collect();
+                }
             }
-            Err(_) => {
-                report.case(UNREADABLE, file.path.clone(), Err(error.to_string()), &[]);
-                return BTreeMap::new();
-            }
-        },
+            return readable;
+        }
     };
     if tests.is_empty() {
         let problem = "there is no test in it".to_owned();

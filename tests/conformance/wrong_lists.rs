@@ -51,6 +51,10 @@ pub(crate) struct WrongList {
 }
 
 /// Everything that can be made wrong of a list.
+#[expect(
+    clippy::too_many_lines,
+    reason = "a table: a name, what is expected, how it is made"
+)]
 pub(crate) fn wrong_lists(header: &Header, list: &[AccountChanges]) -> Vec<WrongList> {
     let mut wrong = Vec::new();
     let mut add = |name: &'static str,
@@ -157,10 +161,11 @@ pub(crate) fn wrong_lists(header: &Header, list: &[AccountChanges]) -> Vec<Wrong
     wrong
 }
 
+/// Makes a list wrong; `None` where it has nothing to be made wrong in this way.
+type Change<'a> = &'a dyn Fn(&mut BlockAccessList) -> Option<()>;
+
 /// Says everything that can be said twice, twice.
-fn duplicates(
-    add: &mut dyn FnMut(&'static str, Expected, &dyn Fn(&mut BlockAccessList) -> Option<()>),
-) {
+fn duplicates(add: &mut dyn FnMut(&'static str, Expected, Change<'_>)) {
     add("a nonce is there twice", Expected::Malformed, &|list| {
         let mut accounts = list.iter_mut();
         let account = accounts.find(|one| !one.nonce_changes.is_empty())?;
