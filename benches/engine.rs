@@ -9,7 +9,9 @@
 mod support;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use lockweave_banking_stage::{Access, BankingStage, InferredStats, LockTable, StageConfig};
+use lockweave_banking_stage::{
+    Access, BankingStage, InferredStats, LockTable, StageConfig, pin_thread,
+};
 use lockweave_evm_adapter::{ChainSpec, TemplateCache};
 use lockweave_runtime::{AccessMode, DenseId, KeyAccess, KeyId, TaskId};
 use lockweave_validator::{recorded::RecordedBlocks, replay::prepare_block};
@@ -55,12 +57,6 @@ fn main() {
         .map(|(_, make)| make())
         .collect();
     println!("{cores} cores; medians of {PAIRS} pairs of runs, serial and parallel in turn");
-    // Before this thread keeps to a core, which threads of its making would share.
-    for group in &workloads {
-        if let [workload] = &group[..] {
-            print_ceiling(4, workload);
-        }
-    }
     for group in workloads.iter().filter(|group| !group.is_empty()) {
         for threads in [1, 2, 4] {
             print_ratio(group, threads, Sets::Recorded);
@@ -69,6 +65,9 @@ fn main() {
         print_ratio(group, 4, Sets::Templates);
         if group.len() > 1 {
             print_ratio(group, 4, Sets::Warm);
+        }
+        if let [workload] = &group[..] {
+            print_ceiling(4, workload);
         }
     }
     if only.is_some() {
@@ -212,9 +211,11 @@ fn print_ceiling(threads: usize, workload: &Workload) {
         let start = Barrier::new(workloads.len());
         std::thread::scope(|scope| {
             let runs: Vec<_> = (workloads.iter_mut())
-                .map(|workload| {
+                .enumerate()
+                .map(|(worker, workload)| {
                     let start = &start;
                     scope.spawn(move || {
+                        pin_thread(worker);
                         let mut executor = workload.serial_executor();
                         workload.run_serially(&mut executor);
                         start.wait();

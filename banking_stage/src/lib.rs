@@ -51,7 +51,7 @@ pub use lock_table::{Access, LockTable};
 pub use lockweave_runtime::KeyAccess;
 pub use scheduler::{Fed, Scheduler, SchedulerStats, WINDOW_DEFAULT};
 pub use seal::seal_block;
-pub use stage::{BankingStage, StageConfig};
+pub use stage::{BankingStage, StageConfig, pin_thread};
 pub use stats::RunStats;
 pub use table::{Declare, Table, TableKey, TableTask, TableValue, Undeclared};
 pub use table_run::{TableCells, TableResult};

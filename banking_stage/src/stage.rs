@@ -129,7 +129,7 @@ impl BankingStage {
                 .name(format!("banking-{worker}"))
                 .spawn(move || {
                     if pinned {
-                        pin(worker);
+                        pin_thread(worker);
                     }
                     help(worker, &lobby, &calls);
                 })
@@ -144,7 +144,7 @@ impl BankingStage {
     /// once it has started all threads that are to use other cores: they begin with their maker's.
     pub fn pin_caller(&self) {
         if self.config.pinned {
-            pin(0);
+            pin_thread(0);
         }
     }
 
@@ -206,9 +206,13 @@ impl BankingStage {
     }
 }
 
-/// Keeps the calling thread to the core for this worker, among those that the process may use.
-/// Where that cannot be done, nothing happens: it makes nothing faster, and nothing wrong.
-fn pin(worker: usize) {
+/// Keeps the calling thread to the core for this worker, among those that the process could use when
+/// this was first asked for. Where that cannot be done, nothing happens: it makes nothing faster, and
+/// nothing wrong.
+///
+/// A [pinned](StageConfig::pinned) stage does it for its own threads; this is for threads that are to be
+/// compared with them.
+pub fn pin_thread(worker: usize) {
     if let Some(cores) = CORES.as_ref()
         && let Some(core) = cores.get(worker % cores.len().max(1))
     {

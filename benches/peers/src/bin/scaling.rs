@@ -116,7 +116,8 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
 
 fn measured_ns(block: &Block, threads: usize) -> Result<f64, Box<dyn Error>> {
     let threads = NonZeroUsize::new(threads).unwrap_or(NonZeroUsize::MIN);
-    let stage = BankingStage::new(StageConfig::with_threads(threads))?;
+    let stage = BankingStage::new(StageConfig::with_threads(threads).pinned())?;
+    stage.pin_caller();
     let mut times = Samples::default();
     for _ in 0..RUNS {
         let (time, _) = block.run(&stage, AccessSource::Recorded);

@@ -285,7 +285,15 @@ impl Block {
                 executor.set_block(&context);
                 executor
             }
-            None => Granted::new(&context),
+            None => Granted::new(&context).with_short_transfers(),
+        }
+    }
+
+    /// Gives back what a run came to, for its memory.
+    pub fn recycle(&self, sealed: SealedBlock) {
+        if let Some(mut cells) = self.spare_cells.take() {
+            cells.recycle(sealed);
+            self.spare_cells.set(Some(cells));
         }
     }
 

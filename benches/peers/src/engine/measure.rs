@@ -5,7 +5,7 @@ use super::{
     block::{AccessSource, Block, BlockError},
     yardstick::{Yardstick, YardstickError},
 };
-use lockweave_banking_stage::{BankingStage, StageConfig, StartError};
+use lockweave_banking_stage::{BankingStage, StageConfig, StartError, pin_thread};
 use std::{
     num::NonZeroUsize,
     sync::Barrier,
@@ -159,6 +159,7 @@ pub fn measure(
         });
     }
     let stages = stages(configurations)?;
+    pin_thread(0);
     for bench in &mut benches {
         check_all(bench, configurations, &stages)?;
     }
@@ -202,7 +203,9 @@ fn stages(configurations: &[Configuration]) -> Result<Vec<BankingStage>, StartEr
     for configuration in configurations {
         let threads = NonZeroUsize::new(configuration.threads).unwrap_or(NonZeroUsize::MIN);
         if !stages.iter().any(|stage| stage.config().threads == threads) {
-            stages.push(BankingStage::new(StageConfig::with_threads(threads))?);
+            stages.push(BankingStage::new(
+                StageConfig::with_threads(threads).pinned(),
+            )?);
         }
     }
     Ok(stages)
@@ -273,7 +276,7 @@ fn run_round(
         for (place, configuration) in configurations.iter().enumerate() {
             let stage = stage_of(stages, configuration);
             let (time, sealed) = bench.block.run(stage, configuration.access);
-            drop(sealed);
+            bench.block.recycle(sealed);
             let time = time.as_secs_f64() * 1e3;
             bench.ours_ms[place].push(time);
             round.ours_ms[place].0 += time;
@@ -307,6 +310,7 @@ pub fn ceiling(block: &Block, threads: usize, pairs: usize) -> Result<Samples, M
             .map(|(worker, state)| {
                 let (start, alone) = (&start, &alone);
                 scope.spawn(move || {
+                    pin_thread(worker);
                     let mut yardstick = Yardstick::new(context, steps, state);
                     let mut run_once = || {
                         yardstick.reset();
