@@ -64,6 +64,23 @@ load *ARGS:
 bench-rpc *ARGS:
     ./benches/rpc.sh {{ ARGS }}
 
+# The engine beside the best sequential revm: `just bench-engine --workload raw-self --json`.
+bench-engine *ARGS:
+    cargo run --release -p lockweave-peers --bin engine -- {{ ARGS }}
+
+# The scheduler with more workers than this machine has cores, by simulation.
+scaling *ARGS:
+    cargo run --release -p lockweave-peers --bin scaling -- {{ ARGS }}
+
+# Makes the conformance suites' own chains again, with plain revm.
+own-fixtures:
+    LOCKWEAVE_WRITE_FIXTURES=1 cargo test --release --test own_fixtures
+
+# Every conformance case on the accounts database as well.
+conformance-disk:
+    LOCKWEAVE_ON_DISK=1 cargo test --release --test ethereum_state_tests \
+        --test ethereum_blockchain_tests --test block_access_lists
+
 # The accounts database beside other stores.
 peers *ARGS:
     cargo run --release -p lockweave-peers --bin accounts_db -- {{ ARGS }}
@@ -71,6 +88,14 @@ peers *ARGS:
 # Simulated crashes of the accounts database.
 crash RUNS="100000":
     LOCKWEAVE_CRASH_RUNS={{ RUNS }} cargo test --release -p lockweave-accounts-db --test crash
+
+# Every byte of every file of a small database, flipped.
+damage:
+    LOCKWEAVE_DAMAGE_STRIDE=1 cargo test --release -p lockweave-accounts-db --test damage
+
+# A writing process, killed again and again.
+kills KILLS="200":
+    cargo run --release -p lockweave-peers --bin crash -- --seconds 1500 --kills {{ KILLS }}
 
 # Every fuzz target that needs no node, this many seconds each.
 fuzz SECONDS="60":

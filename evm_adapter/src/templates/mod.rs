@@ -4,15 +4,15 @@
 //! and with what: `balances[caller]` is the slot `keccak(caller . 0)`. A template says so, and with
 //! it the access set of a call is known without running it.
 //!
-//! 1. A simulation of a call notes its Keccak preimages ([`Preimages`](observation::Preimages)). Every
-//!    key that it touched is then explained ([`derive`](derive)): as a constant, by the caller, a piece
+//! 1. A simulation of a call notes its Keccak preimages (`Preimages`). Every
+//!    key that it touched is then explained (`derive`): as a constant, by the caller, a piece
 //!    of calldata, the value of a slot touched before, or a hash or sum of these. What has several
-//!    explanations keeps them all ([`Expression`](expression::Expression)).
-//! 2. The next call of the same code and selector is laid beside it ([`shape`]): what explains both is
+//!    explanations keeps them all (`Expression`).
+//! 2. The next call of the same code and selector is laid beside it (`shape`): what explains both is
 //!    kept. Calls that went another way through the code make another shape, a few at most; what is
 //!    predicted is the union.
-//! 3. When what was learned has predicted a further call, it is [compiled](program) and
-//!    [published](cache), and from then on calls are not simulated but now and then, to see whether
+//! 3. When what was learned has predicted a further call, it is compiled (`program`) and
+//!    published (`cache`), and from then on calls are not simulated but now and then, to see whether
 //!    the template still fits.
 //!
 //! A template that was wrong is withdrawn, and must predict twice as many calls as the last time before
