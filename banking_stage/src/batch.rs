@@ -13,6 +13,8 @@ pub(crate) const BATCH_COST_SHARED: u64 = 50_000;
 /// waited long enough.
 pub(crate) const REPORT_COST: u64 = 100_000;
 
+/// A run that costs less than this, in gas, is over before a helper that was woken would have begun.
+pub(crate) const RUN_COST_SHARED: u64 = 1_000_000;
 /// Free tasks of a chunk are run as soon as they are prepared, up to this much, in gas, a task and a
 /// chunk: somebody may be waiting for the tasks between them.
 pub(crate) const FREE_COST_MAX: u64 = 100_000;

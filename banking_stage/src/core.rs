@@ -4,14 +4,18 @@
 //! to be sent after the lock was given back.
 
 use crate::{
-    batch::{BATCH_COST_MAX, BATCH_COST_SHARED, BATCH_TASKS_MAX, Batch},
+    batch::{BATCH_COST_MAX, BATCH_COST_SHARED, BATCH_TASKS_MAX, Batch, RUN_COST_SHARED},
     error::Failure,
     scheduler::{Fed, Scheduler},
     stats::RunStats,
     workload::Workload,
 };
 use lockweave_runtime::{DenseId, TaskId};
-use std::{ops::Range, sync::Arc};
+use std::{
+    ops::Range,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 /// Tasks that are prepared in one go at most, and at least (unless there are fewer). No more than a
 /// [`TaskBits`] has bits.
@@ -79,6 +83,19 @@ impl Desk {
     }
 }
 
+/// Whether a run costs so much that helpers are worth waking.
+fn is_worth_sharing<W: Workload>(workload: &W, tasks: usize) -> bool {
+    let reaches = || {
+        let mut cost = 0_u64;
+        (0..tasks).any(|task| {
+            cost = cost.saturating_add(workload.cost(TaskId::from_index(task)));
+            cost >= RUN_COST_SHARED
+        })
+    };
+    // A workload that panics here does so again where that can be told.
+    catch_unwind(AssertUnwindSafe(reaches)).unwrap_or(true)
+}
+
 /// The state of a run.
 pub(crate) struct Core<W: Workload> {
     pub(crate) workload: Option<Arc<W>>,
@@ -99,6 +116,8 @@ pub(crate) struct Core<W: Workload> {
     /// The scheduler is in no known state, because the workload panicked in the middle of a turn.
     pub(crate) broken: bool,
     threads: usize,
+    /// Whether there is enough to do for helpers to be called.
+    shared: bool,
     chunk_tasks: usize,
     /// By chunk: once it is prepared, which of its tasks were free and are over.
     prepared: Vec<Option<TaskBits>>,
@@ -115,6 +134,7 @@ impl<W: Workload> Core<W> {
         threads: usize,
     ) -> Self {
         scheduler.begin(tasks);
+        let shared = threads > 1 && is_worth_sharing(&*workload, tasks);
         let chunk_tasks = (tasks / (4 * threads)).clamp(CHUNK_TASKS_MIN, CHUNK_TASKS_MAX);
         Self {
             workload: Some(workload),
@@ -131,6 +151,7 @@ impl<W: Workload> Core<W> {
             closed: false,
             broken: false,
             threads,
+            shared,
             chunk_tasks,
             prepared: vec![None; tasks.div_ceil(chunk_tasks)],
             next_chunk: 0,
@@ -307,7 +328,7 @@ impl<W: Workload> Core<W> {
     fn call_helper(&mut self, desk: &mut Desk) {
         let unclaimed = self.next_chunk * self.chunk_tasks < self.scheduler.end();
         let surplus = self.scheduler.ready() > 0 || unclaimed;
-        if surplus && !self.closed && self.inside + self.called < self.threads - 1 {
+        if surplus && self.shared && !self.closed && self.inside + self.called < self.threads - 1 {
             self.called += 1;
             self.stats.called += 1;
             desk.call = true;

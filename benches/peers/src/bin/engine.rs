@@ -50,7 +50,7 @@ struct Args {
     #[arg(long, value_name = "FILE")]
     chart: Option<PathBuf>,
     /// Seconds for each workload, unless its fewest rounds take longer.
-    #[arg(long, value_name = "S", default_value_t = 12.0)]
+    #[arg(long, value_name = "S", default_value_t = 8.0)]
     seconds: f64,
     /// Rounds of each workload at least.
     #[arg(long, value_name = "R", default_value_t = 3)]
