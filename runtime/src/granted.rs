@@ -264,10 +264,8 @@ impl<T> GrantedState<T> {
         let Some(block) = &self.block else {
             return;
         };
-        debug_assert!(
-            self.undo.is_none() || block.cells().table().is_none(),
-            "nothing is taken back in a block whose keys were numbered"
-        );
+        // What may be taken back is added where it can be taken from again.
+        let buffers = self.undo.is_none();
         let undo = &mut self.undo;
         let mut note = |entry: Undo| {
             if let Some(record) = undo {
@@ -305,7 +303,7 @@ impl<T> GrantedState<T> {
             note(Undo::Slot(id, value, incarnation));
         }
         for credit in &writes.credits {
-            if block.cells().is_only_credited(*cells.peek()) {
+            if buffers && block.cells().is_only_credited(*cells.peek()) {
                 let id = cells.next();
                 // SAFETY: the key is only ever credited, and was found in the set that was entered.
                 unsafe { self.credits.add(block.cells(), id, credit.amount) };
