@@ -1,6 +1,6 @@
 //! Grants: the proof that a task's locks are held, and what may be done with one.
 
-// The one file of this crate that exists for `unsafe`: it turns a grant into references to cells.
+// Turns a grant into references to cells.
 #![allow(unsafe_code)]
 
 use crate::lock_table::Access;

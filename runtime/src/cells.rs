@@ -6,7 +6,7 @@
 //! say so in their `SAFETY` comments. Builds with debug assertions check it: every grant is noted in
 //! the cell, and two that do not go together abort the process.
 
-// The one file of this crate that exists for `unsafe`.
+// The cells themselves: references to what several threads use by turns.
 #![allow(unsafe_code)]
 
 use crate::{

@@ -69,7 +69,9 @@ impl<T> GrantedState<T> {
     /// this block in the mode it declares: no other task that has entered holds one of them in an
     /// incompatible mode. Changes by earlier holders happened before, in the memory order's sense;
     /// so did the [resolving](OpenBlock::resolve) of this task and, in a block whose keys were
-    /// numbered, of every one in front of it.
+    /// numbered, of every one in front of it, or at least the filling of all cells of its set
+    /// ([`OpenBlock::is_free`]). A key that no two tasks of the block use in incompatible modes counts as
+    /// held without a lock ([`OpenBlock::contended`]).
     pub unsafe fn enter(&mut self, task: TaskId) {
         self.task = Some(task);
         self.held = self.block.as_ref().and_then(|block| {
