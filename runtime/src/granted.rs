@@ -305,14 +305,14 @@ impl<T> GrantedState<T> {
             note(Undo::Slot(id, value, incarnation));
         }
         for credit in &writes.credits {
-            if buffers && block.cells().is_only_credited(*cells.peek()) {
-                let id = cells.next();
+            let id = cells.next();
+            if buffers && block.cells().is_only_credited(id) {
                 // SAFETY: the key is only ever credited, and was found in the set that was entered.
                 unsafe { self.credits.add(block.cells(), id, credit.amount) };
-                continue;
+            } else {
+                cells.read_at(id, |cell| cell.account().credits.add(credit.amount));
+                note(Undo::Credit(id, credit.amount));
             }
-            let (id, ()) = cells.read(|cell| cell.account().credits.add(credit.amount));
-            note(Undo::Credit(id, credit.amount));
         }
     }
 
@@ -339,11 +339,6 @@ struct CheckedCells<'a> {
 }
 
 impl CheckedCells<'_> {
-    fn peek(&self) -> &KeyId {
-        let next = self.ids.as_slice().first();
-        next.expect("every effect was checked")
-    }
-
     fn next(&mut self) -> KeyId {
         *self.ids.next().expect("every effect was checked")
     }
@@ -359,8 +354,13 @@ impl CheckedCells<'_> {
     /// Looks at the next cell.
     fn read<R>(&mut self, look: impl FnOnce(&StateCell) -> R) -> (KeyId, R) {
         let id = self.next();
+        (id, self.read_at(id, look))
+    }
+
+    /// Looks at the cell that [`next`](Self::next) gave last.
+    fn read_at<R>(&self, id: KeyId, look: impl FnOnce(&StateCell) -> R) -> R {
         // SAFETY: as above, but held in a mode in which nobody writes beside us.
-        (id, unsafe { self.block.cells.read(id, look) })
+        unsafe { self.block.cells.read(id, look) }
     }
 }
 
