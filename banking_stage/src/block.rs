@@ -4,16 +4,16 @@
 #![allow(unsafe_code)]
 
 use crate::{
-    error::StageError, grant::Grant, lock_table::Access, stage::BankingStage, stats::RunStats,
-    workload::Workload,
+    error::StageError, grant::Grant, lock_table::Access, numbering::number, stage::BankingStage,
+    stats::RunStats, workload::Workload,
 };
 use lockweave_runtime::{
-    AccessError, DenseId, ExecutionError, Executor, GrantedState, OpenBlock, RecentKeys, StateKey,
-    TaskId,
+    AccessError, DenseId, ExecutionError, Executor, GrantedState, OpenBlock, TaskId,
 };
 use std::{any::Any, cell::RefCell, ops::Range, sync::Arc};
 
-/// Runs all transactions of an open block under locks, and gives the block back to be sealed.
+/// Runs all transactions of an open block under locks, and gives the block back to be sealed. If its
+/// keys have no numbers yet, they get them first.
 ///
 /// `make` gives every worker its executor. It is handed the executor that the worker's thread used
 /// last, if it was of the same type, so that buffers outlive the block. `cost` is a rough cost of a
@@ -32,7 +32,7 @@ where
     E: Executor<GrantedState<T>, Transaction = T> + 'static,
 {
     let workload = BlockWorkload {
-        block: Arc::new(block),
+        block: Arc::new(number(stage, block)),
         make: Box::new(make),
         cost,
     };
@@ -54,7 +54,6 @@ struct BlockWorkload<T, E> {
 struct BlockWorker<T, E> {
     executor: E,
     state: GrantedState<T>,
-    recent: RecentKeys<StateKey>,
 }
 
 thread_local! {
@@ -80,7 +79,6 @@ where
         BlockWorker {
             executor: (self.make)(last.map(|executor| *executor)),
             state: GrantedState::new(Arc::clone(&self.block)),
-            recent: RecentKeys::default(),
         }
     }
 
@@ -92,8 +90,8 @@ where
         self.block.prefetch(tasks);
     }
 
-    fn prepare(&self, worker: &mut Self::Worker, task: TaskId) -> Result<(), Self::Error> {
-        let resolved = self.block.resolve(&mut worker.recent, task);
+    fn prepare(&self, _worker: &mut Self::Worker, task: TaskId) -> Result<(), Self::Error> {
+        let resolved = self.block.resolve(task);
         resolved.map_err(|error| ExecutionError::Access(AccessError::State(error)))
     }
 

@@ -65,6 +65,19 @@ pub enum StageError<E: std::error::Error + 'static> {
     },
 }
 
+impl StageError<std::convert::Infallible> {
+    /// The same of a run whose tasks can fail.
+    pub(crate) fn of_infallible<E: std::error::Error + 'static>(self) -> StageError<E> {
+        match self {
+            Self::Task { source, .. } => match source {},
+            Self::Panicked { task, message } => StageError::Panicked { task, message },
+            Self::Stalled { waiting } => StageError::Stalled { waiting },
+            Self::Nested => StageError::Nested,
+            Self::TooManyTasks { tasks } => StageError::TooManyTasks { tasks },
+        }
+    }
+}
+
 /// What stopped a run; ordered by [`Failure::rank`].
 #[derive(Debug)]
 pub(crate) enum Failure<E> {

@@ -1,9 +1,13 @@
 //! Blocks whose order is fixed and whose transactions declare nothing.
 //!
-//! Every transaction is [simulated](lockweave_runtime::simulation) on the state before the block, on
-//! all workers, ahead of its turn; that gives its access set. Then the block runs under locks as any
+//! First every transaction is looked at, on all workers: its access set follows from the transaction alone,
+//! or from a template, or is found by [simulating](lockweave_runtime::simulation) it on the state before the
+//! block. Then the keys of all sets are numbered, and the block runs under locks as any
 //! other does, except that a simulation whose looks still hold when its locks are granted is taken
 //! as the execution.
+//!
+//! If the first transactions of a long block turn out to be a chain, the block runs in order, and nobody
+//! looks at the others beforehand.
 //!
 //! A set found so can be too small: the transaction reaches for a key it does not hold and stops
 //! without effect. Everything in front of it is then run to its end, and nothing else; from there
@@ -28,23 +32,27 @@
 #![allow(unsafe_code)]
 
 use crate::{
-    error::StageError, grant::Grant, lock_table::Access, stage::BankingStage, stats::RunStats,
+    ahead::Ahead,
+    dependence::Dependence,
+    error::StageError,
+    grant::Grant,
+    inference::{Counters, Inferring},
+    lock_table::Access,
+    numbering::number,
+    stage::BankingStage,
+    stats::RunStats,
     workload::Workload,
 };
-use ahash::AHashMap;
 use lockweave_runtime::{
-    AccessEntry, AccessError, AccessMode, AccessSet, DenseId, ExecutionError, Executor,
-    GrantedState, INFERRED_KEYS_MAX, Infer, Inference, KeyId, OpenBlock, Outcome, RecentKeys,
-    SimulatedState, StateError, StateKey, TaskId, UndoRecord,
+    AccessEntry, AccessError, AccessSet, DenseId, ExecutionError, Executor, GrantedState, Infer,
+    OpenBlock, Outcome, SimulatedState, TaskId, UndoRecord,
 };
 use std::{
     any::Any,
     cell::RefCell,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-    },
-    time::{Duration, Instant},
+    ops::Range,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
 /// What running a block with inferred sets came to.
@@ -92,17 +100,14 @@ where
 {
     let tasks = block.transactions().len();
     let pending = (0..tasks).map(TaskId::from_index).collect();
-    let counters = Counters {
-        by_template_of: (0..tasks).map(|_| AtomicBool::new(false)).collect(),
-        ..Counters::default()
-    };
     let mut run = InferredRun {
         stage,
-        block: Arc::new(block),
+        block: Some(Arc::new(block)),
         make: Arc::new(make),
         cost,
         pending,
-        counters: Arc::new(counters),
+        inferred: 0,
+        counters: Arc::new(Counters::new(tasks)),
         stats: InferredStats::default(),
         lone: None,
     };
@@ -114,11 +119,12 @@ where
         mut stats,
         ..
     } = run;
-    if let Some(lone) = lone {
-        EXECUTORS.set(Some(Box::new(lone)));
+    if let Some((executor, inferrer)) = lone {
+        keep_executors(executor, inferrer);
     }
     counters.add_to(&mut stats);
-    let block = Arc::into_inner(block).expect("workers give their windows back");
+    let block = block.and_then(Arc::into_inner);
+    let block = block.expect("workers give their windows back");
     (block, result.map(|()| stats))
 }
 
@@ -130,48 +136,39 @@ thread_local! {
     static EXECUTORS: RefCell<Option<Box<dyn Any>>> = const { RefCell::new(None) };
 }
 
-fn last_executors<E: 'static, I: 'static>() -> Option<InferringWorker<E, I>> {
+pub(crate) fn last_executors<E: 'static, I: 'static>() -> Option<InferringWorker<E, I>> {
     let last = EXECUTORS.with_borrow_mut(Option::take)?;
     last.downcast().ok().map(|last| *last)
 }
 
-type Make<E, I> = dyn Fn(Option<InferringWorker<E, I>>) -> InferringWorker<E, I> + Send + Sync;
+pub(crate) type Make<E, I> =
+    dyn Fn(Option<InferringWorker<E, I>>) -> InferringWorker<E, I> + Send + Sync;
 
-/// What workers count and note.
-#[derive(Debug, Default)]
-struct Counters {
-    /// Whether the set of a transaction came from a template.
-    by_template_of: Box<[AtomicBool]>,
-    known: AtomicUsize,
-    by_template: AtomicUsize,
-    by_simulation: AtomicUsize,
-    simulations_taken: AtomicUsize,
-    inference_nanoseconds: AtomicU64,
-}
-
-impl Counters {
-    fn add_to(&self, stats: &mut InferredStats) {
-        stats.known += self.known.load(Ordering::Relaxed);
-        stats.by_template += self.by_template.load(Ordering::Relaxed);
-        stats.by_simulation += self.by_simulation.load(Ordering::Relaxed);
-        stats.simulations_taken += self.simulations_taken.load(Ordering::Relaxed);
-        let nanoseconds = self.inference_nanoseconds.load(Ordering::Relaxed);
-        stats.inference += Duration::from_nanos(nanoseconds);
-    }
+/// Keeps executors for this thread's next run.
+pub(crate) fn keep_executors<E: 'static, I: 'static>(executor: E, inferrer: I) {
+    EXECUTORS.set(Some(Box::new((executor, inferrer))));
 }
 
 struct InferredRun<'s, T, E, I> {
     stage: &'s BankingStage,
-    block: Arc<OpenBlock<T>>,
+    /// There but while its keys are being numbered.
+    block: Option<Arc<OpenBlock<T>>>,
     make: Arc<Make<E, I>>,
     cost: fn(&T) -> u64,
     /// Transactions without an outcome, in block order.
     pending: Vec<TaskId>,
+    /// The sets of so many transactions are inferred.
+    inferred: usize,
     counters: Arc<Counters>,
     stats: InferredStats,
     /// The executors of the calling thread, for transactions that run alone.
     lone: Option<InferringWorker<E, I>>,
 }
+
+/// So many transactions are inferred first, to see whether it is worth while for the others.
+const PILOT: usize = 512;
+/// In shorter blocks it makes no difference.
+const PILOT_BLOCK_MIN: usize = 4 * PILOT;
 
 /// More transactions than this in a row are not run alone on account of one violation.
 const ALONE_MAX: usize = 1 << 16;
@@ -183,9 +180,11 @@ where
     I: Infer<T>,
 {
     fn run(&mut self) -> Result<(), StageError<ExecutionError<E::Invalid>>> {
-        if self.stage.config().threads.get() == 1 {
-            return self.run_first_alone(self.pending.len());
+        if self.stage.config().threads.get() == 1 || self.is_chain()? {
+            return self.run_in_order();
         }
+        self.infer(self.inferred..self.pending.len())?;
+        self.number();
         let mut alone = 1;
         while !self.pending.is_empty() {
             let cut = match self.run_in_parallel() {
@@ -213,29 +212,94 @@ where
         Ok(())
     }
 
+    /// Whether the first transactions of a long block say that there is nothing to be won by running it
+    /// side by side.
+    fn is_chain(&mut self) -> Result<bool, StageError<ExecutionError<E::Invalid>>> {
+        if self.pending.len() < PILOT_BLOCK_MIN {
+            return Ok(false);
+        }
+        self.infer(0..PILOT)?;
+        self.inferred = PILOT;
+        Ok(Dependence::of_first(self.block(), PILOT, self.cost).is_chain())
+    }
+
+    /// Finds out what these transactions touch.
+    fn infer(&mut self, tasks: Range<usize>) -> Result<(), StageError<ExecutionError<E::Invalid>>> {
+        let inferring = Inferring {
+            block: Arc::clone(self.block()),
+            tasks,
+            make: Arc::clone(&self.make),
+            cost: self.cost,
+            counters: Arc::clone(&self.counters),
+        };
+        let (_, result) = self.stage.run(inferring);
+        result.map_err(StageError::of_infallible)?;
+        Ok(())
+    }
+
+    fn number(&mut self) {
+        let block = self.block.take().and_then(Arc::into_inner);
+        let block = block.expect("workers give their windows back");
+        self.block = Some(Arc::new(number(self.stage, block)));
+    }
+
+    /// Runs all transactions one after another on this thread, before any other has run.
+    fn run_in_order(&mut self) -> Result<(), StageError<ExecutionError<E::Invalid>>> {
+        let make = &self.make;
+        let (mut executor, inferrer) = self.lone.take().unwrap_or_else(|| make(last_executors()));
+        let mut state = GrantedState::new(Arc::clone(self.block()));
+        let mut result = Ok(());
+        for task in &self.pending {
+            // SAFETY: no run is on and the block is this run's alone, so nobody else uses its cells.
+            // What workers did to them is ordered before the end of their run.
+            unsafe { state.enter_everything(*task) };
+            let transaction = &self.block().transactions()[task.index()].transaction;
+            let outcome = executor.execute(transaction, &mut state);
+            if !state.is_entered(self.block(), *task) {
+                // As in `block.rs`: the executor kept the window.
+                std::process::abort();
+            }
+            state.leave();
+            match outcome {
+                Ok(outcome) => self.block().finish(*task, outcome),
+                Err(source) => {
+                    result = Err(StageError::Task {
+                        task: *task,
+                        source,
+                    });
+                    break;
+                }
+            }
+            self.stats.alone += 1;
+        }
+        self.lone = Some((executor, inferrer));
+        result
+    }
+
     /// If the set that the first pending transaction left came from a template, sees to it that the
     /// template is not used again.
     fn refute_template(&mut self) {
-        let Some(task) = self.pending.first().map(|task| task.index()) else {
+        let Some(task) = self.pending.first().copied() else {
             return;
         };
-        if !self.counters.by_template_of[task].load(Ordering::Relaxed) {
+        if !self.counters.is_by_template(task) {
             return;
         }
         let make = &self.make;
         let (executor, mut inferrer) = self.lone.take().unwrap_or_else(|| make(last_executors()));
-        let mut state = SimulatedState::new(Arc::clone(&self.block));
-        inferrer.refute(&self.block.transactions()[task].transaction, &mut state);
+        let mut state = SimulatedState::new(Arc::clone(self.block()));
+        let sanitized = &self.block().transactions()[task.index()];
+        inferrer.refute(&sanitized.transaction, &mut state);
         self.lone = Some((executor, inferrer));
     }
 
     fn run_in_parallel(&mut self) -> Result<(), StageError<ExecutionError<E::Invalid>>> {
         // Whoever ran alone on this thread is now one of the workers.
-        if let Some(lone) = self.lone.take() {
-            EXECUTORS.set(Some(Box::new(lone)));
+        if let Some((executor, inferrer)) = self.lone.take() {
+            keep_executors(executor, inferrer);
         }
         let workload = InferredWorkload {
-            block: Arc::clone(&self.block),
+            block: Arc::clone(self.block()),
             order: std::mem::take(&mut self.pending),
             make: Arc::clone(&self.make),
             cost: self.cost,
@@ -258,7 +322,7 @@ where
         let make = &self.make;
         let (mut executor, inferrer) = self.lone.take().unwrap_or_else(|| make(last_executors()));
         let mut result = Ok(());
-        let mut ahead = Ahead::new(&self.block, first);
+        let mut ahead = Ahead::new(self.block(), first);
         // Only what is behind a transaction is ever taken back because of it.
         let mut next = first;
         for _ in 0..count {
@@ -277,9 +341,9 @@ where
     }
 
     fn unfinished(&self, first: usize) -> impl Iterator<Item = TaskId> {
-        (first..self.block.transactions().len())
+        (first..self.block().transactions().len())
             .map(TaskId::from_index)
-            .filter(|task| !self.block.is_finished(*task))
+            .filter(|task| !self.block().is_finished(*task))
     }
 
     /// Runs a transaction in front of which everything is finished.
@@ -305,7 +369,7 @@ where
             self.block_mut()
                 .replace_set(task, touched)
                 .map_err(AccessError::State)?;
-            let stale = ahead.depending_on(&self.block, task);
+            let stale = ahead.depending_on(self.block(), task);
             if stale.is_empty() {
                 let outcome = run.result?;
                 let block = self.block_mut();
@@ -326,14 +390,14 @@ where
     }
 
     fn run_with_everything(&self, executor: &mut E, task: TaskId) -> LoneRun<E::Invalid> {
-        let mut state = GrantedState::new(Arc::clone(&self.block));
+        let mut state = GrantedState::new(Arc::clone(self.block()));
         state.keep_undo();
         // SAFETY: no run is on and the block is this run's alone, so nobody else uses its cells.
         // What workers did to them is ordered before the end of their run.
         unsafe { state.enter(task) };
-        let transaction = &self.block.transactions()[task.index()].transaction;
+        let transaction = &self.block().transactions()[task.index()].transaction;
         let result = executor.execute(transaction, &mut state);
-        if !state.is_entered(&self.block, task) {
+        if !state.is_entered(self.block(), task) {
             // As in `block.rs`: the executor kept the window.
             std::process::abort();
         }
@@ -346,14 +410,19 @@ where
     }
 
     fn revert(&self, record: UndoRecord) {
-        let mut state = GrantedState::new(Arc::clone(&self.block));
+        let mut state = GrantedState::new(Arc::clone(self.block()));
         // SAFETY: no run is on, so nobody else uses the cells. Whatever ran after the record was made
         // and shares a key with it in a conflicting mode has been taken back before.
         unsafe { state.revert(record) };
     }
 
+    fn block(&self) -> &Arc<OpenBlock<T>> {
+        self.block.as_ref().expect("the keys are numbered by now")
+    }
+
     fn block_mut(&mut self) -> &mut OpenBlock<T> {
-        Arc::get_mut(&mut self.block).expect("no run is on, and windows are given back")
+        let block = self.block.as_mut().and_then(Arc::get_mut);
+        block.expect("no run is on, and windows are given back")
     }
 }
 
@@ -362,86 +431,6 @@ struct LoneRun<I: std::error::Error> {
     result: Result<Outcome, ExecutionError<I>>,
     touched: Vec<AccessEntry>,
     undo: UndoRecord,
-}
-
-/// The transactions that have run although one in front of them has not.
-struct Ahead {
-    /// In block order.
-    tasks: Vec<TaskId>,
-    /// The union of what they hold: if nothing conflicts with it, none of them needs a look.
-    keys: HeldKeys,
-}
-
-impl Ahead {
-    fn new<T>(block: &OpenBlock<T>, first: usize) -> Self {
-        let tasks: Vec<_> = (first..block.transactions().len())
-            .map(TaskId::from_index)
-            .filter(|task| block.is_finished(*task))
-            .collect();
-        let mut keys = HeldKeys::default();
-        for task in &tasks {
-            keys.add(block, *task);
-        }
-        Self { tasks, keys }
-    }
-
-    /// Takes out those behind `task` that conflict with what it holds, or with one that does, and so
-    /// on; in block order.
-    fn depending_on<T>(&mut self, block: &OpenBlock<T>, task: TaskId) -> Vec<TaskId> {
-        let behind = self.tasks.partition_point(|ahead| *ahead <= task);
-        self.tasks.drain(..behind);
-        if self.tasks.is_empty() || !self.keys.conflicts_with(block, task) {
-            return Vec::new();
-        }
-        let mut changed = HeldKeys::default();
-        changed.add(block, task);
-        let stale: Vec<_> = (self.tasks.iter().copied())
-            .filter(|ahead| {
-                let depends = changed.conflicts_with(block, *ahead);
-                if depends {
-                    changed.add(block, *ahead);
-                }
-                depends
-            })
-            .collect();
-        self.tasks
-            .retain(|ahead| stale.binary_search(ahead).is_err());
-        stale
-    }
-}
-
-/// Keys held by some transactions, each in the weakest mode that allows all that they do.
-#[derive(Default)]
-struct HeldKeys {
-    modes: AHashMap<KeyId, AccessMode>,
-    everything: bool,
-}
-
-impl HeldKeys {
-    fn add<T>(&mut self, block: &OpenBlock<T>, task: TaskId) {
-        match block.resolved(task) {
-            None => self.everything = true,
-            Some(keys) => {
-                for access in keys {
-                    let mode = self.modes.entry(access.key).or_insert(access.mode);
-                    *mode = mode.union(access.mode);
-                }
-            }
-        }
-    }
-
-    fn conflicts_with<T>(&self, block: &OpenBlock<T>, task: TaskId) -> bool {
-        match block.resolved(task) {
-            None => true,
-            Some(keys) => {
-                self.everything
-                    || keys.iter().any(|access| {
-                        let held = self.modes.get(&access.key);
-                        held.is_some_and(|held| !held.is_compatible_with(access.mode))
-                    })
-            }
-        }
-    }
 }
 
 /// What is pending of the block, under locks.
@@ -454,55 +443,19 @@ struct InferredWorkload<T, E, I> {
     counters: Arc<Counters>,
 }
 
-/// A worker's executors, and its windows onto the block.
+/// A worker's executors, and its window onto the block.
 struct WorkerState<T, E, I> {
     executor: E,
     inferrer: I,
     state: GrantedState<T>,
-    early: SimulatedState<T>,
-    recent: RecentKeys<StateKey>,
-    known: usize,
-    by_template: usize,
-    by_simulation: usize,
     simulations_taken: usize,
-    inference: Duration,
-}
-
-impl<T, E, I> InferredWorkload<T, E, I>
-where
-    T: Send + Sync + 'static,
-    I: Infer<T>,
-{
-    fn infer(&self, worker: &mut WorkerState<T, E, I>, task: TaskId) -> Result<(), StateError> {
-        let start = Instant::now();
-        let sanitized = &self.block.transactions()[task.index()];
-        worker.early.clear();
-        for entry in sanitized.access.entries() {
-            // A first idea says which keys, and not what is done with them.
-            worker.early.expect(entry.key, AccessMode::Read)?;
-        }
-        let inference = worker
-            .inferrer
-            .infer(&sanitized.transaction, &mut worker.early)?;
-        match &inference {
-            Inference::Known => worker.known += 1,
-            Inference::Template { .. } => {
-                worker.by_template += 1;
-                self.counters.by_template_of[task.index()].store(true, Ordering::Relaxed);
-            }
-            Inference::Simulated(_) | Inference::Assumed => worker.by_simulation += 1,
-        }
-        worker.early.conclude(task, inference, INFERRED_KEYS_MAX);
-        worker.inference += start.elapsed();
-        Ok(())
-    }
 }
 
 impl<T, E, I> Workload for InferredWorkload<T, E, I>
 where
     T: Send + Sync + 'static,
     E: Executor<GrantedState<T>, Transaction = T> + 'static,
-    I: Infer<T>,
+    I: 'static,
 {
     type Worker = WorkerState<T, E, I>;
     type Error = ExecutionError<E::Invalid>;
@@ -519,46 +472,38 @@ where
             executor,
             inferrer,
             state,
-            early: SimulatedState::new(Arc::clone(&self.block)),
-            recent: RecentKeys::default(),
-            known: 0,
-            by_template: 0,
-            by_simulation: 0,
             simulations_taken: 0,
-            inference: Duration::ZERO,
         }
     }
 
     fn retire(&self, _worker: usize, worker: Self::Worker) {
-        let add = |counter: &AtomicUsize, count| counter.fetch_add(count, Ordering::Relaxed);
-        add(&self.counters.known, worker.known);
-        add(&self.counters.by_template, worker.by_template);
-        add(&self.counters.by_simulation, worker.by_simulation);
-        add(&self.counters.simulations_taken, worker.simulations_taken);
-        let nanoseconds = u64::try_from(worker.inference.as_nanos()).unwrap_or(u64::MAX);
-        self.counters
-            .inference_nanoseconds
-            .fetch_add(nanoseconds, Ordering::Relaxed);
-        EXECUTORS.set(Some(Box::new((worker.executor, worker.inferrer))));
+        let taken = &self.counters.simulations_taken;
+        taken.fetch_add(worker.simulations_taken, Ordering::Relaxed);
+        keep_executors(worker.executor, worker.inferrer);
     }
 
-    fn prepare(&self, worker: &mut Self::Worker, position: TaskId) -> Result<(), Self::Error> {
-        let task = self.order[position.index()];
-        let prepared = if self.block.is_resolved(task) {
-            Ok(())
-        } else if self.block.is_inferred(task) {
-            self.infer(worker, task)
-        } else {
-            self.block.resolve(&mut worker.recent, task)
-        };
-        prepared.map_err(|error| ExecutionError::Access(AccessError::State(error)))
+    fn announce(&self, _worker: &mut Self::Worker, positions: Range<usize>) {
+        // At first all are pending; later most cells are filled.
+        if self.order.len() == self.block.transactions().len() {
+            self.block.prefetch(positions);
+        }
+    }
+
+    fn prepare(&self, _worker: &mut Self::Worker, position: TaskId) -> Result<(), Self::Error> {
+        let resolved = self.block.resolve(self.order[position.index()]);
+        resolved.map_err(|error| ExecutionError::Access(AccessError::State(error)))
     }
 
     #[inline]
     fn access(&self, position: TaskId) -> Access<'_> {
         self.block
-            .resolved(self.order[position.index()])
+            .contended(self.order[position.index()])
             .map_or(Access::Everything, Access::Keys)
+    }
+
+    #[inline]
+    fn is_free(&self, position: TaskId) -> bool {
+        self.block.is_free(self.order[position.index()])
     }
 
     #[inline]
@@ -590,7 +535,8 @@ where
         worker.state.leave();
         let undo = worker.state.take_undo();
         self.block.finish(task, result?);
-        self.block.keep_undo(task, undo);
+        let memory = self.block.keep_undo(task, undo);
+        worker.state.reuse_undo(memory);
         Ok(())
     }
 }

@@ -25,13 +25,17 @@
 //! reached through granted keys; an error that does not depend on timing; every wait ends; memory
 //! bounded by the window and the workload; a panic in the workload fails the run and nothing else.
 
+mod ahead;
 mod batch;
 mod block;
 mod core;
+mod dependence;
 mod error;
 mod grant;
+mod inference;
 mod inferred;
 pub mod lock_table;
+mod numbering;
 mod ready;
 mod run;
 mod scheduler;

@@ -54,7 +54,7 @@ impl Workload {
                 (step.clone().with_gas_estimate(outcome.gas_used), set)
             })
             .unzip::<_, _, _, Vec<_>>();
-        let table = KeyTable::number(&sets).expect("sets of keys");
+        let table = KeyTable::number(&sets);
         Self {
             table: Arc::new(table),
             name: name.into(),
@@ -193,7 +193,7 @@ impl Workload {
     ) -> (Duration, SealedBlock) {
         let (sealed, spent) = seal_block(stage, open).expect("a finished block");
         let time = start.elapsed();
-        self.spare_cells.set(Some(spent.cells));
+        self.spare_cells.set(Some(spent.into_cells()));
         (time, sealed)
     }
 }

@@ -10,7 +10,7 @@ use alloy_consensus::Transaction as _;
 use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256};
 use lockweave_runtime::{
     AccessEntry, AccessMode, AccessSet, Assumption, ExecutionError, Executor, Infer, Inference,
-    KeyPart, Outcome, SimulatedState, StateError, StateKey,
+    KeyPart, Outcome, Sanitized, SimulatedState, StateError, StateKey, StateView,
 };
 use std::{mem, sync::Arc};
 
@@ -23,6 +23,8 @@ pub struct EvmInferrer {
     templates: Option<Templates>,
     /// Between simulations that are learned from, for its memory.
     preimages: Preimages,
+    /// What is looked at next; kept for its memory.
+    announced: Vec<StateKey>,
 }
 
 /// What a step is thought to touch and to use; see [`EvmInferrer::plan`].
@@ -46,6 +48,7 @@ impl EvmInferrer {
             beneficiary: context.block().beneficiary,
             templates: None,
             preimages: Preimages::default(),
+            announced: Vec::new(),
         }
     }
 
@@ -121,7 +124,7 @@ impl EvmInferrer {
         state.clear();
         let inference = self.infer(step, state)?;
         for entry in step.listed_access().entries() {
-            state.expect(entry.key, entry.mode)?;
+            state.expect(entry.key, entry.mode);
         }
         let access = AccessSet::build(|set| {
             for entry in state.touched() {
@@ -143,13 +146,13 @@ impl EvmInferrer {
         transaction: &EvmTransaction,
         recipient: Address,
         state: &mut SimulatedState<Step>,
-    ) -> Result<(), StateError> {
+    ) {
         let sender = transaction.sender();
-        state.expect(StateKey::account(sender), AccessMode::Write)?;
-        state.expect(StateKey::code(sender), AccessMode::Read)?;
-        state.expect(StateKey::account(recipient), AccessMode::Credit)?;
-        state.expect(StateKey::code(recipient), AccessMode::Read)?;
-        state.expect(StateKey::account(self.beneficiary), AccessMode::Credit)
+        state.expect(StateKey::account(sender), AccessMode::Write);
+        state.expect(StateKey::code(sender), AccessMode::Read);
+        state.expect(StateKey::account(recipient), AccessMode::Credit);
+        state.expect(StateKey::code(recipient), AccessMode::Read);
+        state.expect(StateKey::account(self.beneficiary), AccessMode::Credit);
     }
 
     /// What the templates say of a step, or what to do instead; and the code that is called.
@@ -173,20 +176,27 @@ impl EvmInferrer {
     }
 
     /// Learns from a simulation that ended with this outcome.
-    fn learn(&self, step: &Step, code: B256, state: &SimulatedState<Step>, outcome: &Outcome) {
+    fn learn(
+        &self,
+        step: &Step,
+        code: B256,
+        state: &mut SimulatedState<Step>,
+        outcome: &Outcome,
+    ) -> Result<(), StateError> {
         let inputs =
             (step.transaction()).and_then(|transaction| Inputs::of(transaction, self.beneficiary));
         let (Some(templates), Some(inputs)) = (&self.templates, inputs) else {
-            return;
+            return Ok(());
         };
         // What was undone half-way says less than what the code can do.
         if !outcome.is_success() {
-            return;
+            return Ok(());
         }
-        match Observation::new(inputs, state.observed(), &self.preimages) {
+        match Observation::new(inputs, state.observed()?, &self.preimages) {
             Some(observation) => templates.learn(code, &observation, outcome.gas_used),
             None => templates.refuse(code, &inputs),
         }
+        Ok(())
     }
 
     /// Simulates a step and learns from it what calls of `code` touch.
@@ -199,14 +209,14 @@ impl EvmInferrer {
         let mut preimages = mem::take(&mut self.preimages);
         preimages.clear();
         self.executor.note_hashes(Some(preimages));
-        let listed = state.observed().next().is_some();
+        let listed = !state.touched().is_empty();
         let inference = self.simulate(step, state);
         self.preimages = self.executor.note_hashes(None).unwrap_or_default();
         // Keys of an access list stand in the set whether they are touched or not.
         if let Ok(Inference::Simulated(outcome)) = &inference
             && !listed
         {
-            self.learn(step, code, state, outcome);
+            self.learn(step, code, state, outcome)?;
         }
         inference
     }
@@ -240,7 +250,7 @@ impl EvmInferrer {
                     (step.transaction(), &error)
                 {
                     let sender = StateKey::account(transaction.sender());
-                    state.expect(sender, AccessMode::Write)?;
+                    state.expect(sender, AccessMode::Write);
                 }
                 Ok(Inference::Assumed)
             }
@@ -258,7 +268,7 @@ impl Infer<Step> for EvmInferrer {
             && let Some(recipient) = transaction.plain_recipient()
             && state.peek_code(recipient)?.is_empty()
         {
-            self.expect_transfer(transaction, recipient, state)?;
+            self.expect_transfer(transaction, recipient, state);
             return Ok(Inference::Known);
         }
         match self.look_up(step, state)? {
@@ -266,6 +276,21 @@ impl Infer<Step> for EvmInferrer {
             (LookUp::Learn, code) => self.study(step, code, state),
             (LookUp::Simulate, _) => self.simulate(step, state),
         }
+    }
+
+    fn announce(&mut self, steps: &[Sanitized<Step>], view: &dyn StateView) {
+        self.announced.clear();
+        let transactions = steps
+            .iter()
+            .filter_map(|step| step.transaction.transaction());
+        for transaction in transactions {
+            if transaction.plain_recipient().is_none() {
+                self.announced.push(StateKey::account(transaction.sender()));
+            }
+            let target = transaction.envelope().to();
+            self.announced.extend(target.map(StateKey::code));
+        }
+        view.prefetch(&self.announced);
     }
 
     fn refute(&mut self, step: &Step, state: &mut SimulatedState<Step>) {
@@ -288,7 +313,8 @@ impl PredictedState for SimulatedState<Step> {
     }
 
     fn expect(&mut self, entry: AccessEntry) -> Result<(), StateError> {
-        Self::expect(self, entry.key, entry.mode)
+        Self::expect(self, entry.key, entry.mode);
+        Ok(())
     }
 }
 

@@ -120,7 +120,7 @@ pub const SIGNED_KEYS_MAX: usize = 4_096;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AccessSet {
     /// These keys, sorted by key, each once.
-    Keys(Box<[AccessEntry]>),
+    Keys(Vec<AccessEntry>),
     /// The whole state: runs alone.
     Everything,
 }
@@ -128,7 +128,7 @@ pub enum AccessSet {
 impl AccessSet {
     /// A set that touches nothing.
     pub fn empty() -> Self {
-        Self::Keys(Box::default())
+        Self::Keys(Vec::new())
     }
 
     /// Collects a set with the limit of inferred sets, [`INFERRED_KEYS_MAX`].
@@ -238,7 +238,8 @@ impl AccessSetBuilder {
         {
             return Err(AccessSetError::CreditWithoutBalance { key: entry.key });
         }
-        Ok(AccessSet::Keys(entries.into_boxed_slice()))
+        entries.shrink_to_fit();
+        Ok(AccessSet::Keys(entries))
     }
 }
 

@@ -10,7 +10,7 @@
 
 use crate::{
     id::KeyId,
-    state_cells::StateCells,
+    state_cells::{StateCell, StateCells},
     write_set::{AccountValue, is_credit_safe},
 };
 use alloy_primitives::U256;
@@ -32,8 +32,8 @@ struct Sum {
     /// What the account has as last written, which is before the block.
     balance: U256,
     amount: U256,
-    /// Whether there were credits, perhaps of nothing.
-    touched: bool,
+    /// How many credits were of nothing.
+    touches: u64,
 }
 
 impl CreditBuffer {
@@ -58,7 +58,7 @@ impl CreditBuffer {
         let sum = unsafe { self.sum(cells, key) };
         // 2^62 safe credits do not overflow.
         sum.amount += amount;
-        sum.touched = true;
+        sum.touches += u64::from(amount.is_zero());
     }
 
     /// Hands all sums in.
@@ -94,7 +94,7 @@ impl CreditBuffer {
             key,
             balance: value.balance,
             amount: U256::ZERO,
-            touched: false,
+            touches: 0,
         };
         if self.sums.len() < KEYS {
             self.sums.push(sum);
@@ -111,14 +111,14 @@ impl CreditBuffer {
 
 impl Sum {
     unsafe fn hand_in(self, cells: &StateCells) {
-        if self.touched {
-            // SAFETY: by the contract of the calling function nobody writes the cell.
-            unsafe {
-                let add = |cell: &crate::state_cells::StateCell| {
-                    cell.account().credits.add(self.amount);
-                };
-                cells.cells.read(self.key, add);
+        let add = |cell: &StateCell| {
+            let credits = &cell.account().credits;
+            if !self.amount.is_zero() {
+                credits.add(self.amount);
             }
-        }
+            credits.touch(self.touches);
+        };
+        // SAFETY: by the contract of the calling function nobody writes the cell.
+        unsafe { cells.cells.read(self.key, add) };
     }
 }

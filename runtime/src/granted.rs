@@ -12,7 +12,6 @@ use crate::{
     key::{KeyPart, StateKey},
     open_block::OpenBlock,
     outcome::Outcome,
-    simulation::Simulation,
     state::{CodeRef, StateError},
     state_cells::{StateCell, StateCells},
     undo::{Undo, UndoRecord},
@@ -30,6 +29,8 @@ pub struct GrantedState<T> {
     task: Option<TaskId>,
     /// The set entered, unless it is everything.
     held: Option<Held>,
+    /// Whether the set entered is everything.
+    everything: bool,
     /// The account asked for last, and where its keys stand in the set.
     recent: (Address, Range<usize>),
     undo: Option<UndoRecord>,
@@ -37,8 +38,8 @@ pub struct GrantedState<T> {
     credits: CreditBuffer,
     /// Cells of the write set being applied; kept for its memory.
     found: Vec<KeyId>,
-    /// What was touched under a grant of everything.
-    touched: Vec<AccessEntry>,
+    /// What was touched under a grant of everything, if anybody wants to know.
+    touched: Option<Vec<AccessEntry>>,
     /// For interning under a grant of everything; made when it is first needed.
     popular: Option<RecentKeys<StateKey>>,
 }
@@ -74,19 +75,35 @@ impl<T> GrantedState<T> {
     /// held without a lock ([`OpenBlock::contended`]).
     pub unsafe fn enter(&mut self, task: TaskId) {
         self.task = Some(task);
+        self.everything = false;
+        self.touched = None;
         self.held = self.block.as_ref().and_then(|block| {
             let AccessSet::Keys(entries) = block.access(task) else {
+                self.everything = true;
+                self.touched = Some(Vec::new());
                 return None;
             };
             Some(Held {
-                entries: NonNull::from_ref(entries),
+                entries: NonNull::from_ref(entries.as_slice()),
                 keys: NonNull::from_ref(block.resolved(task)?),
             })
         });
         self.recent = (Address::ZERO, 0..0);
-        self.touched.clear();
         #[cfg(debug_assertions)]
         self.for_each_held(|block, id, mode| block.cells().cells.note_grant(id, mode));
+    }
+
+    /// Enters a grant of everything for `task`, whatever its set is, and notes nothing of what it touches.
+    ///
+    /// # Safety
+    ///
+    /// As of [`enter`](Self::enter): until [`leave`](Self::leave) nobody else uses a cell of the block.
+    pub unsafe fn enter_everything(&mut self, task: TaskId) {
+        self.task = Some(task);
+        self.everything = true;
+        self.touched = None;
+        self.held = None;
+        self.recent = (Address::ZERO, 0..0);
     }
 
     /// Whether this window is in the grant of `task` of `block`, and not one that took its place.
@@ -104,12 +121,15 @@ impl<T> GrantedState<T> {
         self.for_each_held(|block, id, mode| block.cells().cells.note_release(id, mode));
         self.task = None;
         self.held = None;
+        self.everything = false;
         self.recent = (Address::ZERO, 0..0);
     }
 
     #[cfg(debug_assertions)]
     fn for_each_held(&self, mut each: impl FnMut(&OpenBlock<T>, KeyId, AccessMode)) {
+        // Under a grant of everything there is nobody to meet.
         if let (Some(block), Some(task)) = (&self.block, self.task)
+            && !self.everything
             && let Some(keys) = block.resolved(task)
         {
             for access in keys {
@@ -121,7 +141,7 @@ impl<T> GrantedState<T> {
     /// What was touched under grants of everything since the last call, in no order and with
     /// duplicates. Under any other grant it is the access set that says so.
     pub fn take_touched(&mut self) -> Vec<AccessEntry> {
-        mem::take(&mut self.touched)
+        self.touched.take().unwrap_or_default()
     }
 
     /// Applies the simulation of the task in whose grant this is, if it has one and nothing that it
@@ -132,29 +152,36 @@ impl<T> GrantedState<T> {
         };
         let mut simulation = block.take_simulation(task)?;
         let keys = block.resolved(task)?;
-        let looked_at = keys.iter().filter(|key| key.mode != AccessMode::Credit);
-        let holds = looked_at.map(|key| key.key).all(|id| {
-            let cells = &block.cells().cells;
-            // SAFETY: a key of the set that was entered, held in a mode that allows reads.
-            unsafe { cells.read(id, |cell| cells.origin(id).is_current(cell)) }
-        });
+        let holds = block.has_no_conflict(task) || {
+            let looked_at = keys.iter().filter(|key| key.mode != AccessMode::Credit);
+            looked_at.map(|key| key.key).all(|id| {
+                let cells = &block.cells().cells;
+                // SAFETY: a key of the set that was entered, held in a mode that allows reads.
+                unsafe { cells.read(id, |cell| cells.origin(id).is_current(cell)) }
+            })
+        };
         if !holds {
+            block.discard_simulation(task, simulation);
             return None;
         }
-        let Simulation { writes, cells, .. } = &*simulation;
-        let credited = &cells[cells.len() - writes.credits.len()..];
-        let credits_fit = (credited.iter().zip(&writes.credits))
-            .all(|(id, credit)| self.is_credit_safe_on(*id, credit.amount));
-        if !credits_fit {
-            return None;
+        self.found.clear();
+        let places = simulation.places.iter();
+        self.found
+            .extend(places.map(|place| keys[*place as usize].key));
+        let credits = &simulation.writes.credits;
+        let first_credit = self.found.len() - credits.len();
+        for (place, credit) in (first_credit..).zip(credits) {
+            let id = self.found[place];
+            if !self.is_credit_safe_on(id, credit.amount) {
+                return None;
+            }
         }
         let outcome = simulation.outcome.take()?;
         // What the cells were is what they were before the block, so that need not be noted.
         let undo = self.undo.take();
-        self.found = mem::take(&mut simulation.cells);
         self.apply_checked(&simulation.writes);
         self.undo = undo.map(|mut record| {
-            simulation.cells = mem::take(&mut self.found);
+            simulation.cells.extend_from_slice(&self.found);
             record.taken = Some(simulation);
             record
         });
@@ -164,6 +191,16 @@ impl<T> GrantedState<T> {
     /// From now on keeps an undo record of what is applied.
     pub fn keep_undo(&mut self) {
         self.undo.get_or_insert_default();
+    }
+
+    /// Keeps the next undo record in the memory of this one.
+    pub fn reuse_undo(&mut self, empty: UndoRecord) {
+        debug_assert!(empty.is_empty(), "somebody needs what is in it");
+        if let Some(record) = &mut self.undo
+            && record.is_empty()
+        {
+            *record = empty;
+        }
     }
 
     /// The undo record of what was applied since [`keep_undo`](Self::keep_undo) or the last call.
@@ -177,9 +214,13 @@ impl<T> GrantedState<T> {
     /// # Safety
     ///
     /// Every cell of the record is held for writing, by the grant entered, or by the caller for a
-    /// task that nobody else can see.
+    /// task that nobody else can see. The record was made through this window, or through one that was
+    /// dropped.
     pub unsafe fn revert(&mut self, record: UndoRecord) {
         if let Some(block) = &self.block {
+            // What is taken back has to be there. Other windows handed theirs in when they were dropped.
+            // SAFETY: all keys were named with this block's cells.
+            unsafe { self.credits.flush(block.cells()) };
             // SAFETY: this function's contract is that of `apply`.
             unsafe { record.apply(block.cells()) };
         }
@@ -196,13 +237,15 @@ impl<T> GrantedState<T> {
             return Err(undeclared(None, key, needed, None));
         };
         let Some(held) = self.held else {
-            if *block.access(task) != AccessSet::Everything {
+            if !self.everything {
                 return Err(undeclared(Some(task), key, needed, None));
             }
             let popular = self.popular.get_or_insert_default();
-            let id = block.cells().intern_cached(popular, key)?;
+            let id = block.intern(popular, key)?;
             let (key, mode) = (*key, needed);
-            self.touched.push(AccessEntry { key, mode });
+            if let Some(touched) = &mut self.touched {
+                touched.push(AccessEntry { key, mode });
+            }
             return Ok((id, AccessMode::Write));
         };
         // SAFETY: both point into the block, which lives as long as this window holds it. What a
@@ -266,8 +309,6 @@ impl<T> GrantedState<T> {
         let Some(block) = &self.block else {
             return;
         };
-        // What may be taken back is added where it can be taken from again.
-        let buffers = self.undo.is_none();
         let undo = &mut self.undo;
         let mut note = |entry: Undo| {
             if let Some(record) = undo {
@@ -306,12 +347,12 @@ impl<T> GrantedState<T> {
         }
         for credit in &writes.credits {
             let id = cells.next();
-            if buffers && block.cells().is_only_credited(id) {
+            note(Undo::Credit(id, credit.amount));
+            if block.cells().is_popular_credit(id) {
                 // SAFETY: the key is only ever credited, and was found in the set that was entered.
                 unsafe { self.credits.add(block.cells(), id, credit.amount) };
             } else {
                 cells.read_at(id, |cell| cell.account().credits.add(credit.amount));
-                note(Undo::Credit(id, credit.amount));
             }
         }
     }
@@ -320,7 +361,7 @@ impl<T> GrantedState<T> {
     /// the value as last written does not change while credits are granted.
     fn is_credit_safe_on(&mut self, id: KeyId, amount: U256) -> bool {
         let block = self.block.as_ref().expect("a cell is of a block");
-        if block.cells().is_only_credited(id) {
+        if block.cells().is_popular_credit(id) {
             // SAFETY: as said, and the key was found in the set that was entered.
             return unsafe { self.credits.is_safe(block.cells(), id, amount) };
         }
@@ -494,7 +535,8 @@ impl<T> Default for GrantedState<T> {
             undo: None,
             credits: CreditBuffer::default(),
             found: Vec::new(),
-            touched: Vec::new(),
+            everything: false,
+            touched: None,
             popular: None,
         }
     }

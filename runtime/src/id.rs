@@ -24,6 +24,11 @@ macro_rules! dense_id {
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(u32);
 
+        impl $name {
+            /// The first of them.
+            pub const FIRST: Self = Self(0);
+        }
+
         impl DenseId for $name {
             #[inline]
             fn from_index(index: usize) -> Self {

@@ -1,7 +1,11 @@
 //! State keys: the unit of locking.
 
 use alloy_primitives::{Address, U256};
-use std::{cmp::Ordering, fmt};
+use std::{
+    cmp::Ordering,
+    fmt,
+    hash::{Hash, Hasher},
+};
 
 /// What part of an account a key names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,7 +23,7 @@ pub enum KeyPart {
 /// Keys sort by address first, so that all keys of one account stand together in a set. The whole
 /// state is not a key of this type: [`AccessSet::Everything`](crate::AccessSet::Everything) stands
 /// for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StateKey {
     /// The account.
     pub address: Address,
@@ -59,6 +63,30 @@ impl StateKey {
     #[inline]
     pub const fn is_account(&self) -> bool {
         matches!(self.part, KeyPart::Account)
+    }
+}
+
+/// In words: keys are hashed often, and byte by byte takes several times as long.
+impl Hash for StateKey {
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let (words, rest) = self.address.as_chunks::<8>();
+        for word in words {
+            state.write_u64(u64::from_le_bytes(*word));
+        }
+        let rest = rest
+            .iter()
+            .fold(0, |rest, byte| rest << 8 | u64::from(*byte));
+        match self.part {
+            KeyPart::Account => state.write_u64(rest),
+            KeyPart::Code => state.write_u64(rest | 1 << 32),
+            KeyPart::Slot(slot) => {
+                state.write_u64(rest | 2 << 32);
+                for limb in slot.as_limbs() {
+                    state.write_u64(*limb);
+                }
+            }
+        }
     }
 }
 

@@ -3,25 +3,26 @@
 use crate::{
     access::{AccessSet, KeyAccess},
     delta::{DeltaPart, StateDelta},
-    id::{DenseId, TaskId},
+    drafts::{Draft, Inferred, Simulation},
+    id::{DenseId, KeyId, TaskId},
     interner::{RecentKeys, SHARDS},
     key::StateKey,
     key_table::KeyTable,
+    numbering::Numbering,
     outcome::{GasOverflow, Outcome, Receipt, receipts},
     outcomes::Outcomes,
-    simulation::{InferredSet, Simulation},
     state::{StateError, StateView},
     state_cells::{SettledCells, StateCells, StateRules},
     transaction::{Declaration, Sanitized},
     undo::UndoRecord,
 };
-use parking_lot::Mutex;
+use ahash::AHashMap;
 use std::{
-    fmt,
+    fmt, hint,
     ops::Range,
     sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
+        Arc,
+        atomic::{AtomicU8, Ordering},
     },
 };
 
@@ -29,34 +30,36 @@ use std::{
 ///
 /// The order of the transactions is the block order: whatever the threads do, the block ends as if
 /// they had run one after another in it.
+///
+/// Before it runs, its keys are numbered: by somebody who knew the sets earlier
+/// ([`with_table`](Self::with_table)), or now ([`number`](Self::number), or a
+/// [`Numbering`] on many threads).
 pub struct OpenBlock<T> {
     cells: StateCells,
     transactions: Vec<Sanitized<T>>,
-    sets: Vec<OnceLock<HeldSet>>,
-    /// For blocks whose keys were numbered: whose preparation has begun, and whose is over; else
-    /// empty.
-    introduced: Vec<[AtomicBool; 2]>,
+    /// By transaction: how far its cells are, as one of the states below. Empty before the keys are
+    /// numbered.
+    introduced: Vec<AtomicU8>,
+    /// Sets that transactions turned out to need, instead of those that were numbered.
+    replaced: AHashMap<TaskId, ReplacedSet>,
     outcomes: Outcomes,
     /// For blocks whose sets are inferred; else empty.
     drafts: Vec<Draft>,
 }
 
-/// What a transaction holds: its access set with the keys' dense ids.
+/// The cells that a transaction introduces are not filled.
+const NEW: u8 = 0;
+/// Somebody is filling them.
+const BEGUN: u8 = 1;
+/// They are filled.
+const OVER: u8 = 2;
+
+/// The set of a transaction that left the one that was numbered.
 #[derive(Debug)]
-pub(crate) struct HeldSet {
-    /// Where it is not the one the transaction came with.
-    own: Option<AccessSet>,
+struct ReplacedSet {
+    access: AccessSet,
     /// In the order of the set; `None` for the whole state.
     keys: Option<Box<[KeyAccess]>>,
-    /// What the transaction was seen to use, in gas; zero where nobody looked.
-    gas: u64,
-}
-
-/// What is kept of a transaction that may have to be taken back.
-#[derive(Debug, Default)]
-struct Draft {
-    simulation: Mutex<Option<Box<Simulation>>>,
-    undo: OnceLock<UndoRecord>,
 }
 
 impl<T> OpenBlock<T> {
@@ -74,8 +77,8 @@ impl<T> OpenBlock<T> {
         let memory = std::mem::take(&mut cells.spare.outcomes);
         Self {
             cells,
-            sets: transactions.iter().map(|_| OnceLock::new()).collect(),
             introduced: Vec::new(),
+            replaced: AHashMap::new(),
             outcomes: Outcomes::with_memory(memory, transactions.len()),
             drafts: Vec::new(),
             transactions,
@@ -90,40 +93,64 @@ impl<T> OpenBlock<T> {
     /// If `table` is not that of the transactions' sets (in builds without debug assertions: if it
     /// has another number of sets).
     pub fn with_table(
-        mut cells: StateCells,
+        cells: StateCells,
         transactions: Vec<Sanitized<T>>,
         table: Arc<KeyTable>,
     ) -> Self {
-        assert_eq!(
-            table.sets(),
-            transactions.len(),
-            "the table is of other sets"
-        );
-        let mut sets = transactions.iter().map(|transaction| &transaction.access);
-        debug_assert!(
-            table.is_of(sets.by_ref()),
-            "the table is of other sets than the transactions'"
-        );
-        cells.set_table(table);
-        let memory = std::mem::take(&mut cells.spare.outcomes);
-        Self {
-            cells,
-            sets: Vec::new(),
-            introduced: transactions.iter().map(|_| Default::default()).collect(),
-            outcomes: Outcomes::with_memory(memory, transactions.len()),
-            drafts: Vec::new(),
-            transactions,
-        }
+        let mut block = Self::with_cells(cells, transactions);
+        block.set_table(table);
+        block
     }
 
     /// Opens a block whose transactions came with no more than a first idea of their access sets:
     /// what they touch is [inferred](crate::SimulatedState::conclude), and what they did can be taken back.
-    pub fn to_infer(cells: StateCells, transactions: Vec<Sanitized<T>>) -> Self {
-        let drafts = transactions.iter().map(|_| Draft::default()).collect();
+    pub fn to_infer(mut cells: StateCells, transactions: Vec<Sanitized<T>>) -> Self {
+        let mut drafts = std::mem::take(&mut cells.spare.drafts);
+        if drafts.len() > transactions.len() {
+            cells.spare.drafts = drafts.split_off(transactions.len());
+        }
+        drafts.resize_with(transactions.len(), Draft::default);
         Self {
             drafts,
             ..Self::with_cells(cells, transactions)
         }
+    }
+
+    /// Whether the keys have their numbers.
+    pub const fn is_numbered(&self) -> bool {
+        self.cells.table().is_some()
+    }
+
+    /// Numbers the keys, on this thread; see [`Numbering`] for more of them.
+    pub fn number(&mut self) {
+        if !self.is_numbered() {
+            let tasks = (0..self.transactions.len()).map(TaskId::from_index);
+            let table = KeyTable::number(tasks.map(|task| self.access(task)));
+            self.set_table(Arc::new(table));
+        }
+    }
+
+    /// Begins to number the keys, in the memory of an earlier block's numbers.
+    pub fn begin_numbering(&mut self) -> Numbering {
+        Numbering::new(self.transactions.len(), self.cells.spare.table.take())
+    }
+
+    /// Takes the numbers of the keys.
+    ///
+    /// # Panics
+    ///
+    /// If the block has them already, or `table` is not that of its sets (in builds without debug
+    /// assertions: if it has another number of sets).
+    pub fn set_table(&mut self, table: Arc<KeyTable>) {
+        let tasks = self.transactions.len();
+        assert!(!self.is_numbered(), "the keys were numbered before");
+        assert_eq!(table.sets(), tasks, "the table is of other sets");
+        debug_assert!(
+            table.is_of((0..tasks).map(|task| self.access(TaskId::from_index(task)))),
+            "the table is of other sets than the transactions'"
+        );
+        self.introduced.resize_with(tasks, AtomicU8::default);
+        self.cells.set_table(table);
     }
 
     /// The block's cells.
@@ -139,71 +166,89 @@ impl<T> OpenBlock<T> {
     /// The access set a transaction holds: the one it came with, unless another was inferred.
     #[inline]
     pub fn access(&self, task: TaskId) -> &AccessSet {
-        let own = self.held(task).and_then(|set| set.own.as_ref());
-        own.unwrap_or(&self.transactions[task.index()].access)
+        if let Some(replaced) = self.replaced(task) {
+            return &replaced.access;
+        }
+        match self.inferred(task) {
+            Some(inferred) => &inferred.access,
+            None => &self.transactions[task.index()].access,
+        }
     }
 
     #[inline]
-    fn held(&self, task: TaskId) -> Option<&HeldSet> {
-        // There are none in a block whose keys were numbered.
-        self.sets.get(task.index())?.get()
+    fn replaced(&self, task: TaskId) -> Option<&ReplacedSet> {
+        if self.replaced.is_empty() {
+            return None;
+        }
+        self.replaced.get(&task)
     }
 
-    /// Gives the keys of a transaction's access set their dense ids and their cells. Idempotent, from
-    /// any thread, but not from several at a time for one transaction.
-    ///
-    /// `recent` belongs to the calling thread and to this block.
+    #[inline]
+    fn inferred(&self, task: TaskId) -> Option<&Inferred> {
+        self.draft(task)?.inferred()
+    }
+
+    /// Fills the cells of the keys that no transaction in front of this one names. Idempotent, from any
+    /// thread.
     ///
     /// # Panics
     ///
-    /// If it is called for a transaction while another call for it is under way, or after one that
-    /// failed, in a block whose keys were numbered.
-    pub fn resolve(
-        &self,
-        recent: &mut RecentKeys<StateKey>,
-        task: TaskId,
-    ) -> Result<(), StateError> {
-        if let Some(table) = self.cells.table() {
-            return self.introduce(table, task);
-        }
-        let set = &self.sets[task.index()];
-        if set.get().is_none() {
-            let keys = self.cells.resolve(recent, self.access(task))?;
-            // Lost races hold the same ids.
-            let _ = set.set(HeldSet {
-                own: None,
-                keys,
-                gas: 0,
-            });
-        }
-        Ok(())
-    }
-
-    /// Tells the state before the block which keys the [resolving](Self::resolve) of these
-    /// transactions will ask it for, if that is known.
-    pub fn prefetch(&self, tasks: Range<usize>) {
-        if let (Some(table), false) = (self.cells.table(), tasks.is_empty()) {
-            let first = table.introduces(TaskId::from_index(tasks.start)).start;
-            let end = table.introduces(TaskId::from_index(tasks.end - 1)).end;
-            self.cells.view().prefetch(&table.keys()[first..end]);
-        }
+    /// If the keys have no [numbers](Self::is_numbered) yet.
+    pub fn resolve(&self, task: TaskId) -> Result<(), StateError> {
+        let table = self.cells.table();
+        self.introduce(
+            table.expect("keys are numbered before the block runs"),
+            task,
+        )
     }
 
     #[allow(unsafe_code)]
     fn introduce(&self, table: &KeyTable, task: TaskId) -> Result<(), StateError> {
-        let [begun, over] = &self.introduced[task.index()];
-        if over.load(Ordering::Acquire) {
-            return Ok(());
+        let state = &self.introduced[task.index()];
+        loop {
+            match state.compare_exchange(NEW, BEGUN, Ordering::Acquire, Ordering::Acquire) {
+                Ok(_) => break,
+                Err(OVER) => return Ok(()),
+                // Somebody is at it, and waits for nobody.
+                Err(_) => hint::spin_loop(),
+            }
         }
-        let first = !begun.swap(true, Ordering::Relaxed);
-        assert!(
-            first,
-            "transaction {task} is being resolved, or could not be"
-        );
-        // SAFETY: the swap lets one call through for each task.
-        unsafe { self.cells.introduce(table, task) }?;
-        over.store(true, Ordering::Release);
-        Ok(())
+        // SAFETY: the exchange lets one thread through at a time.
+        let introduced = unsafe { self.cells.introduce(table, task) };
+        // What failed may be tried again.
+        let after = if introduced.is_ok() { OVER } else { NEW };
+        state.store(after, Ordering::Release);
+        introduced
+    }
+
+    /// The id of a key, named by a set or not; its cell is filled.
+    ///
+    /// `recent` belongs to the calling thread and to this block.
+    pub(crate) fn intern(
+        &self,
+        recent: &mut RecentKeys<StateKey>,
+        key: &StateKey,
+    ) -> Result<KeyId, StateError> {
+        match self.introducer_of(key) {
+            Some((table, id, task)) => self.introduce(table, task).map(|()| id),
+            None => self.cells.intern_cached(recent, key),
+        }
+    }
+
+    fn introducer_of(&self, key: &StateKey) -> Option<(&KeyTable, KeyId, TaskId)> {
+        let table = self.cells.table()?;
+        let id = table.find(key)?;
+        Some((table, id, table.introducer(id)?))
+    }
+
+    /// Tells the state before the block which keys the [resolving](Self::resolve) of these
+    /// transactions will ask it for.
+    pub fn prefetch(&self, tasks: Range<usize>) {
+        if let Some(table) = self.cells.table() {
+            for keys in table.introduced_by(tasks) {
+                self.cells.view().prefetch(keys);
+            }
+        }
     }
 
     /// Whether what a transaction touches is to be inferred; the set it came with is a first idea.
@@ -213,29 +258,29 @@ impl<T> OpenBlock<T> {
             && matches!(declaration, Declaration::Inferred | Declaration::Listed)
     }
 
-    /// Whether a transaction's set has its dense ids.
+    /// Whether a transaction's keys have their dense ids, and the cells it introduces are filled.
     pub fn is_resolved(&self, task: TaskId) -> bool {
-        match self.introduced.get(task.index()) {
-            Some([_, over]) => over.load(Ordering::Acquire),
-            None => self.held(task).is_some(),
-        }
+        let state = self.introduced.get(task.index());
+        state.is_some_and(|state| state.load(Ordering::Acquire) == OVER)
     }
 
     /// The dense ids of a transaction's keys, in the order of its set: `None` before
     /// [`resolve`](Self::resolve), and where it holds the whole state.
     #[inline]
     pub fn resolved(&self, task: TaskId) -> Option<&[KeyAccess]> {
-        if let Some(table) = self.cells.table() {
-            return self.is_resolved(task).then(|| table.accesses(task));
+        if let Some(replaced) = self.replaced(task) {
+            return replaced.keys.as_deref();
         }
-        self.held(task)?.keys.as_deref()
+        let table = self.cells.table()?;
+        let known = self.is_resolved(task) && *self.access(task) != AccessSet::Everything;
+        known.then(|| table.accesses(task))
     }
 
     /// The dense ids of those of a transaction's keys that others use too, in a way that does not go
-    /// together with its own; as [`resolved`](Self::resolved), where that is not known beforehand.
+    /// together with its own; as [`resolved`](Self::resolved), where not all that others use is known.
     #[inline]
     pub fn contended(&self, task: TaskId) -> Option<&[KeyAccess]> {
-        match self.cells.table() {
+        match self.cells.complete_table() {
             Some(table) => Some(table.contended(task)),
             None => self.resolved(task),
         }
@@ -245,40 +290,46 @@ impl<T> OpenBlock<T> {
     /// running: it is known to conflict with no other of the block, and all its cells are filled.
     #[inline]
     pub fn is_free(&self, task: TaskId) -> bool {
-        self.cells.table().is_some_and(|table| {
-            table.contended(task).is_empty() && self.cells.are_filled(table.accesses(task))
-        })
+        self.has_no_conflict(task)
+            && (self.cells.table()).is_some_and(|table| self.cells.are_filled(table.accesses(task)))
+    }
+
+    /// Whether a transaction is known to conflict with no other of the block.
+    #[inline]
+    pub(crate) fn has_no_conflict(&self, task: TaskId) -> bool {
+        let table = self.cells.complete_table();
+        table.is_some_and(|table| table.contended(task).is_empty())
     }
 
     /// What a transaction was seen to use when its set was inferred, in gas.
     #[inline]
     pub fn gas_seen(&self, task: TaskId) -> Option<u64> {
-        let gas = self.held(task)?.gas;
+        let gas = self.inferred(task)?.gas;
         (gas > 0).then_some(gas)
     }
 
-    /// Takes what inference found of a transaction on this block's cells. From any thread, once.
-    pub(crate) fn set_inferred(&self, task: TaskId, found: InferredSet) {
-        let first = self.sets[task.index()].set(HeldSet {
-            own: Some(found.access),
-            keys: found.keys,
-            gas: found.gas,
-        });
-        debug_assert!(first.is_ok(), "transaction {task} was inferred twice");
-        if let Some(draft) = self.drafts.get(task.index()) {
-            *draft.simulation.lock() = found.simulation;
-        }
+    /// What is known of a transaction whose set is inferred.
+    #[inline]
+    pub(crate) fn draft(&self, task: TaskId) -> Option<&Draft> {
+        self.drafts.get(task.index())
     }
 
     /// Takes the simulation of a transaction, if it has one that was not taken yet.
     pub(crate) fn take_simulation(&self, task: TaskId) -> Option<Box<Simulation>> {
-        self.drafts.get(task.index())?.simulation.lock().take()
+        self.draft(task)?.take_simulation()
     }
 
-    /// Keeps what is needed to take a transaction back.
-    pub fn keep_undo(&self, task: TaskId, record: UndoRecord) {
-        let kept = self.drafts[task.index()].undo.set(record);
-        debug_assert!(kept.is_ok(), "transaction {task} has an undo record");
+    /// Gives back a simulation that cannot be used.
+    pub(crate) fn discard_simulation(&self, task: TaskId, simulation: Box<Simulation>) {
+        if let Some(draft) = self.draft(task) {
+            draft.discard(simulation);
+        }
+    }
+
+    /// Keeps what is needed to take a transaction back, in a block opened [to be
+    /// inferred](Self::to_infer). Returns an empty record, for its memory.
+    pub fn keep_undo(&self, task: TaskId, record: UndoRecord) -> UndoRecord {
+        self.drafts[task.index()].keep_undo(record)
     }
 
     /// Whether a transaction has its outcome.
@@ -287,35 +338,35 @@ impl<T> OpenBlock<T> {
     }
 
     /// Gives a transaction another set: everything, as it is about to run alone, or exactly what it
-    /// touched when it ran alone. Its simulation is of no use any more.
+    /// touched when it ran alone. Its simulation is of no use any more, and nobody knows any more
+    /// which keys are in no conflict.
     pub fn replace_set(&mut self, task: TaskId, access: AccessSet) -> Result<(), StateError> {
-        let gas = self.gas_seen(task).unwrap_or(0);
+        if let Some(table) = self.cells.table() {
+            // Others count on it for the keys that they share.
+            self.introduce(table, task)?;
+        }
+        let mut recent = RecentKeys::default();
         let keys = match &access {
             AccessSet::Everything => None,
             AccessSet::Keys(entries) => {
                 let ids = entries.iter().map(|entry| {
                     let mode = entry.mode;
-                    let key = self.cells.intern(&entry.key)?;
+                    let key = self.intern(&mut recent, &entry.key)?;
                     Ok(KeyAccess { key, mode })
                 });
                 Some(ids.collect::<Result<_, StateError>>()?)
             }
         };
-        self.sets[task.index()] = OnceLock::from(HeldSet {
-            own: Some(access),
-            keys,
-            gas,
-        });
-        self.drafts[task.index()].simulation.get_mut().take();
+        self.cells.widen();
+        self.replaced.insert(task, ReplacedSet { access, keys });
+        self.drafts[task.index()].take_simulation();
         Ok(())
     }
 
     /// Forgets a transaction's outcome and hands out the record by which its effects are taken back.
     pub fn reopen(&mut self, task: TaskId) -> UndoRecord {
         drop(self.outcomes.take(task));
-        let draft = &mut self.drafts[task.index()];
-        draft.simulation.get_mut().take();
-        draft.undo.take().unwrap_or_default()
+        self.drafts[task.index()].reopen()
     }
 
     /// Notes what became of a transaction.
@@ -346,7 +397,7 @@ impl<T> OpenBlock<T> {
             outcomes,
             spent: Spent {
                 transactions: self.transactions,
-                sets: self.sets,
+                replaced: self.replaced,
                 drafts: self.drafts,
             },
         })
@@ -366,7 +417,7 @@ pub struct SettledBlock<T> {
 #[derive(Debug)]
 struct Spent<T> {
     transactions: Vec<Sanitized<T>>,
-    sets: Vec<OnceLock<HeldSet>>,
+    replaced: AHashMap<TaskId, ReplacedSet>,
     drafts: Vec<Draft>,
 }
 
@@ -397,14 +448,13 @@ impl<T> SettledBlock<T> {
         let outcomes = self.outcomes;
         let Spent {
             transactions,
-            sets,
+            replaced,
             drafts,
         } = self.spent;
         let spent = SpentBlock {
             cells,
-            transactions,
-            sets,
-            _drafts: drafts,
+            drafts,
+            _rest: (transactions, replaced),
         };
         Ok((SealedBlock { outcomes, delta }, spent))
     }
@@ -413,26 +463,23 @@ impl<T> SettledBlock<T> {
 /// What is left of a block that was sealed.
 #[derive(Debug)]
 pub struct SpentBlock<T> {
-    /// Its cells; [reset](StateCells::reset) them to open another block on their memory.
-    pub cells: StateCells,
-    /// Its transactions.
-    pub transactions: Vec<Sanitized<T>>,
-    sets: Vec<OnceLock<HeldSet>>,
-    /// Kept to be dropped with the rest.
-    _drafts: Vec<Draft>,
+    cells: StateCells,
+    drafts: Vec<Draft>,
+    _rest: (Vec<Sanitized<T>>, AHashMap<TaskId, ReplacedSet>),
 }
 
 impl<T> SpentBlock<T> {
-    /// The access sets that the transactions ended with, in block order.
-    pub fn into_sets(self) -> Vec<AccessSet> {
-        // There are none of a block whose keys were numbered.
-        let mut sets = self.sets.into_iter();
-        (self.transactions.into_iter())
-            .map(|transaction| {
-                let own = (sets.next()).and_then(|set| set.into_inner()?.own);
-                own.unwrap_or(transaction.access)
-            })
-            .collect()
+    /// The cells, with all memory that another block can use.
+    pub fn into_cells(self) -> StateCells {
+        let Self {
+            mut cells,
+            mut drafts,
+            ..
+        } = self;
+        drafts.iter_mut().for_each(Draft::clear);
+        drafts.append(&mut cells.spare.drafts);
+        cells.spare.drafts = drafts;
+        cells
     }
 }
 

@@ -1,48 +1,26 @@
 //! Running a transaction too early: on the state before the block, to see what it touches.
 //!
-//! A simulation reads the origins of the block's cells, which never change, so it needs no grant and
+//! A simulation reads the state before the block, which does not change, so it needs no grant and
 //! meets nobody. What it finds is the transaction's access set. And if, when the locks are granted,
 //! nothing that it read has changed, its effects are those the transaction would have: then it *was*
 //! the execution, and is applied as it is
 //! ([`GrantedState::apply_simulation`](crate::GrantedState::apply_simulation)).
 
-// The origin of a cell is read by its id; no grant is needed for that.
-#![allow(unsafe_code)]
-
 use crate::{
-    access::{AccessEntry, AccessMode, AccessSet, KeyAccess},
+    access::{AccessEntry, AccessMode},
     executor::{AccessError, StateAccess},
-    id::{KeyId, TaskId},
-    interner::RecentKeys,
+    id::TaskId,
     key::{KeyPart, StateKey},
     open_block::OpenBlock,
     outcome::Outcome,
-    state::{CodeRef, StateError},
-    state_cells::Origin,
+    state::{CodeRef, StateError, StateView},
+    state_cells::{LastAccount, Origin},
+    transaction::Sanitized,
     write_set::{AccountValue, WriteSet, is_credit_safe},
 };
+use ahash::RandomState;
 use alloy_primitives::{Address, B256, U256};
-use std::{fmt, sync::Arc};
-
-/// The outcome and effects of a transaction that ran on the state before the block.
-#[derive(Debug)]
-pub struct Simulation {
-    /// Until it is taken.
-    pub(crate) outcome: Option<Outcome>,
-    pub(crate) writes: WriteSet,
-    /// The cells that the effects change, in the order in which they are applied.
-    pub(crate) cells: Vec<KeyId>,
-}
-
-/// What inference found of one transaction, by the ids of one block's cells.
-#[derive(Debug)]
-pub(crate) struct InferredSet {
-    pub(crate) access: AccessSet,
-    pub(crate) keys: Option<Box<[KeyAccess]>>,
-    pub(crate) simulation: Option<Box<Simulation>>,
-    /// What the transaction is thought to use; zero where nobody knows.
-    pub(crate) gas: u64,
-}
+use std::{fmt, mem, sync::Arc};
 
 /// Finds out what a transaction touches.
 pub trait Infer<T>: 'static {
@@ -56,6 +34,12 @@ pub trait Infer<T>: 'static {
         transaction: &T,
         state: &mut SimulatedState<T>,
     ) -> Result<Inference, StateError>;
+
+    /// Is told which transactions it will be asked about next, so that it can tell the state what it will
+    /// look at.
+    fn announce(&mut self, transactions: &[Sanitized<T>], view: &dyn StateView) {
+        let _ = (transactions, view);
+    }
 
     /// Is told that a transaction left the set that was found for it by
     /// [template](Inference::Template), so that the template is not used again. `state` is that before
@@ -104,22 +88,54 @@ pub struct Assumption {
     pub balance: U256,
 }
 
-/// How many of the last touches are looked through before a key is looked up.
+/// How many of the last touches are looked through before a key counts as new. One that was not found
+/// is noted twice, which does no harm.
 const TOUCHES_AT_HAND: usize = 12;
 
-#[derive(Clone, Copy, Debug)]
-struct Touched {
-    entry: AccessEntry,
-    id: KeyId,
+/// Values a thread remembers: a power of two, small enough to stay in its caches.
+const MEMORIES: usize = 256;
+
+/// What a thread saw lately of the state before a block.
+///
+/// A few keys are in almost every set (a popular token's code, the block's beneficiary). Asking the state for
+/// them again and again would have all threads count references to the same code.
+struct Memory {
+    hasher: RandomState,
+    values: Box<[Option<(StateKey, Origin)>]>,
+    account: LastAccount,
+}
+
+impl Memory {
+    /// The value of a key, and where it will be until the next one is looked at.
+    fn look(&mut self, view: &dyn StateView, key: &StateKey) -> Result<&Origin, StateError> {
+        #[expect(clippy::cast_possible_truncation, reason = "any bits will do")]
+        let place = self.hasher.hash_one(key) as usize % MEMORIES;
+        let known = matches!(&self.values[place], Some((known, _)) if known == key);
+        if !known {
+            let origin = Origin::load(view, key, &mut self.account)?;
+            self.values[place] = Some((*key, origin));
+        }
+        let value = self.values[place].as_ref();
+        Ok(&value.expect("it is there, or was put there").1)
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            hasher: RandomState::new(),
+            values: (0..MEMORIES).map(|_| None).collect(),
+            account: LastAccount::default(),
+        }
+    }
 }
 
 /// The state before the block, as a transaction sees it that runs too early. Notes what it touches.
 pub struct SimulatedState<T> {
     block: Option<Arc<OpenBlock<T>>>,
-    recent: RecentKeys<StateKey>,
-    touched: Vec<Touched>,
+    memory: Memory,
+    touched: Vec<AccessEntry>,
     writes: WriteSet,
-    cells: Vec<KeyId>,
     assumption: Option<Assumption>,
 }
 
@@ -136,7 +152,6 @@ impl<T> SimulatedState<T> {
     pub fn clear(&mut self) {
         self.touched.clear();
         self.writes.clear();
-        self.cells.clear();
         self.assumption = None;
     }
 
@@ -146,124 +161,84 @@ impl<T> SimulatedState<T> {
     }
 
     /// Expects an access without making it.
-    pub fn expect(&mut self, key: StateKey, mode: AccessMode) -> Result<(), StateError> {
-        self.touch(key, mode).map(|_| ())
+    pub fn expect(&mut self, key: StateKey, mode: AccessMode) {
+        // Most touches repeat one of the last few: a slot's account, a value that is read and written.
+        let at_hand = self.touched.iter_mut().rev().take(TOUCHES_AT_HAND);
+        match at_hand.into_iter().find(|known| known.key == key) {
+            Some(known) => known.mode = known.mode.union(mode),
+            None => self.touched.push(AccessEntry { key, mode }),
+        }
     }
 
     /// Nonce and balance before the block, without noting a look.
     pub fn peek_account(&mut self, address: Address) -> Result<AccountValue, StateError> {
-        let id = self.intern(&StateKey::account(address))?;
-        Ok(AccountValue::from(self.origin(id).account()))
+        let origin = self.look(&StateKey::account(address))?;
+        Ok(AccountValue::from(origin.account()))
     }
 
     /// Code before the block, without noting a look.
     pub fn peek_code(&mut self, address: Address) -> Result<&CodeRef, StateError> {
-        let id = self.intern(&StateKey::code(address))?;
-        Ok(self.origin(id).code())
+        Ok(self.look(&StateKey::code(address))?.code())
     }
 
     /// A slot before the block, without noting a look.
     pub fn peek_slot(&mut self, address: Address, slot: U256) -> Result<U256, StateError> {
-        let id = self.intern(&StateKey::slot(address, slot))?;
-        Ok(self.origin(id).slot())
+        Ok(self.look(&StateKey::slot(address, slot))?.slot())
     }
 
-    /// The accesses noted so far, in no order and with duplicates.
-    pub fn touched(&self) -> impl Iterator<Item = AccessEntry> {
-        self.touched.iter().map(|touched| touched.entry)
+    fn look(&mut self, key: &StateKey) -> Result<&Origin, StateError> {
+        let block = self.block.as_ref().expect("a state in use has a block");
+        self.memory.look(&**block.cells().view(), key)
     }
 
-    /// The accesses noted so far, in the order in which they were made and with duplicates, and what
-    /// slots held before the block.
-    pub fn observed(&self) -> impl Iterator<Item = (AccessEntry, Option<U256>)> {
-        self.touched.iter().map(|touched| {
-            let is_slot = matches!(touched.entry.key.part, KeyPart::Slot(_));
-            let value = is_slot.then(|| self.origin(touched.id).slot());
-            (touched.entry, value)
-        })
+    /// The accesses noted so far, with duplicates: in the order in which they were made, unless one was
+    /// noted before.
+    pub fn touched(&self) -> &[AccessEntry] {
+        &self.touched
+    }
+
+    /// The accesses noted so far, as [`touched`](Self::touched), and what slots held before the block.
+    pub fn observed(&mut self) -> Result<Vec<(AccessEntry, Option<U256>)>, StateError> {
+        let touched = mem::take(&mut self.touched);
+        let observed = touched.iter().map(|entry| {
+            let value = match entry.key.part {
+                KeyPart::Slot(slot) => Some(self.peek_slot(entry.key.address, slot)?),
+                KeyPart::Account | KeyPart::Code => None,
+            };
+            Ok((*entry, value))
+        });
+        let observed = observed.collect();
+        self.touched = touched;
+        observed
     }
 
     /// Makes what was found since [`clear`](Self::clear) the access set of `task` in this block, and
-    /// is clear again. With more keys than `limit` the set is everything.
+    /// is clear again. With more keys than `limit` the set is everything. Once for a task, in a block
+    /// [opened to be inferred](OpenBlock::to_infer).
     pub fn conclude(&mut self, task: TaskId, inference: Inference, limit: usize) {
-        let found = self.take_found(inference, limit);
-        if let Some(block) = &self.block {
-            block.set_inferred(task, found);
-        }
-        self.clear();
-    }
-
-    fn take_found(&mut self, inference: Inference, limit: usize) -> InferredSet {
-        self.touched
-            .sort_unstable_by_key(|touched| touched.entry.key);
+        self.touched.sort_unstable_by_key(|touched| touched.key);
         self.touched.dedup_by(|next, kept| {
-            let same = next.id == kept.id;
+            let same = next.key == kept.key;
             if same {
-                kept.entry.mode = kept.entry.mode.union(next.entry.mode);
+                kept.mode = kept.mode.union(next.mode);
             }
             same
         });
-        if self.touched.len() > limit {
-            return InferredSet {
-                access: AccessSet::Everything,
-                keys: None,
-                simulation: None,
-                gas: 0,
-            };
+        if let Some(draft) = self.block.as_ref().and_then(|block| block.draft(task)) {
+            if self.touched.len() > limit {
+                draft.infer_everything();
+            } else {
+                draft.infer(&mut self.touched, &mut self.writes, inference);
+            }
         }
-        let entries = self.touched.iter().map(|touched| touched.entry).collect();
-        let keys = self.touched.iter().map(|touched| KeyAccess {
-            key: touched.id,
-            mode: touched.entry.mode,
-        });
-        let gas = inference.gas().unwrap_or_default();
-        let simulation = match inference {
-            Inference::Simulated(outcome) => Some(Box::new(Simulation {
-                outcome: Some(outcome),
-                writes: std::mem::take(&mut self.writes),
-                cells: std::mem::take(&mut self.cells),
-            })),
-            _ => None,
-        };
-        InferredSet {
-            access: AccessSet::Keys(entries),
-            keys: Some(keys.collect()),
-            simulation,
-            gas,
-        }
-    }
-
-    fn intern(&mut self, key: &StateKey) -> Result<KeyId, StateError> {
-        let block = self.block.as_ref().expect("a state in use has a block");
-        block.cells().intern_cached(&mut self.recent, key)
-    }
-
-    fn origin(&self, id: KeyId) -> &Origin {
-        let block = self.block.as_ref().expect("a state in use has a block");
-        // SAFETY: every id here came from this block's interner, whose lock orders memory.
-        unsafe { block.cells().cells.origin(id) }
-    }
-
-    fn touch(&mut self, key: StateKey, mode: AccessMode) -> Result<KeyId, StateError> {
-        // Most touches repeat one of the last few: a slot's account, a value that is read and written.
-        let at_hand = self.touched.iter_mut().rev().take(TOUCHES_AT_HAND);
-        if let Some(known) = at_hand.into_iter().find(|known| known.entry.key == key) {
-            known.entry.mode = known.entry.mode.union(mode);
-            return Ok(known.id);
-        }
-        let id = self.intern(&key)?;
-        self.touched.push(Touched {
-            entry: AccessEntry { key, mode },
-            id,
-        });
-        Ok(id)
+        self.clear();
     }
 }
 
 impl<T> StateAccess for SimulatedState<T> {
     fn account(&mut self, address: Address) -> Result<AccountValue, AccessError> {
-        let id = self.touch(StateKey::account(address), AccessMode::Read)?;
-        let mut value = AccountValue::from(self.origin(id).account());
+        self.expect(StateKey::account(address), AccessMode::Read);
+        let mut value = self.peek_account(address)?;
         if let Some(assumption) = self.assumption
             && assumption.address == address
         {
@@ -275,18 +250,18 @@ impl<T> StateAccess for SimulatedState<T> {
     }
 
     fn code(&mut self, address: Address) -> Result<&CodeRef, AccessError> {
-        let id = self.touch(StateKey::code(address), AccessMode::Read)?;
-        Ok(self.origin(id).code())
+        self.expect(StateKey::code(address), AccessMode::Read);
+        Ok(self.peek_code(address)?)
     }
 
     fn slot(&mut self, address: Address, slot: U256) -> Result<U256, AccessError> {
-        self.touch(StateKey::code(address), AccessMode::Read)?;
-        let id = self.touch(StateKey::slot(address, slot), AccessMode::Read)?;
-        Ok(self.origin(id).slot())
+        self.expect(StateKey::code(address), AccessMode::Read);
+        self.expect(StateKey::slot(address, slot), AccessMode::Read);
+        Ok(self.peek_slot(address, slot)?)
     }
 
     fn has_storage(&mut self, address: Address) -> Result<bool, AccessError> {
-        self.touch(StateKey::code(address), AccessMode::Read)?;
+        self.expect(StateKey::code(address), AccessMode::Read);
         let block = self.block.as_ref().expect("a state in use has a block");
         Ok(block.cells().view().has_storage(address)?)
     }
@@ -298,20 +273,18 @@ impl<T> StateAccess for SimulatedState<T> {
     }
 
     fn may_credit(&mut self, address: Address, amount: U256) -> bool {
-        let key = StateKey::account(address);
-        let Ok(id) = self.intern(&key) else {
-            return false;
-        };
-        let balance = self.origin(id).account().map(|account| account.balance);
-        is_credit_safe(balance.unwrap_or_default(), amount)
-            && self.touch(key, AccessMode::Credit).is_ok()
+        let safe = self
+            .peek_account(address)
+            .is_ok_and(|account| is_credit_safe(account.balance, amount));
+        if safe {
+            self.expect(StateKey::account(address), AccessMode::Credit);
+        }
+        safe
     }
 
     fn apply(&mut self, writes: &WriteSet) -> Result<(), AccessError> {
-        self.cells.clear();
         for (key, mode) in writes.effects() {
-            let id = self.touch(key, mode)?;
-            self.cells.push(id);
+            self.expect(key, mode);
         }
         self.writes.clone_from(writes);
         Ok(())
@@ -322,10 +295,9 @@ impl<T> Default for SimulatedState<T> {
     fn default() -> Self {
         Self {
             block: None,
-            recent: RecentKeys::default(),
+            memory: Memory::default(),
             touched: Vec::new(),
             writes: WriteSet::default(),
-            cells: Vec::new(),
             assumption: None,
         }
     }

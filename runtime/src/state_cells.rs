@@ -1,13 +1,14 @@
 //! The cells of an open block: every declared key's current value, over the state before the block.
 
 use crate::{
-    access::{AccessEntry, AccessSet, KeyAccess},
+    access::KeyAccess,
     cells::Cells,
     delta::{DeltaContext, DeltaPart, StateDelta},
+    drafts::Draft,
     id::{DenseId, KeyId, TaskId},
     interner::{Interner, RecentKeys, SHARDS},
     key::{KeyPart, StateKey},
-    key_table::{KeyTable, KeyUse},
+    key_table::KeyTable,
     open_block::SealedBlock,
     outcome::Outcome,
     state::{Account, CodeRef, StateError, StateView},
@@ -40,7 +41,7 @@ impl Credits {
     /// Adds an amount. Takes part in a sum, so it needs no order among other additions.
     pub(crate) fn add(&self, amount: U256) {
         if amount.is_zero() {
-            self.touches.fetch_add(1, Ordering::Relaxed);
+            self.touch(1);
             return;
         }
         let mut carry = 0_u64;
@@ -52,6 +53,13 @@ impl Credits {
                 .map(|part| limb.fetch_add(part, Ordering::Relaxed).checked_add(part))
                 .filter(Option::is_none)
                 .count() as u64;
+        }
+    }
+
+    /// Adds nothing so many times.
+    pub(crate) fn touch(&self, times: u64) {
+        if times > 0 {
+            self.touches.fetch_add(times, Ordering::Relaxed);
         }
     }
 
@@ -153,6 +161,22 @@ pub(crate) enum Origin {
 }
 
 impl Origin {
+    /// The value of a key in this state.
+    pub(crate) fn load(
+        view: &dyn StateView,
+        key: &StateKey,
+        accounts: &mut LastAccount,
+    ) -> Result<Self, StateError> {
+        Ok(match key.part {
+            KeyPart::Account => Self::Account(accounts.get(view, key.address)?),
+            KeyPart::Code => {
+                let account = accounts.get(view, key.address)?;
+                Self::Code(CodeRef::load(view, key.address, account.as_ref())?)
+            }
+            KeyPart::Slot(slot) => Self::Slot(view.slot(key.address, slot)?),
+        })
+    }
+
     /// The cell as it is before anything happens to it.
     pub(crate) fn cell(&self) -> StateCell {
         match self {
@@ -236,7 +260,7 @@ impl StateCell {
 
 /// The account read last.
 #[derive(Default)]
-struct LastAccount(Option<(Address, Option<Account>)>);
+pub(crate) struct LastAccount(Option<(Address, Option<Account>)>);
 
 impl LastAccount {
     fn get(
@@ -267,8 +291,10 @@ pub struct StateCells {
     view: Arc<dyn StateView>,
     pub(crate) rules: StateRules,
     interner: Interner<StateKey>,
-    /// The keys, where they were numbered beforehand; the interner has none then.
+    /// The keys that sets name, once they are numbered; the interner has the others.
     table: Option<Arc<KeyTable>>,
+    /// Whether keys may be touched in a way of which the table knows nothing.
+    widened: bool,
     pub(crate) cells: Cells<StateCell, Origin>,
     /// Accounts whose code changed or whose storage was wiped, with the cells of their codes.
     recoded: Mutex<Vec<(Address, KeyId)>>,
@@ -281,6 +307,9 @@ pub struct StateCells {
 #[derive(Debug, Default)]
 pub(crate) struct Spare {
     pub(crate) outcomes: Vec<Outcome>,
+    pub(crate) table: Option<KeyTable>,
+    /// Cleared.
+    pub(crate) drafts: Vec<Draft>,
     delta: StateDelta,
     parts: Mutex<Vec<DeltaPart>>,
 }
@@ -293,6 +322,7 @@ impl StateCells {
             rules,
             interner: Interner::new(),
             table: None,
+            widened: false,
             cells: Cells::new(),
             recoded: Mutex::default(),
             spare: Spare::default(),
@@ -302,33 +332,6 @@ impl StateCells {
     /// The state before the block.
     pub fn view(&self) -> &Arc<dyn StateView> {
         &self.view
-    }
-
-    /// Gives every key of a set its dense id, and new keys their value before the block.
-    ///
-    /// May be called from many threads; this is where cold state is read, so it belongs off the
-    /// scheduler's path. The result is in the set's order, or `None` for the whole state.
-    pub fn resolve(
-        &self,
-        recent: &mut RecentKeys<StateKey>,
-        set: &AccessSet,
-    ) -> Result<Option<Box<[KeyAccess]>>, StateError> {
-        let AccessSet::Keys(entries) = set else {
-            return Ok(None);
-        };
-        // An account's keys stand together in a set, so its record is read once for both.
-        let mut accounts = LastAccount::default();
-        let mut resolve = |entry: &AccessEntry| {
-            let assign = || self.push(&entry.key, &mut accounts);
-            let key = self.interner.intern_cached(recent, &entry.key, assign)?;
-            let mode = entry.mode;
-            Ok(KeyAccess { key, mode })
-        };
-        let mut resolved = Vec::with_capacity(entries.len());
-        for entry in entries {
-            resolved.push(resolve(entry)?);
-        }
-        Ok(Some(resolved.into_boxed_slice()))
     }
 
     /// As [`intern`](Self::intern), by way of what the calling thread looked up lately in this block.
@@ -345,20 +348,34 @@ impl StateCells {
 
     /// Takes the numbers of a block's keys from now on. There are no cells yet.
     pub(crate) fn set_table(&mut self, table: Arc<KeyTable>) {
-        self.cells.reserve(table.keys().len());
+        self.cells.reserve(table.len());
+        self.widened = table.has_everything();
         self.table = Some(table);
     }
 
-    /// The numbers of the block's keys, if they were numbered beforehand.
+    /// The numbers of the keys that the block's sets name, if they were numbered.
     pub(crate) const fn table(&self) -> Option<&Arc<KeyTable>> {
         self.table.as_ref()
     }
 
-    /// Fills the cells of the keys that a task introduces.
+    /// The same, as long as all that transactions touch stands in it.
+    #[inline]
+    pub(crate) fn complete_table(&self) -> Option<&KeyTable> {
+        let table = self.table.as_deref();
+        table.filter(|_| !self.widened)
+    }
+
+    /// From now on the table does not know all that transactions touch.
+    pub(crate) const fn widen(&mut self) {
+        self.widened = true;
+    }
+
+    /// Fills the cells of the keys that a task introduces, as far as they are not filled.
     ///
     /// # Safety
     ///
-    /// Called once for a task of the [table](Self::set_table).
+    /// Called for a task of the [table](Self::set_table), by one thread at a time, which has seen what
+    /// earlier calls for the task did.
     #[allow(unsafe_code)]
     pub(crate) unsafe fn introduce(
         &self,
@@ -366,22 +383,28 @@ impl StateCells {
         task: TaskId,
     ) -> Result<(), StateError> {
         let mut accounts = LastAccount::default();
-        for index in table.introduces(task) {
-            let origin = self.load(&table.keys()[index], &mut accounts)?;
+        let (first, keys) = table.introduces(task);
+        for (index, key) in (first.index()..).zip(keys) {
+            let id = KeyId::from_index(index);
+            // It is if an earlier call failed half-way.
+            if self.cells.is_filled(id) {
+                continue;
+            }
+            let origin = Origin::load(&*self.view, key, &mut accounts)?;
             let cell = origin.cell();
-            // SAFETY: room was made for all keys of the table; one task introduces a key, and this
-            // is the one call for this task.
-            unsafe { self.cells.fill(KeyId::from_index(index), origin, cell) };
+            // SAFETY: room was made for all keys of the table; one task introduces a key, this is the
+            // one call for it just now, and none before has filled the cell.
+            unsafe { self.cells.fill(id, origin, cell) };
         }
         Ok(())
     }
 
     /// Whether it is known that nobody in the block does more with a key than to credit it, while
-    /// several do.
+    /// many do.
     #[inline]
-    pub(crate) fn is_only_credited(&self, key: KeyId) -> bool {
-        let table = self.table.as_ref();
-        table.is_some_and(|table| table.key_use(key) == KeyUse::Credit)
+    pub(crate) fn is_popular_credit(&self, key: KeyId) -> bool {
+        let table = self.complete_table();
+        table.is_some_and(|table| table.is_popular_credit(key))
     }
 
     /// Whether the cells of all these keys are filled.
@@ -399,26 +422,9 @@ impl StateCells {
 
     /// Makes the cell of a key that is new to the interner.
     fn push(&self, key: &StateKey, accounts: &mut LastAccount) -> Result<KeyId, StateError> {
-        assert!(
-            self.table.is_none(),
-            "all keys of a numbered block are in its table, but {key} was asked for"
-        );
-        let origin = self.load(key, accounts)?;
+        let origin = Origin::load(&*self.view, key, accounts)?;
         let cell = origin.cell();
         Ok(self.cells.push_from(origin, cell))
-    }
-
-    /// The value of a key before the block.
-    fn load(&self, key: &StateKey, accounts: &mut LastAccount) -> Result<Origin, StateError> {
-        let view = &*self.view;
-        Ok(match key.part {
-            KeyPart::Account => Origin::Account(accounts.get(view, key.address)?),
-            KeyPart::Code => {
-                let account = accounts.get(view, key.address)?;
-                Origin::Code(CodeRef::load(view, key.address, account.as_ref())?)
-            }
-            KeyPart::Slot(slot) => Origin::Slot(view.slot(key.address, slot)?),
-        })
     }
 
     /// Notes that an account's code changed or its storage was wiped.
@@ -433,7 +439,11 @@ impl StateCells {
         self.view = view;
         self.rules = rules;
         self.interner.clear();
-        self.table = None;
+        // Where somebody keeps the table, for another run of the block, its memory is not ours.
+        if let Some(table) = self.table.take().and_then(Arc::into_inner) {
+            self.spare.table = Some(table);
+        }
+        self.widened = false;
         self.cells.clear();
         self.recoded.get_mut().clear();
     }
@@ -493,21 +503,24 @@ impl SettledCells {
     pub(crate) fn collect(&self, shard: usize) -> DeltaPart {
         let mut part = self.cells.spare.parts.lock().pop().unwrap_or_default();
         if let Some(table) = &self.cells.table {
-            let keys = table.keys();
-            let start = |shard| keys.len() * shard / SHARDS;
-            let range = start(shard)..start(shard + 1);
-            for (index, key) in range.clone().zip(&keys[range]) {
-                self.collect_key(&mut part, key, KeyId::from_index(index));
+            for piece in (shard..table.parts()).step_by(SHARDS) {
+                let (first, keys) = table.part(piece);
+                for (index, key) in (first..).zip(keys) {
+                    let id = KeyId::from_index(index);
+                    // One that is not was named and never asked for.
+                    if self.cells.cells.is_filled(id) {
+                        self.collect_key(&mut part, key, id);
+                    }
+                }
             }
-        } else {
-            let each = |key: &StateKey, id| self.collect_key(&mut part, key, id);
-            self.cells.interner.for_each_in_shard(shard, each);
         }
+        let each = |key: &StateKey, id| self.collect_key(&mut part, key, id);
+        self.cells.interner.for_each_in_shard(shard, each);
         part
     }
 
     /// What became of one key. Its id came from the interner, whose lock orders memory, or from the
-    /// table, all of whose tasks are done.
+    /// table and is filled.
     #[allow(unsafe_code)]
     fn collect_key(&self, part: &mut DeltaPart, key: &StateKey, id: KeyId) {
         let (context, rules) = (&self.context, self.context.rules);

@@ -2,8 +2,8 @@
 
 use crate::{
     access::AccessMode,
+    drafts::Simulation,
     id::KeyId,
-    simulation::Simulation,
     state::CodeRef,
     state_cells::{Credits, StateCells},
     write_set::AccountValue,

@@ -34,7 +34,7 @@ pub struct Credit {
 ///
 /// Within one set every key occurs once. Wipes are applied before slot writes, so a set may wipe an
 /// account's storage and write new slots to it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct WriteSet {
     /// New nonces and balances.
     pub accounts: Vec<(Address, AccountValue)>,
@@ -87,6 +87,30 @@ impl WriteSet {
             && self.codes.is_empty()
             && self.wipes.is_empty()
             && self.slots.is_empty()
+    }
+}
+
+impl Clone for WriteSet {
+    fn clone(&self) -> Self {
+        let mut clone = Self::default();
+        clone.clone_from(self);
+        clone
+    }
+
+    /// Keeps the memory.
+    fn clone_from(&mut self, source: &Self) {
+        let Self {
+            accounts,
+            credits,
+            codes,
+            wipes,
+            slots,
+        } = source;
+        self.accounts.clone_from(accounts);
+        self.credits.clone_from(credits);
+        self.codes.clone_from(codes);
+        self.wipes.clone_from(wipes);
+        self.slots.clone_from(slots);
     }
 }
 

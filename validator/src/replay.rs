@@ -316,10 +316,7 @@ impl Replayer {
         // Numbering is part of recording the sets.
         let table = KeyTable::number(steps.iter().map(|step| &step.access));
         let start = Instant::now();
-        let open = match table {
-            Some(table) => OpenBlock::with_table(cells, transactions, Arc::new(table)),
-            None => OpenBlock::with_cells(cells, transactions),
-        };
+        let open = OpenBlock::with_table(cells, transactions, Arc::new(table));
         let (open, result) = execute_block(&self.stage, open, make, Step::gas_hint);
         if let Some(failed) = failed_run(result.map(drop), block)? {
             return Ok(failed);
@@ -403,7 +400,7 @@ impl Replayer {
         let time = start.elapsed();
         match sealed {
             Ok((sealed, spent)) => {
-                self.spare = Some(spent.cells);
+                self.spare = Some(spent.into_cells());
                 Ok(Run::Done(sealed, time))
             }
             Err(SealError::State(source)) => Err(ReplayError::State { number, source }),

@@ -65,7 +65,7 @@ impl<'a> Observation<'a> {
     /// is more than is ever explained.
     pub(crate) fn new(
         inputs: Inputs<'a>,
-        touched: impl Iterator<Item = (AccessEntry, Option<U256>)>,
+        touched: impl IntoIterator<Item = (AccessEntry, Option<U256>)>,
         preimages: &'a Preimages,
     ) -> Option<Self> {
         let mut places = HashMap::<StateKey, usize>::default();

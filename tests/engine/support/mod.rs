@@ -130,8 +130,8 @@ impl Case {
         }
     }
 
-    /// Runs steps in parallel with an executor of the test's own: with keys looked up as transactions
-    /// are prepared and, if they can be, numbered beforehand. Both must come to the same.
+    /// Runs steps in parallel with an executor of the test's own: with keys numbered beforehand, and with
+    /// keys numbered by the stage. Both must come to the same.
     pub(crate) fn run_with<E>(
         &self,
         stage: &BankingStage,
@@ -170,14 +170,12 @@ impl Case {
                 Err(error) => panic!("the stage failed: {error}"),
             }
         };
-        let looked_up = run(open(None));
-        if let Some(table) = KeyTable::number(sets) {
-            let numbered = run(open(Some(table)));
-            match (&looked_up, &numbered) {
-                (Ok(one), Ok(other)) => assert_eq!(one, other),
-                (one, other) => assert_eq!(format!("{one:?}"), format!("{other:?}")),
-            }
+        let numbered_by_stage = run(open(None));
+        let numbered = run(open(Some(KeyTable::number(sets))));
+        match (&numbered_by_stage, &numbered) {
+            (Ok(one), Ok(other)) => assert_eq!(one, other),
+            (one, other) => assert_eq!(format!("{one:?}"), format!("{other:?}")),
         }
-        looked_up
+        numbered_by_stage
     }
 }

@@ -217,7 +217,7 @@ impl BlockBuilder {
             .map(|step| open.access(TaskId::from_index(step)).clone())
             .collect();
         let (sealed, spent) = seal_block(&self.stage, open)?;
-        self.spare = Some(spent.cells);
+        self.spare = Some(spent.into_cells());
         let refused = std::mem::take(&mut *refused.lock());
         Ok(Run {
             block,

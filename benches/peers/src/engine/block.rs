@@ -102,7 +102,7 @@ impl Block {
         let steps: Vec<_> = (steps.iter().zip(&outcomes))
             .map(|(step, outcome)| step.clone().with_gas_estimate(outcome.gas_used))
             .collect();
-        let table = KeyTable::number(&sets).expect("recorded sets are sets of keys");
+        let table = KeyTable::number(&sets);
         let transactions = steps.iter().filter(|step| step.transaction().is_some());
         Ok(Self {
             transactions: transactions.count(),
@@ -317,7 +317,7 @@ impl Block {
     ) -> (Duration, SealedBlock) {
         let (sealed, spent) = seal_block(stage, open).expect("a finished block");
         let time = start.elapsed();
-        self.spare_cells.set(Some(spent.cells));
+        self.spare_cells.set(Some(spent.into_cells()));
         (time, sealed)
     }
 }

@@ -1,0 +1,139 @@
+//! How much of a block could run side by side.
+
+use ahash::AHashMap;
+use lockweave_runtime::{AccessMode, AccessSet, DenseId, OpenBlock, StateKey, TaskId};
+
+/// What transactions cost one after another, and what the longest chain of them costs in which each has to
+/// wait for the one before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Dependence {
+    total: u64,
+    longest: u64,
+}
+
+/// When the last holder of a key in each mode is through, if everybody begins as early as possible.
+#[derive(Clone, Copy, Default)]
+struct Holders {
+    read: u64,
+    credit: u64,
+    write: u64,
+}
+
+impl Holders {
+    /// When somebody who asks for it in this mode has it.
+    fn free_for(self, mode: AccessMode) -> u64 {
+        match mode {
+            AccessMode::Read => self.write.max(self.credit),
+            AccessMode::Credit => self.write.max(self.read),
+            AccessMode::Write => self.write.max(self.read).max(self.credit),
+        }
+    }
+
+    fn hold(&mut self, mode: AccessMode, until: u64) {
+        let last = match mode {
+            AccessMode::Read => &mut self.read,
+            AccessMode::Credit => &mut self.credit,
+            AccessMode::Write => &mut self.write,
+        };
+        *last = until.max(*last);
+    }
+}
+
+impl Dependence {
+    /// That of the first transactions of a block, by what is known of their sets.
+    pub(crate) fn of_first<T>(
+        block: &OpenBlock<T>,
+        transactions: usize,
+        cost: fn(&T) -> u64,
+    ) -> Self {
+        let mut holders = AHashMap::<StateKey, Holders>::new();
+        let mut found = Self::default();
+        // When the last one that holds everything is through.
+        let mut begin = 0;
+        for task in (0..transactions).map(TaskId::from_index) {
+            let cost = (block.gas_seen(task))
+                .unwrap_or_else(|| cost(&block.transactions()[task.index()].transaction));
+            let access = block.access(task);
+            let entries = access.entries();
+            let start = if *access == AccessSet::Everything {
+                found.longest
+            } else {
+                let free = entries.iter().map(|entry| {
+                    let holders = holders.get(&entry.key);
+                    holders.map_or(0, |holders| holders.free_for(entry.mode))
+                });
+                free.max().unwrap_or(0).max(begin)
+            };
+            let until = start.saturating_add(cost);
+            if *access == AccessSet::Everything {
+                begin = until;
+            }
+            for entry in entries {
+                let holders = holders.entry(entry.key).or_default();
+                holders.hold(entry.mode, until);
+            }
+            found.total = found.total.saturating_add(cost);
+            found.longest = found.longest.max(until);
+        }
+        found
+    }
+
+    /// Whether there is so little to be won by running side by side that it would not pay for finding out
+    /// what the others touch.
+    pub(crate) const fn is_chain(self) -> bool {
+        self.longest.saturating_mul(5) > self.total.saturating_mul(4)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloy_primitives::Address;
+    use lockweave_runtime::{Declaration, MemoryState, Sanitized, StateRules};
+    use std::sync::Arc;
+
+    const RULES: StateRules = StateRules {
+        clear_empty_accounts: true,
+    };
+
+    fn dependence(sets: &[&[(u8, AccessMode)]]) -> Dependence {
+        let sanitized = |accesses: &&[(u8, AccessMode)]| Sanitized {
+            transaction: (),
+            access: AccessSet::build(|set| {
+                for (account, mode) in *accesses {
+                    set.insert(StateKey::account(Address::repeat_byte(*account)), *mode);
+                }
+            })
+            .unwrap(),
+            declaration: Declaration::Recorded,
+        };
+        let transactions = sets.iter().map(sanitized).collect();
+        let block = OpenBlock::new(Arc::new(MemoryState::new()), RULES, transactions);
+        Dependence::of_first(&block, sets.len(), |()| 10)
+    }
+
+    #[test]
+    fn the_longest_chain_is_found() {
+        use AccessMode::{Credit, Read, Write};
+        let found = |total, longest| Dependence { total, longest };
+        assert_eq!(dependence(&[]), found(0, 0));
+        assert_eq!(dependence(&[&[(1, Write)], &[(2, Write)]]), found(20, 10));
+        assert_eq!(
+            dependence(&[&[(1, Write)], &[(1, Read)], &[(1, Read)], &[(1, Write)]]),
+            found(40, 30)
+        );
+        assert_eq!(
+            dependence(&[&[(1, Credit)], &[(1, Credit)], &[(1, Read)]]),
+            found(30, 20)
+        );
+    }
+
+    #[test]
+    fn a_chain_is_one_that_leaves_less_than_a_quarter_beside_it() {
+        let chain = |total, longest| Dependence { total, longest }.is_chain();
+        assert!(chain(100, 100));
+        assert!(chain(100, 81));
+        assert!(!chain(100, 80));
+        assert!(!chain(0, 0));
+    }
+}

@@ -1,0 +1,182 @@
+//! What is known and kept of transactions whose sets are inferred.
+//!
+//! A block has thousands of drafts, each with a set, the effects of a simulation and an undo record. The
+//! lists in them are kept from block to block: asking for that much memory anew, and having the system
+//! clear its pages, took longer than filling it.
+
+use crate::{
+    access::{AccessEntry, AccessSet},
+    id::KeyId,
+    outcome::Outcome,
+    simulation::Inference,
+    undo::UndoRecord,
+    write_set::WriteSet,
+};
+use parking_lot::Mutex;
+use std::{mem, sync::OnceLock};
+
+/// A list with room for more than this is not kept: few transactions touch so much, and in the course of
+/// many blocks every draft could have had one of those.
+const ROOM_KEPT: usize = 128;
+
+/// One transaction's draft.
+#[derive(Debug, Default)]
+pub(crate) struct Draft {
+    inferred: OnceLock<Inferred>,
+    kept: Mutex<Kept>,
+}
+
+/// What is thought of a transaction before it runs.
+#[derive(Debug)]
+pub(crate) struct Inferred {
+    pub(crate) access: AccessSet,
+    /// What it was seen to use, in gas; zero where nobody looked.
+    pub(crate) gas: u64,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    simulation: Option<Box<Simulation>>,
+    undo: Option<UndoRecord>,
+    memory: Memory,
+}
+
+/// Lists without contents.
+#[derive(Debug, Default)]
+struct Memory {
+    entries: Vec<AccessEntry>,
+    simulation: Option<Box<Simulation>>,
+    undo: UndoRecord,
+}
+
+/// The outcome and effects of a transaction that ran on the state before the block.
+#[derive(Debug, Default)]
+pub(crate) struct Simulation {
+    /// Until it is taken.
+    pub(crate) outcome: Option<Outcome>,
+    pub(crate) writes: WriteSet,
+    /// By effect, in the order in which they are applied: where its key stands in the access set.
+    pub(crate) places: Vec<u32>,
+    /// The cells that the effects changed, once it was taken and may be taken back.
+    pub(crate) cells: Vec<KeyId>,
+}
+
+impl Simulation {
+    fn clear(&mut self) {
+        self.outcome = None;
+        self.writes.clear();
+        self.places.clear();
+        self.cells.clear();
+    }
+
+    fn is_small(&self) -> bool {
+        self.places.capacity() <= ROOM_KEPT && self.writes.slots.capacity() <= ROOM_KEPT
+    }
+}
+
+impl Draft {
+    /// What is thought of the transaction, if anybody looked.
+    #[inline]
+    pub(crate) fn inferred(&self) -> Option<&Inferred> {
+        self.inferred.get()
+    }
+
+    /// Notes what inference found: the sorted accesses and, if the outcome can be used, the effects. Both
+    /// lists are taken, and others given in their place. Once.
+    pub(crate) fn infer(
+        &self,
+        entries: &mut Vec<AccessEntry>,
+        writes: &mut WriteSet,
+        inference: Inference,
+    ) {
+        let gas = inference.gas().unwrap_or_default();
+        let access = {
+            let mut kept = self.kept.lock();
+            if let Inference::Simulated(outcome) = inference {
+                let mut simulation = kept.memory.simulation.take().unwrap_or_default();
+                mem::swap(&mut simulation.writes, writes);
+                simulation.outcome = Some(outcome);
+                let effects = simulation.writes.effects();
+                simulation.places.extend(effects.map(|(key, _)| {
+                    let place = entries.binary_search_by(|entry| entry.key.cmp(&key));
+                    let place = place.expect("effects are noted as touched");
+                    u32::try_from(place).expect("a set has fewer than 2^32 keys")
+                }));
+                kept.simulation = Some(simulation);
+            }
+            AccessSet::Keys(mem::replace(entries, mem::take(&mut kept.memory.entries)))
+        };
+        self.set(Inferred { access, gas });
+    }
+
+    /// Notes that the transaction touches too much to be named.
+    pub(crate) fn infer_everything(&self) {
+        self.set(Inferred {
+            access: AccessSet::Everything,
+            gas: 0,
+        });
+    }
+
+    fn set(&self, inferred: Inferred) {
+        let first = self.inferred.set(inferred);
+        debug_assert!(first.is_ok(), "a transaction is inferred once");
+    }
+
+    /// Takes the simulation, if there is one that was not taken yet.
+    pub(crate) fn take_simulation(&self) -> Option<Box<Simulation>> {
+        self.kept.lock().simulation.take()
+    }
+
+    /// Gives back a simulation that cannot be used.
+    pub(crate) fn discard(&self, mut simulation: Box<Simulation>) {
+        simulation.clear();
+        self.kept.lock().memory.simulation = Some(simulation);
+    }
+
+    /// Keeps an undo record, and gives an empty one for the next.
+    pub(crate) fn keep_undo(&self, record: UndoRecord) -> UndoRecord {
+        let kept = &mut *self.kept.lock();
+        debug_assert!(
+            kept.undo.is_none(),
+            "the transaction has an undo record already"
+        );
+        kept.undo = Some(record);
+        mem::take(&mut kept.memory.undo)
+    }
+
+    /// Takes the undo record. The simulation is of no use any more.
+    pub(crate) fn reopen(&mut self) -> UndoRecord {
+        let kept = self.kept.get_mut();
+        kept.simulation = None;
+        kept.undo.take().unwrap_or_default()
+    }
+
+    /// Forgets all but the memory.
+    pub(crate) fn clear(&mut self) {
+        let kept = self.kept.get_mut();
+        if let Some(mut record) = kept.undo.take() {
+            if let Some(taken) = record.taken.take() {
+                kept.simulation = Some(taken);
+            }
+            record.entries.clear();
+            if record.entries.capacity() <= ROOM_KEPT {
+                kept.memory.undo = record;
+            }
+        }
+        if let Some(mut simulation) = kept.simulation.take()
+            && simulation.is_small()
+        {
+            simulation.clear();
+            kept.memory.simulation = Some(simulation);
+        }
+        if let Some(Inferred {
+            access: AccessSet::Keys(mut entries),
+            ..
+        }) = self.inferred.take()
+            && entries.capacity() <= ROOM_KEPT
+        {
+            entries.clear();
+            kept.memory.entries = entries;
+        }
+    }
+}
