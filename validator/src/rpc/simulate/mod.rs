@@ -12,7 +12,7 @@ use super::{
     message::{Params, Reply, reply},
     precompiles::MovablePrecompiles,
 };
-use crate::chain::{ChainBlock, requests::requests};
+use crate::chain::{ChainBlock, ReceiptsSummary, requests::requests};
 use alloy_consensus::{Header, constants::EMPTY_ROOT_HASH, proofs::calculate_transaction_root};
 use alloy_eips::{BlockId, eip4844::DATA_GAS_PER_BLOB, eip4895::Withdrawals};
 use alloy_primitives::{B256, U256};
@@ -21,9 +21,7 @@ use alloy_rpc_types_eth::{
     simulate::{SimBlock, SimulatePayload, SimulatedBlock},
 };
 use call::{Place, Ran};
-use lockweave_evm_adapter::{
-    BlockContext, BlockInput, EvmBlock, EvmTransaction, Ommers, Step, logs_bloom, receipts_root,
-};
+use lockweave_evm_adapter::{BlockContext, BlockInput, EvmBlock, EvmTransaction, Ommers, Step};
 use lockweave_runtime::{Outcome, OutcomeKind, Receipt, Status};
 use root::SimulatedRoot;
 use sequence::Placed;
@@ -212,8 +210,9 @@ impl Simulation<'_> {
         if let Some(last) = receipts.last() {
             let envelopes: Vec<_> = transactions.iter().map(EvmTransaction::envelope).collect();
             header.transactions_root = calculate_transaction_root(&envelopes);
-            header.receipts_root = receipts_root(&receipts);
-            header.logs_bloom = logs_bloom(&receipts);
+            let summary = ReceiptsSummary::of(&receipts, &[]);
+            header.receipts_root = summary.root;
+            header.logs_bloom = summary.bloom;
             header.gas_used = last.cumulative_gas_used;
         } else {
             header.transactions_root = EMPTY_ROOT_HASH;
