@@ -81,11 +81,17 @@ impl Base {
     }
 }
 
-/// A block that must be there.
+/// A block that must be there, with transactions that are found by their hashes.
 pub(super) fn kept(store: &DurableStore, number: u64) -> Result<ChainBlock, VerifyError> {
     let head = store.head().number();
     let block = store.block(number)?;
     let block = block.ok_or(StoreError::UnknownBlock { number, head })?;
+    for (index, transaction) in block.transactions.iter().enumerate() {
+        let found = store.transaction(transaction.hash());
+        if found.is_none_or(|place| place.block != number || place.index as usize != index) {
+            return Err(VerifyError::Unfound { number, index });
+        }
+    }
     Ok(ChainBlock::clone(&block))
 }
 
