@@ -76,7 +76,7 @@ pub(super) fn simulate(context: &RpcContext, params: &Params<'_>) -> Reply {
 struct Simulation<'c> {
     context: &'c RpcContext,
     scene: Scene,
-    root: SimulatedRoot,
+    root: SimulatedRoot<'c>,
     parent: Header,
     parent_hash: B256,
     validation: bool,
@@ -123,7 +123,7 @@ impl Simulation<'_> {
             ran.push(self.call(&header, request, place)?);
         }
         self.close(&mut header, &ran)?;
-        Ok(self.seal(&mut header, ran, full))
+        self.seal(&mut header, ran, full)
     }
 
     /// Runs one call, and keeps what it did.
@@ -194,7 +194,7 @@ impl Simulation<'_> {
         header: &mut Header,
         ran: Vec<Ran>,
         full: bool,
-    ) -> SimulatedBlock<Block<RpcTransaction>> {
+    ) -> Result<SimulatedBlock<Block<RpcTransaction>>, RpcError> {
         let mut transactions = Vec::new();
         let mut receipts = Vec::new();
         let (mut calls, mut told) = (Vec::new(), Vec::new());
@@ -218,7 +218,7 @@ impl Simulation<'_> {
             header.transactions_root = EMPTY_ROOT_HASH;
             header.receipts_root = EMPTY_ROOT_HASH;
         }
-        header.state_root = self.root.root(&self.scene);
+        header.state_root = self.root.root(&self.scene)?;
         let hash = header.hash_slow();
         self.parent = header.clone();
         self.parent_hash = hash;
@@ -238,10 +238,10 @@ impl Simulation<'_> {
         for (index, (call, receipt)) in calls.iter_mut().zip(&told).enumerate() {
             call.logs = format::logs(&block, index, receipt).collect();
         }
-        SimulatedBlock {
+        Ok(SimulatedBlock {
             inner: format::block(&block, full),
             calls,
-        }
+        })
     }
 }
 
