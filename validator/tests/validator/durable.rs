@@ -325,3 +325,33 @@ async fn a_hash_that_is_stored_wrong_is_found() {
     assert_eq!(verified.status.code(), Some(1), "{text}");
     assert!(text.contains("transaction 0 is not found"), "{text}");
 }
+
+/// Commands that read make no folders, and say what to do.
+#[test]
+fn a_folder_without_a_chain_is_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("missing");
+    let datadir = missing.to_str().unwrap();
+    let file = folder.path().join("blocks");
+    let file = file.to_str().unwrap();
+    for arguments in [
+        &["verify", "--datadir", datadir][..],
+        &["export", "--datadir", datadir, file],
+        &["import", "--datadir", datadir, file],
+        &["run", "--datadir", datadir],
+    ] {
+        let refused = run(arguments);
+        let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(2), "{arguments:?}: {text}");
+        assert!(text.contains("init"), "{arguments:?}: {text}");
+        assert!(!missing.exists(), "{arguments:?}");
+    }
+    let unnamed = run(&["run"]);
+    let text = String::from_utf8_lossy(&unnamed.stderr).into_owned();
+    assert!(
+        ["--dev", "--genesis", "--datadir"]
+            .iter()
+            .all(|way| text.contains(way)),
+        "{text}"
+    );
+}
