@@ -11,12 +11,14 @@
 //! | `rpc` | JSON-RPC over HTTP and WebSocket |
 //! | `store` | blocks and states, in memory or on disk |
 //! | `verify` | a chain on disk, executed again |
+//! | `senders`, `libsecp256k1` | senders from signatures |
 //! | `recorded`, `replay`, `report`, `declare` | recorded blocks: against the serial oracle; what they touch |
 
 pub mod chain;
 pub mod config;
 pub mod db;
 pub mod declare;
+pub mod libsecp256k1;
 pub mod node;
 pub mod operation;
 pub mod pool;

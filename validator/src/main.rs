@@ -35,6 +35,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    lockweave_validator::libsecp256k1::install();
     let result = match Cli::parse().command {
         Command::Run(args) => run::run(*args),
         Command::Init(args) => init::run(&args),

@@ -48,6 +48,14 @@ pub enum VerifyError {
         /// The receipt's place.
         index: usize,
     },
+    /// A transaction cannot be found by its hash: another one is stored beside it.
+    #[error("block {number}: transaction {index} is not found by its hash")]
+    Unfound {
+        /// The block's number.
+        number: u64,
+        /// The transaction's place.
+        index: usize,
+    },
     /// A block that is too old to be executed again is not what its header says.
     #[error("block {number}: its {field} is not what its header says")]
     Body {

@@ -8,6 +8,7 @@ use super::{
     genesis::ChainParameters,
     merkle_state::MerkleState,
     ommers::InvalidOmmer,
+    receipts::ReceiptsSummary,
     requests::{InvalidDeposit, requests},
 };
 use alloy_consensus::{
@@ -22,10 +23,10 @@ use alloy_primitives::{Address, B256};
 use alloy_rlp::Encodable as _;
 use lockweave_evm_adapter::{
     AccessListBuilder, BlockInput, ChainSpec, EvmBlock, EvmBlockError, EvmExecutor, EvmTransaction,
-    InvalidStep, Ommers, RecoverError, SpecId, TypedReceipt, logs_bloom, recover_sender,
+    InvalidStep, Ommers, RecoverError, SpecId, recover_sender,
 };
 use lockweave_runtime::{
-    AccessError, ExecutionError, Executor, GasOverflow, Outcome, OutcomeKind, Receipt, SealedBlock,
+    AccessError, ExecutionError, Executor, GasOverflow, Outcome, OutcomeKind, SealedBlock,
     SerialState, StateDelta, StateError, StateView,
 };
 use std::sync::Arc;
@@ -420,22 +421,11 @@ fn check_result(block: &ChainBlock, requests: &Requests) -> Result<(), InvalidBl
     let header = &block.header;
     let gas = (block.receipts.last()).map_or(0, |receipt| receipt.cumulative_gas_used);
     expect("gasUsed", header.gas_used, gas)?;
-    let root = receipts_root_of(&block.receipts, &block.receipt_roots);
-    expect("receiptsRoot", header.receipts_root, root)?;
-    expect("logsBloom", header.logs_bloom, logs_bloom(&block.receipts))?;
+    let receipts = ReceiptsSummary::of(&block.receipts, &block.receipt_roots);
+    expect("receiptsRoot", header.receipts_root, receipts.root)?;
+    expect("logsBloom", header.logs_bloom, receipts.bloom)?;
     if let Some(stated) = header.requests_hash {
         expect("requestsHash", stated, requests.requests_hash())?;
     }
     Ok(())
-}
-
-/// The root of receipts that hold a status, or a state root where there is one.
-pub fn receipts_root_of(receipts: &[Receipt], roots: &[B256]) -> B256 {
-    let typed: Vec<_> = (receipts.iter().enumerate())
-        .map(|(index, receipt)| match roots.get(index) {
-            Some(root) => TypedReceipt::with_root(receipt, *root),
-            None => TypedReceipt::from(receipt),
-        })
-        .collect();
-    alloy_consensus::proofs::calculate_receipt_root(&typed)
 }

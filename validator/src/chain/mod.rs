@@ -13,9 +13,11 @@ pub mod import;
 pub mod merkle;
 pub mod merkle_state;
 pub mod ommers;
+pub mod receipts;
 pub mod requests;
 pub mod rlp_file;
 
 pub use block::{ChainBlock, Envelope};
 pub use failure::Failure;
 pub use genesis::{ChainParameters, GenesisError};
+pub use receipts::ReceiptsSummary;

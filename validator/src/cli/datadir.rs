@@ -35,6 +35,19 @@ pub(super) fn development() -> Result<(ChainParameters, Vec<PrivateKeySigner>), 
     Ok((parameters, signers))
 }
 
+/// Opens a folder that must have a chain; one that has none is left as it is.
+pub(super) fn existing(path: &Path) -> Result<(Datadir, ChainParameters), Failure> {
+    let no_chain = || Failure::NoChain {
+        path: path.display().to_string(),
+    };
+    if !Datadir::has_chain(path) {
+        return Err(no_chain());
+    }
+    let datadir = Datadir::open(path)?;
+    let parameters = datadir.parameters()?.ok_or_else(no_chain)?;
+    Ok((datadir, parameters))
+}
+
 /// Opens the chain of a folder. `wanted` is the chain it should be: where the folder is empty it is
 /// made, where not it must be that one.
 pub(super) fn open(
@@ -43,11 +56,14 @@ pub(super) fn open(
     is_development: bool,
     retention: Retention,
 ) -> Result<Opened, Failure> {
+    let Some(wanted) = wanted else {
+        let (datadir, parameters) = existing(path)?;
+        return stored(datadir, parameters, retention);
+    };
     let datadir = Datadir::open(path)?;
-    let known = datadir.parameters()?;
-    let parameters = match (known, wanted) {
+    let parameters = match datadir.parameters()? {
         // The development chain's genesis has the time it was made; a folder keeps its own.
-        (Some(known), Some(wanted)) if is_development => {
+        Some(known) if is_development => {
             let id = known.spec.chain_id;
             if id != wanted.spec.chain_id {
                 return Err(Failure::NotDevelopment {
@@ -57,20 +73,21 @@ pub(super) fn open(
             }
             known
         }
-        (Some(known), None) => known,
-        (_, Some(wanted)) => {
-            if datadir.parameters()?.is_none() {
-                let hash = datadir.init(wanted)?;
-                info!(target: "node", %hash, path = %path.display(), "made a chain");
-            }
+        Some(_) => wanted.clone(),
+        None => {
+            let hash = datadir.init(wanted)?;
+            info!(target: "node", %hash, path = %path.display(), "made a chain");
             wanted.clone()
         }
-        (None, None) => {
-            return Err(Failure::NoChain {
-                path: path.display().to_string(),
-            });
-        }
     };
+    stored(datadir, parameters, retention)
+}
+
+fn stored(
+    datadir: Datadir,
+    parameters: ChainParameters,
+    retention: Retention,
+) -> Result<Opened, Failure> {
     let store = Arc::new(DurableStore::open(datadir, &parameters, retention)?);
     Ok(Opened { parameters, store })
 }

@@ -47,7 +47,7 @@ pub(crate) struct DeclareArgs {
     /// Who calls.
     #[arg(long, value_name = "ADDRESS", requires = "rpc")]
     from: Option<Address>,
-    /// Whom is called; without it a contract is created.
+    /// Who is called; without it a contract is created.
     #[arg(long, value_name = "ADDRESS", requires = "rpc")]
     to: Option<Address>,
     /// Data of the call.

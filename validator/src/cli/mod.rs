@@ -47,8 +47,8 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(
-        "{path} holds no chain; name one with --genesis or --dev, or make one with \
-         `lockweave-validator init`"
+        "{path} holds no chain; make one with `lockweave-validator init` (with --genesis FILE or --dev), \
+         or choose another --datadir"
     )]
     NoChain { path: String },
     #[error("{path} holds chain {id}, not the development chain; leave out --dev")]

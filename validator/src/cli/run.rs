@@ -7,7 +7,7 @@ use super::{
     import,
 };
 use alloy_signer_local::PrivateKeySigner;
-use clap::Args;
+use clap::{ArgGroup, Args};
 use lockweave_validator::{
     chain::{ChainParameters, dev},
     config::Config,
@@ -32,13 +32,22 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
 /// Run a node: transactions in over JSON-RPC, blocks out.
+///
+/// A chain has to be named: --dev, --genesis, or a data folder that has one. What no flag says comes from
+/// the environment, then the configuration file, then the defaults; `config` prints what results.
 #[derive(Debug, Args)]
+#[command(
+    group = ArgGroup::new("chain").args(["dev", "genesis", "datadir"]).required(true).multiple(true),
+    after_help = "Examples:\n  lockweave-validator run --dev\n  \
+                  lockweave-validator run --dev --datadir data --block-time 0\n  \
+                  lockweave-validator run --genesis genesis.json --datadir data --metrics"
+)]
 pub(crate) struct RunArgs {
     /// A development chain: chain id 1337, ten funded accounts with keys everybody knows.
     #[arg(long, conflicts_with = "genesis")]
     dev: bool,
     /// The chain: a genesis file in geth's format. Not needed where the data folder has a chain.
-    #[arg(long, value_name = "FILE", required_unless_present_any = ["dev", "datadir"])]
+    #[arg(long, value_name = "FILE")]
     genesis: Option<PathBuf>,
     /// The data folder. Without one the chain is in memory and ends with the process.
     #[arg(long, value_name = "DIR", env = "LOCKWEAVE_DATADIR")]

@@ -1,10 +1,13 @@
 //! `verify`: a chain, executed again.
 
-use super::{Failure, datadir::DatadirArgs};
+use super::{
+    Failure,
+    datadir::{self, DatadirArgs},
+};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use lockweave_validator::{
-    store::{Datadir, DurableStore, Retention},
+    store::{DurableStore, Retention},
     verify::verify,
 };
 use serde_json::json;
@@ -37,10 +40,7 @@ const PARTLY: u8 = 3;
 
 /// Runs the command.
 pub(crate) fn run(args: &VerifyArgs) -> Result<ExitCode, Failure> {
-    let datadir = Datadir::open(&args.datadir.datadir)?;
-    let parameters = datadir.parameters()?.ok_or_else(|| Failure::NoChain {
-        path: args.datadir.datadir.display().to_string(),
-    })?;
+    let (datadir, parameters) = datadir::existing(&args.datadir.datadir)?;
     let store = DurableStore::open(datadir, &parameters, Retention::everything())?;
     let progress = if io::stderr().is_terminal() {
         ProgressBar::new(0)

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     chain::{
-        ChainParameters, Failure,
+        ChainParameters, Failure, ReceiptsSummary,
         failure::failures,
         requests::{InvalidDeposit, check_deposits, requests},
     },
@@ -25,11 +25,11 @@ use lockweave_banking_stage::{
 };
 use lockweave_evm_adapter::{
     BlockInput, ChainSpec, EvmBlock, EvmBlockError, EvmInferrer, EvmTransaction, InvalidStep,
-    Ommers, Step, logs_bloom, receipts_root,
+    Ommers, Step,
 };
 use lockweave_runtime::{
     AccessSet, Declaration, DenseId, ExecutionError, OpenBlock, Outcome, OutcomeKind, Receipt,
-    Sanitized, SealError, SealedBlock, StateCells, StateDelta, StateView, TaskId,
+    Sanitized, SealError, SealedBlock, StateCells, StateDelta, StateView, TaskId, receipts,
 };
 use revm::context::result::InvalidTransaction;
 use std::sync::Arc;
@@ -279,12 +279,14 @@ impl BlockBuilder {
             };
             left_out.push((hash, why));
         }
-        let receipts = run.sealed.receipts();
+        let failures = failures(&run.sealed.outcomes);
+        let receipts = receipts(run.sealed.outcomes);
         let receipts = receipts.map_err(|error| BuildError::Receipts(error.to_string()))?;
         let envelopes: Vec<_> = transactions.iter().map(EvmTransaction::envelope).collect();
         header.transactions_root = calculate_transaction_root(&envelopes);
-        header.receipts_root = receipts_root(&receipts);
-        header.logs_bloom = logs_bloom(&receipts);
+        let summary = ReceiptsSummary::of(&receipts, &[]);
+        header.receipts_root = summary.root;
+        header.logs_bloom = summary.bloom;
         header.gas_used = (receipts.last()).map_or(0, |receipt| receipt.cumulative_gas_used);
         if header.requests_hash.is_some() {
             header.requests_hash = Some(requests.requests_hash());
@@ -294,7 +296,7 @@ impl BlockBuilder {
             transactions,
             receipts,
             access,
-            failures: failures(&run.sealed.outcomes),
+            failures,
             delta: run.sealed.delta,
             left_out,
             stats: run.stats,

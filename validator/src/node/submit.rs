@@ -8,7 +8,9 @@ use rayon::prelude::*;
 use thiserror::Error;
 
 /// Fewer transactions than this are checked on the caller's thread.
-const PARALLEL_MIN: usize = 8;
+const PARALLEL_MIN: usize = 16;
+/// A thread is given at least this many: it is woken for some hundred microseconds of work.
+const SHARE_MIN: usize = 8;
 
 /// Why a transaction is refused.
 #[derive(Debug, Error)]
@@ -44,7 +46,13 @@ impl Node {
         let checked: Vec<Result<PooledTransaction, DecodeError>> = if encoded.len() < PARALLEL_MIN {
             encoded.iter().map(check).collect()
         } else {
-            (self.signatures).install(|| encoded.par_iter().with_min_len(4).map(check).collect())
+            (self.signatures).install(|| {
+                encoded
+                    .par_iter()
+                    .with_min_len(SHARE_MIN)
+                    .map(check)
+                    .collect()
+            })
         };
         let intake = self.intake.read();
         let state = self.head().state;

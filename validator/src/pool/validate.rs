@@ -21,6 +21,11 @@ const OSAKA_GAS_MAX: u64 = 1 << 24;
 /// Why bytes are not a transaction that this chain could have.
 #[derive(Debug, Error)]
 pub enum DecodeError {
+    /// No bytes at all.
+    #[error(
+        "rlp: cannot decode the transaction: it is empty; send the bytes of a signed transaction"
+    )]
+    Empty,
     /// Longer than the pool takes.
     #[error("oversized data: transaction size {size}, limit {limit}")]
     Oversized {
@@ -160,6 +165,9 @@ pub fn validate(
     config: &PoolConfig,
     raw: &[u8],
 ) -> Result<PooledTransaction, DecodeError> {
+    if raw.is_empty() {
+        return Err(DecodeError::Empty);
+    }
     if raw.len() > config.transaction_bytes_max {
         return Err(DecodeError::Oversized {
             size: raw.len(),

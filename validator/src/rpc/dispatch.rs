@@ -11,7 +11,11 @@ use super::{
     trace, txpool,
 };
 use serde_json::value::RawValue;
-use std::{sync::Arc, time::Instant};
+use std::{
+    panic::{self, AssertUnwindSafe},
+    sync::Arc,
+    time::Instant,
+};
 
 /// A method.
 type Method = fn(&RpcContext, &Params<'_>) -> Reply;
@@ -289,16 +293,41 @@ fn run(context: &RpcContext, request: &Request<'_>, session: Option<&Arc<Session
         },
         _ => match find(name) {
             Some((method, _)) => {
-                let reply = method(context, &request.params()?);
+                let reply = guarded(|| method(context, &request.params()?));
                 note(name, started, reply.is_ok());
                 reply
             }
-            None => Err(RpcError::new(
-                error::METHOD_NOT_FOUND,
-                format!("the method {name} does not exist/is not available"),
-            )),
+            None => Err(unknown_method(name)),
         },
     }
+}
+
+/// A call's answer; a panic in it is an error like others, and ends neither the batch nor the connection.
+pub(super) fn guarded<T>(call: impl FnOnce() -> Result<T, RpcError>) -> Result<T, RpcError> {
+    // What is shared is behind locks whose holders leave it whole, or is not read again.
+    panic::catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| {
+        Err(RpcError::internal(
+            "the call failed in the node, which is a bug; its log says where",
+        ))
+    })
+}
+
+fn unknown_method(name: &str) -> RpcError {
+    let hint = match name {
+        "eth_sendTransaction"
+        | "eth_sign"
+        | "eth_signTransaction"
+        | "eth_signTypedData_v4"
+        | "personal_sign"
+        | "personal_sendTransaction"
+        | "personal_unlockAccount" => {
+            ": the node keeps no keys; sign in the client or its wallet, and send with \
+             eth_sendRawTransaction"
+        }
+        _ => "",
+    };
+    let message = format!("the method {name} does not exist/is not available{hint}");
+    RpcError::new(error::METHOD_NOT_FOUND, message)
 }
 
 /// Counts a call of a method that exists, so that nobody can make up labels.

@@ -2,7 +2,7 @@
 
 use super::{
     context::RpcContext,
-    dispatch::note,
+    dispatch::{guarded, note},
     error::RpcError,
     format,
     message::{Params, Reply, Request, reply, write_response},
@@ -74,12 +74,13 @@ pub(super) fn answer_run(context: &RpcContext, calls: &[&RawValue], out: &mut St
             Ok(())
         })
         .collect();
-    let mut submitted = context.node.submit(&transactions).into_iter();
+    let submitted = guarded(|| Ok(context.node.submit(&transactions)));
+    let mut submitted = submitted.map(Vec::into_iter);
     let mut is_first = true;
     for (request, decoded) in requests.iter().zip(decoded) {
-        let reply: Reply = decoded.and_then(|()| {
-            let result = submitted.next().expect("one result for each transaction");
-            reply(result?)
+        let reply: Reply = decoded.and_then(|()| match &mut submitted {
+            Ok(results) => reply(results.next().expect("one result for each transaction")?),
+            Err(failed) => Err(failed.clone()),
         });
         if request.id.is_none() {
             continue;

@@ -297,6 +297,7 @@ impl Shared {
             return Some(dispatch::refuse(&body, &busy));
         };
         let context = Arc::clone(&self.context);
+        let asked = body.clone();
         let answered = task::spawn_blocking(move || {
             let answer = dispatch::answer(&context, &body, session.as_ref());
             drop(permit);
@@ -304,7 +305,8 @@ impl Shared {
         });
         answered.await.unwrap_or_else(|error| {
             warn!(target: "rpc", %error, "a call failed");
-            Some(refusal(RpcError::internal("the call failed in the node")))
+            let failed = RpcError::internal("the call failed in the node");
+            Some(dispatch::refuse(&asked, &failed))
         })
     }
 }

@@ -1,25 +1,29 @@
 //! A block with its receipts as bytes: what is stored beside the state it led to.
 //!
-//! One byte of version, then an RLP list: header, transactions, uncles, withdrawals (none or one list),
-//! senders, receipts, receipt roots, access sets, failures. What follows from the rest (hashes,
-//! cumulative gas, log indexes) is computed when it is read. Version 1 had no failures.
+//! | bytes | what |
+//! | --- | --- |
+//! | 1 | version: 3 |
+//! | 4 | number of transactions, little-endian |
+//! | 32 for each | the transactions' hashes, so that a chain can be opened without hashing all of them |
+//! | rest | RLP list: header, transactions, uncles, withdrawals (none or one list), senders, receipts, receipt roots, access sets, failures |
+//!
+//! What else follows from the rest (the block's hash, cumulative gas, log indexes) is computed when it
+//! is read. Versions 1 and 2 had no hashes, version 1 no failures.
+
+mod parts;
 
 use super::index::IndexedBlock;
 use crate::chain::{ChainBlock, Envelope, Failure};
 use alloy_consensus::{Header, Typed2718};
 use alloy_eips::eip4895::{Withdrawal, Withdrawals};
-use alloy_primitives::{Address, B256, Bytes, Log, U256, keccak256};
+use alloy_primitives::{Address, B256, Bytes, Log, U256};
 use alloy_rlp::{Decodable, Encodable, RlpDecodable, RlpEncodable};
 use lockweave_evm_adapter::EvmTransaction;
 use lockweave_runtime::{
     AccessMode, AccessSet, AccessSetBuilder, INFERRED_KEYS_MAX, KeyPart, Receipt, StateKey,
 };
+use parts::{Parts, VERSION, hash_transactions};
 use thiserror::Error;
-
-/// The version that is written.
-const VERSION: u8 = 2;
-/// The oldest version that is read.
-const OLDEST_VERSION: u8 = 1;
 
 /// Why stored bytes are not a block.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -212,20 +216,29 @@ pub(super) fn encode(block: &ChainBlock) -> Vec<u8> {
             })
             .collect(),
     };
-    let mut bytes = Vec::with_capacity(1 + stored.length());
+    let count = block.transactions.len();
+    let mut bytes = Vec::with_capacity(5 + 32 * count + stored.length());
     bytes.push(VERSION);
+    let count = u32::try_from(count).expect("a block has fewer than 2^32 transactions");
+    bytes.extend_from_slice(&count.to_le_bytes());
+    for transaction in &block.transactions {
+        bytes.extend_from_slice(transaction.hash().as_slice());
+    }
     stored.encode(&mut bytes);
     bytes
 }
 
 /// The block of these bytes.
 pub(super) fn decode(bytes: &[u8]) -> Result<ChainBlock, CodecError> {
-    let Some((&(OLDEST_VERSION..=VERSION), mut rest)) = bytes.split_first() else {
-        return Err(CodecError::Version(bytes.first().copied()));
-    };
+    let parts = Parts::of(bytes)?;
+    let mut rest = parts.list;
     let stored = StoredBlock::decode(&mut rest)?;
     if !rest.is_empty() {
         return Err(CodecError::Inconsistent("bytes behind its end"));
+    }
+    let hashes = parts.hashes.map(<[_]>::len);
+    if hashes.is_some_and(|hashes| hashes != stored.transactions.len()) {
+        return Err(CodecError::Inconsistent("hashes do not match transactions"));
     }
     let counts = [stored.senders.len(), stored.receipts.len()];
     if counts != [stored.transactions.len(); 2] {
@@ -277,16 +290,13 @@ pub(super) fn decode(bytes: &[u8]) -> Result<ChainBlock, CodecError> {
 /// What finds the block of these bytes, and the hash of its parent. Only the header and the hashes of
 /// the transactions are looked at: a chain is opened by reading all its blocks.
 pub(super) fn decode_index(bytes: &[u8]) -> Result<(IndexedBlock, B256), CodecError> {
-    let Some((&(OLDEST_VERSION..=VERSION), mut rest)) = bytes.split_first() else {
-        return Err(CodecError::Version(bytes.first().copied()));
-    };
-    let mut fields = alloy_rlp::Header::decode_bytes(&mut rest, true)?;
+    let Parts { hashes, mut list } = Parts::of(bytes)?;
+    let mut fields = alloy_rlp::Header::decode_bytes(&mut list, true)?;
     let header = Header::decode(&mut fields)?;
-    let mut encoded = alloy_rlp::Header::decode_bytes(&mut fields, true)?;
-    let mut transactions = Vec::new();
-    while !encoded.is_empty() {
-        transactions.push(transaction_hash(&mut encoded)?);
-    }
+    let transactions = match hashes {
+        Some(hashes) => hashes.iter().copied().map(B256::from).collect(),
+        None => hash_transactions(&mut fields)?,
+    };
     let indexed = IndexedBlock {
         number: header.number,
         hash: header.hash_slow(),
@@ -294,23 +304,6 @@ pub(super) fn decode_index(bytes: &[u8]) -> Result<(IndexedBlock, B256), CodecEr
         transactions,
     };
     Ok((indexed, header.parent_hash))
-}
-
-/// The hash of the next transaction of a list, which is passed over.
-fn transaction_hash(encoded: &mut &[u8]) -> Result<B256, CodecError> {
-    let begin = *encoded;
-    let header = alloy_rlp::Header::decode(encoded)?;
-    let (payload, rest) = encoded
-        .split_at_checked(header.payload_length)
-        .ok_or(alloy_rlp::Error::InputTooShort)?;
-    *encoded = rest;
-    // A typed transaction is a string of bytes; a legacy one is a list, and hashed as one (EIP-2718).
-    let hashed = if header.list {
-        &begin[..begin.len() - rest.len()]
-    } else {
-        payload
-    };
-    Ok(keccak256(hashed))
 }
 
 fn load_failure(stored: StoredFailure) -> Result<Failure, CodecError> {
@@ -392,10 +385,40 @@ mod tests {
         }
     }
 
+    /// The same block as a version wrote it that had no hashes.
+    fn encode_without_hashes(block: &ChainBlock) -> Vec<u8> {
+        let bytes = encode(block);
+        let list = Parts::of(&bytes).unwrap().list;
+        [&[2], list].concat()
+    }
+
+    #[test]
+    fn the_second_version_is_still_read() {
+        let block = block();
+        let older = encode_without_hashes(&block);
+        let read = decode(&older).unwrap();
+        assert_eq!(read.hash, block.hash);
+        assert_eq!(read.failures, block.failures);
+        let (indexed, _) = decode_index(&older).unwrap();
+        assert_eq!(indexed, IndexedBlock::from(&block));
+    }
+
+    #[test]
+    fn hashes_that_are_too_few_are_damage() {
+        let mut block = block();
+        let one = encode(&ChainBlock {
+            transactions: vec![block.transactions.remove(0)],
+            ..block.clone()
+        });
+        let mut bytes = one[..5 + 32].to_vec();
+        bytes.extend_from_slice(Parts::of(&encode(&self::block())).unwrap().list);
+        assert!(matches!(decode(&bytes), Err(CodecError::Inconsistent(_))));
+    }
+
     #[test]
     fn the_first_version_is_still_read() {
         let block = block();
-        let bytes = encode(&block);
+        let bytes = encode_without_hashes(&block);
         // The same list, without its last item.
         let mut body = &bytes[1..];
         let header = alloy_rlp::Header::decode(&mut body).unwrap();
@@ -447,9 +470,11 @@ mod tests {
         let receipt = block.receipts[1].clone();
         block.transactions.push(legacy);
         block.receipts.push(receipt);
-        let (indexed, parent) = decode_index(&encode(&block)).unwrap();
-        assert_eq!(indexed, IndexedBlock::from(&block));
-        assert_eq!(parent, block.header.parent_hash);
+        for bytes in [encode(&block), encode_without_hashes(&block)] {
+            let (indexed, parent) = decode_index(&bytes).unwrap();
+            assert_eq!(indexed, IndexedBlock::from(&block));
+            assert_eq!(parent, block.header.parent_hash);
+        }
     }
 
     #[test]

@@ -28,6 +28,8 @@ use std::{
 };
 use thiserror::Error;
 
+/// The chain's genesis: put in place last when a chain is made.
+const GENESIS_FILE: &str = "genesis.json";
 /// Blocks read at a time when the chain is opened.
 const OPEN_CHUNK: u64 = 256;
 /// Items of a state that is walked through at most.
@@ -144,13 +146,18 @@ impl Datadir {
         })
     }
 
+    /// Whether a folder has a chain. Nothing is made or locked.
+    pub fn has_chain(path: &Path) -> bool {
+        path.join(GENESIS_FILE).exists()
+    }
+
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
     fn genesis_path(&self) -> PathBuf {
-        self.path.join("genesis.json")
+        self.path.join(GENESIS_FILE)
     }
 
     fn state_path(&self) -> PathBuf {
@@ -248,11 +255,7 @@ impl DurableStore {
             .payloads()
             .ok_or_else(|| DatadirError::Empty { path: path() })?;
         let recent = newest_blocks(&db, first, last, retention.transactions)?;
-        let mut index = ChainIndex::starting_at(recent.first().map_or(last, |block| block.number));
-        index.reserve_for(&recent);
-        for block in &recent {
-            index.add(block);
-        }
+        let index = ChainIndex::of(&recent, last);
         let head = load(&db, last)?.map(Arc::new);
         let cache = BlockCache::new();
         if let Some(head) = &head {

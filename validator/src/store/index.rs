@@ -4,7 +4,18 @@ use crate::chain::ChainBlock;
 use ahash::AHashMap;
 use alloy_primitives::{B256, Bloom};
 use lockweave_evm_adapter::EvmTransaction;
+use rayon::prelude::*;
 use std::collections::VecDeque;
+
+/// Maps that transactions are spread over by their hashes: those of a chain that is opened are filled
+/// side by side, and one that grows moves only its own part.
+const SHARDS: usize = 8;
+
+const fn shard_of(hash: &B256) -> usize {
+    hash.0[0] as usize % SHARDS
+}
+
+type Places = AHashMap<B256, TransactionPlace>;
 
 /// Where a transaction is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +39,19 @@ pub struct IndexedBlock {
     pub transactions: Vec<B256>,
 }
 
+impl IndexedBlock {
+    /// Its transactions with their places.
+    fn places(&self) -> impl Iterator<Item = (B256, TransactionPlace)> {
+        self.transactions.iter().enumerate().map(|(index, hash)| {
+            let place = TransactionPlace {
+                block: self.number,
+                index: u32::try_from(index).expect("a block has fewer than 2^32 transactions"),
+            };
+            (*hash, place)
+        })
+    }
+}
+
 impl From<&ChainBlock> for IndexedBlock {
     fn from(block: &ChainBlock) -> Self {
         Self {
@@ -47,7 +71,7 @@ impl From<&ChainBlock> for IndexedBlock {
 #[derive(Debug, Default)]
 pub struct ChainIndex {
     numbers: AHashMap<B256, u64>,
-    transactions: AHashMap<B256, TransactionPlace>,
+    transactions: [Places; SHARDS],
     blooms: VecDeque<Bloom>,
     first: u64,
 }
@@ -61,23 +85,29 @@ impl ChainIndex {
         }
     }
 
-    /// Makes room for these blocks, so that adding them moves nothing.
-    pub fn reserve_for(&mut self, blocks: &[IndexedBlock]) {
-        let transactions = blocks.iter().map(|block| block.transactions.len()).sum();
-        self.transactions.reserve(transactions);
-        self.numbers.reserve(blocks.len());
-        self.blooms.reserve(blocks.len());
+    /// An index of these blocks, which follow each other; `first` where there are none.
+    pub fn of(blocks: &[IndexedBlock], first: u64) -> Self {
+        let count: usize = blocks.iter().map(|block| block.transactions.len()).sum();
+        let mut index = Self::starting_at(blocks.first().map_or(first, |block| block.number));
+        let shards = index.transactions.par_iter_mut().enumerate();
+        shards.for_each(|(shard, places)| {
+            // An equal share, and some more: shares differ.
+            places.reserve(count / SHARDS + count / 64);
+            let all = blocks.iter().flat_map(IndexedBlock::places);
+            places.extend(all.filter(|(hash, _)| shard_of(hash) == shard));
+        });
+        index.numbers = (blocks.iter())
+            .map(|block| (block.hash, block.number))
+            .collect();
+        index.blooms = blocks.iter().map(|block| block.bloom).collect();
+        index
     }
 
     /// Adds the next block.
     pub fn add(&mut self, block: &IndexedBlock) {
         self.numbers.insert(block.hash, block.number);
-        for (index, hash) in block.transactions.iter().enumerate() {
-            let place = TransactionPlace {
-                block: block.number,
-                index: u32::try_from(index).expect("a block has fewer than 2^32 transactions"),
-            };
-            self.transactions.insert(*hash, place);
+        for (hash, place) in block.places() {
+            self.transactions[shard_of(&hash)].insert(hash, place);
         }
         self.blooms.push_back(block.bloom);
     }
@@ -86,7 +116,8 @@ impl ChainIndex {
     pub fn remove_oldest(&mut self, block: &ChainBlock) {
         self.numbers.remove(&block.hash);
         for transaction in &block.transactions {
-            self.transactions.remove(&transaction.hash());
+            let hash = transaction.hash();
+            self.transactions[shard_of(&hash)].remove(&hash);
         }
         self.blooms.pop_front();
         self.first += 1;
@@ -99,7 +130,7 @@ impl ChainIndex {
 
     /// How many transactions can be found.
     pub fn transactions(&self) -> usize {
-        self.transactions.len()
+        self.transactions.iter().map(|places| places.len()).sum()
     }
 
     /// How many blocks can be found.
@@ -114,12 +145,51 @@ impl ChainIndex {
 
     /// Where a transaction is.
     pub fn transaction(&self, hash: B256) -> Option<TransactionPlace> {
-        self.transactions.get(&hash).copied()
+        self.transactions[shard_of(&hash)].get(&hash).copied()
     }
 
     /// The filter over a block's logs.
     pub fn bloom(&self, number: u64) -> Option<Bloom> {
         let position = usize::try_from(number.checked_sub(self.first)?).ok()?;
         self.blooms.get(position).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloy_primitives::keccak256;
+
+    #[test]
+    fn made_at_once_it_is_what_blocks_one_by_one_make() {
+        let blocks: Vec<_> = (5_u64..40)
+            .map(|number| IndexedBlock {
+                number,
+                hash: keccak256(number.to_le_bytes()),
+                bloom: Bloom::repeat_byte(u8::try_from(number).unwrap()),
+                transactions: (0..number)
+                    .map(|index| keccak256((number << 32 | index).to_le_bytes()))
+                    .collect(),
+            })
+            .collect();
+        let whole = ChainIndex::of(&blocks, 9);
+        let mut grown = ChainIndex::starting_at(5);
+        for block in &blocks {
+            grown.add(block);
+        }
+        for index in [&whole, &grown] {
+            assert_eq!((index.first(), index.blocks()), (5, 35));
+            assert_eq!(index.transactions(), (5..40).sum::<usize>());
+        }
+        for block in &blocks {
+            assert_eq!(whole.number_of(block.hash), Some(block.number));
+            assert_eq!(whole.bloom(block.number), Some(block.bloom));
+            for (hash, place) in block.places() {
+                assert_eq!(whole.transaction(hash), Some(place));
+                assert_eq!(grown.transaction(hash), Some(place));
+            }
+        }
+        assert_eq!(whole.transaction(B256::ZERO), None);
+        assert_eq!(ChainIndex::of(&[], 9).first(), 9);
     }
 }

@@ -3,12 +3,12 @@
 
 use super::VerifyError;
 use crate::{
-    chain::{ChainBlock, ChainParameters, execution::receipts_root_of, merkle_state::MerkleState},
+    chain::{ChainBlock, ChainParameters, ReceiptsSummary, merkle_state::MerkleState},
     store::{ChainStore, DurableStore, MemoryStore, Retention, StoreError},
 };
 use alloy_consensus::{EMPTY_ROOT_HASH, proofs::calculate_transaction_root};
 use alloy_primitives::{Address, B256, U256};
-use lockweave_evm_adapter::{EvmTransaction, logs_bloom};
+use lockweave_evm_adapter::EvmTransaction;
 use lockweave_runtime::{Account, Code, MemoryState, StateDelta, StateError, StateView};
 use std::sync::Arc;
 
@@ -81,11 +81,17 @@ impl Base {
     }
 }
 
-/// A block that must be there.
+/// A block that must be there, with transactions that are found by their hashes.
 pub(super) fn kept(store: &DurableStore, number: u64) -> Result<ChainBlock, VerifyError> {
     let head = store.head().number();
     let block = store.block(number)?;
     let block = block.ok_or(StoreError::UnknownBlock { number, head })?;
+    for (index, transaction) in block.transactions.iter().enumerate() {
+        let found = store.transaction(transaction.hash());
+        if found.is_none_or(|place| place.block != number || place.index as usize != index) {
+            return Err(VerifyError::Unfound { number, index });
+        }
+    }
     Ok(ChainBlock::clone(&block))
 }
 
@@ -120,15 +126,15 @@ fn check_body(block: &ChainBlock) -> Result<(), VerifyError> {
         calculate_transaction_root(&envelopes)
     };
     let gas_used = (block.receipts.last()).map_or(0, |receipt| receipt.cumulative_gas_used);
-    let receipts_root = receipts_root_of(&block.receipts, &block.receipt_roots);
+    let receipts = ReceiptsSummary::of(&block.receipts, &block.receipt_roots);
     let header = &block.header;
     let field = if header.transactions_root != transactions_root {
         "transactionsRoot"
-    } else if header.receipts_root != receipts_root {
+    } else if header.receipts_root != receipts.root {
         "receiptsRoot"
     } else if header.gas_used != gas_used {
         "gasUsed"
-    } else if header.logs_bloom != logs_bloom(&block.receipts) {
+    } else if header.logs_bloom != receipts.bloom {
         "logsBloom"
     } else {
         return Ok(());

@@ -9,7 +9,7 @@ use alloy_primitives::{Address, TxKind, U256, hex};
 use lockweave_evm_adapter::TxDeclared;
 use lockweave_runtime::StateDelta;
 use lockweave_validator::{
-    chain::ChainBlock,
+    chain::{ChainBlock, ChainParameters},
     store::{ChainStore, Datadir, DurableStore, Retention},
 };
 use serde_json::{Value, json};
@@ -294,4 +294,64 @@ fn another_clients_chain_is_imported_and_exported_as_it_was() {
             .success()
     );
     assert!(std::fs::read(out).unwrap() == std::fs::read(chain).unwrap());
+}
+
+/// Hashes are stored beside the transactions, so that nothing has to be hashed when a chain is opened;
+/// `verify` sees that they are theirs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hash_that_is_stored_wrong_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let (made, copied) = (folder.path().join("made"), folder.path().join("copied"));
+    let node = Process::start(&made, "0");
+    let raw = Draft::transfer(0, Address::repeat_byte(9)).sign(&signers()[0]);
+    let sent = node.call("eth_sendRawTransactionSync", json!([raw])).await;
+    let hash = hex_of(&sent.unwrap()["transactionHash"]);
+    node.terminate();
+    let made = open(&made, Retention::default());
+    let mut payload = made.db().payload(1).unwrap().unwrap().to_vec();
+    let at = payload.windows(32).position(|window| window == hash);
+    payload[at.expect("the hash is stored") + 31] ^= 1;
+    let datadir = Datadir::open(&copied).unwrap();
+    let parameters = ChainParameters::read(&folder.path().join("made/genesis.json")).unwrap();
+    datadir.init(&parameters).unwrap();
+    drop(datadir);
+    let store = open(&copied, Retention::default());
+    let prepared = store.db().prepare(1, &StateDelta::default()).unwrap();
+    let committed = (store.db()).commit_prepared(prepared, made.head().hash, &payload);
+    committed.unwrap();
+    drop(store);
+    let verified = run(&["verify", "--datadir", copied.to_str().unwrap()]);
+    let text = String::from_utf8_lossy(&verified.stdout).into_owned();
+    assert_eq!(verified.status.code(), Some(1), "{text}");
+    assert!(text.contains("transaction 0 is not found"), "{text}");
+}
+
+/// Commands that read make no folders, and say what to do.
+#[test]
+fn a_folder_without_a_chain_is_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("missing");
+    let datadir = missing.to_str().unwrap();
+    let file = folder.path().join("blocks");
+    let file = file.to_str().unwrap();
+    for arguments in [
+        &["verify", "--datadir", datadir][..],
+        &["export", "--datadir", datadir, file],
+        &["import", "--datadir", datadir, file],
+        &["run", "--datadir", datadir],
+    ] {
+        let refused = run(arguments);
+        let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(2), "{arguments:?}: {text}");
+        assert!(text.contains("init"), "{arguments:?}: {text}");
+        assert!(!missing.exists(), "{arguments:?}");
+    }
+    let unnamed = run(&["run"]);
+    let text = String::from_utf8_lossy(&unnamed.stderr).into_owned();
+    assert!(
+        ["--dev", "--genesis", "--datadir"]
+            .iter()
+            .all(|way| text.contains(way)),
+        "{text}"
+    );
 }

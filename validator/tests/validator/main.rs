@@ -13,6 +13,7 @@ mod operation;
 mod production;
 mod replay_cli;
 mod rpc_protocol;
+mod simulate;
 mod subscriptions;
 mod support;
 mod transactions;

@@ -1,8 +1,19 @@
 //! JSON-RPC as such: errors, batches, limits, hostile bodies.
 
-use crate::support::{Setup, TestNode};
+use crate::support::{
+    Draft, Setup, TestNode,
+    hooked_store::{HookedStore, Hooks},
+    parameters, signers,
+};
+use alloy_primitives::{Address, Bytes};
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -241,5 +252,86 @@ async fn a_busy_node_says_so_to_each_call_and_answers_light_ones() {
         answers.iter().any(|answer| code(answer) == -32_005),
         "{answers:?}"
     );
+    node.stop().await;
+}
+
+/// A state whose reads panic once that is wanted.
+#[derive(Default)]
+struct Panics(AtomicBool);
+
+impl Hooks for Panics {
+    fn read(&self) {
+        assert!(!self.0.load(Ordering::Relaxed), "as wanted");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_in_a_call_is_its_error_and_nobody_elses() {
+    let (chain, panics) = (parameters([]), Arc::new(Panics::default()));
+    let hooks: Arc<dyn Hooks> = panics.clone();
+    let store = Arc::new(HookedStore::new(&chain, hooks));
+    let node = TestNode::on(Setup::default(), chain, Some(store)).await;
+    panics.0.store(true, Ordering::Relaxed);
+    let account = Address::ZERO;
+    let balance = json!({"jsonrpc": "2.0", "id": "b", "method": "eth_getBalance", "params": [account, "latest"]});
+    let call = json!({"jsonrpc": "2.0", "id": 4, "method": "eth_call", "params": [{"to": account}, "latest"]});
+    let id = json!({"jsonrpc": "2.0", "id": 5, "method": "eth_chainId"});
+    for failing in [&balance, &call] {
+        let answer = node.post_json(failing.to_string()).await;
+        assert_eq!(code(&answer), -32_603, "{answer}");
+        assert_eq!(answer["id"], failing["id"]);
+    }
+    let answer = node
+        .post_json(json!([id, call, balance, id]).to_string())
+        .await;
+    let codes: Vec<_> = (0..4)
+        .map(|place| answer[place]["error"]["code"].as_i64())
+        .collect();
+    assert_eq!(
+        codes,
+        [None, Some(-32_603), Some(-32_603), None],
+        "{answer}"
+    );
+    assert_eq!(answer[1]["id"], 4);
+    // Two transactions are taken in together, and looking up their senders fails.
+    let raws: Vec<_> = (0..2)
+        .map(|nonce| Draft::transfer(nonce, account).sign(&signers()[0]))
+        .collect();
+    let send = |id: u64, raw: &Bytes| json!({"jsonrpc": "2.0", "id": id, "method": "eth_sendRawTransaction", "params": [raw]});
+    let batch = json!([send(1, &raws[0]), send(2, &raws[1])]);
+    let answer = node.post_json(batch.to_string()).await;
+    for (place, id) in [(0, 1), (1, 2)] {
+        assert_eq!(
+            (code(&answer[place]), &answer[place]["id"]),
+            (-32_603, &json!(id)),
+            "{answer}"
+        );
+    }
+    panics.0.store(false, Ordering::Relaxed);
+    assert_eq!(
+        node.ok("eth_getTransactionCount", json!([account, "latest"]))
+            .await,
+        "0x0"
+    );
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_the_node_to_sign_or_sends_nothing_is_told_what_to_do() {
+    let node = TestNode::start().await;
+    for method in ["eth_sendTransaction", "eth_sign", "personal_sign"] {
+        let (code, text) = node.error(method, json!([{}])).await;
+        assert!(
+            code == -32_601 && text.contains("eth_sendRawTransaction"),
+            "{text}"
+        );
+    }
+    let (_, text) = node.error("eth_noSuch", json!([])).await;
+    assert_eq!(
+        text,
+        "the method eth_noSuch does not exist/is not available"
+    );
+    let (code, text) = node.error("eth_sendRawTransaction", json!(["0x"])).await;
+    assert!(code == -32_000 && text.contains("empty"), "{text}");
     node.stop().await;
 }

@@ -12,7 +12,7 @@ use super::{
     message::{Params, Reply, reply},
     precompiles::MovablePrecompiles,
 };
-use crate::chain::{ChainBlock, requests::requests};
+use crate::chain::{ChainBlock, ReceiptsSummary, requests::requests};
 use alloy_consensus::{Header, constants::EMPTY_ROOT_HASH, proofs::calculate_transaction_root};
 use alloy_eips::{BlockId, eip4844::DATA_GAS_PER_BLOB, eip4895::Withdrawals};
 use alloy_primitives::{B256, U256};
@@ -21,9 +21,7 @@ use alloy_rpc_types_eth::{
     simulate::{SimBlock, SimulatePayload, SimulatedBlock},
 };
 use call::{Place, Ran};
-use lockweave_evm_adapter::{
-    BlockContext, BlockInput, EvmBlock, EvmTransaction, Ommers, Step, logs_bloom, receipts_root,
-};
+use lockweave_evm_adapter::{BlockContext, BlockInput, EvmBlock, EvmTransaction, Ommers, Step};
 use lockweave_runtime::{Outcome, OutcomeKind, Receipt, Status};
 use root::SimulatedRoot;
 use sequence::Placed;
@@ -78,7 +76,7 @@ pub(super) fn simulate(context: &RpcContext, params: &Params<'_>) -> Reply {
 struct Simulation<'c> {
     context: &'c RpcContext,
     scene: Scene,
-    root: SimulatedRoot,
+    root: SimulatedRoot<'c>,
     parent: Header,
     parent_hash: B256,
     validation: bool,
@@ -125,7 +123,7 @@ impl Simulation<'_> {
             ran.push(self.call(&header, request, place)?);
         }
         self.close(&mut header, &ran)?;
-        Ok(self.seal(&mut header, ran, full))
+        self.seal(&mut header, ran, full)
     }
 
     /// Runs one call, and keeps what it did.
@@ -196,7 +194,7 @@ impl Simulation<'_> {
         header: &mut Header,
         ran: Vec<Ran>,
         full: bool,
-    ) -> SimulatedBlock<Block<RpcTransaction>> {
+    ) -> Result<SimulatedBlock<Block<RpcTransaction>>, RpcError> {
         let mut transactions = Vec::new();
         let mut receipts = Vec::new();
         let (mut calls, mut told) = (Vec::new(), Vec::new());
@@ -212,14 +210,15 @@ impl Simulation<'_> {
         if let Some(last) = receipts.last() {
             let envelopes: Vec<_> = transactions.iter().map(EvmTransaction::envelope).collect();
             header.transactions_root = calculate_transaction_root(&envelopes);
-            header.receipts_root = receipts_root(&receipts);
-            header.logs_bloom = logs_bloom(&receipts);
+            let summary = ReceiptsSummary::of(&receipts, &[]);
+            header.receipts_root = summary.root;
+            header.logs_bloom = summary.bloom;
             header.gas_used = last.cumulative_gas_used;
         } else {
             header.transactions_root = EMPTY_ROOT_HASH;
             header.receipts_root = EMPTY_ROOT_HASH;
         }
-        header.state_root = self.root.root(&self.scene);
+        header.state_root = self.root.root(&self.scene)?;
         let hash = header.hash_slow();
         self.parent = header.clone();
         self.parent_hash = hash;
@@ -239,10 +238,10 @@ impl Simulation<'_> {
         for (index, (call, receipt)) in calls.iter_mut().zip(&told).enumerate() {
             call.logs = format::logs(&block, index, receipt).collect();
         }
-        SimulatedBlock {
+        Ok(SimulatedBlock {
             inner: format::block(&block, full),
             calls,
-        }
+        })
     }
 }
 

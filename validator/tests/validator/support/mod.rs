@@ -26,6 +26,9 @@ use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 /// Gas price of tests, in wei: well above the first base fee.
 pub(crate) const GAS_PRICE: u128 = 10_000_000_000;
 
+/// Who gets the tips of tests' nodes.
+pub(crate) const BENEFICIARY: Address = Address::repeat_byte(0xbe);
+
 pub(crate) struct TestNode {
     pub(crate) node: Arc<Node>,
     pub(crate) url: String,
@@ -91,7 +94,7 @@ impl TestNode {
         let consensus = SoloConsensus::new(SoloConfig {
             block_time: setup.block_time,
             empty_block_time: None,
-            beneficiary: Address::repeat_byte(0xbe),
+            beneficiary: BENEFICIARY,
         });
         let node = Node::start(parameters, config, store, Box::new(consensus)).unwrap();
         let mut config = RpcConfig::new("127.0.0.1:0".parse().unwrap());
