@@ -33,6 +33,7 @@
 
 use crate::{
     ahead::Ahead,
+    batch::RUN_COST_SHARED,
     dependence::Dependence,
     error::StageError,
     grant::Grant,
@@ -180,7 +181,7 @@ where
     I: Infer<T>,
 {
     fn run(&mut self) -> Result<(), StageError<ExecutionError<E::Invalid>>> {
-        if self.stage.config().threads.get() == 1 || self.is_chain()? {
+        if self.stage.config().threads.get() == 1 || self.is_small() || self.is_chain()? {
             return self.run_in_order();
         }
         self.infer(self.inferred..self.pending.len())?;
@@ -210,6 +211,18 @@ where
             self.run_first_alone(alone)?;
         }
         Ok(())
+    }
+
+    /// Whether all is over before a helper that was woken would have begun.
+    fn is_small(&self) -> bool {
+        let transactions = self.block().transactions().iter();
+        let mut costs = transactions.map(|sanitized| (self.cost)(&sanitized.transaction));
+        let mut left = RUN_COST_SHARED;
+        // Ends early if there is no more left.
+        costs.all(|cost| {
+            left = left.saturating_sub(cost);
+            left > 0
+        })
     }
 
     /// Whether the first transactions of a long block say that there is nothing to be won by running it

@@ -53,6 +53,12 @@ pub(crate) type Granted = EvmExecutor<GrantedState<Step>>;
 /// Why a parallel run failed: the task, and what its executor said.
 pub(crate) type Failure = (usize, ExecutionError<InvalidStep>);
 
+/// Says of each step that it costs as much as one may that runs without locks, so that all but the
+/// smallest blocks are worth sharing.
+fn crowded(step: &Step) -> u64 {
+    step.gas_hint().max(99_000)
+}
+
 impl Case {
     /// Runs the block on the oracle and records what each step touches. Steps that may not be in the
     /// block are left out, and the case without them is returned.
@@ -119,7 +125,7 @@ impl Case {
             inferrer.set_templates(templates.clone());
             (Granted::new(&context).with_short_transfers(), inferrer)
         };
-        let (open, result) = execute_inferred_block(stage, open, make, Step::gas_hint);
+        let (open, result) = execute_inferred_block(stage, open, make, crowded);
         match result {
             Ok(stats) => Ok((seal_block(stage, open).expect("a finished block").0, stats)),
             Err(lockweave::banking_stage::StageError::Task { task, source }) => {
@@ -160,7 +166,7 @@ impl Case {
         };
         let run = |open| {
             let make = Arc::clone(&make);
-            let (open, result) = execute_block(stage, open, move |last| make(last), Step::gas_hint);
+            let (open, result) = execute_block(stage, open, move |last| make(last), crowded);
             match result {
                 Ok(_) => Ok(seal_block(stage, open).expect("a finished block").0),
                 Err(lockweave::banking_stage::StageError::Task { task, source }) => {
