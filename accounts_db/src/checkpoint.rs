@@ -21,9 +21,9 @@ use crate::{
     options::CheckpointMode,
     segment,
     storage::{Storage, StorageFile},
+    workers::Workers,
 };
 use borsh::{BorshDeserialize, BorshSerialize};
-use rayon::prelude::*;
 use std::{
     io,
     sync::{Arc, atomic::Ordering},
@@ -78,7 +78,7 @@ pub(crate) struct StoredSegment {
     pub(crate) newest: u64,
 }
 
-/// A checkpoint that was read; the index is filled already.
+/// A checkpoint that was read, without the index.
 pub(crate) struct Loaded {
     pub(crate) sequence: u64,
     pub(crate) position: u64,
@@ -311,17 +311,18 @@ impl<'a> ChunkWriter<'a> {
     }
 }
 
-/// Reads a checkpoint and fills the index; `None` if there is none.
+/// The index as a checkpoint has it, and what else is in there; an empty one if there is none.
 pub(crate) fn load(
     storage: &dyn Storage,
     manifest: &Manifest,
-    index: &Index,
-    pool: &rayon::ThreadPool,
-) -> Result<Option<Loaded>, OpenError> {
+    workers: &Workers,
+) -> Result<(Index, Option<Loaded>), OpenError> {
     let path = storage.describe(CHECKPOINT);
     let file = match storage.open(CHECKPOINT) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok((Index::new(manifest.shard_bits, 0), None));
+        }
         Err(source) => return Err(FileError::new("open", &path, source).into()),
     };
     let reader = ChunkReader { file, path };
@@ -339,13 +340,10 @@ pub(crate) fn load(
     let Ok(lattice) = <&[u8; LATTICE_BYTES]>::try_from(&stored.lattice[..]) else {
         return Err(reader.damaged(side.offset, "the lattice has the wrong length"));
     };
-    let positions: Vec<Vec<(usize, u64)>> = pool.install(|| {
-        let load = |chunk: &Chunk| reader.load_shards(*chunk, index);
-        shards
-            .par_iter()
-            .map(load)
-            .collect::<Result<_, OpenError>>()
-    })?;
+    // Nearly all of it are slots.
+    let index = Index::new(manifest.shard_bits, header.bytes / size_of::<u64>() as u64);
+    let load = |chunk: usize| reader.load_shards(shards[chunk], &index);
+    let positions = workers.map_numbers(shards.len(), load)?;
     let mut shard_positions = vec![None; index.shard_count()];
     for (shard, position) in positions.into_iter().flatten() {
         shard_positions[shard] = Some(position);
@@ -354,7 +352,7 @@ pub(crate) fn load(
     let Some(shard_positions) = shard_positions else {
         return Err(reader.damaged(CHUNKS_START, "a shard of the index is missing"));
     };
-    Ok(Some(Loaded {
+    let loaded = Loaded {
         sequence: header.sequence,
         position: header.position,
         previous: header.previous,
@@ -362,7 +360,8 @@ pub(crate) fn load(
         chain: Chain::load(stored.chain),
         segments: stored.segments,
         shard_positions,
-    }))
+    };
+    Ok((index, Some(loaded)))
 }
 
 /// Checks every byte of the checkpoint, if there is one; gives how many those are.

@@ -23,11 +23,11 @@ use crate::{
     location::Location,
     record::{self, ENTRIES_START, RecordHeader, RecordKind, record_bytes},
     segment::{self, SEGMENT_HEADER_BYTES, Segment, SegmentHeader, SegmentTable},
+    workers::Workers,
 };
 use ahash::{AHashMap, AHashSet};
 use alloy_primitives::{Address, B256, U256};
 use lockweave_runtime::{Account, StateDelta};
-use rayon::prelude::*;
 use std::{
     io,
     sync::{Arc, atomic::Ordering},
@@ -178,7 +178,7 @@ impl Core {
             return Err(CommitError::Stopped);
         }
         let table = self.segments();
-        let parts = self.pool.install(|| self.look_up(&table, changes))?;
+        let parts = self.look_up(&table, changes)?;
         let mut batch = self.spare.record();
         batch.bytes.resize(ENTRIES_START, 0);
         let mut sum = LatticeChange::default();
@@ -212,12 +212,10 @@ impl Core {
         table: &SegmentTable,
         changes: &Changes<'_>,
     ) -> Result<Vec<Part>, CommitError> {
-        let mut parts: Vec<Part> = changes
-            .slots
-            .par_chunks(CHUNK)
-            .map(|slots| self.look_up_slots(table, slots))
-            .collect::<Result<_, _>>()?;
-        check_unique(&parts, || {
+        let workers = &self.workers;
+        let look_up = |slots: &[SlotChange]| self.look_up_slots(table, slots);
+        let mut parts = workers.map_chunks(&changes.slots, CHUNK, look_up)?;
+        check_unique(workers, &parts, || {
             let mut seen = AHashSet::new();
             let twice = changes.slots.iter().find(|it| !seen.insert((it.0, it.1)));
             twice.map(|it| DuplicateKey::Slot(it.0, it.1))
@@ -242,11 +240,9 @@ impl Core {
         }));
         // Maps have an order of their own; a record's bytes follow from the block alone.
         accounts[named..].sort_unstable_by_key(|change| change.address);
-        let account_parts: Vec<Part> = accounts
-            .par_chunks(CHUNK)
-            .map(|accounts| self.look_up_accounts(table, accounts))
-            .collect::<Result<_, _>>()?;
-        check_unique(&account_parts, || {
+        let look_up = |accounts: &[AccountChange]| self.look_up_accounts(table, accounts);
+        let account_parts = workers.map_chunks(&accounts, CHUNK, look_up)?;
+        check_unique(workers, &account_parts, || {
             let mut seen = AHashSet::new();
             let twice = changes.accounts.iter().find(|it| !seen.insert(it.0));
             twice.map(|it| DuplicateKey::Account(it.0))
@@ -498,12 +494,12 @@ impl Core {
         let end = segment.start + segment.places * self.segments().segment_bytes();
         let from = writer.ready_to.max(writer.position);
         let to = writer.position.saturating_add(bytes + bytes / 2).min(end);
-        if self.pool.current_num_threads() < 2 || from >= to {
+        if !self.workers.are_several() || from >= to {
             return;
         }
         writer.ready_to = to;
         let (file, offset) = (Arc::clone(&segment.file), from - segment.start);
-        self.pool.spawn(move || file.make_ready(offset, to - from));
+        self.workers.spawn(move || file.make_ready(offset, to - from));
     }
 
     /// Writes and syncs a record. While the medium works, the cores look for what the next block is to
@@ -519,25 +515,19 @@ impl Core {
             (segment.file.write_at(bytes, offset)).map_err(WriteFailure::Write)?;
             segment.file.sync().map_err(WriteFailure::Sync)
         };
-        if self.pool.current_num_threads() < 2 {
-            return (write(), None);
-        }
-        let mut ready = None;
-        let written = self.pool.in_place_scope(|scope| {
-            scope.spawn(|_| {
-                let request = Request {
-                    cursor: block.compaction,
-                    batch: self.spare.record(),
-                    appended: block.own_bytes,
-                    pending: &block.batch.changes,
-                    emptied: &block.emptied,
-                };
-                // What cannot be read is told when the next block is prepared.
-                ready = compaction::gather(self, &self.segments(), request).ok();
-            });
-            write()
-        });
-        (written, ready)
+        let look_ahead = || {
+            let request = Request {
+                cursor: block.compaction,
+                batch: self.spare.record(),
+                appended: block.own_bytes,
+                pending: &block.batch.changes,
+                emptied: &block.emptied,
+            };
+            // What cannot be read is told when the next block is prepared.
+            compaction::gather(self, &self.segments(), request).ok()
+        };
+        let (written, ready) = self.workers.beside(write, look_ahead);
+        (written, ready.flatten())
     }
 
     /// Erases the header of a record that was refused, so that it never counts.
@@ -682,13 +672,14 @@ struct AccountChange {
 
 /// Fails if a key stands twice; equal hashes tell, `find` tells which.
 fn check_unique(
+    workers: &Workers,
     parts: &[Part],
     find: impl FnOnce() -> Option<DuplicateKey>,
 ) -> Result<(), CommitError> {
     let mut hashes: Vec<u64> = (parts.iter())
         .flat_map(|part| part.batch.changes.iter().map(|change| change.hash))
         .collect();
-    hashes.par_sort_unstable();
+    workers.sort(&mut hashes);
     if hashes.windows(2).all(|pair| pair[0] != pair[1]) {
         return Ok(());
     }

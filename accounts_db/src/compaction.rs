@@ -18,7 +18,6 @@ use crate::{
     record::{ENTRIES_START, PAGE_BYTES, RecordHeader},
     segment::{SEGMENT_HEADER_BYTES, Segment, SegmentTable},
 };
-use rayon::prelude::*;
 use std::{
     ops::Range,
     sync::{Arc, atomic::Ordering},
@@ -296,12 +295,9 @@ impl Scanner<'_> {
             let moved = self.look_at(&found)?;
             self.take(moved);
         } else {
-            let look = || {
-                let chunks = found.par_chunks(PARALLEL_CHUNK);
-                chunks.map(|chunk| self.look_at(chunk)).collect()
-            };
-            let parts: Result<Vec<Batch>, ReadError> = self.core.pool.install(look);
-            for part in parts? {
+            let workers = &self.core.workers;
+            let look_at = |chunk: &[(u64, &[u8])]| self.look_at(chunk);
+            for part in workers.map_chunks(&found, PARALLEL_CHUNK, look_at)? {
                 self.take(part);
             }
         }

@@ -16,10 +16,10 @@ use crate::{
     record::{RecordHeader, RecordKind},
     segment::{Segment, SegmentTable},
     storage::Storage,
+    workers::Workers,
 };
 use alloy_primitives::B256;
 use parking_lot::{Condvar, Mutex, RwLock};
-use rayon::prelude::*;
 use std::{
     collections::BTreeMap,
     sync::{
@@ -36,7 +36,7 @@ pub(crate) struct Core {
     pub(crate) database: [u8; 16],
     pub(crate) hash_key: [u8; 16],
     pub(crate) hasher: KeyHasher,
-    pub(crate) pool: rayon::ThreadPool,
+    pub(crate) workers: Workers,
     /// One checkpoint at a time.
     pub(crate) checkpointing: Mutex<()>,
     /// The end of the log; whoever has it may append.
@@ -349,8 +349,7 @@ impl Core {
         if changes.len() < PARALLEL_MIN {
             apply(changes)?;
         } else {
-            self.pool
-                .install(|| changes.par_chunks(PARALLEL_CHUNK).try_for_each(apply))?;
+            self.workers.map_chunks(changes, PARALLEL_CHUNK, apply)?;
         }
         self.applied
             .fetch_max(header.position + header.bytes, Ordering::Release);

@@ -63,6 +63,7 @@ mod segment;
 mod snapshot;
 mod state_root;
 pub mod storage;
+mod workers;
 
 pub use chain::BlockSummary;
 pub use commit::PreparedBlock;

@@ -13,7 +13,6 @@ use crate::{
     error::{Damage, FileError, OpenError, ReadError},
     frame::{self, FRAME_BYTES, FrameError},
     hash::KeyHasher,
-    index::Index,
     location::Location,
     log::{self, Expected, RecordError},
     manifest::{Manifest, open_error},
@@ -21,9 +20,9 @@ use crate::{
     record::{PAGE_BYTES, Record, RecordHeader},
     segment::{self, SEGMENT_HEADER_BYTES, Segment, SegmentHeader, SegmentTable},
     storage::Storage,
+    workers::Workers,
 };
 use parking_lot::{Condvar, Mutex, RwLock};
-use rayon::prelude::*;
 use std::{
     collections::{BTreeMap, hash_map::RandomState},
     hash::BuildHasher,
@@ -69,24 +68,16 @@ pub(crate) fn open(
         Some(manifest) => manifest,
         None => create(&*storage, &options)?,
     };
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(options.threads)
-        .thread_name(|number| format!("accounts-db-{number}"))
-        .build()
-        .map_err(|error| OpenError::Options {
-            option: "threads",
-            why: error.to_string(),
-        })?;
+    let workers = Workers::new(options.threads)?;
     let (table, strays) = open_segments(&*storage, &manifest)?;
-    let index = Index::new(manifest.shard_bits);
-    let loaded = checkpoint::load(&*storage, &manifest, &index, &pool)?;
+    let (index, loaded) = checkpoint::load(&*storage, &manifest, &workers)?;
     let core = Core {
         storage,
         options,
         database: manifest.database,
         hash_key: manifest.hash_key,
         hasher: KeyHasher::new(manifest.hash_key),
-        pool,
+        workers,
         checkpointing: Mutex::new(()),
         writer: Mutex::new(Writer::default()),
         publishing: RwLock::new(()),
@@ -385,8 +376,7 @@ fn apply(
     let parts: Result<Vec<_>, (u64, &'static str)> = if offsets.len() < PARALLEL_MIN {
         parse(&offsets).map(|part| vec![part])
     } else {
-        let parse_all = || offsets.par_chunks(PARALLEL_CHUNK).map(parse).collect();
-        core.pool.install(parse_all)
+        core.workers.map_chunks(&offsets, PARALLEL_CHUNK, parse)
     };
     let (mut changes, mut chain_changes) = (Vec::new(), Vec::new());
     for part in parts.map_err(|(position, what)| damaged(position, what))? {
