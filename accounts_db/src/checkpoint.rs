@@ -19,7 +19,7 @@ use crate::{
     lattice::{LATTICE_BYTES, Lattice},
     manifest::{Manifest, open_error},
     options::CheckpointMode,
-    segment,
+    segment::Segment,
     storage::{Storage, StorageFile},
     workers::Workers,
 };
@@ -174,7 +174,12 @@ impl Core {
         let side = borsh::to_vec(&side).expect("memory takes every write");
         let shards = self.index.shard_count() as u64 * SHARD_HEAD_BYTES as u64;
         let estimate = CHUNKS_START + side.len() as u64 + shards + self.index.len() * 8;
-        let mut out = ChunkWriter::create(&*self.storage, estimate + estimate / 64)?;
+        let estimate = estimate + estimate / 64;
+        let mut out = ChunkWriter::create(&*self.storage, estimate);
+        if out.as_ref().is_err_and(FileError::is_out_of_space) && self.room.clear() {
+            out = ChunkWriter::create(&*self.storage, estimate);
+        }
+        let mut out = out?;
         out.write(CHUNK_SIDE, &side)?;
         let mut shard = 0;
         while shard < self.index.shard_count() {
@@ -215,17 +220,17 @@ impl Core {
             let freed: Vec<(u64, u64)> = freed;
             freed.into_iter().map(|(number, _)| number).collect()
         };
-        {
+        let segments = {
             let mut table = self.table.write();
+            let segments = freed
+                .iter()
+                .filter_map(|number| table.get(*number).cloned());
+            let segments: Vec<Arc<Segment>> = segments.collect();
             *table = Arc::new(table.without(&freed));
-        }
+            segments
+        };
         self.store_manifest()?;
-        for number in &freed {
-            let name = segment::name(*number);
-            // If this fails the file stays until the next opening.
-            let _ = self.storage.remove(&name);
-        }
-        if !freed.is_empty() {
+        if self.room.give_up(segments) {
             let folder = self.storage.describe("");
             (self.storage.sync_folder())
                 .map_err(|source| FileError::new("sync", folder, source))?;

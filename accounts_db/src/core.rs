@@ -14,6 +14,7 @@ use crate::{
     location::Location,
     options::Options,
     record::{RecordHeader, RecordKind},
+    room::Room,
     segment::{Segment, SegmentTable},
     storage::Storage,
     workers::Workers,
@@ -31,7 +32,7 @@ use std::{
 /// The database's insides. Locks are taken in the order of the fields.
 #[derive(Debug)]
 pub(crate) struct Core {
-    pub(crate) storage: Box<dyn Storage>,
+    pub(crate) storage: Arc<dyn Storage>,
     pub(crate) options: Options,
     pub(crate) database: [u8; 16],
     pub(crate) hash_key: [u8; 16],
@@ -53,6 +54,8 @@ pub(crate) struct Core {
     pub(crate) index: Index,
     /// Byte position up to which the index has the log's records. Written while `publishing` is held.
     pub(crate) applied: AtomicU64,
+    /// Where segments come from.
+    pub(crate) room: Arc<Room>,
     /// Memory of earlier commits.
     pub(crate) spare: SpareBatches,
     /// A write was not made durable: nothing more is written.
@@ -75,6 +78,8 @@ pub(crate) struct Writer {
     pub(crate) compaction: Option<crate::compaction::Cursor>,
     /// Byte position up to which memory was made ready.
     pub(crate) ready_to: u64,
+    /// Number of the segment that was last begun ahead of its time.
+    pub(crate) begun_ahead: Option<u64>,
     /// What the next block takes along, if that was looked for while the last one was written.
     pub(crate) ready: Option<Arc<Moves>>,
 }

@@ -17,7 +17,8 @@ use crate::{
     log::{self, Expected, RecordError},
     manifest::{Manifest, open_error},
     options::Options,
-    record::{PAGE_BYTES, Record, RecordHeader},
+    record::{self, PAGE_BYTES, Record, RecordHeader},
+    room::Room,
     segment::{self, SEGMENT_HEADER_BYTES, Segment, SegmentHeader, SegmentTable},
     storage::Storage,
     workers::Workers,
@@ -71,8 +72,15 @@ pub(crate) fn open(
     let workers = Workers::new(options.threads)?;
     let (table, strays) = open_segments(&*storage, &manifest)?;
     let (index, loaded) = checkpoint::load(&*storage, &manifest, &workers)?;
+    let storage: Arc<dyn Storage> = Arc::from(storage);
+    let room = Room::new(
+        Arc::clone(&storage),
+        manifest.database,
+        manifest.segment_bytes,
+    );
     let core = Core {
         storage,
+        room: Arc::new(room),
         options,
         database: manifest.database,
         hash_key: manifest.hash_key,
@@ -235,7 +243,7 @@ fn open_segment(
     if full.is_none_or(|full| size < full) {
         return Err(damaged(size, "the segment is cut short"));
     }
-    Ok(Segment::new(&header, path, file)?)
+    Ok(Segment::new(&header, path, file, false)?)
 }
 
 /// Applies the checkpoint and every record after it.
@@ -302,7 +310,9 @@ fn redo(core: &Core, manifest: &Manifest, loaded: Option<Loaded>) -> Result<Reco
         // A sync of it may have failed before the crash, and then the system may take its pages for
         // clean although the medium does not have them: write them again, with the same bytes.
         let offset = record.header.position - segment.start;
-        (segment.file.write_at(record.bytes(), offset))
+        let mut bytes = record.bytes().to_vec();
+        record::end_log(&mut bytes, segment.places * table.segment_bytes() - offset);
+        (segment.file.write_at(&bytes, offset))
             .map_err(|source| FileError::new("write", &segment.path, source))?;
         (segment.file.sync()).map_err(|source| FileError::new("sync", &segment.path, source))?;
     }
