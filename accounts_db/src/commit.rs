@@ -1,16 +1,15 @@
 //! Block commit. In the order in which things happen:
 //!
 //! 1. **Prepare** (`prepare.rs`; nothing is written).
-//! 2. **Append**: one write at the end of the log. While the medium works, the cores look for what the
-//!    next block's compaction will take along, and what is found is left out there if that block
-//!    writes the key itself. If it fails the block is refused; the next one is
+//! 2. **Append**: one write at the end of the log. If it fails the block is refused; the next one is
 //!    written over it.
 //! 3. **Sync**: one `fdatasync`. If it fails nobody knows what the medium has: the database stops.
 //! 4. **Publish**: the index learns the new places. Readers of older blocks go on through the links to
-//!    previous versions.
+//!    previous versions. What the next block's compaction takes along is looked for from now on
+//!    (`ahead.rs`).
 
 use crate::{
-    compaction::{self, Moves, Request},
+    ahead::Wish,
     core::{ChainChange, Core, Writer},
     entry,
     error::{CommitError, FileError, ReadError},
@@ -95,8 +94,7 @@ impl Core {
         let checksum = record::seal(&mut block.batch.bytes, &block.lattice, header.clone());
         let room = segment.places * self.segments().segment_bytes() - offset;
         record::end_log(&mut block.batch.bytes, room);
-        let (written, ready) = self.write_and_look_ahead(&segment, offset, &block);
-        match written {
+        match Self::write(&segment, offset, &block.batch.bytes) {
             Ok(()) => {}
             Err(WriteFailure::Write(source)) => {
                 writer.position = header.position;
@@ -123,13 +121,17 @@ impl Core {
         writer.lattice = block.lattice;
         writer.compaction = block.compaction;
         self.make_ready(&segment, &mut writer, header.bytes);
-        let used = std::mem::replace(&mut writer.ready, ready.map(Arc::new));
+        self.note_emptied(&block.emptied, block.sequence);
+        let used = self.ahead.want(Wish {
+            sequence: writer.sequence,
+            cursor: writer.compaction,
+            appended: block.own_bytes,
+        });
         drop(writer);
         if let Some(used) = used.and_then(Arc::into_inner) {
             self.spare.give_back(used.batch);
         }
         self.spare.give_back(block.batch);
-        self.note_emptied(&block.emptied, block.sequence);
         self.note_appended(header.bytes);
         Ok(block.commitment)
     }
@@ -156,32 +158,10 @@ impl Core {
         }
     }
 
-    /// Writes and syncs a record. While the medium works, the cores look for what the next block is to
-    /// take along; with one thread nothing is done at the same time.
-    fn write_and_look_ahead(
-        &self,
-        segment: &Segment,
-        offset: u64,
-        block: &PreparedBlock,
-    ) -> (Result<(), WriteFailure>, Option<Moves>) {
-        let write = || {
-            let bytes = &block.batch.bytes;
-            (segment.file.write_at(bytes, offset)).map_err(WriteFailure::Write)?;
-            segment.file.sync().map_err(WriteFailure::Sync)
-        };
-        let look_ahead = || {
-            let request = Request {
-                cursor: block.compaction,
-                batch: self.spare.record(),
-                appended: block.own_bytes,
-                pending: &block.batch.changes,
-                emptied: &block.emptied,
-            };
-            // What cannot be read is told when the next block is prepared.
-            compaction::gather(self, &self.segments(), request).ok()
-        };
-        let (written, ready) = self.workers.beside(write, look_ahead);
-        (written, ready.flatten())
+    /// Writes and syncs a record.
+    fn write(segment: &Segment, offset: u64, record: &[u8]) -> Result<(), WriteFailure> {
+        (segment.file.write_at(record, offset)).map_err(WriteFailure::Write)?;
+        segment.file.sync().map_err(WriteFailure::Sync)
     }
 
     /// Erases the header of a record that was refused, so that it never counts.

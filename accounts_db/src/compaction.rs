@@ -111,26 +111,21 @@ fn choose(core: &Core, table: &SegmentTable) -> Option<Arc<Segment>> {
 }
 
 /// What [`gather`] goes by.
-pub(crate) struct Request<'a> {
+pub(crate) struct Request {
     /// Where to go on.
     pub(crate) cursor: Option<Cursor>,
     /// What the entries are added to.
     pub(crate) batch: Batch,
     /// Bytes that a block appends of its own.
     pub(crate) appended: u64,
-    /// Changes that the index does not have yet.
-    pub(crate) pending: &'a [Change],
-    /// Segments that are empty once those changes are applied.
-    pub(crate) emptied: &'a [u64],
 }
 
 /// Gathers what a commit takes along.
 pub(crate) fn gather(
     core: &Core,
     table: &SegmentTable,
-    request: Request<'_>,
+    request: Request,
 ) -> Result<Moves, ReadError> {
-    let (appended, pending) = (request.appended, request.pending);
     let mut moves = Moves {
         batch: request.batch,
         places: Location::NONE..Location::NONE,
@@ -138,7 +133,7 @@ pub(crate) fn gather(
         emptied: Vec::new(),
     };
     let own_changes = moves.batch.changes.len();
-    let budget = budget(core, table, appended);
+    let budget = budget(core, table, request.appended);
     let target = moves.batch.len() + budget;
     let mut scan = budget.saturating_mul(SCAN_FACTOR);
     while moves.batch.len() < target && scan > 0 {
@@ -148,9 +143,8 @@ pub(crate) fn gather(
         let (cursor, segment) = if let Some((cursor, segment)) = known {
             (cursor, Arc::clone(segment))
         } else {
-            let is_known =
-                |number: &u64| moves.emptied.contains(number) || request.emptied.contains(number);
-            let Some(segment) = choose(core, table).filter(|it| !is_known(&it.number)) else {
+            let is_known = |it: &Arc<Segment>| moves.emptied.contains(&it.number);
+            let Some(segment) = choose(core, table).filter(|it| !is_known(it)) else {
                 moves.cursor = None;
                 break;
             };
@@ -160,7 +154,7 @@ pub(crate) fn gather(
             core,
             segment: &segment,
             cursor,
-            superseded: superseded(table, &segment, &[pending, &moves.batch.changes]),
+            superseded: superseded(table, &segment, &moves.batch.changes),
             batch: &mut moves.batch,
         };
         scan = scan.saturating_sub(scanner.run(target, scan)?);
@@ -195,11 +189,11 @@ impl Cursor {
 }
 
 /// The places in a segment that changes replace, sorted.
-fn superseded(table: &SegmentTable, segment: &Segment, changes: &[&[Change]]) -> Vec<Location> {
+fn superseded(table: &SegmentTable, segment: &Segment, changes: &[Change]) -> Vec<Location> {
     let start = Location::from_position(segment.start);
     let end = Location::from_position(segment.start + segment.places * table.segment_bytes());
     let mut places: Vec<Location> = (changes.iter())
-        .flat_map(|changes| changes.iter().map(|change| change.previous))
+        .map(|change| change.previous)
         .filter(|place| (start..end).contains(place))
         .collect();
     places.sort_unstable();

@@ -1,10 +1,10 @@
 //! What the parts of the database share, and how a record changes it.
 
 use crate::{
+    ahead::Ahead,
     batch::SpareBatches,
     chain::{BlockSummary, Chain, PayloadPlace},
     checkpoint::CheckpointState,
-    compaction::Moves,
     entry::{self, Body, Entry, FIXED_BYTES_MAX, Value},
     error::ReadError,
     frame::Checksum,
@@ -55,7 +55,9 @@ pub(crate) struct Core {
     /// Byte position up to which the index has the log's records. Written while `publishing` is held.
     pub(crate) applied: AtomicU64,
     /// Where segments come from.
-    pub(crate) room: Arc<Room>,
+    pub(crate) room: Room,
+    /// What the next block takes along.
+    pub(crate) ahead: Ahead,
     /// Memory of earlier commits.
     pub(crate) spare: SpareBatches,
     /// A write was not made durable: nothing more is written.
@@ -80,8 +82,6 @@ pub(crate) struct Writer {
     pub(crate) ready_to: u64,
     /// Number of the segment that was last begun ahead of its time.
     pub(crate) begun_ahead: Option<u64>,
-    /// What the next block takes along, if that was looked for while the last one was written.
-    pub(crate) ready: Option<Arc<Moves>>,
 }
 
 /// What an entry does to the index and to the counts of what is alive.

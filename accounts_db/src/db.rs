@@ -58,9 +58,11 @@ impl Db {
         };
         if has_thread {
             db.start("accounts-db-checkpoint", Core::run_checkpoints)?;
-            if core.workers.are_several() {
-                db.start("accounts-db-room", |core| core.room.run())?;
-            }
+        }
+        if core.workers.are_several() && !core.options.read_only {
+            db.start("accounts-db-room", |core| core.room.run())?;
+            core.ahead.begin();
+            db.start("accounts-db-ahead", Core::look_ahead)?;
         }
         Ok(db)
     }
@@ -302,6 +304,7 @@ impl Drop for Db {
         self.core.checkpoint.lock().is_closing = true;
         self.core.checkpoint_wanted.notify_all();
         self.core.room.close();
+        self.core.ahead.close();
         for thread in self.helpers.drain(..) {
             let _ = thread.join();
         }

@@ -34,6 +34,7 @@
 //! EVM. **Architecture invariant:** nothing is written through a map, and nothing is read through one
 //! that is not durable (`map.rs`).
 
+mod ahead;
 mod batch;
 mod chain;
 mod checkpoint;

@@ -5,7 +5,7 @@
 
 use crate::{
     batch::Batch,
-    compaction::{self, Cursor, Moves, Request},
+    compaction::{self, Cursor, Request},
     core::{ChainChange, Change, Core},
     entry::{self, AccountRecord, BLOB_BYTES_MAX, Value},
     error::{CommitError, DuplicateKey, ReadError},
@@ -153,11 +153,9 @@ impl Core {
         changes: &Changes<'_>,
         kind: RecordKind,
     ) -> Result<PreparedBlock, CommitError> {
-        let (sequence, mut lattice, cursor, ready) = {
+        let (sequence, mut lattice, cursor) = {
             let writer = self.writer.lock();
-            let lattice = writer.lattice.clone();
-            let ready = writer.ready.clone();
-            (writer.sequence, lattice, writer.compaction, ready)
+            (writer.sequence, writer.lattice.clone(), writer.compaction)
         };
         if self.options.read_only {
             return Err(CommitError::ReadOnly);
@@ -188,7 +186,7 @@ impl Core {
         };
         lattice.apply(&sum);
         self.append_codes(&table, changes, &mut block)?;
-        self.append_moves(&table, &mut block, ready.as_deref())?;
+        self.append_moves(&table, &mut block)?;
         block.commitment = lattice.commitment();
         block.lattice = lattice;
         Ok(block)
@@ -346,10 +344,9 @@ impl Core {
         &self,
         table: &SegmentTable,
         block: &mut PreparedBlock,
-        ready: Option<&Moves>,
     ) -> Result<(), CommitError> {
         block.own_bytes = block.batch.len() - ENTRIES_START as u64;
-        if let Some(ready) = ready {
+        if let Some(ready) = self.ahead.found(block.sequence) {
             let mut gone: Vec<Location> = (block.batch.changes.iter())
                 .map(|change| change.previous)
                 .filter(|previous| ready.places.contains(previous))
@@ -364,8 +361,6 @@ impl Core {
             cursor: block.compaction,
             appended: block.own_bytes,
             batch: std::mem::take(&mut block.batch),
-            pending: &[],
-            emptied: &[],
         };
         let moves = compaction::gather(self, table, request)?;
         block.batch = moves.batch;

@@ -6,6 +6,7 @@
 //! were damaged, and the database is not opened.
 
 use crate::{
+    ahead::Ahead,
     batch::SpareBatches,
     chain::Chain,
     checkpoint::{self, CHECKPOINT_NEW, CheckpointState, Loaded},
@@ -80,7 +81,8 @@ pub(crate) fn open(
     );
     let core = Core {
         storage,
-        room: Arc::new(room),
+        room,
+        ahead: Ahead::default(),
         options,
         database: manifest.database,
         hash_key: manifest.hash_key,

@@ -90,24 +90,6 @@ impl Workers {
         }
     }
 
-    /// Calls `here` on the caller's thread and `beside` on another meanwhile; with one thread `here`
-    /// alone.
-    pub(crate) fn beside<A, B: Send>(
-        &self,
-        here: impl FnOnce() -> A,
-        beside: impl FnOnce() -> B + Send,
-    ) -> (A, Option<B>) {
-        let Some(pool) = &self.pool else {
-            return (here(), None);
-        };
-        let mut made = None;
-        let result = pool.in_place_scope(|scope| {
-            scope.spawn(|_| made = Some(beside()));
-            here()
-        });
-        (result, made)
-    }
-
     /// Has another thread do something, some time; with one thread it is not done.
     pub(crate) fn spawn(&self, work: impl FnOnce() + Send + 'static) {
         if let Some(pool) = &self.pool {
