@@ -301,27 +301,28 @@ impl Scanner<'_> {
 
     /// Writes those of the entries again that are alive. Each is given with its offset.
     fn look_at(&self, entries: &[(u64, &[u8])]) -> Result<Batch, ReadError> {
-        let mut parsed: Vec<(u64, Entry, Option<u64>)> = Vec::with_capacity(entries.len());
+        let damage = |offset: u64, what| self.segment.damage(offset, what);
+        let mut hashes: Vec<Option<u64>> = Vec::with_capacity(entries.len());
         for (offset, bytes) in entries {
-            let entry = entry::parse(bytes).map_err(|what| self.segment.damage(*offset, what))?;
-            let hash = entry::index_hash(&self.core.hasher, &entry.body);
-            parsed.push((*offset, entry, hash));
+            let hash = entry::checked_hash(&self.core.hasher, bytes);
+            hashes.push(hash.map_err(|what| damage(*offset, what))?);
         }
-        let hashes: Vec<u64> = parsed.iter().filter_map(|(_, _, hash)| *hash).collect();
-        self.core.index.bring_near(&hashes);
+        let known: Vec<u64> = hashes.iter().copied().flatten().collect();
+        self.core.index.bring_near(&known);
         let mut moved = self.core.spare.part();
-        for ((offset, entry, hash), (_, bytes)) in parsed.iter().zip(entries) {
+        for ((offset, bytes), hash) in entries.iter().zip(hashes) {
             let location = Location::from_position(self.segment.start + offset);
-            if let Body::Payload { number, .. } = entry.body {
-                self.move_payload(&mut moved, location, number, entry, bytes);
-                continue;
-            }
-            let Some(hash) = *hash else { continue };
-            if !self.core.index.contains(hash, location)
-                || self.superseded.binary_search(&location).is_ok()
+            if let Some(hash) = hash
+                && (!self.core.index.contains(hash, location)
+                    || self.superseded.binary_search(&location).is_ok())
             {
                 continue;
             }
+            let entry = entry::parse_fixed(bytes).map_err(|what| damage(*offset, what))?;
+            if let Body::Payload { number, .. } = entry.body {
+                self.move_payload(&mut moved, location, number, &entry, bytes);
+            }
+            let Some(hash) = hash else { continue };
             match &entry.body {
                 Body::Value { value, .. } if value.is_tombstone() => {
                     moved.note_moved(hash, location, 0, true);

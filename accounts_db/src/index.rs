@@ -8,7 +8,9 @@
 //! its shards is filled to 80 %.
 //!
 //! Moving a key's location is one atomic store under the shard's shared lock; adding, removing and
-//! growing take it exclusively. Nobody reads the log under a lock of the index.
+//! growing take it exclusively. Nobody reads the log under a lock of the index. Look-ups take no lock: a
+//! group has a version that is odd while slots move to other places, and a look-up that saw it odd or
+//! changed is done again under the shard's lock.
 
 mod memory;
 
@@ -16,9 +18,9 @@ use crate::{
     location::{LOCATION_BITS, Location},
     prefetch::prefetch,
 };
-use memory::Part;
+use memory::{Current, Part, View};
 use parking_lot::{Mutex, RwLock};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// Bits of the hash in a slot.
 const FINGERPRINT_BITS: u32 = u64::BITS - LOCATION_BITS;
@@ -32,8 +34,40 @@ const GROUP_BITS: u32 = 5;
 pub(crate) struct Index {
     shards: Box<[Shard]>,
     shard_bits: u32,
-    /// By group: held while it grows.
-    growing: Box<[Mutex<()>]>,
+    groups: Box<[Group]>,
+    /// Shards of a group, as a power of two.
+    group_shift: u32,
+}
+
+/// Shards side by side, in cache lines of their own.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Group {
+    /// Odd while slots move.
+    version: AtomicU64,
+    tables: Current,
+    /// Held while slots move.
+    moving: Mutex<()>,
+}
+
+impl Group {
+    fn new(view: View) -> Self {
+        Self {
+            version: AtomicU64::new(0),
+            tables: Current::new(view),
+            moving: Mutex::default(),
+        }
+    }
+
+    /// Lets slots move.
+    fn move_slots<R>(&self, work: impl FnOnce() -> R) -> R {
+        let _moving = self.moving.lock();
+        self.version.fetch_add(1, Ordering::Relaxed);
+        fence(Ordering::Release);
+        let result = work();
+        self.version.fetch_add(1, Ordering::Release);
+        result
+    }
 }
 
 /// A shard in a cache line of its own.
@@ -74,19 +108,45 @@ impl Index {
     /// An empty index with room for so many keys.
     pub(crate) fn new(shard_bits: u32, keys: u64) -> Self {
         let shards = 1_usize << shard_bits;
-        let groups = 1 << shard_bits.min(GROUP_BITS);
+        let groups = 1_usize << shard_bits.min(GROUP_BITS);
         let mean = usize::try_from(keys).unwrap_or(usize::MAX) / shards;
         // Nearly every shard has less than this; one that has more grows.
         let most = mean + 4 * mean.isqrt();
         let capacity = (most * 4 / 3 + 1).next_multiple_of(CAPACITY_MIN);
-        let parts = (0..groups).flat_map(|_| memory::parts(shards / groups, capacity));
+        let views: Vec<View> = (0..groups)
+            .map(|_| View::new(shards / groups, capacity))
+            .collect();
+        let tables = views.iter().flat_map(View::parts).map(Table::new);
         Self {
-            shards: parts
-                .map(|part| Shard(RwLock::new(Table::new(part))))
-                .collect(),
+            shards: tables.map(|table| Shard(RwLock::new(table))).collect(),
             shard_bits,
-            growing: (0..groups).map(|_| Mutex::default()).collect(),
+            groups: views.into_iter().map(Group::new).collect(),
+            group_shift: shard_bits - shard_bits.min(GROUP_BITS),
         }
+    }
+
+    /// The group of a shard, and the shard's number in it.
+    const fn group(&self, shard: usize) -> (usize, usize) {
+        (
+            shard >> self.group_shift,
+            shard & ((1 << self.group_shift) - 1),
+        )
+    }
+
+    /// Looks something up in a shard, without a lock if nothing moves there.
+    #[inline]
+    fn look_up<R>(&self, shard: usize, probe: impl Fn(&[AtomicU64]) -> R) -> R {
+        let (group, table) = self.group(shard);
+        let group = &self.groups[group];
+        let version = group.version.load(Ordering::Acquire);
+        if version.is_multiple_of(2) {
+            let result = probe(group.tables.table(table));
+            fence(Ordering::Acquire);
+            if group.version.load(Ordering::Relaxed) == version {
+                return result;
+            }
+        }
+        probe(&self.shards[shard].0.read().slots)
     }
 
     pub(crate) const fn shard_bits(&self) -> u32 {
@@ -110,19 +170,17 @@ impl Index {
     /// The first location under this hash that may be the key's. Whoever finds another key there asks
     /// [`candidates`](Self::candidates).
     pub(crate) fn first_candidate(&self, hash: u64) -> Option<Location> {
-        let table = self.shards[self.shard_of(hash)].0.read();
-        table.first(self.fingerprint(hash))
+        let fingerprint = self.fingerprint(hash);
+        self.look_up(self.shard_of(hash), |slots| first(slots, fingerprint))
     }
 
     /// Asks the processor for the slots of these hashes.
     pub(crate) fn bring_near(&self, hashes: &[u64]) {
         for hash in hashes {
-            prefetch(&raw const self.shards[self.shard_of(*hash)]);
-        }
-        for hash in hashes {
-            let table = self.shards[self.shard_of(*hash)].0.read();
-            let home = self.fingerprint(*hash).home(table.slots.len());
-            prefetch(table.slots.as_ptr().wrapping_add(home));
+            let (group, table) = self.group(self.shard_of(*hash));
+            let slots = self.groups[group].tables.table(table);
+            let home = self.fingerprint(*hash).home(slots.len());
+            prefetch(slots.as_ptr().wrapping_add(home));
         }
     }
 
@@ -135,8 +193,8 @@ impl Index {
 
     /// Whether the index has exactly this location under the hash.
     pub(crate) fn contains(&self, hash: u64, location: Location) -> bool {
-        let table = self.shards[self.shard_of(hash)].0.read();
-        table.find(self.fingerprint(hash).slot(location)).is_some()
+        let slot = self.fingerprint(hash).slot(location);
+        self.look_up(self.shard_of(hash), |slots| find(slots, slot).is_some())
     }
 
     /// Moves a key from one location to another; `false` if it is not there.
@@ -144,7 +202,7 @@ impl Index {
     pub(crate) fn replace(&self, hash: u64, from: Location, to: Location) -> bool {
         let fingerprint = self.fingerprint(hash);
         let table = self.shards[self.shard_of(hash)].0.read();
-        let Some(at) = table.find(fingerprint.slot(from)) else {
+        let Some(at) = find(&table.slots, fingerprint.slot(from)) else {
             return false;
         };
         table.slots[at].store(fingerprint.slot(to), Ordering::Release);
@@ -171,30 +229,36 @@ impl Index {
 
     /// Gives a shard that is full at `capacity`, and its neighbours, a quarter more room.
     fn grow(&self, shard: usize, capacity: usize) {
-        let neighbours = self.shards.len() / self.growing.len();
-        let group = shard / neighbours;
-        let _growing = self.growing[group].lock();
-        if self.shards[shard].0.read().slots.len() > capacity {
-            // Somebody else came first.
-            return;
-        }
-        let capacity = (capacity + capacity / 4 + 1).next_multiple_of(CAPACITY_MIN);
-        let shards = &self.shards[group * neighbours..][..neighbours];
-        for (shard, part) in shards.iter().zip(memory::parts(neighbours, capacity)) {
-            shard.0.write().move_to(part);
-        }
+        let (group, table) = self.group(shard);
+        let neighbours = &self.shards[shard - table..][..1 << self.group_shift];
+        let group = &self.groups[group];
+        group.move_slots(|| {
+            if self.shards[shard].0.read().slots.len() > capacity {
+                // Somebody else came first.
+                return;
+            }
+            let capacity = (capacity + capacity / 4 + 1).next_multiple_of(CAPACITY_MIN);
+            let view = View::new(neighbours.len(), capacity);
+            for (shard, part) in neighbours.iter().zip(view.parts()) {
+                shard.0.write().move_to(part);
+            }
+            group.tables.replace(view);
+        });
     }
 
     /// Forgets a key at a location; `false` if it is not there.
     #[must_use]
     pub(crate) fn remove(&self, hash: u64, location: Location) -> bool {
         let fingerprint = self.fingerprint(hash);
-        let mut table = self.shards[self.shard_of(hash)].0.write();
-        let Some(at) = table.find(fingerprint.slot(location)) else {
-            return false;
-        };
-        table.remove(at);
-        true
+        let shard = self.shard_of(hash);
+        self.groups[self.group(shard).0].move_slots(|| {
+            let mut table = self.shards[shard].0.write();
+            let Some(at) = find(&table.slots, fingerprint.slot(location)) else {
+                return false;
+            };
+            table.remove(at);
+            true
+        })
     }
 
     /// How many keys there are.
@@ -240,55 +304,55 @@ impl Index {
     }
 }
 
+/// The first location under a fingerprint: what [`Table::probe`] gives first, without the
+/// cost of an iterator on the way of every read.
+#[inline]
+fn first(slots: &[AtomicU64], fingerprint: Fingerprint) -> Option<Location> {
+    let capacity = slots.len();
+    let mut at = fingerprint.home(capacity);
+    // Tables are never full, so the search ends.
+    while at < capacity {
+        let slot = slots[at].load(Ordering::Acquire);
+        if slot == 0 {
+            return None;
+        }
+        if Fingerprint::of(slot) == fingerprint {
+            return Some(location_of(slot));
+        }
+        at += 1;
+    }
+    // Around the end.
+    let slots = slots.iter().map(|slot| slot.load(Ordering::Acquire));
+    let mut slots = slots.take_while(|slot| *slot != 0);
+    slots
+        .find(|slot| Fingerprint::of(*slot) == fingerprint)
+        .map(location_of)
+}
+
+/// Where exactly this slot is.
+#[inline]
+fn find(slots: &[AtomicU64], wanted: u64) -> Option<usize> {
+    let capacity = slots.len();
+    let home = Fingerprint::of(wanted).home(capacity);
+    let mut at = home;
+    while at < capacity {
+        match slots[at].load(Ordering::Acquire) {
+            0 => return None,
+            slot if slot == wanted => return Some(at),
+            _ => at += 1,
+        }
+    }
+    // Around the end. an empty one has no slot at all.
+    let slots = slots[..home]
+        .iter()
+        .map(|slot| slot.load(Ordering::Acquire));
+    let mut slots = slots.take_while(|slot| *slot != 0);
+    slots.position(|slot| slot == wanted)
+}
+
 impl Table {
     const fn new(slots: Part) -> Self {
         Self { slots, used: 0 }
-    }
-
-    /// The first location under a fingerprint: what [`probe`](Self::probe) gives first, without the
-    /// cost of an iterator on the way of every read.
-    #[inline]
-    fn first(&self, fingerprint: Fingerprint) -> Option<Location> {
-        let capacity = self.slots.len();
-        let mut at = fingerprint.home(capacity);
-        // Tables are never full, so the search ends.
-        while at < capacity {
-            let slot = self.slots[at].load(Ordering::Acquire);
-            if slot == 0 {
-                return None;
-            }
-            if Fingerprint::of(slot) == fingerprint {
-                return Some(location_of(slot));
-            }
-            at += 1;
-        }
-        // Around the end.
-        let slots = self.slots.iter().map(|slot| slot.load(Ordering::Acquire));
-        let mut slots = slots.take_while(|slot| *slot != 0);
-        slots
-            .find(|slot| Fingerprint::of(*slot) == fingerprint)
-            .map(location_of)
-    }
-
-    /// Where exactly this slot is.
-    #[inline]
-    fn find(&self, wanted: u64) -> Option<usize> {
-        let capacity = self.slots.len();
-        let home = Fingerprint::of(wanted).home(capacity);
-        let mut at = home;
-        while at < capacity {
-            match self.slots[at].load(Ordering::Acquire) {
-                0 => return None,
-                slot if slot == wanted => return Some(at),
-                _ => at += 1,
-            }
-        }
-        // Around the end. an empty one has no slot at all.
-        let slots = self.slots[..home]
-            .iter()
-            .map(|slot| slot.load(Ordering::Acquire));
-        let mut slots = slots.take_while(|slot| *slot != 0);
-        slots.position(|slot| slot == wanted)
     }
 
     /// Slots and locations under a fingerprint, in the order of the search.
@@ -461,6 +525,41 @@ mod tests {
             moved_most * 5 <= key,
             "a block moved {moved_most} of {key} slots"
         );
+    }
+
+    /// Keys that stay are found at every moment, whatever comes, goes, moves and grows beside them.
+    #[test]
+    fn who_looks_up_while_others_write_finds_what_is_there() {
+        let index = Index::new(2, 0);
+        let hash = |key: u64| key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let kept = |key: u64| Location::from_units(key + 1);
+        for key in 0..500 {
+            index.insert(hash(key), kept(key));
+        }
+        let is_over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !is_over.load(Ordering::Relaxed) {
+                        for key in 0..500 {
+                            assert!(index.contains(hash(key), kept(key)), "key {key}");
+                            assert!(index.first_candidate(hash(key)).is_some());
+                        }
+                    }
+                });
+            }
+            for round in 1..60_u64 {
+                let passing = round * 1000..round * 1000 + round * 20;
+                for key in passing.clone() {
+                    index.insert(hash(key), kept(key));
+                }
+                for key in passing {
+                    assert!(index.remove(hash(key), kept(key)));
+                }
+            }
+            is_over.store(true, Ordering::Relaxed);
+        });
+        assert_eq!(index.len(), 500);
     }
 
     #[test]
