@@ -1,8 +1,10 @@
 //! A file mapped for reading.
 //!
-//! **Rule: map only to read, and read only bytes that are already durable.** Durable bytes are never
-//! written again, so what is read through a map does not change; bytes behind them are out of reach.
-//! The folder is locked, so nobody shortens a file under a map either.
+//! **Rule: map only to read, and read only bytes that are already durable.** Durable bytes are not
+//! written again while there is a map of them, so what is read through one does not change; bytes behind them
+//! are out of reach. A file is taken over for a new segment only when the old segment's value, and
+//! its map with it, is gone (`room.rs`). The folder is locked, so nobody shortens a file under a map
+//! either.
 #![allow(unsafe_code)]
 
 use crate::prefetch::{LINE_BYTES, prefetch};
@@ -30,7 +32,7 @@ impl FileMap {
         })
     }
 
-    /// Declares the first `bytes` bytes durable: from now on they are never written again.
+    /// Declares the first `bytes` bytes durable: they are not written again while this map lives.
     pub(crate) fn set_readable(&self, bytes: u64) {
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         self.readable

@@ -107,7 +107,7 @@ impl Segment {
         self.end.load(Ordering::Acquire)
     }
 
-    /// Declares its first `end` bytes durable: from now on they are never written again.
+    /// Declares its first `end` bytes durable: they are not written again while this value lives.
     pub(crate) fn set_end(&self, end: u64) {
         if let Some(map) = &self.map {
             map.set_readable(end);
