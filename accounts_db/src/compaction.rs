@@ -260,6 +260,9 @@ impl Scanner<'_> {
         let bytes = (self.cursor.entries_end - start)
             .min(count * FIXED_BYTES_MAX as u64)
             .min(READ_BYTES_MAX);
+        // The next stretch is on its way while this one is looked at.
+        self.segment
+            .prefetch(start, usize::try_from(2 * bytes).unwrap_or(0));
         let buffer = self.segment.bytes(start, bytes)?;
         let mut found = Vec::new();
         let mut at = 0;
