@@ -19,11 +19,11 @@ use crate::{
     lattice::{LATTICE_BYTES, Lattice},
     manifest::{Manifest, open_error},
     options::CheckpointMode,
-    segment,
+    segment::Segment,
     storage::{Storage, StorageFile},
+    workers::Workers,
 };
 use borsh::{BorshDeserialize, BorshSerialize};
-use rayon::prelude::*;
 use std::{
     io,
     sync::{Arc, atomic::Ordering},
@@ -78,7 +78,7 @@ pub(crate) struct StoredSegment {
     pub(crate) newest: u64,
 }
 
-/// A checkpoint that was read; the index is filled already.
+/// A checkpoint that was read, without the index.
 pub(crate) struct Loaded {
     pub(crate) sequence: u64,
     pub(crate) position: u64,
@@ -174,7 +174,12 @@ impl Core {
         let side = borsh::to_vec(&side).expect("memory takes every write");
         let shards = self.index.shard_count() as u64 * SHARD_HEAD_BYTES as u64;
         let estimate = CHUNKS_START + side.len() as u64 + shards + self.index.len() * 8;
-        let mut out = ChunkWriter::create(&*self.storage, estimate + estimate / 64)?;
+        let estimate = estimate + estimate / 64;
+        let mut out = ChunkWriter::create(&*self.storage, estimate);
+        if out.as_ref().is_err_and(FileError::is_out_of_space) && self.room.clear() {
+            out = ChunkWriter::create(&*self.storage, estimate);
+        }
+        let mut out = out?;
         out.write(CHUNK_SIDE, &side)?;
         let mut shard = 0;
         while shard < self.index.shard_count() {
@@ -215,17 +220,17 @@ impl Core {
             let freed: Vec<(u64, u64)> = freed;
             freed.into_iter().map(|(number, _)| number).collect()
         };
-        {
+        let segments = {
             let mut table = self.table.write();
+            let segments = freed
+                .iter()
+                .filter_map(|number| table.get(*number).cloned());
+            let segments: Vec<Arc<Segment>> = segments.collect();
             *table = Arc::new(table.without(&freed));
-        }
+            segments
+        };
         self.store_manifest()?;
-        for number in &freed {
-            let name = segment::name(*number);
-            // If this fails the file stays until the next opening.
-            let _ = self.storage.remove(&name);
-        }
-        if !freed.is_empty() {
+        if self.room.give_up(segments) {
             let folder = self.storage.describe("");
             (self.storage.sync_folder())
                 .map_err(|source| FileError::new("sync", folder, source))?;
@@ -311,17 +316,18 @@ impl<'a> ChunkWriter<'a> {
     }
 }
 
-/// Reads a checkpoint and fills the index; `None` if there is none.
+/// The index as a checkpoint has it, and what else is in there; an empty one if there is none.
 pub(crate) fn load(
     storage: &dyn Storage,
     manifest: &Manifest,
-    index: &Index,
-    pool: &rayon::ThreadPool,
-) -> Result<Option<Loaded>, OpenError> {
+    workers: &Workers,
+) -> Result<(Index, Option<Loaded>), OpenError> {
     let path = storage.describe(CHECKPOINT);
     let file = match storage.open(CHECKPOINT) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok((Index::new(manifest.shard_bits, 0), None));
+        }
         Err(source) => return Err(FileError::new("open", &path, source).into()),
     };
     let reader = ChunkReader { file, path };
@@ -339,13 +345,10 @@ pub(crate) fn load(
     let Ok(lattice) = <&[u8; LATTICE_BYTES]>::try_from(&stored.lattice[..]) else {
         return Err(reader.damaged(side.offset, "the lattice has the wrong length"));
     };
-    let positions: Vec<Vec<(usize, u64)>> = pool.install(|| {
-        let load = |chunk: &Chunk| reader.load_shards(*chunk, index);
-        shards
-            .par_iter()
-            .map(load)
-            .collect::<Result<_, OpenError>>()
-    })?;
+    // Nearly all of it are slots.
+    let index = Index::new(manifest.shard_bits, header.bytes / size_of::<u64>() as u64);
+    let load = |chunk: usize| reader.load_shards(shards[chunk], &index);
+    let positions = workers.map_numbers(shards.len(), load)?;
     let mut shard_positions = vec![None; index.shard_count()];
     for (shard, position) in positions.into_iter().flatten() {
         shard_positions[shard] = Some(position);
@@ -354,7 +357,7 @@ pub(crate) fn load(
     let Some(shard_positions) = shard_positions else {
         return Err(reader.damaged(CHUNKS_START, "a shard of the index is missing"));
     };
-    Ok(Some(Loaded {
+    let loaded = Loaded {
         sequence: header.sequence,
         position: header.position,
         previous: header.previous,
@@ -362,7 +365,8 @@ pub(crate) fn load(
         chain: Chain::load(stored.chain),
         segments: stored.segments,
         shard_positions,
-    }))
+    };
+    Ok((index, Some(loaded)))
 }
 
 /// Checks every byte of the checkpoint, if there is one; gives how many those are.

@@ -1,395 +1,34 @@
 //! Block commit. In the order in which things happen:
 //!
-//! 1. **Prepare** (nothing is written): every changed key is looked up, which yields the previous
-//!    version's place and value; the state commitment follows from old and new values; entries
-//!    are encoded; compaction adds what it moves.
-//! 2. **Append**: one write at the end of the log. While the medium works, the cores look for what the
-//!    next block's compaction will take along, and what is found is left out there if that block
-//!    writes the key itself. If it fails the block is refused; the next one is
+//! 1. **Prepare** (`prepare.rs`; nothing is written).
+//! 2. **Append**: one write at the end of the log. If it fails the block is refused; the next one is
 //!    written over it.
 //! 3. **Sync**: one `fdatasync`. If it fails nobody knows what the medium has: the database stops.
 //! 4. **Publish**: the index learns the new places. Readers of older blocks go on through the links to
-//!    previous versions.
+//!    previous versions. What the next block's compaction takes along is looked for from now on
+//!    (`ahead.rs`).
 
 use crate::{
-    batch::Batch,
-    compaction::{self, Cursor, Moves, Request},
-    core::{ChainChange, Change, Core, Writer},
-    entry::{self, AccountRecord, BLOB_BYTES_MAX, Value},
-    error::{CommitError, DuplicateKey, FileError, ReadError},
+    ahead::Wish,
+    core::{ChainChange, Core, Writer},
+    entry,
+    error::{CommitError, FileError, ReadError},
     frame,
-    hash::Key,
-    lattice::{Lattice, LatticeChange},
     location::Location,
+    prepare::PreparedBlock,
     record::{self, ENTRIES_START, RecordHeader, RecordKind, record_bytes},
-    segment::{self, SEGMENT_HEADER_BYTES, Segment, SegmentHeader, SegmentTable},
+    segment::{SEGMENT_HEADER_BYTES, Segment},
 };
-use ahash::{AHashMap, AHashSet};
-use alloy_primitives::{Address, B256, U256};
-use lockweave_runtime::{Account, StateDelta};
-use rayon::prelude::*;
+use alloy_primitives::B256;
 use std::{
     io,
     sync::{Arc, atomic::Ordering},
 };
 
-/// Keys looked up in one go.
-const CHUNK: usize = 256;
-
-/// A block that is ready to be made durable, with the state commitment it will have.
-///
-/// It is good for the state it was prepared on: once another block is committed it is refused.
-#[derive(Debug)]
-pub struct PreparedBlock {
-    kind: RecordKind,
-    number: u64,
-    /// Sequence number its record will have.
-    sequence: u64,
-    lattice: Lattice,
-    commitment: B256,
-    /// The record so far: room for the header, then entries.
-    batch: Batch,
-    /// Length of the entries that are the block's own.
-    own_bytes: u64,
-    compaction: Option<Cursor>,
-    emptied: Vec<u64>,
-}
-
-impl PreparedBlock {
-    /// The block's number.
-    pub const fn number(&self) -> u64 {
-        self.number
-    }
-
-    /// The state commitment after the block.
-    pub const fn commitment(&self) -> B256 {
-        self.commitment
-    }
-
-    /// Makes the hash of an earlier block known, for `BLOCKHASH` on a chain whose first block here is
-    /// not its genesis.
-    pub fn add_ancestor(&mut self, number: u64, hash: B256) {
-        entry::write_ancestor(&mut self.batch.bytes, number, hash);
-        self.batch.entry_count += 1;
-        self.batch
-            .chain_changes
-            .push(ChainChange::Ancestor { number, hash });
-    }
-}
-
-/// A change of one slot as the caller has it.
-type SlotChange = (Address, U256, U256);
-
-/// What looking up some keys yields.
-#[derive(Default)]
-struct Part {
-    batch: Batch,
-    lattice: LatticeChange,
-    /// How the number of an account's slots changes.
-    counts: Vec<(Address, i64)>,
-}
-
-impl Part {
-    fn new(core: &Core) -> Self {
-        Self {
-            batch: core.spare.part(),
-            ..Self::default()
-        }
-    }
-
-    /// Writes a new version of a key.
-    fn put(&mut self, hash: u64, key: &Key, value: &Value, old: Option<(Location, Value)>) {
-        let weigh = |value: &Value| {
-            if value.is_tombstone() {
-                0
-            } else {
-                value.move_bytes()
-            }
-        };
-        let weight = |value: &Value| u32::try_from(weigh(value)).unwrap_or(u32::MAX);
-        let (previous, before) = old.unzip();
-        let previous = previous.unwrap_or(Location::NONE);
-        self.batch.changes.push(Change {
-            hash,
-            previous,
-            offset: self.batch.len(),
-            live: weight(value),
-            dead: before.as_ref().map_or(0, weight),
-            forgets: false,
-        });
-        self.batch.entry_count += 1;
-        let bytes = &mut self.batch.bytes;
-        entry::write_value(bytes, previous, key, value, before.as_ref());
-    }
-}
+/// The next segment is begun when so many blocks like the last have room in this one.
+const BLOCKS_AHEAD: u64 = 8;
 
 impl Core {
-    /// Looks everything up and encodes a block.
-    pub(crate) fn prepare(
-        &self,
-        number: u64,
-        delta: &StateDelta,
-    ) -> Result<PreparedBlock, CommitError> {
-        let latest = self.chain.read().latest().map(|block| block.number);
-        if let Some(latest) = latest
-            && latest.checked_add(1) != Some(number)
-        {
-            return Err(CommitError::OutOfOrder { number, latest });
-        }
-        self.prepare_changes(number, &self.delta_changes(delta)?, RecordKind::Block)
-    }
-
-    /// What a delta changes, with the slots of wiped accounts one by one.
-    fn delta_changes<'a>(&self, delta: &'a StateDelta) -> Result<Changes<'a>, CommitError> {
-        let mut slots = delta.slots.clone();
-        let wiped = self.slots_of_wiped(&delta.wiped)?;
-        if !wiped.is_empty() {
-            let written: AHashSet<(Address, U256)> = delta
-                .slots
-                .iter()
-                .map(|(address, slot, _)| (*address, *slot))
-                .collect();
-            let gone = wiped.into_iter().filter(|key| !written.contains(key));
-            slots.extend(gone.map(|(address, slot)| (address, slot, U256::ZERO)));
-        }
-        Ok(Changes {
-            accounts: delta.accounts.clone(),
-            slots,
-            codes: &delta.codes,
-        })
-    }
-
-    fn prepare_changes(
-        &self,
-        number: u64,
-        changes: &Changes<'_>,
-        kind: RecordKind,
-    ) -> Result<PreparedBlock, CommitError> {
-        let (sequence, mut lattice, cursor, ready) = {
-            let writer = self.writer.lock();
-            let lattice = writer.lattice.clone();
-            let ready = writer.ready.clone();
-            (writer.sequence, lattice, writer.compaction, ready)
-        };
-        if self.options.read_only {
-            return Err(CommitError::ReadOnly);
-        }
-        if self.stopped.load(Ordering::Acquire) {
-            return Err(CommitError::Stopped);
-        }
-        let table = self.segments();
-        let parts = self.pool.install(|| self.look_up(&table, changes))?;
-        let mut batch = self.spare.record();
-        batch.bytes.resize(ENTRIES_START, 0);
-        let mut sum = LatticeChange::default();
-        for part in parts {
-            batch.append(&part.batch);
-            sum.merge(&part.lattice);
-            self.spare.give_back(part.batch);
-        }
-        let mut block = PreparedBlock {
-            kind,
-            number,
-            sequence,
-            lattice: Lattice::default(),
-            commitment: B256::ZERO,
-            batch,
-            own_bytes: 0,
-            compaction: cursor,
-            emptied: Vec::new(),
-        };
-        lattice.apply(&sum);
-        self.append_codes(&table, changes, &mut block)?;
-        self.append_moves(&table, &mut block, ready.as_deref())?;
-        block.commitment = lattice.commitment();
-        block.lattice = lattice;
-        Ok(block)
-    }
-
-    /// Looks up every key: slots first, since they change what accounts have.
-    fn look_up(
-        &self,
-        table: &SegmentTable,
-        changes: &Changes<'_>,
-    ) -> Result<Vec<Part>, CommitError> {
-        let mut parts: Vec<Part> = changes
-            .slots
-            .par_chunks(CHUNK)
-            .map(|slots| self.look_up_slots(table, slots))
-            .collect::<Result<_, _>>()?;
-        check_unique(&parts, || {
-            let mut seen = AHashSet::new();
-            let twice = changes.slots.iter().find(|it| !seen.insert((it.0, it.1)));
-            twice.map(|it| DuplicateKey::Slot(it.0, it.1))
-        })?;
-        let mut counts: AHashMap<Address, i64> = AHashMap::new();
-        for (address, count) in parts.iter().flat_map(|part| &part.counts) {
-            *counts.entry(*address).or_default() += count;
-        }
-        let mut accounts: Vec<AccountChange> = (changes.accounts.iter())
-            .map(|(address, account)| AccountChange {
-                address: *address,
-                write: AccountWrite::Set(*account),
-                count: counts.remove(address).unwrap_or(0),
-            })
-            .collect();
-        let named = accounts.len();
-        let counted = counts.into_iter().filter(|(_, count)| *count != 0);
-        accounts.extend(counted.map(|(address, count)| AccountChange {
-            address,
-            write: AccountWrite::Keep,
-            count,
-        }));
-        // Maps have an order of their own; a record's bytes follow from the block alone.
-        accounts[named..].sort_unstable_by_key(|change| change.address);
-        let account_parts: Vec<Part> = accounts
-            .par_chunks(CHUNK)
-            .map(|accounts| self.look_up_accounts(table, accounts))
-            .collect::<Result<_, _>>()?;
-        check_unique(&account_parts, || {
-            let mut seen = AHashSet::new();
-            let twice = changes.accounts.iter().find(|it| !seen.insert(it.0));
-            twice.map(|it| DuplicateKey::Account(it.0))
-        })?;
-        parts.extend(account_parts);
-        Ok(parts)
-    }
-
-    fn look_up_slots(&self, table: &SegmentTable, slots: &[SlotChange]) -> Result<Part, ReadError> {
-        let mut part = Part::new(self);
-        let keys: Vec<Key> = (slots.iter())
-            .map(|(address, slot, _)| Key::slot(*address, *slot))
-            .collect();
-        let hashes: Vec<u64> = keys.iter().map(|key| self.hasher.hash(key)).collect();
-        self.bring_near(table, &hashes);
-        for ((key, hash), (address, slot, after)) in keys.into_iter().zip(hashes).zip(slots) {
-            let old = match self.find_value(table, hash, &key)? {
-                Some((location, Value::Slot(value))) => Some((location, value)),
-                _ => None,
-            };
-            let before = old.map_or(U256::ZERO, |(_, value)| value);
-            if before == *after {
-                continue;
-            }
-            let count = i64::from(!after.is_zero()) - i64::from(!before.is_zero());
-            if count != 0 {
-                part.counts.push((*address, count));
-            }
-            part.lattice
-                .slot(*address, B256::from(*slot), before, *after);
-            let old = old.map(|(location, value)| (location, Value::Slot(value)));
-            part.put(hash, &key, &Value::Slot(*after), old);
-        }
-        Ok(part)
-    }
-
-    fn look_up_accounts(
-        &self,
-        table: &SegmentTable,
-        accounts: &[AccountChange],
-    ) -> Result<Part, ReadError> {
-        let mut part = Part::new(self);
-        for change in accounts {
-            let key = Key::Account(change.address);
-            let hash = self.hasher.hash(&key);
-            let old = match self.find_value(table, hash, &key)? {
-                Some((location, Value::Account(record))) => Some((location, record)),
-                _ => None,
-            };
-            let before = old.map_or_else(AccountRecord::default, |(_, record)| record);
-            let after = AccountRecord {
-                account: match change.write {
-                    AccountWrite::Set(account) => account,
-                    AccountWrite::Keep => before.account,
-                },
-                slots: (before.slots.checked_add_signed(change.count))
-                    .ok_or_else(|| self.miscounted(old.map(|(location, _)| location)))?,
-            };
-            if before == after {
-                continue;
-            }
-            let (old_account, new_account) = (before.account, after.account);
-            part.lattice
-                .account(change.address, old_account.as_ref(), new_account.as_ref());
-            let old = old.map(|(location, record)| (location, Value::Account(record)));
-            part.put(hash, &key, &Value::Account(after), old);
-        }
-        Ok(part)
-    }
-
-    #[cold]
-    fn miscounted(&self, location: Option<Location>) -> ReadError {
-        let what = "an account has fewer slots than were counted";
-        self.damage_at(location.unwrap_or(Location::NONE), what)
-    }
-
-    fn append_codes(
-        &self,
-        table: &SegmentTable,
-        changes: &Changes<'_>,
-        block: &mut PreparedBlock,
-    ) -> Result<(), CommitError> {
-        let mut seen = AHashSet::new();
-        for code in changes.codes {
-            let (hash, bytes) = (code.hash(), code.bytes().len() as u64);
-            let key = Key::Code(hash);
-            let index_hash = self.hasher.hash(&key);
-            if !seen.insert(hash) || self.find(table, index_hash, &key)?.is_some() {
-                continue;
-            }
-            if bytes > BLOB_BYTES_MAX {
-                return Err(CommitError::CodeTooLarge {
-                    hash,
-                    bytes,
-                    bytes_max: BLOB_BYTES_MAX,
-                });
-            }
-            block.batch.changes.push(Change {
-                hash: index_hash,
-                previous: Location::NONE,
-                offset: block.batch.len(),
-                live: u32::try_from(entry::blob_entry_bytes(bytes)).unwrap_or(u32::MAX),
-                dead: 0,
-                forgets: false,
-            });
-            entry::write_code(&mut block.batch.bytes, Location::NONE, hash, code.bytes());
-            block.batch.entry_count += 1;
-        }
-        Ok(())
-    }
-
-    fn append_moves(
-        &self,
-        table: &SegmentTable,
-        block: &mut PreparedBlock,
-        ready: Option<&Moves>,
-    ) -> Result<(), CommitError> {
-        block.own_bytes = block.batch.len() - ENTRIES_START as u64;
-        if let Some(ready) = ready {
-            let mut gone: Vec<Location> = (block.batch.changes.iter())
-                .map(|change| change.previous)
-                .filter(|previous| ready.places.contains(previous))
-                .collect();
-            gone.sort_unstable();
-            block.batch.append_without(&ready.batch, &gone);
-            block.compaction = ready.cursor;
-            block.emptied.clone_from(&ready.emptied);
-            return Ok(());
-        }
-        let request = Request {
-            cursor: block.compaction,
-            appended: block.own_bytes,
-            batch: std::mem::take(&mut block.batch),
-            pending: &[],
-            emptied: &[],
-        };
-        let moves = compaction::gather(self, table, request)?;
-        block.batch = moves.batch;
-        block.compaction = moves.cursor;
-        block.emptied = moves.emptied;
-        Ok(())
-    }
-
     /// Makes a block durable and then visible.
     pub(crate) fn commit(
         &self,
@@ -453,8 +92,9 @@ impl Core {
             body: [0; 16],
         };
         let checksum = record::seal(&mut block.batch.bytes, &block.lattice, header.clone());
-        let (written, ready) = self.write_and_look_ahead(&segment, offset, &block);
-        match written {
+        let room = segment.places * self.segments().segment_bytes() - offset;
+        record::end_log(&mut block.batch.bytes, room);
+        match Self::write(&segment, offset, &block.batch.bytes) {
             Ok(()) => {}
             Err(WriteFailure::Write(source)) => {
                 writer.position = header.position;
@@ -481,63 +121,47 @@ impl Core {
         writer.lattice = block.lattice;
         writer.compaction = block.compaction;
         self.make_ready(&segment, &mut writer, header.bytes);
-        let used = std::mem::replace(&mut writer.ready, ready.map(Arc::new));
+        self.note_emptied(&block.emptied, block.sequence);
+        let used = self.ahead.want(Wish {
+            sequence: writer.sequence,
+            cursor: writer.compaction,
+            appended: block.own_bytes,
+        });
         drop(writer);
         if let Some(used) = used.and_then(Arc::into_inner) {
             self.spare.give_back(used.batch);
         }
         self.spare.give_back(block.batch);
-        self.note_emptied(&block.emptied, block.sequence);
         self.note_appended(header.bytes);
         Ok(block.commitment)
     }
 
-    /// Has another thread see to the memory that the next record will be written to, if it is about as
-    /// long as the last. Fresh pages can cost more than the writing itself.
+    /// Has another thread see to what the next record needs, if it is about as long as the last: memory
+    /// under a fresh file, and the next segment.
     fn make_ready(&self, segment: &Segment, writer: &mut Writer, bytes: u64) {
+        if !self.workers.are_several() {
+            return;
+        }
         let end = segment.start + segment.places * self.segments().segment_bytes();
         let from = writer.ready_to.max(writer.position);
         let to = writer.position.saturating_add(bytes + bytes / 2).min(end);
-        if self.pool.current_num_threads() < 2 || from >= to {
-            return;
+        if !segment.is_reused && from < to {
+            writer.ready_to = to;
+            let (file, offset) = (Arc::clone(&segment.file), from - segment.start);
+            self.workers
+                .spawn(move || file.make_ready(offset, to - from));
         }
-        writer.ready_to = to;
-        let (file, offset) = (Arc::clone(&segment.file), from - segment.start);
-        self.pool.spawn(move || file.make_ready(offset, to - from));
+        let next = segment.number + segment.places;
+        if end - writer.position < BLOCKS_AHEAD * bytes && writer.begun_ahead != Some(next) {
+            writer.begun_ahead = Some(next);
+            self.room.want(next);
+        }
     }
 
-    /// Writes and syncs a record. While the medium works, the cores look for what the next block is to
-    /// take along; with one thread nothing is done at the same time.
-    fn write_and_look_ahead(
-        &self,
-        segment: &Segment,
-        offset: u64,
-        block: &PreparedBlock,
-    ) -> (Result<(), WriteFailure>, Option<Moves>) {
-        let write = || {
-            let bytes = &block.batch.bytes;
-            (segment.file.write_at(bytes, offset)).map_err(WriteFailure::Write)?;
-            segment.file.sync().map_err(WriteFailure::Sync)
-        };
-        if self.pool.current_num_threads() < 2 {
-            return (write(), None);
-        }
-        let mut ready = None;
-        let written = self.pool.in_place_scope(|scope| {
-            scope.spawn(|_| {
-                let request = Request {
-                    cursor: block.compaction,
-                    batch: self.spare.record(),
-                    appended: block.own_bytes,
-                    pending: &block.batch.changes,
-                    emptied: &block.emptied,
-                };
-                // What cannot be read is told when the next block is prepared.
-                ready = compaction::gather(self, &self.segments(), request).ok();
-            });
-            write()
-        });
-        (written, ready)
+    /// Writes and syncs a record.
+    fn write(segment: &Segment, offset: u64, record: &[u8]) -> Result<(), WriteFailure> {
+        (segment.file.write_at(record, offset)).map_err(WriteFailure::Write)?;
+        segment.file.sync().map_err(WriteFailure::Sync)
     }
 
     /// Erases the header of a record that was refused, so that it never counts.
@@ -589,36 +213,15 @@ impl Core {
         record_bytes: u64,
     ) -> Result<Arc<Segment>, CommitError> {
         let table = self.segments();
-        let segment_bytes = table.segment_bytes();
-        let places = (SEGMENT_HEADER_BYTES + record_bytes).div_ceil(segment_bytes);
+        let places = (SEGMENT_HEADER_BYTES + record_bytes).div_ceil(table.segment_bytes());
         if number
             .checked_add(places)
             .is_none_or(|end| end > table.number_limit())
         {
             return Err(CommitError::AddressSpace);
         }
-        let header = SegmentHeader {
-            database: self.database,
-            number,
-            places,
-            segment_bytes,
-        };
-        let name = segment::name(number);
-        let path = self.storage.describe(&name);
-        let error = |action| {
-            let path = path.clone();
-            move |source| no_space(block, FileError::new(action, path, source))
-        };
-        let file = (self.storage.create(&name, places * segment_bytes)).map_err(error("create"))?;
-        let frame = frame::seal(&header).0;
-        let written = file.write_at(&frame, 0).and_then(|()| file.sync());
-        let written = written.and_then(|()| self.storage.sync_folder());
-        if let Err(source) = written {
-            // Nothing refers to it yet; the next block begins it anew.
-            let _ = self.storage.remove(&name);
-            return Err(error("begin")(source));
-        }
-        let segment = Arc::new(Segment::new(&header, path.clone(), file)?);
+        let segment = self.room.segment(number, places);
+        let segment = Arc::new(segment.map_err(|source| no_space(block, source))?);
         // The table as it is now: a checkpoint may have freed segments meanwhile.
         let mut table = self.table.write();
         *table = Arc::new(table.with(&segment));
@@ -656,43 +259,6 @@ impl Core {
 enum WriteFailure {
     Write(io::Error),
     Sync(io::Error),
-}
-
-/// Changes of a block, key by key.
-pub(crate) struct Changes<'a> {
-    pub(crate) accounts: Vec<(Address, Option<Account>)>,
-    pub(crate) slots: Vec<SlotChange>,
-    pub(crate) codes: &'a [Arc<lockweave_runtime::Code>],
-}
-
-/// What becomes of an account itself.
-#[derive(Clone, Copy)]
-enum AccountWrite {
-    Set(Option<Account>),
-    /// Only the number of its slots changes.
-    Keep,
-}
-
-struct AccountChange {
-    address: Address,
-    write: AccountWrite,
-    /// By how much the number of its slots changes.
-    count: i64,
-}
-
-/// Fails if a key stands twice; equal hashes tell, `find` tells which.
-fn check_unique(
-    parts: &[Part],
-    find: impl FnOnce() -> Option<DuplicateKey>,
-) -> Result<(), CommitError> {
-    let mut hashes: Vec<u64> = (parts.iter())
-        .flat_map(|part| part.batch.changes.iter().map(|change| change.hash))
-        .collect();
-    hashes.par_sort_unstable();
-    if hashes.windows(2).all(|pair| pair[0] != pair[1]) {
-        return Ok(());
-    }
-    find().map_or(Ok(()), |key| Err(CommitError::Duplicate { key }))
 }
 
 /// A full medium is told apart from one that fails.

@@ -18,7 +18,6 @@ use crate::{
     record::{ENTRIES_START, PAGE_BYTES, RecordHeader},
     segment::{SEGMENT_HEADER_BYTES, Segment, SegmentTable},
 };
-use rayon::prelude::*;
 use std::{
     ops::Range,
     sync::{Arc, atomic::Ordering},
@@ -112,26 +111,21 @@ fn choose(core: &Core, table: &SegmentTable) -> Option<Arc<Segment>> {
 }
 
 /// What [`gather`] goes by.
-pub(crate) struct Request<'a> {
+pub(crate) struct Request {
     /// Where to go on.
     pub(crate) cursor: Option<Cursor>,
     /// What the entries are added to.
     pub(crate) batch: Batch,
     /// Bytes that a block appends of its own.
     pub(crate) appended: u64,
-    /// Changes that the index does not have yet.
-    pub(crate) pending: &'a [Change],
-    /// Segments that are empty once those changes are applied.
-    pub(crate) emptied: &'a [u64],
 }
 
 /// Gathers what a commit takes along.
 pub(crate) fn gather(
     core: &Core,
     table: &SegmentTable,
-    request: Request<'_>,
+    request: Request,
 ) -> Result<Moves, ReadError> {
-    let (appended, pending) = (request.appended, request.pending);
     let mut moves = Moves {
         batch: request.batch,
         places: Location::NONE..Location::NONE,
@@ -139,7 +133,7 @@ pub(crate) fn gather(
         emptied: Vec::new(),
     };
     let own_changes = moves.batch.changes.len();
-    let budget = budget(core, table, appended);
+    let budget = budget(core, table, request.appended);
     let target = moves.batch.len() + budget;
     let mut scan = budget.saturating_mul(SCAN_FACTOR);
     while moves.batch.len() < target && scan > 0 {
@@ -149,9 +143,8 @@ pub(crate) fn gather(
         let (cursor, segment) = if let Some((cursor, segment)) = known {
             (cursor, Arc::clone(segment))
         } else {
-            let is_known =
-                |number: &u64| moves.emptied.contains(number) || request.emptied.contains(number);
-            let Some(segment) = choose(core, table).filter(|it| !is_known(&it.number)) else {
+            let is_known = |it: &Arc<Segment>| moves.emptied.contains(&it.number);
+            let Some(segment) = choose(core, table).filter(|it| !is_known(it)) else {
                 moves.cursor = None;
                 break;
             };
@@ -161,7 +154,7 @@ pub(crate) fn gather(
             core,
             segment: &segment,
             cursor,
-            superseded: superseded(table, &segment, &[pending, &moves.batch.changes]),
+            superseded: superseded(table, &segment, &moves.batch.changes),
             batch: &mut moves.batch,
         };
         scan = scan.saturating_sub(scanner.run(target, scan)?);
@@ -196,11 +189,11 @@ impl Cursor {
 }
 
 /// The places in a segment that changes replace, sorted.
-fn superseded(table: &SegmentTable, segment: &Segment, changes: &[&[Change]]) -> Vec<Location> {
+fn superseded(table: &SegmentTable, segment: &Segment, changes: &[Change]) -> Vec<Location> {
     let start = Location::from_position(segment.start);
     let end = Location::from_position(segment.start + segment.places * table.segment_bytes());
     let mut places: Vec<Location> = (changes.iter())
-        .flat_map(|changes| changes.iter().map(|change| change.previous))
+        .map(|change| change.previous)
         .filter(|place| (start..end).contains(place))
         .collect();
     places.sort_unstable();
@@ -267,6 +260,9 @@ impl Scanner<'_> {
         let bytes = (self.cursor.entries_end - start)
             .min(count * FIXED_BYTES_MAX as u64)
             .min(READ_BYTES_MAX);
+        // The next stretch is on its way while this one is looked at.
+        self.segment
+            .prefetch(start, usize::try_from(2 * bytes).unwrap_or(0));
         let buffer = self.segment.bytes(start, bytes)?;
         let mut found = Vec::new();
         let mut at = 0;
@@ -296,12 +292,9 @@ impl Scanner<'_> {
             let moved = self.look_at(&found)?;
             self.take(moved);
         } else {
-            let look = || {
-                let chunks = found.par_chunks(PARALLEL_CHUNK);
-                chunks.map(|chunk| self.look_at(chunk)).collect()
-            };
-            let parts: Result<Vec<Batch>, ReadError> = self.core.pool.install(look);
-            for part in parts? {
+            let workers = &self.core.workers;
+            let look_at = |chunk: &[(u64, &[u8])]| self.look_at(chunk);
+            for part in workers.map_chunks(&found, PARALLEL_CHUNK, look_at)? {
                 self.take(part);
             }
         }
@@ -311,27 +304,28 @@ impl Scanner<'_> {
 
     /// Writes those of the entries again that are alive. Each is given with its offset.
     fn look_at(&self, entries: &[(u64, &[u8])]) -> Result<Batch, ReadError> {
-        let mut parsed: Vec<(u64, Entry, Option<u64>)> = Vec::with_capacity(entries.len());
+        let damage = |offset: u64, what| self.segment.damage(offset, what);
+        let mut hashes: Vec<Option<u64>> = Vec::with_capacity(entries.len());
         for (offset, bytes) in entries {
-            let entry = entry::parse(bytes).map_err(|what| self.segment.damage(*offset, what))?;
-            let hash = entry::index_hash(&self.core.hasher, &entry.body);
-            parsed.push((*offset, entry, hash));
+            let hash = entry::checked_hash(&self.core.hasher, bytes);
+            hashes.push(hash.map_err(|what| damage(*offset, what))?);
         }
-        let hashes: Vec<u64> = parsed.iter().filter_map(|(_, _, hash)| *hash).collect();
-        self.core.index.bring_near(&hashes);
+        let known: Vec<u64> = hashes.iter().copied().flatten().collect();
+        self.core.index.bring_near(&known);
         let mut moved = self.core.spare.part();
-        for ((offset, entry, hash), (_, bytes)) in parsed.iter().zip(entries) {
+        for ((offset, bytes), hash) in entries.iter().zip(hashes) {
             let location = Location::from_position(self.segment.start + offset);
-            if let Body::Payload { number, .. } = entry.body {
-                self.move_payload(&mut moved, location, number, entry, bytes);
-                continue;
-            }
-            let Some(hash) = *hash else { continue };
-            if !self.core.index.contains(hash, location)
-                || self.superseded.binary_search(&location).is_ok()
+            if let Some(hash) = hash
+                && (!self.core.index.contains(hash, location)
+                    || self.superseded.binary_search(&location).is_ok())
             {
                 continue;
             }
+            let entry = entry::parse_fixed(bytes).map_err(|what| damage(*offset, what))?;
+            if let Body::Payload { number, .. } = entry.body {
+                self.move_payload(&mut moved, location, number, &entry, bytes);
+            }
+            let Some(hash) = hash else { continue };
             match &entry.body {
                 Body::Value { value, .. } if value.is_tombstone() => {
                     moved.note_moved(hash, location, 0, true);

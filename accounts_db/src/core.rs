@@ -1,10 +1,10 @@
 //! What the parts of the database share, and how a record changes it.
 
 use crate::{
+    ahead::Ahead,
     batch::SpareBatches,
     chain::{BlockSummary, Chain, PayloadPlace},
     checkpoint::CheckpointState,
-    compaction::Moves,
     entry::{self, Body, Entry, FIXED_BYTES_MAX, Value},
     error::ReadError,
     frame::Checksum,
@@ -14,12 +14,13 @@ use crate::{
     location::Location,
     options::Options,
     record::{RecordHeader, RecordKind},
+    room::Room,
     segment::{Segment, SegmentTable},
     storage::Storage,
+    workers::Workers,
 };
 use alloy_primitives::B256;
 use parking_lot::{Condvar, Mutex, RwLock};
-use rayon::prelude::*;
 use std::{
     collections::BTreeMap,
     sync::{
@@ -31,12 +32,12 @@ use std::{
 /// The database's insides. Locks are taken in the order of the fields.
 #[derive(Debug)]
 pub(crate) struct Core {
-    pub(crate) storage: Box<dyn Storage>,
+    pub(crate) storage: Arc<dyn Storage>,
     pub(crate) options: Options,
     pub(crate) database: [u8; 16],
     pub(crate) hash_key: [u8; 16],
     pub(crate) hasher: KeyHasher,
-    pub(crate) pool: rayon::ThreadPool,
+    pub(crate) workers: Workers,
     /// One checkpoint at a time.
     pub(crate) checkpointing: Mutex<()>,
     /// The end of the log; whoever has it may append.
@@ -53,6 +54,10 @@ pub(crate) struct Core {
     pub(crate) index: Index,
     /// Byte position up to which the index has the log's records. Written while `publishing` is held.
     pub(crate) applied: AtomicU64,
+    /// Where segments come from.
+    pub(crate) room: Room,
+    /// What the next block takes along.
+    pub(crate) ahead: Ahead,
     /// Memory of earlier commits.
     pub(crate) spare: SpareBatches,
     /// A write was not made durable: nothing more is written.
@@ -75,8 +80,8 @@ pub(crate) struct Writer {
     pub(crate) compaction: Option<crate::compaction::Cursor>,
     /// Byte position up to which memory was made ready.
     pub(crate) ready_to: u64,
-    /// What the next block takes along, if that was looked for while the last one was written.
-    pub(crate) ready: Option<Arc<Moves>>,
+    /// Number of the segment that was last begun ahead of its time.
+    pub(crate) begun_ahead: Option<u64>,
 }
 
 /// What an entry does to the index and to the counts of what is alive.
@@ -349,8 +354,7 @@ impl Core {
         if changes.len() < PARALLEL_MIN {
             apply(changes)?;
         } else {
-            self.pool
-                .install(|| changes.par_chunks(PARALLEL_CHUNK).try_for_each(apply))?;
+            self.workers.map_chunks(changes, PARALLEL_CHUNK, apply)?;
         }
         self.applied
             .fetch_max(header.position + header.bytes, Ordering::Release);

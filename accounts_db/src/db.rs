@@ -2,13 +2,13 @@
 
 use crate::{
     chain::BlockSummary,
-    commit::PreparedBlock,
     compaction,
     core::Core,
     entry::Body,
     error::{CheckpointError, CommitError, OpenError, ReadError},
     iterate::Recomputed,
     options::{CheckpointMode, Options},
+    prepare::PreparedBlock,
     reader::Reader,
     recovery::{self, Recovery},
     scrub::ScrubReport,
@@ -33,7 +33,8 @@ use std::{
 pub struct Db {
     core: Arc<Core>,
     recovery: Recovery,
-    checkpointer: Option<JoinHandle<()>>,
+    /// Threads that do things in the background.
+    helpers: Vec<JoinHandle<()>>,
 }
 
 impl Db {
@@ -50,24 +51,33 @@ impl Db {
         let core = Arc::new(core);
         let has_thread =
             core.options.checkpoint_mode == CheckpointMode::Background && !core.options.read_only;
-        let checkpointer = if has_thread {
-            let core = Arc::clone(&core);
-            let thread = std::thread::Builder::new()
-                .name("accounts-db-checkpoint".to_owned())
-                .spawn(move || core.run_checkpoints())
-                .map_err(|error| OpenError::Options {
-                    option: "checkpoint_mode",
-                    why: error.to_string(),
-                })?;
-            Some(thread)
-        } else {
-            None
-        };
-        Ok(Self {
-            core,
+        let mut db = Self {
+            core: Arc::clone(&core),
             recovery,
-            checkpointer,
-        })
+            helpers: Vec::new(),
+        };
+        if has_thread {
+            db.start("accounts-db-checkpoint", Core::run_checkpoints)?;
+        }
+        if core.workers.are_several() && !core.options.read_only {
+            db.start("accounts-db-room", |core| core.room.run())?;
+            core.ahead.begin();
+            db.start("accounts-db-ahead", Core::look_ahead)?;
+        }
+        Ok(db)
+    }
+
+    fn start(&mut self, name: &str, run: fn(&Core)) -> Result<(), OpenError> {
+        let core = Arc::clone(&self.core);
+        let thread = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || run(&core))
+            .map_err(|error| OpenError::Options {
+                option: "checkpoint_mode",
+                why: error.to_string(),
+            })?;
+        self.helpers.push(thread);
+        Ok(())
     }
 
     /// What opening found.
@@ -291,9 +301,11 @@ impl Db {
 
 impl Drop for Db {
     fn drop(&mut self) {
-        if let Some(thread) = self.checkpointer.take() {
-            self.core.checkpoint.lock().is_closing = true;
-            self.core.checkpoint_wanted.notify_all();
+        self.core.checkpoint.lock().is_closing = true;
+        self.core.checkpoint_wanted.notify_all();
+        self.core.room.close();
+        self.core.ahead.close();
+        for thread in self.helpers.drain(..) {
             let _ = thread.join();
         }
         let is_sound = !self.core.options.read_only && !self.core.stopped.load(Ordering::Acquire);

@@ -443,6 +443,24 @@ pub(crate) fn index_hash(hasher: &KeyHasher, body: &Body) -> Option<u64> {
     }
 }
 
+/// [`index_hash`] of the entry that `bytes` is, which is checked and not taken apart.
+pub(crate) fn checked_hash(hasher: &KeyHasher, bytes: &[u8]) -> Result<Option<u64>, &'static str> {
+    let kind = kind(bytes)?;
+    if bytes.len() < kind.bytes() {
+        return Err("an entry is cut short");
+    }
+    check(bytes)?;
+    let body = &bytes[HEAD_BYTES..];
+    Ok(match kind {
+        Kind::SlotPut | Kind::SlotUpdate => {
+            Some(hasher.slot(&body[..ADDRESS_BYTES], &body[ADDRESS_BYTES..SLOT_KEY_BYTES]))
+        }
+        Kind::AccountPut | Kind::AccountUpdate => Some(hasher.account(&body[..ADDRESS_BYTES])),
+        Kind::Drop | Kind::Code => index_hash(hasher, &parse_body(kind, body)),
+        Kind::Payload | Kind::Ancestor => None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -484,10 +502,14 @@ mod tests {
             assert_eq!(entry.previous, previous);
             assert_eq!(entry.bytes, out.len() as u64);
             assert_eq!(entry.body, Body::Value { key, value, before });
+            let hasher = KeyHasher::new([3; 16]);
+            let hash = index_hash(&hasher, &entry.body);
+            assert_eq!(checked_hash(&hasher, &out), Ok(hash));
             for bit in 0..out.len() * 8 {
                 let mut flipped = out.clone();
                 flipped[bit / 8] ^= 1 << (bit % 8);
                 assert!(parse(&flipped).is_err(), "bit {bit} flipped unseen");
+                assert!(checked_hash(&hasher, &flipped).is_err(), "bit {bit}");
             }
         }
     }

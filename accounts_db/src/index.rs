@@ -3,39 +3,81 @@
 //! Open addressing in shards. A slot has eight bytes: 20 bits of the key's hash and a 44-bit location;
 //! the key itself is in the log and is always compared there. The hash's first bits name the shard, the
 //! 20 after them say where in it the search begins: `bits × capacity ÷ 2^20`, for any capacity. So a
-//! shard grows by a quarter at a time without reading a key, and shards grow one by one: no commit waits
-//! for a whole table, and load stays between 64 and 80 %.
+//! shard grows by a quarter at a time without reading a key. Neighbours share memory and grow together;
+//! there are many such groups, and no commit waits for a whole table to grow. A group grows when one of
+//! its shards is filled to 80 %.
 //!
 //! Moving a key's location is one atomic store under the shard's shared lock; adding, removing and
-//! growing take it exclusively. Nobody reads the log under a lock of the index.
+//! growing take it exclusively. Nobody reads the log under a lock of the index. Look-ups take no lock: a
+//! group has a version that is odd while slots move to other places, and a look-up that saw it odd or
+//! changed is done again under the shard's lock.
+
+mod memory;
 
 use crate::{
     location::{LOCATION_BITS, Location},
     prefetch::prefetch,
 };
-use parking_lot::RwLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use memory::{Current, Part, View};
+use parking_lot::{Mutex, RwLock};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// Bits of the hash in a slot.
 const FINGERPRINT_BITS: u32 = u64::BITS - LOCATION_BITS;
 const LOCATION_MASK: u64 = (1 << LOCATION_BITS) - 1;
 const CAPACITY_MIN: usize = 8;
+/// Groups are two to this power, unless there are fewer shards.
+const GROUP_BITS: u32 = 5;
 
 /// The index.
 #[derive(Debug)]
 pub(crate) struct Index {
     shards: Box<[Shard]>,
     shard_bits: u32,
+    groups: Box<[Group]>,
+    /// Shards of a group, as a power of two.
+    group_shift: u32,
+}
+
+/// Shards side by side, in cache lines of their own.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Group {
+    /// Odd while slots move.
+    version: AtomicU64,
+    tables: Current,
+    /// Held while slots move.
+    moving: Mutex<()>,
+}
+
+impl Group {
+    fn new(view: View) -> Self {
+        Self {
+            version: AtomicU64::new(0),
+            tables: Current::new(view),
+            moving: Mutex::default(),
+        }
+    }
+
+    /// Lets slots move.
+    fn move_slots<R>(&self, work: impl FnOnce() -> R) -> R {
+        let _moving = self.moving.lock();
+        self.version.fetch_add(1, Ordering::Relaxed);
+        fence(Ordering::Release);
+        let result = work();
+        self.version.fetch_add(1, Ordering::Release);
+        result
+    }
 }
 
 /// A shard in a cache line of its own.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[repr(align(64))]
 struct Shard(RwLock<Table>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Table {
-    slots: Box<[AtomicU64]>,
+    slots: Part,
     used: usize,
 }
 
@@ -63,13 +105,48 @@ const fn location_of(slot: u64) -> Location {
 }
 
 impl Index {
-    pub(crate) fn new(shard_bits: u32) -> Self {
+    /// An empty index with room for so many keys.
+    pub(crate) fn new(shard_bits: u32, keys: u64) -> Self {
+        let shards = 1_usize << shard_bits;
+        let groups = 1_usize << shard_bits.min(GROUP_BITS);
+        let mean = usize::try_from(keys).unwrap_or(usize::MAX) / shards;
+        // Nearly every shard has less than this; one that has more grows.
+        let most = mean + 4 * mean.isqrt();
+        let capacity = (most * 4 / 3 + 1).next_multiple_of(CAPACITY_MIN);
+        let views: Vec<View> = (0..groups)
+            .map(|_| View::new(shards / groups, capacity))
+            .collect();
+        let tables = views.iter().flat_map(View::parts).map(Table::new);
         Self {
-            shards: (0..1_usize << shard_bits)
-                .map(|_| Shard::default())
-                .collect(),
+            shards: tables.map(|table| Shard(RwLock::new(table))).collect(),
             shard_bits,
+            groups: views.into_iter().map(Group::new).collect(),
+            group_shift: shard_bits - shard_bits.min(GROUP_BITS),
         }
+    }
+
+    /// The group of a shard, and the shard's number in it.
+    const fn group(&self, shard: usize) -> (usize, usize) {
+        (
+            shard >> self.group_shift,
+            shard & ((1 << self.group_shift) - 1),
+        )
+    }
+
+    /// Looks something up in a shard, without a lock if nothing moves there.
+    #[inline]
+    fn look_up<R>(&self, shard: usize, probe: impl Fn(&[AtomicU64]) -> R) -> R {
+        let (group, table) = self.group(shard);
+        let group = &self.groups[group];
+        let version = group.version.load(Ordering::Acquire);
+        if version.is_multiple_of(2) {
+            let result = probe(group.tables.table(table));
+            fence(Ordering::Acquire);
+            if group.version.load(Ordering::Relaxed) == version {
+                return result;
+            }
+        }
+        probe(&self.shards[shard].0.read().slots)
     }
 
     pub(crate) const fn shard_bits(&self) -> u32 {
@@ -93,19 +170,17 @@ impl Index {
     /// The first location under this hash that may be the key's. Whoever finds another key there asks
     /// [`candidates`](Self::candidates).
     pub(crate) fn first_candidate(&self, hash: u64) -> Option<Location> {
-        let table = self.shards[self.shard_of(hash)].0.read();
-        table.first(self.fingerprint(hash))
+        let fingerprint = self.fingerprint(hash);
+        self.look_up(self.shard_of(hash), |slots| first(slots, fingerprint))
     }
 
     /// Asks the processor for the slots of these hashes.
     pub(crate) fn bring_near(&self, hashes: &[u64]) {
         for hash in hashes {
-            prefetch(&raw const self.shards[self.shard_of(*hash)]);
-        }
-        for hash in hashes {
-            let table = self.shards[self.shard_of(*hash)].0.read();
-            let home = self.fingerprint(*hash).home(table.slots.len());
-            prefetch(table.slots.as_ptr().wrapping_add(home));
+            let (group, table) = self.group(self.shard_of(*hash));
+            let slots = self.groups[group].tables.table(table);
+            let home = self.fingerprint(*hash).home(slots.len());
+            prefetch(slots.as_ptr().wrapping_add(home));
         }
     }
 
@@ -118,8 +193,8 @@ impl Index {
 
     /// Whether the index has exactly this location under the hash.
     pub(crate) fn contains(&self, hash: u64, location: Location) -> bool {
-        let table = self.shards[self.shard_of(hash)].0.read();
-        table.find(self.fingerprint(hash).slot(location)).is_some()
+        let slot = self.fingerprint(hash).slot(location);
+        self.look_up(self.shard_of(hash), |slots| find(slots, slot).is_some())
     }
 
     /// Moves a key from one location to another; `false` if it is not there.
@@ -127,7 +202,7 @@ impl Index {
     pub(crate) fn replace(&self, hash: u64, from: Location, to: Location) -> bool {
         let fingerprint = self.fingerprint(hash);
         let table = self.shards[self.shard_of(hash)].0.read();
-        let Some(at) = table.find(fingerprint.slot(from)) else {
+        let Some(at) = find(&table.slots, fingerprint.slot(from)) else {
             return false;
         };
         table.slots[at].store(fingerprint.slot(to), Ordering::Release);
@@ -136,24 +211,54 @@ impl Index {
 
     /// Adds a key that is not there.
     pub(crate) fn insert(&self, hash: u64, location: Location) {
-        let fingerprint = self.fingerprint(hash);
-        let mut table = self.shards[self.shard_of(hash)].0.write();
-        if (table.used + 1) * 5 > table.slots.len() * 4 {
-            table.grow();
+        self.insert_slot(self.shard_of(hash), self.fingerprint(hash).slot(location));
+    }
+
+    fn insert_slot(&self, shard: usize, slot: u64) {
+        loop {
+            let mut table = self.shards[shard].0.write();
+            let capacity = table.slots.len();
+            if (table.used + 1) * 5 <= capacity * 4 {
+                table.insert(slot);
+                return;
+            }
+            drop(table);
+            self.grow(shard, capacity);
         }
-        table.insert(fingerprint.slot(location));
+    }
+
+    /// Gives a shard that is full at `capacity`, and its neighbours, a quarter more room.
+    fn grow(&self, shard: usize, capacity: usize) {
+        let (group, table) = self.group(shard);
+        let neighbours = &self.shards[shard - table..][..1 << self.group_shift];
+        let group = &self.groups[group];
+        group.move_slots(|| {
+            if self.shards[shard].0.read().slots.len() > capacity {
+                // Somebody else came first.
+                return;
+            }
+            let capacity = (capacity + capacity / 4 + 1).next_multiple_of(CAPACITY_MIN);
+            let view = View::new(neighbours.len(), capacity);
+            for (shard, part) in neighbours.iter().zip(view.parts()) {
+                shard.0.write().move_to(part);
+            }
+            group.tables.replace(view);
+        });
     }
 
     /// Forgets a key at a location; `false` if it is not there.
     #[must_use]
     pub(crate) fn remove(&self, hash: u64, location: Location) -> bool {
         let fingerprint = self.fingerprint(hash);
-        let mut table = self.shards[self.shard_of(hash)].0.write();
-        let Some(at) = table.find(fingerprint.slot(location)) else {
-            return false;
-        };
-        table.remove(at);
-        true
+        let shard = self.shard_of(hash);
+        self.groups[self.group(shard).0].move_slots(|| {
+            let mut table = self.shards[shard].0.write();
+            let Some(at) = find(&table.slots, fingerprint.slot(location)) else {
+                return false;
+            };
+            table.remove(at);
+            true
+        })
     }
 
     /// How many keys there are.
@@ -188,72 +293,66 @@ impl Index {
     /// cannot be slots.
     #[must_use]
     pub(crate) fn load_shard(&self, shard: usize, slots: &[u64]) -> bool {
-        let mut table = self.shards[shard].0.write();
-        if table.used != 0 || slots.iter().any(|slot| location_of(*slot).is_none()) {
+        let is_empty = self.shards[shard].0.read().used == 0;
+        if !is_empty || slots.iter().any(|slot| location_of(*slot).is_none()) {
             return false;
         }
-        // Room for a while: three quarters full.
-        let capacity = (slots.len() * 4 / 3 + 1).next_multiple_of(CAPACITY_MIN);
-        *table = Table::with_capacity(capacity);
         for slot in slots {
-            table.insert(*slot);
+            self.insert_slot(shard, *slot);
         }
         true
     }
 }
 
+/// The first location under a fingerprint: what [`Table::probe`] gives first, without the
+/// cost of an iterator on the way of every read.
+#[inline]
+fn first(slots: &[AtomicU64], fingerprint: Fingerprint) -> Option<Location> {
+    let capacity = slots.len();
+    let mut at = fingerprint.home(capacity);
+    // Tables are never full, so the search ends.
+    while at < capacity {
+        let slot = slots[at].load(Ordering::Acquire);
+        if slot == 0 {
+            return None;
+        }
+        if Fingerprint::of(slot) == fingerprint {
+            return Some(location_of(slot));
+        }
+        at += 1;
+    }
+    // Around the end.
+    let slots = slots.iter().map(|slot| slot.load(Ordering::Acquire));
+    let mut slots = slots.take_while(|slot| *slot != 0);
+    slots
+        .find(|slot| Fingerprint::of(*slot) == fingerprint)
+        .map(location_of)
+}
+
+/// Where exactly this slot is.
+#[inline]
+fn find(slots: &[AtomicU64], wanted: u64) -> Option<usize> {
+    let capacity = slots.len();
+    let home = Fingerprint::of(wanted).home(capacity);
+    let mut at = home;
+    while at < capacity {
+        match slots[at].load(Ordering::Acquire) {
+            0 => return None,
+            slot if slot == wanted => return Some(at),
+            _ => at += 1,
+        }
+    }
+    // Around the end. an empty one has no slot at all.
+    let slots = slots[..home]
+        .iter()
+        .map(|slot| slot.load(Ordering::Acquire));
+    let mut slots = slots.take_while(|slot| *slot != 0);
+    slots.position(|slot| slot == wanted)
+}
+
 impl Table {
-    fn with_capacity(capacity: usize) -> Self {
-        Self {
-            slots: (0..capacity).map(|_| AtomicU64::new(0)).collect(),
-            used: 0,
-        }
-    }
-
-    /// The first location under a fingerprint: what [`probe`](Self::probe) gives first, without the
-    /// cost of an iterator on the way of every read.
-    #[inline]
-    fn first(&self, fingerprint: Fingerprint) -> Option<Location> {
-        let capacity = self.slots.len();
-        let mut at = fingerprint.home(capacity);
-        // Tables are never full, so the search ends; an empty one has no slot at all.
-        while at < capacity {
-            let slot = self.slots[at].load(Ordering::Acquire);
-            if slot == 0 {
-                return None;
-            }
-            if Fingerprint::of(slot) == fingerprint {
-                return Some(location_of(slot));
-            }
-            at += 1;
-        }
-        // Around the end.
-        let slots = self.slots.iter().map(|slot| slot.load(Ordering::Acquire));
-        let mut slots = slots.take_while(|slot| *slot != 0);
-        slots
-            .find(|slot| Fingerprint::of(*slot) == fingerprint)
-            .map(location_of)
-    }
-
-    /// Where exactly this slot is.
-    #[inline]
-    fn find(&self, wanted: u64) -> Option<usize> {
-        let capacity = self.slots.len();
-        let home = Fingerprint::of(wanted).home(capacity);
-        let mut at = home;
-        while at < capacity {
-            match self.slots[at].load(Ordering::Acquire) {
-                0 => return None,
-                slot if slot == wanted => return Some(at),
-                _ => at += 1,
-            }
-        }
-        // Around the end. Tables are never full, so the search ends; an empty one has no slot at all.
-        let slots = self.slots[..home]
-            .iter()
-            .map(|slot| slot.load(Ordering::Acquire));
-        let mut slots = slots.take_while(|slot| *slot != 0);
-        slots.position(|slot| slot == wanted)
+    const fn new(slots: Part) -> Self {
+        Self { slots, used: 0 }
     }
 
     /// Slots and locations under a fingerprint, in the order of the search.
@@ -272,13 +371,13 @@ impl Table {
     fn insert(&mut self, slot: u64) {
         let capacity = self.slots.len();
         let mut at = Fingerprint::of(slot).home(capacity);
-        while *self.slots[at].get_mut() != 0 {
+        while self.slots[at].load(Ordering::Relaxed) != 0 {
             at += 1;
             if at == capacity {
                 at = 0;
             }
         }
-        *self.slots[at].get_mut() = slot;
+        self.slots[at].store(slot, Ordering::Relaxed);
         self.used += 1;
     }
 
@@ -289,7 +388,7 @@ impl Table {
         let mut next = at;
         loop {
             next = if next + 1 == capacity { 0 } else { next + 1 };
-            let slot = *self.slots[next].get_mut();
+            let slot = self.slots[next].load(Ordering::Relaxed);
             if slot == 0 {
                 break;
             }
@@ -301,143 +400,26 @@ impl Table {
                 gap < home || home <= next
             };
             if !begins_behind {
-                *self.slots[gap].get_mut() = slot;
+                self.slots[gap].store(slot, Ordering::Relaxed);
                 gap = next;
             }
         }
-        *self.slots[gap].get_mut() = 0;
+        self.slots[gap].store(0, Ordering::Relaxed);
         self.used -= 1;
     }
 
-    fn grow(&mut self) {
-        let capacity = self.slots.len();
-        let capacity = (capacity + capacity / 4 + 1).next_multiple_of(CAPACITY_MIN);
-        let mut grown = Self::with_capacity(capacity);
-        for slot in &mut self.slots {
-            let slot = *slot.get_mut();
+    /// Moves everything into another part of memory, which is larger.
+    fn move_to(&mut self, part: Part) {
+        let mut moved = Self::new(part);
+        for slot in &*self.slots {
+            let slot = slot.load(Ordering::Relaxed);
             if slot != 0 {
-                grown.insert(slot);
+                moved.insert(slot);
             }
         }
-        *self = grown;
+        *self = moved;
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use std::collections::BTreeMap;
-
-    fn check(shard_bits: u32, operations: Vec<(u8, u16)>) {
-        let index = Index::new(shard_bits);
-        let mut model = BTreeMap::<u64, Vec<Location>>::new();
-        let mut next = 1;
-        for (operation, key) in operations {
-            // Few fingerprints, so that many keys share one.
-            let hash = u64::from(key) << 48;
-            let places = model.entry(hash).or_default();
-            let location = Location::from_units(next);
-            match (operation % 4, places.last().copied()) {
-                (0, Some(old)) => {
-                    assert!(index.remove(hash, old));
-                    places.pop();
-                }
-                (1, Some(old)) => {
-                    assert!(index.replace(hash, old, location));
-                    *places.last_mut().expect("there is one") = location;
-                }
-                _ => {
-                    index.insert(hash, location);
-                    places.push(location);
-                }
-            }
-            next += 1;
-            let count: usize = model.values().map(Vec::len).sum();
-            assert_eq!(index.len(), count as u64);
-        }
-        let loaded = Index::new(shard_bits);
-        for shard in 0..index.shard_count() {
-            let mut slots = Vec::new();
-            index.copy_shard(shard, &mut slots);
-            assert!(loaded.load_shard(shard, &slots));
-        }
-        for (hash, places) in &model {
-            for index in [&index, &loaded] {
-                let mut found = index.candidates(*hash);
-                found.sort_unstable();
-                let mut expected = places.clone();
-                expected.sort_unstable();
-                assert_eq!(found, expected);
-                assert_eq!(index.first_candidate(*hash).is_some(), !places.is_empty());
-                assert!(!index.contains(*hash, Location::from_units(next)));
-            }
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn the_index_is_a_map(
-            shard_bits in 0_u32..3,
-            operations in prop::collection::vec((any::<u8>(), 0_u16..200), 0..400),
-        ) {
-            check(shard_bits, operations);
-        }
-    }
-
-    /// As the database has it: its number of shards, and blocks that add 5,000 keys. All shards have
-    /// about as many keys, so they grow at about the same time; that must not be one block's time.
-    #[test]
-    fn no_block_pays_for_the_growth_of_all() {
-        const BLOCK: u64 = 5_000;
-        let index = Index::new(14);
-        let capacities = |index: &Index| -> Vec<(usize, usize)> {
-            let table = |shard: &Shard| {
-                let table = shard.0.read();
-                (table.slots.len(), table.used)
-            };
-            index.shards.iter().map(table).collect()
-        };
-        let mut random = 0_u64;
-        let mut key = 0;
-        let mut before = Vec::new();
-        let (mut moved_most, mut moved_in_all) = (0, 0);
-        for block in 0..300 {
-            for _ in 0..BLOCK {
-                key += 1;
-                // SplitMix64.
-                random = random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-                let hash = (random ^ (random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-                let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-                index.insert(hash ^ (hash >> 31), Location::from_units(key));
-            }
-            let after = capacities(&index);
-            // Before that, shards are so small that all of them grow in each block.
-            if block >= 100 {
-                let pairs = before.iter().zip(&after);
-                let grown = pairs.filter(|((old, _), (new, _))| old != new);
-                let moved: usize = grown.map(|(_, (_, used))| *used).sum();
-                moved_most = moved_most.max(moved as u64);
-                moved_in_all += moved as u64;
-            }
-            before = after;
-        }
-        assert!(moved_in_all > key / 2, "nothing grew: {moved_in_all}");
-        // Moving a slot takes nanoseconds, so this is less than a millisecond.
-        assert!(moved_most <= 20 * BLOCK, "a block moved {moved_most} slots");
-    }
-
-    #[test]
-    fn memory_stays_under_twenty_bytes_a_key_while_it_grows() {
-        let index = Index::new(6);
-        let mut hash = 0_u64;
-        for key in 1..=100_000_u64 {
-            // Weyl's sequence spreads evenly.
-            hash = hash.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            index.insert(hash, Location::from_units(key));
-            if key >= 20_000 && key % 1000 == 0 {
-                assert!(index.memory_bytes() < 20 * key, "at {key} keys");
-            }
-        }
-    }
-}
+mod tests;

@@ -16,7 +16,6 @@ use crate::{
 use ahash::AHashMap;
 use alloy_primitives::{Address, U256};
 use lockweave_runtime::Account;
-use rayon::prelude::*;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Any location is before this one.
@@ -76,7 +75,7 @@ impl Core {
             return Ok(Vec::new());
         }
         let missing = AtomicU64::new(accounts.values().sum());
-        let slots_of = |shard| {
+        let slots_of = |shard| -> Result<Vec<_>, ReadError> {
             if missing.load(Ordering::Relaxed) == 0 {
                 return Ok(Vec::new());
             }
@@ -92,11 +91,8 @@ impl Core {
             missing.fetch_sub(slots.len() as u64, Ordering::Relaxed);
             Ok(slots)
         };
-        let shards = 0..self.index.shard_count();
-        let parts: Result<Vec<Vec<_>>, ReadError> = self
-            .pool
-            .install(|| shards.into_par_iter().map(slots_of).collect());
-        Ok(parts?.into_iter().flatten().collect())
+        let parts = (self.workers).map_numbers(self.index.shard_count(), slots_of)?;
+        Ok(parts.into_iter().flatten().collect())
     }
 }
 
@@ -181,13 +177,10 @@ impl Reader {
             left.accounts += right.accounts;
             left.slots += right.slots;
             left.change.merge(&right.change);
-            Ok(left)
+            left
         };
-        let shards = 0..core.index.shard_count();
-        core.pool.install(|| {
-            let parts = shards.into_par_iter().map(part);
-            parts.try_reduce(Recomputed::default, merge)
-        })
+        let shards = core.index.shard_count();
+        (core.workers).reduce_numbers(shards, Recomputed::default, part, merge)
     }
 }
 

@@ -34,6 +34,7 @@
 //! EVM. **Architecture invariant:** nothing is written through a map, and nothing is read through one
 //! that is not durable (`map.rs`).
 
+mod ahead;
 mod batch;
 mod chain;
 mod checkpoint;
@@ -55,22 +56,25 @@ mod manifest;
 mod map;
 mod options;
 mod prefetch;
+mod prepare;
 mod reader;
 mod record;
 mod recovery;
+mod room;
 mod scrub;
 mod segment;
 mod snapshot;
 mod state_root;
 pub mod storage;
+mod workers;
 
 pub use chain::BlockSummary;
-pub use commit::PreparedBlock;
 pub use db::{Db, Stats, Verified};
 pub use error::{CheckpointError, CommitError, Damage, FileError, OpenError, ReadError};
 pub use iterate::{Recomputed, StateItem};
 pub use map::FileMap;
 pub use options::{CheckpointMode, Options};
+pub use prepare::PreparedBlock;
 pub use reader::Reader;
 pub use recovery::Recovery;
 pub use scrub::ScrubReport;

@@ -2,13 +2,13 @@
 
 use crate::{
     chain::BlockSummary,
-    commit::Changes,
     core::Core,
     entry::{Body, Value},
     error::{CommitError, FileError, ReadError},
     frame::{self, Checksum, FRAME_BYTES, FrameError},
     hash::Key,
     location::Location,
+    prepare::Changes,
     record::{PAGE_BYTES, Record, RecordHeader},
     segment::{SEGMENT_HEADER_BYTES, Segment, SegmentTable},
 };

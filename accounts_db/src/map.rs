@@ -1,12 +1,14 @@
 //! A file mapped for reading.
 //!
-//! **Rule: map only to read, and read only bytes that are already durable.** Durable bytes are never
-//! written again, so what is read through a map does not change; bytes behind them are out of reach.
-//! The folder is locked, so nobody shortens a file under a map either.
+//! **Rule: map only to read, and read only bytes that are already durable.** Durable bytes are not
+//! written again while there is a map of them, so what is read through one does not change; bytes behind them
+//! are out of reach. A file is taken over for a new segment only when the old segment's value, and
+//! its map with it, is gone (`room.rs`). The folder is locked, so nobody shortens a file under a map
+//! either.
 #![allow(unsafe_code)]
 
 use crate::prefetch::{LINE_BYTES, prefetch};
-use memmap2::{MmapOptions, MmapRaw};
+use memmap2::{Advice, MmapOptions, MmapRaw};
 use std::{
     fs::File,
     io,
@@ -24,13 +26,16 @@ impl FileMap {
     /// Maps a whole file; nothing of it is readable yet.
     pub(crate) fn new(file: &File) -> io::Result<Self> {
         let map = MmapOptions::new().map_raw_read_only(file)?;
+        // Keys lie anywhere: what is beside an entry is not read next, and reading megabytes ahead, as
+        // some systems do, would take longer than a hundred reads. Without the advice it only is slower.
+        let _ = map.advise(Advice::Random);
         Ok(Self {
             map,
             readable: AtomicUsize::new(0),
         })
     }
 
-    /// Declares the first `bytes` bytes durable: from now on they are never written again.
+    /// Declares the first `bytes` bytes durable: they are not written again while this map lives.
     pub(crate) fn set_readable(&self, bytes: u64) {
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         self.readable

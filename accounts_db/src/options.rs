@@ -51,7 +51,7 @@ impl Default for Options {
             history_blocks: 256,
             payload_blocks: u64::MAX,
             payload_bytes_max: 64 << 20,
-            segment_bytes: 256 << 20,
+            segment_bytes: 128 << 20,
             shard_bits: 14,
             checkpoint_bytes: 128 << 20,
             checkpoint_mode: CheckpointMode::Background,

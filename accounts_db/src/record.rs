@@ -72,6 +72,13 @@ pub(crate) fn seal(record: &mut Vec<u8>, lattice: &Lattice, mut header: RecordHe
     checksum
 }
 
+/// Appends what stands behind the newest record: a blank page, if the `room` that the record has in its
+/// segment is large enough for one.
+pub(crate) fn end_log(record: &mut Vec<u8>, room: u64) {
+    let end = room.min(record.len() as u64 + PAGE_BYTES);
+    record.resize(usize::try_from(end).unwrap_or(record.len()), 0);
+}
+
 /// A record that was read and checked.
 #[derive(Debug)]
 pub(crate) struct Record {

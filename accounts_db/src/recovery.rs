@@ -6,6 +6,7 @@
 //! were damaged, and the database is not opened.
 
 use crate::{
+    ahead::Ahead,
     batch::SpareBatches,
     chain::Chain,
     checkpoint::{self, CHECKPOINT_NEW, CheckpointState, Loaded},
@@ -13,17 +14,17 @@ use crate::{
     error::{Damage, FileError, OpenError, ReadError},
     frame::{self, FRAME_BYTES, FrameError},
     hash::KeyHasher,
-    index::Index,
     location::Location,
     log::{self, Expected, RecordError},
     manifest::{Manifest, open_error},
     options::Options,
-    record::{PAGE_BYTES, Record, RecordHeader},
+    record::{self, PAGE_BYTES, Record, RecordHeader},
+    room::Room,
     segment::{self, SEGMENT_HEADER_BYTES, Segment, SegmentHeader, SegmentTable},
     storage::Storage,
+    workers::Workers,
 };
 use parking_lot::{Condvar, Mutex, RwLock};
-use rayon::prelude::*;
 use std::{
     collections::{BTreeMap, hash_map::RandomState},
     hash::BuildHasher,
@@ -69,24 +70,24 @@ pub(crate) fn open(
         Some(manifest) => manifest,
         None => create(&*storage, &options)?,
     };
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(options.threads)
-        .thread_name(|number| format!("accounts-db-{number}"))
-        .build()
-        .map_err(|error| OpenError::Options {
-            option: "threads",
-            why: error.to_string(),
-        })?;
+    let workers = Workers::new(options.threads)?;
     let (table, strays) = open_segments(&*storage, &manifest)?;
-    let index = Index::new(manifest.shard_bits);
-    let loaded = checkpoint::load(&*storage, &manifest, &index, &pool)?;
+    let (index, loaded) = checkpoint::load(&*storage, &manifest, &workers)?;
+    let storage: Arc<dyn Storage> = Arc::from(storage);
+    let room = Room::new(
+        Arc::clone(&storage),
+        manifest.database,
+        manifest.segment_bytes,
+    );
     let core = Core {
         storage,
+        room,
+        ahead: Ahead::default(),
         options,
         database: manifest.database,
         hash_key: manifest.hash_key,
         hasher: KeyHasher::new(manifest.hash_key),
-        pool,
+        workers,
         checkpointing: Mutex::new(()),
         writer: Mutex::new(Writer::default()),
         publishing: RwLock::new(()),
@@ -244,7 +245,7 @@ fn open_segment(
     if full.is_none_or(|full| size < full) {
         return Err(damaged(size, "the segment is cut short"));
     }
-    Ok(Segment::new(&header, path, file)?)
+    Ok(Segment::new(&header, path, file, false)?)
 }
 
 /// Applies the checkpoint and every record after it.
@@ -311,7 +312,9 @@ fn redo(core: &Core, manifest: &Manifest, loaded: Option<Loaded>) -> Result<Reco
         // A sync of it may have failed before the crash, and then the system may take its pages for
         // clean although the medium does not have them: write them again, with the same bytes.
         let offset = record.header.position - segment.start;
-        (segment.file.write_at(record.bytes(), offset))
+        let mut bytes = record.bytes().to_vec();
+        record::end_log(&mut bytes, segment.places * table.segment_bytes() - offset);
+        (segment.file.write_at(&bytes, offset))
             .map_err(|source| FileError::new("write", &segment.path, source))?;
         (segment.file.sync()).map_err(|source| FileError::new("sync", &segment.path, source))?;
     }
@@ -385,8 +388,7 @@ fn apply(
     let parts: Result<Vec<_>, (u64, &'static str)> = if offsets.len() < PARALLEL_MIN {
         parse(&offsets).map(|part| vec![part])
     } else {
-        let parse_all = || offsets.par_chunks(PARALLEL_CHUNK).map(parse).collect();
-        core.pool.install(parse_all)
+        core.workers.map_chunks(&offsets, PARALLEL_CHUNK, parse)
     };
     let (mut changes, mut chain_changes) = (Vec::new(), Vec::new());
     for part in parts.map_err(|(position, what)| damaged(position, what))? {

@@ -68,6 +68,8 @@ pub(crate) struct Segment {
     live: AtomicU64,
     /// Sequence number of its last record.
     newest: AtomicU64,
+    /// Whether its file was an earlier segment's.
+    pub(crate) is_reused: bool,
     /// Whether compaction has moved everything out of it.
     pub(crate) emptied: AtomicBool,
 }
@@ -78,6 +80,7 @@ impl Segment {
         header: &SegmentHeader,
         path: String,
         file: Arc<dyn StorageFile>,
+        is_reused: bool,
     ) -> Result<Self, FileError> {
         let map = file
             .map()
@@ -92,6 +95,7 @@ impl Segment {
             end: AtomicU64::new(0),
             live: AtomicU64::new(0),
             newest: AtomicU64::new(0),
+            is_reused,
             emptied: AtomicBool::new(false),
         };
         segment.set_end(SEGMENT_HEADER_BYTES);
@@ -103,7 +107,7 @@ impl Segment {
         self.end.load(Ordering::Acquire)
     }
 
-    /// Declares its first `end` bytes durable: from now on they are never written again.
+    /// Declares its first `end` bytes durable: they are not written again while this value lives.
     pub(crate) fn set_end(&self, end: u64) {
         if let Some(map) = &self.map {
             map.set_readable(end);

@@ -64,6 +64,11 @@ pub trait StorageFile: Send + Sync + fmt::Debug {
     /// Makes the bytes durable.
     fn sync(&self) -> io::Result<()>;
 
+    /// Whether the file has more names than one, so that somebody else may have it.
+    fn is_shared(&self) -> io::Result<bool> {
+        Ok(false)
+    }
+
     /// Maps the whole file for reading; `None` where files cannot be mapped and are read instead.
     fn map(&self) -> io::Result<Option<FileMap>>;
 }

@@ -1,7 +1,8 @@
 //! Simulated crashes and failing media, from seeds.
 //!
-//! `LOCKWEAVE_CRASH_RUNS=100000` sets how many seeds are run, `LOCKWEAVE_CRASH_SEED=17` runs one
-//! again; a failure names its seed.
+//! `LOCKWEAVE_CRASH_RUNS=100000` sets how many seeds are run, `LOCKWEAVE_CRASH_FIRST` the first of them and
+//! `LOCKWEAVE_CRASH_THREADS` on how many threads; `LOCKWEAVE_CRASH_SEED=17` runs one again. A failure
+//! names its seed.
 
 mod support;
 
@@ -254,17 +255,19 @@ fn run_seeds(default_runs: u64, run: impl Fn(u64) -> Result<(), String> + Sync) 
         run(seed).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         return;
     }
-    let runs = env::var("LOCKWEAVE_CRASH_RUNS").map_or(default_runs, |runs| {
-        runs.parse().expect("LOCKWEAVE_CRASH_RUNS is a number")
-    });
-    let next = AtomicU64::new(0);
+    let number = |name: &str, default: u64| {
+        env::var(name).map_or(default, |number| number.parse().expect("a number"))
+    };
+    let first = number("LOCKWEAVE_CRASH_FIRST", 0);
+    let end = first + number("LOCKWEAVE_CRASH_RUNS", default_runs);
     let cores = thread::available_parallelism().map_or(1, usize::from);
+    let next = AtomicU64::new(first);
     thread::scope(|scope| {
-        for _ in 0..cores {
+        for _ in 0..number("LOCKWEAVE_CRASH_THREADS", cores as u64) {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= runs {
+                    if seed >= end {
                         break;
                     }
                     run(seed).unwrap_or_else(|error| panic!("seed {seed}: {error}"));

@@ -5,7 +5,8 @@ mod support;
 use alloy_primitives::{Address, U256, b256};
 use lockweave_accounts_db::{CheckpointMode, Db, OpenError, Options, Sharing, SnapshotError};
 use lockweave_runtime::{Account, StateDelta};
-use support::{Generator, ModelBlock, ModelState, SMALL, check_db};
+use std::{collections::BTreeMap, os::unix::fs::MetadataExt, path::Path};
+use support::{Generator, ModelBlock, ModelState, SMALL, check_db, check_state};
 
 fn options() -> Options {
     Options {
@@ -134,6 +135,60 @@ fn compaction_frees_segments_and_bounds_the_log() {
         .min();
     assert!(first > Some(10_u64), "the oldest segment is {first:?}");
     assert!(stats.segments < 12, "{stats:?}");
+}
+
+/// The segments' files, each by what it is whatever its name.
+fn files(folder: &Path) -> BTreeMap<u64, String> {
+    (std::fs::read_dir(folder).expect("the folder"))
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let name = entry.file_name().into_string().ok()?;
+            // A file that is taken over or removed just now.
+            let file = entry.metadata().ok()?.ino();
+            name.starts_with("log.").then_some((file, name))
+        })
+        .collect()
+}
+
+#[test]
+fn a_segment_takes_over_a_file_when_nobody_reads_it_any_more() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = Options {
+        payload_blocks: 1,
+        checkpoint_mode: CheckpointMode::Inline,
+        ..options()
+    };
+    let mut db = Db::open(folder.path(), options.clone()).expect("a new database");
+    let mut generator = Generator::new(7, SMALL);
+    let mut blocks = Vec::new();
+    extend(&db, &mut generator, &mut blocks, 60);
+    let reader = db.reader_latest().expect("a block");
+    let then = blocks.last().expect("a block").state.clone();
+    extend(&db, &mut generator, &mut blocks, 100);
+    check_state(&reader, SMALL, &then).expect("the block that is held");
+    drop(reader);
+    let mut known = files(folder.path());
+    let mut taken_over = 0;
+    for _ in 0..400 {
+        extend(&db, &mut generator, &mut blocks, 1);
+        for (file, name) in files(folder.path()) {
+            let before = known.insert(file, name.clone());
+            taken_over += usize::from(before.is_some_and(|before| before != name));
+        }
+    }
+    // A removed file's number may come again as well, but files are created only while none is free.
+    assert!(taken_over > 10, "{taken_over} files were taken over");
+    blocks
+        .iter_mut()
+        .rev()
+        .skip(1)
+        .for_each(|block| block.payload.clear());
+    for _ in 0..3 {
+        check_db(&db, SMALL, &blocks).expect("the database");
+        drop(db);
+        db = Db::open(folder.path(), options.clone()).expect("what was written");
+        assert_eq!(db.recovery().unfinished, None, "the log's end is blank");
+    }
 }
 
 #[test]

@@ -5,14 +5,17 @@ use crate::{
     error::{FileError, OpenError},
     map::FileMap,
 };
+use memmap2::{Advice, MmapOptions};
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io,
-    num::NonZeroU64,
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, MetadataExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
+
+/// Bytes of a huge page.
+const HUGE_BYTES: u64 = 2 << 20;
 
 /// The file that is locked, so that a folder is open once for writing or any number of times for
 /// reading.
@@ -172,14 +175,25 @@ impl StorageFile for RealFile {
     }
 
     fn make_ready(&self, offset: u64, bytes: u64) {
-        // Reading ahead in what was never written takes no time of the medium: it gives the pages that a
-        // write would otherwise wait for.
-        let advice = rustix::fs::Advice::WillNeed;
-        let _ = rustix::fs::fadvise(&self.0, offset, NonZeroU64::new(bytes), advice);
+        // Reading what was never written takes no time of the medium: it gives the pages that a write would
+        // otherwise wait for, and through such a map it gives huge ones.
+        let start = offset - offset % HUGE_BYTES;
+        let end = (offset + bytes).next_multiple_of(HUGE_BYTES);
+        let length = usize::try_from(end - start).unwrap_or(0);
+        let map = (MmapOptions::new().offset(start).len(length)).map_raw_read_only(&self.0);
+        if let Ok(map) = map
+            && map.advise(Advice::HugePage).is_ok()
+        {
+            let _ = map.advise(Advice::PopulateRead);
+        }
     }
 
     fn sync(&self) -> io::Result<()> {
         self.0.sync_data()
+    }
+
+    fn is_shared(&self) -> io::Result<bool> {
+        Ok(self.0.metadata()?.nlink() > 1)
     }
 
     fn map(&self) -> io::Result<Option<FileMap>> {

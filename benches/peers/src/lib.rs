@@ -7,6 +7,7 @@
 
 pub mod engine;
 pub mod machine;
+pub mod report;
 pub mod store;
 pub mod stores;
 pub mod workload;

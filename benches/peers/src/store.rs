@@ -24,6 +24,12 @@ pub trait Store: Send + Sync {
 pub trait Read {
     /// The value of a key.
     fn get(&mut self, key: &Key) -> Result<Option<Value>, StoreError>;
+
+    /// The values of keys that are known beforehand, as a block's declared ones are, in their order. A
+    /// store that has no way of its own reads one after another.
+    fn get_many(&mut self, keys: &[Key]) -> Result<Vec<Option<Value>>, StoreError> {
+        keys.iter().map(|key| self.get(key)).collect()
+    }
 }
 
 /// The stores that can be measured.

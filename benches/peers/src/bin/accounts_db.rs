@@ -4,8 +4,9 @@ use clap::Parser;
 use hdrhistogram::Histogram;
 use lockweave_peers::{
     machine,
+    report::{Report, write_header, write_line, write_ratios},
     store::{Store, StoreError, StoreKind},
-    workload::{Workload, mix},
+    workload::{Value, Workload, mix},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -112,43 +113,6 @@ enum Phase {
     Cold,
 }
 
-/// What was measured of a store.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Report {
-    store: String,
-    /// Cores there are.
-    #[serde(default)]
-    cores: usize,
-    #[serde(default)]
-    entries: u64,
-    #[serde(default)]
-    load_s: f64,
-    #[serde(default)]
-    commit_ms_median: f64,
-    #[serde(default)]
-    commit_ms_p99: f64,
-    #[serde(default)]
-    commit_ms_max: f64,
-    #[serde(default)]
-    cpu_ms_per_block: f64,
-    #[serde(default)]
-    reads_per_s_1: f64,
-    #[serde(default)]
-    reads_per_s_4: f64,
-    #[serde(default)]
-    cold_reads_per_s: f64,
-    #[serde(default)]
-    reopen_ms: f64,
-    #[serde(default)]
-    disk_bytes_per_entry: f64,
-    #[serde(default)]
-    index_bytes_per_entry: Option<f64>,
-    #[serde(default)]
-    rss_mib: f64,
-    #[serde(default)]
-    rss_anonymous_mib: f64,
-}
-
 fn main() -> ExitCode {
     let args = Args::parse();
     let result = match args.phase {
@@ -201,6 +165,8 @@ fn parent(args: &Args) -> Result<(), StoreError> {
         report.reopen_ms = read.reopen_ms;
         report.reads_per_s_1 = read.reads_per_s_1;
         report.reads_per_s_4 = read.reads_per_s_4;
+        report.batched_reads_per_s_1 = read.batched_reads_per_s_1;
+        report.batched_reads_per_s_4 = read.batched_reads_per_s_4;
         report.cold_reads_per_s = cold.cold_reads_per_s;
         if args.json {
             serde_json::to_writer(&mut out, &report)?;
@@ -358,12 +324,14 @@ fn read(args: &Args, kind: StoreKind, folder: &Path, phase: Phase) -> Result<Out
     };
     let time = Duration::from_secs(args.seconds);
     if phase == Phase::Cold {
-        report.cold_reads_per_s = round(reads(&*store, &workload, 1, time)?);
+        report.cold_reads_per_s = round(reads(&*store, &workload, 1, time, false)?);
     } else {
         // Warm: everything that will be read was read once.
-        reads(&*store, &workload, 4, time)?;
-        report.reads_per_s_1 = round(reads(&*store, &workload, 1, time)?);
-        report.reads_per_s_4 = round(reads(&*store, &workload, 4, time)?);
+        reads(&*store, &workload, 4, time, false)?;
+        report.reads_per_s_1 = round(reads(&*store, &workload, 1, time, false)?);
+        report.reads_per_s_4 = round(reads(&*store, &workload, 4, time, false)?);
+        report.batched_reads_per_s_1 = round(reads(&*store, &workload, 1, time, true)?);
+        report.batched_reads_per_s_4 = round(reads(&*store, &workload, 4, time, true)?);
     }
     Ok((report, store))
 }
@@ -371,12 +339,14 @@ fn read(args: &Args, kind: StoreKind, folder: &Path, phase: Phase) -> Result<Out
 /// Keys made up before they are read.
 const READ_BATCH: usize = 1024;
 
-/// Random reads on so many threads, each checked; gives reads a second.
+/// Random reads on so many threads, each checked, one after another or all of a batch at once; gives
+/// reads a second.
 fn reads(
     store: &dyn Store,
     workload: &Workload,
     threads: u64,
     time: Duration,
+    at_once: bool,
 ) -> Result<f64, StoreError> {
     let read = |thread: u64| -> Result<f64, StoreError> {
         let mut reader = store.reader()?;
@@ -384,19 +354,32 @@ fn reads(
         let mut done = 0_u64;
         let mut reading = Duration::ZERO;
         let mut batch = Vec::with_capacity(READ_BATCH);
+        let mut keys = Vec::with_capacity(READ_BATCH);
         while reading < time {
             // Making keys up is not the store's work, and not in the time.
             batch.clear();
+            keys.clear();
             for _ in 0..READ_BATCH {
                 random = mix(random);
                 let entry = random % workload.entries();
-                batch.push((entry, workload.key(entry), workload.value(entry)));
+                batch.push((entry, workload.value(entry)));
+                keys.push(workload.key(entry));
             }
+            let check = |(entry, value): &(u64, Value), found: Option<Value>| {
+                if found == Some(*value) {
+                    Ok(())
+                } else {
+                    Err(format!("entry {entry} is {found:?}"))
+                }
+            };
             let started = Instant::now();
-            for (entry, key, value) in &batch {
-                let found = reader.get(key)?;
-                if found != Some(*value) {
-                    return Err(format!("entry {entry} is {found:?}").into());
+            if at_once {
+                for (expected, found) in batch.iter().zip(reader.get_many(&keys)?) {
+                    check(expected, found)?;
+                }
+            } else {
+                for (expected, key) in batch.iter().zip(&keys) {
+                    check(expected, reader.get(key)?)?;
                 }
             }
             reading += started.elapsed();
@@ -427,74 +410,4 @@ fn ms(microseconds: u64) -> f64 {
 
 fn round(number: f64) -> f64 {
     (number * 100.0).round() / 100.0
-}
-
-fn write_header(out: &mut dyn Write) -> std::io::Result<()> {
-    writeln!(
-        out,
-        "{:<10} {:>9} {:>9} {:>9} {:>8} {:>11} {:>11} {:>9} {:>9} {:>8} {:>8} {:>8}",
-        "store",
-        "commit ms",
-        "p99 ms",
-        "max ms",
-        "cpu ms",
-        "reads/s 1t",
-        "reads/s 4t",
-        "cold/s",
-        "reopen ms",
-        "disk B/e",
-        "index B/e",
-        "rss MiB"
-    )
-}
-
-fn write_line(out: &mut dyn Write, report: &Report) -> std::io::Result<()> {
-    let index = report
-        .index_bytes_per_entry
-        .map_or_else(|| "-".to_owned(), |it| it.to_string());
-    writeln!(
-        out,
-        "{:<10} {:>9} {:>9} {:>9} {:>8} {:>11.0} {:>11.0} {:>9.0} {:>9} {:>8} {:>9} {:>8.0}",
-        report.store,
-        report.commit_ms_median,
-        report.commit_ms_p99,
-        report.commit_ms_max,
-        report.cpu_ms_per_block,
-        report.reads_per_s_1,
-        report.reads_per_s_4,
-        report.cold_reads_per_s,
-        report.reopen_ms,
-        report.disk_bytes_per_entry,
-        index,
-        report.rss_mib,
-    )
-}
-
-type Figure = fn(&Report) -> f64;
-
-/// How much faster ours is than the best of the others.
-fn write_ratios(out: &mut dyn Write, reports: &[Report]) -> std::io::Result<()> {
-    let ours = StoreKind::Lockweave.name();
-    let Some(own) = reports.iter().find(|report| report.store == ours) else {
-        return Ok(());
-    };
-    let peers = || reports.iter().filter(|report| report.store != ours);
-    let figures: [(&str, bool, Figure); 4] = [
-        ("commit median", false, |report| report.commit_ms_median),
-        ("commit p99", false, |report| report.commit_ms_p99),
-        ("reads, 1 thread", true, |report| report.reads_per_s_1),
-        ("reads, 4 threads", true, |report| report.reads_per_s_4),
-    ];
-    for (name, is_more_better, figure) in figures {
-        // As a speed: the more, the better.
-        let speed = |report: &Report| {
-            let figure = figure(report);
-            if is_more_better { figure } else { 1.0 / figure }
-        };
-        let best = peers().max_by(|left, right| speed(left).total_cmp(&speed(right)));
-        let Some(best) = best else { return Ok(()) };
-        let ratio = speed(own) / speed(best);
-        writeln!(out, "{name}: {ratio:.1} times {}'s", best.store)?;
-    }
-    writeln!(out, "{} cores", own.cores)
 }

@@ -4,7 +4,7 @@ use crate::{
     store::{Read, Store, StoreError},
     workload::{Entry, Key, Value, split},
 };
-use alloy_primitives::U256;
+use alloy_primitives::{Address, U256};
 use lockweave_accounts_db::{Db, Options, Reader};
 use lockweave_runtime::StateDelta;
 use std::path::Path;
@@ -60,6 +60,16 @@ impl Read for LockweaveReader {
     fn get(&mut self, key: &Key) -> Result<Option<Value>, StoreError> {
         let (address, slot) = split(key);
         let value = self.0.slot(address, slot)?;
-        Ok((!value.is_zero()).then(|| value.to_be_bytes()))
+        Ok(stored(value))
     }
+
+    fn get_many(&mut self, keys: &[Key]) -> Result<Vec<Option<Value>>, StoreError> {
+        let slots: Vec<(Address, U256)> = keys.iter().map(split).collect();
+        let values = self.0.read_slots(&slots)?;
+        Ok(values.into_iter().map(stored).collect())
+    }
+}
+
+fn stored(value: U256) -> Option<Value> {
+    (!value.is_zero()).then(|| value.to_be_bytes())
 }

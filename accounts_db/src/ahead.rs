@@ -1,0 +1,148 @@
+//! Looking for what the next block's compaction takes along, on a thread of its own.
+//!
+//! It begins when a block is published and is waited for when the next one is prepared: in between blocks are
+//! executed, and a commit need not wait for it. Nothing is published meanwhile, as only a prepared
+//! block is; so what was found is still so. What the next block writes itself is left out there.
+
+use crate::{
+    compaction::{self, Cursor, Moves, Request},
+    core::Core,
+};
+use parking_lot::{Condvar, Mutex};
+use std::sync::Arc;
+
+/// What is looked for and what was found.
+#[derive(Debug, Default)]
+pub(crate) struct Ahead {
+    state: Mutex<State>,
+    has_changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Whether there is a thread that looks.
+    has_thread: bool,
+    is_closing: bool,
+    wish: Option<Wish>,
+    is_looking: bool,
+    /// What was found for the record of this sequence number.
+    found: Option<(u64, Arc<Moves>)>,
+}
+
+/// What the next block will need.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wish {
+    /// Sequence number of its record.
+    pub(crate) sequence: u64,
+    /// Where compaction goes on.
+    pub(crate) cursor: Option<Cursor>,
+    /// Bytes that the block before appended of its own.
+    pub(crate) appended: u64,
+}
+
+impl Ahead {
+    /// Says that a thread is about to [`look`](Core::look_ahead).
+    pub(crate) fn begin(&self) {
+        self.state.lock().has_thread = true;
+    }
+
+    /// Ends that thread.
+    pub(crate) fn close(&self) {
+        self.state.lock().is_closing = true;
+        self.has_changed.notify_all();
+    }
+
+    /// Has it looked for what the next block needs; gives what was found for the one before.
+    pub(crate) fn want(&self, wish: Wish) -> Option<Arc<Moves>> {
+        let mut state = self.state.lock();
+        let found = state.found.take();
+        if state.has_thread && !state.is_closing {
+            state.wish = Some(wish);
+            self.has_changed.notify_all();
+        }
+        found.map(|(_, moves)| moves)
+    }
+
+    /// What was found for the record of this sequence number; `None` if it was not looked for or cannot
+    /// be read.
+    pub(crate) fn found(&self, sequence: u64) -> Option<Arc<Moves>> {
+        let mut state = self.state.lock();
+        while (state.wish.is_some() || state.is_looking) && !state.is_closing {
+            self.has_changed.wait(&mut state);
+        }
+        let found = state.found.as_ref();
+        found.and_then(|(known, moves)| (*known == sequence).then(|| Arc::clone(moves)))
+    }
+}
+
+/// The thread that looks, while it lives. Should it panic, nobody waits for it.
+struct Looking<'a>(&'a Ahead);
+
+impl Drop for Looking<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock();
+        state.has_thread = false;
+        state.is_looking = false;
+        state.wish = None;
+        self.0.has_changed.notify_all();
+    }
+}
+
+impl Core {
+    /// Looks for what is wanted until the database closes.
+    pub(crate) fn look_ahead(&self) {
+        // Dropped after the lock is given back.
+        let _looking = Looking(&self.ahead);
+        let mut state = self.ahead.state.lock();
+        loop {
+            if state.is_closing {
+                return;
+            }
+            let Some(wish) = state.wish.take() else {
+                self.ahead.has_changed.wait(&mut state);
+                continue;
+            };
+            state.is_looking = true;
+            drop(state);
+            let request = Request {
+                cursor: wish.cursor,
+                batch: self.spare.record(),
+                appended: wish.appended,
+            };
+            // What cannot be read is told when the next block is prepared.
+            let moves = compaction::gather(self, &self.segments(), request).ok();
+            state = self.ahead.state.lock();
+            state.is_looking = false;
+            state.found = moves.map(|moves| (wish.sequence, Arc::new(moves)));
+            self.ahead.has_changed.notify_all();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    #[test]
+    fn nobody_waits_for_a_thread_that_panicked() {
+        let ahead = Ahead::default();
+        ahead.begin();
+        let wish = Wish {
+            sequence: 1,
+            cursor: None,
+            appended: 0,
+        };
+        assert!(ahead.want(wish).is_none());
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            let _looking = Looking(&ahead);
+            ahead.state.lock().is_looking = true;
+            panic!("as a test");
+        }));
+        assert!(panicked.is_err());
+        assert!(ahead.found(1).is_none());
+        // And nothing more is asked of it.
+        assert!(ahead.want(wish).is_none());
+        assert!(ahead.found(1).is_none());
+    }
+}

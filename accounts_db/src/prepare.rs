@@ -1,0 +1,409 @@
+//! Preparing a block; nothing is written.
+//!
+//! Every changed key is looked up, which yields the previous version's place and value; the state
+//! commitment follows from old and new values; entries are encoded; compaction adds what it moves.
+
+use crate::{
+    batch::Batch,
+    compaction::{self, Cursor, Request},
+    core::{ChainChange, Change, Core},
+    entry::{self, AccountRecord, BLOB_BYTES_MAX, Value},
+    error::{CommitError, DuplicateKey, ReadError},
+    hash::Key,
+    lattice::{Lattice, LatticeChange},
+    location::Location,
+    record::{ENTRIES_START, RecordKind},
+    segment::SegmentTable,
+    workers::Workers,
+};
+use ahash::{AHashMap, AHashSet};
+use alloy_primitives::{Address, B256, U256};
+use lockweave_runtime::{Account, StateDelta};
+use std::sync::{Arc, atomic::Ordering};
+
+/// Keys looked up in one go.
+const CHUNK: usize = 256;
+
+/// A block that is ready to be made durable, with the state commitment it will have.
+///
+/// It is good for the state it was prepared on: once another block is committed it is refused.
+#[derive(Debug)]
+pub struct PreparedBlock {
+    pub(crate) kind: RecordKind,
+    pub(crate) number: u64,
+    /// Sequence number its record will have.
+    pub(crate) sequence: u64,
+    pub(crate) lattice: Lattice,
+    pub(crate) commitment: B256,
+    /// The record so far: room for the header, then entries.
+    pub(crate) batch: Batch,
+    /// Length of the entries that are the block's own.
+    pub(crate) own_bytes: u64,
+    pub(crate) compaction: Option<Cursor>,
+    pub(crate) emptied: Vec<u64>,
+}
+
+impl PreparedBlock {
+    /// The block's number.
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The state commitment after the block.
+    pub const fn commitment(&self) -> B256 {
+        self.commitment
+    }
+
+    /// Makes the hash of an earlier block known, for `BLOCKHASH` on a chain whose first block here is
+    /// not its genesis.
+    pub fn add_ancestor(&mut self, number: u64, hash: B256) {
+        entry::write_ancestor(&mut self.batch.bytes, number, hash);
+        self.batch.entry_count += 1;
+        self.batch
+            .chain_changes
+            .push(ChainChange::Ancestor { number, hash });
+    }
+}
+
+/// A change of one slot as the caller has it.
+type SlotChange = (Address, U256, U256);
+
+/// What looking up some keys yields.
+#[derive(Default)]
+struct Part {
+    batch: Batch,
+    lattice: LatticeChange,
+    /// How the number of an account's slots changes.
+    counts: Vec<(Address, i64)>,
+}
+
+impl Part {
+    fn new(core: &Core) -> Self {
+        Self {
+            batch: core.spare.part(),
+            ..Self::default()
+        }
+    }
+
+    /// Writes a new version of a key.
+    fn put(&mut self, hash: u64, key: &Key, value: &Value, old: Option<(Location, Value)>) {
+        let weigh = |value: &Value| {
+            if value.is_tombstone() {
+                0
+            } else {
+                value.move_bytes()
+            }
+        };
+        let weight = |value: &Value| u32::try_from(weigh(value)).unwrap_or(u32::MAX);
+        let (previous, before) = old.unzip();
+        let previous = previous.unwrap_or(Location::NONE);
+        self.batch.changes.push(Change {
+            hash,
+            previous,
+            offset: self.batch.len(),
+            live: weight(value),
+            dead: before.as_ref().map_or(0, weight),
+            forgets: false,
+        });
+        self.batch.entry_count += 1;
+        let bytes = &mut self.batch.bytes;
+        entry::write_value(bytes, previous, key, value, before.as_ref());
+    }
+}
+
+impl Core {
+    /// Looks everything up and encodes a block.
+    pub(crate) fn prepare(
+        &self,
+        number: u64,
+        delta: &StateDelta,
+    ) -> Result<PreparedBlock, CommitError> {
+        let latest = self.chain.read().latest().map(|block| block.number);
+        if let Some(latest) = latest
+            && latest.checked_add(1) != Some(number)
+        {
+            return Err(CommitError::OutOfOrder { number, latest });
+        }
+        self.prepare_changes(number, &self.delta_changes(delta)?, RecordKind::Block)
+    }
+
+    /// What a delta changes, with the slots of wiped accounts one by one.
+    fn delta_changes<'a>(&self, delta: &'a StateDelta) -> Result<Changes<'a>, CommitError> {
+        let mut slots = delta.slots.clone();
+        let wiped = self.slots_of_wiped(&delta.wiped)?;
+        if !wiped.is_empty() {
+            let written: AHashSet<(Address, U256)> = delta
+                .slots
+                .iter()
+                .map(|(address, slot, _)| (*address, *slot))
+                .collect();
+            let gone = wiped.into_iter().filter(|key| !written.contains(key));
+            slots.extend(gone.map(|(address, slot)| (address, slot, U256::ZERO)));
+        }
+        Ok(Changes {
+            accounts: delta.accounts.clone(),
+            slots,
+            codes: &delta.codes,
+        })
+    }
+
+    pub(crate) fn prepare_changes(
+        &self,
+        number: u64,
+        changes: &Changes<'_>,
+        kind: RecordKind,
+    ) -> Result<PreparedBlock, CommitError> {
+        let (sequence, mut lattice, cursor) = {
+            let writer = self.writer.lock();
+            (writer.sequence, writer.lattice.clone(), writer.compaction)
+        };
+        if self.options.read_only {
+            return Err(CommitError::ReadOnly);
+        }
+        if self.stopped.load(Ordering::Acquire) {
+            return Err(CommitError::Stopped);
+        }
+        let table = self.segments();
+        let parts = self.look_up(&table, changes)?;
+        let mut batch = self.spare.record();
+        batch.bytes.resize(ENTRIES_START, 0);
+        let mut sum = LatticeChange::default();
+        for part in parts {
+            batch.append(&part.batch);
+            sum.merge(&part.lattice);
+            self.spare.give_back(part.batch);
+        }
+        let mut block = PreparedBlock {
+            kind,
+            number,
+            sequence,
+            lattice: Lattice::default(),
+            commitment: B256::ZERO,
+            batch,
+            own_bytes: 0,
+            compaction: cursor,
+            emptied: Vec::new(),
+        };
+        lattice.apply(&sum);
+        self.append_codes(&table, changes, &mut block)?;
+        self.append_moves(&table, &mut block)?;
+        block.commitment = lattice.commitment();
+        block.lattice = lattice;
+        Ok(block)
+    }
+
+    /// Looks up every key: slots first, since they change what accounts have.
+    fn look_up(
+        &self,
+        table: &SegmentTable,
+        changes: &Changes<'_>,
+    ) -> Result<Vec<Part>, CommitError> {
+        let workers = &self.workers;
+        let look_up = |slots: &[SlotChange]| self.look_up_slots(table, slots);
+        let mut parts = workers.map_chunks(&changes.slots, CHUNK, look_up)?;
+        check_unique(workers, &parts, || {
+            let mut seen = AHashSet::new();
+            let twice = changes.slots.iter().find(|it| !seen.insert((it.0, it.1)));
+            twice.map(|it| DuplicateKey::Slot(it.0, it.1))
+        })?;
+        let mut counts: AHashMap<Address, i64> = AHashMap::new();
+        for (address, count) in parts.iter().flat_map(|part| &part.counts) {
+            *counts.entry(*address).or_default() += count;
+        }
+        let mut accounts: Vec<AccountChange> = (changes.accounts.iter())
+            .map(|(address, account)| AccountChange {
+                address: *address,
+                write: AccountWrite::Set(*account),
+                count: counts.remove(address).unwrap_or(0),
+            })
+            .collect();
+        let named = accounts.len();
+        let counted = counts.into_iter().filter(|(_, count)| *count != 0);
+        accounts.extend(counted.map(|(address, count)| AccountChange {
+            address,
+            write: AccountWrite::Keep,
+            count,
+        }));
+        // Maps have an order of their own; a record's bytes follow from the block alone.
+        accounts[named..].sort_unstable_by_key(|change| change.address);
+        let look_up = |accounts: &[AccountChange]| self.look_up_accounts(table, accounts);
+        let account_parts = workers.map_chunks(&accounts, CHUNK, look_up)?;
+        check_unique(workers, &account_parts, || {
+            let mut seen = AHashSet::new();
+            let twice = changes.accounts.iter().find(|it| !seen.insert(it.0));
+            twice.map(|it| DuplicateKey::Account(it.0))
+        })?;
+        parts.extend(account_parts);
+        Ok(parts)
+    }
+
+    fn look_up_slots(&self, table: &SegmentTable, slots: &[SlotChange]) -> Result<Part, ReadError> {
+        let mut part = Part::new(self);
+        let keys: Vec<Key> = (slots.iter())
+            .map(|(address, slot, _)| Key::slot(*address, *slot))
+            .collect();
+        let hashes: Vec<u64> = keys.iter().map(|key| self.hasher.hash(key)).collect();
+        self.bring_near(table, &hashes);
+        for ((key, hash), (address, slot, after)) in keys.into_iter().zip(hashes).zip(slots) {
+            let old = match self.find_value(table, hash, &key)? {
+                Some((location, Value::Slot(value))) => Some((location, value)),
+                _ => None,
+            };
+            let before = old.map_or(U256::ZERO, |(_, value)| value);
+            if before == *after {
+                continue;
+            }
+            let count = i64::from(!after.is_zero()) - i64::from(!before.is_zero());
+            if count != 0 {
+                part.counts.push((*address, count));
+            }
+            part.lattice
+                .slot(*address, B256::from(*slot), before, *after);
+            let old = old.map(|(location, value)| (location, Value::Slot(value)));
+            part.put(hash, &key, &Value::Slot(*after), old);
+        }
+        Ok(part)
+    }
+
+    fn look_up_accounts(
+        &self,
+        table: &SegmentTable,
+        accounts: &[AccountChange],
+    ) -> Result<Part, ReadError> {
+        let mut part = Part::new(self);
+        for change in accounts {
+            let key = Key::Account(change.address);
+            let hash = self.hasher.hash(&key);
+            let old = match self.find_value(table, hash, &key)? {
+                Some((location, Value::Account(record))) => Some((location, record)),
+                _ => None,
+            };
+            let before = old.map_or_else(AccountRecord::default, |(_, record)| record);
+            let after = AccountRecord {
+                account: match change.write {
+                    AccountWrite::Set(account) => account,
+                    AccountWrite::Keep => before.account,
+                },
+                slots: (before.slots.checked_add_signed(change.count))
+                    .ok_or_else(|| self.miscounted(old.map(|(location, _)| location)))?,
+            };
+            if before == after {
+                continue;
+            }
+            let (old_account, new_account) = (before.account, after.account);
+            part.lattice
+                .account(change.address, old_account.as_ref(), new_account.as_ref());
+            let old = old.map(|(location, record)| (location, Value::Account(record)));
+            part.put(hash, &key, &Value::Account(after), old);
+        }
+        Ok(part)
+    }
+
+    #[cold]
+    fn miscounted(&self, location: Option<Location>) -> ReadError {
+        let what = "an account has fewer slots than were counted";
+        self.damage_at(location.unwrap_or(Location::NONE), what)
+    }
+
+    fn append_codes(
+        &self,
+        table: &SegmentTable,
+        changes: &Changes<'_>,
+        block: &mut PreparedBlock,
+    ) -> Result<(), CommitError> {
+        let mut seen = AHashSet::new();
+        for code in changes.codes {
+            let (hash, bytes) = (code.hash(), code.bytes().len() as u64);
+            let key = Key::Code(hash);
+            let index_hash = self.hasher.hash(&key);
+            if !seen.insert(hash) || self.find(table, index_hash, &key)?.is_some() {
+                continue;
+            }
+            if bytes > BLOB_BYTES_MAX {
+                return Err(CommitError::CodeTooLarge {
+                    hash,
+                    bytes,
+                    bytes_max: BLOB_BYTES_MAX,
+                });
+            }
+            block.batch.changes.push(Change {
+                hash: index_hash,
+                previous: Location::NONE,
+                offset: block.batch.len(),
+                live: u32::try_from(entry::blob_entry_bytes(bytes)).unwrap_or(u32::MAX),
+                dead: 0,
+                forgets: false,
+            });
+            entry::write_code(&mut block.batch.bytes, Location::NONE, hash, code.bytes());
+            block.batch.entry_count += 1;
+        }
+        Ok(())
+    }
+
+    fn append_moves(
+        &self,
+        table: &SegmentTable,
+        block: &mut PreparedBlock,
+    ) -> Result<(), CommitError> {
+        block.own_bytes = block.batch.len() - ENTRIES_START as u64;
+        if let Some(ready) = self.ahead.found(block.sequence) {
+            let mut gone: Vec<Location> = (block.batch.changes.iter())
+                .map(|change| change.previous)
+                .filter(|previous| ready.places.contains(previous))
+                .collect();
+            gone.sort_unstable();
+            block.batch.append_without(&ready.batch, &gone);
+            block.compaction = ready.cursor;
+            block.emptied.clone_from(&ready.emptied);
+            return Ok(());
+        }
+        let request = Request {
+            cursor: block.compaction,
+            appended: block.own_bytes,
+            batch: std::mem::take(&mut block.batch),
+        };
+        let moves = compaction::gather(self, table, request)?;
+        block.batch = moves.batch;
+        block.compaction = moves.cursor;
+        block.emptied = moves.emptied;
+        Ok(())
+    }
+}
+
+/// Changes of a block, key by key.
+pub(crate) struct Changes<'a> {
+    pub(crate) accounts: Vec<(Address, Option<Account>)>,
+    pub(crate) slots: Vec<SlotChange>,
+    pub(crate) codes: &'a [Arc<lockweave_runtime::Code>],
+}
+
+/// What becomes of an account itself.
+#[derive(Clone, Copy)]
+enum AccountWrite {
+    Set(Option<Account>),
+    /// Only the number of its slots changes.
+    Keep,
+}
+
+struct AccountChange {
+    address: Address,
+    write: AccountWrite,
+    /// By how much the number of its slots changes.
+    count: i64,
+}
+
+/// Fails if a key stands twice; equal hashes tell, `find` tells which.
+fn check_unique(
+    workers: &Workers,
+    parts: &[Part],
+    find: impl FnOnce() -> Option<DuplicateKey>,
+) -> Result<(), CommitError> {
+    let mut hashes: Vec<u64> = (parts.iter())
+        .flat_map(|part| part.batch.changes.iter().map(|change| change.hash))
+        .collect();
+    workers.sort(&mut hashes);
+    if hashes.windows(2).all(|pair| pair[0] != pair[1]) {
+        return Ok(());
+    }
+    find().map_or(Ok(()), |key| Err(CommitError::Duplicate { key }))
+}
