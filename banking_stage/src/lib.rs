@@ -13,8 +13,9 @@
 //! | `grant` | the proof that a task's locks are held |
 //! | `stage` | threads that live as long as the stage, and the call that runs a workload |
 //! | `core`, `run`, `worker`, `batch` | one run: decisions under the lock, waiting, the workers' loop |
-//! | `block`, `seal` | the runtime's open block as a workload, and its sealing |
-//! | `inferred` | blocks that declare nothing: simulation, roll-back, running alone |
+//! | `numbering`, `block`, `seal` | the runtime's open block: its keys get ids, it runs, it is sealed |
+//! | `inference`, `dependence` | what transactions touch that declare nothing, and whether they are a chain |
+//! | `inferred`, `ahead` | running them under sets that may be wrong: roll-back, running alone |
 //! | `table`, `table_run` | an embedder's own keys and values, without an EVM |
 //!
 //! **What it does not know:** what a key stands for, what a value means, what a task does. It

@@ -4,8 +4,8 @@
 //! [`AccessMode`]. A block is an order of such transactions over a state ([`StateView`]). An
 //! [`Executor`] gives one transaction its meaning, through [`StateAccess`]: on a [`SerialState`],
 //! one after another ([`execute_serially`]: the oracle), or on a [`GrantedState`], on as many
-//! threads as hold grants, through the cells of an [`OpenBlock`]. Both end in a [`SealedBlock`], and
-//! both must be the same.
+//! threads as hold grants, through the cells of an [`OpenBlock`], whose keys a [`Numbering`] gave dense
+//! ids. Both end in a [`SealedBlock`], and both must be the same.
 //!
 //! **Architecture invariant:** this crate touches memory and nothing else. It starts no threads,
 //! reads no clocks, opens no files, and does not know revm. Who may run when is the banking stage's
