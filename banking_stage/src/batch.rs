@@ -1,6 +1,7 @@
 //! A few tasks that one worker runs in a row.
 
 use lockweave_runtime::{DenseId, TaskId};
+use std::time::Duration;
 
 /// Tasks in a batch at most.
 pub(crate) const BATCH_TASKS_MAX: usize = 32;
@@ -13,8 +14,13 @@ pub(crate) const BATCH_COST_SHARED: u64 = 50_000;
 /// waited long enough.
 pub(crate) const REPORT_COST: u64 = 100_000;
 
-/// A run that costs less than this, in gas, is over before a helper that was woken would have begun.
-pub(crate) const RUN_COST_SHARED: u64 = 1_000_000;
+/// A run that costs this much, in gas, is shared from its beginning.
+pub(crate) const RUN_COST_SHARED: u64 = 8_000_000;
+/// Any other when it has taken this long: what it costs in gas says little of the time it takes, and many are
+/// over before a helper that was woken would have begun.
+pub(crate) const RUN_TIME_SHARED: Duration = Duration::from_micros(100);
+/// Nobody is woken to look beforehand at a block whose gas limits come to less than this.
+pub(crate) const RUN_COST_SMALL: u64 = 3_000_000;
 /// Free tasks of a chunk are run as soon as they are prepared, up to this much, in gas, a task and a
 /// chunk: somebody may be waiting for the tasks between them.
 pub(crate) const FREE_COST_MAX: u64 = 100_000;

@@ -4,7 +4,9 @@
 //! to be sent after the lock was given back.
 
 use crate::{
-    batch::{BATCH_COST_MAX, BATCH_COST_SHARED, BATCH_TASKS_MAX, Batch, RUN_COST_SHARED},
+    batch::{
+        BATCH_COST_MAX, BATCH_COST_SHARED, BATCH_TASKS_MAX, Batch, RUN_COST_SHARED, RUN_TIME_SHARED,
+    },
     error::Failure,
     scheduler::{Fed, Scheduler},
     stats::RunStats,
@@ -15,6 +17,7 @@ use std::{
     ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
+    time::Instant,
 };
 
 /// Tasks that are prepared in one go at most, and at least (unless there are fewer). No more than a
@@ -83,7 +86,7 @@ impl Desk {
     }
 }
 
-/// Whether a run costs so much that helpers are worth waking.
+/// Whether a run costs so much that helpers are worth waking before it has begun.
 fn is_worth_sharing<W: Workload>(workload: &W, tasks: usize) -> bool {
     let reaches = || {
         let mut cost = 0_u64;
@@ -118,6 +121,7 @@ pub(crate) struct Core<W: Workload> {
     threads: usize,
     /// Whether there is enough to do for helpers to be called.
     shared: bool,
+    started: Instant,
     chunk_tasks: usize,
     /// By chunk: once it is prepared, which of its tasks were free and are over.
     prepared: Vec<Option<TaskBits>>,
@@ -152,6 +156,7 @@ impl<W: Workload> Core<W> {
             broken: false,
             threads,
             shared,
+            started: Instant::now(),
             chunk_tasks,
             prepared: vec![None; tasks.div_ceil(chunk_tasks)],
             next_chunk: 0,
@@ -328,6 +333,9 @@ impl<W: Workload> Core<W> {
     fn call_helper(&mut self, desk: &mut Desk) {
         let unclaimed = self.next_chunk * self.chunk_tasks < self.scheduler.end();
         let surplus = self.scheduler.ready() > 0 || unclaimed;
+        if !self.shared && self.threads > 1 {
+            self.shared = self.started.elapsed() >= RUN_TIME_SHARED;
+        }
         if surplus && self.shared && !self.closed && self.inside + self.called < self.threads - 1 {
             self.called += 1;
             self.stats.called += 1;

@@ -33,7 +33,7 @@
 
 use crate::{
     ahead::Ahead,
-    batch::RUN_COST_SHARED,
+    batch::RUN_COST_SMALL,
     dependence::Dependence,
     error::StageError,
     grant::Grant,
@@ -217,7 +217,7 @@ where
     fn is_small(&self) -> bool {
         let transactions = self.block().transactions().iter();
         let mut costs = transactions.map(|sanitized| (self.cost)(&sanitized.transaction));
-        let mut left = RUN_COST_SHARED;
+        let mut left = RUN_COST_SMALL;
         // Ends early if there is no more left.
         costs.all(|cost| {
             left = left.saturating_sub(cost);
@@ -262,6 +262,7 @@ where
         let (mut executor, inferrer) = self.lone.take().unwrap_or_else(|| make(last_executors()));
         let mut state = GrantedState::new(Arc::clone(self.block()));
         let mut result = Ok(());
+        let mut done = 0;
         for task in &self.pending {
             // SAFETY: no run is on and the block is this run's alone, so nobody else uses its cells.
             // What workers did to them is ordered before the end of their run.
@@ -273,6 +274,7 @@ where
                 std::process::abort();
             }
             state.leave();
+            self.block().note_touched(*task, state.touched());
             match outcome {
                 Ok(outcome) => self.block().finish(*task, outcome),
                 Err(source) => {
@@ -283,9 +285,15 @@ where
                     break;
                 }
             }
-            self.stats.alone += 1;
+            done += 1;
         }
         self.lone = Some((executor, inferrer));
+        self.stats.alone += done;
+        self.stats.run.add(&RunStats {
+            tasks: done,
+            executed: vec![done],
+            ..RunStats::default()
+        });
         result
     }
 
@@ -417,7 +425,7 @@ where
         state.leave();
         LoneRun {
             result,
-            touched: state.take_touched(),
+            touched: std::mem::take(state.touched()),
             undo: state.take_undo(),
         }
     }

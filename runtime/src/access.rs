@@ -65,6 +65,31 @@ pub struct AccessEntry {
     pub mode: AccessMode,
 }
 
+/// How many of the last touches are looked through before a key counts as new. One that was not found
+/// is noted twice, which does no harm.
+const TOUCHES_AT_HAND: usize = 12;
+
+/// Notes an access. Most repeat one of the last few: a slot's account, a value that is read and written.
+pub(crate) fn note_touch(touched: &mut Vec<AccessEntry>, key: StateKey, mode: AccessMode) {
+    let at_hand = touched.iter_mut().rev().take(TOUCHES_AT_HAND);
+    match at_hand.into_iter().find(|known| known.key == key) {
+        Some(known) => known.mode = known.mode.union(mode),
+        None => touched.push(AccessEntry { key, mode }),
+    }
+}
+
+/// Sorts accesses and makes those of one key one.
+pub(crate) fn sort_touches(touched: &mut Vec<AccessEntry>) {
+    touched.sort_unstable_by_key(|touched| touched.key);
+    touched.dedup_by(|next, kept| {
+        let same = next.key == kept.key;
+        if same {
+            kept.mode = kept.mode.union(next.mode);
+        }
+        same
+    });
+}
+
 /// One line of a resolved access set: a key by its dense id, and what is done with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct KeyAccess<K = KeyId> {
@@ -218,14 +243,7 @@ impl AccessSetBuilder {
     /// Sorts, merges and checks what was collected, and leaves the builder empty.
     pub fn finish(&mut self, keys_max: usize) -> Result<AccessSet, AccessSetError> {
         let mut entries = std::mem::take(&mut self.entries);
-        entries.sort_unstable_by_key(|entry| entry.key);
-        entries.dedup_by(|next, kept| {
-            let same = next.key == kept.key;
-            if same {
-                kept.mode = kept.mode.union(next.mode);
-            }
-            same
-        });
+        sort_touches(&mut entries);
         if entries.len() > keys_max {
             return Err(AccessSetError::TooManyKeys {
                 keys: entries.len(),

@@ -4,7 +4,7 @@
 #![allow(unsafe_code)]
 
 use crate::{
-    access::{AccessEntry, AccessMode, AccessSet, KeyAccess},
+    access::{AccessEntry, AccessMode, AccessSet, KeyAccess, note_touch},
     credit_buffer::CreditBuffer,
     executor::{AccessError, StateAccess, UndeclaredAccess},
     id::{KeyId, TaskId},
@@ -38,8 +38,8 @@ pub struct GrantedState<T> {
     credits: CreditBuffer,
     /// Cells of the write set being applied; kept for its memory.
     found: Vec<KeyId>,
-    /// What was touched under a grant of everything, if anybody wants to know.
-    touched: Option<Vec<AccessEntry>>,
+    /// What was touched under a grant of everything.
+    touched: Vec<AccessEntry>,
     /// For interning under a grant of everything; made when it is first needed.
     popular: Option<RecentKeys<StateKey>>,
 }
@@ -76,11 +76,10 @@ impl<T> GrantedState<T> {
     pub unsafe fn enter(&mut self, task: TaskId) {
         self.task = Some(task);
         self.everything = false;
-        self.touched = None;
+        self.touched.clear();
         self.held = self.block.as_ref().and_then(|block| {
             let AccessSet::Keys(entries) = block.access(task) else {
                 self.everything = true;
-                self.touched = Some(Vec::new());
                 return None;
             };
             Some(Held {
@@ -93,7 +92,7 @@ impl<T> GrantedState<T> {
         self.for_each_held(|block, id, mode| block.cells().cells.note_grant(id, mode));
     }
 
-    /// Enters a grant of everything for `task`, whatever its set is, and notes nothing of what it touches.
+    /// Enters a grant of everything for `task`, whatever its set is.
     ///
     /// # Safety
     ///
@@ -101,7 +100,7 @@ impl<T> GrantedState<T> {
     pub unsafe fn enter_everything(&mut self, task: TaskId) {
         self.task = Some(task);
         self.everything = true;
-        self.touched = None;
+        self.touched.clear();
         self.held = None;
         self.recent = (Address::ZERO, 0..0);
     }
@@ -138,10 +137,10 @@ impl<T> GrantedState<T> {
         }
     }
 
-    /// What was touched under grants of everything since the last call, in no order and with
-    /// duplicates. Under any other grant it is the access set that says so.
-    pub fn take_touched(&mut self) -> Vec<AccessEntry> {
-        self.touched.take().unwrap_or_default()
+    /// What was touched under the last grant of everything, in no order and with duplicates. Under any
+    /// other grant it is the access set that says so.
+    pub const fn touched(&mut self) -> &mut Vec<AccessEntry> {
+        &mut self.touched
     }
 
     /// Applies the simulation of the task in whose grant this is, if it has one and nothing that it
@@ -242,10 +241,7 @@ impl<T> GrantedState<T> {
             }
             let popular = self.popular.get_or_insert_default();
             let id = block.intern(popular, key)?;
-            let (key, mode) = (*key, needed);
-            if let Some(touched) = &mut self.touched {
-                touched.push(AccessEntry { key, mode });
-            }
+            note_touch(&mut self.touched, *key, needed);
             return Ok((id, AccessMode::Write));
         };
         // SAFETY: both point into the block, which lives as long as this window holds it. What a
@@ -536,7 +532,7 @@ impl<T> Default for GrantedState<T> {
             credits: CreditBuffer::default(),
             found: Vec::new(),
             everything: false,
-            touched: None,
+            touched: Vec::new(),
             popular: None,
         }
     }

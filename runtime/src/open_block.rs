@@ -1,7 +1,7 @@
 //! The open block: transactions in order, their cells, and what became of them.
 
 use crate::{
-    access::{AccessSet, KeyAccess},
+    access::{AccessEntry, AccessSet, KeyAccess, sort_touches},
     delta::{DeltaPart, StateDelta},
     drafts::{Draft, Inferred, Simulation},
     id::{DenseId, KeyId, TaskId},
@@ -11,10 +11,12 @@ use crate::{
     numbering::Numbering,
     outcome::{GasOverflow, Outcome, Receipt, receipts},
     outcomes::Outcomes,
+    simulation::Inference,
     state::{StateError, StateView},
     state_cells::{SettledCells, StateCells, StateRules},
     transaction::{Declaration, Sanitized},
     undo::UndoRecord,
+    write_set::WriteSet,
 };
 use ahash::AHashMap;
 use std::{
@@ -335,6 +337,19 @@ impl<T> OpenBlock<T> {
     /// Whether a transaction has its outcome.
     pub fn is_finished(&self, task: TaskId) -> bool {
         self.outcomes.is_set(task)
+    }
+
+    /// Makes what a transaction touched when it ran the set it is known by, if it has none.
+    /// The list is taken, and another given in its place.
+    pub fn note_touched(&self, task: TaskId, touched: &mut Vec<AccessEntry>) {
+        if let Some(draft) = self.draft(task)
+            && self.is_inferred(task)
+            && draft.inferred().is_none()
+        {
+            sort_touches(touched);
+            draft.infer(touched, &mut WriteSet::default(), Inference::Known);
+        }
+        touched.clear();
     }
 
     /// Gives a transaction another set: everything, as it is about to run alone, or exactly what it

@@ -7,7 +7,7 @@
 //! ([`GrantedState::apply_simulation`](crate::GrantedState::apply_simulation)).
 
 use crate::{
-    access::{AccessEntry, AccessMode},
+    access::{AccessEntry, AccessMode, note_touch, sort_touches},
     executor::{AccessError, StateAccess},
     id::TaskId,
     key::{KeyPart, StateKey},
@@ -88,10 +88,6 @@ pub struct Assumption {
     pub balance: U256,
 }
 
-/// How many of the last touches are looked through before a key counts as new. One that was not found
-/// is noted twice, which does no harm.
-const TOUCHES_AT_HAND: usize = 12;
-
 /// Values a thread remembers: a power of two, small enough to stay in its caches.
 const MEMORIES: usize = 256;
 
@@ -162,12 +158,7 @@ impl<T> SimulatedState<T> {
 
     /// Expects an access without making it.
     pub fn expect(&mut self, key: StateKey, mode: AccessMode) {
-        // Most touches repeat one of the last few: a slot's account, a value that is read and written.
-        let at_hand = self.touched.iter_mut().rev().take(TOUCHES_AT_HAND);
-        match at_hand.into_iter().find(|known| known.key == key) {
-            Some(known) => known.mode = known.mode.union(mode),
-            None => self.touched.push(AccessEntry { key, mode }),
-        }
+        note_touch(&mut self.touched, key, mode);
     }
 
     /// Nonce and balance before the block, without noting a look.
@@ -216,14 +207,7 @@ impl<T> SimulatedState<T> {
     /// is clear again. With more keys than `limit` the set is everything. Once for a task, in a block
     /// [opened to be inferred](OpenBlock::to_infer).
     pub fn conclude(&mut self, task: TaskId, inference: Inference, limit: usize) {
-        self.touched.sort_unstable_by_key(|touched| touched.key);
-        self.touched.dedup_by(|next, kept| {
-            let same = next.key == kept.key;
-            if same {
-                kept.mode = kept.mode.union(next.mode);
-            }
-            same
-        });
+        sort_touches(&mut self.touched);
         if let Some(draft) = self.block.as_ref().and_then(|block| block.draft(task)) {
             if self.touched.len() > limit {
                 draft.infer_everything();
