@@ -29,7 +29,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// from a seed, or read from the recordings in `LOCKWEAVE_FIXTURES` (else ../shared/fixtures).
 ///
 /// What is timed: ours from opening the block to its changes gathered and sealed, cold loads
-/// included; inference where access is inferred; interning of keys where it is signed. The
+/// included; inference where access is inferred; numbering of keys where it is signed. The
 /// yardstick from its first transaction to its last. What is not, for either: making the block and
 /// its state, recovering senders, clearing memory.
 #[derive(Clone, Debug, Parser)]

@@ -48,7 +48,7 @@ pub enum BlockError {
 pub enum AccessSource {
     /// Recorded when the block was made, with their keys numbered.
     Recorded,
-    /// Signed by the senders, in transactions of type `0x44`. Keys are interned on the clock.
+    /// Signed by the senders, in transactions of type `0x44`. Keys are numbered on the clock.
     Signed,
     /// Not there: inferred from the transactions, on the clock.
     Inferred,
