@@ -20,12 +20,13 @@ use crate::{
 };
 use ahash::AHashMap;
 use std::{
-    fmt, hint,
+    fmt,
     ops::Range,
     sync::{
         Arc,
         atomic::{AtomicU8, Ordering},
     },
+    thread,
 };
 
 /// A block while its transactions run.
@@ -55,6 +56,18 @@ const NEW: u8 = 0;
 const BEGUN: u8 = 1;
 /// They are filled.
 const OVER: u8 = 2;
+
+/// The right to fill a transaction's cells. What failed, or panicked, may be tried again.
+struct Introducing<'a> {
+    state: &'a AtomicU8,
+    after: u8,
+}
+
+impl Drop for Introducing<'_> {
+    fn drop(&mut self) {
+        self.state.store(self.after, Ordering::Release);
+    }
+}
 
 /// The set of a transaction that left the one that was numbered.
 #[derive(Debug)]
@@ -212,15 +225,14 @@ impl<T> OpenBlock<T> {
                 Ok(_) => break,
                 Err(OVER) => return Ok(()),
                 // Somebody is at it, and waits for nobody.
-                Err(_) => hint::spin_loop(),
+                Err(_) => thread::yield_now(),
             }
         }
+        let mut introducing = Introducing { state, after: NEW };
         // SAFETY: the exchange lets one thread through at a time.
-        let introduced = unsafe { self.cells.introduce(table, task) };
-        // What failed may be tried again.
-        let after = if introduced.is_ok() { OVER } else { NEW };
-        state.store(after, Ordering::Release);
-        introduced
+        unsafe { self.cells.introduce(table, task) }?;
+        introducing.after = OVER;
+        Ok(())
     }
 
     /// The id of a key, named by a set or not; its cell is filled.
@@ -534,5 +546,69 @@ impl SealedBlock {
     /// Receipts of the transactions, in block order, with cumulative gas and log indexes.
     pub fn receipts(&self) -> Result<Vec<Receipt>, GasOverflow> {
         receipts(self.outcomes.iter().cloned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::{Account, Code};
+    use alloy_primitives::{Address, B256, U256};
+    use std::{
+        panic::{AssertUnwindSafe, catch_unwind},
+        sync::atomic::AtomicUsize,
+    };
+
+    /// A state whose first slot panics, whose second cannot be read, and that is well from then on.
+    #[derive(Default)]
+    struct Recovering(AtomicUsize);
+
+    impl StateView for Recovering {
+        fn account(&self, _: Address) -> Result<Option<Account>, StateError> {
+            Ok(None)
+        }
+
+        fn slot(&self, _: Address, slot: U256) -> Result<U256, StateError> {
+            match self.0.fetch_add(1, Ordering::Relaxed) {
+                0 => panic!("as a test"),
+                1 => Err(StateError::MissingBlockHash { number: 0 }),
+                _ => Ok(slot),
+            }
+        }
+
+        fn code(&self, _: B256) -> Result<Option<Arc<Code>>, StateError> {
+            Ok(None)
+        }
+
+        fn block_hash(&self, _: u64) -> Result<Option<B256>, StateError> {
+            Ok(None)
+        }
+
+        fn has_storage(&self, _: Address) -> Result<bool, StateError> {
+            Ok(false)
+        }
+    }
+
+    #[test]
+    fn cells_that_could_not_be_filled_are_filled_when_asked_for_again() {
+        let access = AccessSet::build(|set| {
+            set.read_slot(Address::ZERO, U256::from(5));
+        });
+        let transactions = vec![Sanitized {
+            transaction: (),
+            access: access.unwrap(),
+            declaration: Declaration::Recorded,
+        }];
+        let rules = StateRules {
+            clear_empty_accounts: true,
+        };
+        let mut block = OpenBlock::new(Arc::new(Recovering::default()), rules, transactions);
+        block.number();
+        let resolve = || block.resolve(TaskId::FIRST);
+        assert!(catch_unwind(AssertUnwindSafe(resolve)).is_err());
+        assert!(resolve().is_err());
+        assert!(!block.is_resolved(TaskId::FIRST));
+        assert!(resolve().is_ok());
+        assert!(block.is_free(TaskId::FIRST));
     }
 }
