@@ -49,6 +49,16 @@ struct Memory {
     undo: UndoRecord,
 }
 
+impl Memory {
+    /// Keeps the lists of a simulation that nobody needs any more, unless they are long.
+    fn keep(&mut self, mut simulation: Box<Simulation>) {
+        if simulation.is_small() {
+            simulation.clear();
+            self.simulation = Some(simulation);
+        }
+    }
+}
+
 /// The outcome and effects of a transaction that ran on the state before the block.
 #[derive(Debug, Default)]
 pub(crate) struct Simulation {
@@ -128,9 +138,8 @@ impl Draft {
     }
 
     /// Gives back a simulation that cannot be used.
-    pub(crate) fn discard(&self, mut simulation: Box<Simulation>) {
-        simulation.clear();
-        self.kept.lock().memory.simulation = Some(simulation);
+    pub(crate) fn discard(&self, simulation: Box<Simulation>) {
+        self.kept.lock().memory.keep(simulation);
     }
 
     /// Keeps an undo record, and gives an empty one for the next.
@@ -163,11 +172,8 @@ impl Draft {
                 kept.memory.undo = record;
             }
         }
-        if let Some(mut simulation) = kept.simulation.take()
-            && simulation.is_small()
-        {
-            simulation.clear();
-            kept.memory.simulation = Some(simulation);
+        if let Some(simulation) = kept.simulation.take() {
+            kept.memory.keep(simulation);
         }
         if let Some(Inferred {
             access: AccessSet::Keys(mut entries),

@@ -105,10 +105,8 @@ impl KeyTable {
     /// What the block's transactions do with a key that [a set names](Self::find).
     #[inline]
     pub fn key_use(&self, key: KeyId) -> Option<KeyUse> {
-        let linked = &self.found.linked;
-        let part = linked.partition_point(|part| part.first_key <= key.index());
-        let part = &linked[part.checked_sub(1)?];
-        part.uses.get(key.index() - part.first_key).copied()
+        let (part, number) = self.locate_key(key)?;
+        self.found.linked[part].uses.get(number).copied()
     }
 
     /// Whether many transactions credit a key, and none does anything else with it.
@@ -119,10 +117,7 @@ impl KeyTable {
 
     /// The task that names a key first.
     pub fn introducer(&self, key: KeyId) -> Option<TaskId> {
-        let linked = &self.found.linked;
-        let part = linked.partition_point(|part| part.first_key <= key.index());
-        let part = part.checked_sub(1)?;
-        let number = key.index() - linked[part].first_key;
+        let (part, number) = self.locate_key(key)?;
         let ends = &self.found.counted[part].ends;
         let place = ends.partition_point(|end| *end as usize <= number);
         let task = || TaskId::from_index((part << self.part_bits) + place);
@@ -210,6 +205,14 @@ impl KeyTable {
             self.found.linked[part].first_key,
             &self.found.counted[part].keys,
         )
+    }
+
+    /// The part that names a key first, and the key's number there.
+    fn locate_key(&self, key: KeyId) -> Option<(usize, usize)> {
+        let linked = &self.found.linked;
+        let part = linked.partition_point(|part| part.first_key <= key.index());
+        let part = part.checked_sub(1)?;
+        Some((part, key.index() - linked[part].first_key))
     }
 
     #[inline]
