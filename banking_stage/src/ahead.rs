@@ -1,7 +1,6 @@
 //! Who depends on a transaction that touched more than it was thought to.
 
-use ahash::AHashMap;
-use lockweave_runtime::{AccessMode, DenseId, KeyId, OpenBlock, TaskId};
+use lockweave_runtime::{AccessMode, DenseId, OpenBlock, TaskId};
 
 /// The transactions that have run although one in front of them has not.
 pub(crate) struct Ahead {
@@ -25,7 +24,7 @@ impl Ahead {
     }
 
     /// Takes out those behind `task` that conflict with what it holds, or with one that does, and so
-    /// on; in block order.
+    /// on; in block order. Asked about tasks in their order.
     pub(crate) fn depending_on<T>(&mut self, block: &OpenBlock<T>, task: TaskId) -> Vec<TaskId> {
         let behind = self.tasks.partition_point(|ahead| *ahead <= task);
         self.tasks.drain(..behind);
@@ -52,33 +51,35 @@ impl Ahead {
 /// Keys held by some transactions, each in the weakest mode that allows all that they do.
 #[derive(Default)]
 struct HeldKeys {
-    modes: AHashMap<KeyId, AccessMode>,
+    /// By key.
+    modes: Vec<Option<AccessMode>>,
     everything: bool,
 }
 
 impl HeldKeys {
     fn add<T>(&mut self, block: &OpenBlock<T>, task: TaskId) {
-        match block.resolved(task) {
-            None => self.everything = true,
-            Some(keys) => {
-                for access in keys {
-                    let mode = self.modes.entry(access.key).or_insert(access.mode);
-                    *mode = mode.union(access.mode);
-                }
+        let Some(keys) = block.resolved(task) else {
+            self.everything = true;
+            return;
+        };
+        for access in keys {
+            let key = access.key.index();
+            if key >= self.modes.len() {
+                self.modes.resize(key + 1, None);
             }
+            let held = &mut self.modes[key];
+            *held = Some(held.map_or(access.mode, |held| held.union(access.mode)));
         }
     }
 
     fn conflicts_with<T>(&self, block: &OpenBlock<T>, task: TaskId) -> bool {
-        match block.resolved(task) {
-            None => true,
-            Some(keys) => {
-                self.everything
-                    || keys.iter().any(|access| {
-                        let held = self.modes.get(&access.key);
-                        held.is_some_and(|held| !held.is_compatible_with(access.mode))
-                    })
-            }
-        }
+        let Some(keys) = block.resolved(task) else {
+            return true;
+        };
+        self.everything
+            || keys.iter().any(|access| {
+                let held = self.modes.get(access.key.index()).copied().flatten();
+                held.is_some_and(|held| !held.is_compatible_with(access.mode))
+            })
     }
 }

@@ -52,6 +52,8 @@ pub(crate) struct Desk {
     pub(crate) batch: Batch,
     /// Tasks that are over and whose locks are still held.
     pub(crate) done: Vec<TaskId>,
+    /// How many failed, and keep their locks.
+    pub(crate) left_behind: usize,
     /// How many of them were really run, not skipped.
     pub(crate) executed: usize,
     /// A chunk that was prepared, and which of its tasks were free and are over.
@@ -75,6 +77,7 @@ impl Desk {
             worker,
             batch: Batch::new(),
             done: Vec::with_capacity(BATCH_TASKS_MAX),
+            left_behind: 0,
             executed: 0,
             prepared: None,
             own: 0..0,
@@ -168,6 +171,11 @@ impl<W: Workload> Core<W> {
     pub(crate) fn fail(&mut self, failure: Failure<W::Error>) {
         let end = failure.rank().map_or(0, DenseId::index);
         self.scheduler.stop_at(end);
+        self.note(failure);
+    }
+
+    /// Notes a failure.
+    pub(crate) fn note(&mut self, failure: Failure<W::Error>) {
         let first = self
             .failure
             .as_ref()
@@ -209,6 +217,9 @@ impl<W: Workload> Core<W> {
         for task in desk.done.drain(..) {
             let access = workload.access(task);
             self.scheduler.complete(task, access, &mut desk.freed);
+        }
+        for _ in 0..std::mem::take(&mut desk.left_behind) {
+            self.scheduler.leave_behind();
         }
         // Taken from the end, so lowest last.
         desk.freed.sort_unstable_by(|left, right| right.cmp(left));
@@ -258,8 +269,11 @@ impl<W: Workload> Core<W> {
             return step;
         }
         if self.scheduler.taken() == 0 && self.preparing == 0 {
-            let waiting = self.scheduler.waiting();
-            self.fail(Failure::Stalled { waiting });
+            // What is left waits for those that were left behind; their failures are noted.
+            if self.scheduler.left_behind() == 0 {
+                let waiting = self.scheduler.waiting();
+                self.fail(Failure::Stalled { waiting });
+            }
             self.close(desk);
             return Step::Leave;
         }

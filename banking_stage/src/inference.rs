@@ -7,7 +7,8 @@ use crate::{
     workload::Workload,
 };
 use lockweave_runtime::{
-    AccessMode, DenseId, INFERRED_KEYS_MAX, Infer, Inference, OpenBlock, SimulatedState, TaskId,
+    AccessMode, DenseId, INFERRED_KEYS_MAX, Infer, Inference, OpenBlock, Sanitized, SimulatedState,
+    StateError, StateView, TaskId,
 };
 use std::{
     convert::Infallible,
@@ -39,6 +40,11 @@ impl Counters {
         }
     }
 
+    /// Notes that a transaction's set came from a template.
+    pub(crate) fn note_template(&self, task: TaskId) {
+        self.by_template_of[task.index()].store(true, Ordering::Relaxed);
+    }
+
     /// Whether a transaction's set came from a template.
     pub(crate) fn is_by_template(&self, task: TaskId) -> bool {
         self.by_template_of[task.index()].load(Ordering::Relaxed)
@@ -59,20 +65,79 @@ pub(crate) struct Inferring<T, E, I> {
     pub(crate) block: Arc<OpenBlock<T>>,
     /// Of these.
     pub(crate) tasks: Range<usize>,
+    /// But not of these, in block order: somebody else looks at them.
+    pub(crate) aside: Arc<[TaskId]>,
     pub(crate) make: Arc<Make<E, I>>,
     pub(crate) cost: fn(&T) -> u64,
     pub(crate) counters: Arc<Counters>,
 }
 
 /// A worker's executors, its window onto the state before the block, and what it counted.
-pub(crate) struct Looker<T, E, I> {
+pub(crate) struct Looker<E, I> {
     executor: E,
     inferrer: I,
-    state: SimulatedState<T>,
+    state: SimulatedState,
     since: Instant,
     known: usize,
     by_template: usize,
     by_simulation: usize,
+}
+
+impl<E: 'static, I: 'static> Looker<E, I> {
+    /// One on this thread, with the executors it used last.
+    pub(crate) fn new(make: &Make<E, I>, view: Arc<dyn StateView>) -> Self {
+        let (executor, inferrer) = make(last_executors());
+        Self {
+            executor,
+            inferrer,
+            state: SimulatedState::new(view),
+            since: Instant::now(),
+            known: 0,
+            by_template: 0,
+            by_simulation: 0,
+        }
+    }
+
+    /// Finds out what a transaction touches.
+    pub(crate) fn look<T>(&mut self, sanitized: &Sanitized<T>) -> Result<Inference, StateError>
+    where
+        I: Infer<T>,
+    {
+        self.state.clear();
+        for entry in sanitized.access.entries() {
+            // A first idea says which keys, and not what is done with them.
+            self.state.expect(entry.key, AccessMode::Read);
+        }
+        let inference = (self.inferrer).infer(&sanitized.transaction, &mut self.state)?;
+        match &inference {
+            Inference::Known => self.known += 1,
+            Inference::Template { .. } => self.by_template += 1,
+            Inference::Simulated(_) | Inference::Assumed => self.by_simulation += 1,
+        }
+        Ok(inference)
+    }
+
+    /// Makes what was found last the set of a transaction.
+    pub(crate) fn conclude<T>(&mut self, block: &OpenBlock<T>, task: TaskId, found: Inference) {
+        self.state.conclude(block, task, found, INFERRED_KEYS_MAX);
+    }
+
+    /// Gives the executors back to this thread, and says what was counted.
+    pub(crate) fn retire(self, counters: &Counters) {
+        let add = |counter: &AtomicUsize, count| counter.fetch_add(count, Ordering::Relaxed);
+        add(&counters.known, self.known);
+        add(&counters.by_template, self.by_template);
+        add(&counters.by_simulation, self.by_simulation);
+        let nanoseconds = u64::try_from(self.since.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        (counters.inference_nanoseconds).fetch_add(nanoseconds, Ordering::Relaxed);
+        keep_executors(self.executor, self.inferrer);
+    }
+
+    /// Hands out what was found last.
+    pub(crate) fn take_state(&mut self) -> SimulatedState {
+        let fresh = SimulatedState::new(Arc::clone(self.state.view()));
+        std::mem::replace(&mut self.state, fresh)
+    }
 }
 
 impl<T, E, I> Inferring<T, E, I> {
@@ -87,7 +152,7 @@ where
     E: 'static,
     I: Infer<T>,
 {
-    type Worker = Looker<T, E, I>;
+    type Worker = Looker<E, I>;
     type Error = Infallible;
 
     fn tasks(&self) -> usize {
@@ -95,27 +160,11 @@ where
     }
 
     fn enter(&self, _worker: usize) -> Self::Worker {
-        let (executor, inferrer) = (self.make)(last_executors());
-        Looker {
-            executor,
-            inferrer,
-            state: SimulatedState::new(Arc::clone(&self.block)),
-            since: Instant::now(),
-            known: 0,
-            by_template: 0,
-            by_simulation: 0,
-        }
+        Looker::new(&*self.make, Arc::clone(self.block.cells().view()))
     }
 
     fn retire(&self, _worker: usize, worker: Self::Worker) {
-        let add = |counter: &AtomicUsize, count| counter.fetch_add(count, Ordering::Relaxed);
-        add(&self.counters.known, worker.known);
-        add(&self.counters.by_template, worker.by_template);
-        add(&self.counters.by_simulation, worker.by_simulation);
-        let nanoseconds = u64::try_from(worker.since.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let total = &self.counters.inference_nanoseconds;
-        total.fetch_add(nanoseconds, Ordering::Relaxed);
-        keep_executors(worker.executor, worker.inferrer);
+        worker.retire(&self.counters);
     }
 
     fn announce(&self, worker: &mut Self::Worker, positions: Range<usize>) {
@@ -143,31 +192,17 @@ where
 
     fn execute(&self, worker: &mut Self::Worker, grant: &Grant<'_>) -> Result<(), Infallible> {
         let task = self.task(grant.task());
-        if !self.block.is_inferred(task) {
+        if !self.block.is_inferred(task) || self.aside.binary_search(&task).is_ok() {
             return Ok(());
         }
-        let sanitized = &self.block.transactions()[task.index()];
-        worker.state.clear();
-        for entry in sanitized.access.entries() {
-            // A first idea says which keys, and not what is done with them.
-            worker.state.expect(entry.key, AccessMode::Read);
-        }
-        let inference = worker
-            .inferrer
-            .infer(&sanitized.transaction, &mut worker.state);
+        let found = worker.look(&self.block.transactions()[task.index()]);
         // A state that cannot be read says so again when the transaction's turn comes.
-        let Ok(inference) = inference else {
-            return Ok(());
-        };
-        match &inference {
-            Inference::Known => worker.known += 1,
-            Inference::Template { .. } => {
-                worker.by_template += 1;
-                self.counters.by_template_of[task.index()].store(true, Ordering::Relaxed);
+        if let Ok(inference) = found {
+            if matches!(inference, Inference::Template { .. }) {
+                self.counters.note_template(task);
             }
-            Inference::Simulated(_) | Inference::Assumed => worker.by_simulation += 1,
+            worker.conclude(&self.block, task, inference);
         }
-        worker.state.conclude(task, inference, INFERRED_KEYS_MAX);
         Ok(())
     }
 }

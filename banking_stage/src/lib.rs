@@ -15,7 +15,8 @@
 //! | `core`, `run`, `worker`, `batch` | one run: decisions under the lock, waiting, the workers' loop |
 //! | `numbering`, `block`, `seal` | the runtime's open block: its keys get ids, it runs, it is sealed |
 //! | `inference`, `dependence` | what transactions touch that declare nothing, and whether they are a chain |
-//! | `inferred`, `ahead` | running them under sets that may be wrong: roll-back, running alone |
+//! | `inferred`, `inferred_workload` | running them under sets that may be wrong |
+//! | `mending`, `ahead`, `aside` | what is done where they were: roll-back, running alone; long ones that are known late |
 //! | `table`, `table_run` | an embedder's own keys and values, without an EVM |
 //!
 //! **What it does not know:** what a key stands for, what a value means, what a task does. It
@@ -27,6 +28,7 @@
 //! bounded by the window and the workload; a panic in the workload fails the run and nothing else.
 
 mod ahead;
+mod aside;
 mod batch;
 mod block;
 mod core;
@@ -35,7 +37,9 @@ mod error;
 mod grant;
 mod inference;
 mod inferred;
+mod inferred_workload;
 pub mod lock_table;
+mod mending;
 mod numbering;
 mod ready;
 mod run;

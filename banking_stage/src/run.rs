@@ -11,8 +11,8 @@
 //! * **Somebody always is about to take a turn.** A worker becomes idle only if no task is ready and
 //!   no chunk unclaimed. If the run is not over, then tasks are being run or chunks prepared, by
 //!   workers that will take a turn when they are through (or by the receiver of a message on its
-//!   way). If there are none of these either, the workload broke its contract, and the run ends with
-//!   `Stalled`.
+//!   way). If there are none of these either, then all that is left waits for tasks that failed and keep
+//!   their locks, and the run is over; or the workload broke its contract, and it ends with `Stalled`.
 //! * **Sending never waits.** There are at most as many messages as waiting workers, and the
 //!   channel has room for one a worker.
 //! * **A helper never sleeps inside a run.** If no message came for a while it takes itself off the
@@ -27,6 +27,7 @@ use crate::{
     core::{Core, Desk, Step},
     error::Failure,
     scheduler::Scheduler,
+    stage::Call,
     stats::RunStats,
     worker,
     workload::Workload,
@@ -78,7 +79,7 @@ pub(crate) struct Run<W: Workload> {
     core: Mutex<Core<W>>,
     messages: (Sender<Message>, Receiver<Message>),
     /// Calls parked helpers.
-    call: Sender<()>,
+    call: Sender<Call>,
     /// The last helper inside has left.
     left: Condvar,
     patience: Patience,
@@ -109,7 +110,7 @@ impl<W: Workload> Run<W> {
         scheduler: Scheduler,
         threads: usize,
         patience: Patience,
-        call: Sender<()>,
+        call: Sender<Call>,
     ) -> Self {
         Self {
             core: Mutex::new(Core::new(workload, tasks, scheduler, threads)),
@@ -178,7 +179,7 @@ impl<W: Workload> Run<W> {
         }
         if std::mem::take(&mut desk.call) {
             // If there is no room, every helper has been called already.
-            let _ = self.call.try_send(());
+            let _ = self.call.try_send(Call::Help);
         }
     }
 
@@ -218,6 +219,11 @@ impl<W: Workload> Run<W> {
         let mut core = self.core.lock();
         core.fail(failure);
         self.publish(&core);
+    }
+
+    /// Notes the failure of a task that keeps its locks, so that others can go on.
+    pub(crate) fn note(&self, failure: Failure<W::Error>) {
+        self.core.lock().note(failure);
     }
 
     /// Ends the run at once, after the workload panicked where no task can be blamed.

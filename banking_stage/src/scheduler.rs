@@ -5,7 +5,8 @@
 //!
 //! A task goes through four states: *fed* (in its queues) and waiting, *ready* (all locks granted),
 //! *taken* (somebody runs it) and *completed* (released). At most a window of tasks is between fed
-//! and completed, so the lock table stays small however long the block is.
+//! and completed, so the lock table stays small however long the block is. A task that cannot be completed is
+//! *left behind* with its locks, and whoever waits for them waits to the end of the run.
 
 use crate::{
     lock_table::{Access, LockTable},
@@ -72,6 +73,8 @@ pub struct Scheduler<K: DenseId = KeyId, T: DenseId = TaskId> {
     end: usize,
     /// Tasks given out and not completed.
     taken: usize,
+    /// Tasks that were given out and keep their locks.
+    left_behind: usize,
     stats: SchedulerStats,
 }
 
@@ -84,6 +87,7 @@ impl<K: DenseId, T: DenseId> Scheduler<K, T> {
             window,
             end: 0,
             taken: 0,
+            left_behind: 0,
             stats: SchedulerStats::default(),
         }
     }
@@ -94,6 +98,7 @@ impl<K: DenseId, T: DenseId> Scheduler<K, T> {
         self.ready.clear();
         self.end = tasks;
         self.taken = 0;
+        self.left_behind = 0;
         self.stats = SchedulerStats::default();
     }
 
@@ -173,6 +178,18 @@ impl<K: DenseId, T: DenseId> Scheduler<K, T> {
         self.stats.completed += 1;
     }
 
+    /// Notes that a task that was given out will not be completed. It keeps its locks.
+    pub(crate) fn leave_behind(&mut self) {
+        debug_assert!(self.taken > 0, "a task was left behind but not taken");
+        self.taken -= 1;
+        self.left_behind += 1;
+    }
+
+    /// Tasks that keep their locks to the end of the run.
+    pub(crate) const fn left_behind(&self) -> usize {
+        self.left_behind
+    }
+
     /// Whether the window has room for another task.
     pub const fn has_room(&self) -> bool {
         self.stats.fed - self.stats.completed < self.window.get()
@@ -190,7 +207,7 @@ impl<K: DenseId, T: DenseId> Scheduler<K, T> {
 
     /// Tasks that wait for a lock.
     pub const fn waiting(&self) -> usize {
-        self.stats.fed - self.stats.completed - self.taken - self.ready.len()
+        self.stats.fed - self.stats.completed - self.taken - self.left_behind - self.ready.len()
     }
 
     /// Whether everything was fed and everything fed was completed.

@@ -71,8 +71,28 @@ pub struct BankingStage {
     turnstile: Mutex<Scheduler>,
     lobby: Arc<Lobby>,
     /// Ends the helpers when dropped.
-    call: Option<Sender<()>>,
+    call: Option<Sender<Call>>,
     helpers: Vec<JoinHandle<()>>,
+}
+
+/// What a parked helper is called for.
+pub(crate) enum Call {
+    /// To help with the run that is on.
+    Help,
+    /// To do this, beside any runs.
+    Aside(Box<dyn FnOnce() + Send>),
+}
+
+/// Work that a helper does beside the stage's runs.
+pub(crate) struct Aside<R> {
+    result: Receiver<thread::Result<R>>,
+}
+
+impl<R> Aside<R> {
+    /// Waits for what comes of it: the payload, if it panicked.
+    pub(crate) fn join(self) -> thread::Result<R> {
+        self.result.recv().expect("a helper that was called comes")
+    }
 }
 
 /// Where helpers find the run to help with.
@@ -177,6 +197,25 @@ impl BankingStage {
         (remains.workload, remains.result.map_err(StageError::from))
     }
 
+    /// Has a helper do some work while others run what is run meanwhile. `None` if all of them have been
+    /// called, or there are none.
+    pub(crate) fn aside<R: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> R + Send + 'static,
+    ) -> Option<Aside<R>> {
+        if self.helpers.is_empty() {
+            return None;
+        }
+        let (done, result) = bounded(1);
+        let work = move || {
+            // If nobody wants to know any more, that is as well.
+            let _ = done.send(catch_unwind(AssertUnwindSafe(work)));
+        };
+        let call = self.call.as_ref().expect("it is taken on drop only");
+        call.try_send(Call::Aside(Box::new(work))).ok()?;
+        Some(Aside { result })
+    }
+
     fn run_tasks<W: Workload>(&self, workload: W, tasks: usize) -> Remains<W> {
         let mut kept = self.turnstile.lock();
         let workload = Arc::new(workload);
@@ -224,10 +263,16 @@ pub fn pin_thread(worker: usize) {
 static CORES: LazyLock<Option<Vec<CoreId>>> = LazyLock::new(core_affinity::get_core_ids);
 
 /// The life of a helper: parked until called, then in whatever run is on.
-fn help(worker: usize, lobby: &Lobby, calls: &Receiver<()>) {
+fn help(worker: usize, lobby: &Lobby, calls: &Receiver<Call>) {
     let _membership = Membership::enter();
-    while calls.recv().is_ok() {
-        let job = lobby.job.lock().clone();
+    while let Ok(call) = calls.recv() {
+        let job = match call {
+            Call::Aside(work) => {
+                work();
+                continue;
+            }
+            Call::Help => lobby.job.lock().clone(),
+        };
         if let Some(job) = job {
             job.help(worker);
         }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{grant::Grant, lock_table::Access};
-use lockweave_runtime::{DenseId, TaskId};
+use lockweave_runtime::{AccessMode, DenseId, KeyAccess, KeyId, TaskId};
 use std::{
     collections::BTreeSet,
     sync::atomic::{AtomicUsize, Ordering},
@@ -20,6 +20,10 @@ struct Counting {
     failing: BTreeSet<usize>,
     panicking: BTreeSet<usize>,
     panicking_in_prepare: BTreeSet<usize>,
+    /// Those that fail and are left behind.
+    left_behind: BTreeSet<usize>,
+    /// Ten keys, of which each task writes one.
+    chains: Vec<[KeyAccess; 1]>,
 }
 
 impl Counting {
@@ -52,15 +56,23 @@ impl Workload for Counting {
         Ok(())
     }
 
-    fn access(&self, _task: TaskId) -> Access<'_> {
-        Access::Keys(&[])
+    fn access(&self, task: TaskId) -> Access<'_> {
+        let keys = match self.chains.len() {
+            0 => &[][..],
+            chains => &self.chains[task.index() % chains],
+        };
+        Access::Keys(keys)
+    }
+
+    fn is_left_behind(&self, task: TaskId, _error: &Dislike) -> bool {
+        self.left_behind.contains(&task.index())
     }
 
     fn execute(&self, (): &mut (), grant: &Grant<'_>) -> Result<(), Dislike> {
         let task = grant.task().index();
         self.executed[task].fetch_add(1, Ordering::Relaxed);
         assert!(!self.panicking.contains(&task), "out of sorts");
-        if self.failing.contains(&task) {
+        if self.failing.contains(&task) || self.left_behind.contains(&task) {
             return Err(Dislike(task));
         }
         Ok(())
@@ -110,6 +122,67 @@ fn the_lowest_failing_task_is_reported_and_all_before_it_ran() {
             assert_eq!((task.index(), source), (123, Dislike(123)));
             assert!((0..=123).all(|task| workload.executed(task) == 1));
         }
+    }
+}
+
+#[test]
+fn whoever_needs_the_locks_of_a_task_that_is_left_behind_does_not_run() {
+    let write = |key| KeyAccess {
+        key: KeyId::from_index(key),
+        mode: AccessMode::Write,
+    };
+    for stage in stages() {
+        for window in [8, 2_048] {
+            let config = StageConfig {
+                window: NonZeroUsize::new(window).unwrap(),
+                ..stage.config()
+            };
+            let stage = BankingStage::new(config).expect("threads");
+            let mut workload = Counting::new(400);
+            workload.chains = (0..10).map(|key| [write(key)]).collect();
+            workload.left_behind = BTreeSet::from([57, 23, 123]);
+            let (workload, result) = stage.run(workload);
+            let Err(StageError::Task { task, source }) = result else {
+                panic!("a task failed");
+            };
+            assert_eq!((task.index(), source), (23, Dislike(23)));
+            let waits = |task: usize| match task % 10 {
+                3 => task > 23,
+                7 => task > 57,
+                _ => false,
+            };
+            // Those that wait fill a small window, and then nobody can be fed any more.
+            let end = if window == 8 { 64 } else { 400 };
+            for task in 0..400 {
+                let expected = usize::from(!waits(task));
+                if task < end || waits(task) {
+                    assert_eq!(workload.executed(task), expected, "task {task}");
+                }
+            }
+            let (_, result) = stage.run(Counting::new(100));
+            assert!(result.is_ok(), "the stage can be used again");
+        }
+    }
+}
+
+#[test]
+fn work_aside_is_done_beside_runs() {
+    for stage in stages() {
+        let (begin, begun) = bounded::<()>(1);
+        let aside = stage.aside(move || begun.recv().map(|()| 7));
+        let (_, result) = stage.run(Counting::new(1_000));
+        assert!(result.is_ok());
+        assert_eq!(aside.is_some(), stage.config().threads.get() > 1);
+        if let Some(aside) = aside {
+            begin.send(()).expect("somebody waits for it");
+            assert_eq!(aside.join().expect("no panic"), Ok(7));
+        }
+        if let Some(aside) = stage.aside(|| panic!("out of sorts")) {
+            let payload = aside.join().err().expect("it panicked");
+            assert_eq!(panic_message(&*payload), "out of sorts");
+        }
+        let (_, result) = stage.run(Counting::new(1_000));
+        assert!(result.is_ok(), "the helper is there again");
     }
 }
 

@@ -35,6 +35,21 @@ pub(crate) fn work<W: Workload>(run: &Run<W>, workload: &W, worker: usize) {
     }
 }
 
+/// What became of a call into the workload.
+enum Called<E> {
+    Over,
+    Failed(E),
+    Panicked,
+}
+
+/// What is to become of the locks of a task that was run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Locks {
+    Released,
+    /// To the end of the run.
+    Kept,
+}
+
 struct Worker<'a, W: Workload> {
     run: &'a Run<W>,
     workload: &'a W,
@@ -80,15 +95,18 @@ impl<W: Workload> Worker<'_, W> {
                 break;
             }
             let prepared = self.guarded(task, |workload, state| workload.prepare(state, task));
-            if !prepared || !self.workload.is_free(task) {
+            if let Called::Failed(source) = prepared {
+                self.run.fail(Failure::Task { task, source });
+                continue;
+            }
+            if matches!(prepared, Called::Panicked) || !self.workload.is_free(task) {
                 continue;
             }
             let cost = self.workload.cost(task);
             if cost <= FREE_COST_MAX && cost <= cost_left {
                 cost_left -= cost;
-                let grant = Grant::new(task, self.workload.access(task));
-                self.guarded(task, |workload, state| workload.execute(state, &grant));
-                self.desk.executed += 1;
+                // If it is left behind, there is nobody who could wait for it.
+                self.execute_one(task);
                 over |= 1 << place;
             }
         }
@@ -98,39 +116,52 @@ impl<W: Workload> Worker<'_, W> {
     /// Runs the batch, and stops early if the report should not wait for its end.
     fn execute(&mut self) {
         while let Some(task) = self.desk.batch.pop() {
-            if self.run.needs(task) {
-                let grant = Grant::new(task, self.workload.access(task));
-                self.guarded(task, |workload, state| workload.execute(state, &grant));
-                self.desk.executed += 1;
+            if self.run.needs(task) && self.execute_one(task) == Locks::Kept {
+                self.desk.left_behind += 1;
+            } else {
+                self.desk.done.push(task);
             }
-            self.desk.done.push(task);
             if self.run.somebody_waits() || self.workload.cost(task) >= REPORT_COST {
                 return;
             }
         }
     }
 
-    /// Calls into the workload on behalf of a task, and notes if that fails. Returns whether it did
-    /// not.
+    /// Runs a task, and notes if it fails.
+    fn execute_one(&mut self, task: TaskId) -> Locks {
+        let grant = Grant::new(task, self.workload.access(task));
+        let called = self.guarded(task, |workload, state| workload.execute(state, &grant));
+        self.desk.executed += 1;
+        if let Called::Failed(source) = called {
+            if self.workload.is_left_behind(task, &source) {
+                self.run.note(Failure::Task { task, source });
+                return Locks::Kept;
+            }
+            self.run.fail(Failure::Task { task, source });
+        }
+        Locks::Released
+    }
+
+    /// Calls into the workload on behalf of a task, and notes if that panics.
     fn guarded(
         &mut self,
         task: TaskId,
         call: impl FnOnce(&W, &mut W::Worker) -> Result<(), W::Error>,
-    ) -> bool {
+    ) -> Called<W::Error> {
         let workload = self.workload;
         let worker = self.desk.worker;
         let state = self.state.get_or_insert_with(|| workload.enter(worker));
         match catch_unwind(AssertUnwindSafe(|| call(workload, state))) {
-            Ok(Ok(())) => return true,
-            Ok(Err(source)) => self.run.fail(Failure::Task { task, source }),
+            Ok(Ok(())) => Called::Over,
+            Ok(Err(source)) => Called::Failed(source),
             Err(payload) => {
                 let message = panic_message(&*payload);
                 let task = Some(task);
                 self.run.fail(Failure::Panicked { task, message });
                 // In no known state. The next task gets a new one.
                 self.state = None;
+                Called::Panicked
             }
         }
-        false
     }
 }

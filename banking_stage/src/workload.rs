@@ -14,7 +14,8 @@ pub const TASK_COST_DEFAULT: u64 = 50_000;
 /// for every task, as soon as its locks are granted. Whatever is reached through a granted key is
 /// therefore ordered as if the tasks had run one after another.
 ///
-/// An error stops the run. Tasks in front of the failed one are still run, so that the error that is
+/// An error stops the run, at once or [as far as others depend on it](Self::is_left_behind). Tasks in
+/// front of the failed one are still run, so that the error that is
 /// reported does not depend on timing: it is that of the lowest task that fails. Tasks behind it may
 /// or may not have run, but none that shares a key with it in a conflicting mode.
 pub trait Workload: Send + Sync + 'static {
@@ -67,6 +68,13 @@ pub trait Workload: Send + Sync + 'static {
     fn cost(&self, task: TaskId) -> u64 {
         let _ = task;
         TASK_COST_DEFAULT
+    }
+
+    /// Whether a task that failed with this error is left behind: it keeps its locks to the end of the run, so
+    /// nobody runs who waits for them, and everybody else does. Otherwise nobody behind it runs.
+    fn is_left_behind(&self, task: TaskId, error: &Self::Error) -> bool {
+        let _ = (task, error);
+        false
     }
 
     /// Runs the task that `grant` is for.

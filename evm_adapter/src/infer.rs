@@ -18,7 +18,7 @@ use std::{mem, sync::Arc};
 /// [template](crate::templates) by that, everything else by running it on the state before the block.
 #[derive(Debug)]
 pub struct EvmInferrer {
-    executor: EvmExecutor<SimulatedState<Step>>,
+    executor: EvmExecutor<SimulatedState>,
     beneficiary: Address,
     templates: Option<Templates>,
     /// Between simulations that are learned from, for its memory.
@@ -91,7 +91,7 @@ impl EvmInferrer {
     /// ```
     /// use lockweave_evm_adapter::{BlockContext, EvmInferrer, Step, TemplateCache};
     /// use lockweave_runtime::{
-    ///     AccessSet, Declaration, OpenBlock, Sanitized, SimulatedState, StateCells, StateError, StateView,
+    ///     AccessSet, SimulatedState, StateError, StateView,
     /// };
     /// use std::sync::Arc;
     ///
@@ -102,16 +102,9 @@ impl EvmInferrer {
     ///     cache: &Arc<TemplateCache>,
     ///     steps: &[Step],
     /// ) -> Result<Vec<AccessSet>, StateError> {
-    ///     let sanitized = steps.iter().map(|step| Sanitized {
-    ///         transaction: step.clone(),
-    ///         access: step.listed_access(),
-    ///         declaration: Declaration::Inferred,
-    ///     });
-    ///     let cells = StateCells::new(view, context.rules());
-    ///     let block = Arc::new(OpenBlock::to_infer(cells, sanitized.collect()));
-    ///     // From here on, on each thread for its share of the steps.
+    ///     // On each thread, for its share of the steps.
     ///     let mut inferrer = EvmInferrer::with_templates(context, Arc::clone(cache));
-    ///     let mut state = SimulatedState::new(block);
+    ///     let mut state = SimulatedState::new(view);
     ///     let plans = steps.iter().map(|step| inferrer.plan(step, &mut state));
     ///     plans.map(|plan| Ok(plan?.access)).collect()
     /// }
@@ -119,7 +112,7 @@ impl EvmInferrer {
     pub fn plan(
         &mut self,
         step: &Step,
-        state: &mut SimulatedState<Step>,
+        state: &mut SimulatedState,
     ) -> Result<InferredPlan, StateError> {
         state.clear();
         let inference = self.infer(step, state)?;
@@ -145,7 +138,7 @@ impl EvmInferrer {
         &self,
         transaction: &EvmTransaction,
         recipient: Address,
-        state: &mut SimulatedState<Step>,
+        state: &mut SimulatedState,
     ) {
         let sender = transaction.sender();
         state.expect(StateKey::account(sender), AccessMode::Write);
@@ -159,7 +152,7 @@ impl EvmInferrer {
     fn look_up(
         &mut self,
         step: &Step,
-        state: &mut SimulatedState<Step>,
+        state: &mut SimulatedState,
     ) -> Result<(LookUp, B256), StateError> {
         let inputs =
             (step.transaction()).and_then(|transaction| Inputs::of(transaction, self.beneficiary));
@@ -180,7 +173,7 @@ impl EvmInferrer {
         &self,
         step: &Step,
         code: B256,
-        state: &mut SimulatedState<Step>,
+        state: &mut SimulatedState,
         outcome: &Outcome,
     ) -> Result<(), StateError> {
         let inputs =
@@ -204,7 +197,7 @@ impl EvmInferrer {
         &mut self,
         step: &Step,
         code: B256,
-        state: &mut SimulatedState<Step>,
+        state: &mut SimulatedState,
     ) -> Result<Inference, StateError> {
         let mut preimages = mem::take(&mut self.preimages);
         preimages.clear();
@@ -224,7 +217,7 @@ impl EvmInferrer {
     fn simulate(
         &mut self,
         step: &Step,
-        state: &mut SimulatedState<Step>,
+        state: &mut SimulatedState,
     ) -> Result<Inference, StateError> {
         let mut assumed = false;
         if let Some(transaction) = step.transaction() {
@@ -259,11 +252,7 @@ impl EvmInferrer {
 }
 
 impl Infer<Step> for EvmInferrer {
-    fn infer(
-        &mut self,
-        step: &Step,
-        state: &mut SimulatedState<Step>,
-    ) -> Result<Inference, StateError> {
+    fn infer(&mut self, step: &Step, state: &mut SimulatedState) -> Result<Inference, StateError> {
         if let Some(transaction) = step.transaction()
             && let Some(recipient) = transaction.plain_recipient()
             && state.peek_code(recipient)?.is_empty()
@@ -293,7 +282,7 @@ impl Infer<Step> for EvmInferrer {
         view.prefetch(&self.announced);
     }
 
-    fn refute(&mut self, step: &Step, state: &mut SimulatedState<Step>) {
+    fn refute(&mut self, step: &Step, state: &mut SimulatedState) {
         let inputs =
             (step.transaction()).and_then(|transaction| Inputs::of(transaction, self.beneficiary));
         if let (Some(templates), Some(inputs)) = (&self.templates, inputs)
@@ -304,7 +293,7 @@ impl Infer<Step> for EvmInferrer {
     }
 }
 
-impl PredictedState for SimulatedState<Step> {
+impl PredictedState for SimulatedState {
     fn peek(&mut self, key: StateKey) -> Result<U256, StateError> {
         match key.part {
             KeyPart::Slot(slot) => self.peek_slot(key.address, slot),

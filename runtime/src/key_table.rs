@@ -59,8 +59,15 @@ impl KeyUse {
 impl KeyTable {
     /// Numbers the keys of these sets, in block order, on this thread.
     pub fn number<'a>(sets: impl IntoIterator<Item = &'a AccessSet>) -> Self {
+        Self::number_in(None, sets)
+    }
+
+    /// The same, in the memory of a table that nobody needs any more.
+    pub(crate) fn number_in<'a>(
+        mut memory: Option<Self>,
+        sets: impl IntoIterator<Item = &'a AccessSet>,
+    ) -> Self {
         let sets: Vec<_> = sets.into_iter().collect();
-        let mut memory = None;
         loop {
             let numbering = Numbering::new(sets.len(), memory);
             for round in Round::ALL {

@@ -39,7 +39,7 @@ use std::{
 /// [`Numbering`] on many threads).
 pub struct OpenBlock<T> {
     cells: StateCells,
-    transactions: Vec<Sanitized<T>>,
+    transactions: Arc<Vec<Sanitized<T>>>,
     /// By transaction: how far its cells are, as one of the states below. Empty before the keys are
     /// numbered.
     introduced: Vec<AtomicU8>,
@@ -96,7 +96,7 @@ impl<T> OpenBlock<T> {
             replaced: AHashMap::new(),
             outcomes: Outcomes::with_memory(memory, transactions.len()),
             drafts: Vec::new(),
-            transactions,
+            transactions: Arc::new(transactions),
         }
     }
 
@@ -139,8 +139,9 @@ impl<T> OpenBlock<T> {
     /// Numbers the keys, on this thread; see [`Numbering`] for more of them.
     pub fn number(&mut self) {
         if !self.is_numbered() {
+            let memory = self.cells.spare.table.take();
             let tasks = (0..self.transactions.len()).map(TaskId::from_index);
-            let table = KeyTable::number(tasks.map(|task| self.access(task)));
+            let table = KeyTable::number_in(memory, tasks.map(|task| self.access(task)));
             self.set_table(Arc::new(table));
         }
     }
@@ -176,6 +177,11 @@ impl<T> OpenBlock<T> {
     /// The transactions in block order.
     pub fn transactions(&self) -> &[Sanitized<T>] {
         &self.transactions
+    }
+
+    /// The same, for somebody who may need them while the block is in nobody else's hands.
+    pub fn shared_transactions(&self) -> Arc<Vec<Sanitized<T>>> {
+        Arc::clone(&self.transactions)
     }
 
     /// The access set a transaction holds: the one it came with, unless another was inferred.
@@ -368,6 +374,21 @@ impl<T> OpenBlock<T> {
     /// touched when it ran alone. Its simulation is of no use any more, and nobody knows any more
     /// which keys are in no conflict.
     pub fn replace_set(&mut self, task: TaskId, access: AccessSet) -> Result<(), StateError> {
+        self.put_set(task, access)?;
+        self.drafts[task.index()].take_simulation();
+        Ok(())
+    }
+
+    /// Makes what was inferred of a transaction its set, after the keys were numbered without it. Its
+    /// simulation may still be taken.
+    pub fn number_late(&mut self, task: TaskId) -> Result<(), StateError> {
+        match self.inferred(task) {
+            Some(inferred) => self.put_set(task, inferred.access.clone()),
+            None => Ok(()),
+        }
+    }
+
+    fn put_set(&mut self, task: TaskId, access: AccessSet) -> Result<(), StateError> {
         if let Some(table) = self.cells.table() {
             // Others count on it for the keys that they share.
             self.introduce(table, task)?;
@@ -386,7 +407,6 @@ impl<T> OpenBlock<T> {
         };
         self.cells.widen();
         self.replaced.insert(task, ReplacedSet { access, keys });
-        self.drafts[task.index()].take_simulation();
         Ok(())
     }
 
@@ -443,7 +463,7 @@ pub struct SettledBlock<T> {
 /// before the block is sealed.
 #[derive(Debug)]
 struct Spent<T> {
-    transactions: Vec<Sanitized<T>>,
+    transactions: Arc<Vec<Sanitized<T>>>,
     replaced: AHashMap<TaskId, ReplacedSet>,
     drafts: Vec<Draft>,
 }
@@ -492,7 +512,7 @@ impl<T> SettledBlock<T> {
 pub struct SpentBlock<T> {
     cells: StateCells,
     drafts: Vec<Draft>,
-    _rest: (Vec<Sanitized<T>>, AHashMap<TaskId, ReplacedSet>),
+    _rest: (Arc<Vec<Sanitized<T>>>, AHashMap<TaskId, ReplacedSet>),
 }
 
 impl<T> SpentBlock<T> {

@@ -32,7 +32,7 @@ pub trait Infer<T>: 'static {
     fn infer(
         &mut self,
         transaction: &T,
-        state: &mut SimulatedState<T>,
+        state: &mut SimulatedState,
     ) -> Result<Inference, StateError>;
 
     /// Is told which transactions it will be asked about next, so that it can tell the state what it will
@@ -44,7 +44,7 @@ pub trait Infer<T>: 'static {
     /// Is told that a transaction left the set that was found for it by
     /// [template](Inference::Template), so that the template is not used again. `state` is that before
     /// the block.
-    fn refute(&mut self, transaction: &T, state: &mut SimulatedState<T>) {
+    fn refute(&mut self, transaction: &T, state: &mut SimulatedState) {
         let _ = (transaction, state);
     }
 }
@@ -127,21 +127,30 @@ impl Default for Memory {
 }
 
 /// The state before the block, as a transaction sees it that runs too early. Notes what it touches.
-pub struct SimulatedState<T> {
-    block: Option<Arc<OpenBlock<T>>>,
+pub struct SimulatedState {
+    view: Option<Arc<dyn StateView>>,
     memory: Memory,
     touched: Vec<AccessEntry>,
     writes: WriteSet,
     assumption: Option<Assumption>,
 }
 
-impl<T> SimulatedState<T> {
-    /// The state before `block`.
-    pub fn new(block: Arc<OpenBlock<T>>) -> Self {
+impl SimulatedState {
+    /// The state before a block.
+    pub fn new(view: Arc<dyn StateView>) -> Self {
         Self {
-            block: Some(block),
+            view: Some(view),
             ..Self::default()
         }
+    }
+
+    /// The state before the block.
+    ///
+    /// # Panics
+    ///
+    /// If it has none, as a [default](Self::default) one.
+    pub fn view(&self) -> &Arc<dyn StateView> {
+        self.view.as_ref().expect("a state in use has a view")
     }
 
     /// Forgets what was touched.
@@ -178,8 +187,8 @@ impl<T> SimulatedState<T> {
     }
 
     fn look(&mut self, key: &StateKey) -> Result<&Origin, StateError> {
-        let block = self.block.as_ref().expect("a state in use has a block");
-        self.memory.look(&**block.cells().view(), key)
+        let view = self.view.as_ref().expect("a state in use has a view");
+        self.memory.look(&**view, key)
     }
 
     /// The accesses noted so far, with duplicates: in the order in which they were made, unless one was
@@ -203,12 +212,18 @@ impl<T> SimulatedState<T> {
         observed
     }
 
-    /// Makes what was found since [`clear`](Self::clear) the access set of `task` in this block, and
+    /// Makes what was found since [`clear`](Self::clear) the access set of `task` in a block on this state, and
     /// is clear again. With more keys than `limit` the set is everything. Once for a task, in a block
     /// [opened to be inferred](OpenBlock::to_infer).
-    pub fn conclude(&mut self, task: TaskId, inference: Inference, limit: usize) {
+    pub fn conclude<T>(
+        &mut self,
+        block: &OpenBlock<T>,
+        task: TaskId,
+        inference: Inference,
+        limit: usize,
+    ) {
         sort_touches(&mut self.touched);
-        if let Some(draft) = self.block.as_ref().and_then(|block| block.draft(task)) {
+        if let Some(draft) = block.draft(task) {
             if self.touched.len() > limit {
                 draft.infer_everything();
             } else {
@@ -219,7 +234,7 @@ impl<T> SimulatedState<T> {
     }
 }
 
-impl<T> StateAccess for SimulatedState<T> {
+impl StateAccess for SimulatedState {
     fn account(&mut self, address: Address) -> Result<AccountValue, AccessError> {
         self.expect(StateKey::account(address), AccessMode::Read);
         let mut value = self.peek_account(address)?;
@@ -246,13 +261,11 @@ impl<T> StateAccess for SimulatedState<T> {
 
     fn has_storage(&mut self, address: Address) -> Result<bool, AccessError> {
         self.expect(StateKey::code(address), AccessMode::Read);
-        let block = self.block.as_ref().expect("a state in use has a block");
-        Ok(block.cells().view().has_storage(address)?)
+        Ok(self.view().has_storage(address)?)
     }
 
     fn block_hash(&mut self, number: u64) -> Result<B256, AccessError> {
-        let block = self.block.as_ref().expect("a state in use has a block");
-        let known = block.cells().view().block_hash(number)?;
+        let known = self.view().block_hash(number)?;
         Ok(known.ok_or(StateError::MissingBlockHash { number })?)
     }
 
@@ -275,10 +288,10 @@ impl<T> StateAccess for SimulatedState<T> {
     }
 }
 
-impl<T> Default for SimulatedState<T> {
+impl Default for SimulatedState {
     fn default() -> Self {
         Self {
-            block: None,
+            view: None,
             memory: Memory::default(),
             touched: Vec::new(),
             writes: WriteSet::default(),
@@ -287,7 +300,7 @@ impl<T> Default for SimulatedState<T> {
     }
 }
 
-impl<T> fmt::Debug for SimulatedState<T> {
+impl fmt::Debug for SimulatedState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SimulatedState")
             .field("touched", &self.touched.len())

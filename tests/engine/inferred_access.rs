@@ -1,7 +1,10 @@
 //! Blocks that declare nothing: whatever their transactions do, the result is the oracle's.
 
 use crate::support::{Case, STAGES, WORKERS, contracts, generate};
+use alloy_primitives::{Address, B256, U256};
+use lockweave::runtime::{Account, Code, StateError, StateView};
 use proptest::prelude::*;
+use std::{sync::Arc, thread, time::Duration};
 
 /// Runs a case with every worker count and returns the violations and roll-backs of all runs.
 fn check(case: &Case) -> Result<(usize, usize), TestCaseError> {
@@ -53,6 +56,89 @@ fn slots_that_depend_on_earlier_transactions() -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// A state whose accounts take a while to be read by helpers, so that what these look at is known late.
+struct Dawdling(Arc<dyn StateView>);
+
+impl StateView for Dawdling {
+    fn account(&self, address: Address) -> Result<Option<Account>, StateError> {
+        let thread = thread::current();
+        if thread
+            .name()
+            .is_some_and(|name| name.starts_with("banking-"))
+        {
+            thread::sleep(Duration::from_micros(300));
+        }
+        self.0.account(address)
+    }
+
+    fn slot(&self, address: Address, slot: U256) -> Result<U256, StateError> {
+        self.0.slot(address, slot)
+    }
+
+    fn code(&self, hash: B256) -> Result<Option<Arc<Code>>, StateError> {
+        self.0.code(hash)
+    }
+
+    fn block_hash(&self, number: u64) -> Result<Option<B256>, StateError> {
+        self.0.block_hash(number)
+    }
+
+    fn has_storage(&self, address: Address) -> Result<bool, StateError> {
+        self.0.has_storage(address)
+    }
+}
+
+/// Runs a case on a state that [takes a while](Dawdling), and returns how many transactions were known late.
+fn check_late(mut case: Case) -> Result<usize, TestCaseError> {
+    let (steps, _, expected) = case.record();
+    case.view = Arc::new(Dawdling(case.view));
+    let mut late = 0;
+    for stage in &STAGES[1..] {
+        match case.run_inferred(stage, &steps, None) {
+            Ok((found, stats)) => {
+                prop_assert_eq!(&found, &expected);
+                late += stats.late;
+            }
+            Err((task, error)) => prop_assert!(false, "step {}: {}", task, error),
+        }
+    }
+    Ok(late)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn what_is_known_late_comes_to_the_same(case in generate::case(40)) {
+        check_late(case)?;
+    }
+}
+
+/// Long transactions that others depend on, and that depend on others.
+#[test]
+fn long_transactions_among_those_they_conflict_with() -> Result<(), TestCaseError> {
+    let codes = [
+        contracts::appender(),
+        contracts::router(),
+        contracts::shifter(),
+        contracts::pointer_chaser(),
+        contracts::token(),
+    ];
+    let mut late = 0;
+    for code in codes {
+        let target = generate::address_of(&code);
+        for every in [1, 3, 20] {
+            let is_long = |call| call % every == every / 2;
+            late += check_late(generate::calls_with(target, 60, is_long))?;
+        }
+    }
+    prop_assert!(
+        late > 0,
+        "helpers are meant to take longer than all the rest"
+    );
+    Ok(())
+}
+
 /// A block in which every set is wrong still runs most of its transactions only once in order.
 #[test]
 fn hostile_blocks_soon_run_alone() {
@@ -62,8 +148,8 @@ fn hostile_blocks_soon_run_alone() {
     for stage in &STAGES[1..] {
         let (found, stats) = case.run_inferred(stage, &steps, None).expect("sound steps");
         assert_eq!(found, expected);
-        // Twice as many run alone after each violation.
-        assert!(stats.violations <= 12, "{stats:?}");
+        // Twice as many run alone after each run that was torn, and soon one violation tears it.
+        assert!(stats.violations <= 40, "{stats:?}");
         assert!(stats.rolled_back <= calls / 10, "{stats:?}");
     }
 }

@@ -50,8 +50,8 @@ fn hostile_contracts_are_right_and_are_given_up() -> Result<(), TestCaseError> {
         let cache = Arc::default();
         for calls in [7, 60, 300] {
             for stats in check(&generate::calls_of(target, calls), &cache)? {
-                // Twice as many run alone after each violation.
-                prop_assert!(stats.violations <= 12, "{stats:?}");
+                // Twice as many run alone after each run that was torn, and soon one violation tears it.
+                prop_assert!(stats.violations <= 40, "{stats:?}");
             }
         }
     }

@@ -105,17 +105,10 @@ impl World {
     }
 
     /// An inferrer, and the state before a block of one step.
-    fn inferrer(&self, step: &Step) -> (EvmInferrer, SimulatedState<Step>) {
+    fn inferrer(&self, step: &Step) -> (EvmInferrer, SimulatedState) {
         let context = context();
         let view: Arc<dyn StateView> = Arc::new(self.state.clone());
-        let cells = StateCells::new(view, context.rules());
-        let sanitized = Sanitized {
-            transaction: step.clone(),
-            access: AccessSet::empty(),
-            declaration: Declaration::Inferred,
-        };
-        let block = Arc::new(OpenBlock::to_infer(cells, vec![sanitized]));
-        let state = SimulatedState::new(block);
+        let state = SimulatedState::new(view);
         let inferrer = EvmInferrer::with_templates(&context, Arc::clone(&self.cache));
         (inferrer, state)
     }

@@ -71,6 +71,9 @@ struct Draft {
     nonce_slip: bool,
 }
 
+/// What a transaction may use at most that is looked at beside the others.
+const GAS_LIMIT_LONG: u64 = 3_000_000;
+
 fn word() -> impl Strategy<Value = U256> {
     prop_oneof![
         4 => (0_u64..4).prop_map(U256::from),
@@ -92,7 +95,7 @@ fn draft() -> impl Strategy<Value = Draft> {
             prop_oneof![2 => Just(0_u64), 3 => 1_u64..1_000],
         ),
         (word(), word()),
-        prop_oneof![1 => 21_000_u64..60_000, 6 => Just(400_000_u64)],
+        prop_oneof![1 => 21_000_u64..60_000, 6 => Just(400_000_u64), 1 => Just(GAS_LIMIT_LONG)],
         (0_u8..3, 0_u8..3, prop::bool::weighted(0.02)),
     )
         .prop_map(
@@ -230,8 +233,13 @@ pub(crate) fn address_of(code: &[u8]) -> Address {
     contract(position.expect("one of them"))
 }
 
-/// A block of one sender each calling one contract, with nothing else in it.
+/// A block of calls of one contract by the senders in turn, with nothing else in it.
 pub(crate) fn calls_of(target: Address, calls: usize) -> Case {
+    calls_with(target, calls, |_| false)
+}
+
+/// The same, in which some calls may be long.
+pub(crate) fn calls_with(target: Address, calls: usize, is_long: impl Fn(usize) -> bool) -> Case {
     let fork = SpecId::CANCUN;
     let mut nonces = [0_u64; SENDERS as usize];
     let transactions = (0..calls)
@@ -243,7 +251,11 @@ pub(crate) fn calls_of(target: Address, calls: usize) -> Case {
                 to: Some(target),
                 value: 1,
                 words: [U256::from(call), U256::ZERO],
-                gas_limit: 400_000,
+                gas_limit: if is_long(call) {
+                    GAS_LIMIT_LONG
+                } else {
+                    400_000
+                },
                 gas_price: 1,
                 kind: 0,
                 nonce_slip: false,
