@@ -245,7 +245,7 @@ fn open_segment(
     if full.is_none_or(|full| size < full) {
         return Err(damaged(size, "the segment is cut short"));
     }
-    Ok(Segment::new(&header, path, file, false)?)
+    Ok(Segment::new(&header, path, file)?)
 }
 
 /// Applies the checkpoint and every record after it.
@@ -270,6 +270,7 @@ fn redo(core: &Core, manifest: &Manifest, loaded: Option<Loaded>) -> Result<Reco
         writer.sequence = loaded.sequence;
         writer.previous = loaded.previous;
         writer.lattice = loaded.lattice;
+        core.checkpoint.lock().bytes = loaded.bytes;
         shard_positions = Some(loaded.shard_positions);
     } else if first != 0 {
         return Err(OpenError::Missing {
