@@ -355,7 +355,8 @@ fn next_record(
         .0
         .as_ref()
         .map_or(writer.position, |(segment, _)| segment.start + 1);
-    if let Some(next) = table.iter().find(|segment| segment.start >= after) {
+    // A segment that was begun for a refused block stays empty if the next block is too long for it.
+    for next in table.iter().filter(|segment| segment.start >= after) {
         let record = log::read_expected(table, next, SEGMENT_HEADER_BYTES, &expected);
         if let Ok(record) = record {
             return Ok((Arc::clone(next), record));

@@ -424,3 +424,42 @@ fn pages_of_blocks_that_were_prepared_in_vain_count_for_nothing() {
         check_db(&db, SHAPE, &run.blocks).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
     }
 }
+
+/// A segment that was begun for a block that was refused stays empty if the next block is too long for it.
+#[test]
+fn the_log_goes_on_behind_an_empty_segment() {
+    let seed = 5;
+    let mut run = Run::new(seed);
+    {
+        let options = Options {
+            checkpoint_mode: CheckpointMode::Manual,
+            ..options(seed)
+        };
+        let db = Db::open_on(Box::new(run.storage.clone()), options).expect("a new database");
+        let commit = |run: &mut Run, payload: usize, fault: bool| {
+            let number = run.blocks.len() as u64;
+            let (delta, mut block) = run.generator.block(number, &run.state());
+            block.payload = vec![7; payload];
+            let prepared = db.prepare(number, &delta).expect("sound changes");
+            if fault {
+                // Behind the five operations that begin a segment.
+                run.storage.set_fault(5, Fault::WriteError);
+            }
+            let result = db.commit_prepared(prepared, block.hash, &block.payload);
+            run.storage.clear_fault();
+            if result.is_ok() {
+                run.blocks = run.with(block);
+            }
+            result
+        };
+        commit(&mut run, 1000, false).expect("a sound medium");
+        commit(&mut run, 60_000, true).expect_err("the record's write fails");
+        assert!(run.storage.bytes("log.1").is_some(), "a segment was begun");
+        commit(&mut run, 200_000, false).expect("a sound medium");
+        assert!(run.storage.bytes("log.3").is_some(), "and another");
+        commit(&mut run, 1000, false).expect("a sound medium");
+    }
+    run.storage.restart();
+    let db = open(&run.storage, seed).expect("nothing is damaged");
+    check_db(&db, SHAPE, &run.blocks).expect("what was acknowledged");
+}
