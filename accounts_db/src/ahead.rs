@@ -1,8 +1,13 @@
 //! Looking for what the next block's compaction takes along, on a thread of its own.
 //!
-//! It begins when a block is published and is waited for when the next one is prepared: in between blocks are
-//! executed, and a commit need not wait for it. Nothing is published meanwhile, as only a prepared
-//! block is; so what was found is still so. What the next block writes itself is left out there.
+//! It begins as soon as it is known what this block takes along, and is waited for when the next one is
+//! put together: in between this block is written, the next one is executed, and a commit need not wait for
+//! it. It does not use the database's other threads, as they are busy with the commit.
+//!
+//! While it looks, this block is published, so some of what it finds is no longer alive: the next block
+//! holds it against the index, in which nothing changes until that block itself is published. And
+//! this block may never be committed: what was found is used only where the log's end is as expected, by
+//! record and by how far compaction has come.
 
 use crate::{
     compaction::{self, Cursor, Moves, Request},
@@ -25,12 +30,21 @@ struct State {
     is_closing: bool,
     wish: Option<Wish>,
     is_looking: bool,
-    /// What was found for the record of this sequence number.
-    found: Option<(u64, Arc<Moves>)>,
+    found: Option<Found>,
+}
+
+/// What was found.
+#[derive(Debug)]
+struct Found {
+    /// Sequence number of the record that it is for.
+    sequence: u64,
+    /// Where compaction stands before that record.
+    cursor: Option<Cursor>,
+    moves: Arc<Moves>,
 }
 
 /// What the next block will need.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Wish {
     /// Sequence number of its record.
     pub(crate) sequence: u64,
@@ -38,6 +52,8 @@ pub(crate) struct Wish {
     pub(crate) cursor: Option<Cursor>,
     /// Bytes that the block before appended of its own.
     pub(crate) appended: u64,
+    /// Segments that the block before empties.
+    pub(crate) emptied: Vec<u64>,
 }
 
 impl Ahead {
@@ -52,26 +68,26 @@ impl Ahead {
         self.has_changed.notify_all();
     }
 
-    /// Has it looked for what the next block needs; gives what was found for the one before.
-    pub(crate) fn want(&self, wish: Wish) -> Option<Arc<Moves>> {
+    /// Has it looked for what the next block needs. What was found before is no longer needed.
+    pub(crate) fn want(&self, wish: Wish) {
         let mut state = self.state.lock();
-        let found = state.found.take();
+        state.found = None;
         if state.has_thread && !state.is_closing {
             state.wish = Some(wish);
             self.has_changed.notify_all();
         }
-        found.map(|(_, moves)| moves)
     }
 
-    /// What was found for the record of this sequence number; `None` if it was not looked for or cannot
-    /// be read.
-    pub(crate) fn found(&self, sequence: u64) -> Option<Arc<Moves>> {
+    /// What was found for the record of this sequence number, where compaction stands at `cursor`;
+    /// `None` if it was not looked for or cannot be read.
+    pub(crate) fn found(&self, sequence: u64, cursor: Option<Cursor>) -> Option<Arc<Moves>> {
         let mut state = self.state.lock();
         while (state.wish.is_some() || state.is_looking) && !state.is_closing {
             self.has_changed.wait(&mut state);
         }
         let found = state.found.as_ref();
-        found.and_then(|(known, moves)| (*known == sequence).then(|| Arc::clone(moves)))
+        let found = found.filter(|it| it.sequence == sequence && it.cursor == cursor);
+        found.map(|it| Arc::clone(&it.moves))
     }
 }
 
@@ -108,12 +124,18 @@ impl Core {
                 cursor: wish.cursor,
                 batch: self.spare.record(),
                 appended: wish.appended,
+                emptied: &wish.emptied,
+                alone: true,
             };
             // What cannot be read is told when the next block is prepared.
             let moves = compaction::gather(self, &self.segments(), request).ok();
             state = self.ahead.state.lock();
             state.is_looking = false;
-            state.found = moves.map(|moves| (wish.sequence, Arc::new(moves)));
+            state.found = moves.map(|moves| Found {
+                sequence: wish.sequence,
+                cursor: wish.cursor,
+                moves: Arc::new(moves),
+            });
             self.ahead.has_changed.notify_all();
         }
     }
@@ -132,17 +154,18 @@ mod tests {
             sequence: 1,
             cursor: None,
             appended: 0,
+            emptied: Vec::new(),
         };
-        assert!(ahead.want(wish).is_none());
+        ahead.want(wish.clone());
         let panicked = catch_unwind(AssertUnwindSafe(|| {
             let _looking = Looking(&ahead);
             ahead.state.lock().is_looking = true;
             panic!("as a test");
         }));
         assert!(panicked.is_err());
-        assert!(ahead.found(1).is_none());
+        assert!(ahead.found(1, None).is_none());
         // And nothing more is asked of it.
-        assert!(ahead.want(wish).is_none());
-        assert!(ahead.found(1).is_none());
+        ahead.want(wish);
+        assert!(ahead.found(1, None).is_none());
     }
 }

@@ -37,6 +37,8 @@ const CHUNK_HEAD_BYTES: usize = 32;
 const CHUNK_BYTES: usize = 1 << 20;
 /// Bytes written between two syncs, so that a block's sync never waits for more.
 const SYNC_BYTES: u64 = 4 << 20;
+/// A checkpoint is written when the log has grown by so many times its length.
+const LOG_FACTOR: u64 = 2;
 const CHUNK_SIDE: u32 = 1;
 const CHUNK_SHARDS: u32 = 2;
 const SHARD_HEAD_BYTES: usize = 16;
@@ -88,6 +90,8 @@ pub(crate) struct Loaded {
     pub(crate) segments: Vec<StoredSegment>,
     /// By shard: the log position up to which it has the records.
     pub(crate) shard_positions: Vec<u64>,
+    /// Its length.
+    pub(crate) bytes: u64,
 }
 
 /// What the writer of checkpoints knows.
@@ -95,6 +99,8 @@ pub(crate) struct Loaded {
 pub(crate) struct CheckpointState {
     /// Bytes of records since the last checkpoint began.
     pub(crate) appended: u64,
+    /// Length of the last checkpoint.
+    pub(crate) bytes: u64,
     /// Segments that compaction has emptied, with the sequence number of the record that did it.
     pub(crate) emptied: Vec<(u64, u64)>,
     /// The thread is to write one.
@@ -123,6 +129,10 @@ impl Core {
         let mut state = self.checkpoint.lock();
         state.appended += bytes;
         if state.appended < self.options.checkpoint_bytes {
+            return;
+        }
+        // Of what is written, checkpoints are at most a third.
+        if state.appended < LOG_FACTOR * state.bytes {
             return;
         }
         match self.options.checkpoint_mode {
@@ -180,33 +190,34 @@ impl Core {
             out = ChunkWriter::create(&*self.storage, estimate);
         }
         let mut out = out?;
-        out.write(CHUNK_SIDE, &side)?;
+        out.bytes.extend_from_slice(&side);
+        out.write(CHUNK_SIDE)?;
         let mut shard = 0;
         while shard < self.index.shard_count() {
-            let mut chunk = Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 4);
             {
                 // The index stands at the end of a record.
                 let _publishing = self.publishing.read();
                 let position = self.applied.load(Ordering::Acquire);
-                let mut slots = Vec::new();
+                let chunk = &mut out.bytes;
                 while shard < self.index.shard_count() && chunk.len() < CHUNK_BYTES {
-                    slots.clear();
-                    self.index.copy_shard(shard, &mut slots);
                     chunk.extend_from_slice(&u32_of(shard).to_le_bytes());
-                    chunk.extend_from_slice(&u32_of(slots.len()).to_le_bytes());
+                    let count_at = chunk.len();
+                    chunk.extend_from_slice(&[0; 4]);
                     chunk.extend_from_slice(&position.to_le_bytes());
-                    for slot in &slots {
-                        chunk.extend_from_slice(&slot.to_le_bytes());
-                    }
+                    let slots_at = chunk.len();
+                    self.index.copy_shard(shard, chunk);
+                    let count = u32_of((chunk.len() - slots_at) / size_of::<u64>());
+                    chunk[count_at..][..4].copy_from_slice(&count.to_le_bytes());
                     shard += 1;
                 }
             }
-            out.write(CHUNK_SHARDS, &chunk)?;
+            out.write(CHUNK_SHARDS)?;
         }
         let sequence = header.sequence;
         header.chunks = out.chunks;
         header.bytes = out.offset - CHUNKS_START;
         out.finish(&header)?;
+        self.checkpoint.lock().bytes = header.bytes;
         self.free_emptied(sequence)
     }
 
@@ -263,6 +274,8 @@ struct ChunkWriter<'a> {
     storage: &'a dyn Storage,
     file: Arc<dyn StorageFile>,
     path: String,
+    /// The next chunk, behind room for its head.
+    bytes: Vec<u8>,
     offset: u64,
     synced: u64,
     chunks: u64,
@@ -277,21 +290,24 @@ impl<'a> ChunkWriter<'a> {
             storage,
             file,
             path,
+            bytes: vec![0; CHUNK_HEAD_BYTES],
             offset: CHUNKS_START,
             synced: CHUNKS_START,
             chunks: 0,
         })
     }
 
-    fn write(&mut self, kind: u32, bytes: &[u8]) -> Result<(), FileError> {
-        let mut chunk = vec![0; CHUNK_HEAD_BYTES];
-        chunk.extend_from_slice(bytes);
-        chunk[16..24].copy_from_slice(&(bytes.len() as u64).to_le_bytes());
+    /// Writes the chunk and begins another in the same memory.
+    fn write(&mut self, kind: u32) -> Result<(), FileError> {
+        let chunk = &mut self.bytes;
+        let bytes = (chunk.len() - CHUNK_HEAD_BYTES) as u64;
+        chunk[16..24].copy_from_slice(&bytes.to_le_bytes());
         chunk[24..28].copy_from_slice(&kind.to_le_bytes());
         let sum = checksum(&chunk[16..]);
         chunk[..16].copy_from_slice(&sum);
-        (self.file.write_at(&chunk, self.offset)).map_err(self.error("write"))?;
-        self.offset += chunk.len() as u64;
+        (self.file.write_at(&self.bytes, self.offset)).map_err(self.error("write"))?;
+        self.offset += self.bytes.len() as u64;
+        self.bytes.truncate(CHUNK_HEAD_BYTES);
         self.chunks += 1;
         if self.offset - self.synced >= SYNC_BYTES {
             self.file.sync().map_err(self.error("sync"))?;
@@ -310,7 +326,7 @@ impl<'a> ChunkWriter<'a> {
         (self.storage.sync_folder()).map_err(self.error("sync the folder of"))
     }
 
-    fn error(&self, action: &'static str) -> impl FnOnce(io::Error) -> FileError {
+    fn error(&self, action: &'static str) -> impl FnOnce(io::Error) -> FileError + use<> {
         let path = self.path.clone();
         move |source| FileError::new(action, path, source)
     }
@@ -365,6 +381,7 @@ pub(crate) fn load(
         chain: Chain::load(stored.chain),
         segments: stored.segments,
         shard_positions,
+        bytes: header.bytes,
     };
     Ok((index, Some(loaded)))
 }

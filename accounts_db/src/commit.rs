@@ -1,15 +1,14 @@
 //! Block commit. In the order in which things happen:
 //!
-//! 1. **Prepare** (`prepare.rs`; nothing is written).
-//! 2. **Append**: one write at the end of the log. If it fails the block is refused; the next one is
-//!    written over it.
+//! 1. **Prepare** (`prepare.rs`): most of the record is written where the log ends, and is nothing yet
+//!    (`early.rs`).
+//! 2. **Append**: what is missing of the record, its header last. If it fails the block is refused; the
+//!    next one is written over it.
 //! 3. **Sync**: one `fdatasync`. If it fails nobody knows what the medium has: the database stops.
 //! 4. **Publish**: the index learns the new places. Readers of older blocks go on through the links to
-//!    previous versions. What the next block's compaction takes along is looked for from now on
-//!    (`ahead.rs`).
+//!    previous versions.
 
 use crate::{
-    ahead::Wish,
     core::{ChainChange, Core, Writer},
     entry,
     error::{CommitError, FileError, ReadError},
@@ -22,6 +21,7 @@ use crate::{
 use alloy_primitives::B256;
 use std::{
     io,
+    ops::Range,
     sync::{Arc, atomic::Ordering},
 };
 
@@ -94,7 +94,9 @@ impl Core {
         let checksum = record::seal(&mut block.batch.bytes, &block.lattice, header.clone());
         let room = segment.places * self.segments().segment_bytes() - offset;
         record::end_log(&mut block.batch.bytes, room);
-        match Self::write(&segment, offset, &block.batch.bytes) {
+        let ticket = writer.next_ticket();
+        let early = (block.early.as_ref()).and_then(|it| it.still_there(ticket, header.position));
+        match Self::write(&segment, offset, &block.batch.bytes, early) {
             Ok(()) => {}
             Err(WriteFailure::Write(source)) => {
                 writer.position = header.position;
@@ -120,37 +122,29 @@ impl Core {
         writer.previous = checksum;
         writer.lattice = block.lattice;
         writer.compaction = block.compaction;
-        self.make_ready(&segment, &mut writer, header.bytes);
+        self.see_ahead(&segment, &mut writer, &header);
         self.note_emptied(&block.emptied, block.sequence);
-        let used = self.ahead.want(Wish {
-            sequence: writer.sequence,
-            cursor: writer.compaction,
-            appended: block.own_bytes,
-        });
         drop(writer);
-        if let Some(used) = used.and_then(Arc::into_inner) {
-            self.spare.give_back(used.batch);
-        }
         self.spare.give_back(block.batch);
         self.note_appended(header.bytes);
         Ok(block.commitment)
     }
 
-    /// Has another thread see to what the next record needs, if it is about as long as the last: memory
-    /// under a fresh file, and the next segment.
-    fn make_ready(&self, segment: &Segment, writer: &mut Writer, bytes: u64) {
+    /// Has another thread map the record for those who read it, and the next segment begun before it is
+    /// needed.
+    fn see_ahead(&self, segment: &Arc<Segment>, writer: &mut Writer, record: &RecordHeader) {
         if !self.workers.are_several() {
             return;
         }
+        let (bytes, offset) = (record.bytes, record.position - segment.start);
+        let written = Arc::downgrade(segment);
+        self.workers.spawn(move || {
+            // Given up already, its file may have another use.
+            if let Some(segment) = written.upgrade() {
+                segment.populate(offset, bytes);
+            }
+        });
         let end = segment.start + segment.places * self.segments().segment_bytes();
-        let from = writer.ready_to.max(writer.position);
-        let to = writer.position.saturating_add(bytes + bytes / 2).min(end);
-        if !segment.is_reused && from < to {
-            writer.ready_to = to;
-            let (file, offset) = (Arc::clone(&segment.file), from - segment.start);
-            self.workers
-                .spawn(move || file.make_ready(offset, to - from));
-        }
         let next = segment.number + segment.places;
         if end - writer.position < BLOCKS_AHEAD * bytes && writer.begun_ahead != Some(next) {
             writer.begun_ahead = Some(next);
@@ -158,9 +152,25 @@ impl Core {
         }
     }
 
-    /// Writes and syncs a record.
-    fn write(segment: &Segment, offset: u64, record: &[u8]) -> Result<(), WriteFailure> {
-        (segment.file.write_at(record, offset)).map_err(WriteFailure::Write)?;
+    /// Writes a record, but for what was written `early`, and syncs all of it.
+    fn write(
+        segment: &Segment,
+        offset: u64,
+        record: &[u8],
+        early: Option<Range<usize>>,
+    ) -> Result<(), WriteFailure> {
+        let write = |bytes: Range<usize>| {
+            let at = offset + bytes.start as u64;
+            (segment.file.write_at(&record[bytes], at)).map_err(WriteFailure::Write)
+        };
+        if let Some(pages) = early {
+            if pages.end < record.len() {
+                write(pages.end..record.len())?;
+            }
+            write(0..pages.start)?;
+        } else {
+            write(0..record.len())?;
+        }
         segment.file.sync().map_err(WriteFailure::Sync)
     }
 

@@ -95,7 +95,7 @@ fn budget(core: &Core, table: &SegmentTable, appended: u64) -> u64 {
 }
 
 /// The best segment to empty: the one with the least alive.
-fn choose(core: &Core, table: &SegmentTable) -> Option<Arc<Segment>> {
+fn choose(core: &Core, table: &SegmentTable, emptied: &[u64]) -> Option<Arc<Segment>> {
     let retained = core.retained_sequence();
     let last = table.last()?.number;
     #[expect(clippy::cast_precision_loss, reason = "a ratio")]
@@ -104,6 +104,7 @@ fn choose(core: &Core, table: &SegmentTable) -> Option<Arc<Segment>> {
         .iter()
         .filter(|segment| segment.number != last && segment.newest() <= retained)
         .filter(|segment| !segment.emptied.load(Ordering::Relaxed))
+        .filter(|segment| !emptied.contains(&segment.number))
         .map(|segment| (share(segment), segment))
         .filter(|(share, _)| *share < LIVE_SHARE_MAX)
         .min_by(|left, right| left.0.total_cmp(&right.0))
@@ -111,20 +112,24 @@ fn choose(core: &Core, table: &SegmentTable) -> Option<Arc<Segment>> {
 }
 
 /// What [`gather`] goes by.
-pub(crate) struct Request {
+pub(crate) struct Request<'a> {
     /// Where to go on.
     pub(crate) cursor: Option<Cursor>,
     /// What the entries are added to.
     pub(crate) batch: Batch,
     /// Bytes that a block appends of its own.
     pub(crate) appended: u64,
+    /// Segments that are as good as empty, though they are not marked so yet.
+    pub(crate) emptied: &'a [u64],
+    /// Whether the caller's thread does all of it.
+    pub(crate) alone: bool,
 }
 
 /// Gathers what a commit takes along.
 pub(crate) fn gather(
     core: &Core,
     table: &SegmentTable,
-    request: Request,
+    request: Request<'_>,
 ) -> Result<Moves, ReadError> {
     let mut moves = Moves {
         batch: request.batch,
@@ -144,7 +149,8 @@ pub(crate) fn gather(
             (cursor, Arc::clone(segment))
         } else {
             let is_known = |it: &Arc<Segment>| moves.emptied.contains(&it.number);
-            let Some(segment) = choose(core, table).filter(|it| !is_known(it)) else {
+            let Some(segment) = choose(core, table, request.emptied).filter(|it| !is_known(it))
+            else {
                 moves.cursor = None;
                 break;
             };
@@ -156,6 +162,7 @@ pub(crate) fn gather(
             cursor,
             superseded: superseded(table, &segment, &moves.batch.changes),
             batch: &mut moves.batch,
+            alone: request.alone,
         };
         scan = scan.saturating_sub(scanner.run(target, scan)?);
         let cursor = scanner.cursor;
@@ -206,6 +213,7 @@ struct Scanner<'a> {
     cursor: Cursor,
     superseded: Vec<Location>,
     batch: &'a mut Batch,
+    alone: bool,
 }
 
 impl Scanner<'_> {
@@ -288,6 +296,11 @@ impl Scanner<'_> {
             at = whole.len();
             let moved = self.look_at(&[(start, &whole)])?;
             self.take(moved);
+        } else if self.alone {
+            for found in found.chunks(PARALLEL_CHUNK) {
+                let moved = self.look_at(found)?;
+                self.take(moved);
+            }
         } else if found.len() < PARALLEL_MIN {
             let moved = self.look_at(&found)?;
             self.take(moved);

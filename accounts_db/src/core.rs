@@ -78,10 +78,18 @@ pub(crate) struct Writer {
     pub(crate) has_refused: bool,
     /// Where compaction goes on.
     pub(crate) compaction: Option<crate::compaction::Cursor>,
-    /// Byte position up to which memory was made ready.
-    pub(crate) ready_to: u64,
     /// Number of the segment that was last begun ahead of its time.
     pub(crate) begun_ahead: Option<u64>,
+    /// Writes at the log's end so far, by this value's count.
+    pub(crate) tickets: u64,
+}
+
+impl Writer {
+    /// Numbers a write at the log's end.
+    pub(crate) const fn next_ticket(&mut self) -> u64 {
+        self.tickets += 1;
+        self.tickets
+    }
 }
 
 /// What an entry does to the index and to the counts of what is alive.
@@ -395,7 +403,7 @@ impl Core {
         shard_positions: Option<&[u64]>,
     ) -> Result<(), Location> {
         let hashes: Vec<u64> = changes.iter().map(|change| change.hash).collect();
-        self.index.bring_near(&hashes);
+        self.index.bring_near_to_change(&hashes);
         let mut live = 0_u64;
         // Few segments: a list is faster than a map.
         let mut dead: Vec<(u64, u64)> = Vec::new();

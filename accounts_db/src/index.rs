@@ -184,6 +184,14 @@ impl Index {
         }
     }
 
+    /// Asks the processor for the slots of these hashes, and for what is needed to change them.
+    pub(crate) fn bring_near_to_change(&self, hashes: &[u64]) {
+        for hash in hashes {
+            prefetch(&raw const self.shards[self.shard_of(*hash)]);
+        }
+        self.bring_near(hashes);
+    }
+
     /// Every location under this hash that may be the key's, as of one moment.
     pub(crate) fn candidates(&self, hash: u64) -> Vec<Location> {
         let table = self.shards[self.shard_of(hash)].0.read();
@@ -275,18 +283,24 @@ impl Index {
         self.shards.iter().map(slots).sum::<u64>() + size_of_val(&*self.shards) as u64
     }
 
-    /// Appends a shard's slots, in table order, to `out`.
-    pub(crate) fn copy_shard(&self, shard: usize, out: &mut Vec<u64>) {
+    /// Appends a shard's slots, in table order and each as eight bytes, to `out`.
+    pub(crate) fn copy_shard(&self, shard: usize, out: &mut Vec<u8>) {
         let table = self.shards[shard].0.read();
-        let slots = table.slots.iter().map(|slot| slot.load(Ordering::Relaxed));
-        out.extend(slots.filter(|slot| *slot != 0));
+        out.reserve(table.used * size_of::<u64>());
+        for slot in &*table.slots {
+            let slot = slot.load(Ordering::Relaxed);
+            if slot != 0 {
+                out.extend_from_slice(&slot.to_le_bytes());
+            }
+        }
     }
 
     /// Every location in a shard.
     pub(crate) fn locations(&self, shard: usize) -> Vec<Location> {
-        let mut slots = Vec::new();
-        self.copy_shard(shard, &mut slots);
-        slots.into_iter().map(location_of).collect()
+        let table = self.shards[shard].0.read();
+        let slots = table.slots.iter().map(|slot| slot.load(Ordering::Relaxed));
+        let used = slots.filter(|slot| *slot != 0);
+        used.map(location_of).collect()
     }
 
     /// Fills an empty shard with slots as [`copy_shard`](Self::copy_shard) gave them; `false` if they

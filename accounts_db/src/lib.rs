@@ -42,6 +42,7 @@ mod commit;
 mod compaction;
 mod core;
 mod db;
+mod early;
 mod entry;
 pub mod error;
 mod frame;
@@ -66,6 +67,7 @@ mod segment;
 mod snapshot;
 mod state_root;
 pub mod storage;
+mod warm_up;
 mod workers;
 
 pub use chain::BlockSummary;

@@ -67,6 +67,16 @@ impl FileMap {
         }
     }
 
+    /// Has these bytes mapped now, so that whoever reads them first need not wait for it. Reads what is
+    /// not in memory.
+    pub(crate) fn populate(&self, offset: u64, bytes: u64) {
+        let range = |number: u64| usize::try_from(number).ok();
+        if let (Some(offset), Some(bytes)) = (range(offset), range(bytes)) {
+            // Without it they are mapped one by one.
+            let _ = self.map.advise_range(Advice::PopulateRead, offset, bytes);
+        }
+    }
+
     /// Asks the operating system to bring these bytes into memory, without waiting.
     pub(crate) fn prefetch(&self, offset: u64, bytes: usize) {
         const PAGE: usize = 4096;

@@ -30,7 +30,8 @@ pub struct Options {
     pub segment_bytes: u64,
     /// The index has two to this power shards; fixed when the database is created.
     pub shard_bits: u32,
-    /// Bytes appended after which a checkpoint is due. Reopening reads at most about so much.
+    /// Bytes appended after which a checkpoint is due, or twice the checkpoint's own length, if that is
+    /// more (8 bytes a key). Reopening reads at most about so much of the log.
     pub checkpoint_bytes: u64,
     /// When checkpoints are written.
     pub checkpoint_mode: CheckpointMode,

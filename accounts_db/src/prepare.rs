@@ -1,20 +1,23 @@
-//! Preparing a block; nothing is written.
+//! Preparing a block.
 //!
-//! Every changed key is looked up, which yields the previous version's place and value; the state
-//! commitment follows from old and new values; entries are encoded; compaction adds what it moves.
+//! Every changed key is looked up, which yields the previous version's place and value, and entries with
+//! both are encoded. The state commitment follows from them; while it is computed, the record is put
+//! together, compaction adds what it moves, and its pages are written where the log ends, which counts
+//! for nothing until the block is committed (`early.rs`).
 
 use crate::{
+    ahead::Wish,
     batch::Batch,
-    compaction::{self, Cursor, Request},
+    compaction::{self, Cursor, Moves, Request},
     core::{ChainChange, Change, Core},
-    entry::{self, AccountRecord, BLOB_BYTES_MAX, Value},
+    early::Early,
+    entry::{self, AccountRecord, BLOB_BYTES_MAX, Body, Value},
     error::{CommitError, DuplicateKey, ReadError},
     hash::Key,
     lattice::{Lattice, LatticeChange},
     location::Location,
     record::{ENTRIES_START, RecordKind},
     segment::SegmentTable,
-    workers::Workers,
 };
 use ahash::{AHashMap, AHashSet};
 use alloy_primitives::{Address, B256, U256};
@@ -23,6 +26,8 @@ use std::sync::{Arc, atomic::Ordering};
 
 /// Keys looked up in one go.
 const CHUNK: usize = 256;
+/// Parts whose elements of the state are summed up in one go.
+const PARTS: usize = 2;
 
 /// A block that is ready to be made durable, with the state commitment it will have.
 ///
@@ -37,10 +42,10 @@ pub struct PreparedBlock {
     pub(crate) commitment: B256,
     /// The record so far: room for the header, then entries.
     pub(crate) batch: Batch,
-    /// Length of the entries that are the block's own.
-    pub(crate) own_bytes: u64,
     pub(crate) compaction: Option<Cursor>,
     pub(crate) emptied: Vec<u64>,
+    /// What of the record is written already.
+    pub(crate) early: Option<Early>,
 }
 
 impl PreparedBlock {
@@ -72,7 +77,6 @@ type SlotChange = (Address, U256, U256);
 #[derive(Default)]
 struct Part {
     batch: Batch,
-    lattice: LatticeChange,
     /// How the number of an account's slots changes.
     counts: Vec<(Address, i64)>,
 }
@@ -108,6 +112,40 @@ impl Part {
         self.batch.entry_count += 1;
         let bytes = &mut self.batch.bytes;
         entry::write_value(bytes, previous, key, value, before.as_ref());
+    }
+
+    /// Notes which elements of the state the entries replace.
+    fn add_elements(&self, sum: &mut LatticeChange) -> Result<(), &'static str> {
+        for change in &self.batch.changes {
+            let start = usize::try_from(change.offset).expect("an offset in memory");
+            let entry = entry::parse_fixed(&self.batch.bytes[start..])?;
+            match entry.body {
+                Body::Value {
+                    key: Key::Slot(address, slot),
+                    value: Value::Slot(after),
+                    before,
+                } => {
+                    let before = match before {
+                        Some(Value::Slot(before)) => before,
+                        _ => U256::ZERO,
+                    };
+                    sum.slot(address, slot, before, after);
+                }
+                Body::Value {
+                    key: Key::Account(address),
+                    value: Value::Account(after),
+                    before,
+                } => {
+                    let before = match before {
+                        Some(Value::Account(before)) => before.account,
+                        _ => None,
+                    };
+                    sum.account(address, before.as_ref(), after.account.as_ref());
+                }
+                _ => return Err("a change is neither a slot's nor an account's"),
+            }
+        }
+        Ok(())
     }
 }
 
@@ -165,31 +203,65 @@ impl Core {
         }
         let table = self.segments();
         let parts = self.look_up(&table, changes)?;
-        let mut batch = self.spare.record();
-        batch.bytes.resize(ENTRIES_START, 0);
-        let mut sum = LatticeChange::default();
-        for part in parts {
-            batch.append(&part.batch);
-            sum.merge(&part.lattice);
-            self.spare.give_back(part.batch);
-        }
         let mut block = PreparedBlock {
             kind,
             number,
             sequence,
             lattice: Lattice::default(),
             commitment: B256::ZERO,
-            batch,
-            own_bytes: 0,
+            batch: self.spare.record(),
             compaction: cursor,
             emptied: Vec::new(),
+            early: None,
         };
-        lattice.apply(&sum);
-        self.append_codes(&table, changes, &mut block)?;
-        self.append_moves(&table, &mut block)?;
+        let (sum, assembled) = self.workers.beside(
+            || self.sum_up(&parts),
+            || self.assemble(&table, changes, &parts, &mut block),
+        );
+        assembled?;
+        for part in parts {
+            self.spare.give_back(part.batch);
+        }
+        lattice.apply(&sum?);
         block.commitment = lattice.commitment();
         block.lattice = lattice;
         Ok(block)
+    }
+
+    /// How the state commitment's lattice changes.
+    fn sum_up(&self, parts: &[Part]) -> Result<LatticeChange, CommitError> {
+        let sums = self.workers.map_chunks(parts, PARTS, |parts| {
+            let mut sum = LatticeChange::default();
+            for part in parts {
+                part.add_elements(&mut sum)
+                    .map_err(|what| self.damage_at(Location::NONE, what))?;
+            }
+            Ok::<_, ReadError>(sum)
+        })?;
+        let mut whole = LatticeChange::default();
+        for sum in &sums {
+            whole.merge(sum);
+        }
+        Ok(whole)
+    }
+
+    /// Puts the record together, but for what its header tells, and has it written as far as it may.
+    fn assemble(
+        &self,
+        table: &SegmentTable,
+        changes: &Changes<'_>,
+        parts: &[Part],
+        block: &mut PreparedBlock,
+    ) -> Result<(), CommitError> {
+        check_unique(parts, changes)?;
+        block.batch.bytes.resize(ENTRIES_START, 0);
+        for part in parts {
+            block.batch.append(&part.batch);
+        }
+        self.append_codes(table, changes, block)?;
+        self.append_moves(table, block)?;
+        block.early = self.write_early(block.sequence, &block.batch.bytes);
+        Ok(())
     }
 
     /// Looks up every key: slots first, since they change what accounts have.
@@ -201,11 +273,6 @@ impl Core {
         let workers = &self.workers;
         let look_up = |slots: &[SlotChange]| self.look_up_slots(table, slots);
         let mut parts = workers.map_chunks(&changes.slots, CHUNK, look_up)?;
-        check_unique(workers, &parts, || {
-            let mut seen = AHashSet::new();
-            let twice = changes.slots.iter().find(|it| !seen.insert((it.0, it.1)));
-            twice.map(|it| DuplicateKey::Slot(it.0, it.1))
-        })?;
         let mut counts: AHashMap<Address, i64> = AHashMap::new();
         for (address, count) in parts.iter().flat_map(|part| &part.counts) {
             *counts.entry(*address).or_default() += count;
@@ -227,13 +294,14 @@ impl Core {
         // Maps have an order of their own; a record's bytes follow from the block alone.
         accounts[named..].sort_unstable_by_key(|change| change.address);
         let look_up = |accounts: &[AccountChange]| self.look_up_accounts(table, accounts);
-        let account_parts = workers.map_chunks(&accounts, CHUNK, look_up)?;
-        check_unique(workers, &account_parts, || {
-            let mut seen = AHashSet::new();
-            let twice = changes.accounts.iter().find(|it| !seen.insert(it.0));
-            twice.map(|it| DuplicateKey::Account(it.0))
-        })?;
-        parts.extend(account_parts);
+        match workers.map_chunks(&accounts, CHUNK, look_up) {
+            Ok(accounts) => parts.extend(accounts),
+            Err(error) => {
+                // Slots that stand twice are counted twice: that is what is wrong then.
+                check_unique(&parts, changes)?;
+                return Err(error.into());
+            }
+        }
         Ok(parts)
     }
 
@@ -244,7 +312,7 @@ impl Core {
             .collect();
         let hashes: Vec<u64> = keys.iter().map(|key| self.hasher.hash(key)).collect();
         self.bring_near(table, &hashes);
-        for ((key, hash), (address, slot, after)) in keys.into_iter().zip(hashes).zip(slots) {
+        for ((key, hash), (address, _, after)) in keys.into_iter().zip(hashes).zip(slots) {
             let old = match self.find_value(table, hash, &key)? {
                 Some((location, Value::Slot(value))) => Some((location, value)),
                 _ => None,
@@ -257,8 +325,6 @@ impl Core {
             if count != 0 {
                 part.counts.push((*address, count));
             }
-            part.lattice
-                .slot(*address, B256::from(*slot), before, *after);
             let old = old.map(|(location, value)| (location, Value::Slot(value)));
             part.put(hash, &key, &Value::Slot(*after), old);
         }
@@ -271,9 +337,12 @@ impl Core {
         accounts: &[AccountChange],
     ) -> Result<Part, ReadError> {
         let mut part = Part::new(self);
-        for change in accounts {
+        let hashes: Vec<u64> = (accounts.iter())
+            .map(|change| self.hasher.account(change.address.as_slice()))
+            .collect();
+        self.bring_near(table, &hashes);
+        for (change, hash) in accounts.iter().zip(hashes) {
             let key = Key::Account(change.address);
-            let hash = self.hasher.hash(&key);
             let old = match self.find_value(table, hash, &key)? {
                 Some((location, Value::Account(record))) => Some((location, record)),
                 _ => None,
@@ -290,9 +359,6 @@ impl Core {
             if before == after {
                 continue;
             }
-            let (old_account, new_account) = (before.account, after.account);
-            part.lattice
-                .account(change.address, old_account.as_ref(), new_account.as_ref());
             let old = old.map(|(location, record)| (location, Value::Account(record)));
             part.put(hash, &key, &Value::Account(after), old);
         }
@@ -345,28 +411,55 @@ impl Core {
         table: &SegmentTable,
         block: &mut PreparedBlock,
     ) -> Result<(), CommitError> {
-        block.own_bytes = block.batch.len() - ENTRIES_START as u64;
-        if let Some(ready) = self.ahead.found(block.sequence) {
-            let mut gone: Vec<Location> = (block.batch.changes.iter())
-                .map(|change| change.previous)
-                .filter(|previous| ready.places.contains(previous))
-                .collect();
-            gone.sort_unstable();
+        let own_bytes = block.batch.len() - ENTRIES_START as u64;
+        let ready = self.ahead.found(block.sequence, block.compaction);
+        if let Some(ready) = &ready {
+            let gone = self.gone_meanwhile(ready, &block.batch.changes);
             block.batch.append_without(&ready.batch, &gone);
             block.compaction = ready.cursor;
             block.emptied.clone_from(&ready.emptied);
-            return Ok(());
+        } else {
+            let request = Request {
+                cursor: block.compaction,
+                appended: own_bytes,
+                batch: std::mem::take(&mut block.batch),
+                emptied: &[],
+                alone: false,
+            };
+            let moves = compaction::gather(self, table, request)?;
+            block.batch = moves.batch;
+            block.compaction = moves.cursor;
+            block.emptied = moves.emptied;
         }
-        let request = Request {
+        self.ahead.want(Wish {
+            sequence: block.sequence + 1,
             cursor: block.compaction,
-            appended: block.own_bytes,
-            batch: std::mem::take(&mut block.batch),
-        };
-        let moves = compaction::gather(self, table, request)?;
-        block.batch = moves.batch;
-        block.compaction = moves.cursor;
-        block.emptied = moves.emptied;
+            appended: own_bytes,
+            emptied: block.emptied.clone(),
+        });
+        if let Some(ready) = ready.and_then(Arc::into_inner) {
+            self.spare.give_back(ready.batch);
+        }
         Ok(())
+    }
+
+    /// Places from which nothing moves any more: the block itself has a new version, or the block before
+    /// had one. Sorted.
+    fn gone_meanwhile(&self, ready: &Moves, own: &[Change]) -> Vec<Location> {
+        let mut gone: Vec<Location> = (own.iter())
+            .map(|change| change.previous)
+            .filter(|previous| ready.places.contains(previous))
+            .collect();
+        let mut hashes = Vec::with_capacity(CHUNK);
+        for moved in ready.batch.changes.chunks(CHUNK) {
+            hashes.clear();
+            hashes.extend(moved.iter().map(|change| change.hash));
+            self.index.bring_near(&hashes);
+            let is_gone = |it: &&Change| !self.index.contains(it.hash, it.previous);
+            gone.extend(moved.iter().filter(is_gone).map(|change| change.previous));
+        }
+        gone.sort_unstable();
+        gone
     }
 }
 
@@ -392,18 +485,24 @@ struct AccountChange {
     count: i64,
 }
 
-/// Fails if a key stands twice; equal hashes tell, `find` tells which.
-fn check_unique(
-    workers: &Workers,
-    parts: &[Part],
-    find: impl FnOnce() -> Option<DuplicateKey>,
-) -> Result<(), CommitError> {
+/// Fails if a key stands twice; equal hashes tell, a closer look tells which.
+fn check_unique(parts: &[Part], changes: &Changes<'_>) -> Result<(), CommitError> {
     let mut hashes: Vec<u64> = (parts.iter())
         .flat_map(|part| part.batch.changes.iter().map(|change| change.hash))
         .collect();
-    workers.sort(&mut hashes);
+    hashes.sort_unstable();
     if hashes.windows(2).all(|pair| pair[0] != pair[1]) {
         return Ok(());
     }
-    find().map_or(Ok(()), |key| Err(CommitError::Duplicate { key }))
+    let mut seen = AHashSet::new();
+    let slot = changes.slots.iter().find(|it| !seen.insert((it.0, it.1)));
+    let mut seen = AHashSet::new();
+    let account = changes.accounts.iter().find(|it| !seen.insert(it.0));
+    let key = match (slot, account) {
+        (Some(it), _) => DuplicateKey::Slot(it.0, it.1),
+        (None, Some(it)) => DuplicateKey::Account(it.0),
+        // Two keys share a hash.
+        (None, None) => return Ok(()),
+    };
+    Err(CommitError::Duplicate { key })
 }

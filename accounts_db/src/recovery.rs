@@ -245,7 +245,7 @@ fn open_segment(
     if full.is_none_or(|full| size < full) {
         return Err(damaged(size, "the segment is cut short"));
     }
-    Ok(Segment::new(&header, path, file, false)?)
+    Ok(Segment::new(&header, path, file)?)
 }
 
 /// Applies the checkpoint and every record after it.
@@ -270,6 +270,7 @@ fn redo(core: &Core, manifest: &Manifest, loaded: Option<Loaded>) -> Result<Reco
         writer.sequence = loaded.sequence;
         writer.previous = loaded.previous;
         writer.lattice = loaded.lattice;
+        core.checkpoint.lock().bytes = loaded.bytes;
         shard_positions = Some(loaded.shard_positions);
     } else if first != 0 {
         return Err(OpenError::Missing {
@@ -354,7 +355,8 @@ fn next_record(
         .0
         .as_ref()
         .map_or(writer.position, |(segment, _)| segment.start + 1);
-    if let Some(next) = table.iter().find(|segment| segment.start >= after) {
+    // A segment that was begun for a refused block stays empty if the next block is too long for it.
+    for next in table.iter().filter(|segment| segment.start >= after) {
         let record = log::read_expected(table, next, SEGMENT_HEADER_BYTES, &expected);
         if let Ok(record) = record {
             return Ok((Arc::clone(next), record));

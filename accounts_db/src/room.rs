@@ -144,7 +144,7 @@ impl Room {
             let _ = self.storage.remove(&name);
             return Err(error("begin")(source));
         }
-        Segment::new(&header, path.clone(), file, is_reused)
+        Segment::new(&header, path.clone(), file)
     }
 
     /// Takes segments that nothing refers to any more. Files that are of no use are removed; gives

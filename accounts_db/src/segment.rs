@@ -68,8 +68,6 @@ pub(crate) struct Segment {
     live: AtomicU64,
     /// Sequence number of its last record.
     newest: AtomicU64,
-    /// Whether its file was an earlier segment's.
-    pub(crate) is_reused: bool,
     /// Whether compaction has moved everything out of it.
     pub(crate) emptied: AtomicBool,
 }
@@ -80,7 +78,6 @@ impl Segment {
         header: &SegmentHeader,
         path: String,
         file: Arc<dyn StorageFile>,
-        is_reused: bool,
     ) -> Result<Self, FileError> {
         let map = file
             .map()
@@ -95,7 +92,6 @@ impl Segment {
             end: AtomicU64::new(0),
             live: AtomicU64::new(0),
             newest: AtomicU64::new(0),
-            is_reused,
             emptied: AtomicBool::new(false),
         };
         segment.set_end(SEGMENT_HEADER_BYTES);
@@ -247,6 +243,13 @@ impl Segment {
     pub(crate) fn prefetch(&self, offset: u64, bytes: usize) {
         if let Some(map) = &self.map {
             map.prefetch(offset, bytes);
+        }
+    }
+
+    /// Has these bytes mapped.
+    pub(crate) fn populate(&self, offset: u64, bytes: u64) {
+        if let Some(map) = &self.map {
+            map.populate(offset, bytes);
         }
     }
 

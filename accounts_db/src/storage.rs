@@ -57,9 +57,12 @@ pub trait StorageFile: Send + Sync + fmt::Debug {
     /// Writes all of `bytes` at `offset`.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
-    /// Asks for memory to be made ready for writing these bytes soon, and may take its time for it. The
-    /// bytes stay as they are.
-    fn make_ready(&self, _offset: u64, _bytes: u64) {}
+    /// Asks for these bytes to be in the system's cache, and may take its time for it.
+    fn fill_cache(&self, _offset: u64, _bytes: u64) {}
+
+    /// Asks for these bytes, which were written, to be on their way to the medium before
+    /// [`sync`](Self::sync) is called. Nothing is known of them until then.
+    fn start_sync(&self, _offset: u64, _bytes: u64) {}
 
     /// Makes the bytes durable.
     fn sync(&self) -> io::Result<()>;

@@ -82,12 +82,23 @@ impl Workers {
         }
     }
 
-    /// Sorts, in no order among equals.
-    pub(crate) fn sort<T: Ord + Send>(&self, items: &mut [T]) {
-        match &self.pool {
-            Some(pool) => pool.install(|| items.par_sort_unstable()),
-            None => items.sort_unstable(),
-        }
+    /// Has the other threads do something while the caller's does something else; with one thread the
+    /// caller's own comes first.
+    pub(crate) fn beside<R: Send, O>(
+        &self,
+        others: impl FnOnce() -> R + Send,
+        own: impl FnOnce() -> O,
+    ) -> (R, O) {
+        let Some(pool) = &self.pool else {
+            let own = own();
+            return (others(), own);
+        };
+        let mut result = None;
+        let own = pool.in_place_scope(|scope| {
+            scope.spawn(|_| result = Some(others()));
+            own()
+        });
+        (result.expect("a scope ends when its work is done"), own)
     }
 
     /// Has another thread do something, some time; with one thread it is not done.

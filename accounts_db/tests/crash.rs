@@ -21,8 +21,8 @@ use support::{Generator, ModelBlock, ModelState, Shape, check_db};
 
 const SHAPE: Shape = Shape {
     accounts: 5,
-    slots: 8,
-    changes: 20,
+    slots: 16,
+    changes: 60,
     payload_bytes: 3000,
 };
 
@@ -344,31 +344,122 @@ fn the_last_block_may_be_torn_at_every_byte() {
         run.generator.block(number, &run.state())
     };
     let blocks = run.with(block.clone());
-    let mut kept = 0;
-    let mut seen_whole = 0;
-    loop {
-        let storage = run.storage.fork(seed);
-        let db = open(&storage, seed).expect("what was written");
-        let prepared = db.prepare(block.number, &delta).expect("sound changes");
-        // Its write is the next operation; the crash strikes the sync behind it.
-        storage.set_fault(1, Fault::CrashKeeping { bytes: kept });
-        let result = db.commit_prepared(prepared, block.hash, &block.payload);
-        assert!(result.is_err(), "the sync failed");
-        drop(db);
-        storage.restart();
-        let db = open(&storage, seed).unwrap_or_else(|error| panic!("{kept} bytes: {error}"));
-        if db.latest().map(|block| block.number) == Some(block.number) {
-            check_db(&db, SHAPE, &blocks).unwrap_or_else(|error| panic!("{kept} bytes: {error}"));
-            seen_whole += 1;
-            if seen_whole > 3 {
-                break;
+    // Its pages, the page behind them with the payload, and the first page.
+    let writes = 3;
+    let mut offsets = 0;
+    for writes_after in 0..writes {
+        let mut kept = 0;
+        let mut seen_whole = 0;
+        while seen_whole <= 3 {
+            let at = format!("{kept} bytes of the write {writes_after} before the last");
+            let storage = run.storage.fork(seed);
+            let db = open(&storage, seed).expect("what was written");
+            let prepared = db.prepare(block.number, &delta).expect("sound changes");
+            // The crash strikes the sync behind the two writes that are left.
+            let fault = Fault::CrashKeeping {
+                writes_after,
+                bytes: kept,
+            };
+            storage.set_fault(writes as u64 - 1, fault);
+            let result = db.commit_prepared(prepared, block.hash, &block.payload);
+            assert!(result.is_err(), "the sync failed");
+            drop(db);
+            storage.restart();
+            let db = open(&storage, seed).unwrap_or_else(|error| panic!("{at}: {error}"));
+            if db.latest().map(|block| block.number) == Some(block.number) {
+                check_db(&db, SHAPE, &blocks).unwrap_or_else(|error| panic!("{at}: {error}"));
+                seen_whole += 1;
+            } else {
+                assert_eq!(seen_whole, 0, "{at}: more survived, and less of the block");
+                let latest = db.latest().map(|block| block.number);
+                assert_eq!(latest, Some(block.number - 1), "{at}");
+                // All of it was looked at when less survived.
+                if kept % 64 == 0 {
+                    check_db(&db, SHAPE, &run.blocks)
+                        .unwrap_or_else(|error| panic!("{at}: {error}"));
+                }
             }
-        } else {
-            assert_eq!(seen_whole, 0, "more bytes survived, and less of the block");
-            check_db(&db, SHAPE, &run.blocks)
-                .unwrap_or_else(|error| panic!("{kept} bytes: {error}"));
+            kept += 1;
         }
-        kept += 1;
+        assert!(kept > 1000, "all of a write is needed");
+        offsets += kept;
     }
-    println!("{kept} offsets");
+    println!("{offsets} offsets");
+}
+
+/// What was written of a block that was prepared and never committed is nothing, whoever writes over it.
+#[test]
+fn pages_of_blocks_that_were_prepared_in_vain_count_for_nothing() {
+    for seed in 0..40 {
+        let mut run = Run::new(seed);
+        {
+            let db = open(&run.storage, seed).expect("a new database");
+            for _ in 0..10 {
+                run.step(&db).expect("a sound medium");
+            }
+            let number = run.blocks.len() as u64;
+            let (vain, _) = run.generator.block(number, &run.state());
+            let (delta, block) = run.generator.block(number, &run.state());
+            let blocks = run.with(block.clone());
+            let ours = db.prepare(number, &delta).expect("sound changes");
+            let theirs = db.prepare(number, &vain).expect("sound changes");
+            if seed % 4 == 0 {
+                // What is left of a block that was refused does not count either.
+                run.storage.set_fault(0, Fault::WriteError);
+                let result = db.commit_prepared(theirs, block.hash, &block.payload);
+                assert!(result.is_err(), "seed {seed}: the write failed");
+            }
+            if seed % 4 < 2 {
+                db.commit_prepared(ours, block.hash, &block.payload)
+                    .expect("a sound medium");
+                run.blocks = blocks;
+            }
+        }
+        run.storage.restart();
+        let db = open(&run.storage, seed).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        check_db(&db, SHAPE, &run.blocks).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        for _ in 0..3 {
+            run.step(&db).expect("a sound medium");
+        }
+        check_db(&db, SHAPE, &run.blocks).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    }
+}
+
+/// A segment that was begun for a block that was refused stays empty if the next block is too long for it.
+#[test]
+fn the_log_goes_on_behind_an_empty_segment() {
+    let seed = 5;
+    let mut run = Run::new(seed);
+    {
+        let options = Options {
+            checkpoint_mode: CheckpointMode::Manual,
+            ..options(seed)
+        };
+        let db = Db::open_on(Box::new(run.storage.clone()), options).expect("a new database");
+        let commit = |run: &mut Run, payload: usize, fault: bool| {
+            let number = run.blocks.len() as u64;
+            let (delta, mut block) = run.generator.block(number, &run.state());
+            block.payload = vec![7; payload];
+            let prepared = db.prepare(number, &delta).expect("sound changes");
+            if fault {
+                // Behind the five operations that begin a segment.
+                run.storage.set_fault(5, Fault::WriteError);
+            }
+            let result = db.commit_prepared(prepared, block.hash, &block.payload);
+            run.storage.clear_fault();
+            if result.is_ok() {
+                run.blocks = run.with(block);
+            }
+            result
+        };
+        commit(&mut run, 1000, false).expect("a sound medium");
+        commit(&mut run, 60_000, true).expect_err("the record's write fails");
+        assert!(run.storage.bytes("log.1").is_some(), "a segment was begun");
+        commit(&mut run, 200_000, false).expect("a sound medium");
+        assert!(run.storage.bytes("log.3").is_some(), "and another");
+        commit(&mut run, 1000, false).expect("a sound medium");
+    }
+    run.storage.restart();
+    let db = open(&run.storage, seed).expect("nothing is damaged");
+    check_db(&db, SHAPE, &run.blocks).expect("what was acknowledged");
 }

@@ -33,6 +33,9 @@ fn check(shard_bits: u32, operations: Vec<(u8, u16)>) {
     for shard in 0..index.shard_count() {
         let mut slots = Vec::new();
         index.copy_shard(shard, &mut slots);
+        let slots: Vec<u64> = (slots.chunks_exact(8))
+            .map(|slot| u64::from_le_bytes(slot.try_into().expect("eight bytes")))
+            .collect();
         assert!(loaded.load_shard(shard, &slots));
     }
     for (hash, places) in &model {

@@ -262,10 +262,20 @@ mod avx2 {
             *words = broadcast(*word);
         }
         let mut counter = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+        let flags = CHUNK_END | ROOT;
+        let zero = _mm256_setzero_si256();
+        let mut begun = start(chaining, zero, element.tail_bytes, flags);
+        // The counter stands in the first column: what becomes of the others first is the same for all.
+        half::<TAIL, 0, 0, 0, 1, 4>(&mut begun, &message, turns);
+        half::<TAIL, 0, 0, 1, 1, 4>(&mut begun, &message, turns);
         for group in 0..GROUPS {
-            let flags = CHUNK_END | ROOT;
-            let start = start(chaining, counter, element.tail_bytes, flags);
-            let state = rounds::<TAIL>(start, &message, turns);
+            let mut state = begun;
+            state[12] = counter;
+            half::<TAIL, 0, 0, 0, 0, 1>(&mut state, &message, turns);
+            half::<TAIL, 0, 0, 1, 0, 1>(&mut state, &message, turns);
+            half::<TAIL, 0, 1, 0, 0, 4>(&mut state, &message, turns);
+            half::<TAIL, 0, 1, 1, 0, 4>(&mut state, &message, turns);
+            let state = later_rounds::<TAIL>(state, &message, turns);
             for word in 0..8 {
                 let (low, high) = (state[word], state[word + 8]);
                 let row = group * WORDS + word;
@@ -338,6 +348,17 @@ mod avx2 {
         turns: Turns,
     ) -> [__m256i; WORDS] {
         round::<TAIL, 0>(&mut state, message, turns);
+        later_rounds::<TAIL>(state, message, turns)
+    }
+
+    /// All rounds but the first.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn later_rounds<const TAIL: usize>(
+        mut state: [__m256i; WORDS],
+        message: &[__m256i; WORDS],
+        turns: Turns,
+    ) -> [__m256i; WORDS] {
         round::<TAIL, 1>(&mut state, message, turns);
         round::<TAIL, 2>(&mut state, message, turns);
         round::<TAIL, 3>(&mut state, message, turns);
@@ -355,15 +376,23 @@ mod avx2 {
         message: &[__m256i; WORDS],
         turns: Turns,
     ) {
-        half::<TAIL, ROUND, 0, 0>(state, message, turns);
-        half::<TAIL, ROUND, 0, 1>(state, message, turns);
-        half::<TAIL, ROUND, 1, 0>(state, message, turns);
-        half::<TAIL, ROUND, 1, 1>(state, message, turns);
+        half::<TAIL, ROUND, 0, 0, 0, 4>(state, message, turns);
+        half::<TAIL, ROUND, 0, 1, 0, 4>(state, message, turns);
+        half::<TAIL, ROUND, 1, 0, 0, 4>(state, message, turns);
+        half::<TAIL, ROUND, 1, 1, 0, 4>(state, message, turns);
     }
 
+    /// Half of what a round does to the columns (or diagonals) `FROM..TO`.
     #[target_feature(enable = "avx2")]
     #[inline]
-    fn half<const TAIL: usize, const ROUND: usize, const DIAGONAL: usize, const STEP: usize>(
+    fn half<
+        const TAIL: usize,
+        const ROUND: usize,
+        const DIAGONAL: usize,
+        const STEP: usize,
+        const FROM: usize,
+        const TO: usize,
+    >(
         state: &mut [__m256i; WORDS],
         message: &[__m256i; WORDS],
         turns: Turns,
@@ -372,7 +401,7 @@ mod avx2 {
         let b = |column: usize| 4 + (column + DIAGONAL) % 4;
         let c = |column: usize| 8 + (column + 2 * DIAGONAL) % 4;
         let d = |column: usize| 12 + (column + 3 * DIAGONAL) % 4;
-        for a in 0..4 {
+        for a in FROM..TO {
             let word = SCHEDULE[ROUND][8 * DIAGONAL + 2 * a + STEP];
             state[a] = _mm256_add_epi32(state[a], state[b(a)]);
             if word < TAIL {
@@ -380,14 +409,14 @@ mod avx2 {
             }
         }
         let turn = if STEP == 0 { turns.0 } else { turns.1 };
-        for a in 0..4 {
+        for a in FROM..TO {
             let mixed = _mm256_xor_si256(state[d(a)], state[a]);
             state[d(a)] = _mm256_shuffle_epi8(mixed, turn);
         }
-        for a in 0..4 {
+        for a in FROM..TO {
             state[c(a)] = _mm256_add_epi32(state[c(a)], state[d(a)]);
         }
-        for a in 0..4 {
+        for a in FROM..TO {
             let mixed = _mm256_xor_si256(state[b(a)], state[c(a)]);
             state[b(a)] = if STEP == 0 {
                 right::<12, 20>(mixed)

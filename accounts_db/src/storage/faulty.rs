@@ -19,9 +19,12 @@ pub enum Fault {
     /// The machine stops. Nothing works until [`FaultyStorage::restart`]; what was not synced survives
     /// by chance.
     Crash,
-    /// The machine stops. Of the newest write exactly so many bytes survive, of others nothing.
+    /// The machine stops. Of one write that was not synced exactly so many bytes survive, of the others
+    /// in its file everything, of other files' nothing.
     CrashKeeping {
-        /// The bytes of the newest write that survive.
+        /// How many writes of the file came after that one.
+        writes_after: usize,
+        /// Its bytes that survive.
         bytes: usize,
     },
     /// No space: a file cannot be created, or a write ends in the middle.
@@ -82,7 +85,7 @@ struct World {
     operations: u64,
     fault: Option<(u64, Fault)>,
     stopped: Option<Fault>,
-    /// The file and place in its pending writes of the newest write.
+    /// The file of the newest write.
     newest: Option<u64>,
 }
 
@@ -222,17 +225,26 @@ impl World {
 
     fn restart(&mut self) {
         let keeping = match self.stopped.take() {
-            Some(Fault::CrashKeeping { bytes }) => Some(bytes),
+            Some(Fault::CrashKeeping {
+                writes_after,
+                bytes,
+            }) => Some((writes_after, bytes)),
             _ => None,
         };
         let mut files = std::mem::take(&mut self.files);
         for (number, file) in &mut files {
             let pending = std::mem::take(&mut file.pending);
-            let last = pending.len().checked_sub(1);
+            let count = pending.len();
             for (index, (offset, bytes)) in pending.into_iter().enumerate() {
-                if let Some(kept) = keeping {
-                    if self.newest == Some(*number) && last == Some(index) {
-                        put(&mut file.durable, offset, &bytes[..kept.min(bytes.len())]);
+                if let Some((writes_after, kept)) = keeping {
+                    let is_torn = index + writes_after + 1 == count;
+                    let kept = if is_torn {
+                        kept.min(bytes.len())
+                    } else {
+                        bytes.len()
+                    };
+                    if self.newest == Some(*number) {
+                        put(&mut file.durable, offset, &bytes[..kept]);
                     }
                     continue;
                 }

@@ -1,4 +1,5 @@
 //! Files of the operating system.
+#![cfg_attr(target_os = "linux", allow(unsafe_code))]
 
 use super::{Storage, StorageFile};
 use crate::{
@@ -20,6 +21,14 @@ const HUGE_BYTES: u64 = 2 << 20;
 /// The file that is locked, so that a folder is open once for writing or any number of times for
 /// reading.
 pub(crate) const LOCK: &str = "LOCK";
+
+/// Bytes of memory that nobody uses or that the system can take back; `None` where it does not tell.
+pub(crate) fn memory_available() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let field = (text.lines()).find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = field.split_whitespace().next()?.parse().ok()?;
+    kib.checked_mul(1024)
+}
 
 /// A folder of the file system, locked while this value lives.
 #[derive(Debug)]
@@ -174,9 +183,8 @@ impl StorageFile for RealFile {
         self.0.write_all_at(bytes, offset)
     }
 
-    fn make_ready(&self, offset: u64, bytes: u64) {
-        // Reading what was never written takes no time of the medium: it gives the pages that a write would
-        // otherwise wait for, and through such a map it gives huge ones.
+    fn fill_cache(&self, offset: u64, bytes: u64) {
+        // Through such a map the system reads into huge pages.
         let start = offset - offset % HUGE_BYTES;
         let end = (offset + bytes).next_multiple_of(HUGE_BYTES);
         let length = usize::try_from(end - start).unwrap_or(0);
@@ -186,6 +194,24 @@ impl StorageFile for RealFile {
         {
             let _ = map.advise(Advice::PopulateRead);
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn start_sync(&self, offset: u64, bytes: u64) {
+        use std::os::fd::AsRawFd;
+        let (Ok(offset), Ok(bytes)) = (i64::try_from(offset), i64::try_from(bytes)) else {
+            return;
+        };
+        // SAFETY: the descriptor is open while the file lives, and no memory is given to the call. If it
+        // fails the sync has more to do; an error of the medium is told there as well.
+        let _ = unsafe {
+            libc::sync_file_range(
+                self.0.as_raw_fd(),
+                offset,
+                bytes,
+                libc::SYNC_FILE_RANGE_WRITE,
+            )
+        };
     }
 
     fn sync(&self) -> io::Result<()> {
