@@ -16,6 +16,7 @@
 //! | `numbering`, `block`, `seal` | the runtime's open block: its keys get ids, it runs, it is sealed |
 //! | `inference`, `dependence` | what transactions touch that declare nothing, and whether they are a chain |
 //! | `inferred`, `ahead` | running them under sets that may be wrong: roll-back, running alone |
+//! | `simulate` | the same decisions on virtual workers and a virtual clock (feature `simulation`) |
 //! | `table`, `table_run` | an embedder's own keys and values, without an EVM |
 //!
 //! **What it does not know:** what a key stands for, what a value means, what a task does. It
@@ -41,6 +42,8 @@ mod ready;
 mod run;
 mod scheduler;
 mod seal;
+#[cfg(feature = "simulation")]
+pub mod simulate;
 mod stage;
 mod stats;
 mod table;
