@@ -5,6 +5,7 @@
 //! * [`workload`]: the blocks, by the name of their workload;
 //! * [`agreement`]: that all of them come to the same;
 //! * [`measure`], [`report`], [`chart`]: pairs of runs, and what is said of them;
+//! * [`phases`]: where a run's instructions go;
 //! * [`schedulers`]: schedulers alone; [`model`]: ours on more workers than there are cores.
 
 pub mod agreement;
@@ -13,6 +14,7 @@ pub mod chart;
 pub mod flat_state;
 pub mod measure;
 pub mod model;
+pub mod phases;
 pub mod report;
 pub mod schedulers;
 pub mod workload;
