@@ -6,11 +6,13 @@
 //! * [`agreement`]: that all of them come to the same;
 //! * [`measure`], [`report`], [`chart`]: pairs of runs, and what is said of them;
 //! * [`phases`]: where a run's instructions go;
-//! * [`schedulers`]: schedulers alone; [`model`]: ours on more workers than there are cores.
+//! * [`schedulers`]: schedulers alone; [`model`]: ours on more workers than there are cores, by what
+//!   [its own work costs](costs).
 
 pub mod agreement;
 pub mod block;
 pub mod chart;
+pub mod costs;
 pub mod flat_state;
 pub mod measure;
 pub mod model;
