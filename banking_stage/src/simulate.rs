@@ -84,7 +84,7 @@ pub struct SimulatedRun {
 
 /// Simulates a run of these tasks on a stage with so many workers.
 pub fn simulate(tasks: &[SimulatedTask], workers: usize, costs: SimulatedCosts) -> SimulatedRun {
-    let workload = Arc::new(Tasks {
+    let workload = Arc::new(TaskList {
         tasks: tasks.to_vec(),
         costs,
         spent: AtomicU64::new(0),
@@ -93,14 +93,14 @@ pub fn simulate(tasks: &[SimulatedTask], workers: usize, costs: SimulatedCosts) 
 }
 
 /// The tasks as the core asks for them, and what asking cost.
-struct Tasks {
+struct TaskList {
     tasks: Vec<SimulatedTask>,
     costs: SimulatedCosts,
     /// Nanoseconds under the lock since somebody last took them.
     spent: AtomicU64,
 }
 
-impl Workload for Tasks {
+impl Workload for TaskList {
     type Worker = ();
     type Error = Infallible;
 
@@ -147,8 +147,8 @@ enum Event {
 }
 
 struct Simulation {
-    workload: Arc<Tasks>,
-    core: Core<Tasks>,
+    workload: Arc<TaskList>,
+    core: Core<TaskList>,
     costs: SimulatedCosts,
     desks: Vec<Desk>,
     /// By worker: how often it has begun to wait.
@@ -165,7 +165,7 @@ struct Simulation {
 }
 
 impl Simulation {
-    fn new(workload: Arc<Tasks>, workers: usize, costs: SimulatedCosts) -> Self {
+    fn new(workload: Arc<TaskList>, workers: usize, costs: SimulatedCosts) -> Self {
         let tasks = workload.tasks.len();
         Self {
             core: Core::new(Arc::clone(&workload), tasks, Scheduler::default(), workers),
