@@ -68,6 +68,10 @@ bench-rpc *ARGS:
 bench-engine *ARGS:
     cargo run --release -p lockweave-peers --bin engine -- {{ ARGS }}
 
+# Where a workload's instructions go, ours and the yardstick's: `just profile erc20-random`. Needs valgrind.
+profile *ARGS:
+    ./benches/profile.sh {{ ARGS }}
+
 # The scheduler with more workers than this machine has cores, by simulation.
 scaling *ARGS:
     cargo run --release -p lockweave-peers --bin scaling -- {{ ARGS }}

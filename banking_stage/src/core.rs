@@ -17,7 +17,7 @@ use std::{
     ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
-    time::Instant,
+    time::Duration,
 };
 
 /// Tasks that are prepared in one go at most, and at least (unless there are fewer). No more than a
@@ -124,7 +124,6 @@ pub(crate) struct Core<W: Workload> {
     threads: usize,
     /// Whether there is enough to do for helpers to be called.
     shared: bool,
-    started: Instant,
     chunk_tasks: usize,
     /// By chunk: once it is prepared, which of its tasks were free and are over.
     prepared: Vec<Option<TaskBits>>,
@@ -159,7 +158,6 @@ impl<W: Workload> Core<W> {
             broken: false,
             threads,
             shared,
-            started: Instant::now(),
             chunk_tasks,
             prepared: vec![None; tasks.div_ceil(chunk_tasks)],
             next_chunk: 0,
@@ -191,8 +189,13 @@ impl<W: Workload> Core<W> {
         desk.dismissals += std::mem::take(&mut self.idle);
     }
 
-    /// Takes a worker's report and tells it what to do next.
-    pub(crate) fn turn(&mut self, workload: &W, desk: &mut Desk) -> Step {
+    /// Takes a worker's report and tells it what to do next; `elapsed` is how long the run has taken so far.
+    pub(crate) fn turn(
+        &mut self,
+        workload: &W,
+        desk: &mut Desk,
+        elapsed: impl FnOnce() -> Duration,
+    ) -> Step {
         self.stats.turns += 1;
         self.stats.executed[desk.worker] += std::mem::take(&mut desk.executed);
         if self.closed {
@@ -206,7 +209,7 @@ impl<W: Workload> Core<W> {
         }
         let step = self.next_step(workload, desk);
         self.serve_idle(workload, desk);
-        self.call_helper(desk);
+        self.call_helper(desk, elapsed);
         step
     }
 
@@ -344,11 +347,11 @@ impl<W: Workload> Core<W> {
 
     /// Calls a parked helper if there is work that nobody has taken. One at a time: who comes calls
     /// the next, if there is still work by then.
-    fn call_helper(&mut self, desk: &mut Desk) {
+    fn call_helper(&mut self, desk: &mut Desk, elapsed: impl FnOnce() -> Duration) {
         let unclaimed = self.next_chunk * self.chunk_tasks < self.scheduler.end();
         let surplus = self.scheduler.ready() > 0 || unclaimed;
         if !self.shared && self.threads > 1 {
-            self.shared = self.started.elapsed() >= RUN_TIME_SHARED;
+            self.shared = elapsed() >= RUN_TIME_SHARED;
         }
         if surplus && self.shared && !self.closed && self.inside + self.called < self.threads - 1 {
             self.called += 1;

@@ -17,6 +17,7 @@
 //! | `inference`, `dependence` | what transactions touch that declare nothing, and whether they are a chain |
 //! | `inferred`, `inferred_workload` | running them under sets that may be wrong |
 //! | `mending`, `ahead`, `aside` | what is done where they were: roll-back, running alone; long ones that are known late |
+//! | `simulate` | the same decisions on virtual workers and a virtual clock (feature `simulation`) |
 //! | `table`, `table_run` | an embedder's own keys and values, without an EVM |
 //!
 //! **What it does not know:** what a key stands for, what a value means, what a task does. It
@@ -45,6 +46,8 @@ mod ready;
 mod run;
 mod scheduler;
 mod seal;
+#[cfg(feature = "simulation")]
+pub mod simulate;
 mod stage;
 mod stats;
 mod table;

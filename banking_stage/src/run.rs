@@ -54,17 +54,19 @@ enum Message {
     Leave,
 }
 
+/// Waking a thread takes some 50 µs, so it pays to look for a message for about as long.
+pub(crate) const PATIENCE: Duration = Duration::from_micros(40);
+
 /// How long a worker looks for a message before it sleeps.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience(Duration);
 
 impl Patience {
-    /// Waking a thread takes some 50 µs, so it pays to look for about as long. Without a core for
-    /// every worker it does not: looking takes the core from those who work.
+    /// Without a core for every worker it does not pay to look: that takes the core from those who work.
     pub(crate) fn for_threads(threads: usize) -> Self {
         let cores = thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
         Self(if threads <= cores {
-            Duration::from_micros(40)
+            PATIENCE
         } else {
             Duration::ZERO
         })
@@ -83,6 +85,7 @@ pub(crate) struct Run<W: Workload> {
     /// The last helper inside has left.
     left: Condvar,
     patience: Patience,
+    started: Instant,
     /// The end of the block as the scheduler knows it, to be read without the lock.
     end: CachePadded<AtomicUsize>,
     /// Whether anybody is idle, to be read without the lock.
@@ -118,6 +121,7 @@ impl<W: Workload> Run<W> {
             call,
             left: Condvar::new(),
             patience,
+            started: Instant::now(),
             end: CachePadded::new(AtomicUsize::new(tasks)),
             idle: CachePadded::new(AtomicUsize::new(0)),
         }
@@ -161,7 +165,7 @@ impl<W: Workload> Run<W> {
     pub(crate) fn turn(&self, workload: &W, desk: &mut Desk) -> Step {
         let step = {
             let mut core = self.core.lock();
-            let step = core.turn(workload, desk);
+            let step = core.turn(workload, desk, || self.started.elapsed());
             self.publish(&core);
             step
         };

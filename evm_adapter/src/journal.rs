@@ -98,6 +98,23 @@ impl<S: StateAccess> JournalDb<S> {
         allowed.is_ok() && self.state.may_credit(address, amount)
     }
 
+    /// Looks at the nonce and balance of an account that revm's journal has loaded.
+    fn observe(&mut self, address: Address, account: &mut Account) -> Result<(), DbError> {
+        let loaded = loaded_index(account);
+        if self.loaded[loaded].observed.is_some() {
+            return Ok(());
+        }
+        let value = self.account(address)?;
+        self.loaded[loaded].observed = Some(value);
+        // What was transferred to it so far stands in the record's balance.
+        account.info.balance = account.info.balance.saturating_add(value.balance);
+        account.info.nonce += value.nonce;
+        if !value.exists && account.info.code_hash == KECCAK256_EMPTY {
+            account.status |= AccountStatus::LoadedAsNotExisting;
+        }
+        Ok(())
+    }
+
     fn has_storage(&mut self, address: Address) -> Result<bool, AccessError> {
         self.allow(|| StateKey::code(address), AccessMode::Read)?;
         self.state.has_storage(address)
@@ -170,24 +187,9 @@ type DbLoadError = JournalLoadError<DbError>;
 impl<S: StateAccess> GuardedJournal<S> {
     /// Looks at the nonce and balance of a loaded account.
     fn observe(&mut self, address: Address) -> Result<(), DbError> {
-        let account = self
-            .inner
-            .state
-            .get_mut(&address)
-            .expect("an account is loaded before it is looked at");
-        let loaded = loaded_index(account);
-        if self.database.loaded[loaded].observed.is_some() {
-            return Ok(());
-        }
-        let value = self.database.account(address)?;
-        self.database.loaded[loaded].observed = Some(value);
-        // What was transferred to it so far stands in the record's balance.
-        account.info.balance = account.info.balance.saturating_add(value.balance);
-        account.info.nonce += value.nonce;
-        if !value.exists && account.info.code_hash == KECCAK256_EMPTY {
-            account.status |= AccountStatus::LoadedAsNotExisting;
-        }
-        Ok(())
+        let account = self.inner.state.get_mut(&address);
+        let account = account.expect("an account is loaded before it is looked at");
+        self.database.observe(address, account)
     }
 
     fn is_observed(&self, account: &Account) -> bool {
@@ -203,28 +205,27 @@ impl<S: StateAccess> GuardedJournal<S> {
         observe: Observe,
         skip_cold_load: bool,
     ) -> Result<StateLoad<&Account>, DbLoadError> {
-        let is_cold = {
-            let load = self.inner.load_account_optional(
-                &mut self.database,
-                address,
-                // A contract under construction has lost its code (revm takes it away with the
-                // creation), and whoever asks for code relies on there being some, if empty.
-                true,
-                skip_cold_load,
-            )?;
-            let look = match observe {
-                Observe::Yes => true,
-                Observe::No => false,
-                // Whether an account without code is empty depends on its nonce and balance.
-                Observe::IfCodeless => load.data.info.code_hash == KECCAK256_EMPTY,
-            };
-            let is_cold = load.is_cold;
-            if look {
-                self.observe(address)?;
-            }
-            is_cold
+        let load = self.inner.load_account_optional(
+            &mut self.database,
+            address,
+            // A contract under construction has lost its code (revm takes it away with the
+            // creation), and whoever asks for code relies on there being some, if empty.
+            true,
+            skip_cold_load,
+        )?;
+        let is_cold = load.is_cold;
+        // The loaded account keeps the database to itself, so it has to be found once more.
+        let account = self.inner.state.get_mut(&address);
+        let account = account.expect("it was just loaded");
+        let look = match observe {
+            Observe::Yes => true,
+            Observe::No => false,
+            // Whether an account without code is empty depends on its nonce and balance.
+            Observe::IfCodeless => account.info.code_hash == KECCAK256_EMPTY,
         };
-        let account = self.inner.state.get(&address).expect("it was just loaded");
+        if look {
+            self.database.observe(address, account)?;
+        }
         Ok(StateLoad::new(account, is_cold))
     }
 

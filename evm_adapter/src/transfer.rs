@@ -2,9 +2,10 @@
 //!
 //! Ether from an account to one without code runs no instruction: what there is to do is to check
 //! nonce and balance, to move the value and to pay the fee. Setting revm up for that takes many times
-//! as long. Only the case in which all goes well is here, and only on the forks from Spurious Dragon
-//! (EIP-161) to Osaka, whose rules for it differ in nothing but the fee; whatever is unusual is left,
-//! with nothing changed, to revm. So every refusal, and the words for it, are revm's.
+//! as long. Only the case in which all goes well is here, and only on the forks up to Osaka, whose rules for
+//! it differ in nothing but the fee; whatever is unusual is left, with nothing changed, to revm. So
+//! every refusal, and the words for it, are revm's. (That a touch creates an account before EIP-161, if
+//! only by a credit of nothing, the state's own rules say.)
 
 use crate::{journal::Limits, step::EvmTransaction};
 use alloy_consensus::TxType;
@@ -39,7 +40,7 @@ impl TransferRules {
     pub(crate) fn new(block: &BlockEnv, config: &CfgEnv, precompiles: &AddressSet) -> Option<Self> {
         let spec = config.spec;
         let since = |first| spec.is_enabled_in(first);
-        let covered = since(SpecId::SPURIOUS_DRAGON) && !since(SpecId::AMSTERDAM);
+        let covered = !since(SpecId::AMSTERDAM);
         let complete = (!since(SpecId::MERGE) || block.prevrandao.is_some())
             && (!since(SpecId::CANCUN) || block.blob_excess_gas_and_price.is_some());
         if !covered || !complete {

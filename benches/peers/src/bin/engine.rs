@@ -4,7 +4,7 @@ use clap::Parser;
 use lockweave_peers::engine::{
     block::{AccessSource, Block},
     chart,
-    measure::{self, Configuration, Effort},
+    measure::{self, Configuration, Effort, WorkloadResult},
     report::{self, WorkloadSize},
     schedulers,
     workload::{WorkloadError, WorkloadName},
@@ -50,7 +50,7 @@ struct Args {
     #[arg(long, value_name = "FILE")]
     chart: Option<PathBuf>,
     /// Seconds for each workload, unless its fewest rounds take longer.
-    #[arg(long, value_name = "S", default_value_t = 8.0)]
+    #[arg(long, value_name = "S", default_value_t = 6.0)]
     seconds: f64,
     /// Rounds of each workload at least.
     #[arg(long, value_name = "R", default_value_t = 3)]
@@ -67,6 +67,12 @@ struct Args {
     /// Only the most threads.
     #[arg(long)]
     only_threads: bool,
+    /// Also every block of the workloads that have several, least gas first.
+    #[arg(long)]
+    each_block: bool,
+    /// Only recorded blocks of at most so much gas.
+    #[arg(long, value_name = "G", default_value_t = u64::MAX)]
+    gas_max: u64,
     /// No sequential runs side by side, which find what the cores give together.
     #[arg(long)]
     no_ceiling: bool,
@@ -89,8 +95,19 @@ fn main() -> ExitCode {
     }
 }
 
-/// Pairs of runs behind a ceiling.
-const CEILING_PAIRS: usize = 5;
+/// Pairs of runs behind a ceiling at most, and at least.
+const CEILING_PAIRS_MAX: usize = 5;
+const CEILING_PAIRS_MIN: usize = 2;
+/// Time for them, if the fewest pairs do not take longer.
+const CEILING_MS: f64 = 3_000.0;
+
+/// How many pairs that is where one run takes so long.
+// Few, and not below zero.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+fn ceiling_pairs(sequential_ms: f64) -> usize {
+    let pairs = CEILING_MS / (2.0 * sequential_ms);
+    (pairs as usize).clamp(CEILING_PAIRS_MIN, CEILING_PAIRS_MAX)
+}
 
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
@@ -115,7 +132,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
             continue;
         }
         tell(&format!("{}: making the blocks", workload.name()));
-        let blocks = match workload.blocks(args.transactions) {
+        let blocks = match workload.blocks_up_to(args.transactions, args.gas_max) {
             // All the others can be measured all the same.
             Err(error @ WorkloadError::NoFixtures(_)) if args.workloads.is_empty() => {
                 clear();
@@ -124,7 +141,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
             }
             blocks => blocks?,
         };
-        for line in measure_workload(args, *workload, &blocks, threads)? {
+        for line in measure_workload(args, *workload, &blocks, threads, &mut out)? {
             if args.json {
                 writeln!(out, "{}", serde_json::to_string(&line)?)?;
             } else {
@@ -166,6 +183,7 @@ fn measure_workload(
     workload: WorkloadName,
     blocks: &[Block],
     threads: usize,
+    out: &mut impl Write,
 ) -> Result<Vec<report::Line>, Box<dyn Error>> {
     let configurations = configurations(args, blocks, threads);
     let effort = Effort {
@@ -180,15 +198,38 @@ fn measure_workload(
     })?;
     if let ([block], false) = (blocks, args.no_ceiling) {
         tell(&format!("{name}: yardsticks side by side"));
-        result.ceiling = Some(measure::ceiling(block, threads, CEILING_PAIRS)?);
+        let pairs = ceiling_pairs(result.sequential.times_ms.median());
+        result.ceiling = Some(measure::ceiling(block, threads, pairs)?);
     }
     clear();
+    if args.each_block && blocks.len() > 1 {
+        tell_blocks(args, workload, &mut result, out)?;
+    }
     let size = WorkloadSize {
         workload: name,
         transactions: blocks.iter().map(Block::transactions).sum(),
         gas: blocks.iter().map(Block::gas).sum(),
     };
     Ok(report::lines(size, &result))
+}
+
+fn tell_blocks(
+    args: &Args,
+    workload: WorkloadName,
+    result: &mut WorkloadResult,
+    out: &mut impl Write,
+) -> std::io::Result<()> {
+    result.blocks.sort_by_key(|block| block.gas);
+    for block in &result.blocks {
+        if args.json {
+            let line = report::block_line(workload.name(), block, &result.configurations);
+            writeln!(out, "{line}")?;
+        } else {
+            let line = report::block_table_line(block, &result.configurations);
+            writeln!(out, "{line}")?;
+        }
+    }
+    Ok(())
 }
 
 fn configurations(args: &Args, blocks: &[Block], threads: usize) -> Vec<Configuration> {

@@ -1,30 +1,28 @@
-//! Our scheduler on more workers than this machine has cores, by a discrete-event model.
+//! Our stage on more workers than this machine has cores, by simulation.
 
 use clap::Parser;
-use lockweave_banking_stage::{BankingStage, StageConfig};
+use lockweave_banking_stage::{BankingStage, StageConfig, simulate::SimulatedCosts};
 use lockweave_peers::engine::{
     block::{AccessSource, Block},
+    costs,
     measure::{Samples, ceiling},
-    model::{Costs, ModelTask, critical_path, simulate},
-    schedulers::{self, SchedulerKind},
+    model::{BlockModel, SimulatedBlock},
     workload::{WorkloadError, WorkloadName},
-    yardstick::Yardstick,
 };
-use lockweave_runtime::{DenseId, TaskId};
 use serde_json::json;
 use std::{error::Error, io::Write, num::NonZeroUsize, process::ExitCode};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Model our scheduler on more workers than this machine has cores.
+/// Simulate our stage on more workers than this machine has cores.
 ///
-/// Scheduler and lock table are the engine's own code, workers and their clock are simulated. What a
-/// task takes is measured step by step on the yardstick and scaled to the engine's run on one thread;
-/// what the scheduler takes is measured alone. The model is then held against real runs on as many
-/// threads as there are cores; its error is printed. Caches and memory that cores share are not in
-/// the model, so the error has a second figure, with tasks slowed as much as independent runs side by
-/// side slow each other.
+/// All decisions are those of the engine's own code; workers and their clock are simulated. What a task takes is
+/// measured step by step on the yardstick and scaled to the engine's run on one thread; what turns at the
+/// scheduler, calls and messages take is measured between real threads. The simulation is then held
+/// against real runs on as many threads as there are cores; its error is printed. Caches and memory
+/// that cores share are not in it, so the error has a second figure, with tasks slowed as much
+/// as independent runs side by side slow each other.
 #[derive(Clone, Debug, Parser)]
 #[command(version, max_term_width = 100)]
 struct Args {
@@ -37,15 +35,25 @@ struct Args {
     /// Transactions of the blocks that are made, instead of their workload's own number.
     #[arg(long, value_name = "T")]
     transactions: Option<usize>,
-    /// Nanoseconds of a turn at the scheduler beside what is done in it: the lock comes from another core.
-    #[arg(long, value_name = "NS", default_value_t = 200)]
-    turn_ns: u64,
-    /// Nanoseconds until a waiting worker that is handed work runs it.
-    #[arg(long, value_name = "NS", default_value_t = 5_000)]
-    wake_ns: u64,
-    /// Nanoseconds to feed and to complete a task of three keys [default: measured].
+    /// Nanoseconds of a turn at the scheduler beside what is done in it, where another worker had the last one
+    /// [default: measured].
     #[arg(long, value_name = "NS")]
-    task_ns: Option<f64>,
+    turn_ns: Option<u64>,
+    /// Nanoseconds to feed or to complete a task, beside its keys [default: measured].
+    #[arg(long, value_name = "NS")]
+    task_ns: Option<u64>,
+    /// A key's part of that [default: measured].
+    #[arg(long, value_name = "NS")]
+    key_ns: Option<u64>,
+    /// Nanoseconds until a worker that waits begins with what it is sent [default: measured].
+    #[arg(long, value_name = "NS")]
+    hand_over_ns: Option<u64>,
+    /// Nanoseconds until a parked worker that is called comes [default: measured].
+    #[arg(long, value_name = "NS")]
+    wake_ns: Option<u64>,
+    /// Only the costs, measured.
+    #[arg(long)]
+    only_costs: bool,
     /// One JSON object a line instead of a table.
     #[arg(long)]
     json: bool,
@@ -62,39 +70,25 @@ fn main() -> ExitCode {
 }
 
 /// Runs behind a measured time.
-const RUNS: usize = 7;
-/// Of what a task takes, this part is its preparation, before its locks are asked for: finding its
-/// cells and loading what is cold.
-const PREPARATION_PERCENT: u64 = 20;
+const RUNS: usize = 9;
+/// Pairs of runs behind what runs side by side take from each other.
+const CEILING_PAIRS: usize = 3;
 /// More than this part of the time is what bounds a run.
 const BOUND: f64 = 0.85;
 
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let per_task = args.task_ns.unwrap_or_else(|| {
-        let results = schedulers::measure(0);
-        let ours = (results.iter()).find(|result| result.kind == SchedulerKind::Lockweave);
-        ours.map_or(f64::NAN, |result| result.ns.median())
-    });
-    let wanted = if args.workloads.is_empty() {
-        let left_out = [WorkloadName::MainnetAll, WorkloadName::Scheduler];
-        let all = WorkloadName::ALL.into_iter();
-        all.filter(|workload| !left_out.contains(workload))
-            .collect()
-    } else {
-        args.workloads.clone()
-    };
+    let costs = costs(args, cores)?;
     let mut out = std::io::stdout().lock();
-    if args.json {
-        let machine = json!({ "machine": { "cores": cores }, "task_ns": per_task });
-        writeln!(out, "{machine}")?;
-    } else {
-        writeln!(
-            out,
-            "{cores} cores; {per_task:.0} ns of the scheduler for a task of three keys, {} ns a turn, \
-             {} ns to wake",
-            args.turn_ns, args.wake_ns
-        )?;
+    tell_costs(args, cores, costs, &mut out)?;
+    if args.only_costs {
+        return Ok(());
+    }
+    let left_out = [WorkloadName::MainnetAll, WorkloadName::Scheduler];
+    let mut wanted = args.workloads.clone();
+    if wanted.is_empty() {
+        wanted.extend(WorkloadName::ALL);
+        wanted.retain(|workload| !left_out.contains(workload));
     }
     for workload in wanted {
         let _ = writeln!(std::io::stderr(), "{}", workload.name());
@@ -109,86 +103,125 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         let Some(block) = blocks.iter().max_by_key(|block| block.gas()) else {
             continue;
         };
-        model_block(args, workload, block, per_task, cores, &mut out)?;
+        let model = BlockModel::measure(block, &stage(1)?, costs)?;
+        let mut report = Report {
+            args,
+            workload,
+            out: &mut out,
+        };
+        for threads in [2, 4].into_iter().filter(|threads| *threads <= cores) {
+            report.check(block, &model, costs, threads)?;
+        }
+        for workers in &args.workers {
+            report.tell(&model, *workers, model.simulate(*workers, costs, 1.0))?;
+        }
+        report.out.flush()?;
     }
     Ok(())
 }
 
-fn measured_ns(block: &Block, threads: usize) -> Result<f64, Box<dyn Error>> {
+fn costs(args: &Args, cores: usize) -> Result<SimulatedCosts, Box<dyn Error>> {
+    let mut costs = costs::measure(cores)?;
+    let given = [
+        (&mut costs.turn, args.turn_ns),
+        (&mut costs.task, args.task_ns),
+        (&mut costs.key, args.key_ns),
+        (&mut costs.hand_over, args.hand_over_ns),
+        (&mut costs.wake, args.wake_ns),
+    ];
+    for (cost, given) in given {
+        *cost = given.unwrap_or(*cost);
+    }
+    Ok(costs)
+}
+
+fn tell_costs(
+    args: &Args,
+    cores: usize,
+    costs: SimulatedCosts,
+    out: &mut impl Write,
+) -> std::io::Result<()> {
+    let SimulatedCosts {
+        turn_again,
+        turn,
+        task,
+        key,
+        call,
+        hand_over,
+        wake,
+        ..
+    } = costs;
+    if args.json {
+        let costs = json!({ "turn_again_ns": turn_again, "turn_ns": turn, "task_ns": task, "key_ns": key,
+            "call_ns": call, "hand_over_ns": hand_over, "wake_ns": wake });
+        return writeln!(
+            out,
+            "{}",
+            json!({ "machine": { "cores": cores }, "costs": costs })
+        );
+    }
+    writeln!(
+        out,
+        "{cores} cores; a turn {turn} ns ({turn_again} for who had the last one), a task fed or completed {task} \
+         and {key} for each key; a call {call}, a called worker comes after {wake}, a waiting one begins \
+         after {hand_over}"
+    )
+}
+
+fn stage(threads: usize) -> Result<BankingStage, Box<dyn Error>> {
     let threads = NonZeroUsize::new(threads).unwrap_or(NonZeroUsize::MIN);
     let stage = BankingStage::new(StageConfig::with_threads(threads).pinned())?;
     stage.pin_caller();
+    Ok(stage)
+}
+
+fn measured_ns(block: &Block, threads: usize) -> Result<f64, Box<dyn Error>> {
+    let stage = stage(threads)?;
     let mut times = Samples::default();
     for _ in 0..RUNS {
-        let (time, _) = block.run(&stage, AccessSource::Recorded);
+        let (time, sealed) = block.run(&stage, AccessSource::Recorded);
+        block.recycle(sealed);
         times.push(time.as_secs_f64() * 1e9);
     }
     Ok(times.median())
 }
 
 // Times of blocks are far below 2^52 ns.
-#[allow(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss
-)]
-fn model_block(
-    args: &Args,
+#[allow(clippy::cast_precision_loss)]
+const fn real(number: u64) -> f64 {
+    number as f64
+}
+
+struct Report<'a, W> {
+    args: &'a Args,
     workload: WorkloadName,
-    block: &Block,
-    per_task: f64,
-    cores: usize,
-    out: &mut impl Write,
-) -> Result<(), Box<dyn Error>> {
-    let steps = block.steps();
-    let mut yardstick = Yardstick::new(block.context(), steps, block.flat_state()?);
-    let times = yardstick.step_times(3)?;
-    let sequential: u64 = times.iter().sum();
-    let one_thread = measured_ns(block, 1)?;
-    let table = block.table();
-    let keys: usize = (0..steps.len())
-        .map(|step| table.accesses(TaskId::from_index(step)).len())
-        .sum();
-    let keys_per_task = keys as f64 / steps.len().max(1) as f64;
-    let scheduling = per_task * keys_per_task / 3.0;
-    let costs = Costs {
-        turn: args.turn_ns,
-        feed: (scheduling / 2.0) as u64,
-        complete: (scheduling / 2.0) as u64,
-        wake: args.wake_ns,
-    };
-    // What one thread takes beside scheduling is spread over the steps as the yardstick's time is.
-    let work = (one_thread - scheduling * steps.len() as f64).max(1.0);
-    let tasks = |slower: f64| -> Vec<ModelTask> {
-        let step = |(index, time): (usize, &u64)| {
-            let total = (*time as f64 * work / sequential as f64 * slower) as u64;
-            let prepare = total * PREPARATION_PERCENT / 100;
-            ModelTask {
-                access: table.accesses(TaskId::from_index(index)).to_vec(),
-                prepare,
-                run: total - prepare,
-                gas: steps[index].gas_hint(),
-            }
-        };
-        times.iter().enumerate().map(step).collect()
-    };
-    let alone = tasks(1.0);
-    let path = critical_path(&alone);
-    let name = workload.name();
-    for threads in [2, 4].into_iter().filter(|threads| *threads <= cores) {
+    out: &'a mut W,
+}
+
+impl<W: Write> Report<'_, W> {
+    /// Holds the simulation against a real run.
+    fn check(
+        &mut self,
+        block: &Block,
+        model: &BlockModel,
+        costs: SimulatedCosts,
+        threads: usize,
+    ) -> Result<(), Box<dyn Error>> {
         let measured = measured_ns(block, threads)?;
-        let slower = threads as f64 / ceiling(block, threads, 3)?.median();
-        let plain = simulate(&alone, threads, costs).span as f64;
-        let shared = simulate(&tasks(slower.max(1.0)), threads, costs).span as f64;
+        let factor = f64::from(u32::try_from(threads)?);
+        let slower = factor / ceiling(block, threads, CEILING_PAIRS)?.median();
+        let plain = real(model.simulate(threads, costs, 1.0).span);
+        let shared = real(model.simulate(threads, costs, slower.max(1.0)).span);
         let (error, error_shared) = (plain / measured - 1.0, shared / measured - 1.0);
-        if args.json {
+        let name = self.workload.name();
+        if self.args.json {
             let line = json!({ "workload": name, "threads": threads, "measured_ms": measured / 1e6,
                 "model_ms": plain / 1e6, "error": error, "error_with_ceiling": error_shared });
-            writeln!(out, "{line}")?;
+            writeln!(self.out, "{line}")?;
         } else {
             writeln!(
-                out,
-                "{name:<20} {threads:>4} threads: measured {:>8.2} ms, model {:>8.2} ms ({:+.0} %; {:+.0} % \
+                self.out,
+                "{name:<20} {threads:>4} threads: measured {:>8.2} ms, simulated {:>8.2} ms ({:+.0} %; {:+.0} % \
                  with tasks slowed as runs side by side are)",
                 measured / 1e6,
                 plain / 1e6,
@@ -196,35 +229,47 @@ fn model_block(
                 error_shared * 100.0
             )?;
         }
+        Ok(())
     }
-    for workers in &args.workers {
-        let result = simulate(&alone, *workers, costs);
-        let span = result.span as f64;
-        let speedup = one_thread / span;
-        let (lock, chain) = (result.lock_held as f64 / span, path as f64 / span);
-        let bound = if lock > BOUND {
-            "scheduler"
-        } else if chain > BOUND {
-            "longest chain"
-        } else {
-            "work"
+
+    fn tell(
+        &mut self,
+        model: &BlockModel,
+        workers: usize,
+        result: SimulatedBlock,
+    ) -> std::io::Result<()> {
+        let span = real(result.span);
+        let speedup = model.one_thread / span;
+        let lock = real(result.tasks.lock_held + result.gathering.lock_held) / span;
+        let (chain, serial) = (
+            real(model.critical_path()) / span,
+            real(result.serial) / span,
+        );
+        let gathering = real(result.gathering.span) / span;
+        let bound = match (lock > BOUND, chain > BOUND) {
+            (true, _) => "scheduler",
+            (_, true) => "longest chain",
+            _ if serial + gathering > 0.5 => "opening and sealing",
+            _ => "work",
         };
-        if args.json {
+        let name = self.workload.name();
+        if self.args.json {
             let line = json!({ "workload": name, "workers": workers, "model_ms": span / 1e6,
                 "speedup_over_one_worker": speedup, "lock_held": lock, "longest_chain": chain,
-                "turns": result.turns, "bound": bound });
-            writeln!(out, "{line}")?;
-        } else {
-            writeln!(
-                out,
-                "{name:<20} {workers:>4} workers: {:>8.3} ms, {speedup:>6.1} × one worker; lock held {:>3.0} %, \
-                 longest chain {:>3.0} %: bound by the {bound}",
-                span / 1e6,
-                lock * 100.0,
-                chain * 100.0
-            )?;
+                "serial": serial, "gathering": gathering, "free": result.tasks.free,
+                "turns": result.tasks.turns, "called": result.tasks.called, "bound": bound });
+            return writeln!(self.out, "{line}");
         }
+        writeln!(
+            self.out,
+            "{name:<20} {workers:>4} workers: {:>8.3} ms, {speedup:>6.1} × one worker; lock held {:>3.0} %, longest \
+             chain {:>3.0} %, opening {:>2.0} % and gathering {:>2.0} %, {} called: bound by {bound}",
+            span / 1e6,
+            lock * 100.0,
+            chain * 100.0,
+            serial * 100.0,
+            gathering * 100.0,
+            result.tasks.called,
+        )
     }
-    out.flush()?;
-    Ok(())
 }

@@ -10,8 +10,9 @@ use lockweave_evm_adapter::{
     BlockContext, EvmExecutor, EvmInferrer, EvmTransaction, LockweaveTxEnvelope, Step, TxDeclared,
 };
 use lockweave_runtime::{
-    AccessSet, Declaration, Executor, GrantedState, INFERRED_KEYS_MAX, KeyTable, OpenBlock,
-    Outcome, Recording, Sanitized, SealedBlock, SerialState, StateCells, StateError, StateView,
+    AccessSet, Declaration, DenseId as _, Executor, GrantedState, INFERRED_KEYS_MAX, KeyTable,
+    OpenBlock, Outcome, Recording, Sanitized, SealedBlock, SerialState, SpentBlock, StateCells,
+    StateError, StateView, TaskId,
 };
 use std::{
     cell::Cell,
@@ -221,22 +222,28 @@ impl Block {
                 let transactions = sanitized(&self.steps, &self.sets, Declaration::Recorded);
                 let make = self.make_granted();
                 let (cells, table) = (self.fresh_cells(), Arc::clone(&self.table));
-                let start = Instant::now();
-                let open = OpenBlock::with_table(cells, transactions, table);
-                let (open, result) = execute_block(stage, open, make, Step::gas_hint);
-                result.expect("the block ran while it was recorded");
-                self.seal(stage, open, start)
+                let (time, (sealed, spent)) = timed(|| {
+                    let open = OpenBlock::with_table(cells, transactions, table);
+                    let (open, result) = execute_block(stage, open, make, Step::gas_hint);
+                    result.expect("the block ran while it was recorded");
+                    seal(stage, open)
+                });
+                self.keep(spent);
+                (time, sealed)
             }
             AccessSource::Signed => {
                 let signed = self.signed.as_ref().expect("asked only where there is one");
                 let transactions = sanitized(&signed.steps, &signed.sets, Declaration::Signed);
                 let make = self.make_granted();
                 let cells = self.fresh_cells();
-                let start = Instant::now();
-                let open = OpenBlock::with_cells(cells, transactions);
-                let (open, result) = execute_block(stage, open, make, Step::gas_hint);
-                result.expect("the block ran while it was recorded");
-                self.seal(stage, open, start)
+                let (time, (sealed, spent)) = timed(|| {
+                    let open = OpenBlock::with_cells(cells, transactions);
+                    let (open, result) = execute_block(stage, open, make, Step::gas_hint);
+                    result.expect("the block ran while it was recorded");
+                    seal(stage, open)
+                });
+                self.keep(spent);
+                (time, sealed)
             }
             AccessSource::Inferred => {
                 let (time, sealed, _) = self.run_inferred(stage);
@@ -270,12 +277,37 @@ impl Block {
             None => (granted(None), EvmInferrer::new(&context)),
         };
         let cells = self.fresh_cells();
-        let start = Instant::now();
-        let open = OpenBlock::to_infer(cells, transactions);
-        let (open, result) = execute_inferred_block(stage, open, make, Step::gas_hint);
-        let stats = result.expect("the block ran while it was recorded");
-        let (time, sealed) = self.seal(stage, open, start);
+        let (time, ((sealed, spent), stats)) = timed(|| {
+            let open = OpenBlock::to_infer(cells, transactions);
+            let (open, result) = execute_inferred_block(stage, open, make, Step::gas_hint);
+            let stats = result.expect("the block ran while it was recorded");
+            (seal(stage, open), stats)
+        });
+        self.keep(spent);
         (time, sealed, stats)
+    }
+
+    /// Runs the block with recorded sets in parts that [`run`](Self::run) does in turns: opening it, preparing all
+    /// transactions, running them, gathering what changed and joining that.
+    pub fn run_in_parts(&self, stage: &BankingStage) -> ([Duration; 5], SealedBlock) {
+        let transactions = sanitized(&self.steps, &self.sets, Declaration::Recorded);
+        let make = self.make_granted();
+        let (cells, table) = (self.fresh_cells(), Arc::clone(&self.table));
+        let (open, mut block) = timed(|| OpenBlock::with_table(cells, transactions, table));
+        let (prepare, ()) = timed(|| prepare(&block));
+        let (run, (ran, result)) = timed(|| execute_block(stage, block, make, Step::gas_hint));
+        result.expect("the block ran while it was recorded");
+        block = ran;
+        let (settle, settled) = timed(|| block.settle().expect("a finished block"));
+        let (gather, parts) = timed(|| {
+            let shards = 0..settled.shards();
+            shards
+                .map(|shard| settled.collect(shard))
+                .collect::<Vec<_>>()
+        });
+        let (join, (sealed, spent)) = timed(|| settled.seal(parts).expect("a finished block"));
+        self.keep(spent);
+        ([open, prepare, run, gather, settle + join], sealed)
     }
 
     fn make_granted(&self) -> impl Fn(Option<Granted>) -> Granted + Send + Sync + 'static {
@@ -309,16 +341,36 @@ impl Block {
         }
     }
 
-    fn seal(
-        &self,
-        stage: &BankingStage,
-        open: OpenBlock<Step>,
-        start: Instant,
-    ) -> (Duration, SealedBlock) {
-        let (sealed, spent) = seal_block(stage, open).expect("a finished block");
-        let time = start.elapsed();
+    /// Keeps the cells of a run for the next one.
+    fn keep(&self, spent: SpentBlock<Step>) {
         self.spare_cells.set(Some(spent.into_cells()));
-        (time, sealed)
+    }
+}
+
+/// Does work on the clock; the time it took. A function of its own, so that a profile can be of that alone.
+#[inline(never)]
+pub fn timed<R>(work: impl FnOnce() -> R) -> (Duration, R) {
+    let start = Instant::now();
+    let result = work();
+    (start.elapsed(), result)
+}
+
+fn seal(stage: &BankingStage, open: OpenBlock<Step>) -> (SealedBlock, SpentBlock<Step>) {
+    seal_block(stage, open).expect("a finished block")
+}
+
+/// Tasks that are prepared in one go, as in the banking stage.
+const CHUNK_TASKS: usize = 32;
+
+fn prepare(block: &OpenBlock<Step>) {
+    let tasks = block.transactions().len();
+    for first in (0..tasks).step_by(CHUNK_TASKS) {
+        let chunk = first..(first + CHUNK_TASKS).min(tasks);
+        block.prefetch(chunk.clone());
+        for task in chunk.map(TaskId::from_index) {
+            let resolved = block.resolve(task);
+            resolved.expect("the block ran while it was recorded");
+        }
     }
 }
 

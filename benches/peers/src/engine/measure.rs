@@ -2,7 +2,7 @@
 
 use super::{
     agreement::{self, Disagreement},
-    block::{AccessSource, Block, BlockError},
+    block::{AccessSource, Block, BlockError, timed},
     yardstick::{Yardstick, YardstickError},
 };
 use lockweave_banking_stage::{BankingStage, StageConfig, StartError, pin_thread};
@@ -111,6 +111,21 @@ pub struct Measured {
     pub speedup_of_worst_block: Option<f64>,
 }
 
+/// What was measured of one of several blocks.
+#[derive(Clone, Debug)]
+pub struct MeasuredBlock {
+    /// The block's name.
+    pub name: String,
+    /// Its transactions.
+    pub transactions: usize,
+    /// Their gas.
+    pub gas: u64,
+    /// Median of the yardstick's times.
+    pub sequential_ms: f64,
+    /// Of ours, by configuration.
+    pub ours_ms: Vec<f64>,
+}
+
 /// What was measured of a workload.
 #[derive(Clone, Debug)]
 pub struct WorkloadResult {
@@ -120,6 +135,8 @@ pub struct WorkloadResult {
     pub ceiling: Option<Samples>,
     /// Ours.
     pub configurations: Vec<(Configuration, Measured)>,
+    /// Block by block.
+    pub blocks: Vec<MeasuredBlock>,
 }
 
 /// A block with everything that runs it.
@@ -134,11 +151,21 @@ struct Bench<'b> {
 impl Bench<'_> {
     fn run_sequentially(&mut self) -> Result<f64, YardstickError> {
         self.yardstick.reset();
-        let start = Instant::now();
-        self.yardstick.run()?;
-        let time = start.elapsed().as_secs_f64() * 1e3;
+        let (time, result) = timed(|| self.yardstick.run());
+        result?;
+        let time = time.as_secs_f64() * 1e3;
         self.sequential_ms.push(time);
         Ok(time)
+    }
+
+    fn measured(&self) -> MeasuredBlock {
+        MeasuredBlock {
+            name: self.block.name().to_owned(),
+            transactions: self.block.transactions(),
+            gas: self.block.gas(),
+            sequential_ms: self.sequential_ms.median(),
+            ours_ms: self.ours_ms.iter().map(Samples::median).collect(),
+        }
     }
 }
 
@@ -194,6 +221,7 @@ pub fn measure(
         sequential,
         ceiling: None,
         configurations: configurations.iter().copied().zip(ours).collect(),
+        blocks: benches.iter().map(Bench::measured).collect(),
     })
 }
 

@@ -5,14 +5,18 @@
 //! * [`workload`]: the blocks, by the name of their workload;
 //! * [`agreement`]: that all of them come to the same;
 //! * [`measure`], [`report`], [`chart`]: pairs of runs, and what is said of them;
-//! * [`schedulers`]: schedulers alone; [`model`]: ours on more workers than there are cores.
+//! * [`phases`]: where a run's instructions go;
+//! * [`schedulers`]: schedulers alone; [`model`]: ours on more workers than there are cores, by what
+//!   [its own work costs](costs).
 
 pub mod agreement;
 pub mod block;
 pub mod chart;
+pub mod costs;
 pub mod flat_state;
 pub mod measure;
 pub mod model;
+pub mod phases;
 pub mod report;
 pub mod schedulers;
 pub mod workload;

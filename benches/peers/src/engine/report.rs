@@ -1,7 +1,7 @@
 //! What is printed: JSON lines, or a table.
 
 use super::{
-    measure::{Configuration, Measured, WorkloadResult},
+    measure::{Configuration, Measured, MeasuredBlock, WorkloadResult},
     schedulers::{SchedulerKind, SchedulerResult},
 };
 use serde::Serialize;
@@ -94,6 +94,56 @@ fn line(size: WorkloadSize, configuration: Option<Configuration>, measured: &Mea
         speedup_of_worst_block: measured.speedup_of_worst_block,
         ceiling: None,
     }
+}
+
+/// A block of several, as JSON: for each configuration what it took and how that compares, in the order of the
+/// workload's lines.
+pub fn block_line(
+    workload: &str,
+    block: &MeasuredBlock,
+    configurations: &[(Configuration, Measured)],
+) -> serde_json::Value {
+    let each = configurations.iter().zip(&block.ours_ms);
+    let ours: Vec<_> = each
+        .map(|((configuration, _), ms)| {
+            serde_json::json!({
+                "access": configuration.access.name(),
+                "threads": configuration.threads,
+                "ms_median": ms,
+                "speedup": block.sequential_ms / ms,
+            })
+        })
+        .collect();
+    serde_json::json!({
+        "workload": workload,
+        "block": block.name,
+        "transactions": block.transactions,
+        "gas": block.gas,
+        "sequential_ms_median": block.sequential_ms,
+        "lockweave": ours,
+    })
+}
+
+/// The same as a line of a table.
+pub fn block_table_line(
+    block: &MeasuredBlock,
+    configurations: &[(Configuration, Measured)],
+) -> String {
+    let mut text = format!(
+        "  block {:<10} {:>5} transactions {:>11} gas {:>9.3} ms:",
+        block.name, block.transactions, block.gas, block.sequential_ms
+    );
+    for ((configuration, _), ms) in configurations.iter().zip(&block.ours_ms) {
+        // Writing to a string cannot fail.
+        let _ = write!(
+            text,
+            "  {} {} {:.2}×",
+            configuration.access.name(),
+            configuration.threads,
+            block.sequential_ms / ms
+        );
+    }
+    text
 }
 
 // Gas of any block is far below 2^52.

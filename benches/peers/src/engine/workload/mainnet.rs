@@ -4,7 +4,7 @@ use super::WorkloadError;
 use crate::engine::block::Block;
 use lockweave_evm_adapter::ChainSpec;
 use lockweave_validator::{recorded::RecordedBlocks, replay::prepare_block};
-use std::{num::NonZeroUsize, path::PathBuf};
+use std::{num::NonZeroUsize, ops::RangeInclusive, path::PathBuf};
 
 /// Blocks of this much gas and more are the large ones.
 pub(super) const LARGE_BLOCK_GAS: u64 = 15_000_000;
@@ -17,7 +17,7 @@ pub fn fixtures() -> PathBuf {
     )
 }
 
-pub(super) fn blocks(gas_min: u64) -> Result<Vec<Block>, WorkloadError> {
+pub(super) fn blocks(gas: RangeInclusive<u64>) -> Result<Vec<Block>, WorkloadError> {
     let archive = fixtures().join("mainnet_blocks.tar.zst");
     if !archive.exists() {
         return Err(WorkloadError::NoFixtures(archive));
@@ -26,7 +26,7 @@ pub(super) fn blocks(gas_min: u64) -> Result<Vec<Block>, WorkloadError> {
     let mut blocks = Vec::new();
     for recorded in RecordedBlocks::open(&archive, None)? {
         let recorded = recorded?;
-        if recorded.header.gas_used < gas_min || recorded.transactions.is_empty() {
+        if !gas.contains(&recorded.header.gas_used) || recorded.transactions.is_empty() {
             continue;
         }
         let (block, view) = prepare_block(&chain, recorded, NonZeroUsize::MIN)?;

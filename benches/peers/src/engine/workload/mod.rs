@@ -87,6 +87,15 @@ impl WorkloadName {
 
     /// Makes or reads the blocks; `transactions` makes smaller or larger ones of those that are made.
     pub fn blocks(self, transactions: Option<usize>) -> Result<Vec<Block>, WorkloadError> {
+        self.blocks_up_to(transactions, u64::MAX)
+    }
+
+    /// The same without recorded blocks of more gas.
+    pub fn blocks_up_to(
+        self,
+        transactions: Option<usize>,
+        gas_max: u64,
+    ) -> Result<Vec<Block>, WorkloadError> {
         let block = match self {
             Self::RawSelf => raw::block(self, transactions, raw::Recipients::Themselves),
             Self::RawRandom => raw::block(self, transactions, raw::Recipients::Random),
@@ -100,8 +109,8 @@ impl WorkloadName {
             }
             Self::UniswapOnePool => swaps::block(self, transactions, &swaps::Pools::One),
             Self::Mixed => mixed::block(self, transactions),
-            Self::MainnetBig => return mainnet::blocks(mainnet::LARGE_BLOCK_GAS),
-            Self::MainnetAll => return mainnet::blocks(0),
+            Self::MainnetBig => return mainnet::blocks(mainnet::LARGE_BLOCK_GAS..=gas_max),
+            Self::MainnetAll => return mainnet::blocks(0..=gas_max),
             Self::Scheduler => return Ok(Vec::new()),
         };
         Ok(vec![block?.with_signed()?])

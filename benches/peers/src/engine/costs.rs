@@ -1,0 +1,306 @@
+//! What the stage's own work takes on this machine: turns, calls and messages between real threads.
+
+use super::{block::timed, measure::Samples};
+use lockweave_banking_stage::{
+    Access, BankingStage, Grant, KeyAccess, RunStats, StageConfig, StartError, Workload,
+    simulate::SimulatedCosts,
+};
+use lockweave_runtime::{AccessMode, DenseId, KeyId, TaskId};
+use std::{
+    convert::Infallible,
+    hint,
+    num::NonZeroUsize,
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Runs behind each figure.
+const RUNS: usize = 9;
+/// Tasks of a run of tasks that do nothing.
+const TASKS: usize = 100_000;
+/// Keys of a task, where it has any: all but the first its own, for writing; the first is read by all.
+const KEYS: usize = 3;
+/// In gas: a batch has one of these, or as many as a batch can have.
+const COST_LARGE: u64 = 300_000;
+const COST_SMALL: u64 = 1_500;
+/// Meetings of two threads behind a figure.
+const MEETINGS: usize = 201;
+/// Between two meetings, so that helpers park.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// Measures on as many threads as there are cores, `cores`; of the least two.
+pub fn measure(cores: usize) -> Result<SimulatedCosts, StartError> {
+    let alone = Turns::measure(1)?;
+    let together = Turns::measure(cores.max(2))?;
+    let meetings = Meetings::measure()?;
+    Ok(SimulatedCosts {
+        turn_again: whole(alone.turn),
+        turn: whole(together.turn),
+        task: whole(together.task),
+        key: whole(together.key),
+        call: whole(meetings.call),
+        // A turn's own time is in both.
+        hand_over: whole(meetings.hand_over - alone.turn),
+        wake: whole(meetings.wake - alone.turn),
+        ..SimulatedCosts::default()
+    })
+}
+
+// Nanoseconds of what takes less than a second.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+const fn whole(ns: f64) -> u64 {
+    ns.max(0.0) as u64
+}
+
+/// Nanoseconds under the scheduler's lock.
+#[derive(Clone, Copy, Debug)]
+struct Turns {
+    /// Taking it and giving it back, whatever is done there.
+    turn: f64,
+    /// Feeding or completing a task without keys.
+    task: f64,
+    /// A key's part of that.
+    key: f64,
+}
+
+impl Turns {
+    /// From runs of tasks that do nothing: what they take is what the scheduler takes. On several threads
+    /// all want the lock all the time, so it is one after another that they have it.
+    fn measure(threads: usize) -> Result<Self, StartError> {
+        let stage = stage(threads)?;
+        let single = Nothing::new(COST_LARGE, 0).measure(&stage);
+        let batches = Nothing::new(COST_SMALL, 0).measure(&stage);
+        let keys = Nothing::new(COST_SMALL, KEYS).measure(&stage);
+        let turn = (single.ns - batches.ns) / (single.turns - batches.turns);
+        // Each task is fed and completed.
+        let asked = 2.0 * count(TASKS);
+        let task = (batches.ns - batches.turns * turn) / asked;
+        let key = (keys.ns - keys.turns * turn) / asked - task;
+        Ok(Self {
+            turn,
+            task,
+            key: key / count(KEYS),
+        })
+    }
+}
+
+fn stage(threads: usize) -> Result<BankingStage, StartError> {
+    let threads = NonZeroUsize::new(threads).unwrap_or(NonZeroUsize::MIN);
+    let stage = BankingStage::new(StageConfig::with_threads(threads).pinned())?;
+    stage.pin_caller();
+    Ok(stage)
+}
+
+fn count(number: usize) -> f64 {
+    f64::from(u32::try_from(number).unwrap_or(u32::MAX))
+}
+
+/// Medians of runs.
+struct Emptiness {
+    ns: f64,
+    turns: f64,
+}
+
+/// Tasks that do nothing.
+struct Nothing {
+    cost: u64,
+    keys: usize,
+    access: Vec<KeyAccess>,
+}
+
+impl Nothing {
+    fn new(cost: u64, keys: usize) -> Self {
+        let key = |number: usize| match number % KEYS {
+            0 => (KeyId::FIRST, AccessMode::Read),
+            _ => (KeyId::from_index(number), AccessMode::Write),
+        };
+        let access = (0..keys * TASKS).map(key);
+        Self {
+            cost,
+            keys,
+            access: access.map(|(key, mode)| KeyAccess { key, mode }).collect(),
+        }
+    }
+
+    fn measure(self, stage: &BankingStage) -> Emptiness {
+        let (mut ns, mut turns) = (Samples::default(), Samples::default());
+        let mut workload = self;
+        for _ in 0..RUNS {
+            let (time, (back, result)) = timed(|| stage.run(workload));
+            workload = back;
+            let stats: RunStats = result.expect("it does nothing");
+            ns.push(time.as_secs_f64() * 1e9);
+            turns.push(count(stats.turns));
+        }
+        Emptiness {
+            ns: ns.median(),
+            turns: turns.median(),
+        }
+    }
+}
+
+impl Workload for Nothing {
+    type Worker = ();
+    type Error = Infallible;
+
+    fn tasks(&self) -> usize {
+        TASKS
+    }
+
+    fn enter(&self, _worker: usize) {}
+
+    fn prepare(&self, (): &mut (), _task: TaskId) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn access(&self, task: TaskId) -> Access<'_> {
+        let start = task.index() * self.keys;
+        Access::Keys(&self.access[start..start + self.keys])
+    }
+
+    fn cost(&self, _task: TaskId) -> u64 {
+        self.cost
+    }
+
+    fn execute(&self, (): &mut (), _grant: &Grant<'_>) -> Result<(), Infallible> {
+        Ok(())
+    }
+}
+
+/// Nanoseconds until another thread begins.
+#[derive(Clone, Copy, Debug)]
+struct Meetings {
+    /// What it takes to call it.
+    call: f64,
+    /// From the end of a turn until a parked helper that was called begins.
+    wake: f64,
+    /// From the end of a task until a helper that waits begins with a task that this has freed.
+    hand_over: f64,
+}
+
+impl Meetings {
+    fn measure() -> Result<Self, StartError> {
+        let stage = stage(2)?;
+        let (mut call, mut wake, mut hand_over) =
+            (Samples::default(), Samples::default(), Samples::default());
+        for _ in 0..MEETINGS {
+            thread::sleep(PAUSE);
+            let (meeting, result) = stage.run(Meeting::new());
+            result.expect("it does nothing that can fail");
+            let [called, begun, came, freed, met] = meeting.stamps.map(AtomicU64::into_inner);
+            call.push(difference(called, begun));
+            wake.push(difference(called, came));
+            // Sometimes the helper has lost its patience by then.
+            if met > 0 {
+                hand_over.push(difference(freed, met));
+            }
+        }
+        Ok(Self {
+            call: call.median(),
+            wake: wake.median(),
+            hand_over: hand_over.median(),
+        })
+    }
+}
+
+fn difference(from: u64, to: u64) -> f64 {
+    Duration::from_nanos(to.saturating_sub(from)).as_secs_f64() * 1e9
+}
+
+/// Two threads that meet twice. The caller's first task waits for the helper to come for the second; its end
+/// frees two more, one for each.
+struct Meeting {
+    start: Instant,
+    /// When the caller last fed a task before its first one, which is when it calls the helper; when it
+    /// began with its first task; when the helper came; when the first task ended; when the helper began with a
+    /// task that this freed.
+    stamps: [AtomicU64; 5],
+}
+
+const CALLED: usize = 0;
+const BEGUN: usize = 1;
+const CAME: usize = 2;
+const FREED: usize = 3;
+const MET: usize = 4;
+/// By task: the first has the key for writing, the second none, the others read it.
+const MEETING_KEYS: [Option<KeyAccess>; 4] = {
+    const fn key(mode: AccessMode) -> Option<KeyAccess> {
+        Some(KeyAccess {
+            key: KeyId::FIRST,
+            mode,
+        })
+    }
+    let (write, read) = (key(AccessMode::Write), key(AccessMode::Read));
+    [write, None, read, read]
+};
+/// So much gas that helpers are called at once.
+const COST_OF_MEETING: u64 = 10_000_000;
+/// For the helper to find nothing else and wait.
+const REST: Duration = Duration::from_micros(10);
+
+impl Meeting {
+    fn new() -> Self {
+        Self {
+            start: Instant::now(),
+            stamps: Default::default(),
+        }
+    }
+
+    fn stamp(&self, place: usize) {
+        let now = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.stamps[place].store(now, Ordering::Release);
+    }
+
+    fn is_stamped(&self, place: usize) -> bool {
+        self.stamps[place].load(Ordering::Acquire) > 0
+    }
+}
+
+impl Workload for Meeting {
+    type Worker = usize;
+    type Error = Infallible;
+
+    fn tasks(&self) -> usize {
+        MEETING_KEYS.len()
+    }
+
+    fn enter(&self, worker: usize) -> usize {
+        worker
+    }
+
+    fn prepare(&self, _worker: &mut usize, _task: TaskId) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn access(&self, task: TaskId) -> Access<'_> {
+        if !self.is_stamped(BEGUN) {
+            self.stamp(CALLED);
+        }
+        Access::Keys(MEETING_KEYS[task.index()].as_slice())
+    }
+
+    fn cost(&self, _task: TaskId) -> u64 {
+        COST_OF_MEETING
+    }
+
+    fn execute(&self, worker: &mut usize, grant: &Grant<'_>) -> Result<(), Infallible> {
+        match grant.task().index() {
+            0 => {
+                self.stamp(BEGUN);
+                while !self.is_stamped(CAME) {
+                    hint::spin_loop();
+                }
+                let came = Instant::now();
+                while came.elapsed() < REST {
+                    hint::spin_loop();
+                }
+                self.stamp(FREED);
+            }
+            1 => self.stamp(CAME),
+            _ if *worker > 0 => self.stamp(MET),
+            _ => {}
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,214 @@
+//! Where a run's instructions go: callgrind's counts, by phase.
+//!
+//! Callgrind says for every function, and for every source file that was inlined into it, how many
+//! instructions it ran, and how many each of its calls took. A [rule](RULES) names the phase of a file.
+//! What serves everybody (memory, hash maps, arithmetic) has none: what it takes counts for those
+//! who called it, in the proportion of their calls.
+
+use std::collections::{BTreeMap, HashMap};
+use thiserror::Error;
+
+/// A part of a source file's or function's name, and the phase that it belongs to. The first that fits counts.
+const RULES: [(&str, &str); 39] = [
+    ("keccak", "Keccak"),
+    ("Keccak", "Keccak"),
+    // Ours.
+    (
+        "evm_adapter/src/transfer.rs",
+        "transfer without the machine",
+    ),
+    ("evm_adapter/src/journal.rs", "journal"),
+    ("evm_adapter/src/code_cache.rs", "journal"),
+    ("evm_adapter/src/executor.rs", "handler and frames"),
+    ("evm_adapter/src/infer.rs", "inference"),
+    ("evm_adapter/src/block.rs", "making the executor"),
+    ("evm_adapter/", "transactions and blocks"),
+    ("runtime/src/memory_state.rs", "state before the block"),
+    ("validator/src/recorded", "state before the block"),
+    ("runtime/src/state.rs", "state before the block"),
+    ("runtime/src/granted.rs", "access by grant"),
+    ("runtime/src/access.rs", "access by grant"),
+    ("runtime/src/credit_buffer.rs", "access by grant"),
+    ("runtime/src/key.rs", "access by grant"),
+    ("runtime/src/undo.rs", "access by grant"),
+    ("runtime/src/write_set.rs", "effects and outcomes"),
+    ("runtime/src/outcome", "effects and outcomes"),
+    ("runtime/src/delta.rs", "gathering changes"),
+    ("banking_stage/src/seal.rs", "gathering changes"),
+    ("runtime/src/cells.rs", "cells"),
+    ("runtime/src/state_cells.rs", "cells"),
+    ("runtime/src/interner.rs", "cells"),
+    ("runtime/src/key_table.rs", "cells"),
+    ("runtime/src/open_block.rs", "cells"),
+    ("runtime/src/numbering.rs", "numbering of keys"),
+    ("runtime/src/drafts.rs", "inference"),
+    ("runtime/src/simulation.rs", "inference"),
+    ("banking_stage/", "scheduler and worker"),
+    // The yardstick.
+    ("engine/flat_state.rs", "state before the block"),
+    ("engine/yardstick.rs", "effects and outcomes"),
+    // revm.
+    ("revm-interpreter", "interpreter"),
+    ("revm-bytecode", "interpreter"),
+    ("revm-precompile", "interpreter"),
+    ("revm-context-interface", "handler and frames"),
+    ("revm-context", "journal"),
+    ("revm-state", "journal"),
+    ("revm-handler", "handler and frames"),
+];
+
+/// What callgrind wrote and this module cannot read.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("line {line} is not of callgrind's format: {text}")]
+pub struct PhasesError {
+    line: usize,
+    text: String,
+}
+
+/// Instructions by the phase's name.
+pub type Phases = BTreeMap<&'static str, f64>;
+
+/// Counts that belong to no phase of their own.
+const NOBODY: &str = "the rest";
+
+/// The phase of a source file or a function.
+fn phase_of(name: &str) -> Option<&'static str> {
+    let found = RULES.iter().find(|(part, _)| name.contains(part));
+    found.map(|(_, phase)| *phase)
+}
+
+#[derive(Default)]
+struct Function {
+    /// Instructions without a phase: its own, and what it calls that has none.
+    own: f64,
+    /// Those who call it: function, phase of the place, instructions.
+    callers: Vec<(usize, Option<&'static str>, f64)>,
+}
+
+/// A program's functions and what is known of its phases.
+#[derive(Default)]
+struct Program {
+    names: HashMap<String, usize>,
+    functions: Vec<Function>,
+    phases: Phases,
+}
+
+impl Program {
+    fn function(&mut self, name: &str) -> usize {
+        if let Some(known) = self.names.get(name) {
+            return *known;
+        }
+        self.names.insert(name.to_owned(), self.functions.len());
+        self.functions.push(Function::default());
+        self.functions.len() - 1
+    }
+
+    /// Gives what has no phase to the callers, until it has come to somebody who has one.
+    fn hand_up(&mut self) {
+        /// Longer chains of calls without a phase are rest.
+        const STEPS: usize = 64;
+        let mut left: Vec<f64> = self.functions.iter().map(|function| function.own).collect();
+        for _ in 0..STEPS {
+            let mut next = vec![0.0; left.len()];
+            for (function, amount) in self.functions.iter().zip(&left) {
+                let all: f64 = function.callers.iter().map(|(_, _, cost)| cost).sum();
+                if *amount > 0.0 && all <= 0.0 {
+                    *self.phases.entry(NOBODY).or_default() += amount;
+                    continue;
+                }
+                for (caller, phase, cost) in &function.callers {
+                    let share = amount * cost / all;
+                    match phase {
+                        Some(phase) => *self.phases.entry(phase).or_default() += share,
+                        None => next[*caller] += share,
+                    }
+                }
+            }
+            left = next;
+        }
+        let rest: f64 = left.iter().sum();
+        *self.phases.entry(NOBODY).or_default() += rest;
+    }
+}
+
+/// Instructions by phase, from a file that callgrind wrote with `--compress-strings=no` and
+/// `--compress-pos=no`.
+pub fn instructions_by_phase(text: &str) -> Result<Phases, PhasesError> {
+    let mut program = Program::default();
+    let (mut file, mut function) = (String::new(), 0);
+    // The file that the functions to come are of, and the phase of the one at hand.
+    let (mut home_file, mut home) = (String::new(), None);
+    // The function that is called, if the next line is what a call took.
+    let (mut callee, mut is_call) = (0, false);
+    for (index, line) in text.lines().enumerate() {
+        let error = || PhasesError {
+            line: index + 1,
+            text: line.to_owned(),
+        };
+        if let Some((key, value)) = line.split_once('=') {
+            match key {
+                "fl" => {
+                    value.clone_into(&mut home_file);
+                    value.clone_into(&mut file);
+                }
+                "fi" | "fe" => value.clone_into(&mut file),
+                "fn" => {
+                    file.clone_from(&home_file);
+                    home = phase_of(&home_file).or_else(|| phase_of(value));
+                    function = program.function(value);
+                }
+                "cfn" => callee = program.function(value),
+                "calls" => is_call = true,
+                _ => {}
+            }
+            continue;
+        }
+        // A line of the source, and what it took. Everything else is a heading, and has a colon.
+        if !line.starts_with(|first: char| first.is_ascii_digit()) {
+            continue;
+        }
+        let cost = line
+            .split_whitespace()
+            .nth(1)
+            .and_then(|cost| cost.parse::<f64>().ok());
+        let cost = cost.ok_or_else(error)?;
+        let phase = phase_of(&file).or(home);
+        if std::mem::take(&mut is_call) {
+            if callee != function {
+                program.functions[callee]
+                    .callers
+                    .push((function, phase, cost));
+            }
+        } else if let Some(phase) = phase {
+            *program.phases.entry(phase).or_default() += cost;
+        } else {
+            program.functions[function].own += cost;
+        }
+    }
+    program.hand_up();
+    Ok(program.phases)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_phase_counts_for_its_callers() {
+        let text = "version: 1\nevents: Ir\n\n\
+            fl=/x/alloc.rs\nfn=malloc\n5 30\n\n\
+            fl=/x/runtime/src/granted.rs\nfn=enter\n7 100\ncfn=malloc\ncalls=2 5\n8 20\n\
+            fi=/x/hashbrown.rs\n9 6\nfe=/x/runtime/src/granted.rs\n10 4\n\n\
+            fl=/x/somewhere.rs\nfn=main\n1 2\ncfn=enter\ncalls=1 7\n2 136\ncfn=malloc\ncalls=1 5\n3 10\n\n\
+            fl=/x/yet/evm_adapter/src/transfer.rs\nfn=run\n1 50\n";
+        let phases = instructions_by_phase(text).unwrap();
+        // `enter` has 104 of its own, 6 inlined, and two thirds of what malloc took; the last third is main's.
+        let expected = [
+            ("access by grant", 104.0 + 6.0 + 20.0),
+            ("transfer without the machine", 50.0),
+            (NOBODY, 10.0 + 2.0),
+        ];
+        assert_eq!(phases, Phases::from(expected));
+        assert!(instructions_by_phase("fn=a\n1 x\n").is_err());
+    }
+}
