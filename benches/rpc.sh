@@ -3,6 +3,7 @@
 #
 # usage: benches/rpc.sh [TRANSACTIONS] [WORK_FOLDER]
 # anvil comes from npm (@foundry-rs/anvil) where npm is there; without it only this node is measured.
+# LOCKWEAVE_VALIDATOR and LOCKWEAVE_RPC_LOAD name binaries that are built already.
 # LOCKWEAVE_TOKEN names a JSON file with a token's bytecode (default ../shared/accept/accept/build/Token.json).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -12,9 +13,11 @@ work=${2:-target/rpc-bench}
 token=${LOCKWEAVE_TOKEN:-../shared/accept/accept/build/Token.json}
 mkdir -p "$work"
 work=$(cd "$work" && pwd)
-cargo build --quiet --release --bin lockweave-validator
-cargo build --quiet --release --package lockweave-validator --example rpc_load
-load=target/release/examples/rpc_load
+validator=${LOCKWEAVE_VALIDATOR:-} load=${LOCKWEAVE_RPC_LOAD:-}
+if [ -z "$validator" ] || [ -z "$load" ]; then
+    cargo build --quiet --release --package lockweave-validator --bin lockweave-validator --example rpc_load
+    validator=target/release/lockweave-validator load=target/release/examples/rpc_load
+fi
 
 anvil=
 if command -v npm >/dev/null 2>&1; then
@@ -57,7 +60,7 @@ for storage in memory disk; do
         rm -rf "$work/data"
         options=(--datadir "$work/data")
     fi
-    target/release/lockweave-validator run --dev --http.port 0 --log.filter warn "${options[@]}" >"$log" 2>&1 &
+    "$validator" run --dev --http.port 0 --log.filter warn "${options[@]}" >"$log" 2>&1 &
     node=$!
     url=
     for _ in $(seq 50); do

@@ -168,17 +168,17 @@ fn whoever_needs_the_locks_of_a_task_that_is_left_behind_does_not_run() {
 #[test]
 fn work_aside_is_done_beside_runs() {
     for stage in stages() {
-        let (begin, begun) = bounded::<()>(1);
-        let aside = stage.aside(move || begun.recv().map(|()| 7));
+        let (start, started) = bounded::<()>(1);
+        let aside = stage.aside(move || started.recv().map(|()| 7));
         let (_, result) = stage.run(Counting::new(1_000));
         assert!(result.is_ok());
         assert_eq!(aside.is_some(), stage.config().threads.get() > 1);
         if let Some(aside) = aside {
-            begin.send(()).expect("somebody waits for it");
+            start.send(()).expect("somebody waits for it");
             assert_eq!(aside.join().expect("no panic"), Ok(7));
         }
-        if let Some(aside) = stage.aside(|| panic!("out of sorts")) {
-            let payload = aside.join().err().expect("it panicked");
+        if let Some(aside) = stage.aside::<()>(|| panic!("out of sorts")) {
+            let payload = aside.join().expect_err("it panicked");
             assert_eq!(panic_message(&*payload), "out of sorts");
         }
         let (_, result) = stage.run(Counting::new(1_000));

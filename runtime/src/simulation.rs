@@ -127,6 +127,7 @@ impl Default for Memory {
 }
 
 /// The state before the block, as a transaction sees it that runs too early. Notes what it touches.
+#[derive(Default)]
 pub struct SimulatedState {
     view: Option<Arc<dyn StateView>>,
     memory: Memory,
@@ -285,18 +286,6 @@ impl StateAccess for SimulatedState {
         }
         self.writes.clone_from(writes);
         Ok(())
-    }
-}
-
-impl Default for SimulatedState {
-    fn default() -> Self {
-        Self {
-            view: None,
-            memory: Memory::default(),
-            touched: Vec::new(),
-            writes: WriteSet::default(),
-            assumption: None,
-        }
     }
 }
 

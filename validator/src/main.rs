@@ -24,7 +24,7 @@ struct Cli {
 enum Command {
     Run(Box<run::RunArgs>),
     Init(init::InitArgs),
-    Import(import::ImportArgs),
+    Import(Box<import::ImportArgs>),
     Export(export::ExportArgs),
     Verify(verify::VerifyArgs),
     Db(lockweave_validator::db::DbArgs),
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run::run(*args),
         Command::Init(args) => init::run(&args),
-        Command::Import(args) => import::run(&args),
+        Command::Import(args) => import::run(*args),
         Command::Export(args) => export::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Db(args) => return db::run(&args),

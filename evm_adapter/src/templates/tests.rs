@@ -10,8 +10,8 @@ use crate::{
 use alloy_consensus::{Header, Signed, TxEnvelope, TxLegacy};
 use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256, keccak256};
 use lockweave_runtime::{
-    AccessMode, AccessSet, Account, Code, Declaration, Infer, Inference, MemoryState, OpenBlock,
-    Sanitized, SimulatedState, StateCells, StateKey, StateView,
+    AccessMode, AccessSet, Account, Code, Infer, Inference, MemoryState, SimulatedState, StateKey,
+    StateView,
 };
 use revm::{
     bytecode::opcode::{
@@ -94,7 +94,7 @@ impl World {
     }
 
     fn infer(&self, step: &Step) -> (Inference, AccessSet) {
-        let (mut inferrer, mut state) = self.inferrer(step);
+        let (mut inferrer, mut state) = self.inferrer();
         let inference = inferrer.infer(step, &mut state).expect("a state in memory");
         let set = AccessSet::build(|set| {
             for entry in state.touched() {
@@ -104,8 +104,8 @@ impl World {
         (inference, set.expect("few keys"))
     }
 
-    /// An inferrer, and the state before a block of one step.
-    fn inferrer(&self, step: &Step) -> (EvmInferrer, SimulatedState) {
+    /// An inferrer, and the state before a block.
+    fn inferrer(&self) -> (EvmInferrer, SimulatedState) {
         let context = context();
         let view: Arc<dyn StateView> = Arc::new(self.state.clone());
         let state = SimulatedState::new(view);
@@ -360,7 +360,7 @@ fn a_refuted_template_has_to_earn_it_again() {
         let predicted = world.predicted(call);
         assert_eq!(slots(&predicted).len(), 1);
         let step = world.step(1, &[]);
-        let (mut inferrer, mut state) = world.inferrer(&step);
+        let (mut inferrer, mut state) = world.inferrer();
         let plan = inferrer.plan(&step, &mut state).expect("a state in memory");
         assert!(plan.by_template && plan.gas.is_some(), "{plan:?}");
         inferrer.refute(&step, &mut state);

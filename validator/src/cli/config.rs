@@ -2,7 +2,10 @@
 
 use super::Failure;
 use clap::Args;
-use lockweave_validator::config::{Config, Options};
+use lockweave_validator::{
+    config::{Config, HistoryOptions, Options},
+    store::Retention,
+};
 use std::{
     io::{self, Write},
     path::{Path, PathBuf},
@@ -29,6 +32,29 @@ impl Source {
     pub(crate) fn load(self, datadir: Option<&Path>) -> Result<Config, Failure> {
         let usual = datadir.map(|datadir| datadir.join("config.toml"));
         Ok(self.options.load(self.config.as_deref(), usual)?)
+    }
+}
+
+/// The same, of which nothing but what is kept of the past is asked for.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct HistorySource {
+    /// A configuration file [default: config.toml in the data folder, if it is there].
+    #[arg(long, value_name = "FILE", env = "LOCKWEAVE_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    history: HistoryOptions,
+}
+
+impl HistorySource {
+    /// Flags over environment over file over defaults.
+    pub(crate) fn load(self, datadir: &Path) -> Result<Retention, Failure> {
+        let options = Options {
+            history: self.history,
+            ..Options::default()
+        };
+        let usual = Some(datadir.join("config.toml"));
+        let config = options.load(self.config.as_deref(), usual)?;
+        Ok(Retention::from(&config.history))
     }
 }
 

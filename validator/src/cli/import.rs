@@ -2,16 +2,14 @@
 
 use super::{
     Failure,
+    config::HistorySource,
     datadir::{self, DatadirArgs, Opened},
 };
 use clap::Args;
-use lockweave_validator::{
-    chain::{
-        ChainParameters,
-        import::{Imported, Importer},
-        rlp_file::RlpBlocks,
-    },
-    store::Retention,
+use lockweave_validator::chain::{
+    ChainParameters,
+    import::{Imported, Importer},
+    rlp_file::RlpBlocks,
 };
 use std::{
     fs::File,
@@ -24,7 +22,8 @@ use tracing::info;
 
 /// Add blocks from a file to a chain: RLP, one after another, as `export` and other clients write them.
 ///
-/// Every block is executed and held against its header. Blocks the chain has are passed over.
+/// Every block is executed and held against its header. Blocks the chain has are passed over. How much of the
+/// past is kept is said as for `run`: by flag, environment or configuration file.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  lockweave-validator import --datadir data --genesis genesis.json \
@@ -36,24 +35,28 @@ pub(crate) struct ImportArgs {
     /// The chain, if the data folder is empty: a genesis file in geth's format.
     #[arg(long, value_name = "FILE")]
     genesis: Option<PathBuf>,
+    #[command(flatten)]
+    history: HistorySource,
     /// The file; `-` for standard input.
     file: PathBuf,
 }
 
 /// Runs the command.
-pub(crate) fn run(args: &ImportArgs) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: ImportArgs) -> Result<ExitCode, Failure> {
     let wanted = (args.genesis.as_deref())
         .map(ChainParameters::read)
         .transpose()?;
-    let retention = Retention::default();
-    let opened = datadir::open(&args.datadir.datadir, wanted.as_ref(), false, retention)?;
+    let datadir = &args.datadir.datadir;
+    let retention = args.history.load(datadir)?;
+    let opened = datadir::open(datadir, wanted.as_ref(), false, retention)?;
     let added = add_blocks(&opened, &args.file)?;
     let head = opened.store.head();
     writeln!(
         io::stdout(),
-        "Added {added} blocks; the newest is {} ({})",
+        "Added {added} blocks; the newest is {} ({}), the oldest that is kept {}",
         head.number(),
-        head.hash
+        head.hash,
+        opened.store.oldest_block()
     )?;
     Ok(ExitCode::SUCCESS)
 }

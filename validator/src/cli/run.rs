@@ -88,7 +88,11 @@ pub(crate) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
         .enable_all()
         .build()
         .map_err(Failure::Runtime)?;
-    runtime.block_on(serve(&config, opened, signers))
+    let result = runtime.block_on(serve(&config, opened, signers));
+    // Calls that still run only read, and nobody is there to take their answers. Waiting for them would
+    // take as long as they may, and would not hear a second signal.
+    runtime.shutdown_background();
+    result
 }
 
 async fn serve(

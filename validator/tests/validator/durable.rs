@@ -127,6 +127,8 @@ async fn a_chain_goes_from_folder_to_file_to_folder() {
         text.contains("Added 6 blocks") && text.contains(head["hash"].as_str().unwrap()),
         "{text}"
     );
+    assert!(text.contains("the oldest that is kept 0"), "{text}");
+    check_import_prunes_as_configured(folder.path(), &genesis, &file);
     assert!(run(&["verify", "--datadir", &second]).status.success());
     // Why a transaction failed is known where it ran, and where it was run again.
     for datadir in [&first, &second] {
@@ -149,6 +151,27 @@ async fn a_chain_goes_from_folder_to_file_to_folder() {
     let refused = run(&["import", "--datadir", &third, "--genesis", &genesis, &file]);
     assert_eq!(refused.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("stateRoot"));
+}
+
+/// Imports six blocks with limits from the data folder's file, and from a flag over it.
+fn check_import_prunes_as_configured(folder: &Path, genesis: &str, file: &str) {
+    for (flags, oldest) in [(&[][..], 4), (&["--history.body-blocks", "3"][..], 3)] {
+        let datadir = folder.join(format!("pruned-{oldest}"));
+        std::fs::create_dir(&datadir).unwrap();
+        std::fs::write(
+            datadir.join("config.toml"),
+            "[history]\nbody-blocks = 2\nstate-blocks = 1\n",
+        )
+        .unwrap();
+        let datadir = datadir.to_str().unwrap();
+        let mut arguments = vec!["import", "--datadir", datadir, "--genesis", genesis];
+        arguments.extend(flags);
+        arguments.push(file);
+        let imported = run(&arguments);
+        let text = String::from_utf8_lossy(&imported.stdout).into_owned();
+        let expected = format!("the oldest that is kept {oldest}");
+        assert!(text.contains(&expected), "{text}");
+    }
 }
 
 /// Of a chain that forgot its first blocks what is left is checked, and it says what is not.

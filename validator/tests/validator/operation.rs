@@ -4,7 +4,11 @@ use crate::support::{Draft, process::Process, signers};
 use alloy_primitives::Address;
 use prometheus_parse::{Scrape, Value as Sample};
 use serde_json::{Value, json};
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 /// The names of the metrics in an expression of the dashboard.
 fn metrics_in(expression: &str) -> impl Iterator<Item = &str> {
@@ -82,4 +86,31 @@ async fn metrics_are_prometheus_and_the_dashboard_asks_for_what_there_is() {
     let missing: Vec<_> = asked.difference(&known).collect();
     assert!(missing.is_empty(), "no such metrics: {missing:?}");
     node.terminate();
+}
+
+/// A call that may take half a minute does not hold up the end of the node.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_ends_while_calls_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = [
+        "--http.call-timeout",
+        "30000",
+        "--http.gas-cap",
+        "1000000000000000",
+    ];
+    let node = Process::start_with(folder.path(), "0", &options);
+    let address = Address::repeat_byte(0xaa).to_string();
+    // JUMPDEST, PUSH0, JUMP: for ever.
+    let endless = json!([
+        {"to": address, "gas": "0x38d7ea4c68000"},
+        "latest",
+        {&address: {"code": "0x5b5f56"}}
+    ]);
+    let answered = node.call("eth_call", endless);
+    let answered = tokio::time::timeout(Duration::from_millis(500), answered).await;
+    assert!(answered.is_err(), "it is to be at work: {answered:?}");
+    let asked = Instant::now();
+    node.terminate();
+    let took = asked.elapsed();
+    assert!(took < Duration::from_secs(10), "{took:?}");
 }

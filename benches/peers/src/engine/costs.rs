@@ -225,14 +225,14 @@ const FREED: usize = 3;
 const MET: usize = 4;
 /// By task: the first has the key for writing, the second none, the others read it.
 const MEETING_KEYS: [Option<KeyAccess>; 4] = {
-    const fn key(mode: AccessMode) -> Option<KeyAccess> {
-        Some(KeyAccess {
+    const fn key(mode: AccessMode) -> KeyAccess {
+        KeyAccess {
             key: KeyId::FIRST,
             mode,
-        })
+        }
     }
-    let (write, read) = (key(AccessMode::Write), key(AccessMode::Read));
-    [write, None, read, read]
+    let read = Some(key(AccessMode::Read));
+    [Some(key(AccessMode::Write)), None, read, read]
 };
 /// So much gas that helpers are called at once.
 const COST_OF_MEETING: u64 = 10_000_000;

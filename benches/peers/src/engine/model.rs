@@ -71,8 +71,8 @@ impl BlockModel {
         costs: SimulatedCosts,
     ) -> Result<Self, YardstickError> {
         let times = measure_times(block, stage);
-        let state = block.flat_state().expect("the block was recorded on it");
-        let mut yardstick = Yardstick::new(block.context(), block.steps(), state);
+        let before = block.flat_state().expect("the block was recorded on it");
+        let mut yardstick = Yardstick::new(block.context(), block.steps(), before);
         let steps = yardstick.step_times(STEP_RUNS)?;
         let serial = times.open + times.finish;
         let is_shared = block.table().len() >= CELLS_SHARED;
