@@ -1,6 +1,6 @@
 //! The stage on virtual workers: a discrete-event simulation of runs on more cores than there are.
 //!
-//! Every decision is the stage's own: the simulation drives the same [`Core`] that threads drive, with its
+//! Every decision is the stage's own: the simulation drives the same `Core` that threads drive, with its
 //! scheduler, lock table, batches and free tasks. What is simulated is time, and with it who comes to the
 //! lock when: how long tasks take is given, and what turns, locks and messages take in [`SimulatedCosts`].
 //! There is no randomness; the same costs give the same answer.
