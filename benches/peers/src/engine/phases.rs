@@ -1,7 +1,7 @@
 //! Where a run's instructions go: callgrind's counts, by phase.
 //!
 //! Callgrind says for every function, and for every source file that was inlined into it, how many
-//! instructions it ran, and how many each of its calls took. A [rule](RULES) names the phase of a file.
+//! instructions it ran, and how many each of its calls took. A rule names the phase of a file.
 //! What serves everybody (memory, hash maps, arithmetic) has none: what it takes counts for those
 //! who called it, in the proportion of their calls.
 
