@@ -21,7 +21,8 @@ pub(crate) const RUN_COST_SHARED: u64 = 8_000_000;
 pub(crate) const RUN_TIME_SHARED: Duration = Duration::from_micros(100);
 /// Nobody is woken to look beforehand at a block whose gas limits come to less than this.
 pub(crate) const RUN_COST_SMALL: u64 = 3_000_000;
-/// Transactions with this gas limit and more are looked at aside: they may take longer than all others together.
+/// Transactions with this gas limit and more are looked at aside: they may take longer than all others
+/// together.
 pub(crate) const ASIDE_COST: u64 = 2_000_000;
 /// Free tasks of a chunk are run as soon as they are prepared, up to this much, in gas, a task and a
 /// chunk: somebody may be waiting for the tasks between them.

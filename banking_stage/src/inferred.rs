@@ -10,29 +10,28 @@
 //! looks at the others beforehand.
 //!
 //! A set found so can be too small: the transaction reaches for a key it does not hold and stops
-//! without effect. It keeps its locks, so that nobody runs who needs what it holds, and the others go on. When
-//! nobody can go on any more, with no run on, those that left their sets are taken in block order:
+//! without effect. It keeps its locks, so that nobody runs who needs what it holds, and the others go on.
+//! When nobody can go on any more, with no run on, those that left their sets are taken in block order:
 //!
-//! 1. the first of them, in front of which everything has run, runs **alone**, under a grant of everything,
-//!    noting what it touches. Others do so too, but without effect, as it is not their turn yet;
-//! 2. what was touched is their set from then on. If a transaction behind one of them, which did not seem to conflict,
-//!    has run already and does conflict with that, then it is **rolled back**, and everything that
-//!    depends on it, in reverse order, from undo records;
+//! 1. the first of them, in front of which everything has run, runs **alone**, under a grant of
+//!    everything, noting what it touches. Others do so too, but without effect, as it is not their turn;
+//! 2. what was touched is their set from then on. If a transaction behind one of them, which did not seem
+//!    to conflict, has run already and does conflict with that, then it is **rolled back**, and everything
+//!    that depends on it, in reverse order, from undo records;
 //! 3. the rest of the block goes on in parallel.
 //!
-//! A transaction that is still being [looked at](crate::aside) when the block runs is left out of the run, and
-//! its set is treated as one that was too small.
+//! A transaction that is still being [looked at](crate::aside) when the block runs is left out of the
+//! run, and its set is treated as one that was too small.
 //!
 //! **Why the result is serial.** Of two transactions whose sets conflict, the later never runs before
 //! the earlier; where sets have grown, step 2 makes it so again. So a transaction can only have seen a
-//! wrong state if one in front of it, not finished
-//! then, touched what it did not declare; that one runs later, and step 2 finds the conflict.
-//! The lowest transaction that fails runs with everything in front of it done, and nobody it conflicts with has
-//! run behind it, so a failure that is reported is real.
+//! wrong state if one in front of it, not finished then, touched what it did not declare; that one runs
+//! later, and step 2 finds the conflict. The lowest transaction that fails runs with everything in front
+//! of it done, and nobody it conflicts with has run behind it, so a failure that is reported is real.
 //!
 //! **Why it is not slow.** Each time a parallel run comes to its end soon, twice as many transactions in
-//! a row run alone before the next one begins, and the next one ends with fewer that left their sets. A
-//! block in which every set is wrong therefore costs a simulation on all workers and a serial run.
+//! a row run alone before the next one begins, and fewer that left their sets end the next one. A block
+//! in which every set is wrong therefore costs a simulation on all workers and a serial run.
 
 use crate::{
     aside::Aside,

@@ -16,7 +16,8 @@
 //! | `numbering`, `block`, `seal` | the runtime's open block: its keys get ids, it runs, it is sealed |
 //! | `inference`, `dependence` | what transactions touch that declare nothing, and whether they are a chain |
 //! | `inferred`, `inferred_workload` | running them under sets that may be wrong |
-//! | `mending`, `ahead`, `aside` | what is done where they were: roll-back, running alone; long ones that are known late |
+//! | `mending`, `ahead` | what is done where they were: running alone, roll-back |
+//! | `aside` | looking at long ones beside all else |
 //! | `simulate` | the same decisions on virtual workers and a virtual clock (feature `simulation`) |
 //! | `table`, `table_run` | an embedder's own keys and values, without an EVM |
 //!

@@ -36,6 +36,10 @@ where
         let make = &self.make;
         let (mut executor, inferrer) = self.lone.take().unwrap_or_else(|| make(last_executors()));
         let mut state = GrantedState::new(Arc::clone(self.block()));
+        let keeps_touched = self.block().keeps_touched();
+        if !keeps_touched {
+            state.forgo_touched();
+        }
         let mut result = Ok(());
         let mut done = 0;
         for task in &self.pending {
@@ -49,7 +53,9 @@ where
                 std::process::abort();
             }
             state.leave();
-            self.block().note_touched(*task, state.touched());
+            if keeps_touched {
+                self.block().note_touched(*task, state.touched());
+            }
             match outcome {
                 Ok(outcome) => self.block().finish(*task, outcome),
                 Err(source) => {
@@ -133,8 +139,8 @@ where
         }
     }
 
-    /// Runs a transaction in front of which everything is finished, and as many unfinished ones behind it as are
-    /// to run alone.
+    /// Runs a transaction in front of which everything is finished, and as many unfinished ones behind it
+    /// as are to run alone.
     fn run_alone_from(
         &mut self,
         executor: &mut E,

@@ -54,8 +54,8 @@ pub struct SimulatedCosts {
 pub struct SimulatedTask {
     /// The locks it takes.
     pub access: Vec<KeyAccess>,
-    /// If it may run as soon as it is prepared, without locks and without having been fed: tasks that have to be
-    /// prepared before that.
+    /// If it may run as soon as it is prepared, without locks and without having been fed: tasks that
+    /// have to be prepared before that.
     pub free_after: Option<Vec<TaskId>>,
     /// Nanoseconds to prepare it.
     pub prepare: u64,

@@ -40,6 +40,8 @@ pub struct GrantedState<T> {
     found: Vec<KeyId>,
     /// What was touched under a grant of everything.
     touched: Vec<AccessEntry>,
+    /// Whether nobody wants to know.
+    is_incurious: bool,
     /// For interning under a grant of everything; made when it is first needed.
     popular: Option<RecentKeys<StateKey>>,
 }
@@ -187,6 +189,11 @@ impl<T> GrantedState<T> {
         Some(outcome)
     }
 
+    /// From now on does not note what is [touched](Self::touched).
+    pub const fn forgo_touched(&mut self) {
+        self.is_incurious = true;
+    }
+
     /// From now on keeps an undo record of what is applied.
     pub fn keep_undo(&mut self) {
         self.undo.get_or_insert_default();
@@ -241,7 +248,9 @@ impl<T> GrantedState<T> {
             }
             let popular = self.popular.get_or_insert_default();
             let id = block.intern(popular, key)?;
-            note_touch(&mut self.touched, *key, needed);
+            if !self.is_incurious {
+                note_touch(&mut self.touched, *key, needed);
+            }
             return Ok((id, AccessMode::Write));
         };
         // SAFETY: both point into the block, which lives as long as this window holds it. What a
@@ -535,6 +544,7 @@ impl<T> Default for GrantedState<T> {
             found: Vec::new(),
             everything: false,
             touched: Vec::new(),
+            is_incurious: false,
             popular: None,
         }
     }

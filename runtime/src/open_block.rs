@@ -48,6 +48,7 @@ pub struct OpenBlock<T> {
     outcomes: Outcomes,
     /// For blocks whose sets are inferred; else empty.
     drafts: Vec<Draft>,
+    keeps_touched: bool,
 }
 
 /// The cells that a transaction introduces are not filled.
@@ -96,6 +97,7 @@ impl<T> OpenBlock<T> {
             replaced: AHashMap::new(),
             outcomes: Outcomes::with_memory(memory, transactions.len()),
             drafts: Vec::new(),
+            keeps_touched: false,
             transactions: Arc::new(transactions),
         }
     }
@@ -129,6 +131,19 @@ impl<T> OpenBlock<T> {
             drafts,
             ..Self::with_cells(cells, transactions)
         }
+    }
+
+    /// Wants to know what every transaction of a block [to be inferred](Self::to_infer) touched, whether
+    /// its set was needed or not.
+    #[must_use]
+    pub const fn keep_touched(mut self) -> Self {
+        self.keeps_touched = true;
+        self
+    }
+
+    /// Whether somebody [wants to know](Self::keep_touched) what transactions touched.
+    pub const fn keeps_touched(&self) -> bool {
+        self.keeps_touched
     }
 
     /// Whether the keys have their numbers.

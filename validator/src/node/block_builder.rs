@@ -209,7 +209,7 @@ impl BlockBuilder {
                 (executor, inferrer)
             }
         };
-        let open = OpenBlock::to_infer(cells, steps);
+        let open = OpenBlock::to_infer(cells, steps).keep_touched();
         let (open, result) = execute_inferred_block(&self.stage, open, make, Step::gas_hint);
         let stats = result?;
         let access = (0..block.steps().len())
