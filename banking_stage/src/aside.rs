@@ -190,20 +190,15 @@ fn look<T, E, I>(
     E: 'static,
     I: Infer<T>,
 {
-    let Some(first) = queue.next() else {
-        return;
-    };
-    let mut looker = Looker::new(make, Arc::clone(view));
-    let mut next = Some(first);
-    while let Some(task) = next {
-        let inference = looker.look(&transactions[task.index()]).ok();
-        if matches!(inference, Some(Inference::Template { .. })) {
-            counters.note_template(task);
-        }
+    let mut looker = None;
+    while let Some(task) = queue.next() {
+        let looker = looker.get_or_insert_with(|| Looker::new(make, Arc::clone(view)));
+        let inference = looker.look(transactions, task, counters).ok();
         let inference = inference.map(|inference| (inference, looker.take_state()));
         // If nobody wants to know any more, that is as well.
         let _ = done.send(Found { task, inference });
-        next = queue.next();
     }
-    looker.retire(counters);
+    if let Some(looker) = looker {
+        looker.retire(counters);
+    }
 }

@@ -221,9 +221,8 @@ impl<W: Workload> Core<W> {
             let access = workload.access(task);
             self.scheduler.complete(task, access, &mut desk.freed);
         }
-        for _ in 0..std::mem::take(&mut desk.left_behind) {
-            self.scheduler.leave_behind();
-        }
+        let left_behind = std::mem::take(&mut desk.left_behind);
+        self.scheduler.leave_behind(left_behind);
         // Taken from the end, so lowest last.
         desk.freed.sort_unstable_by(|left, right| right.cmp(left));
         if let Some((chunk, over)) = desk.prepared.take() {

@@ -41,7 +41,7 @@ impl Counters {
     }
 
     /// Notes that a transaction's set came from a template.
-    pub(crate) fn note_template(&self, task: TaskId) {
+    fn note_template(&self, task: TaskId) {
         self.by_template_of[task.index()].store(true, Ordering::Relaxed);
     }
 
@@ -99,10 +99,16 @@ impl<E: 'static, I: 'static> Looker<E, I> {
     }
 
     /// Finds out what a transaction touches.
-    pub(crate) fn look<T>(&mut self, sanitized: &Sanitized<T>) -> Result<Inference, StateError>
+    pub(crate) fn look<T>(
+        &mut self,
+        transactions: &[Sanitized<T>],
+        task: TaskId,
+        counters: &Counters,
+    ) -> Result<Inference, StateError>
     where
         I: Infer<T>,
     {
+        let sanitized = &transactions[task.index()];
         self.state.clear();
         for entry in sanitized.access.entries() {
             // A first idea says which keys, and not what is done with them.
@@ -111,7 +117,10 @@ impl<E: 'static, I: 'static> Looker<E, I> {
         let inference = (self.inferrer).infer(&sanitized.transaction, &mut self.state)?;
         match &inference {
             Inference::Known => self.known += 1,
-            Inference::Template { .. } => self.by_template += 1,
+            Inference::Template { .. } => {
+                self.by_template += 1;
+                counters.note_template(task);
+            }
             Inference::Simulated(_) | Inference::Assumed => self.by_simulation += 1,
         }
         Ok(inference)
@@ -195,12 +204,9 @@ where
         if !self.block.is_inferred(task) || self.aside.binary_search(&task).is_ok() {
             return Ok(());
         }
-        let found = worker.look(&self.block.transactions()[task.index()]);
+        let found = worker.look(self.block.transactions(), task, &self.counters);
         // A state that cannot be read says so again when the transaction's turn comes.
         if let Ok(inference) = found {
-            if matches!(inference, Inference::Template { .. }) {
-                self.counters.note_template(task);
-            }
             worker.conclude(&self.block, task, inference);
         }
         Ok(())

@@ -178,11 +178,11 @@ impl<K: DenseId, T: DenseId> Scheduler<K, T> {
         self.stats.completed += 1;
     }
 
-    /// Notes that a task that was given out will not be completed. It keeps its locks.
-    pub(crate) fn leave_behind(&mut self) {
-        debug_assert!(self.taken > 0, "a task was left behind but not taken");
-        self.taken -= 1;
-        self.left_behind += 1;
+    /// Notes that so many tasks that were given out will not be completed. They keep their locks.
+    pub(crate) fn leave_behind(&mut self, tasks: usize) {
+        debug_assert!(self.taken >= tasks, "a task was left behind but not taken");
+        self.taken -= tasks;
+        self.left_behind += tasks;
     }
 
     /// Tasks that keep their locks to the end of the run.
