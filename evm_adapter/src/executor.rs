@@ -4,7 +4,7 @@ use crate::{
     block::BlockContext,
     effects::StepEffects,
     error::{DbError, InvalidStep},
-    hashes::noting_keccak256,
+    hashes::{Hashes, instructions},
     journal::{GuardedJournal, JournalDb, Limits, Touched},
     step::{EvmTransaction, Step, SystemCall},
     templates::Preimages,
@@ -17,7 +17,6 @@ use lockweave_runtime::{
 };
 use revm::{
     Context,
-    bytecode::opcode,
     context::{
         Block as _, BlockEnv, CfgEnv, ContextTr, Evm, FrameStack, JournalTr, Transaction as _,
         TxEnv,
@@ -33,7 +32,7 @@ use revm::{
 use std::{fmt, mem, sync::Arc};
 
 pub(crate) type EvmContext<S> =
-    Context<BlockEnv, Arc<TxEnv>, CfgEnv, JournalDb<S>, GuardedJournal<S>, ()>;
+    Context<BlockEnv, Arc<TxEnv>, CfgEnv, JournalDb<S>, GuardedJournal<S>, Hashes>;
 type EvmMachine<S> = Evm<
     EvmContext<S>,
     (),
@@ -54,8 +53,6 @@ pub struct EvmExecutor<S: StateAccess> {
     /// Whether plain transfers are run without the machine, where the block's rules allow it.
     shortens_transfers: bool,
     transfers: Option<TransferRules>,
-    /// Whether its KECCAK256 can note what is hashed.
-    watches_hashes: bool,
 }
 
 impl<S: StateAccess + Default> EvmExecutor<S> {
@@ -65,7 +62,7 @@ impl<S: StateAccess + Default> EvmExecutor<S> {
         let mut machine: EvmMachine<S> = Evm {
             ctx: Context::new(JournalDb::default(), spec),
             inspector: (),
-            instruction: EthInstructions::new_mainnet_with_spec(spec),
+            instruction: instructions(spec),
             precompiles: EthPrecompiles::new(spec),
             frame_stack: FrameStack::new_prealloc(8),
         };
@@ -80,7 +77,6 @@ impl<S: StateAccess + Default> EvmExecutor<S> {
             writes: WriteSet::default(),
             shortens_transfers: false,
             transfers: None,
-            watches_hashes: false,
         }
     }
 
@@ -110,7 +106,7 @@ impl<S: StateAccess + Default> EvmExecutor<S> {
         let spec = context.spec();
         let machine = &mut self.machine;
         if machine.ctx.cfg.spec != spec {
-            machine.instruction = EthInstructions::new_mainnet_with_spec(spec);
+            machine.instruction = instructions(spec);
             PrecompileProvider::<EvmContext<S>>::set_spec(&mut machine.precompiles, spec);
             let precompiles = machine.precompiles.warm_addresses();
             machine.ctx.journaled_state.set_spec_id(spec);
@@ -119,22 +115,11 @@ impl<S: StateAccess + Default> EvmExecutor<S> {
         machine.ctx.cfg.clone_from(context.config());
         machine.ctx.block.clone_from(context.block());
         self.set_transfer_rules();
-        if self.watches_hashes {
-            self.watch_hashes();
-        }
     }
 
-    /// Makes this executor able to [note hashes](Self::note_hashes).
-    pub(crate) fn watch_hashes(&mut self) {
-        self.watches_hashes = true;
-        let table = self.machine.instruction.instruction_table_mut();
-        table[usize::from(opcode::KECCAK256)] = noting_keccak256();
-    }
-
-    /// Gives an executor that [watches hashes](Self::watch_hashes) a place to note them, or takes it
-    /// away.
+    /// Gives this executor a place to note what is hashed, or takes it away.
     pub(crate) fn note_hashes(&mut self, preimages: Option<Preimages>) -> Option<Preimages> {
-        mem::replace(&mut self.machine.ctx.journaled_state.preimages, preimages)
+        mem::replace(&mut self.machine.ctx.chain.preimages, preimages)
     }
 
     /// From now on notes what each step touches, for [`take_effects`](Self::take_effects).

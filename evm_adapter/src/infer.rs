@@ -41,10 +41,8 @@ pub struct InferredPlan {
 impl EvmInferrer {
     /// For the steps of a block with this context.
     pub fn new(context: &BlockContext) -> Self {
-        let mut executor = EvmExecutor::new(context).with_short_transfers();
-        executor.watch_hashes();
         Self {
-            executor,
+            executor: EvmExecutor::new(context).with_short_transfers(),
             beneficiary: context.block().beneficiary,
             templates: None,
             preimages: Preimages::default(),

@@ -9,7 +9,7 @@
 //! looks first; a revert takes back just what its checkpoint had added; so the count is exact, and if
 //! nobody ever looked it leaves as a [`Credit`].
 
-use crate::{code_cache::CodeCache, error::DbError, templates::Preimages};
+use crate::{code_cache::CodeCache, error::DbError};
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, Log, U256};
 use lockweave_runtime::{
     AccessError, AccessMode, AccessSet, AccessSetError, AccountValue, Code, CodeRef, Credit,
@@ -171,8 +171,6 @@ pub(crate) struct GuardedJournal<S> {
     fee: Option<Credit>,
     /// Where to note what a transaction touches, if that is wanted.
     pub(crate) touched: Option<Touched>,
-    /// Where to note what a transaction hashes, while that is wanted.
-    pub(crate) preimages: Option<Preimages>,
 }
 
 /// Accounts and slots that a transaction touched, reverted calls included.
@@ -404,7 +402,6 @@ impl<S: StateAccess> JournalTr for GuardedJournal<S> {
             refusal: None,
             fee: None,
             touched: None,
-            preimages: None,
         }
     }
 

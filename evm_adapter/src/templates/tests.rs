@@ -8,7 +8,7 @@ use crate::{
     step::{EvmTransaction, Step},
 };
 use alloy_consensus::{Header, Signed, TxEnvelope, TxLegacy};
-use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256, keccak256};
+use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, Signature, TxKind, U256, keccak256};
 use lockweave_runtime::{
     AccessMode, AccessSet, Account, Code, Infer, Inference, MemoryState, SimulatedState, StateKey,
     StateView,
@@ -16,7 +16,7 @@ use lockweave_runtime::{
 use revm::{
     bytecode::opcode::{
         ADD, CALL, CALLDATALOAD, CALLER, DELEGATECALL, GAS, ISZERO, JUMPDEST, JUMPI, KECCAK256,
-        MSTORE, PUSH1, SLOAD, SSTORE, STOP,
+        MSTORE, PUSH1, PUSH32, SLOAD, SSTORE, STOP,
     },
     primitives::hardfork::SpecId,
 };
@@ -257,6 +257,23 @@ fn arrays_grow_by_what_a_slot_says() {
         last = Some(inference);
     }
     assert!(matches!(last, Some(Inference::Template { .. })));
+}
+
+#[test]
+fn nothing_can_be_hashed_anywhere() {
+    // Nothing is read of memory where the length is zero, so the offset may be any number.
+    for offset in [U256::from(1), U256::from(u64::MAX), U256::MAX] {
+        let nothing = [
+            &[PUSH1, 0, PUSH32][..],
+            &offset.to_be_bytes::<32>(),
+            &[KECCAK256],
+        ]
+        .concat();
+        let code = [bump(&nothing), vec![STOP]].concat();
+        let mut world = World::new(code);
+        let set = world.predicted(|number| (number, Vec::new()));
+        assert_writes(&set, &[U256::from_be_bytes(KECCAK256_EMPTY.0)]);
+    }
 }
 
 /// Calls or delegates to the address in slot 0.

@@ -256,6 +256,39 @@ pub(crate) fn turncoat() -> Vec<u8> {
     ])
 }
 
+/// Adds one in a mapping of a mapping, hashing each place at each use; then hashes 64 bytes that memory
+/// may have to grow for, and none at all that lie anywhere, and writes what both come to.
+pub(crate) fn hasher() -> Vec<u8> {
+    let place = [
+        &[CALLER][..],
+        &ZERO,
+        &[MSTORE],
+        &word(0),
+        &[PUSH1, 32, MSTORE, PUSH1, 64],
+        &ZERO,
+        &[KECCAK256, PUSH1, 32, MSTORE],
+        &word(0),
+        &ZERO,
+        &[MSTORE, PUSH1, 64],
+        &ZERO,
+        &[KECCAK256],
+    ]
+    .concat();
+    code(&[
+        &place,
+        &[SLOAD, PUSH1, 1, ADD],
+        &place,
+        &[SSTORE, PUSH1, 64],
+        &word(32),
+        &[PUSH1, 127, AND, KECCAK256],
+        &ZERO,
+        &word(32),
+        &[KECCAK256, ADD],
+        &ZERO,
+        &[SSTORE, STOP],
+    ])
+}
+
 /// All contracts that calls are made to.
 pub(crate) fn all() -> Vec<Vec<u8>> {
     vec![
@@ -276,5 +309,6 @@ pub(crate) fn all() -> Vec<Vec<u8>> {
         router(),
         shifter(),
         turncoat(),
+        hasher(),
     ]
 }

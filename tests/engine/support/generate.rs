@@ -85,7 +85,7 @@ fn draft() -> impl Strategy<Value = Draft> {
     let to = prop_oneof![
         9 => any_address().prop_map(Some),
         // Most of the time a few hot contracts.
-        9 => (0_usize..17).prop_map(|index| Some(contract(index))),
+        9 => (0..contracts::all().len()).prop_map(|index| Some(contract(index))),
         1 => Just(None),
     ];
     (
