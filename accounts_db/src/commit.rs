@@ -25,6 +25,10 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
+/// Pages for records to come are asked for in such stretches: huge pages, where the system has them.
+const FILL_BYTES: usize = 2 << 20;
+/// No more is asked for ahead.
+const FILLED_BYTES_MAX: u64 = 32 << 20;
 /// The next segment is begun when so many blocks like the last have room in this one.
 const BLOCKS_AHEAD: u64 = 8;
 
@@ -96,7 +100,12 @@ impl Core {
         record::end_log(&mut block.batch.bytes, room);
         let ticket = writer.next_ticket();
         let early = (block.early.as_ref()).and_then(|it| it.still_there(ticket, header.position));
-        match Self::write(&segment, offset, &block.batch.bytes, early) {
+        // While the medium works, what publishing will change is brought near.
+        let ((), written) = self.workers.beside(
+            || self.bring_near_to_change(&block.batch.changes),
+            || Self::write(&segment, offset, &block.batch.bytes, early),
+        );
+        match written {
             Ok(()) => {}
             Err(WriteFailure::Write(source)) => {
                 writer.position = header.position;
@@ -144,12 +153,33 @@ impl Core {
                 segment.populate(offset, bytes);
             }
         });
+        self.fill_ahead(segment, writer, bytes);
         let end = segment.start + segment.places * self.segments().segment_bytes();
         let next = segment.number + segment.places;
         if end - writer.position < BLOCKS_AHEAD * bytes && writer.begun_ahead != Some(next) {
             writer.begun_ahead = Some(next);
-            self.room.want(next);
+            self.room.want(next, bytes);
         }
+    }
+
+    /// Has other threads bring the pages into memory in which the next record will be written, if it is
+    /// not much longer than this one. Memory that the system has to find and clear costs more than what
+    /// is written to it, and between blocks these threads have little to do.
+    fn fill_ahead(&self, segment: &Arc<Segment>, writer: &mut Writer, bytes: u64) {
+        let size = segment.places * self.segments().segment_bytes();
+        let from = writer.position - segment.start;
+        let step = FILL_BYTES as u64;
+        let bytes = (bytes + bytes / 4).min(FILLED_BYTES_MAX);
+        let end = (from + bytes).next_multiple_of(step).min(size);
+        let begun = match writer.filled {
+            Some((number, offset)) if number == segment.number => offset,
+            _ => from - from % step,
+        };
+        for offset in (begun..end).step_by(FILL_BYTES) {
+            let file = Arc::clone(&segment.file);
+            self.workers.spawn(move || file.fill_cache(offset, step));
+        }
+        writer.filled = Some((segment.number, begun.max(end)));
     }
 
     /// Writes a record, but for what was written `early`, and syncs all of it.

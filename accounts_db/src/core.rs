@@ -23,6 +23,7 @@ use alloy_primitives::B256;
 use parking_lot::{Condvar, Mutex, RwLock};
 use std::{
     collections::BTreeMap,
+    convert::Infallible,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -80,6 +81,8 @@ pub(crate) struct Writer {
     pub(crate) compaction: Option<crate::compaction::Cursor>,
     /// Number of the segment that was last begun ahead of its time.
     pub(crate) begun_ahead: Option<u64>,
+    /// The segment of which pages were asked for ahead of writes, and the offset up to which they were.
+    pub(crate) filled: Option<(u64, u64)>,
     /// Writes at the log's end so far, by this value's count.
     pub(crate) tickets: u64,
 }
@@ -393,6 +396,19 @@ impl Core {
             forget_payload(&table, place);
         }
         Ok(())
+    }
+
+    /// Asks the processor for what [`publish`](Self::publish) will change in the index, on several threads.
+    pub(crate) fn bring_near_to_change(&self, changes: &[Change]) {
+        if changes.len() < PARALLEL_MIN || !self.workers.are_several() {
+            return;
+        }
+        let bring_near = |changes: &[Change]| {
+            let hashes: Vec<u64> = changes.iter().map(|change| change.hash).collect();
+            self.index.bring_near_to_change(&hashes);
+            Ok::<_, Infallible>(())
+        };
+        let Ok(_) = self.workers.map_chunks(changes, PARALLEL_CHUNK, bring_near);
     }
 
     fn apply(

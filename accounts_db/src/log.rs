@@ -174,26 +174,27 @@ impl Core {
                 None => Ok(None),
             }
         };
-        let mut changes = Changes {
-            accounts: Vec::with_capacity(accounts.len()),
-            slots: Vec::with_capacity(slots.len()),
-            codes: &[],
-        };
+        let mut account_changes = Vec::with_capacity(accounts.len());
         for address in accounts {
             let account = match value(Key::Account(address))? {
                 Some(Value::Account(record)) => record.account,
                 _ => None,
             };
-            changes.accounts.push((address, account));
+            account_changes.push((address, account));
         }
+        let mut slot_changes = Vec::with_capacity(slots.len());
         for (address, slot) in slots {
             let word = match value(Key::Slot(address, slot))? {
                 Some(Value::Slot(word)) => word,
                 _ => alloy_primitives::U256::ZERO,
             };
-            changes.slots.push((address, slot.into(), word));
+            slot_changes.push((address, slot.into(), word));
         }
-        Ok(changes)
+        Ok(Changes {
+            accounts: account_changes.into(),
+            slots: slot_changes.into(),
+            codes: &[],
+        })
     }
 
     /// Where a position lies, for messages.

@@ -22,12 +22,15 @@ use crate::{
 use ahash::{AHashMap, AHashSet};
 use alloy_primitives::{Address, B256, U256};
 use lockweave_runtime::{Account, StateDelta};
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    borrow::Cow,
+    sync::{Arc, atomic::Ordering},
+};
 
 /// Keys looked up in one go.
 const CHUNK: usize = 256;
 /// Parts whose elements of the state are summed up in one go.
-const PARTS: usize = 2;
+const PARTS: usize = 1;
 
 /// A block that is ready to be made durable, with the state commitment it will have.
 ///
@@ -167,7 +170,7 @@ impl Core {
 
     /// What a delta changes, with the slots of wiped accounts one by one.
     fn delta_changes<'a>(&self, delta: &'a StateDelta) -> Result<Changes<'a>, CommitError> {
-        let mut slots = delta.slots.clone();
+        let mut slots = Cow::Borrowed(delta.slots.as_slice());
         let wiped = self.slots_of_wiped(&delta.wiped)?;
         if !wiped.is_empty() {
             let written: AHashSet<(Address, U256)> = delta
@@ -176,10 +179,11 @@ impl Core {
                 .map(|(address, slot, _)| (*address, *slot))
                 .collect();
             let gone = wiped.into_iter().filter(|key| !written.contains(key));
+            let slots = slots.to_mut();
             slots.extend(gone.map(|(address, slot)| (address, slot, U256::ZERO)));
         }
         Ok(Changes {
-            accounts: delta.accounts.clone(),
+            accounts: Cow::Borrowed(&delta.accounts),
             slots,
             codes: &delta.codes,
         })
@@ -202,7 +206,7 @@ impl Core {
             return Err(CommitError::Stopped);
         }
         let table = self.segments();
-        let parts = self.look_up(&table, changes)?;
+        let (parts, counts) = self.look_up(&table, changes)?;
         let mut block = PreparedBlock {
             kind,
             number,
@@ -216,10 +220,13 @@ impl Core {
         };
         let (sum, assembled) = self.workers.beside(
             || self.sum_up(&parts),
-            || self.assemble(&table, changes, &parts, &mut block),
+            || {
+                let counted = self.look_up_counted(&table, changes, &parts, counts)?;
+                self.assemble(&table, changes, &parts, &counted, &mut block)?;
+                Ok::<_, CommitError>(counted)
+            },
         );
-        assembled?;
-        for part in parts {
+        for part in parts.into_iter().chain(assembled?) {
             self.spare.give_back(part.batch);
         }
         lattice.apply(&sum?);
@@ -251,11 +258,12 @@ impl Core {
         table: &SegmentTable,
         changes: &Changes<'_>,
         parts: &[Part],
+        counted: &[Part],
         block: &mut PreparedBlock,
     ) -> Result<(), CommitError> {
-        check_unique(parts, changes)?;
+        check_unique(parts.iter().chain(counted), changes)?;
         block.batch.bytes.resize(ENTRIES_START, 0);
-        for part in parts {
+        for part in parts.iter().chain(counted) {
             block.batch.append(&part.batch);
         }
         self.append_codes(table, changes, block)?;
@@ -264,45 +272,59 @@ impl Core {
         Ok(())
     }
 
-    /// Looks up every key: slots first, since they change what accounts have.
+    /// Looks up the slots, and then the accounts that the block names. Those of which only the number of
+    /// slots changes are left to [`look_up_counted`](Self::look_up_counted), with their counts, if
+    /// these were needed already.
     fn look_up(
         &self,
         table: &SegmentTable,
         changes: &Changes<'_>,
-    ) -> Result<Vec<Part>, CommitError> {
-        let workers = &self.workers;
+    ) -> Result<(Vec<Part>, Option<Counts>), CommitError> {
         let look_up = |slots: &[SlotChange]| self.look_up_slots(table, slots);
-        let mut parts = workers.map_chunks(&changes.slots, CHUNK, look_up)?;
-        let mut counts: AHashMap<Address, i64> = AHashMap::new();
-        for (address, count) in parts.iter().flat_map(|part| &part.counts) {
-            *counts.entry(*address).or_default() += count;
+        let mut parts = self.workers.map_chunks(&changes.slots, CHUNK, look_up)?;
+        if changes.accounts.is_empty() {
+            return Ok((parts, None));
         }
-        let mut accounts: Vec<AccountChange> = (changes.accounts.iter())
+        let mut counts = count(&parts);
+        let accounts: Vec<AccountChange> = (changes.accounts.iter())
             .map(|(address, account)| AccountChange {
                 address: *address,
                 write: AccountWrite::Set(*account),
                 count: counts.remove(address).unwrap_or(0),
             })
             .collect();
-        let named = accounts.len();
-        let counted = counts.into_iter().filter(|(_, count)| *count != 0);
-        accounts.extend(counted.map(|(address, count)| AccountChange {
-            address,
-            write: AccountWrite::Keep,
-            count,
-        }));
-        // Maps have an order of their own; a record's bytes follow from the block alone.
-        accounts[named..].sort_unstable_by_key(|change| change.address);
         let look_up = |accounts: &[AccountChange]| self.look_up_accounts(table, accounts);
-        match workers.map_chunks(&accounts, CHUNK, look_up) {
+        match self.workers.map_chunks(&accounts, CHUNK, look_up) {
             Ok(accounts) => parts.extend(accounts),
-            Err(error) => {
-                // Slots that stand twice are counted twice: that is what is wrong then.
-                check_unique(&parts, changes)?;
-                return Err(error.into());
-            }
+            Err(error) => return Err(told_apart(error, &parts, changes)),
         }
-        Ok(parts)
+        Ok((parts, Some(counts)))
+    }
+
+    /// Looks up the accounts of which only the number of slots changes. They are no part of the state
+    /// commitment, so this is done while that is computed, by the caller's thread.
+    fn look_up_counted(
+        &self,
+        table: &SegmentTable,
+        changes: &Changes<'_>,
+        parts: &[Part],
+        counts: Option<Counts>,
+    ) -> Result<Vec<Part>, CommitError> {
+        let counts = counts.unwrap_or_else(|| count(parts));
+        let mut accounts: Vec<AccountChange> = (counts.into_iter())
+            .filter(|(_, count)| *count != 0)
+            .map(|(address, count)| AccountChange {
+                address,
+                write: AccountWrite::Keep,
+                count,
+            })
+            .collect();
+        // Maps have an order of their own; a record's bytes follow from the block alone.
+        accounts.sort_unstable_by_key(|change| change.address);
+        (accounts.chunks(CHUNK))
+            .map(|accounts| self.look_up_accounts(table, accounts))
+            .collect::<Result<_, _>>()
+            .map_err(|error| told_apart(error, parts, changes))
     }
 
     fn look_up_slots(&self, table: &SegmentTable, slots: &[SlotChange]) -> Result<Part, ReadError> {
@@ -465,8 +487,8 @@ impl Core {
 
 /// Changes of a block, key by key.
 pub(crate) struct Changes<'a> {
-    pub(crate) accounts: Vec<(Address, Option<Account>)>,
-    pub(crate) slots: Vec<SlotChange>,
+    pub(crate) accounts: Cow<'a, [(Address, Option<Account>)]>,
+    pub(crate) slots: Cow<'a, [SlotChange]>,
     pub(crate) codes: &'a [Arc<lockweave_runtime::Code>],
 }
 
@@ -485,9 +507,32 @@ struct AccountChange {
     count: i64,
 }
 
+/// By how much the number of an account's slots changes.
+type Counts = AHashMap<Address, i64>;
+
+fn count(parts: &[Part]) -> Counts {
+    let mut counts = Counts::new();
+    for (address, count) in parts.iter().flat_map(|part| &part.counts) {
+        *counts.entry(*address).or_default() += count;
+    }
+    counts
+}
+
+/// Why accounts could not be looked up. Slots that stand twice are counted twice: that is what is wrong
+/// then.
+fn told_apart(error: ReadError, parts: &[Part], changes: &Changes<'_>) -> CommitError {
+    match check_unique(parts.iter(), changes) {
+        Ok(()) => error.into(),
+        Err(duplicate) => duplicate,
+    }
+}
+
 /// Fails if a key stands twice; equal hashes tell, a closer look tells which.
-fn check_unique(parts: &[Part], changes: &Changes<'_>) -> Result<(), CommitError> {
-    let mut hashes: Vec<u64> = (parts.iter())
+fn check_unique<'a>(
+    parts: impl Iterator<Item = &'a Part>,
+    changes: &Changes<'_>,
+) -> Result<(), CommitError> {
+    let mut hashes: Vec<u64> = parts
         .flat_map(|part| part.batch.changes.iter().map(|change| change.hash))
         .collect();
     hashes.sort_unstable();

@@ -38,8 +38,8 @@ pub(crate) struct Room {
 
 #[derive(Debug, Default)]
 struct Wanted {
-    /// Number of the segment to be begun.
-    next: Option<u64>,
+    /// Number of the segment to be begun, and how many bytes will be written to it first.
+    next: Option<(u64, u64)>,
     is_closing: bool,
 }
 
@@ -70,9 +70,10 @@ impl Room {
         self.begin(number, places)
     }
 
-    /// Asks for the segment `number` to be begun by the thread that [`run`](Self::run)s.
-    pub(crate) fn want(&self, number: u64) {
-        self.wanted.lock().next = Some(number);
+    /// Asks for the segment `number` to be begun by the thread that [`run`](Self::run)s, with its first
+    /// `bytes` in memory.
+    pub(crate) fn want(&self, number: u64, bytes: u64) {
+        self.wanted.lock().next = Some((number, bytes));
         self.has_wish.notify_all();
     }
 
@@ -90,11 +91,14 @@ impl Room {
                 }
             }
             let mut next = self.next.lock();
-            let number = self.wanted.lock().next.take();
-            if let Some(number) = number
+            let wanted = self.wanted.lock().next.take();
+            if let Some((number, bytes)) = wanted
                 && next.is_none()
             {
                 *next = self.begin(number, 1).ok();
+                if let Some(segment) = &*next {
+                    segment.file.fill_cache(0, bytes.min(self.segment_bytes));
+                }
             }
         }
     }
