@@ -4,14 +4,14 @@
 //! put together: in between this block is written, the next one is executed, and a commit need not wait for
 //! it. It does not use the database's other threads, as they are busy with the commit.
 //!
-//! While it looks, this block is published, so some of what it finds is no longer alive: the next block
-//! holds it against the index, in which nothing changes until that block itself is published. And
-//! this block may never be committed: what was found is used only where the log's end is as expected, by
-//! record and by how far compaction has come.
+//! While it looks, this block is published or is not yet: what it replaces is told beforehand, and is passed
+//! over. And this block may never be committed: what was found is used only by a block that is prepared
+//! right behind it.
 
 use crate::{
     compaction::{self, Cursor, Moves, Request},
     core::Core,
+    location::Location,
 };
 use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
@@ -36,9 +36,9 @@ struct State {
 /// What was found.
 #[derive(Debug)]
 struct Found {
-    /// Sequence number of the record that it is for.
-    sequence: u64,
-    /// Where compaction stands before that record.
+    /// The preparation that it is for the block behind.
+    follows: u64,
+    /// Where compaction stands before that block.
     cursor: Option<Cursor>,
     moves: Arc<Moves>,
 }
@@ -46,10 +46,12 @@ struct Found {
 /// What the next block will need.
 #[derive(Clone, Debug)]
 pub(crate) struct Wish {
-    /// Sequence number of its record.
-    pub(crate) sequence: u64,
+    /// The preparation that it follows.
+    pub(crate) follows: u64,
     /// Where compaction goes on.
     pub(crate) cursor: Option<Cursor>,
+    /// Places that the block before replaces.
+    pub(crate) superseded: Vec<Location>,
     /// Bytes that the block before appended of its own.
     pub(crate) appended: u64,
     /// Segments that the block before empties.
@@ -78,15 +80,15 @@ impl Ahead {
         }
     }
 
-    /// What was found for the record of this sequence number, where compaction stands at `cursor`;
+    /// What was found for a block that follows this preparation, where compaction stands at `cursor`;
     /// `None` if it was not looked for or cannot be read.
-    pub(crate) fn found(&self, sequence: u64, cursor: Option<Cursor>) -> Option<Arc<Moves>> {
+    pub(crate) fn found(&self, follows: u64, cursor: Option<Cursor>) -> Option<Arc<Moves>> {
         let mut state = self.state.lock();
         while (state.wish.is_some() || state.is_looking) && !state.is_closing {
             self.has_changed.wait(&mut state);
         }
         let found = state.found.as_ref();
-        let found = found.filter(|it| it.sequence == sequence && it.cursor == cursor);
+        let found = found.filter(|it| it.follows == follows && it.cursor == cursor);
         found.map(|it| Arc::clone(&it.moves))
     }
 }
@@ -124,6 +126,7 @@ impl Core {
                 cursor: wish.cursor,
                 batch: self.spare.record(),
                 appended: wish.appended,
+                superseded: &wish.superseded,
                 emptied: &wish.emptied,
                 alone: true,
             };
@@ -132,7 +135,7 @@ impl Core {
             state = self.ahead.state.lock();
             state.is_looking = false;
             state.found = moves.map(|moves| Found {
-                sequence: wish.sequence,
+                follows: wish.follows,
                 cursor: wish.cursor,
                 moves: Arc::new(moves),
             });
@@ -151,8 +154,9 @@ mod tests {
         let ahead = Ahead::default();
         ahead.begin();
         let wish = Wish {
-            sequence: 1,
+            follows: 1,
             cursor: None,
+            superseded: Vec::new(),
             appended: 0,
             emptied: Vec::new(),
         };

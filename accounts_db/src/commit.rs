@@ -131,6 +131,7 @@ impl Core {
         writer.previous = checksum;
         writer.lattice = block.lattice;
         writer.compaction = block.compaction;
+        writer.preparation = block.preparation;
         self.see_ahead(&segment, &mut writer, &header);
         self.note_emptied(&block.emptied, block.sequence);
         drop(writer);

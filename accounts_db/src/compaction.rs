@@ -119,6 +119,8 @@ pub(crate) struct Request<'a> {
     pub(crate) batch: Batch,
     /// Bytes that a block appends of its own.
     pub(crate) appended: u64,
+    /// Places of which a newer version is about to be published.
+    pub(crate) superseded: &'a [Location],
     /// Segments that are as good as empty, though they are not marked so yet.
     pub(crate) emptied: &'a [u64],
     /// Whether the caller's thread does all of it.
@@ -160,7 +162,7 @@ pub(crate) fn gather(
             core,
             segment: &segment,
             cursor,
-            superseded: superseded(table, &segment, &moves.batch.changes),
+            superseded: superseded(table, &segment, &moves.batch.changes, request.superseded),
             batch: &mut moves.batch,
             alone: request.alone,
         };
@@ -195,12 +197,18 @@ impl Cursor {
     }
 }
 
-/// The places in a segment that changes replace, sorted.
-fn superseded(table: &SegmentTable, segment: &Segment, changes: &[Change]) -> Vec<Location> {
+/// The places in a segment that changes replace, and those of `others`, sorted.
+fn superseded(
+    table: &SegmentTable,
+    segment: &Segment,
+    changes: &[Change],
+    others: &[Location],
+) -> Vec<Location> {
     let start = Location::from_position(segment.start);
     let end = Location::from_position(segment.start + segment.places * table.segment_bytes());
     let mut places: Vec<Location> = (changes.iter())
         .map(|change| change.previous)
+        .chain(others.iter().copied())
         .filter(|place| (start..end).contains(place))
         .collect();
     places.sort_unstable();

@@ -59,6 +59,8 @@ pub(crate) struct Core {
     pub(crate) room: Room,
     /// What the next block takes along.
     pub(crate) ahead: Ahead,
+    /// Blocks prepared so far.
+    pub(crate) preparations: AtomicU64,
     /// Memory of earlier commits.
     pub(crate) spare: SpareBatches,
     /// A write was not made durable: nothing more is written.
@@ -77,6 +79,8 @@ pub(crate) struct Writer {
     pub(crate) lattice: Lattice,
     /// A refused record may stand at `position`; it must be gone before another is written elsewhere.
     pub(crate) has_refused: bool,
+    /// Number of the preparation that was committed last; 0 if none was since the database was opened.
+    pub(crate) preparation: u64,
     /// Where compaction goes on.
     pub(crate) compaction: Option<crate::compaction::Cursor>,
     /// Number of the segment that was last begun ahead of its time.

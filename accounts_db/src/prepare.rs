@@ -8,8 +8,8 @@
 use crate::{
     ahead::Wish,
     batch::Batch,
-    compaction::{self, Cursor, Moves, Request},
-    core::{ChainChange, Change, Core},
+    compaction::{self, Cursor, Request},
+    core::{ChainChange, Change, Core, Writer},
     early::Early,
     entry::{self, AccountRecord, BLOB_BYTES_MAX, Body, Value},
     error::{CommitError, DuplicateKey, ReadError},
@@ -49,6 +49,10 @@ pub struct PreparedBlock {
     pub(crate) emptied: Vec<u64>,
     /// What of the record is written already.
     pub(crate) early: Option<Early>,
+    /// This preparation's number, by this value's count.
+    pub(crate) preparation: u64,
+    /// The number of the one that was committed before.
+    follows: u64,
 }
 
 impl PreparedBlock {
@@ -195,10 +199,13 @@ impl Core {
         changes: &Changes<'_>,
         kind: RecordKind,
     ) -> Result<PreparedBlock, CommitError> {
-        let (sequence, mut lattice, cursor) = {
-            let writer = self.writer.lock();
-            (writer.sequence, writer.lattice.clone(), writer.compaction)
-        };
+        let Writer {
+            sequence,
+            mut lattice,
+            compaction: cursor,
+            preparation: follows,
+            ..
+        } = self.writer.lock().clone();
         if self.options.read_only {
             return Err(CommitError::ReadOnly);
         }
@@ -217,6 +224,8 @@ impl Core {
             compaction: cursor,
             emptied: Vec::new(),
             early: None,
+            preparation: self.preparations.fetch_add(1, Ordering::Relaxed) + 1,
+            follows,
         };
         let (sum, assembled) = self.workers.beside(
             || self.sum_up(&parts),
@@ -434,9 +443,16 @@ impl Core {
         block: &mut PreparedBlock,
     ) -> Result<(), CommitError> {
         let own_bytes = block.batch.len() - ENTRIES_START as u64;
-        let ready = self.ahead.found(block.sequence, block.compaction);
+        let superseded: Vec<Location> = (block.batch.changes.iter())
+            .map(|change| change.previous)
+            .filter(|previous| !previous.is_none())
+            .collect();
+        let ready = self.ahead.found(block.follows, block.compaction);
         if let Some(ready) = &ready {
-            let gone = self.gone_meanwhile(ready, &block.batch.changes);
+            // Nothing moves of which the block itself has a new version.
+            let mut gone = superseded.clone();
+            gone.retain(|place| ready.places.contains(place));
+            gone.sort_unstable();
             block.batch.append_without(&ready.batch, &gone);
             block.compaction = ready.cursor;
             block.emptied.clone_from(&ready.emptied);
@@ -445,6 +461,7 @@ impl Core {
                 cursor: block.compaction,
                 appended: own_bytes,
                 batch: std::mem::take(&mut block.batch),
+                superseded: &[],
                 emptied: &[],
                 alone: false,
             };
@@ -454,8 +471,9 @@ impl Core {
             block.emptied = moves.emptied;
         }
         self.ahead.want(Wish {
-            sequence: block.sequence + 1,
+            follows: block.preparation,
             cursor: block.compaction,
+            superseded,
             appended: own_bytes,
             emptied: block.emptied.clone(),
         });
@@ -463,25 +481,6 @@ impl Core {
             self.spare.give_back(ready.batch);
         }
         Ok(())
-    }
-
-    /// Places from which nothing moves any more: the block itself has a new version, or the block before
-    /// had one. Sorted.
-    fn gone_meanwhile(&self, ready: &Moves, own: &[Change]) -> Vec<Location> {
-        let mut gone: Vec<Location> = (own.iter())
-            .map(|change| change.previous)
-            .filter(|previous| ready.places.contains(previous))
-            .collect();
-        let mut hashes = Vec::with_capacity(CHUNK);
-        for moved in ready.batch.changes.chunks(CHUNK) {
-            hashes.clear();
-            hashes.extend(moved.iter().map(|change| change.hash));
-            self.index.bring_near(&hashes);
-            let is_gone = |it: &&Change| !self.index.contains(it.hash, it.previous);
-            gone.extend(moved.iter().filter(is_gone).map(|change| change.previous));
-        }
-        gone.sort_unstable();
-        gone
     }
 }
 

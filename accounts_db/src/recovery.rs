@@ -98,6 +98,7 @@ pub(crate) fn open(
         table: RwLock::new(Arc::new(table)),
         index,
         applied: AtomicU64::new(0),
+        preparations: AtomicU64::new(0),
         spare: SpareBatches::default(),
         stopped: AtomicBool::new(false),
     };

@@ -55,7 +55,19 @@ fn the_database_is_the_model_through_commits_undo_and_reopening() {
                         block.state.clone()
                     });
                     let (delta, block) = generator.block(blocks.len() as u64, &before);
+                    // Now and then another block is prepared in its place, before or after it, and is
+                    // never committed.
+                    let (other, _) = generator.block(block.number, &before);
+                    let prepare_other =
+                        || drop(db.prepare(block.number, &other).expect("sound changes"));
+                    let place_of_other = generator.random.random_range(0..6_u8);
+                    if place_of_other == 0 {
+                        prepare_other();
+                    }
                     let prepared = db.prepare(block.number, &delta).expect("sound changes");
+                    if place_of_other == 1 {
+                        prepare_other();
+                    }
                     assert_eq!(prepared.commitment(), block.commitment);
                     db.commit_prepared(prepared, block.hash, &block.payload)
                         .expect("room on the disk");
