@@ -1,7 +1,7 @@
 //! Entries on their way into a record, and the memory they are made in.
 
 use crate::{
-    core::{ChainChange, Change},
+    change::{ChainChange, Change},
     entry,
     location::Location,
 };

@@ -9,7 +9,8 @@
 //!    previous versions.
 
 use crate::{
-    core::{ChainChange, Core, Writer},
+    change::ChainChange,
+    core::{Core, Writer},
     entry,
     error::{CommitError, FileError, ReadError},
     frame,

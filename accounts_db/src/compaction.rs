@@ -10,7 +10,8 @@
 
 use crate::{
     batch::Batch,
-    core::{ChainChange, Change, Core},
+    change::{ChainChange, Change},
+    core::Core,
     entry::{self, Body, Entry, FIXED_BYTES_MAX},
     error::ReadError,
     frame::{self, FRAME_BYTES},

@@ -37,12 +37,14 @@
 mod ahead;
 mod batch;
 mod chain;
+mod change;
 mod checkpoint;
 mod commit;
 mod compaction;
 mod core;
 mod db;
 mod early;
+mod encode;
 mod entry;
 pub mod error;
 mod frame;

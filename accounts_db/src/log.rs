@@ -3,12 +3,12 @@
 use crate::{
     chain::BlockSummary,
     core::Core,
+    encode::Changes,
     entry::{Body, Value},
     error::{CommitError, FileError, ReadError},
     frame::{self, Checksum, FRAME_BYTES, FrameError},
     hash::Key,
     location::Location,
-    prepare::Changes,
     record::{PAGE_BYTES, Record, RecordHeader},
     segment::{SEGMENT_HEADER_BYTES, Segment, SegmentTable},
 };
