@@ -255,14 +255,26 @@ impl Templates {
             None => Ok(LookUp::Learn),
             Some(Published::Refused) => Ok(LookUp::Simulate),
             Some(Published::Ready { program, gas }) => {
-                self.since_audit += 1;
-                if self.since_audit == AUDIT_EVERY {
-                    self.since_audit = 0;
+                if is_audited(&mut self.since_audit) {
                     return Ok(LookUp::Learn);
                 }
                 program.predict(inputs, state, &mut self.values)?;
                 Ok(LookUp::Predicted { gas: *gas })
             }
+        }
+    }
+
+    /// Says whether to learn from a call of `code` that is simulated in any case.
+    pub(crate) fn look_for_lessons(&mut self, code: B256, inputs: &Inputs<'_>) -> LookUp {
+        let kind = CallKind {
+            code,
+            selector: inputs.selector(),
+        };
+        let shard = self.cache.shard_of(&kind);
+        match refreshed(&self.cache.shards[shard], &mut self.copies[shard]).get(&kind) {
+            None => LookUp::Learn,
+            Some(Published::Ready { .. }) if is_audited(&mut self.since_audit) => LookUp::Learn,
+            Some(Published::Ready { .. } | Published::Refused) => LookUp::Simulate,
         }
     }
 
@@ -320,6 +332,13 @@ impl Templates {
         learner.publish();
         shard.version.fetch_add(1, Ordering::Release);
     }
+}
+
+/// Whether it is this call's turn to be simulated, to see whether its template still fits; `since` counts
+/// calls since the last one that was.
+const fn is_audited(since: &mut u32) -> bool {
+    *since = (*since + 1) % AUDIT_EVERY;
+    *since == 0
 }
 
 /// A worker's copy of what a shard has published, made new if the shard has changed.
