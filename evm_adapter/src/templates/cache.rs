@@ -10,6 +10,7 @@ use super::{
     program::{PredictedState, Program},
     shape::Shape,
 };
+use crate::hashes::{Place as EntryPlace, SlotHashes};
 use ahash::RandomState;
 use alloy_primitives::{Address, B256, U256, map::HashMap};
 use crossbeam_utils::CachePadded;
@@ -218,6 +219,8 @@ pub struct Templates {
     /// What was published in each shard, as far as this worker has seen, with the version.
     copies: Vec<(u64, Arc<PublishedMap>)>,
     values: Vec<U256>,
+    /// Places of mappings' entries: the same callers come again.
+    slots: SlotHashes,
     since_audit: u32,
 }
 
@@ -227,6 +230,7 @@ impl Templates {
         Self {
             copies: (0..SHARDS).map(|_| Default::default()).collect(),
             values: Vec::new(),
+            slots: SlotHashes::default(),
             since_audit: 0,
             cache,
         }
@@ -258,7 +262,9 @@ impl Templates {
                 if is_audited(&mut self.since_audit) {
                     return Ok(LookUp::Learn);
                 }
-                program.predict(inputs, state, &mut self.values)?;
+                let slots = &mut self.slots;
+                let entry = |place: &EntryPlace| slots.hash(place);
+                program.predict(inputs, state, entry, &mut self.values)?;
                 Ok(LookUp::Predicted { gas: *gas })
             }
         }
