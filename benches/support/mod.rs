@@ -9,6 +9,7 @@ use lockweave_banking_stage::{
 };
 use lockweave_evm_adapter::{
     BlockContext, ChainSpec, EvmExecutor, EvmInferrer, EvmTransaction, SpecId, Step, TemplateCache,
+    TemplateScope,
 };
 use lockweave_runtime::{
     AccessSet, Account, Code, Declaration, Executor, GrantedState, INFERRED_KEYS_MAX, KeyTable,
@@ -142,7 +143,7 @@ impl Workload {
             let (executor, inferrer) = last.unzip();
             let mut inferrer = inferrer.unwrap_or_else(|| EvmInferrer::new(&context));
             inferrer.set_block(&context);
-            inferrer.set_templates(templates.clone());
+            inferrer.set_templates(templates.clone(), TemplateScope::Every);
             (granted(executor), inferrer)
         };
         let cells = self.fresh_cells();

@@ -93,7 +93,8 @@ fn place(interpreter: &Interpreter<EthInterpreter>, operand: Range<usize>) -> Op
 
 /// Bytes of a key and of the mapping's slot.
 const PLACE: usize = 64;
-type Place = [u8; PLACE];
+/// A key and the mapping's slot.
+pub(crate) type Place = [u8; PLACE];
 
 /// Hashes that an executor remembers: 96 bytes each, so that all fit into a core's own cache.
 const REMEMBERED: usize = 512;
@@ -102,12 +103,21 @@ const REMEMBERED: usize = 512;
 ///
 /// Who finds places that share one gets no more than misses.
 #[derive(Default)]
-struct SlotHashes {
+pub(crate) struct SlotHashes {
     /// Empty until the first hash.
     entries: Box<[(Place, U256)]>,
 }
 
 impl SlotHashes {
+    /// The hash of a place, computed where it is not remembered.
+    pub(crate) fn hash(&mut self, place: &Place) -> U256 {
+        self.get(place).unwrap_or_else(|| {
+            let hash = keccak256(place).into();
+            self.put(place, hash);
+            hash
+        })
+    }
+
     fn get(&self, place: &Place) -> Option<U256> {
         let (known, hash) = self.entries.get(index(place))?;
         (known == place).then_some(*hash)
@@ -161,7 +171,12 @@ mod tests {
             assert!(hashes.get(&place).is_none_or(|known| known == hash));
             hashes.put(&place, hash);
             assert_eq!(hashes.get(&place), Some(hash));
+            assert_eq!(hashes.hash(&place), hash);
         }
+        let another = place_of(u64::MAX, 7);
+        let hash = U256::from_be_bytes(keccak256(another).0);
+        assert_eq!(hashes.hash(&another), hash);
+        assert_eq!(hashes.get(&another), Some(hash));
         let known: Vec<_> = places
             .filter_map(|place| Some((place, hashes.get(&place)?)))
             .collect();

@@ -21,10 +21,24 @@ pub struct EvmInferrer {
     executor: EvmExecutor<SimulatedState>,
     beneficiary: Address,
     templates: Option<Templates>,
+    /// Which calls they are asked of.
+    scope: TemplateScope,
     /// Between simulations that are learned from, for its memory.
     preimages: Preimages,
     /// What is looked at next; kept for its memory.
     announced: Vec<StateKey>,
+}
+
+/// Which calls are predicted by their template, where they have one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TemplateScope {
+    /// All of them.
+    #[default]
+    Every,
+    /// Those whose simulation could not be taken as their execution, because their sender's nonce or
+    /// balance is not yet what they need: it has other transactions in front of them in the block. The
+    /// others are simulated, which mostly is all that has to be done, and teach.
+    Waiting,
 }
 
 /// What a step is thought to touch and to use; see [`EvmInferrer::plan`].
@@ -45,6 +59,7 @@ impl EvmInferrer {
             executor: EvmExecutor::new(context).with_short_transfers(),
             beneficiary: context.block().beneficiary,
             templates: None,
+            scope: TemplateScope::default(),
             preimages: Preimages::default(),
             announced: Vec::new(),
         }
@@ -54,12 +69,13 @@ impl EvmInferrer {
     /// with any number of others.
     pub fn with_templates(context: &BlockContext, cache: Arc<TemplateCache>) -> Self {
         let mut inferrer = Self::new(context);
-        inferrer.set_templates(Some(cache));
+        inferrer.set_templates(Some(cache), TemplateScope::Every);
         inferrer
     }
 
-    /// From now on goes by templates from this cache, or by none.
-    pub fn set_templates(&mut self, cache: Option<Arc<TemplateCache>>) {
+    /// From now on goes by templates from this cache, or by none, for calls within `scope`.
+    pub fn set_templates(&mut self, cache: Option<Arc<TemplateCache>>, scope: TemplateScope) {
+        self.scope = scope;
         let current = self.templates.as_ref().map(Templates::cache);
         let same = match (current, &cache) {
             (Some(current), Some(cache)) => Arc::ptr_eq(current, cache),
@@ -146,10 +162,31 @@ impl EvmInferrer {
         state.expect(StateKey::account(self.beneficiary), AccessMode::Credit);
     }
 
+    /// What a step needs of its sender that the state before the block does not have, and earlier
+    /// transactions of the block may bring.
+    fn assumption(
+        step: &Step,
+        state: &mut SimulatedState,
+    ) -> Result<Option<Assumption>, StateError> {
+        let Some(transaction) = step.transaction() else {
+            return Ok(None);
+        };
+        let sender = state.peek_account(transaction.sender())?;
+        let nonce = transaction.envelope().nonce();
+        let balance = transaction.cost_max();
+        let is_met = sender.nonce == nonce && sender.balance >= balance;
+        Ok((!is_met).then(|| Assumption {
+            address: transaction.sender(),
+            nonce,
+            balance,
+        }))
+    }
+
     /// What the templates say of a step, or what to do instead; and the code that is called.
     fn look_up(
         &mut self,
         step: &Step,
+        is_waiting: bool,
         state: &mut SimulatedState,
     ) -> Result<(LookUp, B256), StateError> {
         let inputs =
@@ -161,7 +198,12 @@ impl EvmInferrer {
         if code == KECCAK256_EMPTY {
             return Ok((LookUp::Simulate, code));
         }
-        let found = templates.look_up(code, &inputs, state);
+        let found = match self.scope {
+            TemplateScope::Waiting if !is_waiting => Ok(templates.look_for_lessons(code, &inputs)),
+            TemplateScope::Waiting | TemplateScope::Every => {
+                templates.look_up(code, &inputs, state)
+            }
+        };
         // What it cannot know it cannot predict: a wrong template may ask for anything.
         Ok((found.unwrap_or(LookUp::Simulate), code))
     }
@@ -201,40 +243,30 @@ impl EvmInferrer {
         preimages.clear();
         self.executor.note_hashes(Some(preimages));
         let listed = !state.touched().is_empty();
-        let inference = self.simulate(step, state);
+        let inference = self.simulate(step, None, state);
         self.preimages = self.executor.note_hashes(None).unwrap_or_default();
         // Keys of an access list stand in the set whether they are touched or not.
-        if let Ok(Inference::Simulated(outcome)) = &inference
+        if let Inference::Simulated(outcome) = &inference
             && !listed
         {
             self.learn(step, code, state, outcome)?;
         }
-        inference
+        Ok(inference)
     }
 
     fn simulate(
         &mut self,
         step: &Step,
+        assumption: Option<Assumption>,
         state: &mut SimulatedState,
-    ) -> Result<Inference, StateError> {
-        let mut assumed = false;
-        if let Some(transaction) = step.transaction() {
-            let sender = state.peek_account(transaction.sender())?;
-            let nonce = transaction.envelope().nonce();
-            let cost = transaction.cost_max();
-            // Earlier transactions of the block may bring nonce and ether.
-            if sender.nonce != nonce || sender.balance < cost {
-                assumed = true;
-                state.assume(Assumption {
-                    address: transaction.sender(),
-                    nonce,
-                    balance: cost,
-                });
-            }
+    ) -> Inference {
+        let assumed = assumption.is_some();
+        if let Some(assumption) = assumption {
+            state.assume(assumption);
         }
         match self.executor.execute(step, state) {
-            Ok(outcome) if !assumed => Ok(Inference::Simulated(outcome)),
-            Ok(_) => Ok(Inference::Assumed),
+            Ok(outcome) if !assumed => Inference::Simulated(outcome),
+            Ok(_) => Inference::Assumed,
             Err(error) => {
                 // What it touched until then is a start. The sender pays in any case.
                 if let (Some(transaction), ExecutionError::Invalid(_)) =
@@ -243,7 +275,7 @@ impl EvmInferrer {
                     let sender = StateKey::account(transaction.sender());
                     state.expect(sender, AccessMode::Write);
                 }
-                Ok(Inference::Assumed)
+                Inference::Assumed
             }
         }
     }
@@ -258,10 +290,12 @@ impl Infer<Step> for EvmInferrer {
             self.expect_transfer(transaction, recipient, state);
             return Ok(Inference::Known);
         }
-        match self.look_up(step, state)? {
+        let assumption = Self::assumption(step, state)?;
+        match self.look_up(step, assumption.is_some(), state)? {
             (LookUp::Predicted { gas }, _) => Ok(Inference::Template { gas }),
-            (LookUp::Learn, code) => self.study(step, code, state),
-            (LookUp::Simulate, _) => self.simulate(step, state),
+            // What ran on an assumption says too little of the account that it is about.
+            (LookUp::Learn, code) if assumption.is_none() => self.study(step, code, state),
+            (LookUp::Learn | LookUp::Simulate, _) => Ok(self.simulate(step, assumption, state)),
         }
     }
 

@@ -42,7 +42,7 @@ pub use effects::{BlockEffects, NotingExecutor, PlacedStep, StepEffects};
 pub use envelope::{LockweaveTxEnvelope, LockweaveTxType};
 pub use error::InvalidStep;
 pub use executor::EvmExecutor;
-pub use infer::{EvmInferrer, InferredPlan};
+pub use infer::{EvmInferrer, InferredPlan, TemplateScope};
 pub use listed_state::{ListedState, StateBefore};
 pub use receipt::{TypedReceipt, logs_bloom, receipts_root};
 pub use recover::{RecoverError, recover_sender};

@@ -18,7 +18,7 @@ use proptest::{
     strategy::{Strategy, ValueTree},
     test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
 };
-use lockweave::evm::TemplateCache;
+use lockweave::evm::{TemplateCache, TemplateScope};
 use std::sync::{Arc, LazyLock};
 use support::{STAGES, generate};
 
@@ -53,7 +53,9 @@ fuzz_target!(|data: &[u8]| -> Corpus {
             stage.config().threads
         );
         // By simulation alone, and twice by templates that all inputs so far have taught.
-        for templates in [None, Some(&*TEMPLATES), Some(&*TEMPLATES)] {
+        let scopes = [None, Some(TemplateScope::Every), Some(TemplateScope::Waiting)];
+        for scope in scopes {
+            let templates = scope.map(|scope| (&*TEMPLATES, scope));
             let inferred = case.run_inferred(stage, &steps, templates);
             assert_eq!(
                 inferred.expect("valid steps").0,

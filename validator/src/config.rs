@@ -45,6 +45,28 @@ pub enum ConfigError {
     },
 }
 
+/// The short and the long help of an option: what its documentation says, and the default that holds
+/// where no layer says anything. To clap no option has a default, or a flag that nobody gave would win
+/// over the file.
+fn help<T: Serialize>(doc: &[&str], between: &str, default: T) -> String {
+    let default = toml::Value::try_from(default).expect("a value of a configuration is TOML");
+    let doc = doc.concat();
+    let doc = doc.trim().trim_end_matches('.');
+    format!("{doc}{between}[default: {}]", argument(&default))
+}
+
+/// A value as it is given on the command line.
+fn argument(value: &toml::Value) -> String {
+    match value {
+        toml::Value::String(text) => text.clone(),
+        toml::Value::Array(values) => {
+            let values: Vec<_> = values.iter().map(argument).collect();
+            values.join(",")
+        }
+        other => other.to_string(),
+    }
+}
+
 /// Generates a section: options with a flag, an environment variable and a place in the file, and the
 /// resolved values.
 macro_rules! section {
@@ -52,7 +74,7 @@ macro_rules! section {
         $(#[$section:meta])*
         $name:ident / $options:ident {
             $(
-                $(#[$doc:meta])*
+                $(#[doc = $doc:literal])*
                 $id:literal $flag:literal $env:literal $field:ident: $ty:ty = $default:expr
                     $(, $attribute:ident = $value:expr)*;
             )*
@@ -65,8 +87,13 @@ macro_rules! section {
         #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
         pub struct $options {
             $(
-                $(#[$doc])*
-                #[arg(id = $id, long = $flag, env = $env $(, $attribute = $value)*)]
+                $(#[doc = $doc])*
+                #[arg(
+                    id = $id, long = $flag, env = $env,
+                    help = help::<$ty>(&[$($doc),*], " ", $default),
+                    long_help = help::<$ty>(&[$($doc),*], "\n\n", $default)
+                    $(, $attribute = $value)*
+                )]
                 #[serde(skip_serializing_if = "Option::is_none")]
                 pub $field: Option<$ty>,
             )*
@@ -77,7 +104,7 @@ macro_rules! section {
         #[serde(rename_all = "kebab-case")]
         pub struct $name {
             $(
-                $(#[$doc])*
+                $(#[doc = $doc])*
                 pub $field: $ty,
             )*
         }
@@ -139,7 +166,7 @@ section! {
         "empty_block_time" "empty-block-time" "LOCKWEAVE_EMPTY_BLOCK_TIME" empty_block_time: u64 = 0, value_name = "MS";
         /// Whether to make blocks; without, the node serves what it has.
         "produce" "produce" "LOCKWEAVE_PRODUCE" produce: bool = true, value_name = "BOOL", num_args = 1;
-        /// Worker threads that execute transactions, and as many that recover senders [default: the cores there are].
+        /// Worker threads that execute transactions, and as many that recover senders; one of each for every core, if nobody says how many.
         "threads" "threads" "LOCKWEAVE_THREADS" threads: NonZeroUsize = cores(), value_name = "N", value_parser = threads;
         /// Who gets the tips.
         "beneficiary" "beneficiary" "LOCKWEAVE_BENEFICIARY" beneficiary: alloy_primitives::Address = alloy_primitives::Address::ZERO, value_name = "ADDRESS";
@@ -159,7 +186,7 @@ section! {
         "pool_gapped" "pool.queued-per-sender-max" "LOCKWEAVE_POOL_QUEUED_PER_SENDER_MAX" queued_per_sender_max: usize = 1_024, value_name = "N";
         /// By how many percent a replacement has to outbid what it replaces.
         "pool_bump" "pool.price-bump" "LOCKWEAVE_POOL_PRICE_BUMP" price_bump: u32 = 10, value_name = "PERCENT";
-        /// Whether transactions without a chain id are taken [default: on a development chain only].
+        /// Whether transactions without a chain id are taken; on a development chain they are, if neither a flag nor the environment says no.
         "pool_unprotected" "pool.allow-unprotected" "LOCKWEAVE_POOL_ALLOW_UNPROTECTED" allow_unprotected: bool = false, value_name = "BOOL";
     }
 }
@@ -331,6 +358,7 @@ fn cores() -> NonZeroUsize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::{CommandFactory, Parser};
 
     #[test]
     fn upper_layers_win_value_by_value() {
@@ -344,6 +372,32 @@ mod tests {
         assert_eq!(config.http.batch_calls_max, 7);
         assert_eq!(config.producer.block_time, 0);
         assert_eq!(config.pool, PoolLimits::default());
+    }
+
+    /// The options as a command has them.
+    #[derive(Debug, clap::Parser)]
+    struct Command {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    #[test]
+    fn the_help_of_every_option_says_its_default() {
+        let mut arguments = vec!["command".to_owned()];
+        let command = Command::command();
+        for option in command.get_arguments().filter(|one| one.get_id() != "help") {
+            let flag = option.get_long().unwrap();
+            let help = option.get_help().unwrap().to_string();
+            let default = help
+                .split_once(" [default: ")
+                .and_then(|(_, rest)| rest.strip_suffix(']'));
+            let default = default.unwrap_or_else(|| panic!("--{flag}: {help}"));
+            arguments.push(format!("--{flag}={default}"));
+        }
+        assert!(arguments.len() > 30, "{arguments:?}");
+        let stated = Command::try_parse_from(arguments).unwrap().options;
+        let all = toml::Value::try_from(&stated).unwrap();
+        assert_eq!(all, toml::Value::try_from(Config::default()).unwrap());
     }
 
     #[test]

@@ -14,7 +14,8 @@ use lockweave_banking_stage::{
 };
 use lockweave_evm_adapter::{
     BlockInput, ChainSpec, EvmBlock, EvmBlockError, EvmExecutor, EvmInferrer, EvmTransaction,
-    InvalidStep, Ommers, RecoverError, SpecId, Step, TemplateCache, logs_bloom, receipts_root,
+    InvalidStep, Ommers, RecoverError, SpecId, Step, TemplateCache, TemplateScope, logs_bloom,
+    receipts_root,
 };
 use lockweave_runtime::{
     AccessError, AccessSet, BlockError, Declaration, DenseId, ExecutionError, Executor,
@@ -362,7 +363,7 @@ impl Replayer {
             let (executor, inferrer) = last.unzip();
             let mut inferrer = inferrer.unwrap_or_else(|| EvmInferrer::new(&context));
             inferrer.set_block(&context);
-            inferrer.set_templates(templates.clone());
+            inferrer.set_templates(templates.clone(), TemplateScope::Every);
             (granted(executor), inferrer)
         };
         let cells = self.fresh_cells(block, view);

@@ -10,6 +10,7 @@ use super::{
     program::{PredictedState, Program},
     shape::Shape,
 };
+use crate::hashes::{Place as EntryPlace, SlotHashes};
 use ahash::RandomState;
 use alloy_primitives::{Address, B256, U256, map::HashMap};
 use crossbeam_utils::CachePadded;
@@ -218,6 +219,8 @@ pub struct Templates {
     /// What was published in each shard, as far as this worker has seen, with the version.
     copies: Vec<(u64, Arc<PublishedMap>)>,
     values: Vec<U256>,
+    /// Places of mappings' entries: the same callers come again.
+    slots: SlotHashes,
     since_audit: u32,
 }
 
@@ -227,6 +230,7 @@ impl Templates {
         Self {
             copies: (0..SHARDS).map(|_| Default::default()).collect(),
             values: Vec::new(),
+            slots: SlotHashes::default(),
             since_audit: 0,
             cache,
         }
@@ -255,14 +259,28 @@ impl Templates {
             None => Ok(LookUp::Learn),
             Some(Published::Refused) => Ok(LookUp::Simulate),
             Some(Published::Ready { program, gas }) => {
-                self.since_audit += 1;
-                if self.since_audit == AUDIT_EVERY {
-                    self.since_audit = 0;
+                if is_audited(&mut self.since_audit) {
                     return Ok(LookUp::Learn);
                 }
-                program.predict(inputs, state, &mut self.values)?;
+                let slots = &mut self.slots;
+                let entry = |place: &EntryPlace| slots.hash(place);
+                program.predict(inputs, state, entry, &mut self.values)?;
                 Ok(LookUp::Predicted { gas: *gas })
             }
+        }
+    }
+
+    /// Says whether to learn from a call of `code` that is simulated in any case.
+    pub(crate) fn look_for_lessons(&mut self, code: B256, inputs: &Inputs<'_>) -> LookUp {
+        let kind = CallKind {
+            code,
+            selector: inputs.selector(),
+        };
+        let shard = self.cache.shard_of(&kind);
+        match refreshed(&self.cache.shards[shard], &mut self.copies[shard]).get(&kind) {
+            None => LookUp::Learn,
+            Some(Published::Ready { .. }) if is_audited(&mut self.since_audit) => LookUp::Learn,
+            Some(Published::Ready { .. } | Published::Refused) => LookUp::Simulate,
         }
     }
 
@@ -320,6 +338,13 @@ impl Templates {
         learner.publish();
         shard.version.fetch_add(1, Ordering::Release);
     }
+}
+
+/// Whether it is this call's turn to be simulated, to see whether its template still fits; `since` counts
+/// calls since the last one that was.
+const fn is_audited(since: &mut u32) -> bool {
+    *since = (*since + 1) % AUDIT_EVERY;
+    *since == 0
 }
 
 /// A worker's copy of what a shard has published, made new if the shard has changed.

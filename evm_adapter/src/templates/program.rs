@@ -6,6 +6,7 @@ use super::{
     observation::{KEYS_MAX, Observation, hash_value},
     shape::{Shape, ShapePart},
 };
+use crate::hashes::Place as EntryPlace;
 use alloy_primitives::{Address, B256, U256, keccak256, map::HashMap};
 use lockweave_runtime::{AccessEntry, AccessMode, StateError, StateKey};
 
@@ -87,16 +88,18 @@ impl Program {
         self.keys.len()
     }
 
-    /// Predicts what a call touches. `values` is kept for its memory.
+    /// Predicts what a call touches. `entry` hashes the places of mappings' entries; `values` is kept for
+    /// its memory.
     pub(crate) fn predict(
         &self,
         inputs: &Inputs<'_>,
         state: &mut impl PredictedState,
+        mut entry: impl FnMut(&EntryPlace) -> U256,
         values: &mut Vec<U256>,
     ) -> Result<(), StateError> {
         values.clear();
         for node in &self.nodes {
-            let value = evaluate(node, inputs, state, values)?;
+            let value = evaluate(node, inputs, state, &mut entry, values)?;
             values.push(value);
         }
         for key in &self.keys {
@@ -118,7 +121,8 @@ impl Program {
             observation,
             predicted: HashMap::default(),
         };
-        self.predict(&observation.inputs, &mut replay, &mut Vec::new())
+        let entry = |place: &EntryPlace| hash_value(keccak256(place));
+        self.predict(&observation.inputs, &mut replay, entry, &mut Vec::new())
             .ok()?;
         let covered = observation.keys.iter().all(|observed| {
             let predicted = replay.predicted.get(&observed.entry.key);
@@ -141,6 +145,7 @@ fn evaluate(
     node: &Node,
     inputs: &Inputs<'_>,
     state: &mut impl PredictedState,
+    entry: impl FnMut(&EntryPlace) -> U256,
     values: &[U256],
 ) -> Result<U256, StateError> {
     let value = |place: Place| values[usize::from(place)];
@@ -160,14 +165,18 @@ fn evaluate(
                 Width::Address => (held << 96) >> 96,
             }
         }
-        Node::Keccak(chunks) => hash(chunks, value),
+        Node::Keccak(chunks) => hash(chunks, entry, value),
         // Slot numbers wrap round, as the EVM's words do.
         Node::Sum(base, more) => value(*base).wrapping_add(value(*more)),
     })
 }
 
 /// Hashes values and bytes in a row.
-fn hash(chunks: &[Chunk], value: impl Fn(Place) -> U256) -> U256 {
+fn hash(
+    chunks: &[Chunk],
+    mut entry: impl FnMut(&EntryPlace) -> U256,
+    value: impl Fn(Place) -> U256,
+) -> U256 {
     // A key and a slot, nearly always.
     if let [
         Chunk::Value(first, Width::Word),
@@ -177,7 +186,7 @@ fn hash(chunks: &[Chunk], value: impl Fn(Place) -> U256) -> U256 {
         let mut words = [0; 64];
         words[..32].copy_from_slice(&value(*first).to_be_bytes::<32>());
         words[32..].copy_from_slice(&value(*second).to_be_bytes::<32>());
-        return hash_value(keccak256(words));
+        return entry(&words);
     }
     let mut preimage = Vec::with_capacity(160);
     for chunk in chunks {

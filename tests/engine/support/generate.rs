@@ -31,7 +31,7 @@ const FORKS: [SpecId; 13] = [
     SpecId::OSAKA,
 ];
 
-const SENDERS: u8 = 5;
+pub(crate) const SENDERS: u8 = 5;
 
 fn sender(index: u8) -> Address {
     Address::with_last_byte(0x80 + index)

@@ -7,7 +7,7 @@ use lockweave::{
     BankingStage, EvmExecutor, EvmInferrer, OpenBlock, Sanitized, SealedBlock, StageConfig,
     StateView, Step,
     banking_stage::InferredStats,
-    evm::{EvmBlock, InvalidStep, TemplateCache},
+    evm::{EvmBlock, InvalidStep, TemplateCache, TemplateScope},
     execute_block, execute_inferred_block,
     runtime::{
         AccessSet, Declaration, ExecutionError, Executor, GrantedState, INFERRED_KEYS_MAX,
@@ -97,12 +97,13 @@ impl Case {
         self.run_with(stage, steps, sets, make)
     }
 
-    /// Runs steps in parallel, in this order, with nothing declared, by templates if there are.
+    /// Runs steps in parallel, in this order, with nothing declared, by templates if there are, for calls
+    /// within the scope.
     pub(crate) fn run_inferred(
         &self,
         stage: &BankingStage,
         steps: &[Step],
-        templates: Option<&Arc<TemplateCache>>,
+        templates: Option<(&Arc<TemplateCache>, TemplateScope)>,
     ) -> Result<(SealedBlock, InferredStats), Failure> {
         let transactions = steps.iter().map(|step| {
             let signed = step.signed_access(generate::beneficiary());
@@ -119,10 +120,11 @@ impl Case {
         let context = self.block.context().clone();
         let cells = StateCells::new(Arc::clone(&self.view), context.rules());
         let open = OpenBlock::to_infer(cells, transactions.collect());
-        let templates = templates.cloned();
+        let (templates, scope) = templates.unzip();
+        let (templates, scope) = (templates.cloned(), scope.unwrap_or_default());
         let make = move |_: Option<(Granted, EvmInferrer)>| {
             let mut inferrer = EvmInferrer::new(&context);
-            inferrer.set_templates(templates.clone());
+            inferrer.set_templates(templates.clone(), scope);
             (Granted::new(&context).with_short_transfers(), inferrer)
         };
         let (open, result) = execute_inferred_block(stage, open, make, crowded);

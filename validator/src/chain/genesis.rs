@@ -10,6 +10,7 @@ use alloy_genesis::{ChainConfig, Genesis};
 use alloy_primitives::{B64, B256, Bytes};
 use lockweave_evm_adapter::{Activation, ChainSpec, SpecId};
 use lockweave_runtime::{Account, Code, MemoryState, StateDelta};
+use serde::{Deserialize, de::IgnoredAny};
 use std::{fs, io, path::Path, sync::Arc};
 use thiserror::Error;
 
@@ -31,6 +32,15 @@ pub enum GenesisError {
         path: String,
         /// Where and why.
         source: serde_json::Error,
+    },
+    /// The file does not say which chain it is.
+    #[error(
+        "the genesis file {path} states no chain id: add it to \"config\", \
+         as in {{\"config\": {{\"chainId\": 1337, ...}}, ...}}; transactions are signed for it"
+    )]
+    NoChainId {
+        /// The file.
+        path: String,
     },
     /// A fork that needs one before it is scheduled without it, or before it.
     #[error(
@@ -83,10 +93,16 @@ impl ChainParameters {
 
     /// Parses a genesis file's text; `name` is used in errors.
     pub fn parse(text: &str, name: &str) -> Result<Self, GenesisError> {
-        let genesis = serde_json::from_str(text).map_err(|source| GenesisError::Parse {
+        let parse_error = |source| GenesisError::Parse {
             path: name.to_owned(),
             source,
-        })?;
+        };
+        let genesis = serde_json::from_str(text).map_err(parse_error)?;
+        let stated: Stated = serde_json::from_str(text).map_err(parse_error)?;
+        if (stated.config).is_none_or(|config| config.chain_id.is_none()) {
+            let path = name.to_owned();
+            return Err(GenesisError::NoChainId { path });
+        }
         Self::new(genesis)
     }
 
@@ -177,6 +193,18 @@ impl ChainParameters {
             .expect("a genesis is made of strings and numbers")
             .into()
     }
+}
+
+/// What a genesis file has to state itself: to those who read it otherwise, no chain id is Ethereum's.
+#[derive(Deserialize)]
+struct Stated {
+    config: Option<StatedConfig>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StatedConfig {
+    chain_id: Option<IgnoredAny>,
 }
 
 /// The fork schedule of a chain configuration.
@@ -316,6 +344,16 @@ mod tests {
             ),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_genesis_without_a_chain_id_is_refused() {
+        for config in ["", r#""config":{},"#, r#""config":{"homesteadBlock":0},"#] {
+            let text = format!(r#"{{{config}"gasLimit":"0x1","difficulty":"0x1","alloc":{{}}}}"#);
+            let error = ChainParameters::parse(&text, "here").unwrap_err();
+            assert!(matches!(error, GenesisError::NoChainId { .. }), "{error}");
+            assert!(error.to_string().contains(r#"{"config": {"chainId": 1337"#));
+        }
     }
 
     #[test]

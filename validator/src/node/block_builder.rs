@@ -1,7 +1,8 @@
 //! Makes a block of candidates: choose, execute under locks, seal.
 //!
 //! What a transaction touches is signed, or inferred by the workers that run it: a simulation whose
-//! looks still hold when its locks are granted is its execution. Whoever leaves an inferred set runs
+//! looks still hold when its locks are granted is its execution. Where that cannot be, because a sender
+//! has other transactions in front, calls that have a template are predicted instead. Whoever leaves an inferred set runs
 //! alone, and what ran ahead and depends on it is taken back.
 
 use super::{
@@ -25,14 +26,14 @@ use lockweave_banking_stage::{
 };
 use lockweave_evm_adapter::{
     BlockInput, ChainSpec, EvmBlock, EvmBlockError, EvmInferrer, EvmTransaction, InvalidStep,
-    Ommers, Step,
+    Ommers, Step, TemplateCache, TemplateScope,
 };
 use lockweave_runtime::{
     AccessSet, Declaration, DenseId, ExecutionError, OpenBlock, Outcome, OutcomeKind, Receipt,
     Sanitized, SealError, SealedBlock, StateCells, StateDelta, StateView, TaskId, receipts,
 };
 use revm::context::result::InvalidTransaction;
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 use thiserror::Error;
 use tracing::warn;
 
@@ -92,6 +93,8 @@ pub struct BlockBuilder {
     stage: BankingStage,
     deposit_contract: Option<Address>,
     history: GasHistory,
+    /// What earlier blocks' calls touched, for calls that wait for others of their sender.
+    templates: Arc<TemplateCache>,
     /// The last block's cells, for their memory.
     spare: Option<StateCells>,
 }
@@ -104,6 +107,7 @@ impl BlockBuilder {
             deposit_contract: parameters.genesis.config.deposit_contract_address,
             stage,
             history: GasHistory::default(),
+            templates: Arc::default(),
             spare: None,
         }
     }
@@ -196,15 +200,18 @@ impl BlockBuilder {
         let refused = Refused::default();
         let make = {
             let (context, refused) = (block.context().clone(), Arc::clone(&refused));
+            let templates = Arc::clone(&self.templates);
             move |last: Option<(LenientExecutor, EvmInferrer)>| {
                 let (executor, inferrer) = last.unzip();
-                let inferrer = match inferrer {
+                let mut inferrer = match inferrer {
                     Some(mut inferrer) => {
                         inferrer.set_block(&context);
                         inferrer
                     }
                     None => EvmInferrer::new(&context),
                 };
+                let templates = Some(Arc::clone(&templates));
+                inferrer.set_templates(templates, TemplateScope::Waiting);
                 let executor = LenientExecutor::turn_to(executor, &context, &refused);
                 (executor, inferrer)
             }
@@ -218,7 +225,7 @@ impl BlockBuilder {
             .collect();
         let (sealed, spent) = seal_block(&self.stage, open)?;
         self.spare = Some(spent.into_cells());
-        let refused = std::mem::take(&mut *refused.lock());
+        let refused = mem::take(&mut *refused.lock());
         Ok(Run {
             block,
             sealed,
@@ -253,7 +260,7 @@ impl BlockBuilder {
         &mut self,
         mut header: Header,
         chosen: Vec<EvmTransaction>,
-        run: Run,
+        mut run: Run,
         mut left_out: Vec<(B256, LeftOut)>,
     ) -> Result<BuiltBlock, BuildError> {
         let requests = match header.requests_hash {
@@ -262,12 +269,13 @@ impl BlockBuilder {
         };
         let mut transactions = Vec::with_capacity(chosen.len());
         let mut access = Vec::with_capacity(chosen.len());
+        let sets = mem::take(&mut run.access);
         let outcomes = run.transactions().map(|(_, outcome)| outcome);
-        for ((transaction, outcome), set) in chosen.into_iter().zip(outcomes).zip(&run.access) {
+        for ((transaction, outcome), set) in chosen.into_iter().zip(outcomes).zip(sets) {
             if is_transaction(outcome) {
                 self.history.note(&transaction, outcome.gas_used);
                 transactions.push(transaction);
-                access.push(set.clone());
+                access.push(set);
                 continue;
             }
             let hash = transaction.hash();

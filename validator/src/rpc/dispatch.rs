@@ -5,12 +5,13 @@ use super::{
     context::RpcContext,
     error::{self, RpcError},
     fees, filters, fork_config, lockweave, logs,
-    message::{Params, Reply, Request, write_response},
+    message::{Body, Call, Params, Reply, Request, write_response},
     misc, send, simulate, state,
     subscriptions::Session,
     trace, txpool,
 };
-use serde_json::value::RawValue;
+use axum::body::Bytes;
+use self_cell::self_cell;
 use std::{
     panic::{self, AssertUnwindSafe},
     sync::Arc,
@@ -114,65 +115,52 @@ fn find(name: &str) -> Option<(Method, Cost)> {
 /// Calls of a batch that are answered where it was read, if all of them are light.
 const LIGHT_BATCH_MAX: usize = 16;
 
-/// A request's body, told apart but not yet understood.
-pub(super) enum Body<'a> {
-    Single(&'a RawValue),
-    Batch(Vec<&'a RawValue>),
+self_cell! {
+    /// What a client sent, and what was read in it.
+    pub(super) struct Incoming {
+        owner: Bytes,
+        #[covariant]
+        dependent: Parsed,
+    }
 }
 
-impl<'a> Body<'a> {
-    /// Tells single requests from batches.
-    pub(super) fn parse(body: &'a [u8]) -> Result<Self, RpcError> {
-        let parse_error =
-            |error: serde_json::Error| RpcError::new(error::PARSE, format!("parse error: {error}"));
-        let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
-        if first == Some(&b'[') {
-            serde_json::from_slice(body)
-                .map(Self::Batch)
-                .map_err(parse_error)
-        } else {
-            serde_json::from_slice(body)
-                .map(Self::Single)
-                .map_err(parse_error)
-        }
+type Parsed<'a> = Result<Body<'a>, RpcError>;
+
+impl Incoming {
+    /// Reads what a client sent.
+    pub(super) fn read(body: Bytes) -> Self {
+        Self::new(body, |body| Body::parse(body))
     }
 
     /// Whether answering it may take long.
     pub(super) fn cost(&self) -> Cost {
-        let cost_of = |raw: &&RawValue| {
-            let request = Request::parse(raw).ok();
-            let method = request.and_then(|request| find(&request.method));
+        let cost_of = |call: &Call<'_>| {
+            let method = call.0.as_ref().ok();
+            let method = method.and_then(|request| find(&request.method));
             method.map_or(Cost::Light, |(_, cost)| cost)
         };
-        match self {
-            Self::Single(raw) => cost_of(raw),
-            Self::Batch(calls) => {
+        match self.borrow_dependent() {
+            Ok(Body::Single(call)) => cost_of(call),
+            Ok(Body::Batch(calls)) => {
                 let dearest = calls.iter().map(cost_of).max().unwrap_or(Cost::Light);
                 let long = calls.len() > LIGHT_BATCH_MAX;
                 dearest.max(if long { Cost::Heavy } else { Cost::Light })
             }
+            Err(_) => Cost::Light,
         }
     }
 }
 
-/// Answers every call of a body with this error.
-pub(super) fn refuse(body: &[u8], error: &RpcError) -> String {
+/// Answers every call with this error.
+pub(super) fn refuse(incoming: &Incoming, error: &RpcError) -> String {
     let mut out = String::new();
     let refusal: Reply = Err(error.clone());
-    let id_of = |raw: &RawValue| match Request::parse(raw) {
-        Ok(request) => request.id.map(|id| id.get().to_owned()),
-        Err((id, _)) => id.map(|id| id.get().to_owned()),
-    };
-    let write = |out: &mut String, raw: &RawValue| {
-        let id = id_of(raw).and_then(|id| RawValue::from_string(id).ok());
-        write_response(out, id.as_deref(), &refusal);
-    };
-    match Body::parse(body) {
-        Ok(Body::Single(raw)) => write(&mut out, raw),
+    match incoming.borrow_dependent() {
+        Ok(Body::Single(call)) => write_response(&mut out, call.id(), &refusal),
         Ok(Body::Batch(calls)) => {
-            for (place, raw) in calls.into_iter().enumerate() {
+            for (place, call) in calls.iter().enumerate() {
                 out.push(if place == 0 { '[' } else { ',' });
-                write(&mut out, raw);
+                write_response(&mut out, call.id(), &refusal);
             }
             out.push(']');
         }
@@ -181,10 +169,10 @@ pub(super) fn refuse(body: &[u8], error: &RpcError) -> String {
     out
 }
 
-/// Answers a body; `None` if it has nothing but notifications.
+/// Answers what a client sent; `None` if it has nothing but notifications.
 pub(super) fn answer(
     context: &RpcContext,
-    body: &[u8],
+    incoming: &Incoming,
     session: Option<&Arc<Session>>,
 ) -> Option<String> {
     let refuse = |error: RpcError| {
@@ -192,11 +180,11 @@ pub(super) fn answer(
         write_response(&mut out, None, &Err(error));
         Some(out)
     };
-    match Body::parse(body) {
-        Err(error) => refuse(error),
-        Ok(Body::Single(raw)) => {
+    match incoming.borrow_dependent() {
+        Err(error) => refuse(error.clone()),
+        Ok(Body::Single(call)) => {
             let mut out = String::new();
-            answer_one(context, raw, session, &mut out);
+            answer_one(context, call, session, &mut out);
             (!out.is_empty()).then_some(out)
         }
         Ok(Body::Batch(calls)) if calls.is_empty() => {
@@ -209,13 +197,13 @@ pub(super) fn answer(
                 context.config.batch_calls_max
             )))
         }
-        Ok(Body::Batch(calls)) => answer_batch(context, &calls, session),
+        Ok(Body::Batch(calls)) => answer_batch(context, calls, session),
     }
 }
 
 fn answer_batch(
     context: &RpcContext,
-    calls: &[&RawValue],
+    calls: &[Call<'_>],
     session: Option<&Arc<Session>>,
 ) -> Option<String> {
     let mut out = String::from("[");
@@ -228,13 +216,10 @@ fn answer_batch(
         if sent > 0 {
             at += sent;
         } else if out.len() > context.config.response_bytes_max {
-            let id = Request::parse(calls[at])
-                .ok()
-                .and_then(|request| request.id);
-            write_response(&mut out, id, &Err(too_large(context)));
+            write_response(&mut out, calls[at].id(), &Err(too_large(context)));
             at += 1;
         } else {
-            answer_one(context, calls[at], session, &mut out);
+            answer_one(context, &calls[at], session, &mut out);
             at += 1;
         }
     }
@@ -258,15 +243,15 @@ fn too_large(context: &RpcContext) -> RpcError {
 /// Answers one request; nothing is written for a notification.
 fn answer_one(
     context: &RpcContext,
-    raw: &RawValue,
+    call: &Call<'_>,
     session: Option<&Arc<Session>>,
     out: &mut String,
 ) {
-    let request = match Request::parse(raw) {
+    let request = match &call.0 {
         Ok(request) => request,
-        Err((id, error)) => return write_response(out, id, &Err(error)),
+        Err(none) => return write_response(out, call.id(), &Err(none.into())),
     };
-    let mut reply = run(context, &request, session);
+    let mut reply = run(context, request, session);
     if let Ok(result) = &reply
         && result.get().len() > context.config.response_bytes_max
     {

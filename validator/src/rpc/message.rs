@@ -2,9 +2,12 @@
 
 use super::error::{self, RpcError};
 use alloy_primitives::B256;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeOwned, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
 use serde_json::value::{RawValue, to_raw_value};
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
 /// What a method answers: JSON, or why not.
 pub(super) type Reply = Result<Box<RawValue>, RpcError>;
@@ -15,52 +18,168 @@ pub(super) fn reply(value: impl Serialize) -> Reply {
 }
 
 /// A request as it came, borrowed from its text.
-#[derive(Debug, Deserialize)]
+#[derive(Debug)]
 pub(super) struct Request<'a> {
-    /// The version; "2.0" if it is stated.
-    #[serde(borrow, default)]
-    pub(super) jsonrpc: Option<Cow<'a, str>>,
     /// What the answer has to say; none for a notification.
-    #[serde(borrow, default, deserialize_with = "stated")]
     pub(super) id: Option<&'a RawValue>,
     /// The method's name.
-    #[serde(borrow)]
     pub(super) method: Cow<'a, str>,
     /// Its parameters.
-    #[serde(borrow, default)]
     pub(super) params: Option<&'a RawValue>,
 }
 
-/// A value that is there, if only as null: an id of null is not a missing id.
-fn stated<'de, D: serde::Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<&'de RawValue>, D::Error> {
-    <&RawValue>::deserialize(deserializer).map(Some)
+/// JSON where a request should be that is none, with its id if at least that can be told.
+#[derive(Debug)]
+pub(super) struct NoRequest<'a>(Option<&'a RawValue>);
+
+/// What stands where a request should be.
+#[derive(Debug)]
+pub(super) struct Call<'a>(pub(super) Result<Request<'a>, NoRequest<'a>>);
+
+impl<'a> Call<'a> {
+    /// What the answer has to say; none for a notification, and where it cannot be told.
+    pub(super) fn id(&self) -> Option<&'a RawValue> {
+        match &self.0 {
+            Ok(request) => request.id,
+            Err(NoRequest(id)) => *id,
+        }
+    }
+}
+
+impl From<&NoRequest<'_>> for RpcError {
+    fn from(_: &NoRequest<'_>) -> Self {
+        Self::new(error::INVALID_REQUEST, "invalid request")
+    }
+}
+
+/// Any JSON is taken in one go; only what is no JSON at all is an error.
+impl<'de: 'a, 'a> Deserialize<'de> for Call<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(CallVisitor).map(Self)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "lowercase")]
+enum Field {
+    JsonRpc,
+    Id,
+    Method,
+    Params,
+    #[serde(other)]
+    Other,
+}
+
+struct CallVisitor;
+
+impl<'de> Visitor<'de> for CallVisitor {
+    type Value = Result<Request<'de>, NoRequest<'de>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a request")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let (mut version, mut id, mut method, mut params) = (None, None, None, None);
+        let mut is_repeated = false;
+        while let Some(field) = map.next_key()? {
+            let field: &mut Option<&RawValue> = match field {
+                Field::JsonRpc => &mut version,
+                Field::Id => &mut id,
+                Field::Method => &mut method,
+                Field::Params => &mut params,
+                Field::Other => {
+                    map.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+            };
+            is_repeated |= field.replace(map.next_value()?).is_some();
+        }
+        let id_is_sound = id.is_none_or(is_id);
+        let version_is_sound = version.is_none_or(|version| {
+            is_null(version) || string(version).is_ok_and(|version| version == "2.0")
+        });
+        let request = (method.and_then(|method| string(method).ok()))
+            .filter(|_| id_is_sound && version_is_sound && !is_repeated);
+        Ok(match request {
+            Some(method) => Ok(Request {
+                id,
+                method,
+                params: params.filter(|params| !is_null(params)),
+            }),
+            None => Err(NoRequest(id.filter(|id| is_id(id)))),
+        })
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Err(NoRequest(None)))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(Err(NoRequest(None)))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(Err(NoRequest(None)))
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+        Ok(Err(NoRequest(None)))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(Err(NoRequest(None)))
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
+        Ok(Err(NoRequest(None)))
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(Err(NoRequest(None)))
+    }
+}
+
+fn is_null(value: &RawValue) -> bool {
+    value.get() == "null"
+}
+
+/// The text of a string; borrowed if there are no escapes in it.
+pub(super) fn string(value: &RawValue) -> serde_json::Result<Cow<'_, str>> {
+    let text = value.get();
+    let inner = text
+        .strip_prefix('"')
+        .and_then(|text| text.strip_suffix('"'));
+    match inner {
+        Some(inner) if !inner.contains('\\') => Ok(Cow::Borrowed(inner)),
+        _ => serde_json::from_str(text).map(Cow::Owned),
+    }
+}
+
+/// A request's body.
+#[derive(Debug)]
+pub(super) enum Body<'a> {
+    Single(Call<'a>),
+    Batch(Vec<Call<'a>>),
+}
+
+impl<'a> Body<'a> {
+    /// Reads a body, once: what is kept of it points into its text.
+    pub(super) fn parse(body: &'a [u8]) -> Result<Self, RpcError> {
+        let parse_error =
+            |error: &dyn fmt::Display| RpcError::new(error::PARSE, format!("parse error: {error}"));
+        let body = str::from_utf8(body).map_err(|error| parse_error(&error))?;
+        let parsed = if body.trim_ascii_start().starts_with('[') {
+            serde_json::from_str(body).map(Self::Batch)
+        } else {
+            serde_json::from_str(body).map(Self::Single)
+        };
+        parsed.map_err(|error| parse_error(&error))
+    }
 }
 
 impl<'a> Request<'a> {
-    /// Parses one request; on failure the error, and the id if at least that can be told.
-    pub(super) fn parse(text: &'a RawValue) -> Result<Self, (Option<&'a RawValue>, RpcError)> {
-        let request: Self = serde_json::from_str(text.get()).map_err(|_| {
-            #[derive(Deserialize)]
-            struct IdOnly<'a> {
-                #[serde(borrow, default)]
-                id: Option<&'a RawValue>,
-            }
-            let id = serde_json::from_str::<IdOnly<'a>>(text.get()).ok();
-            let id = id.and_then(|only| only.id).filter(|id| is_id(id));
-            let invalid = RpcError::new(error::INVALID_REQUEST, "invalid request");
-            (id, invalid)
-        })?;
-        let version = request.jsonrpc.as_deref();
-        let id_is_sound = request.id.is_none_or(is_id);
-        if version.is_some_and(|version| version != "2.0") || !id_is_sound {
-            let invalid = RpcError::new(error::INVALID_REQUEST, "invalid request");
-            return Err((request.id.filter(|id| is_id(id)), invalid));
-        }
-        Ok(request)
-    }
-
     /// The parameters by position.
     pub(super) fn params(&self) -> Result<Params<'a>, RpcError> {
         let Some(params) = self.params else {
@@ -70,7 +189,6 @@ impl<'a> Request<'a> {
             Some(b'[') => serde_json::from_str(params.get())
                 .map(Params)
                 .map_err(|error| RpcError::invalid_params(error.to_string())),
-            Some(b'n') => Ok(Params::default()),
             _ => Err(RpcError::invalid_params(
                 "parameters must be given by position, in an array",
             )),
@@ -156,11 +274,20 @@ pub(super) fn write_response(out: &mut String, id: Option<&RawValue>, reply: &Re
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Result<String, (Option<String>, i64)> {
-        let raw: &RawValue = serde_json::from_str(text).unwrap();
-        Request::parse(raw)
+    type Told = (Option<String>, i64);
+
+    fn told(call: Call<'_>) -> Result<String, Told> {
+        let id = call.id().map(|id| id.get().to_owned());
+        (call.0)
             .map(|request| request.method.into_owned())
-            .map_err(|(id, error)| (id.map(|id| id.get().to_owned()), error.code))
+            .map_err(|none| (id, RpcError::from(&none).code))
+    }
+
+    fn parse(text: &str) -> Result<String, Told> {
+        match Body::parse(text.as_bytes()) {
+            Ok(Body::Single(call)) => told(call),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
@@ -170,20 +297,58 @@ mod tests {
             Ok("a".into())
         );
         assert_eq!(
-            parse(r#"{"id":"x","method":"a","params":null}"#),
+            parse(r#" {"id":"x","method":"\u0061","params":null,"more":[{}]} "#),
+            Ok("a".into())
+        );
+        assert_eq!(
+            parse(r#"{"jsonrpc":null,"id":null,"method":"a"}"#),
             Ok("a".into())
         );
         let invalid = error::INVALID_REQUEST;
-        assert_eq!(
-            parse(r#"{"id":7,"params":[]}"#),
-            Err((Some("7".into()), invalid))
-        );
-        assert_eq!(parse(r#"{"id":{},"method":"a"}"#), Err((None, invalid)));
-        assert_eq!(
-            parse(r#"{"jsonrpc":"1.0","id":2,"method":"a"}"#),
-            Err((Some("2".into()), invalid))
-        );
-        assert_eq!(parse("5"), Err((None, invalid)));
+        let none = [
+            (r#"{"id":7,"params":[]}"#, Some("7")),
+            (r#"{"id":7,"method":5}"#, Some("7")),
+            (r#"{"id":7,"method":"a","method":"a"}"#, Some("7")),
+            (r#"{"id":{},"method":"a"}"#, None),
+            (r#"{"jsonrpc":"1.0","id":2,"method":"a"}"#, Some("2")),
+            (r#"{"jsonrpc":2,"id":2,"method":"a"}"#, Some("2")),
+            ("5", None),
+            ("-5", None),
+            ("5.5", None),
+            (r#""a""#, None),
+            ("null", None),
+            ("true", None),
+        ];
+        for (text, id) in none {
+            assert_eq!(parse(text), Err((id.map(str::to_owned), invalid)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_request_leaves_a_batch_its_others() {
+        let text = r#" [1,[2,[3]],{"foo":"boo"},{"id":1,"method":"a"}]"#;
+        let Ok(Body::Batch(calls)) = Body::parse(text.as_bytes()) else {
+            panic!("not a batch");
+        };
+        let methods: Vec<_> = calls.into_iter().map(|call| told(call).ok()).collect();
+        assert_eq!(methods, [None, None, None, Some("a".to_owned())]);
+    }
+
+    #[test]
+    fn what_is_no_json_is_a_parse_error() {
+        for text in [
+            &b"{"[..],
+            b"[1,",
+            b"{} {}",
+            b"",
+            b"\"\xff\"",
+            b"[{\"id\":}]",
+        ] {
+            let error = Body::parse(text).map(|_| ()).unwrap_err();
+            assert_eq!(error.code, error::PARSE, "{text:?}");
+        }
+        let deep = "[".repeat(100_000);
+        assert_eq!(Body::parse(deep.as_bytes()).unwrap_err().code, error::PARSE);
     }
 
     #[test]

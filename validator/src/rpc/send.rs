@@ -5,14 +5,10 @@ use super::{
     dispatch::{guarded, note},
     error::RpcError,
     format,
-    message::{Params, Reply, Request, reply, write_response},
+    message::{Call, Params, Reply, Request, reply, string, write_response},
 };
 use alloy_primitives::{B256, Bytes, hex};
-use serde_json::value::RawValue;
-use std::{
-    borrow::Cow,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 use tokio::sync::broadcast::error::TryRecvError;
 
 const METHOD: &str = "eth_sendRawTransaction";
@@ -36,30 +32,29 @@ fn encoded(params: &Params<'_>) -> Result<Vec<u8>, RpcError> {
     };
     let invalid =
         |why: String| RpcError::invalid_params(format!("invalid argument 0 (transaction): {why}"));
-    // A string without escapes is borrowed.
-    let text: &str = raw.get();
-    let text: Cow<'_, str> = match text
-        .strip_prefix('"')
-        .and_then(|text| text.strip_suffix('"'))
-    {
-        Some(inner) if !inner.contains('\\') => Cow::Borrowed(inner),
-        _ => serde_json::from_str(text).map_err(|error| invalid(error.to_string()))?,
-    };
+    let text = string(raw).map_err(|error| invalid(error.to_string()))?;
     let digits = text.strip_prefix("0x");
     let digits = digits.ok_or_else(|| invalid("hex string without 0x prefix".to_owned()))?;
     hex::decode(digits).map_err(|error| invalid(error.to_string()))
 }
 
+/// The same of a request; where nothing but hex digits stands in its parameters they are read once.
+fn encoded_of(request: &Request<'_>) -> Result<Vec<u8>, RpcError> {
+    let digits = (request.params)
+        .and_then(|params| params.get().strip_prefix("[\"0x"))
+        .and_then(|rest| rest.strip_suffix("\"]"));
+    match digits.map(hex::decode) {
+        Some(Ok(bytes)) => Ok(bytes),
+        _ => encoded(&request.params()?),
+    }
+}
+
 /// Answers the submissions that a batch begins with, checking them on many threads at once; how many
 /// there were.
-pub(super) fn answer_run(context: &RpcContext, calls: &[&RawValue], out: &mut String) -> usize {
-    let requests: Vec<Request<'_>> = calls
-        .iter()
-        .map_while(|call| {
-            Request::parse(call)
-                .ok()
-                .filter(|request| request.method == METHOD)
-        })
+pub(super) fn answer_run(context: &RpcContext, calls: &[Call<'_>], out: &mut String) -> usize {
+    let requests: Vec<&Request<'_>> = (calls.iter())
+        .map_while(|call| call.0.as_ref().ok())
+        .take_while(|request| request.method == METHOD)
         .collect();
     // One alone goes the way of every other call.
     if requests.len() < 2 {
@@ -70,7 +65,7 @@ pub(super) fn answer_run(context: &RpcContext, calls: &[&RawValue], out: &mut St
     let decoded: Vec<Result<(), RpcError>> = requests
         .iter()
         .map(|request| {
-            transactions.push(encoded(&request.params()?)?);
+            transactions.push(encoded_of(request)?);
             Ok(())
         })
         .collect();

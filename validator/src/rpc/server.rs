@@ -3,7 +3,7 @@
 use super::{
     config::RpcConfig,
     context::RpcContext,
-    dispatch::{self, Body, Cost},
+    dispatch::{self, Cost, Incoming},
     error::{self, RpcError},
     filters::Filters,
     message::write_response,
@@ -280,9 +280,10 @@ impl Shared {
         body: Bytes,
         session: Option<Arc<Session>>,
     ) -> Option<String> {
-        let cost = Body::parse(&body).map_or(Cost::Light, |parsed| parsed.cost());
+        let incoming = Incoming::read(body);
+        let cost = incoming.cost();
         if cost == Cost::Light {
-            return dispatch::answer(&self.context, &body, session.as_ref());
+            return dispatch::answer(&self.context, &incoming, session.as_ref());
         }
         let timeout = self.context.config.call_timeout;
         let places = match cost {
@@ -294,12 +295,13 @@ impl Shared {
             let busy = RpcError::limit(
                 "the node is busy: too many calls at the same time; try again later",
             );
-            return Some(dispatch::refuse(&body, &busy));
+            return Some(dispatch::refuse(&incoming, &busy));
         };
         let context = Arc::clone(&self.context);
-        let asked = body.clone();
+        let incoming = Arc::new(incoming);
+        let asked = Arc::clone(&incoming);
         let answered = task::spawn_blocking(move || {
-            let answer = dispatch::answer(&context, &body, session.as_ref());
+            let answer = dispatch::answer(&context, &incoming, session.as_ref());
             drop(permit);
             answer
         });

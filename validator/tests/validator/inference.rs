@@ -6,7 +6,7 @@ use alloy_genesis::GenesisAccount;
 use alloy_primitives::{Address, B256, Bytes, U256, hex};
 use lockweave_validator::chain::{ChainParameters, execution::execute_given};
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 const CONTRACT: Address = Address::repeat_byte(0xcc);
 /// Where the list of callers begins.
@@ -19,20 +19,21 @@ fn with_contract(code: &[u8]) -> ChainParameters {
     ChainParameters::new(genesis).unwrap()
 }
 
-/// Calls of the contract, `each` by every signer, handed over at once; their receipts.
-async fn call(node: &TestNode, each: u64) -> Vec<Value> {
+fn call_of(nonce: u64) -> Draft {
+    Draft {
+        gas: 200_000,
+        value: U256::ZERO,
+        input: vec![1; 7].into(),
+        ..Draft::transfer(nonce, CONTRACT)
+    }
+}
+
+/// Calls of the contract by every signer with these nonces, handed over at once; their receipts.
+async fn call(node: &TestNode, nonces: Range<u64>) -> Vec<Value> {
     let signers = signers();
-    let raws: Vec<Bytes> = (0..each)
+    let raws: Vec<Bytes> = nonces
         .flat_map(|nonce| signers.iter().map(move |signer| (nonce, signer)))
-        .map(|(nonce, signer)| {
-            let draft = Draft {
-                gas: 200_000,
-                value: U256::ZERO,
-                input: vec![1; 7].into(),
-                ..Draft::transfer(nonce, CONTRACT)
-            };
-            draft.sign(signer)
-        })
+        .map(|(nonce, signer)| call_of(nonce).sign(signer))
         .collect();
     let on = Arc::clone(&node.node);
     let hashes = tokio::task::spawn_blocking(move || on.submit(&raws)).await;
@@ -76,13 +77,15 @@ async fn simulations_that_hold_are_the_executions() {
     // CALLDATASIZE CALLER SSTORE
     let parameters = with_contract(&hex!("36 33 55"));
     let node = TestNode::on(Setup::default(), parameters.clone(), None).await;
-    for receipt in call(&node, 2).await {
+    for receipt in call(&node, 0..2).await {
         assert_eq!(receipt["status"], "0x1");
     }
     check_serially(&node, &parameters);
     // Every sender's first transaction, at least: the second waits for a nonce.
     assert!(counted(&node, "simulationsTaken").await >= 10);
-    assert!(counted(&node, "setsBySimulation").await >= 20);
+    let simulated = counted(&node, "setsBySimulation").await;
+    assert!(simulated >= 10);
+    assert!(simulated + counted(&node, "setsByTemplate").await >= 20);
     assert_eq!(counted(&node, "violations").await, 0);
     node.stop().await;
 }
@@ -93,7 +96,7 @@ async fn calls_whose_keys_follow_from_each_other_come_to_what_they_would_one_by_
     // the first. PUSH0 SLOAD CALLER DUP2 PUSH2 LIST ADD SSTORE PUSH1 1 ADD PUSH0 SSTORE
     let parameters = with_contract(&hex!("5f 54 33 81 61 03e8 01 55 6001 01 5f 55"));
     let node = TestNode::on(Setup::default(), parameters.clone(), None).await;
-    let mut receipts = call(&node, 6).await;
+    let mut receipts = call(&node, 0..6).await;
     receipts.sort_by_key(|receipt| {
         (
             number(&receipt["blockNumber"]),
@@ -112,5 +115,50 @@ async fn calls_whose_keys_follow_from_each_other_come_to_what_they_would_one_by_
     check_serially(&node, &parameters);
     assert!(counted(&node, "violations").await > 0);
     assert!(counted(&node, "ranAlone").await > 0);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_template_that_is_wrong_is_mended() {
+    // With input: CALLDATASIZE CALLER PUSH0 SLOAD ISZERO PUSH1 14 JUMPI NOT JUMPDEST SSTORE, so the key is
+    // the caller while slot 0 holds nothing, and then its complement. Without: PUSH1 5 PUSH0 SSTORE.
+    let code = hex!("36 15 60 11 57 36 33 5f 54 15 60 0e 57 19 5b 55 00 5b 60 05 5f 55");
+    let parameters = with_contract(&code);
+    let node = TestNode::on(Setup::default(), parameters.clone(), None).await;
+    for receipt in call(&node, 0..12).await {
+        assert_eq!(receipt["status"], "0x1");
+    }
+    assert!(counted(&node, "setsByTemplate").await >= 50);
+    assert_eq!(counted(&node, "violations").await, 0);
+    let turn = Draft {
+        gas: 200_000,
+        value: U256::ZERO,
+        ..Draft::transfer(12, CONTRACT)
+    };
+    let hashes = node.node.submit(&[turn.sign(&signers()[0])]);
+    node.receipt(*hashes[0].as_ref().unwrap()).await;
+    let mut nonces = [12; 10];
+    nonces[0] = 13;
+    let raws: Vec<Bytes> = (0..12)
+        .flat_map(|later| {
+            signers()
+                .into_iter()
+                .zip(nonces)
+                .map(move |(signer, nonce)| (signer, nonce + later))
+        })
+        .map(|(signer, nonce)| call_of(nonce).sign(&signer))
+        .collect();
+    for hash in node.node.submit(&raws) {
+        let receipt = node.receipt(hash.unwrap()).await;
+        assert_eq!(receipt["status"], "0x1");
+    }
+    for signer in signers() {
+        let key = !U256::from_be_slice(signer.address().as_slice());
+        let at = json!([CONTRACT, format!("{key:#x}"), "latest"]);
+        let value: B256 = serde_json::from_value(node.ok("eth_getStorageAt", at).await).unwrap();
+        assert_eq!(U256::from_be_bytes(value.0), U256::from(7));
+    }
+    assert!(counted(&node, "violations").await > 0);
+    check_serially(&node, &parameters);
     node.stop().await;
 }
