@@ -17,7 +17,9 @@
 //!    everything, noting what it touches. Others do so too, but without effect, as it is not their turn;
 //! 2. what was touched is their set from then on. If a transaction behind one of them, which did not seem
 //!    to conflict, has run already and does conflict with that, then it is **rolled back**, and everything
-//!    that depends on it, in reverse order, from undo records;
+//!    that depends on it, in reverse order, from undo records. Who has only credited an account that the
+//!    first one needs has seen nothing of it: those credits are
+//!    [taken off](lockweave_runtime::LiftedCredits) while it runs, and put back behind it;
 //! 3. the rest of the block goes on in parallel.
 //!
 //! A transaction that is still being [looked at](crate::aside) when the block runs is left out of the

@@ -11,9 +11,9 @@ use crate::{
 };
 use lockweave_runtime::{
     AccessEntry, AccessError, AccessSet, DenseId, ExecutionError, Executor, GrantedState, Infer,
-    OpenBlock, Outcome, SimulatedState, TaskId, UndoRecord,
+    KeyId, LiftedCredits, OpenBlock, Outcome, SimulatedState, TaskId, UndoRecord,
 };
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 /// What is to be mended after a run.
 pub(crate) struct Torn {
@@ -171,18 +171,37 @@ where
         task: TaskId,
     ) -> Result<(), ExecutionError<E::Invalid>> {
         self.stats.alone += 1;
+        let mut lifted = LiftedCredits::default();
+        // Accounts without the credits of those behind it.
+        let mut without: Vec<KeyId> = Vec::new();
+        let mut may_lift = true;
         loop {
             let run = self.run_with_everything(executor, task);
-            let stale = self.widen(ahead, task, run.touched)?;
-            if stale.is_empty() {
-                let outcome = run.result?;
-                let block = self.block_mut();
-                block.finish(task, outcome);
-                block.keep_undo(task, run.undo);
-                return Ok(());
+            self.put_set(task, run.touched)?;
+            let (stale, credited) = if may_lift {
+                ahead.depending_beyond_credits(self.block(), task)
+            } else {
+                (ahead.depending_on(self.block(), task), Vec::new())
+            };
+            let saw_credits = credited.iter().any(|account| !without.contains(account));
+            if stale.is_empty() && !saw_credits {
+                may_lift = self.block_mut().can_put_back(&lifted);
+                if may_lift {
+                    self.block_mut().put_back(lifted);
+                    let outcome = run.result?;
+                    let block = self.block_mut();
+                    block.finish(task, outcome);
+                    block.keep_undo(task, run.undo);
+                    return Ok(());
+                }
             }
             self.revert(run.undo);
+            self.block_mut().put_back(mem::take(&mut lifted));
             self.roll_back(stale);
+            if may_lift {
+                without.extend(credited);
+                lifted = self.block_mut().lift_credits(ahead.tasks(), &without);
+            }
         }
     }
 
@@ -198,18 +217,14 @@ where
         self.revert(run.undo);
         let mut touched = run.touched;
         touched.extend_from_slice(self.block().access(task).entries());
-        let stale = self.widen(ahead, task, touched)?;
+        self.put_set(task, touched)?;
+        let stale = ahead.depending_on(self.block(), task);
         self.roll_back(stale);
         Ok(())
     }
 
-    /// Makes what a transaction touched its set; those that have run and depend on it.
-    fn widen(
-        &mut self,
-        ahead: &mut Ahead,
-        task: TaskId,
-        touched: Vec<AccessEntry>,
-    ) -> Result<Vec<TaskId>, AccessError> {
+    /// Makes what a transaction touched its set.
+    fn put_set(&mut self, task: TaskId, touched: Vec<AccessEntry>) -> Result<(), AccessError> {
         let set = AccessSet::build(|set| {
             for entry in touched {
                 set.insert(entry.key, entry.mode);
@@ -217,8 +232,7 @@ where
         });
         // More than a set can name is everything.
         let set = set.unwrap_or(AccessSet::Everything);
-        self.block_mut().replace_set(task, set)?;
-        Ok(ahead.depending_on(self.block(), task))
+        Ok(self.block_mut().replace_set(task, set)?)
     }
 
     /// Takes transactions back: all that have run and depend on one that has not, in block order.
@@ -245,7 +259,7 @@ where
         state.leave();
         LoneRun {
             result,
-            touched: std::mem::take(state.touched()),
+            touched: mem::take(state.touched()),
             undo: state.take_undo(),
         }
     }

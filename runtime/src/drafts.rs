@@ -12,6 +12,7 @@ use crate::{
     undo::UndoRecord,
     write_set::WriteSet,
 };
+use alloy_primitives::U256;
 use parking_lot::Mutex;
 use std::{mem, sync::OnceLock};
 
@@ -151,6 +152,12 @@ impl Draft {
         );
         kept.undo = Some(record);
         mem::take(&mut kept.memory.undo)
+    }
+
+    /// The credits that the transaction made, if it has run.
+    pub(crate) fn credits(&mut self) -> impl Iterator<Item = (KeyId, U256)> {
+        let undo = self.kept.get_mut().undo.iter();
+        undo.flat_map(UndoRecord::credits)
     }
 
     /// Takes the undo record. The simulation is of no use any more.

@@ -349,6 +349,11 @@ impl<T> OpenBlock<T> {
         self.drafts.get(task.index())
     }
 
+    #[inline]
+    pub(crate) fn draft_mut(&mut self, task: TaskId) -> Option<&mut Draft> {
+        self.drafts.get_mut(task.index())
+    }
+
     /// Takes the simulation of a transaction, if it has one that was not taken yet.
     pub(crate) fn take_simulation(&self, task: TaskId) -> Option<Box<Simulation>> {
         self.draft(task)?.take_simulation()

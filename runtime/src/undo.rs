@@ -44,6 +44,22 @@ impl UndoRecord {
         self.len() == 0
     }
 
+    /// The credits among the changes.
+    pub(crate) fn credits(&self) -> impl Iterator<Item = (KeyId, U256)> {
+        let credits = self.entries.iter().filter_map(|entry| match entry {
+            Undo::Credit(account, amount) => Some((*account, *amount)),
+            _ => None,
+        });
+        let taken = self.taken.iter().flat_map(|taken| {
+            let credits = &taken.writes.credits;
+            // Credits are the last effects.
+            let first = taken.cells.len() - credits.len();
+            let amounts = credits.iter().map(|credit| credit.amount);
+            taken.cells[first..].iter().copied().zip(amounts)
+        });
+        taken.chain(credits)
+    }
+
     /// Brings every cell back.
     ///
     /// # Safety

@@ -56,6 +56,21 @@ fn slots_that_depend_on_earlier_transactions() -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// Fees that were paid behind a transaction are not seen by it, and whoever paid them need not pay again.
+#[test]
+fn who_only_credits_an_account_is_not_taken_back() -> Result<(), TestCaseError> {
+    let reader = generate::address_of(&contracts::fee_reader());
+    let counter = generate::address_of(&contracts::counter());
+    let target = |call| if call < 2 { reader } else { counter };
+    let (violations, rolled_back) = check(&generate::calls_to(target, 60, |_| false))?;
+    prop_assert!(
+        violations > 0,
+        "the second call is meant to leave its inferred set"
+    );
+    prop_assert_eq!(rolled_back, 0);
+    Ok(())
+}
+
 /// A state whose accounts take a while to be read by helpers, so that what these look at is known late.
 struct Dawdling(Arc<dyn StateView>);
 

@@ -289,6 +289,15 @@ pub(crate) fn hasher() -> Vec<u8> {
     ])
 }
 
+/// Its first call says that it was there; later ones write down what the beneficiary has by then.
+pub(crate) fn fee_reader() -> Vec<u8> {
+    code(&[
+        &[PUSH1, 3, SLOAD, PUSH1, 12, JUMPI],
+        &[PUSH1, 1, PUSH1, 3, SSTORE, STOP],
+        &[JUMPDEST, COINBASE, BALANCE, PUSH1, 1, SSTORE, STOP],
+    ])
+}
+
 /// All contracts that calls are made to.
 pub(crate) fn all() -> Vec<Vec<u8>> {
     vec![
@@ -310,5 +319,6 @@ pub(crate) fn all() -> Vec<Vec<u8>> {
         shifter(),
         turncoat(),
         hasher(),
+        fee_reader(),
     ]
 }

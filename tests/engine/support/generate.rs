@@ -240,6 +240,15 @@ pub(crate) fn calls_of(target: Address, calls: usize) -> Case {
 
 /// The same, in which some calls may be long.
 pub(crate) fn calls_with(target: Address, calls: usize, is_long: impl Fn(usize) -> bool) -> Case {
+    calls_to(|_| target, calls, is_long)
+}
+
+/// The same, in which every call has a target of its own.
+pub(crate) fn calls_to(
+    target: impl Fn(usize) -> Address,
+    calls: usize,
+    is_long: impl Fn(usize) -> bool,
+) -> Case {
     let fork = SpecId::CANCUN;
     let mut nonces = [0_u64; SENDERS as usize];
     let transactions = (0..calls)
@@ -248,7 +257,7 @@ pub(crate) fn calls_with(target: Address, calls: usize, is_long: impl Fn(usize) 
             let nonce = &mut nonces[usize::from(sender)];
             let draft = Draft {
                 sender,
-                to: Some(target),
+                to: Some(target(call)),
                 value: 1,
                 words: [U256::from(call), U256::ZERO],
                 gas_limit: if is_long(call) {
