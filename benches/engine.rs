@@ -192,11 +192,12 @@ fn print_ratio(group: &[Workload], threads: usize, sets: Sets) {
 fn print_inference(runs: &[InferredStats]) {
     let sum = |count: fn(&InferredStats) -> usize| runs.iter().map(count).sum::<usize>();
     println!(
-        "    {} known, {} by template, {} by simulation ({} taken); {} violations, {} rolled back, {} alone",
+        "    {} known, {} by template, {} by simulation ({} taken); {} extended, {} violations, {} rolled back, {} alone",
         sum(|run| run.known),
         sum(|run| run.by_template),
         sum(|run| run.by_simulation),
         sum(|run| run.simulations_taken),
+        sum(|run| run.extended),
         sum(|run| run.violations),
         sum(|run| run.rolled_back),
         sum(|run| run.alone),

@@ -9,8 +9,9 @@
 //! If the first transactions of a long block turn out to be a chain, the block runs in order, and nobody
 //! looks at the others beforehand.
 //!
-//! A set found so can be too small: the transaction reaches for a key it does not hold and stops
-//! without effect. It keeps its locks, so that nobody runs who needs what it holds, and the others go on.
+//! A set found so can be too small: the transaction reaches for a key it does not hold. If nobody behind it
+//! needs that key, and everybody in front of it is done with it, it gets it
+//! [at once](OpenBlock::keep_extensions). Otherwise it stops without effect. It keeps its locks, so that nobody runs who needs what it holds, and the others go on.
 //! When nobody can go on any more, with no run on, those that left their sets are taken in block order:
 //!
 //! 1. the first of them, in front of which everything has run, runs **alone**, under a grant of
@@ -66,6 +67,8 @@ pub struct InferredStats {
     pub simulations_taken: usize,
     /// Transactions whose sets were known only after the others had run.
     pub late: usize,
+    /// Transactions that got a key beyond their sets, as nobody had to wait for that.
+    pub extended: usize,
     /// Transactions that left their sets.
     pub violations: usize,
     /// Transactions that were taken back.
@@ -200,6 +203,7 @@ where
         while !(self.pending.is_empty() && aside.missing().is_empty()) {
             let pending = self.pending.len();
             let (mut left, failure) = self.run_in_parallel(alone)?;
+            self.keep_extensions()?;
             let late = aside.missing().to_vec();
             aside.wait(self.block())?;
             if let Some((task, source)) = failure {

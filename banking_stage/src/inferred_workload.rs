@@ -61,6 +61,7 @@ where
         let (executor, inferrer) = (self.make)(last_executors());
         let mut state = GrantedState::new(Arc::clone(&self.block));
         state.keep_undo();
+        state.extend_sets();
         WorkerState {
             executor,
             inferrer,

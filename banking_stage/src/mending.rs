@@ -129,6 +129,29 @@ where
         }
     }
 
+    /// Makes what transactions got beyond their sets part of these.
+    pub(crate) fn keep_extensions(&mut self) -> Result<(), StageError<ExecutionError<E::Invalid>>> {
+        let extended = self.block_mut().keep_extensions();
+        let extended = extended.map_err(|error| StageError::Task {
+            task: TaskId::from_index(self.finished),
+            source: ExecutionError::Access(AccessError::State(error)),
+        })?;
+        self.stats.extended += extended.len();
+        if extended
+            .iter()
+            .any(|task| self.counters.is_by_template(*task))
+        {
+            let make = &self.make;
+            let (executor, mut inferrer) =
+                self.lone.take().unwrap_or_else(|| make(last_executors()));
+            for task in extended {
+                self.refute_template(&mut inferrer, task);
+            }
+            self.lone = Some((executor, inferrer));
+        }
+        Ok(())
+    }
+
     /// If the set of a transaction came from a template, sees to it that the
     /// template is not used again.
     fn refute_template(&self, inferrer: &mut I, task: TaskId) {

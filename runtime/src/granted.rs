@@ -42,6 +42,10 @@ pub struct GrantedState<T> {
     touched: Vec<AccessEntry>,
     /// Whether nobody wants to know.
     is_incurious: bool,
+    /// Whether inferred sets may be extended while they are held.
+    may_extend: bool,
+    /// What the task got beyond its set.
+    beyond: Vec<Beyond>,
     /// For interning under a grant of everything; made when it is first needed.
     popular: Option<RecentKeys<StateKey>>,
 }
@@ -54,6 +58,17 @@ struct Held {
     entries: NonNull<[AccessEntry]>,
     /// As long as `entries`.
     keys: NonNull<[KeyAccess]>,
+}
+
+/// A key beyond the set that was entered.
+#[derive(Clone, Copy)]
+struct Beyond {
+    key: StateKey,
+    id: KeyId,
+    mode: AccessMode,
+    /// The mode in which it was held before.
+    #[cfg(debug_assertions)]
+    before: Option<AccessMode>,
 }
 
 impl<T> GrantedState<T> {
@@ -73,12 +88,13 @@ impl<T> GrantedState<T> {
     /// incompatible mode. Changes by earlier holders happened before, in the memory order's sense;
     /// so did the [resolving](OpenBlock::resolve) of this task and, in a block whose keys were
     /// numbered, of every one in front of it, or at least the filling of all cells of its set
-    /// ([`OpenBlock::is_free`]). A key that no two tasks of the block use in incompatible modes counts as
+    /// ([`OpenBlock::is_free`]). The sets of the block's tasks do not change while tasks have entered. A key that no two tasks of the block use in incompatible modes counts as
     /// held without a lock ([`OpenBlock::contended`]).
     pub unsafe fn enter(&mut self, task: TaskId) {
         self.task = Some(task);
         self.everything = false;
         self.touched.clear();
+        self.beyond.clear();
         self.held = self.block.as_ref().and_then(|block| {
             let AccessSet::Keys(entries) = block.access(task) else {
                 self.everything = true;
@@ -119,11 +135,25 @@ impl<T> GrantedState<T> {
     /// Leaves the grant.
     pub fn leave(&mut self) {
         #[cfg(debug_assertions)]
-        self.for_each_held(|block, id, mode| block.cells().cells.note_release(id, mode));
+        {
+            while let Some(beyond) = self.beyond.pop() {
+                self.note_mode(beyond.id, Some(beyond.mode), beyond.before);
+            }
+            self.for_each_held(|block, id, mode| block.cells().cells.note_release(id, mode));
+        }
         self.task = None;
         self.held = None;
         self.everything = false;
         self.recent = (Address::ZERO, 0..0);
+    }
+
+    #[cfg(debug_assertions)]
+    fn note_mode(&self, id: KeyId, from: Option<AccessMode>, to: Option<AccessMode>) {
+        if let Some(block) = &self.block {
+            let cells = &block.cells().cells;
+            from.inspect(|mode| cells.note_release(id, *mode));
+            to.inspect(|mode| cells.note_grant(id, *mode));
+        }
     }
 
     #[cfg(debug_assertions)]
@@ -194,6 +224,12 @@ impl<T> GrantedState<T> {
         self.is_incurious = true;
     }
 
+    /// From now on a transaction whose set was inferred gets a key beyond it at once, where there is nothing
+    /// to wait for; [`OpenBlock::keep_extensions`] is to be called when no run is on.
+    pub const fn extend_sets(&mut self) {
+        self.may_extend = true;
+    }
+
     /// From now on keeps an undo record of what is applied.
     pub fn keep_undo(&mut self) {
         self.undo.get_or_insert_default();
@@ -261,14 +297,51 @@ impl<T> GrantedState<T> {
         }
         let range = self.recent.1.clone();
         let Some(position) = position_in(&entries[range.clone()], &key.part) else {
-            return Err(undeclared(Some(task), key, needed, None));
+            return self.find_beyond(task, key, needed, None);
         };
         let access = resolved[range.start + position];
         if access.mode.allows(needed) {
             Ok((access.key, access.mode))
         } else {
-            Err(undeclared(Some(task), key, needed, Some(access.mode)))
+            self.find_beyond(task, key, needed, Some(access.mode))
         }
+    }
+
+    /// The same for a key that is not in the set entered, or not in this mode.
+    #[cold]
+    fn find_beyond(
+        &mut self,
+        task: TaskId,
+        key: &StateKey,
+        needed: AccessMode,
+        held: Option<AccessMode>,
+    ) -> Result<(KeyId, AccessMode), AccessError> {
+        let known = self.beyond.iter().rev().find(|beyond| beyond.key == *key);
+        let before = known.map(|beyond| beyond.mode).or(held);
+        if let Some(known) = known
+            && known.mode.allows(needed)
+        {
+            return Ok((known.id, known.mode));
+        }
+        let refused = || undeclared(Some(task), key, needed, before);
+        let block = self.block.as_ref().filter(|block| {
+            self.may_extend && block.is_inferred(task) && self.beyond.len() < BEYOND_MAX
+        });
+        let block = block.ok_or_else(refused)?;
+        let recent = self.popular.get_or_insert_default();
+        // Whatever it was held for, it is needed for that still.
+        let mode = before.map_or(needed, |before| before.union(needed));
+        let id = block.extend(recent, task, key, mode)?.ok_or_else(refused)?;
+        #[cfg(debug_assertions)]
+        self.note_mode(id, before, Some(mode));
+        self.beyond.push(Beyond {
+            key: *key,
+            id,
+            mode,
+            #[cfg(debug_assertions)]
+            before,
+        });
+        Ok((id, mode))
     }
 
     #[inline]
@@ -410,6 +483,9 @@ impl CheckedCells<'_> {
     }
 }
 
+/// Whoever needs so many keys beyond its set had better be given another.
+const BEYOND_MAX: usize = 64;
+
 /// In a set of no more keys than this, looking at one after the other is faster than bisection.
 const FEW_KEYS: usize = 12;
 
@@ -545,6 +621,8 @@ impl<T> Default for GrantedState<T> {
             everything: false,
             touched: Vec::new(),
             is_incurious: false,
+            may_extend: false,
+            beyond: Vec::new(),
             popular: None,
         }
     }

@@ -17,6 +17,7 @@ mod credit_buffer;
 pub mod delta;
 mod drafts;
 pub mod executor;
+mod extension;
 pub mod granted;
 pub mod id;
 pub mod interner;

@@ -4,6 +4,7 @@ use crate::{
     access::{AccessEntry, AccessSet, KeyAccess, sort_touches},
     delta::{DeltaPart, StateDelta},
     drafts::{Draft, Inferred, Simulation},
+    extension::Extensions,
     id::{DenseId, KeyId, TaskId},
     interner::{RecentKeys, SHARDS},
     key::StateKey,
@@ -49,6 +50,7 @@ pub struct OpenBlock<T> {
     /// For blocks whose sets are inferred; else empty.
     drafts: Vec<Draft>,
     keeps_touched: bool,
+    pub(crate) extensions: Extensions,
 }
 
 /// The cells that a transaction introduces are not filled.
@@ -98,6 +100,7 @@ impl<T> OpenBlock<T> {
             outcomes: Outcomes::with_memory(memory, transactions.len()),
             drafts: Vec::new(),
             keeps_touched: false,
+            extensions: Extensions::default(),
             transactions: Arc::new(transactions),
         }
     }
@@ -217,6 +220,21 @@ impl<T> OpenBlock<T> {
             return None;
         }
         self.replaced.get(&task)
+    }
+
+    /// Those whose sets were replaced, in no order.
+    pub(crate) fn replaced_tasks(&self) -> impl Iterator<Item = TaskId> {
+        self.replaced.keys().copied()
+    }
+
+    /// The keys that a transaction's set names, whether their cells are filled or not; `None` for
+    /// everything.
+    pub(crate) fn keys_of(&self, task: TaskId) -> Option<&[KeyAccess]> {
+        if let Some(replaced) = self.replaced(task) {
+            return replaced.keys.as_deref();
+        }
+        let table = self.cells.table()?;
+        (*self.access(task) != AccessSet::Everything).then(|| table.accesses(task))
     }
 
     #[inline]

@@ -452,6 +452,7 @@ fn failed_run(
 impl From<InferredStats> for InferenceReport {
     fn from(stats: InferredStats) -> Self {
         Self {
+            extended: stats.extended,
             violations: stats.violations,
             rolled_back: stats.rolled_back,
             inference_ms: stats.inference.as_secs_f64() * 1e3,

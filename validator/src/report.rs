@@ -57,7 +57,9 @@ pub struct ListReport {
 /// What it took to find out what transactions touch.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct InferenceReport {
-    /// Transactions that left their inferred sets.
+    /// Transactions that got keys beyond their inferred sets at once.
+    pub extended: usize,
+    /// Transactions that left their inferred sets and had to be run again.
     pub violations: usize,
     /// Transactions that had run and were taken back.
     pub rolled_back: usize,
@@ -78,6 +80,7 @@ pub struct InferenceReport {
 
 impl InferenceReport {
     fn add(&mut self, other: &Self) {
+        self.extended += other.extended;
         self.violations += other.violations;
         self.rolled_back += other.rolled_back;
         self.inference_ms += other.inference_ms;
@@ -301,12 +304,13 @@ fn write_inference(out: &mut dyn Write, inference: &InferenceReport) -> io::Resu
     writeln!(
         out,
         "access inferred in {:.3} ms: {} known, {} by template, {} by simulation ({} taken as \
-         executions); {} violations, {} rolled back, {} ran alone",
+         executions); {} extended, {} violations, {} rolled back, {} ran alone",
         inference.inference_ms,
         inference.inferred_known,
         inference.inferred_by_template,
         inference.inferred_by_simulation,
         inference.simulations_taken,
+        inference.extended,
         inference.violations,
         inference.rolled_back,
         inference.ran_alone,

@@ -303,23 +303,25 @@ fn block_bytes_max(chain: &ChainSpec, header: &Header) -> usize {
 }
 
 /// What is counted of how access sets were found and kept to, as metrics.
-pub(crate) const INFERENCE_COUNTERS: [&str; 7] = [
+pub(crate) const INFERENCE_COUNTERS: [&str; 8] = [
     "lockweave_sets_known_total",
     "lockweave_sets_by_template_total",
     "lockweave_sets_by_simulation_total",
     "lockweave_simulations_taken_total",
+    "lockweave_sets_extended_total",
     "lockweave_access_violations_total",
     "lockweave_rolled_back_total",
     "lockweave_ran_alone_total",
 ];
 
 /// The same of one block, in the same order.
-const fn inference_counts(stats: &InferredStats) -> [usize; 7] {
+const fn inference_counts(stats: &InferredStats) -> [usize; 8] {
     [
         stats.known,
         stats.by_template,
         stats.by_simulation,
         stats.simulations_taken,
+        stats.extended,
         stats.violations,
         stats.rolled_back,
         stats.alone,

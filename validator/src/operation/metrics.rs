@@ -151,9 +151,14 @@ async fn ready(State(served): State<Served>) -> Response {
 /// Says what the counters of access inference mean.
 fn describe_inference() {
     describe_counter!(
+        "lockweave_sets_extended_total",
+        Unit::Count,
+        "Transactions that got keys beyond their access set at once"
+    );
+    describe_counter!(
         "lockweave_access_violations_total",
         Unit::Count,
-        "Transactions that left their access set"
+        "Transactions that left their access set and had to be run again"
     );
     describe_counter!(
         "lockweave_sets_known_total",

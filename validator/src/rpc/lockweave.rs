@@ -258,6 +258,7 @@ fn run(stats: &InferredStats) -> Value {
         "setsByTemplate": stats.by_template,
         "setsBySimulation": stats.by_simulation,
         "simulationsTaken": stats.simulations_taken,
+        "setsExtended": stats.extended,
         "violations": stats.violations,
         "rolledBack": stats.rolled_back,
         "ranAlone": stats.alone,
