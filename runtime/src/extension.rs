@@ -14,7 +14,7 @@
 //! then the [new set](OpenBlock::keep_extensions) of the one behind says that the two conflict.
 
 use crate::{
-    access::{AccessEntry, AccessMode, AccessSet},
+    access::{AccessEntry, AccessMode, AccessSet, KeyAccess},
     id::{DenseId, KeyId, TaskId},
     interner::RecentKeys,
     key::StateKey,
@@ -55,29 +55,25 @@ impl<T> OpenBlock<T> {
             return Ok(None);
         }
         let mut listed = self.extensions.0.lock();
+        if listed.looks > LOOKS_MAX {
+            return Ok(None);
+        }
         let is_done = |other: TaskId| other == task || (other < task && self.is_finished(other));
         let holders = listed.holders.get(key).into_iter().flatten();
         let mut others = holders.filter(|(_, held)| !held.is_compatible_with(mode));
         if !others.all(|(other, _)| is_done(*other)) {
             return Ok(None);
         }
-        let mut named_done = true;
         for other in self.who_may_name(id) {
-            let (holds_everything, keys) = match self.keys_of(other) {
-                Some(keys) => (false, keys),
-                None => (true, &[][..]),
-            };
-            listed.looks += keys.len() + 1;
-            let conflicts = |key: &crate::access::KeyAccess| {
-                key.key == id && !key.mode.is_compatible_with(mode)
-            };
-            if (holds_everything || keys.iter().any(conflicts)) && !is_done(other) {
-                named_done = false;
-                break;
+            // `None` is everything.
+            let keys = self.keys_of(other);
+            listed.looks += keys.map_or(0, <[KeyAccess]>::len) + 1;
+            let mut named = keys.into_iter().flatten();
+            let conflicts = keys.is_none()
+                || named.any(|held| held.key == id && !held.mode.is_compatible_with(mode));
+            if conflicts && !is_done(other) {
+                return Ok(None);
             }
-        }
-        if !named_done || listed.looks > LOOKS_MAX {
-            return Ok(None);
         }
         listed.holders.entry(*key).or_default().push((task, mode));
         Ok(Some(id))
@@ -128,5 +124,116 @@ impl<T> OpenBlock<T> {
         let all = all.into_iter().flatten().map(TaskId::from_index);
         let replaced = (!is_numbered).then(|| self.replaced_tasks());
         all.chain(replaced.into_iter().flatten())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        memory_state::MemoryState,
+        outcome::{Outcome, OutcomeKind, Status},
+        state_cells::{StateCells, StateRules},
+        transaction::{Declaration, Sanitized},
+    };
+    use AccessMode::{Read, Write};
+    use alloy_primitives::{Address, Bytes, U256};
+    use std::sync::Arc;
+
+    fn key(slot: u64) -> StateKey {
+        StateKey::slot(Address::ZERO, U256::from(slot))
+    }
+
+    /// A numbered block of transactions with these slots, each in its mode.
+    fn block(sets: &[&[(u64, AccessMode)]]) -> OpenBlock<()> {
+        let sanitized = |slots: &&[(u64, AccessMode)]| Sanitized {
+            transaction: (),
+            access: AccessSet::build(|set| {
+                for (slot, mode) in *slots {
+                    set.insert(key(*slot), *mode);
+                }
+            })
+            .unwrap(),
+            declaration: Declaration::Inferred,
+        };
+        let rules = StateRules {
+            clear_empty_accounts: true,
+        };
+        let cells = StateCells::new(Arc::new(MemoryState::new()), rules);
+        let mut block = OpenBlock::to_infer(cells, sets.iter().map(sanitized).collect());
+        block.number();
+        block
+    }
+
+    fn gets(block: &OpenBlock<()>, task: usize, slot: u64, mode: AccessMode) -> bool {
+        let task = TaskId::from_index(task);
+        let recent = &mut RecentKeys::default();
+        let id = block.extend(recent, task, &key(slot), mode).unwrap();
+        id.is_some()
+    }
+
+    fn finish(block: &OpenBlock<()>, task: usize) {
+        let outcome = Outcome {
+            kind: OutcomeKind::System,
+            status: Status::Succeeded,
+            gas_used: 0,
+            logs: Vec::new(),
+            output: Bytes::new(),
+            created: None,
+        };
+        block.finish(TaskId::from_index(task), outcome);
+    }
+
+    #[test]
+    fn only_those_in_front_may_name_it_and_they_must_be_finished() {
+        let sets: [&[_]; 4] = [
+            &[(1, Write)],
+            &[(2, Read)],
+            &[(3, Read)],
+            &[(1, Read), (4, Write)],
+        ];
+        let block = block(&sets);
+        assert!(gets(&block, 1, 9, Write), "nobody names it");
+        assert!(!gets(&block, 1, 3, Write), "one behind reads it");
+        assert!(gets(&block, 1, 3, Read), "one behind reads it too");
+        assert!(!gets(&block, 2, 1, Read), "one in front writes it");
+        finish(&block, 0);
+        assert!(gets(&block, 2, 1, Read), "it has, and another one reads");
+        assert!(!gets(&block, 2, 1, Write), "one behind reads");
+        assert!(gets(&block, 3, 2, Read), "one in front reads it too");
+        assert!(!gets(&block, 3, 2, Write), "that one is not finished");
+        finish(&block, 1);
+        assert!(gets(&block, 3, 2, Write), "now it is");
+    }
+
+    #[test]
+    fn who_got_it_first_is_asked_too() {
+        let block = block(&[&[], &[], &[]]);
+        assert!(gets(&block, 1, 5, Read));
+        assert!(gets(&block, 2, 5, Read));
+        assert!(gets(&block, 1, 5, Read), "it has it");
+        assert!(!gets(&block, 0, 5, Write), "those behind have it");
+        assert!(!gets(&block, 2, 5, Write), "one in front is not finished");
+        finish(&block, 1);
+        assert!(gets(&block, 2, 5, Write));
+    }
+
+    #[test]
+    fn finished_ones_keep_what_they_got() {
+        let mut block = block(&[&[(1, Read)], &[(2, Read)], &[]]);
+        assert!(gets(&block, 0, 1, Write) && gets(&block, 0, 7, Read) && gets(&block, 1, 8, Read));
+        finish(&block, 0);
+        assert_eq!(block.keep_extensions().unwrap(), [TaskId::FIRST]);
+        let set = |task| block.access(TaskId::from_index(task)).clone();
+        assert_eq!(set(0).mode(&key(1)), Some(Write));
+        assert_eq!(set(0).mode(&key(7)), Some(Read));
+        assert_eq!(set(1).mode(&key(8)), None, "it has to ask again");
+        // A key that no set named when they were numbered.
+        assert!(
+            gets(&block, 1, 7, Write),
+            "the one in front that names it is finished"
+        );
+        assert!(gets(&block, 2, 8, Write), "nobody has it any more");
+        assert!(block.keep_extensions().unwrap().is_empty());
     }
 }
