@@ -10,8 +10,9 @@ use std::{fmt, ptr};
 /// The locks of one task, all granted, for as long as it runs.
 ///
 /// Only the stage makes one, after the lock table has granted everything, or where the workload has
-/// said that the task [conflicts with nobody](crate::Workload::is_free). It cannot be copied or kept: [`Workload::execute`](crate::Workload::execute) borrows it, and the locks are released
-/// after that returned.
+/// said that the task [conflicts with nobody](crate::Workload::is_free). It cannot be copied or kept:
+/// [`Workload::execute`](crate::Workload::execute) borrows it, and the locks are released after that
+/// returned.
 ///
 /// A grant says nothing about *which* cells its keys number; whoever combines the two vouches for
 /// that. So code that builds on grants keeps its workload type private and the cells inside it, as

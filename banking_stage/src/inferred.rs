@@ -11,8 +11,9 @@
 //!
 //! A set found so can be too small: the transaction reaches for a key it does not hold. If nobody behind it
 //! needs that key, and everybody in front of it is done with it, it gets it
-//! [at once](OpenBlock::keep_extensions). Otherwise it stops without effect. It keeps its locks, so that nobody runs who needs what it holds, and the others go on.
-//! When nobody can go on any more, with no run on, those that left their sets are taken in block order:
+//! [at once](OpenBlock::keep_extensions). Otherwise it stops without effect. It keeps its locks, so that
+//! nobody runs who needs what it holds, and the others go on. When nobody can go on any more, with no run
+//! on, those that left their sets are taken in block order:
 //!
 //! 1. the first of them, in front of which everything has run, runs **alone**, under a grant of
 //!    everything, noting what it touches. Others do so too, but without effect, as it is not their turn;

@@ -248,13 +248,7 @@ where
 
     /// Makes what a transaction touched its set.
     fn put_set(&mut self, task: TaskId, touched: Vec<AccessEntry>) -> Result<(), AccessError> {
-        let set = AccessSet::build(|set| {
-            for entry in touched {
-                set.insert(entry.key, entry.mode);
-            }
-        });
-        // More than a set can name is everything.
-        let set = set.unwrap_or(AccessSet::Everything);
+        let set = AccessSet::of_touches(touched);
         Ok(self.block_mut().replace_set(task, set)?)
     }
 

@@ -346,7 +346,7 @@ impl<S: StateAccess + Default> Executor<S> for EvmExecutor<S> {
             Step::Credits(credits) => {
                 let state = &mut self.machine.ctx.journaled_state.database.state;
                 hand_out(credits, state, &mut self.writes)
-                    .map(|()| protocol_outcome())
+                    .map(|()| Outcome::system())
                     .map_err(ExecutionError::Access)
             }
         };
@@ -382,17 +382,6 @@ fn hand_out(
         }
     }
     Ok(())
-}
-
-const fn protocol_outcome() -> Outcome {
-    Outcome {
-        kind: OutcomeKind::System,
-        status: Status::Succeeded,
-        gas_used: 0,
-        logs: Vec::new(),
-        output: Bytes::new(),
-        created: None,
-    }
 }
 
 impl<S: StateAccess> fmt::Debug for EvmExecutor<S> {

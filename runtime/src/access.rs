@@ -163,6 +163,17 @@ impl AccessSet {
         builder.finish(INFERRED_KEYS_MAX)
     }
 
+    /// The set of these accesses, in any order and with duplicates; everything, if they are more than the
+    /// limit of inferred sets.
+    pub fn of_touches(touches: impl IntoIterator<Item = AccessEntry>) -> Self {
+        let set = Self::build(|set| {
+            for touch in touches {
+                set.insert(touch.key, touch.mode);
+            }
+        });
+        set.unwrap_or(Self::Everything)
+    }
+
     /// The entries in key order; none for [`AccessSet::Everything`].
     pub fn entries(&self) -> &[AccessEntry] {
         match self {

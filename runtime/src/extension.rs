@@ -95,19 +95,11 @@ impl<T> OpenBlock<T> {
         for of_task in entries.chunk_by(|(left, ..), (right, ..)| left == right) {
             let task = of_task[0].0;
             let own = self.access(task).entries().iter().copied();
-            let more = of_task.iter();
-            let more = more.map(|(_, key, mode)| AccessEntry {
-                key: *key,
-                mode: *mode,
-            });
-            let entries: Vec<_> = own.chain(more).collect();
-            let set = AccessSet::build(|set| {
-                for entry in entries {
-                    set.insert(entry.key, entry.mode);
-                }
-            });
-            // More than a set can name is everything.
-            self.replace_set(task, set.unwrap_or(AccessSet::Everything))?;
+            let more = of_task
+                .iter()
+                .map(|&(_, key, mode)| AccessEntry { key, mode });
+            let set = AccessSet::of_touches(own.chain(more));
+            self.replace_set(task, set)?;
             extended.push(task);
         }
         Ok(extended)
@@ -132,12 +124,12 @@ mod tests {
     use super::*;
     use crate::{
         memory_state::MemoryState,
-        outcome::{Outcome, OutcomeKind, Status},
+        outcome::Outcome,
         state_cells::{StateCells, StateRules},
         transaction::{Declaration, Sanitized},
     };
     use AccessMode::{Read, Write};
-    use alloy_primitives::{Address, Bytes, U256};
+    use alloy_primitives::{Address, U256};
     use std::sync::Arc;
 
     fn key(slot: u64) -> StateKey {
@@ -173,15 +165,7 @@ mod tests {
     }
 
     fn finish(block: &OpenBlock<()>, task: usize) {
-        let outcome = Outcome {
-            kind: OutcomeKind::System,
-            status: Status::Succeeded,
-            gas_used: 0,
-            logs: Vec::new(),
-            output: Bytes::new(),
-            created: None,
-        };
-        block.finish(TaskId::from_index(task), outcome);
+        block.finish(TaskId::from_index(task), Outcome::system());
     }
 
     #[test]

@@ -88,8 +88,9 @@ impl<T> GrantedState<T> {
     /// incompatible mode. Changes by earlier holders happened before, in the memory order's sense;
     /// so did the [resolving](OpenBlock::resolve) of this task and, in a block whose keys were
     /// numbered, of every one in front of it, or at least the filling of all cells of its set
-    /// ([`OpenBlock::is_free`]). The sets of the block's tasks do not change while tasks have entered. A key that no two tasks of the block use in incompatible modes counts as
-    /// held without a lock ([`OpenBlock::contended`]).
+    /// ([`OpenBlock::is_free`]). The sets of the block's tasks do not change while tasks have entered. A key
+    /// that no two tasks of the block use in incompatible modes counts as held without a lock
+    /// ([`OpenBlock::contended`]).
     pub unsafe fn enter(&mut self, task: TaskId) {
         self.task = Some(task);
         self.everything = false;

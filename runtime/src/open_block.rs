@@ -229,6 +229,7 @@ impl<T> OpenBlock<T> {
 
     /// The keys that a transaction's set names, whether their cells are filled or not; `None` for
     /// everything.
+    #[inline]
     pub(crate) fn keys_of(&self, task: TaskId) -> Option<&[KeyAccess]> {
         if let Some(replaced) = self.replaced(task) {
             return replaced.keys.as_deref();
@@ -321,12 +322,11 @@ impl<T> OpenBlock<T> {
     /// [`resolve`](Self::resolve), and where it holds the whole state.
     #[inline]
     pub fn resolved(&self, task: TaskId) -> Option<&[KeyAccess]> {
-        if let Some(replaced) = self.replaced(task) {
-            return replaced.keys.as_deref();
+        if self.is_resolved(task) {
+            self.keys_of(task)
+        } else {
+            None
         }
-        let table = self.cells.table()?;
-        let known = self.is_resolved(task) && *self.access(task) != AccessSet::Everything;
-        known.then(|| table.accesses(task))
     }
 
     /// The dense ids of those of a transaction's keys that others use too, in a way that does not go

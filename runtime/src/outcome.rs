@@ -40,6 +40,18 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// What a step of the protocol came to that did what it was to do, or nothing: no receipt, no gas.
+    pub const fn system() -> Self {
+        Self {
+            kind: OutcomeKind::System,
+            status: Status::Succeeded,
+            gas_used: 0,
+            logs: Vec::new(),
+            output: Bytes::new(),
+            created: None,
+        }
+    }
+
     /// Whether the transaction ran to its end.
     pub const fn is_success(&self) -> bool {
         matches!(self.status, Status::Succeeded)

@@ -113,17 +113,13 @@ impl fmt::Debug for Outcomes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcome::{OutcomeKind, Status};
-    use alloy_primitives::Bytes;
+    use crate::outcome::Status;
 
     fn outcome(gas_used: u64) -> Outcome {
         Outcome {
-            kind: OutcomeKind::System,
             status: Status::Halted(gas_used.to_string()),
             gas_used,
-            logs: Vec::new(),
-            output: Bytes::new(),
-            created: None,
+            ..Outcome::system()
         }
     }
 

@@ -5,7 +5,7 @@ use crate::{
     drafts::Simulation,
     id::KeyId,
     state::CodeRef,
-    state_cells::{Credits, StateCells},
+    state_cells::{Credits, StateCell, StateCells},
     write_set::AccountValue,
 };
 use alloy_primitives::U256;
@@ -50,14 +50,10 @@ impl UndoRecord {
             Undo::Credit(account, amount) => Some((*account, *amount)),
             _ => None,
         });
-        let taken = self.taken.iter().flat_map(|taken| {
-            let credits = &taken.writes.credits;
-            // Credits are the last effects.
-            let first = taken.cells.len() - credits.len();
-            let amounts = credits.iter().map(|credit| credit.amount);
-            taken.cells[first..].iter().copied().zip(amounts)
-        });
-        taken.chain(credits)
+        self.taken
+            .iter()
+            .flat_map(|taken| credits_of(taken))
+            .chain(credits)
     }
 
     /// Brings every cell back.
@@ -111,24 +107,28 @@ impl UndoRecord {
 /// As of [`UndoRecord::apply`].
 #[allow(unsafe_code)]
 unsafe fn restore_origins(taken: &Simulation, cells: &StateCells) {
-    let mut credits = taken.writes.credits.iter();
-    for ((_, mode), id) in taken.writes.effects().zip(&taken.cells) {
+    let effects = taken.writes.effects().zip(&taken.cells);
+    let written = effects.filter(|((_, mode), _)| *mode == AccessMode::Write);
+    for (_, id) in written {
         // SAFETY: by this function's contract nobody else uses the cells that were changed, and the
-        // ids came from this arena. What was only looked at is left alone.
+        // ids came from this arena.
         unsafe {
-            match mode {
-                AccessMode::Read => {}
-                AccessMode::Credit => {
-                    let credit = credits.next().expect("one for each credit");
-                    cells.cells.write(*id, |cell| {
-                        cell.account_mut().credits.subtract(credit.amount);
-                    });
-                }
-                AccessMode::Write => {
-                    let before = cells.cells.origin(*id).cell();
-                    cells.cells.write(*id, |cell| *cell = before);
-                }
-            }
+            let before = cells.cells.origin(*id).cell();
+            cells.cells.write(*id, |cell| *cell = before);
         }
     }
+    for (id, amount) in credits_of(taken) {
+        let subtract = |cell: &mut StateCell| cell.account_mut().credits.subtract(amount);
+        // SAFETY: as above.
+        unsafe { cells.cells.write(id, subtract) };
+    }
+}
+
+/// The credits of a simulation that was applied.
+fn credits_of(taken: &Simulation) -> impl Iterator<Item = (KeyId, U256)> {
+    let credits = &taken.writes.credits;
+    // Credits are the last effects.
+    let first = taken.cells.len() - credits.len();
+    let amounts = credits.iter().map(|credit| credit.amount);
+    taken.cells[first..].iter().copied().zip(amounts)
 }

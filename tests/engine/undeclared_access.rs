@@ -6,8 +6,7 @@ use lockweave::{
     AccessMode, AccessSet, Step,
     evm::InvalidStep,
     runtime::{
-        AccessError, ExecutionError, Executor, GrantedState, Outcome, OutcomeKind, StateAccess,
-        Status, WriteSet,
+        AccessError, ExecutionError, Executor, GrantedState, Outcome, StateAccess, Status, WriteSet,
     },
 };
 use proptest::prelude::*;
@@ -41,12 +40,8 @@ struct Lenient(Granted);
 
 fn nothing_happened() -> Outcome {
     Outcome {
-        kind: OutcomeKind::System,
         status: Status::Halted("stopped".to_owned()),
-        gas_used: 0,
-        logs: Vec::new(),
-        output: alloy_primitives::Bytes::new(),
-        created: None,
+        ..Outcome::system()
     }
 }
 

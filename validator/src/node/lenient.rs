@@ -6,9 +6,9 @@
 //! the set was inferred.
 
 use ahash::AHashMap;
-use alloy_primitives::{B256, Bytes};
+use alloy_primitives::B256;
 use lockweave_evm_adapter::{BlockContext, EvmExecutor, InvalidStep, Step};
-use lockweave_runtime::{ExecutionError, Executor, GrantedState, Outcome, OutcomeKind, Status};
+use lockweave_runtime::{ExecutionError, Executor, GrantedState, Outcome};
 use parking_lot::Mutex;
 use std::sync::Arc;
 
@@ -56,21 +56,9 @@ impl Executor<GrantedState<Step>> for LenientExecutor {
             (Err(ExecutionError::Invalid(invalid)), Some(transaction)) => {
                 let why = Box::new(invalid);
                 self.refused.lock().insert(transaction.hash(), why);
-                Ok(no_outcome())
+                Ok(Outcome::system())
             }
             (result, _) => result,
         }
-    }
-}
-
-/// The outcome of a step that did nothing: no receipt, no gas.
-const fn no_outcome() -> Outcome {
-    Outcome {
-        kind: OutcomeKind::System,
-        status: Status::Succeeded,
-        gas_used: 0,
-        logs: Vec::new(),
-        output: Bytes::new(),
-        created: None,
     }
 }

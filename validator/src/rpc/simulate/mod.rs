@@ -22,7 +22,7 @@ use alloy_rpc_types_eth::{
 };
 use call::{Place, Ran};
 use lockweave_evm_adapter::{BlockContext, BlockInput, EvmBlock, EvmTransaction, Ommers, Step};
-use lockweave_runtime::{Outcome, OutcomeKind, Receipt, Status};
+use lockweave_runtime::{Outcome, Receipt};
 use root::SimulatedRoot;
 use sequence::Placed;
 
@@ -162,7 +162,7 @@ impl Simulation<'_> {
         let mut behind = self.scene.system_calls(&layout, true)?.into_iter();
         let outcomes: Vec<Outcome> = (layout.steps().iter().enumerate())
             .map(|(index, step)| {
-                let mut outcome = no_outcome();
+                let mut outcome = Outcome::system();
                 if let Some(index) = layout.transaction_index(index) {
                     outcome.logs.clone_from(&ran[index].receipt.logs);
                 } else if matches!(step, Step::SystemCall(call) if call.must_succeed) {
@@ -258,15 +258,4 @@ fn layout(
         withdrawals: Vec::new(),
     };
     EvmBlock::new(chain, input).map_err(|error| RpcError::server(error.to_string()))
-}
-
-const fn no_outcome() -> Outcome {
-    Outcome {
-        kind: OutcomeKind::System,
-        status: Status::Succeeded,
-        gas_used: 0,
-        logs: Vec::new(),
-        output: alloy_primitives::Bytes::new(),
-        created: None,
-    }
 }
