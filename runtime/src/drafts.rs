@@ -37,6 +37,8 @@ pub(crate) struct Inferred {
 
 #[derive(Debug, Default)]
 struct Kept {
+    /// Whether the transaction began to run, and was not taken back since.
+    has_begun: bool,
     simulation: Option<Box<Simulation>>,
     undo: Option<UndoRecord>,
     memory: Memory,
@@ -133,9 +135,17 @@ impl Draft {
         debug_assert!(first.is_ok(), "a transaction is inferred once");
     }
 
-    /// Takes the simulation, if there is one that was not taken yet.
-    pub(crate) fn take_simulation(&self) -> Option<Box<Simulation>> {
-        self.kept.lock().simulation.take()
+    /// Notes that the transaction begins to run, and takes the simulation, if there is one that was not
+    /// taken yet.
+    pub(crate) fn begin(&self) -> Option<Box<Simulation>> {
+        let kept = &mut *self.kept.lock();
+        kept.has_begun = true;
+        kept.simulation.take()
+    }
+
+    /// Whether the transaction has begun. Who is told that it has not is seen by it when it does.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.kept.lock().has_begun
     }
 
     /// Gives back a simulation that cannot be used.
@@ -160,16 +170,23 @@ impl Draft {
         undo.flat_map(UndoRecord::credits)
     }
 
-    /// Takes the undo record. The simulation is of no use any more.
-    pub(crate) fn reopen(&mut self) -> UndoRecord {
+    /// The transaction is to run anew. The simulation is of no use any more.
+    pub(crate) fn restart(&mut self) {
         let kept = self.kept.get_mut();
+        kept.has_begun = false;
         kept.simulation = None;
-        kept.undo.take().unwrap_or_default()
+    }
+
+    /// Takes the undo record; the transaction is to run anew.
+    pub(crate) fn reopen(&mut self) -> UndoRecord {
+        self.restart();
+        self.kept.get_mut().undo.take().unwrap_or_default()
     }
 
     /// Forgets all but the memory.
     pub(crate) fn clear(&mut self) {
         let kept = self.kept.get_mut();
+        kept.has_begun = false;
         if let Some(mut record) = kept.undo.take() {
             if let Some(taken) = record.taken.take() {
                 kept.simulation = Some(taken);

@@ -7,6 +7,7 @@ use crate::{
     access::{AccessEntry, AccessMode, AccessSet, KeyAccess, note_touch},
     credit_buffer::CreditBuffer,
     executor::{AccessError, StateAccess, UndeclaredAccess},
+    extension::Begun,
     id::{KeyId, TaskId},
     interner::RecentKeys,
     key::{KeyPart, StateKey},
@@ -46,6 +47,8 @@ pub struct GrantedState<T> {
     may_extend: bool,
     /// What the task got beyond its set.
     beyond: Vec<Beyond>,
+    /// What was found when the task began, in windows that extend sets.
+    begun: Option<Begun>,
     /// For interning under a grant of everything; made when it is first needed.
     popular: Option<RecentKeys<StateKey>>,
 }
@@ -79,13 +82,14 @@ impl<T> GrantedState<T> {
         state
     }
 
-    /// Enters the grant of `task`.
+    /// Enters the grant of `task`. A window that [extends sets](Self::extend_sets) waits until those in front
+    /// who got a key of this task beyond their sets are through.
     ///
     /// # Safety
     ///
     /// From now until [`leave`](Self::leave), `task` holds every key of its resolved access set in
-    /// this block in the mode it declares: no other task that has entered holds one of them in an
-    /// incompatible mode. Changes by earlier holders happened before, in the memory order's sense;
+    /// this block in the mode it declares: no other task that has entered holds one of them, by its own
+    /// set, in an incompatible mode. Changes by earlier holders happened before, in the memory order's sense;
     /// so did the [resolving](OpenBlock::resolve) of this task and, in a block whose keys were
     /// numbered, of every one in front of it, or at least the filling of all cells of its set
     /// ([`OpenBlock::is_free`]). The sets of the block's tasks do not change while tasks have entered. A key
@@ -107,6 +111,8 @@ impl<T> GrantedState<T> {
             })
         });
         self.recent = (Address::ZERO, 0..0);
+        let block = self.block.as_ref().filter(|_| self.may_extend);
+        self.begun = block.map(|block| block.begin(task));
         #[cfg(debug_assertions)]
         self.for_each_held(|block, id, mode| block.cells().cells.note_grant(id, mode));
     }
@@ -135,17 +141,25 @@ impl<T> GrantedState<T> {
 
     /// Leaves the grant.
     pub fn leave(&mut self) {
+        self.end_extensions();
         #[cfg(debug_assertions)]
-        {
-            while let Some(beyond) = self.beyond.pop() {
-                self.note_mode(beyond.id, Some(beyond.mode), beyond.before);
-            }
-            self.for_each_held(|block, id, mode| block.cells().cells.note_release(id, mode));
-        }
+        self.for_each_held(|block, id, mode| block.cells().cells.note_release(id, mode));
+        self.begun = None;
         self.task = None;
         self.held = None;
         self.everything = false;
         self.recent = (Address::ZERO, 0..0);
+    }
+
+    /// Others may have what was got beyond the set.
+    fn end_extensions(&mut self) {
+        while let Some(beyond) = self.beyond.pop() {
+            #[cfg(debug_assertions)]
+            self.note_mode(beyond.id, Some(beyond.mode), beyond.before);
+            if let (Some(block), Some(task)) = (&self.block, self.task) {
+                block.end_extension(task, beyond.id);
+            }
+        }
     }
 
     #[cfg(debug_assertions)]
@@ -177,14 +191,16 @@ impl<T> GrantedState<T> {
     }
 
     /// Applies the simulation of the task in whose grant this is, if it has one and nothing that it
-    /// looked at has changed since the state before the block; its outcome is the transaction's then.
+    /// looked at has changed since the state before the block; its outcome is the transaction's then. For windows
+    /// that [extend sets](Self::extend_sets).
     pub fn apply_simulation(&mut self) -> Option<Outcome> {
         let (Some(block), Some(task)) = (&self.block, self.task) else {
             return None;
         };
-        let mut simulation = block.take_simulation(task)?;
+        let begun = self.begun.as_mut()?;
+        let mut simulation = begun.simulation.take()?;
         let keys = block.resolved(task)?;
-        let holds = block.has_no_conflict(task) || {
+        let holds = (block.has_no_conflict(task) && !begun.is_disturbed) || {
             let looked_at = keys.iter().filter(|key| key.mode != AccessMode::Credit);
             looked_at.map(|key| key.key).all(|id| {
                 let cells = &block.cells().cells;
@@ -226,7 +242,8 @@ impl<T> GrantedState<T> {
     }
 
     /// From now on a transaction whose set was inferred gets a key beyond it at once, where there is nothing
-    /// to wait for; [`OpenBlock::keep_extensions`] is to be called when no run is on.
+    /// to wait for. All windows do so that are used in the same run, and then
+    /// [`OpenBlock::keep_extensions`] is called.
     pub const fn extend_sets(&mut self) {
         self.may_extend = true;
     }
@@ -602,6 +619,8 @@ impl<T> StateAccess for GrantedState<T> {
 
 impl<T> Drop for GrantedState<T> {
     fn drop(&mut self) {
+        // If whoever is in the grant panicked, others must not wait for ever.
+        self.end_extensions();
         if let Some(block) = &self.block {
             // SAFETY: all keys were named with this block's cells.
             unsafe { self.credits.flush(block.cells()) };
@@ -624,6 +643,7 @@ impl<T> Default for GrantedState<T> {
             is_incurious: false,
             may_extend: false,
             beyond: Vec::new(),
+            begun: None,
             popular: None,
         }
     }

@@ -372,11 +372,6 @@ impl<T> OpenBlock<T> {
         self.drafts.get_mut(task.index())
     }
 
-    /// Takes the simulation of a transaction, if it has one that was not taken yet.
-    pub(crate) fn take_simulation(&self, task: TaskId) -> Option<Box<Simulation>> {
-        self.draft(task)?.take_simulation()
-    }
-
     /// Gives back a simulation that cannot be used.
     pub(crate) fn discard_simulation(&self, task: TaskId, simulation: Box<Simulation>) {
         if let Some(draft) = self.draft(task) {
@@ -413,7 +408,7 @@ impl<T> OpenBlock<T> {
     /// which keys are in no conflict.
     pub fn replace_set(&mut self, task: TaskId, access: AccessSet) -> Result<(), StateError> {
         self.put_set(task, access)?;
-        self.drafts[task.index()].take_simulation();
+        self.drafts[task.index()].restart();
         Ok(())
     }
 
