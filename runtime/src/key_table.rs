@@ -69,7 +69,7 @@ impl KeyTable {
     ) -> Self {
         let sets: Vec<_> = sets.into_iter().collect();
         loop {
-            let numbering = Numbering::new(sets.len(), memory);
+            let numbering = Numbering::on_one_thread(sets.len(), memory);
             for round in Round::ALL {
                 for piece in 0..numbering.pieces(round) {
                     numbering.run(round, piece, |task| sets[task.index()]);

@@ -26,7 +26,7 @@ use hashbrown::HashTable;
 use parking_lot::{RwLock, RwLockReadGuard};
 use std::{fmt, ops::Range};
 
-/// Shards of the hash.
+/// Shards of the hash, where several threads share the work.
 const SHARDS: usize = 32;
 
 /// Parts of a block, unless they would be too small or too large.
@@ -141,18 +141,24 @@ impl Scattered {
         &self.items[self.starts[shard]..self.starts[shard + 1]]
     }
 
-    fn fill<'s>(&mut self, sets: impl Iterator<Item = &'s AccessSet>, hasher: &RandomState) {
+    /// `shards` is at most [`SHARDS`].
+    fn fill<'s>(
+        &mut self,
+        sets: impl Iterator<Item = &'s AccessSet>,
+        shards: usize,
+        hasher: &RandomState,
+    ) {
         let mut counts = [0; SHARDS];
         for set in sets {
             for entry in set.entries() {
                 let hash = hasher.hash_one(entry.key);
-                counts[shard_of(hash)] += 1;
+                counts[shard_of(hash, shards)] += 1;
                 self.hashes.push((hash, entry.mode));
             }
         }
         let mut next = [0; SHARDS];
         let mut start = 0;
-        for (next, count) in next.iter_mut().zip(counts) {
+        for (next, count) in next[..shards].iter_mut().zip(counts) {
             self.starts.push(start);
             *next = start;
             start += count;
@@ -165,7 +171,7 @@ impl Scattered {
         };
         self.items.resize(start, nothing);
         for (access, (hash, mode)) in (0..).zip(self.hashes.iter().copied()) {
-            let next = &mut next[shard_of(hash)];
+            let next = &mut next[shard_of(hash, shards)];
             self.items[*next] = Item { hash, access, mode };
             *next += 1;
         }
@@ -307,6 +313,15 @@ impl Numbering {
     /// A numbering of the keys of this many sets, in the memory of a table that nobody needs any
     /// more.
     pub fn new(tasks: usize, memory: Option<KeyTable>) -> Self {
+        Self::with_shards(SHARDS, tasks, memory)
+    }
+
+    /// The same, to be done on one thread.
+    pub(crate) fn on_one_thread(tasks: usize, memory: Option<KeyTable>) -> Self {
+        Self::with_shards(1, tasks, memory)
+    }
+
+    fn with_shards(shards: usize, tasks: usize, memory: Option<KeyTable>) -> Self {
         let part_tasks = tasks
             .div_ceil(PARTS)
             .clamp(PART_TASKS_MIN, PART_TASKS_MAX)
@@ -318,7 +333,7 @@ impl Numbering {
             part_bits: part_tasks.trailing_zeros(),
             hasher: RandomState::new(),
             scattered: renew(memory.scattered, parts),
-            met: renew(memory.met, SHARDS),
+            met: renew(memory.met, shards),
             counted: renew(memory.counted, parts),
             linked: renew(memory.linked, parts),
         }
@@ -327,7 +342,7 @@ impl Numbering {
     /// How many pieces a round has.
     pub fn pieces(&self, round: Round) -> usize {
         match round {
-            Round::Meet => SHARDS,
+            Round::Meet => self.met.len(),
             Round::Scatter | Round::Count | Round::Link => self.scattered.len(),
         }
     }
@@ -336,7 +351,10 @@ impl Numbering {
     pub fn run<'s>(&self, round: Round, piece: usize, set: impl Fn(TaskId) -> &'s AccessSet) {
         let sets = self.tasks_of(piece).map(TaskId::from_index).map(set);
         match round {
-            Round::Scatter => self.scattered[piece].write().fill(sets, &self.hasher),
+            Round::Scatter => {
+                let scattered = &mut *self.scattered[piece].write();
+                scattered.fill(sets, self.met.len(), &self.hasher);
+            }
             Round::Meet => self.meet(piece),
             Round::Count => self.count(piece, sets),
             Round::Link => self.link(piece, sets),
@@ -467,7 +485,7 @@ impl Numbering {
 impl Found {
     /// Where a key with this hash is named first, as part and number in the part.
     pub(crate) fn find(&self, hash: u64) -> Option<(usize, usize)> {
-        let met = self.met.get(shard_of(hash))?;
+        let met = self.met.get(shard_of(hash, self.met.len()))?;
         let same = |key: &u32| met.known[*key as usize].hash == hash;
         let known = &met.known[*met.places.find(hash, same)? as usize];
         let part = known.part as usize;
@@ -476,9 +494,9 @@ impl Found {
     }
 }
 
-/// The tables of the shards use the top seven bits and the low ones.
-const fn shard_of(hash: u64) -> usize {
-    (hash >> 32) as usize % SHARDS
+/// The shard of a hash; there are a power of two of them. The tables of the shards use the top seven bits and the low ones.
+const fn shard_of(hash: u64, shards: usize) -> usize {
+    (hash >> 32) as usize & (shards - 1)
 }
 
 fn narrow(count: usize) -> u32 {
