@@ -19,11 +19,11 @@ pub(crate) const RUN_COST_SHARED: u64 = 8_000_000;
 /// Any other when it has taken this long: what it costs in gas says little of the time it takes, and many are
 /// over before a helper that was woken would have begun.
 pub(crate) const RUN_TIME_SHARED: Duration = Duration::from_micros(100);
-/// Nobody is woken to look beforehand at a block whose gas limits come to less than this.
+/// Nobody is woken to look beforehand at a block whose gas limits, but for the highest, come to less than this.
 pub(crate) const RUN_COST_SMALL: u64 = 3_000_000;
 /// Transactions with this gas limit and more are looked at aside: they may take longer than all others
 /// together.
-pub(crate) const ASIDE_COST: u64 = 2_000_000;
+pub(crate) const ASIDE_COST: u64 = 1_000_000;
 /// Free tasks of a chunk are run as soon as they are prepared, up to this much, in gas, a task and a
 /// chunk: somebody may be waiting for the tasks between them.
 pub(crate) const FREE_COST_MAX: u64 = 100_000;

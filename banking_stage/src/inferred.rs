@@ -195,6 +195,7 @@ where
         if alone || self.is_small() || self.is_chain()? {
             return self.run_in_order();
         }
+        let _attention = self.stage.attend();
         let mut aside = self.look_aside();
         self.infer(self.inferred..self.pending.len(), aside.tasks())?;
         aside.help(self.block(), &*self.make, &self.counters);
@@ -257,15 +258,16 @@ where
         Ok(())
     }
 
-    /// Whether all is over before a helper that was woken would have begun.
+    /// Whether all but the longest transaction is over before a helper that was woken would have begun.
     fn is_small(&self) -> bool {
         let transactions = self.block().transactions().iter();
         let mut costs = transactions.map(|sanitized| (self.cost)(&sanitized.transaction));
-        let mut left = RUN_COST_SMALL;
-        // Ends early if there is no more left.
+        let (mut longest, mut others) = (0_u64, 0_u64);
+        // Ends early if the others come to more.
         costs.all(|cost| {
-            left = left.saturating_sub(cost);
-            left > 0
+            others = others.saturating_add(cost.min(longest));
+            longest = longest.max(cost);
+            others < RUN_COST_SMALL
         })
     }
 

@@ -71,6 +71,11 @@ impl Patience {
             Duration::ZERO
         })
     }
+
+    /// Whether nobody is to look.
+    pub(crate) const fn is_none(self) -> bool {
+        self.0.is_zero()
+    }
 }
 
 /// Looks between two looks at the clock.

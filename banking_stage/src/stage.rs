@@ -12,11 +12,15 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 use std::{
     cell::Cell,
-    fmt,
+    fmt, hint,
     num::NonZeroUsize,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, LazyLock},
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread::{self, JoinHandle},
+    time::{Duration, Instant},
 };
 
 /// How a stage is made.
@@ -96,8 +100,42 @@ impl<R> Aside<R> {
 }
 
 /// Where helpers find the run to help with.
+#[derive(Default)]
 struct Lobby {
     job: Mutex<Option<Arc<dyn Job>>>,
+    /// Who expects to call helpers again soon.
+    attended: AtomicUsize,
+}
+
+/// Between two runs for the same block a helper looks for a call for so long before it sleeps: a block's keys
+/// are numbered, and what was torn is mended, in less.
+const ATTENTION: Duration = Duration::from_micros(600);
+/// Looks between two looks at the clock.
+const LOOKS: usize = 32;
+
+impl Lobby {
+    /// Waits for a call; `None` when the stage is over.
+    fn next_call(&self, calls: &Receiver<Call>) -> Option<Call> {
+        let since = Instant::now();
+        while self.attended.load(Ordering::Relaxed) > 0 && since.elapsed() < ATTENTION {
+            for _ in 0..LOOKS {
+                if let Ok(call) = calls.try_recv() {
+                    return Some(call);
+                }
+                hint::spin_loop();
+            }
+        }
+        calls.recv().ok()
+    }
+}
+
+/// Keeps helpers awake from one run to the next, for a while, as waking one takes some 50 µs.
+pub(crate) struct Attention<'s>(&'s Lobby);
+
+impl Drop for Attention<'_> {
+    fn drop(&mut self) {
+        self.0.attended.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 thread_local! {
@@ -134,9 +172,7 @@ impl BankingStage {
             config,
             patience: Patience::for_threads(threads),
             turnstile: Mutex::new(Scheduler::new(config.window)),
-            lobby: Arc::new(Lobby {
-                job: Mutex::new(None),
-            }),
+            lobby: Arc::default(),
             call: Some(call),
             helpers: Vec::with_capacity(threads - 1),
         };
@@ -216,6 +252,16 @@ impl BankingStage {
         Some(Aside { result })
     }
 
+    /// Says that several runs will follow each other. `None` where there is no core for every worker: then
+    /// looking takes the core from those who work.
+    pub(crate) fn attend(&self) -> Option<Attention<'_>> {
+        if self.patience.is_none() {
+            return None;
+        }
+        self.lobby.attended.fetch_add(1, Ordering::Relaxed);
+        Some(Attention(&self.lobby))
+    }
+
     fn run_tasks<W: Workload>(&self, workload: W, tasks: usize) -> Remains<W> {
         let mut kept = self.turnstile.lock();
         let workload = Arc::new(workload);
@@ -265,7 +311,7 @@ static CORES: LazyLock<Option<Vec<CoreId>>> = LazyLock::new(core_affinity::get_c
 /// The life of a helper: parked until called, then in whatever run is on.
 fn help(worker: usize, lobby: &Lobby, calls: &Receiver<Call>) {
     let _membership = Membership::enter();
-    while let Ok(call) = calls.recv() {
+    while let Some(call) = lobby.next_call(calls) {
         let job = match call {
             Call::Aside(work) => {
                 work();
