@@ -20,7 +20,7 @@ pub(crate) const RUN_COST_SHARED: u64 = 8_000_000;
 /// over before a helper that was woken would have begun.
 pub(crate) const RUN_TIME_SHARED: Duration = Duration::from_micros(100);
 /// Nobody is woken to look beforehand at a block whose gas limits, but for the highest, come to less than this.
-pub(crate) const RUN_COST_SMALL: u64 = 3_000_000;
+pub(crate) const RUN_COST_SMALL: u64 = 4_000_000;
 /// Transactions with this gas limit and more are looked at aside: they may take longer than all others
 /// together.
 pub(crate) const ASIDE_COST: u64 = 1_000_000;

@@ -17,8 +17,8 @@ use std::sync::Arc;
 pub struct EvmTransaction {
     envelope: Arc<LockweaveTxEnvelope>,
     env: Arc<TxEnv>,
-    /// What it is thought to use; the limit, where nothing better is known. It stands beside the
-    /// pointers because the scheduler asks for it and should not have to follow one.
+    /// What it is thought to cost in instructions; the limit, where nothing better is known. It stands
+    /// beside the pointers because the scheduler asks for it and should not have to follow one.
     gas_estimate: u64,
     /// Its EIP-2718 type; beside the pointers for the same reason.
     transaction_type: u8,
@@ -33,7 +33,7 @@ impl EvmTransaction {
         let env = Arc::new(environment(&envelope, sender));
         let declared = envelope.as_declared();
         Self {
-            gas_estimate: env.gas_limit,
+            gas_estimate: gas_estimate(&env),
             transaction_type: envelope.ty(),
             declared: declared.map(|transaction| Arc::new(transaction.tx().access_set(sender))),
             envelope: Arc::new(envelope),
@@ -84,6 +84,20 @@ impl EvmTransaction {
     /// revm's form of it.
     pub const fn env(&self) -> &Arc<TxEnv> {
         &self.env
+    }
+}
+
+/// A payment takes about as long as this much gas of instructions, whatever is charged for it and whatever
+/// its limit; who is paid seldom runs more.
+const PAYMENT_GAS: u64 = 5_000;
+
+/// What a transaction is thought to cost before anybody has seen it run.
+fn gas_estimate(env: &TxEnv) -> u64 {
+    let pays = env.kind.is_call() && env.data.is_empty() && env.authorization_list.is_empty();
+    if pays {
+        env.gas_limit.min(PAYMENT_GAS)
+    } else {
+        env.gas_limit
     }
 }
 
@@ -212,6 +226,15 @@ impl Step {
     pub fn with_gas_estimate(mut self, gas: u64) -> Self {
         if let Self::Transaction(transaction) = &mut self {
             transaction.gas_estimate = gas;
+        }
+        self
+    }
+
+    /// The same, as if nobody had seen it run.
+    #[must_use]
+    pub fn without_gas_estimate(mut self) -> Self {
+        if let Self::Transaction(transaction) = &mut self {
+            transaction.gas_estimate = gas_estimate(&transaction.env);
         }
         self
     }

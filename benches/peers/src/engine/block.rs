@@ -256,13 +256,7 @@ impl Block {
     pub fn run_inferred(&self, stage: &BankingStage) -> (Duration, SealedBlock, InferredStats) {
         let transactions = (self.steps.iter())
             .map(|step| Sanitized {
-                // A limit is all that is known of its gas.
-                transaction: match step {
-                    Step::Transaction(transaction) => step
-                        .clone()
-                        .with_gas_estimate(transaction.envelope().gas_limit()),
-                    other => other.clone(),
-                },
+                transaction: step.clone().without_gas_estimate(),
                 access: step.listed_access(),
                 declaration: Declaration::Inferred,
             })
