@@ -27,9 +27,10 @@ bench *ARGS:
 loom:
     RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test -p lockweave-banking-stage --release --test loom
 
-# The stage's tests under a sanitizer: `just sanitize thread`, `just sanitize address`.
-sanitize KIND:
-    ./banking_stage/sanitize.sh {{ KIND }}
+# The stage's tests under a sanitizer: `just sanitize thread`, `just sanitize address`; the accounts
+# database's: `just sanitize thread accounts_db`, which has `memory` as well.
+sanitize KIND CRATE="banking_stage":
+    ./{{ CRATE }}/sanitize.sh {{ KIND }}
 
 # A node for development: `just dev --block-time 0`.
 dev *ARGS:

@@ -24,6 +24,7 @@ use crate::{
     workers::Workers,
 };
 use borsh::{BorshDeserialize, BorshSerialize};
+use parking_lot::Mutex;
 use std::{
     io,
     sync::{Arc, atomic::Ordering},
@@ -332,6 +333,15 @@ impl<'a> ChunkWriter<'a> {
     }
 }
 
+/// Asks for the checkpoint's bytes, without waiting for them.
+pub(crate) fn read_ahead(storage: &dyn Storage) {
+    if let Ok(file) = storage.open(CHECKPOINT)
+        && let Ok(bytes) = file.size()
+    {
+        file.read_ahead(0, bytes);
+    }
+}
+
 /// The index as a checkpoint has it, and what else is in there; an empty one if there is none.
 pub(crate) fn load(
     storage: &dyn Storage,
@@ -348,11 +358,10 @@ pub(crate) fn load(
     };
     let reader = ChunkReader { file, path };
     let header = reader.header(manifest.database, manifest.shard_bits)?;
-    let chunks = reader.chunks(&header)?;
-    let (side, shards) = chunks
-        .split_first()
-        .ok_or_else(|| reader.damaged(0, "no chunks"))?;
-    let bytes = reader.chunk(*side)?;
+    let mut place = Place::default();
+    let side =
+        (reader.next_chunk(&header, &mut place)?).ok_or_else(|| reader.damaged(0, "no chunks"))?;
+    let bytes = reader.chunk(side)?;
     if side.kind != CHUNK_SIDE {
         return Err(reader.damaged(side.offset, "the first chunk is not the chain's"));
     }
@@ -363,8 +372,18 @@ pub(crate) fn load(
     };
     // Nearly all of it are slots.
     let index = Index::new(manifest.shard_bits, header.bytes / size_of::<u64>() as u64);
-    let load = |chunk: usize| reader.load_shards(shards[chunk], &index);
-    let positions = workers.map_numbers(shards.len(), load)?;
+    // Where a chunk ends is known when its head was read: whoever has read one goes on to its rest.
+    let place = Mutex::new(place);
+    let positions = workers.map_numbers(workers.count(), |_| {
+        let mut positions = Vec::new();
+        loop {
+            let chunk = reader.next_chunk(&header, &mut place.lock())?;
+            let Some(chunk) = chunk else {
+                return Ok::<_, OpenError>(positions);
+            };
+            positions.extend(reader.load_shards(chunk, &index)?);
+        }
+    })?;
     let mut shard_positions = vec![None; index.shard_count()];
     for (shard, position) in positions.into_iter().flatten() {
         shard_positions[shard] = Some(position);
@@ -400,10 +419,27 @@ pub(crate) fn check(
     };
     let reader = ChunkReader { file, path };
     let header = reader.header(database, shard_bits)?;
-    for chunk in reader.chunks(&header)? {
+    let mut place = Place::default();
+    while let Some(chunk) = reader.next_chunk(&header, &mut place)? {
         reader.chunk(chunk)?;
     }
     Ok(CHUNKS_START + header.bytes)
+}
+
+/// How far the chunks were gone through.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    offset: u64,
+    chunks: u64,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self {
+            offset: CHUNKS_START,
+            chunks: 0,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -459,32 +495,37 @@ impl ChunkReader {
         Ok(header)
     }
 
-    fn chunks(&self, header: &CheckpointHeader) -> Result<Vec<Chunk>, OpenError> {
-        let end = CHUNKS_START + header.bytes;
-        let mut chunks = Vec::new();
-        let mut offset = CHUNKS_START;
-        while offset < end {
-            let head_bytes = CHUNK_HEAD_BYTES as u64;
-            if end - offset < head_bytes {
-                return Err(self.damaged(offset, "a chunk is cut short"));
-            }
-            let head = self.read(offset, head_bytes)?;
-            let bytes = u64::from_le_bytes(head[16..24].try_into().expect("eight bytes"));
-            let kind = u32::from_le_bytes(head[24..28].try_into().expect("four bytes"));
-            if bytes > end - offset - head_bytes {
-                return Err(self.damaged(offset, "a chunk is cut short"));
-            }
-            chunks.push(Chunk {
-                offset,
-                bytes,
-                kind,
-            });
-            offset += head_bytes + bytes;
+    /// The chunk at a place, which is then behind it; `None` behind the last one.
+    fn next_chunk(
+        &self,
+        header: &CheckpointHeader,
+        place: &mut Place,
+    ) -> Result<Option<Chunk>, OpenError> {
+        let offset = place.offset;
+        let left = header.bytes - (offset - CHUNKS_START);
+        let head_bytes = CHUNK_HEAD_BYTES as u64;
+        if left == 0 && place.chunks == header.chunks {
+            return Ok(None);
         }
-        if chunks.len() as u64 != header.chunks {
+        if left == 0 {
             return Err(self.damaged(offset, "chunks are missing"));
         }
-        Ok(chunks)
+        if left < head_bytes {
+            return Err(self.damaged(offset, "a chunk is cut short"));
+        }
+        let head = self.read(offset, head_bytes)?;
+        let bytes = u64::from_le_bytes(head[16..24].try_into().expect("eight bytes"));
+        let kind = u32::from_le_bytes(head[24..28].try_into().expect("four bytes"));
+        if bytes > left - head_bytes {
+            return Err(self.damaged(offset, "a chunk is cut short"));
+        }
+        place.offset += head_bytes + bytes;
+        place.chunks += 1;
+        Ok(Some(Chunk {
+            offset,
+            bytes,
+            kind,
+        }))
     }
 
     /// The bytes of a chunk, checked.

@@ -66,6 +66,9 @@ pub(crate) struct Core {
     pub(crate) spare: SpareBatches,
     /// A write was not made durable: nothing more is written.
     pub(crate) stopped: AtomicBool,
+    /// Names of files that opening found and that no database needs. No file will be made under the name
+    /// of one that is a segment's.
+    pub(crate) strays: Mutex<Vec<String>>,
 }
 
 /// The end of the log.

@@ -63,7 +63,10 @@ impl Db {
             db.start("accounts-db-room", |core| core.room.run())?;
             core.ahead.begin();
             db.start("accounts-db-ahead", Core::look_ahead)?;
-            db.start("accounts-db-warm", Core::warm_up)?;
+            db.start("accounts-db-warm", |core| {
+                core.remove_strays();
+                core.warm_up();
+            })?;
         }
         Ok(db)
     }

@@ -43,6 +43,10 @@ const PARALLEL_CHUNK: usize = 1024;
 /// How far behind a blank end a later record is looked for. Where the end is not blank, everywhere.
 const BLANK_REACH_BYTES: u64 = 16 << 20;
 const SCAN_BYTES: u64 = 1 << 20;
+/// How far ahead of redo the log is asked for, so that the medium works while records are applied, and
+/// in what steps.
+const AHEAD_BYTES: u64 = 32 << 20;
+const AHEAD_STEP_BYTES: u64 = 8 << 20;
 const PAGE: usize = 4096;
 const _: () = assert!(PAGE as u64 == PAGE_BYTES);
 
@@ -72,7 +76,8 @@ pub(crate) fn open(
         None => create(&*storage, &options)?,
     };
     let workers = Workers::new(options.threads)?;
-    let (table, strays) = open_segments(&*storage, &manifest)?;
+    checkpoint::read_ahead(&*storage);
+    let (table, strays) = open_segments(&*storage, &manifest, &workers, options.read_only)?;
     let (index, loaded) = checkpoint::load(&*storage, &manifest, &workers)?;
     let storage: Arc<dyn Storage> = Arc::from(storage);
     let room = Room::new(
@@ -102,10 +107,11 @@ pub(crate) fn open(
         preparations: AtomicU64::new(0),
         spare: SpareBatches::default(),
         stopped: AtomicBool::new(false),
+        strays: Mutex::new(strays),
     };
     let mut recovery = redo(&core, &manifest, loaded)?;
-    if !core.options.read_only {
-        remove_strays(&core, &strays);
+    if !core.workers.are_several() && !core.options.read_only {
+        core.remove_strays();
     }
     recovery.time = started.elapsed();
     Ok((core, recovery))
@@ -162,10 +168,16 @@ fn seeded(seed: u64, number: u8) -> [u8; 16] {
 fn open_segments(
     storage: &dyn Storage,
     manifest: &Manifest,
+    workers: &Workers,
+    read_only: bool,
 ) -> Result<(SegmentTable, Vec<String>), OpenError> {
     let mut table = SegmentTable::new(manifest.segment_bytes);
-    for (number, places) in &manifest.segments {
-        let segment = open_segment(storage, manifest, *number, Some(*places))?;
+    // Each is a read from another place of the medium.
+    let known = workers.map_numbers(manifest.segments.len(), |at| {
+        let (number, places) = manifest.segments[at];
+        open_segment(storage, manifest, number, Some(places))
+    })?;
+    for segment in known {
         table = table.with(&Arc::new(segment));
     }
     let names =
@@ -192,8 +204,11 @@ fn open_segments(
                 next = segment.number + segment.places;
                 table = table.with(&Arc::new(segment));
             }
-            // Its beginning was never durable, so no record is in it.
-            Err(OpenError::Damaged(_)) => strays.push(segment::name(number)),
+            // Its beginning was never durable, so no record is in it. Another will be begun under its name.
+            Err(OpenError::Damaged(_)) if read_only => {}
+            Err(OpenError::Damaged(_)) => {
+                let _ = storage.remove(&segment::name(number));
+            }
             Ok(_) => {
                 return Err(OpenError::Missing {
                     file: storage.describe(&segment::name(next)),
@@ -283,16 +298,25 @@ fn redo(core: &Core, manifest: &Manifest, loaded: Option<Loaded>) -> Result<Reco
     core.applied.store(writer.position, Ordering::Release);
     let mut recovery = Recovery::default();
     let mut last = None;
+    let mut asked = writer.position;
+    read_ahead(&table, writer.position, &mut asked);
+    let mut next = next_record(core, &table, &writer);
     loop {
-        match next_record(core, &table, &writer) {
+        match next {
             Ok((segment, record)) => {
-                apply(core, &segment, &record, shard_positions.as_deref())?;
                 recovery.records += 1;
                 recovery.bytes += record.header.bytes;
                 writer.position = record.header.position + record.header.bytes;
                 writer.sequence += 1;
                 writer.previous = record.checksum;
                 writer.lattice = record.lattice();
+                read_ahead(&table, writer.position, &mut asked);
+                let (read, applied) = core.workers.beside(
+                    || next_record(core, &table, &writer),
+                    || apply(core, &segment, &record, shard_positions.as_deref()),
+                );
+                applied?;
+                next = read;
                 last = Some((segment, record));
             }
             Err((place, error)) => {
@@ -311,6 +335,7 @@ fn redo(core: &Core, manifest: &Manifest, loaded: Option<Loaded>) -> Result<Reco
     }
     if let Some((segment, record)) = last
         && !core.options.read_only
+        && writer.position > manifest.durable
     {
         // A sync of it may have failed before the crash, and then the system may take its pages for
         // clean although the medium does not have them: write them again, with the same bytes.
@@ -325,6 +350,19 @@ fn redo(core: &Core, manifest: &Manifest, loaded: Option<Loaded>) -> Result<Reco
     core.checkpoint.lock().appended = recovery.bytes;
     *core.writer.lock() = writer;
     Ok(recovery)
+}
+
+/// Asks for what is read next of the log, behind what was asked for already.
+fn read_ahead(table: &SegmentTable, position: u64, asked: &mut u64) {
+    while *asked < position + AHEAD_BYTES {
+        let Some((segment, offset)) = table.at(Location::from_position(*asked)) else {
+            return;
+        };
+        let size = segment.places * table.segment_bytes();
+        let bytes = AHEAD_STEP_BYTES.min(size - offset);
+        segment.file.read_ahead(offset, bytes);
+        *asked += bytes;
+    }
 }
 
 /// Where the expected record should be: a segment and an offset in it.
@@ -487,12 +525,15 @@ fn later_record(
     Ok(None)
 }
 
-/// Removes files that no database needs. What cannot be removed now is removed next time.
-fn remove_strays(core: &Core, strays: &[String]) {
-    for name in strays {
-        let _ = core.storage.remove(name);
-    }
-    if !strays.is_empty() {
-        let _ = core.storage.sync_folder();
+impl Core {
+    /// Removes files that no database needs. What cannot be removed now is removed next time.
+    ///
+    /// Where other things write to the medium this may wait for them, so nobody should wait for it.
+    pub(crate) fn remove_strays(&self) {
+        // Files of checkpoints and manifests are made anew under the same names.
+        let _checkpointing = self.checkpointing.lock();
+        for name in std::mem::take(&mut *self.strays.lock()) {
+            let _ = self.storage.remove(&name);
+        }
     }
 }

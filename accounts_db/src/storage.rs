@@ -54,6 +54,9 @@ pub trait StorageFile: Send + Sync + fmt::Debug {
     /// Fills `buffer` from `offset`; a file that ends before is an error.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
 
+    /// Asks for these bytes, which are read soon, without waiting for them.
+    fn read_ahead(&self, _offset: u64, _bytes: u64) {}
+
     /// Writes all of `bytes` at `offset`.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 

@@ -36,6 +36,13 @@ impl Workers {
         self.pool.is_some()
     }
 
+    /// How many they are.
+    pub(crate) fn count(&self) -> usize {
+        self.pool
+            .as_ref()
+            .map_or(1, rayon::ThreadPool::current_num_threads)
+    }
+
     /// What `work` makes of each chunk of so many items, in their order.
     pub(crate) fn map_chunks<T: Sync, R: Send, E: Send>(
         &self,

@@ -10,6 +10,7 @@ use memmap2::{Advice, MmapOptions};
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io,
+    num::NonZeroU64,
     os::unix::fs::{FileExt, MetadataExt},
     path::{Path, PathBuf},
     sync::Arc,
@@ -181,6 +182,14 @@ impl StorageFile for RealFile {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.0.write_all_at(bytes, offset)
+    }
+
+    fn read_ahead(&self, offset: u64, bytes: u64) {
+        let advice = rustix::fs::Advice::WillNeed;
+        if let Some(bytes) = NonZeroU64::new(bytes) {
+            // Without it the bytes come when they are read.
+            let _ = rustix::fs::fadvise(&self.0, offset, Some(bytes), advice);
+        }
     }
 
     fn fill_cache(&self, offset: u64, bytes: u64) {
