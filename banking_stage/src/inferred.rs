@@ -9,8 +9,8 @@
 //! If the first transactions of a long block turn out to be a chain, the block runs in order, and nobody
 //! looks at the others beforehand.
 //!
-//! A set found so can be too small: the transaction reaches for a key it does not hold. If nobody behind it
-//! needs that key, and everybody in front of it is done with it, it gets it
+//! A set found so can be too small: the transaction reaches for a key it does not hold. If those behind it
+//! who need that key have not begun, and those in front of it are done with it, it gets it
 //! [at once](OpenBlock::keep_extensions). Otherwise it stops without effect. It keeps its locks, so that
 //! nobody runs who needs what it holds, and the others go on. When nobody can go on any more, with no run
 //! on, those that left their sets are taken in block order:
