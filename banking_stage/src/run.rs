@@ -57,29 +57,45 @@ enum Message {
 /// Waking a thread takes some 50 µs, so it pays to look for a message for about as long.
 pub(crate) const PATIENCE: Duration = Duration::from_micros(40);
 
-/// How long a worker looks for a message before it sleeps.
+/// How long a thread looks for a message before it sleeps.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience(Duration);
 
+/// Looks between two looks at the clock.
+const LOOKS: usize = 16;
+
 impl Patience {
     /// Without a core for every worker it does not pay to look: that takes the core from those who work.
-    pub(crate) fn for_threads(threads: usize) -> Self {
+    pub(crate) fn for_threads(threads: usize, time: Duration) -> Self {
         let cores = thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
         Self(if threads <= cores {
-            PATIENCE
+            time
         } else {
             Duration::ZERO
         })
     }
 
-    /// Whether nobody is to look.
-    pub(crate) const fn is_none(self) -> bool {
-        self.0.is_zero()
+    /// Looks for a message as long as that takes and `goes_on` says so.
+    pub(crate) fn look<M>(
+        self,
+        messages: &Receiver<M>,
+        mut goes_on: impl FnMut() -> bool,
+    ) -> Option<M> {
+        let started = Instant::now();
+        loop {
+            for _ in 0..LOOKS {
+                if let Ok(message) = messages.try_recv() {
+                    return Some(message);
+                }
+                hint::spin_loop();
+            }
+            if started.elapsed() >= self.0 || !goes_on() {
+                return None;
+            }
+            thread::yield_now();
+        }
     }
 }
-
-/// Looks between two looks at the clock.
-const LOOKS: usize = 16;
 
 /// One run of a workload.
 pub(crate) struct Run<W: Workload> {
@@ -254,7 +270,7 @@ impl<W: Workload> Run<W> {
     /// Waits for a message, after a turn that said so. Returns whether the worker stays.
     pub(crate) fn wait(&self, desk: &mut Desk) -> bool {
         let is_caller = desk.worker == 0;
-        let message = match self.look_for_message() {
+        let message = match self.patience.look(&self.messages.1, || true) {
             Some(message) => message,
             None if !is_caller && self.take_off() => return false,
             None => self
@@ -269,22 +285,6 @@ impl<W: Workload> Run<W> {
                 true
             }
             Message::Leave => false,
-        }
-    }
-
-    fn look_for_message(&self) -> Option<Message> {
-        let started = Instant::now();
-        loop {
-            for _ in 0..LOOKS {
-                if let Ok(message) = self.messages.1.try_recv() {
-                    return Some(message);
-                }
-                hint::spin_loop();
-            }
-            if started.elapsed() >= self.patience.0 {
-                return None;
-            }
-            thread::yield_now();
         }
     }
 

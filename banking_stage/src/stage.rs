@@ -2,7 +2,7 @@
 
 use crate::{
     error::{StageError, StartError, panic_message},
-    run::{Job, Patience, Remains, Run},
+    run::{Job, PATIENCE, Patience, Remains, Run},
     scheduler::{Scheduler, WINDOW_DEFAULT},
     stats::RunStats,
     workload::Workload,
@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 use std::{
     cell::Cell,
-    fmt, hint,
+    fmt,
     num::NonZeroUsize,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -20,7 +20,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// How a stage is made.
@@ -100,9 +100,9 @@ impl<R> Aside<R> {
 }
 
 /// Where helpers find the run to help with.
-#[derive(Default)]
 struct Lobby {
     job: Mutex<Option<Arc<dyn Job>>>,
+    attention: Patience,
     /// Who expects to call helpers again soon.
     attended: AtomicUsize,
 }
@@ -110,22 +110,13 @@ struct Lobby {
 /// Between two runs for the same block a helper looks for a call for so long before it sleeps: a block's keys
 /// are numbered, and what was torn is mended, in less.
 const ATTENTION: Duration = Duration::from_micros(600);
-/// Looks between two looks at the clock.
-const LOOKS: usize = 32;
 
 impl Lobby {
     /// Waits for a call; `None` when the stage is over.
     fn next_call(&self, calls: &Receiver<Call>) -> Option<Call> {
-        let since = Instant::now();
-        while self.attended.load(Ordering::Relaxed) > 0 && since.elapsed() < ATTENTION {
-            for _ in 0..LOOKS {
-                if let Ok(call) = calls.try_recv() {
-                    return Some(call);
-                }
-                hint::spin_loop();
-            }
-        }
-        calls.recv().ok()
+        let is_attended = || self.attended.load(Ordering::Relaxed) > 0;
+        let awake = is_attended().then(|| self.attention.look(calls, is_attended));
+        awake.flatten().or_else(|| calls.recv().ok())
     }
 }
 
@@ -170,9 +161,13 @@ impl BankingStage {
         let (call, calls) = bounded(threads.max(2) - 1);
         let mut stage = Self {
             config,
-            patience: Patience::for_threads(threads),
+            patience: Patience::for_threads(threads, PATIENCE),
             turnstile: Mutex::new(Scheduler::new(config.window)),
-            lobby: Arc::default(),
+            lobby: Arc::new(Lobby {
+                job: Mutex::default(),
+                attention: Patience::for_threads(threads, ATTENTION),
+                attended: AtomicUsize::new(0),
+            }),
             call: Some(call),
             helpers: Vec::with_capacity(threads - 1),
         };
@@ -252,14 +247,10 @@ impl BankingStage {
         Some(Aside { result })
     }
 
-    /// Says that several runs will follow each other. `None` where there is no core for every worker: then
-    /// looking takes the core from those who work.
-    pub(crate) fn attend(&self) -> Option<Attention<'_>> {
-        if self.patience.is_none() {
-            return None;
-        }
+    /// Says that several runs will follow each other.
+    pub(crate) fn attend(&self) -> Attention<'_> {
         self.lobby.attended.fetch_add(1, Ordering::Relaxed);
-        Some(Attention(&self.lobby))
+        Attention(&self.lobby)
     }
 
     fn run_tasks<W: Workload>(&self, workload: W, tasks: usize) -> Remains<W> {
