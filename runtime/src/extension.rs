@@ -316,7 +316,7 @@ mod tests {
         let block = block_of_two_who_need_one_key();
         let order = Mutex::new(Vec::new());
         thread::scope(|scope| {
-            scope.spawn(|| {
+            let second = scope.spawn(|| {
                 let is_disturbed = begin(&block, 1).is_disturbed;
                 order.lock().push(("begun", is_disturbed));
             });
@@ -324,6 +324,7 @@ mod tests {
             thread::sleep(Duration::from_millis(20));
             order.lock().push(("over", false));
             end(&block, 0, 3);
+            second.join().unwrap();
         });
         assert_eq!(order.into_inner(), [("over", false), ("begun", true)]);
     }
