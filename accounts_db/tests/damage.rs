@@ -11,7 +11,7 @@ use std::{
     ops::ControlFlow,
     sync::atomic::{AtomicUsize, Ordering},
 };
-use support::{Generator, ModelBlock, ModelState, SMALL, check_db};
+use support::{Generator, ModelBlock, SMALL, check_db, extend};
 
 fn options() -> Options {
     Options {
@@ -37,21 +37,11 @@ fn read_only() -> Options {
 fn database() -> (FaultyStorage, Vec<ModelBlock>) {
     let storage = FaultyStorage::new(5);
     let mut generator = Generator::new(9, SMALL);
-    let mut blocks: Vec<ModelBlock> = Vec::new();
+    let mut blocks = Vec::new();
     let db = Db::open_on(Box::new(storage.clone()), options()).expect("a new database");
-    for number in 0..24 {
-        let before = blocks
-            .last()
-            .map_or_else(ModelState::default, |block| block.state.clone());
-        let (delta, block) = generator.block(number, &before);
-        let prepared = db.prepare(number, &delta).expect("sound changes");
-        db.commit_prepared(prepared, block.hash, &block.payload)
-            .expect("a sound medium");
-        blocks.push(block);
-        if number == 11 {
-            db.checkpoint().expect("a sound medium");
-        }
-    }
+    extend(&db, &mut generator, &mut blocks, 12);
+    db.checkpoint().expect("a sound medium");
+    extend(&db, &mut generator, &mut blocks, 12);
     (storage, blocks)
 }
 

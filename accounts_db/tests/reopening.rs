@@ -15,7 +15,7 @@ use std::{
     sync::{Arc, Condvar, Mutex},
     time::Duration,
 };
-use support::{Generator, ModelBlock, ModelState, SMALL, check_db};
+use support::{Generator, SMALL, check_db, extend};
 
 fn options(threads: usize) -> Options {
     Options {
@@ -28,17 +28,6 @@ fn options(threads: usize) -> Options {
     }
 }
 
-fn extend(db: &Db, generator: &mut Generator, blocks: &mut Vec<ModelBlock>) {
-    for _ in 0..10 {
-        let before = (blocks.last()).map_or_else(ModelState::default, |block| block.state.clone());
-        let (delta, block) = generator.block(blocks.len() as u64, &before);
-        let prepared = db.prepare(block.number, &delta).expect("sound changes");
-        db.commit_prepared(prepared, block.hash, &block.payload)
-            .expect("a sound medium");
-        blocks.push(block);
-    }
-}
-
 #[test]
 fn the_last_record_is_made_durable_again_unless_it_is_known_to_be() {
     let storage = FaultyStorage::new(1);
@@ -46,7 +35,7 @@ fn the_last_record_is_made_durable_again_unless_it_is_known_to_be() {
     let mut generator = Generator::new(2, SMALL);
     let mut blocks = Vec::new();
     let db = open().expect("a new database");
-    extend(&db, &mut generator, &mut blocks);
+    extend(&db, &mut generator, &mut blocks, 10);
     drop(db);
     // The manifest says how far the log is durable.
     for fault in [Fault::SyncError, Fault::WriteError] {
@@ -56,7 +45,7 @@ fn the_last_record_is_made_durable_again_unless_it_is_known_to_be() {
         check_db(&db, SMALL, &blocks).expect("the database");
     }
     let db = open().expect("what was written");
-    extend(&db, &mut generator, &mut blocks);
+    extend(&db, &mut generator, &mut blocks, 10);
     // As if it was killed: nobody says so before the end of this test.
     let _killed = db;
     for fault in [Fault::SyncError, Fault::WriteError] {
@@ -133,7 +122,7 @@ fn files_that_nobody_needs_are_not_waited_for() {
     let mut generator = Generator::new(3, SMALL);
     let mut blocks = Vec::new();
     let db = Db::open_on(Box::new(storage.clone()), options(2)).expect("a new database");
-    extend(&db, &mut generator, &mut blocks);
+    extend(&db, &mut generator, &mut blocks, 10);
     drop(db);
     // As a kill in the middle of a checkpoint leaves it.
     storage.create("index.checkpoint.new", 4096).expect("room");
@@ -143,7 +132,7 @@ fn files_that_nobody_needs_are_not_waited_for() {
     };
     let db = Db::open_on(Box::new(slow.clone()), options(2)).expect("what was written");
     check_db(&db, SMALL, &blocks).expect("the database");
-    extend(&db, &mut generator, &mut blocks);
+    extend(&db, &mut generator, &mut blocks, 10);
     let (gate, has_changed) = &*slow.gate;
     {
         let mut gate = gate.lock().expect("no panic under it");

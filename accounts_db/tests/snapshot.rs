@@ -6,7 +6,7 @@ use alloy_primitives::{Address, U256, b256};
 use lockweave_accounts_db::{CheckpointMode, Db, OpenError, Options, Sharing, SnapshotError};
 use lockweave_runtime::{Account, StateDelta};
 use std::{collections::BTreeMap, os::unix::fs::MetadataExt, path::Path};
-use support::{Generator, ModelBlock, ModelState, SMALL, check_db, check_state};
+use support::{Generator, SMALL, check_db, check_state, extend};
 
 fn options() -> Options {
     Options {
@@ -18,19 +18,6 @@ fn options() -> Options {
         space_amplification: 1.2,
         threads: 2,
         ..Options::default()
-    }
-}
-
-fn extend(db: &Db, generator: &mut Generator, blocks: &mut Vec<ModelBlock>, count: u64) {
-    for _ in 0..count {
-        let before = blocks
-            .last()
-            .map_or_else(ModelState::default, |block| block.state.clone());
-        let (delta, block) = generator.block(blocks.len() as u64, &before);
-        let prepared = db.prepare(block.number, &delta).expect("sound changes");
-        db.commit_prepared(prepared, block.hash, &block.payload)
-            .expect("room on the disk");
-        blocks.push(block);
     }
 }
 

@@ -494,7 +494,8 @@ impl Found {
     }
 }
 
-/// The shard of a hash; there are a power of two of them. The tables of the shards use the top seven bits and the low ones.
+/// The shard of a hash; there are a power of two of them. The tables of the shards use the top seven bits
+/// and the low ones.
 const fn shard_of(hash: u64, shards: usize) -> usize {
     (hash >> 32) as usize & (shards - 1)
 }

@@ -229,6 +229,25 @@ pub(crate) fn check_state(reader: &Reader, shape: Shape, state: &ModelState) -> 
     Ok(())
 }
 
+/// Commits so many further blocks.
+pub(crate) fn extend(
+    db: &Db,
+    generator: &mut Generator,
+    blocks: &mut Vec<ModelBlock>,
+    count: usize,
+) {
+    for _ in 0..count {
+        let before = blocks
+            .last()
+            .map_or_else(ModelState::default, |block| block.state.clone());
+        let (delta, block) = generator.block(blocks.len() as u64, &before);
+        let prepared = db.prepare(block.number, &delta).expect("sound changes");
+        db.commit_prepared(prepared, block.hash, &block.payload)
+            .expect("a sound medium with room");
+        blocks.push(block);
+    }
+}
+
 /// Holds everything the database has against blocks, the newest last; older ones than are readable are
 /// left out.
 pub(crate) fn check_db(db: &Db, shape: Shape, blocks: &[ModelBlock]) -> Result<(), String> {
