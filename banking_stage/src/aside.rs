@@ -50,6 +50,11 @@ impl Queue {
         let next = self.next.fetch_add(1, Ordering::Relaxed);
         self.tasks.get(next).copied()
     }
+
+    /// There is no next one any more.
+    fn end(&self) {
+        self.next.store(self.tasks.len(), Ordering::Relaxed);
+    }
 }
 
 /// What was found out about a transaction: nothing, if the state could not be read.
@@ -172,6 +177,7 @@ impl Aside {
 impl Drop for Aside {
     /// Nobody looks at the state when the block is over.
     fn drop(&mut self) {
+        self.queue.end();
         for helper in self.helpers.drain(..) {
             let _ = helper.join();
         }

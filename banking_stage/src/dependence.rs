@@ -2,6 +2,64 @@
 
 use ahash::AHashMap;
 use lockweave_runtime::{AccessMode, AccessSet, DenseId, OpenBlock, StateKey, TaskId};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// So many of a long block's transactions say whether it is worth while to look at the others.
+const PILOT: usize = 512;
+/// In shorter blocks it makes no difference.
+const PILOT_BLOCK_MIN: usize = 4 * PILOT;
+
+/// The first transactions of a block that is being looked at, by which it is judged.
+///
+/// Whoever looked at the last one of them judges, while others look at what comes next.
+#[derive(Debug)]
+pub(crate) struct Pilot {
+    tasks: usize,
+    /// How many of them nobody has looked at yet.
+    left: AtomicUsize,
+    is_chain: AtomicBool,
+}
+
+impl Pilot {
+    /// Of a block of so many transactions.
+    pub(crate) const fn of(transactions: usize) -> Self {
+        let tasks = if transactions < PILOT_BLOCK_MIN {
+            0
+        } else {
+            PILOT
+        };
+        Self {
+            tasks,
+            left: AtomicUsize::new(tasks),
+            is_chain: AtomicBool::new(false),
+        }
+    }
+
+    /// How many there are; none in a short block, which is not judged.
+    pub(crate) const fn tasks(&self) -> usize {
+        self.tasks
+    }
+
+    /// Notes that a transaction was looked at.
+    pub(crate) fn note_looked_at<T>(
+        &self,
+        block: &OpenBlock<T>,
+        task: TaskId,
+        cost: fn(&T) -> u64,
+    ) {
+        // Acquires what the others found out.
+        if task.index() < self.tasks && self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let dependence = Dependence::of_first(block, self.tasks, cost);
+            (self.is_chain).store(dependence.is_chain(), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether they turned out to be a chain, so that there is nothing to be won by running the block side by
+    /// side.
+    pub(crate) fn is_chain(&self) -> bool {
+        self.is_chain.load(Ordering::Relaxed)
+    }
+}
 
 /// What transactions cost one after another, and what the longest chain of them costs in which each has to
 /// wait for the one before.

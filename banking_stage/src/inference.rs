@@ -1,6 +1,7 @@
 //! Finding out what all transactions of a block touch, on all workers.
 
 use crate::{
+    dependence::Pilot,
     grant::Grant,
     inferred::{InferredStats, Make, keep_executors, last_executors},
     lock_table::Access,
@@ -63,9 +64,8 @@ impl Counters {
 /// The inference of a block: every transaction is looked at on its own, so nobody waits for anybody.
 pub(crate) struct Inferring<T, E, I> {
     pub(crate) block: Arc<OpenBlock<T>>,
-    /// Of these.
-    pub(crate) tasks: Range<usize>,
-    /// But not of these, in block order: somebody else looks at them.
+    pub(crate) pilot: Arc<Pilot>,
+    /// Not to be looked at, in block order: somebody else does.
     pub(crate) aside: Arc<[TaskId]>,
     pub(crate) make: Arc<Make<E, I>>,
     pub(crate) cost: fn(&T) -> u64,
@@ -149,9 +149,16 @@ impl<E: 'static, I: 'static> Looker<E, I> {
     }
 }
 
-impl<T, E, I> Inferring<T, E, I> {
-    fn task(&self, position: TaskId) -> TaskId {
-        TaskId::from_index(self.tasks.start + position.index())
+impl<T, E: 'static, I: Infer<T>> Inferring<T, E, I> {
+    fn look(&self, looker: &mut Looker<E, I>, task: TaskId) {
+        if !self.block.is_inferred(task) || self.aside.binary_search(&task).is_ok() {
+            return;
+        }
+        let found = looker.look(self.block.transactions(), task, &self.counters);
+        // A state that cannot be read says so again when the transaction's turn comes.
+        if let Ok(inference) = found {
+            looker.conclude(&self.block, task, inference);
+        }
     }
 }
 
@@ -165,7 +172,7 @@ where
     type Error = Infallible;
 
     fn tasks(&self) -> usize {
-        self.tasks.len()
+        self.block.transactions().len()
     }
 
     fn enter(&self, _worker: usize) -> Self::Worker {
@@ -177,8 +184,10 @@ where
     }
 
     fn announce(&self, worker: &mut Self::Worker, positions: Range<usize>) {
-        let first = self.tasks.start;
-        let next = &self.block.transactions()[first + positions.start..first + positions.end];
+        if self.pilot.is_chain() {
+            return;
+        }
+        let next = &self.block.transactions()[positions];
         worker.inferrer.announce(next, &**self.block.cells().view());
     }
 
@@ -194,20 +203,15 @@ where
         true
     }
 
-    fn cost(&self, position: TaskId) -> u64 {
-        let task = self.task(position);
+    fn cost(&self, task: TaskId) -> u64 {
         (self.cost)(&self.block.transactions()[task.index()].transaction)
     }
 
     fn execute(&self, worker: &mut Self::Worker, grant: &Grant<'_>) -> Result<(), Infallible> {
-        let task = self.task(grant.task());
-        if !self.block.is_inferred(task) || self.aside.binary_search(&task).is_ok() {
-            return Ok(());
-        }
-        let found = worker.look(self.block.transactions(), task, &self.counters);
-        // A state that cannot be read says so again when the transaction's turn comes.
-        if let Ok(inference) = found {
-            worker.conclude(&self.block, task, inference);
+        let task = grant.task();
+        if !self.pilot.is_chain() {
+            self.look(worker, task);
+            self.pilot.note_looked_at(&self.block, task, self.cost);
         }
         Ok(())
     }

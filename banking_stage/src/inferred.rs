@@ -40,7 +40,7 @@
 use crate::{
     aside::Aside,
     batch::{ASIDE_COST, RUN_COST_SMALL},
-    dependence::Dependence,
+    dependence::Pilot,
     error::StageError,
     inference::{Counters, Inferring},
     inferred_workload::InferredWorkload,
@@ -53,7 +53,7 @@ use lockweave_runtime::{
     AccessError, DenseId, ExecutionError, Executor, GrantedState, Infer, OpenBlock, TaskId,
 };
 use parking_lot::Mutex;
-use std::{any::Any, cell::RefCell, ops::Range, sync::Arc, time::Duration};
+use std::{any::Any, cell::RefCell, sync::Arc, time::Duration};
 
 /// What running a block with inferred sets came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -110,7 +110,6 @@ where
         make: Arc::new(make),
         cost,
         pending,
-        inferred: 0,
         finished: 0,
         counters: Arc::new(Counters::new(tasks)),
         stats: InferredStats::default(),
@@ -162,8 +161,6 @@ pub(crate) struct InferredRun<'s, T, E, I> {
     cost: fn(&T) -> u64,
     /// Transactions without an outcome that are to run next, in block order.
     pub(crate) pending: Vec<TaskId>,
-    /// The sets of so many transactions are inferred.
-    inferred: usize,
     /// At least so many transactions have their outcome.
     pub(crate) finished: usize,
     pub(crate) counters: Arc<Counters>,
@@ -171,11 +168,6 @@ pub(crate) struct InferredRun<'s, T, E, I> {
     /// The executors of the calling thread, for transactions that run alone.
     pub(crate) lone: Option<InferringWorker<E, I>>,
 }
-
-/// So many transactions are inferred first, to see whether it is worth while for the others.
-const PILOT: usize = 512;
-/// In shorter blocks it makes no difference.
-const PILOT_BLOCK_MIN: usize = 4 * PILOT;
 
 /// A run in which so many transactions left their sets goes no further; fewer, the more had to run alone
 /// before.
@@ -192,12 +184,17 @@ where
 {
     fn run(&mut self) -> Result<(), StageError<ExecutionError<E::Invalid>>> {
         let alone = self.stage.config().threads.get() == 1 || self.pending.len() < 2;
-        if alone || self.is_small() || self.is_chain()? {
+        if alone || self.is_small() {
             return self.run_in_order();
         }
-        let _attention = self.stage.attend();
-        let mut aside = self.look_aside();
-        self.infer(self.inferred..self.pending.len(), aside.tasks())?;
+        let attention = self.stage.attend();
+        let pilot = Arc::new(Pilot::of(self.pending.len()));
+        let mut aside = self.look_aside(&pilot);
+        self.infer(&pilot, aside.tasks())?;
+        if pilot.is_chain() {
+            drop((aside, attention));
+            return self.run_in_order();
+        }
         aside.help(self.block(), &*self.make, &self.counters);
         self.number();
         self.leave_out(aside.missing())?;
@@ -232,13 +229,13 @@ where
     }
 
     /// Has the most expensive transactions looked at by helpers, beside all else.
-    fn look_aside(&self) -> Aside {
+    fn look_aside(&self, pilot: &Pilot) -> Aside {
         let block = self.block();
         let is_long = |task: &TaskId| {
             let transaction = &block.transactions()[task.index()].transaction;
             block.is_inferred(*task) && (self.cost)(transaction) >= ASIDE_COST
         };
-        let long = (self.pending[self.inferred..].iter().copied()).filter(is_long);
+        let long = (self.pending[pilot.tasks()..].iter().copied()).filter(is_long);
         let (make, counters) = (&self.make, &self.counters);
         Aside::begin(self.stage, block, make, counters, long.collect(), self.cost)
     }
@@ -271,26 +268,16 @@ where
         })
     }
 
-    /// Whether the first transactions of a long block say that there is nothing to be won by running it
-    /// side by side.
-    fn is_chain(&mut self) -> Result<bool, StageError<ExecutionError<E::Invalid>>> {
-        if self.pending.len() < PILOT_BLOCK_MIN {
-            return Ok(false);
-        }
-        self.infer(0..PILOT, Arc::default())?;
-        self.inferred = PILOT;
-        Ok(Dependence::of_first(self.block(), PILOT, self.cost).is_chain())
-    }
-
-    /// Finds out what these transactions touch.
+    /// Finds out what all transactions touch but those that are looked at aside, or stops when the block turns
+    /// out to be a chain.
     fn infer(
         &self,
-        tasks: Range<usize>,
+        pilot: &Arc<Pilot>,
         aside: Arc<[TaskId]>,
     ) -> Result<(), StageError<ExecutionError<E::Invalid>>> {
         let inferring = Inferring {
             block: Arc::clone(self.block()),
-            tasks,
+            pilot: Arc::clone(pilot),
             aside,
             make: Arc::clone(&self.make),
             cost: self.cost,

@@ -2,7 +2,8 @@
 //!
 //! A block has thousands of drafts, each with a set, the effects of a simulation and an undo record. The
 //! lists in them are kept from block to block: asking for that much memory anew, and having the system
-//! clear its pages, took longer than filling it.
+//! clear its pages, took longer than filling it. They fit into no cache, so workers fill lists of their own,
+//! which do, and what comes of it is copied.
 
 use crate::{
     access::{AccessEntry, AccessSet},
@@ -94,20 +95,14 @@ impl Draft {
         self.inferred.get()
     }
 
-    /// Notes what inference found: the sorted accesses and, if the outcome can be used, the effects. Both
-    /// lists are taken, and others given in their place. Once.
-    pub(crate) fn infer(
-        &self,
-        entries: &mut Vec<AccessEntry>,
-        writes: &mut WriteSet,
-        inference: Inference,
-    ) {
+    /// Notes what inference found: the sorted accesses and, if the outcome can be used, the effects. Once.
+    pub(crate) fn infer(&self, entries: &[AccessEntry], writes: &WriteSet, inference: Inference) {
         let gas = inference.gas().unwrap_or_default();
         let access = {
             let mut kept = self.kept.lock();
             if let Inference::Simulated(outcome) = inference {
                 let mut simulation = kept.memory.simulation.take().unwrap_or_default();
-                mem::swap(&mut simulation.writes, writes);
+                simulation.writes.clone_from(writes);
                 simulation.outcome = Some(outcome);
                 let effects = simulation.writes.effects();
                 simulation.places.extend(effects.map(|(key, _)| {
@@ -117,7 +112,9 @@ impl Draft {
                 }));
                 kept.simulation = Some(simulation);
             }
-            AccessSet::Keys(mem::replace(entries, mem::take(&mut kept.memory.entries)))
+            let mut own = mem::take(&mut kept.memory.entries);
+            own.extend_from_slice(entries);
+            AccessSet::Keys(own)
         };
         self.set(Inferred { access, gas });
     }
@@ -153,15 +150,18 @@ impl Draft {
         self.kept.lock().memory.keep(simulation);
     }
 
-    /// Keeps an undo record, and gives an empty one for the next.
-    pub(crate) fn keep_undo(&self, record: UndoRecord) -> UndoRecord {
+    /// Keeps what is in an undo record, and gives it back empty, for the next.
+    pub(crate) fn keep_undo(&self, mut record: UndoRecord) -> UndoRecord {
         let kept = &mut *self.kept.lock();
         debug_assert!(
             kept.undo.is_none(),
             "the transaction has an undo record already"
         );
-        kept.undo = Some(record);
-        mem::take(&mut kept.memory.undo)
+        let mut own = mem::take(&mut kept.memory.undo);
+        own.entries.append(&mut record.entries);
+        own.taken = record.taken.take();
+        kept.undo = Some(own);
+        record
     }
 
     /// The credits that the transaction made, if it has run.

@@ -380,7 +380,7 @@ impl<T> OpenBlock<T> {
     }
 
     /// Keeps what is needed to take a transaction back, in a block opened [to be
-    /// inferred](Self::to_infer). Returns an empty record, for its memory.
+    /// inferred](Self::to_infer). Gives the record back empty, for its memory.
     pub fn keep_undo(&self, task: TaskId, record: UndoRecord) -> UndoRecord {
         self.drafts[task.index()].keep_undo(record)
     }
@@ -390,15 +390,15 @@ impl<T> OpenBlock<T> {
         self.outcomes.is_set(task)
     }
 
-    /// Makes what a transaction touched when it ran the set it is known by, if it has none.
-    /// The list is taken, and another given in its place.
+    /// Makes what a transaction touched when it ran the set it is known by, if it has none. The list is
+    /// empty afterwards.
     pub fn note_touched(&self, task: TaskId, touched: &mut Vec<AccessEntry>) {
         if let Some(draft) = self.draft(task)
             && self.is_inferred(task)
             && draft.inferred().is_none()
         {
             sort_touches(touched);
-            draft.infer(touched, &mut WriteSet::default(), Inference::Known);
+            draft.infer(touched, &WriteSet::default(), Inference::Known);
         }
         touched.clear();
     }

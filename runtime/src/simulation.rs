@@ -228,7 +228,7 @@ impl SimulatedState {
             if self.touched.len() > limit {
                 draft.infer_everything();
             } else {
-                draft.infer(&mut self.touched, &mut self.writes, inference);
+                draft.infer(&self.touched, &self.writes, inference);
             }
         }
         self.clear();

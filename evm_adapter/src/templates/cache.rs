@@ -43,7 +43,7 @@ const WITHDRAWALS_MAX: u32 = 6;
 /// Calls learned from without a template that predicts: then the code is too variable.
 const TRIES_MAX: u32 = 24;
 /// One call in so many is simulated although there is a template, to see whether it still fits.
-const AUDIT_EVERY: u32 = 64;
+const AUDIT_EVERY: u32 = 256;
 
 /// What a template is for: code, and the first four bytes of calldata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
