@@ -15,6 +15,7 @@ use lockweave_runtime::{
 };
 use parking_lot::Mutex;
 use std::{
+    error::Error,
     ops::Range,
     sync::{Arc, atomic::Ordering},
 };
@@ -42,6 +43,14 @@ pub(crate) struct WorkerState<T, E, I> {
     inferrer: I,
     state: GrantedState<T>,
     simulations_taken: usize,
+}
+
+impl<T, E, I> InferredWorkload<T, E, I> {
+    /// Fills the cells of a transaction, if they are not.
+    fn resolve<X: Error>(&self, task: TaskId) -> Result<(), ExecutionError<X>> {
+        let resolved = self.block.resolve(task);
+        resolved.map_err(|error| ExecutionError::Access(AccessError::State(error)))
+    }
 }
 
 impl<T, E, I> Workload for InferredWorkload<T, E, I>
@@ -86,8 +95,11 @@ where
     }
 
     fn prepare(&self, _worker: &mut Self::Worker, position: TaskId) -> Result<(), Self::Error> {
-        let resolved = self.block.resolve(self.order[position.index()]);
-        resolved.map_err(|error| ExecutionError::Access(AccessError::State(error)))
+        let task = self.order[position.index()];
+        if self.block.may_stay_apart(task) {
+            return Ok(());
+        }
+        self.resolve(task)
     }
 
     #[inline]
@@ -126,6 +138,13 @@ where
         // releases them after this function returned. The block is this workload's alone, so all
         // who enter it hold grants of this one run; a release and the next grant of a key are
         // ordered by the scheduler's lock. `order` names no transaction twice.
+        if let Some(outcome) = unsafe { worker.state.run_apart(task) } {
+            worker.simulations_taken += 1;
+            self.block.finish(task, outcome);
+            return Ok(());
+        }
+        self.resolve(task)?;
+        // SAFETY: as above.
         unsafe { worker.state.enter(task) };
         let result = if let Some(outcome) = worker.state.apply_simulation() {
             worker.simulations_taken += 1;

@@ -37,24 +37,36 @@ struct Sum {
 }
 
 impl CreditBuffer {
-    /// Whether a key can take a credit.
+    /// Whether a key can take a credit. The same for every interleaving: the value as last written does not
+    /// change while credits are granted.
     ///
     /// # Safety
     ///
-    /// `key` is one of `cells` that the calling thread may know, and all accesses to it in the block
-    /// are credits.
+    /// `key` is one of `cells` that the calling thread may know, and it holds it for credit or writing.
     pub(crate) unsafe fn is_safe(&mut self, cells: &StateCells, key: KeyId, amount: U256) -> bool {
-        // SAFETY: as of this function.
-        is_credit_safe(unsafe { self.sum(cells, key) }.balance, amount)
+        let balance = if cells.is_popular_credit(key) {
+            // SAFETY: as of this function; nobody does more with a popular credit than to credit it.
+            unsafe { self.sum(cells, key) }.balance
+        } else {
+            // SAFETY: others may add to the atomics, nobody writes the rest.
+            unsafe { (cells.cells).read(key, |cell| cell.account().value.balance) }
+        };
+        is_credit_safe(balance, amount)
     }
 
-    /// Adds a credit that [is safe](Self::is_safe).
+    /// Adds a credit that [is safe](Self::is_safe): to this worker's sum, if the key is popular, else to
+    /// the account.
     ///
     /// # Safety
     ///
     /// As of [`is_safe`](Self::is_safe).
     pub(crate) unsafe fn add(&mut self, cells: &StateCells, key: KeyId, amount: U256) {
-        // SAFETY: as of this function.
+        if !cells.is_popular_credit(key) {
+            // SAFETY: as of `is_safe`.
+            unsafe { (cells.cells).read(key, |cell| cell.account().credits.add(amount)) };
+            return;
+        }
+        // SAFETY: as of `is_safe`.
         let sum = unsafe { self.sum(cells, key) };
         // 2^62 safe credits do not overflow.
         sum.amount += amount;

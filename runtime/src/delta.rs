@@ -5,7 +5,7 @@ use crate::{
     state_cells::StateRules,
     write_set::AccountValue,
 };
-use alloy_primitives::{Address, KECCAK256_EMPTY, U256};
+use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// The difference between the state before a block and the state after it: each key once, and only
@@ -93,6 +93,17 @@ impl DeltaContext {
         self.incarnations.get(&address).copied().unwrap_or(0)
     }
 
+    /// An account as it is after the block.
+    fn account(&self, now: AccountValue, code_hash: B256) -> Option<Account> {
+        let account = Account {
+            nonce: now.nonce,
+            balance: now.balance,
+            code_hash,
+        };
+        let cleared = self.rules.clear_empty_accounts && account.is_empty();
+        (now.exists && !cleared).then_some(account)
+    }
+
     /// The delta that parts over all keys make, on the memory of an earlier one. The parts are left
     /// empty.
     pub(crate) fn finish(
@@ -161,16 +172,27 @@ impl DeltaPart {
         if !changed && !touched {
             return;
         }
-        let account = Account {
-            nonce: now.nonce,
-            balance: now.balance,
-            code_hash,
-        };
-        let cleared = context.rules.clear_empty_accounts && account.is_empty();
-        let after = (now.exists && !cleared).then_some(account);
+        let after = context.account(now, code_hash);
         if after != before {
             self.accounts.push((address, after));
         }
+    }
+
+    /// Takes an account that the block found with this code and another value.
+    pub(crate) fn changed_account(
+        &mut self,
+        context: &DeltaContext,
+        address: Address,
+        now: AccountValue,
+        code_hash: B256,
+    ) {
+        self.accounts
+            .push((address, context.account(now, code_hash)));
+    }
+
+    /// Takes slots that changed, of accounts that were not wiped.
+    pub(crate) fn changed_slots(&mut self, slots: &[(Address, U256, U256)]) {
+        self.slots.extend_from_slice(slots);
     }
 
     /// Takes a slot that the block may have changed; `after` as of the account's last incarnation.

@@ -34,6 +34,8 @@ pub(crate) struct Inferred {
     pub(crate) access: AccessSet,
     /// What it was seen to use, in gas; zero where nobody looked.
     pub(crate) gas: u64,
+    /// Whether it was simulated, and its effects are [plain](crate::SimulatedState::conclude).
+    pub(crate) is_plain: bool,
 }
 
 #[derive(Debug, Default)]
@@ -95,8 +97,15 @@ impl Draft {
         self.inferred.get()
     }
 
-    /// Notes what inference found: the sorted accesses and, if the outcome can be used, the effects. Once.
-    pub(crate) fn infer(&self, entries: &[AccessEntry], writes: &WriteSet, inference: Inference) {
+    /// Notes what inference found: the sorted accesses and, if the outcome can be used, the effects, and
+    /// whether they are plain. Once.
+    pub(crate) fn infer(
+        &self,
+        entries: &[AccessEntry],
+        writes: &WriteSet,
+        is_plain: bool,
+        inference: Inference,
+    ) {
         let gas = inference.gas().unwrap_or_default();
         let access = {
             let mut kept = self.kept.lock();
@@ -116,7 +125,11 @@ impl Draft {
             own.extend_from_slice(entries);
             AccessSet::Keys(own)
         };
-        self.set(Inferred { access, gas });
+        self.set(Inferred {
+            access,
+            gas,
+            is_plain,
+        });
     }
 
     /// Notes that the transaction touches too much to be named.
@@ -124,6 +137,7 @@ impl Draft {
         self.set(Inferred {
             access: AccessSet::Everything,
             gas: 0,
+            is_plain: false,
         });
     }
 
@@ -143,6 +157,45 @@ impl Draft {
     /// Whether the transaction has begun. Who is told that it has not is seen by it when it does.
     pub(crate) fn has_begun(&self) -> bool {
         self.kept.lock().has_begun
+    }
+
+    /// Gives back a simulation that was not taken after all.
+    pub(crate) fn give_back(&self, simulation: Box<Simulation>) {
+        self.kept.lock().simulation = Some(simulation);
+    }
+
+    /// Keeps a simulation as what the transaction did, with the cells of its effects, and hands out its
+    /// outcome; unless `claim` refuses.
+    pub(crate) fn stay_apart(
+        &self,
+        mut simulation: Box<Simulation>,
+        cells: &[KeyId],
+        claim: impl FnOnce(&Simulation) -> bool,
+    ) -> Option<Outcome> {
+        // Whoever looks for what was claimed waits here until it is there.
+        let kept = &mut *self.kept.lock();
+        if !claim(&simulation) {
+            kept.simulation = Some(simulation);
+            return None;
+        }
+        simulation.cells.extend_from_slice(cells);
+        let outcome = simulation.outcome.take();
+        let mut record = mem::take(&mut kept.memory.undo);
+        record.taken = Some(simulation);
+        kept.undo = Some(record);
+        outcome
+    }
+
+    /// Looks at the simulation that was taken as the execution, if one was.
+    pub(crate) fn look_at_taken(&self, look: impl FnOnce(&Simulation)) {
+        let kept = self.kept.lock();
+        let taken = kept
+            .undo
+            .as_ref()
+            .and_then(|record| record.taken.as_deref());
+        if let Some(taken) = taken {
+            look(taken);
+        }
     }
 
     /// Gives back a simulation that cannot be used.

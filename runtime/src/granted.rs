@@ -16,7 +16,7 @@ use crate::{
     state::{CodeRef, StateError},
     state_cells::{StateCell, StateCells},
     undo::{Undo, UndoRecord},
-    write_set::{AccountValue, WriteSet, is_credit_safe},
+    write_set::{AccountValue, WriteSet},
 };
 use alloy_primitives::{Address, B256, U256};
 use std::{fmt, mem, ops::Range, ptr::NonNull, sync::Arc};
@@ -188,6 +188,21 @@ impl<T> GrantedState<T> {
     /// other grant it is the access set that says so.
     pub const fn touched(&mut self) -> &mut Vec<AccessEntry> {
         &mut self.touched
+    }
+
+    /// Takes the simulation of `task` as its execution without entering its grant, if it has one, is in
+    /// no conflict, and nobody else names the keys whose values it read or wrote: what it did stays
+    /// in its draft, [apart](OpenBlock::may_stay_apart), and its cells need not be filled. Its outcome then; else
+    /// nothing has happened. For windows that [extend sets](Self::extend_sets).
+    ///
+    /// # Safety
+    ///
+    /// As of [`enter`](Self::enter), but for the resolving of the task itself, and until this function
+    /// returns.
+    pub unsafe fn run_apart(&mut self, task: TaskId) -> Option<Outcome> {
+        let block = self.block.as_ref().filter(|_| self.may_extend)?;
+        // SAFETY: as of this function.
+        unsafe { block.run_apart(task, &mut self.credits, &mut self.found) }
     }
 
     /// Applies the simulation of the task in whose grant this is, if it has one and nothing that it
@@ -444,28 +459,16 @@ impl<T> GrantedState<T> {
         for credit in &writes.credits {
             let id = cells.next();
             note(Undo::Credit(id, credit.amount));
-            if block.cells().is_popular_credit(id) {
-                // SAFETY: the key is only ever credited, and was found in the set that was entered.
-                unsafe { self.credits.add(block.cells(), id, credit.amount) };
-            } else {
-                cells.read_at(id, |cell| cell.account().credits.add(credit.amount));
-            }
+            // SAFETY: `check` found the key in the set that was entered, held for credit or writing.
+            unsafe { self.credits.add(block.cells(), id, credit.amount) };
         }
     }
 
-    /// Whether a cell held for credit or writing can take this one. The same for every interleaving:
-    /// the value as last written does not change while credits are granted.
+    /// Whether a cell held for credit or writing can take this one.
     fn is_credit_safe_on(&mut self, id: KeyId, amount: U256) -> bool {
         let block = self.block.as_ref().expect("a cell is of a block");
-        if block.cells().is_popular_credit(id) {
-            // SAFETY: as said, and the key was found in the set that was entered.
-            return unsafe { self.credits.is_safe(block.cells(), id, amount) };
-        }
-        // SAFETY: held for credit or writing: others may add to the atomics, nobody writes the rest.
-        unsafe {
-            let safe = |cell: &StateCell| is_credit_safe(cell.account().value.balance, amount);
-            block.cells().cells.read(id, safe)
-        }
+        // SAFETY: as said, and the key was found in the set that was entered.
+        unsafe { self.credits.is_safe(block.cells(), id, amount) }
     }
 }
 

@@ -142,6 +142,14 @@ impl KeyTable {
         &part.contended[start as usize..part.ends[place][1] as usize]
     }
 
+    /// Whether a task is in no conflict, and nobody else names the keys that it [introduces](Self::introduces),
+    /// none of which it only credits.
+    #[inline]
+    pub(crate) fn is_alone(&self, task: TaskId) -> bool {
+        let (part, place) = self.locate(task);
+        self.found.linked[part].alone[place]
+    }
+
     /// How many keys there are; their ids are the numbers below.
     pub const fn len(&self) -> usize {
         self.keys
@@ -206,12 +214,10 @@ impl KeyTable {
         self.found.linked.len()
     }
 
-    /// The keys of a part, and the id of the first of them; the others follow.
-    pub(crate) fn part(&self, part: usize) -> (usize, &[StateKey]) {
-        (
-            self.found.linked[part].first_key,
-            &self.found.counted[part].keys,
-        )
+    /// The tasks of a part.
+    pub(crate) fn tasks_of(&self, part: usize) -> Range<usize> {
+        let first = part << self.part_bits;
+        first..first + self.found.linked[part].ends.len()
     }
 
     /// The part that names a key first, and the key's number there.
@@ -325,7 +331,10 @@ mod tests {
             set(&[(0, Read), (1, Credit), (4, Read), (5, Write)]),
         ];
         let table = KeyTable::number(&sets);
-        let (_, keys) = table.part(0);
+        let keys: Vec<_> = (0..3)
+            .flat_map(|task| table.introduces(TaskId::from_index(task)).1)
+            .copied()
+            .collect();
         let named = |task| {
             let contended = table.contended(TaskId::from_index(task)).iter();
             let named = contended.map(|access| (keys[access.key.index()], access.mode));
@@ -404,6 +413,13 @@ mod tests {
                 };
                 let contended: Vec<_> = accesses.iter().copied().filter(is_contended).collect();
                 prop_assert_eq!(table.contended(task), &contended);
+                let is_first = |key: &StateKey| known[key].0 >= introduced.len();
+                let alone = contended.is_empty() && set.entries().iter().all(|entry| {
+                    let (_, used, ..) = known[&entry.key];
+                    let is_own = used == KeyUse::Private && entry.mode != AccessMode::Credit;
+                    is_own || !is_first(&entry.key)
+                });
+                prop_assert_eq!(table.is_alone(task), alone);
                 let (first, keys) = table.introduces(task);
                 prop_assert_eq!(first.index(), introduced.len());
                 for id in first.index()..first.index() + keys.len() {
@@ -414,6 +430,8 @@ mod tests {
             for key in &introduced {
                 prop_assert_eq!(known[key].0, introduced.iter().position(|other| other == key).unwrap());
             }
+            let parts = (0..table.parts()).flat_map(|part| table.tasks_of(part));
+            prop_assert!(parts.eq(0..sets.len()));
             let (start, end) = (sets.len() / 3, sets.len() / 3 * 2);
             let some: Vec<_> = table.introduced_by(start..end).flatten().copied().collect();
             let first = |task: usize| if table.sets() == task {

@@ -12,6 +12,7 @@
 //! business; what a block's bytes look like on disk is the accounts database's.
 
 pub mod access;
+mod apart;
 pub mod cells;
 mod credit_buffer;
 pub mod delta;

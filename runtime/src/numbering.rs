@@ -282,6 +282,8 @@ pub(crate) struct Linked {
     pub(crate) contended: Vec<KeyAccess>,
     /// By task of the part: where its accesses end in the two lists.
     pub(crate) ends: Vec<[u32; 2]>,
+    /// By task of the part: whether it is [alone](KeyTable::is_alone).
+    pub(crate) alone: Vec<bool>,
     /// The number of the part's first key.
     pub(crate) first_key: usize,
     /// By key of the part.
@@ -301,6 +303,7 @@ impl Piece for Linked {
         self.accesses.clear();
         self.contended.clear();
         self.ends.clear();
+        self.alone.clear();
         self.uses.clear();
         self.popular.clear();
         self.used.clear();
@@ -444,6 +447,7 @@ impl Numbering {
         let mut end = 0;
         for set in sets {
             linked.everything |= *set == AccessSet::Everything;
+            let mut alone = true;
             for ((entry, (access, used)), number) in
                 set.entries().iter().zip(&mut accesses).zip(&mut numbers)
             {
@@ -457,7 +461,11 @@ impl Numbering {
                 if used == KeyUse::Contended {
                     linked.contended.push(*access);
                 }
+                let is_first = number != NAMED_BEFORE;
+                let is_own = used == KeyUse::Private && access.mode != AccessMode::Credit;
+                alone &= used != KeyUse::Contended && (is_own || !is_first);
             }
+            linked.alone.push(alone);
             end += set.entries().len();
             linked
                 .ends

@@ -43,7 +43,7 @@ pub struct OpenBlock<T> {
     transactions: Arc<Vec<Sanitized<T>>>,
     /// By transaction: how far its cells are, as one of the states below. Empty before the keys are
     /// numbered.
-    introduced: Vec<AtomicU8>,
+    pub(crate) introduced: Vec<AtomicU8>,
     /// Sets that transactions turned out to need, instead of those that were numbered.
     replaced: AHashMap<TaskId, ReplacedSet>,
     outcomes: Outcomes,
@@ -54,11 +54,13 @@ pub struct OpenBlock<T> {
 }
 
 /// The cells that a transaction introduces are not filled.
-const NEW: u8 = 0;
+pub(crate) const NEW: u8 = 0;
 /// Somebody is filling them.
 const BEGUN: u8 = 1;
 /// They are filled.
 const OVER: u8 = 2;
+/// They are not filled, and the transaction has run all the same, [apart](crate::apart).
+pub(crate) const APART: u8 = 3;
 
 /// The right to fill a transaction's cells. What failed, or panicked, may be tried again.
 struct Introducing<'a> {
@@ -260,17 +262,25 @@ impl<T> OpenBlock<T> {
     #[allow(unsafe_code)]
     fn introduce(&self, table: &KeyTable, task: TaskId) -> Result<(), StateError> {
         let state = &self.introduced[task.index()];
-        loop {
-            match state.compare_exchange(NEW, BEGUN, Ordering::Acquire, Ordering::Acquire) {
-                Ok(_) => break,
-                Err(OVER) => return Ok(()),
+        let mut before = NEW;
+        while let Err(found) =
+            state.compare_exchange(before, BEGUN, Ordering::Acquire, Ordering::Acquire)
+        {
+            match found {
+                OVER => return Ok(()),
                 // Somebody is at it, and waits for nobody.
-                Err(_) => thread::yield_now(),
+                BEGUN => thread::yield_now(),
+                _ => before = found,
             }
         }
-        let mut introducing = Introducing { state, after: NEW };
+        let after = before;
+        let mut introducing = Introducing { state, after };
         // SAFETY: the exchange lets one thread through at a time.
         unsafe { self.cells.introduce(table, task) }?;
+        if before == APART {
+            // SAFETY: they are filled, and that is known when the state says so.
+            unsafe { self.join(task) };
+        }
         introducing.after = OVER;
         Ok(())
     }
@@ -296,10 +306,16 @@ impl<T> OpenBlock<T> {
     }
 
     /// Tells the state before the block which keys the [resolving](Self::resolve) of these
-    /// transactions will ask it for.
-    pub fn prefetch(&self, tasks: Range<usize>) {
-        if let Some(table) = self.cells.table() {
-            for keys in table.introduced_by(tasks) {
+    /// transactions will ask it for; but for those that [may stay apart](Self::may_stay_apart).
+    pub fn prefetch(&self, mut tasks: Range<usize>) {
+        let Some(table) = self.cells.table() else {
+            return;
+        };
+        let end = tasks.end;
+        let may_stay_apart = |task: &usize| self.may_stay_apart(TaskId::from_index(*task));
+        while let Some(first) = tasks.find(|task| !may_stay_apart(task)) {
+            let last = tasks.find(may_stay_apart).unwrap_or(end);
+            for keys in table.introduced_by(first..last) {
                 self.cells.view().prefetch(keys);
             }
         }
@@ -312,10 +328,10 @@ impl<T> OpenBlock<T> {
             && matches!(declaration, Declaration::Inferred | Declaration::Listed)
     }
 
-    /// Whether a transaction's keys have their dense ids, and the cells it introduces are filled.
+    /// Whether a transaction's keys have their dense ids, and the cells it introduces are filled or not needed.
     pub fn is_resolved(&self, task: TaskId) -> bool {
         let state = self.introduced.get(task.index());
-        state.is_some_and(|state| state.load(Ordering::Acquire) == OVER)
+        state.is_some_and(|state| matches!(state.load(Ordering::Acquire), OVER | APART))
     }
 
     /// The dense ids of a transaction's keys, in the order of its set: `None` before
@@ -339,12 +355,20 @@ impl<T> OpenBlock<T> {
         }
     }
 
-    /// Whether a transaction that was [resolved](Self::resolve) may run at once, whatever else is
-    /// running: it is known to conflict with no other of the block, and all its cells are filled.
+    /// Whether a transaction that was [resolved](Self::resolve), or [may stay apart](Self::may_stay_apart), may run
+    /// at once, whatever else is running: it is known to conflict with no other of the block, and all its cells are
+    /// filled, or if it may stay apart those that others introduce.
     #[inline]
     pub fn is_free(&self, task: TaskId) -> bool {
-        self.has_no_conflict(task)
-            && (self.cells.table()).is_some_and(|table| self.cells.are_filled(table.accesses(task)))
+        let Some(table) = self.cells.complete_table() else {
+            return false;
+        };
+        let mut keys = table.accesses(task).iter().map(|access| access.key);
+        if self.may_stay_apart(task) {
+            let (first, _) = table.introduces(task);
+            return keys.all(|key| key >= first || self.cells.cells.is_filled(key));
+        }
+        table.contended(task).is_empty() && keys.all(|key| self.cells.cells.is_filled(key))
     }
 
     /// Whether a transaction is known to conflict with no other of the block.
@@ -398,7 +422,7 @@ impl<T> OpenBlock<T> {
             && draft.inferred().is_none()
         {
             sort_touches(touched);
-            draft.infer(touched, &WriteSet::default(), Inference::Known);
+            draft.infer(touched, &WriteSet::default(), false, Inference::Known);
         }
         touched.clear();
     }
@@ -446,6 +470,7 @@ impl<T> OpenBlock<T> {
     /// Forgets a transaction's outcome and hands out the record by which its effects are taken back.
     pub fn reopen(&mut self, task: TaskId) -> UndoRecord {
         drop(self.outcomes.take(task));
+        self.leave_apart(task);
         self.drafts[task.index()].reopen()
     }
 
@@ -477,6 +502,7 @@ impl<T> OpenBlock<T> {
             outcomes,
             spent: Spent {
                 transactions: self.transactions,
+                introduced: self.introduced,
                 replaced: self.replaced,
                 drafts: self.drafts,
             },
@@ -497,8 +523,18 @@ pub struct SettledBlock<T> {
 #[derive(Debug)]
 struct Spent<T> {
     transactions: Arc<Vec<Sanitized<T>>>,
+    introduced: Vec<AtomicU8>,
     replaced: AHashMap<TaskId, ReplacedSet>,
     drafts: Vec<Draft>,
+}
+
+impl<T> Spent<T> {
+    /// What a transaction left in its draft, if it stayed apart.
+    fn apart(&self, task: TaskId) -> Option<&Draft> {
+        let draft = self.drafts.get(task.index())?;
+        let state = self.introduced[task.index()].load(Ordering::Relaxed);
+        (state == APART).then_some(draft)
+    }
 }
 
 impl<T> SettledBlock<T> {
@@ -514,7 +550,7 @@ impl<T> SettledBlock<T> {
 
     /// The changes in one part. From any thread.
     pub fn collect(&self, shard: usize) -> DeltaPart {
-        self.cells.collect(shard)
+        self.cells.collect(shard, |task| self.spent.apart(task))
     }
 
     /// Seals the block; `parts` are those of all shards, in any order.
@@ -530,6 +566,7 @@ impl<T> SettledBlock<T> {
             transactions,
             replaced,
             drafts,
+            introduced: _,
         } = self.spent;
         let spent = SpentBlock {
             cells,

@@ -19,7 +19,7 @@ use crate::{
     write_set::{AccountValue, WriteSet, is_credit_safe},
 };
 use ahash::RandomState;
-use alloy_primitives::{Address, B256, U256};
+use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256};
 use std::{fmt, mem, sync::Arc};
 
 /// Finds out what a transaction touches.
@@ -216,6 +216,10 @@ impl SimulatedState {
     /// Makes what was found since [`clear`](Self::clear) the access set of `task` in a block on this state, and
     /// is clear again. With more keys than `limit` the set is everything. Once for a task, in a block
     /// [opened to be inferred](OpenBlock::to_infer).
+    ///
+    /// Effects that leave a value as it was are forgotten. What remains is *plain* if it is no more than slots,
+    /// nonces and balances of accounts that were there and have no code, and credits; then the
+    /// transaction may [stay apart](OpenBlock::may_stay_apart).
     pub fn conclude<T>(
         &mut self,
         block: &OpenBlock<T>,
@@ -228,10 +232,34 @@ impl SimulatedState {
             if self.touched.len() > limit {
                 draft.infer_everything();
             } else {
-                draft.infer(&self.touched, &self.writes, inference);
+                let is_plain = matches!(inference, Inference::Simulated(_)) && self.make_plain();
+                draft.infer(&self.touched, &self.writes, is_plain, inference);
             }
         }
         self.clear();
+    }
+
+    /// Takes out of the effects what they leave as it was, and says whether the others are plain: slots, and
+    /// nonces and balances of accounts that were there and have no code.
+    fn make_plain(&mut self) -> bool {
+        let mut writes = mem::take(&mut self.writes);
+        let mut is_plain = writes.codes.is_empty() && writes.wipes.is_empty();
+        if is_plain {
+            // A state that cannot be read says so again when the transaction's turn comes.
+            writes.accounts.retain(|(address, value)| {
+                let before = self.look(&StateKey::account(*address)).ok();
+                let before = before.and_then(Origin::account);
+                is_plain &= before.is_some_and(|before| before.code_hash == KECCAK256_EMPTY);
+                AccountValue::from(before) != *value
+            });
+            writes.slots.retain(|(address, slot, value)| {
+                let before = self.peek_slot(*address, *slot);
+                is_plain &= before.is_ok();
+                before.ok() != Some(*value)
+            });
+        }
+        self.writes = writes;
+        is_plain
     }
 }
 

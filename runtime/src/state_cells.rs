@@ -1,7 +1,6 @@
 //! The cells of an open block: every declared key's current value, over the state before the block.
 
 use crate::{
-    access::KeyAccess,
     cells::Cells,
     delta::{DeltaContext, DeltaPart, StateDelta},
     drafts::Draft,
@@ -407,11 +406,6 @@ impl StateCells {
         table.is_some_and(|table| table.is_popular_credit(key))
     }
 
-    /// Whether the cells of all these keys are filled.
-    pub(crate) fn are_filled(&self, keys: &[KeyAccess]) -> bool {
-        keys.iter().all(|key| self.cells.is_filled(key.key))
-    }
-
     /// The dense id of a key, whose cell is made and filled if it is new.
     pub fn intern(&self, key: &StateKey) -> Result<KeyId, StateError> {
         self.interner.intern(key, || {
@@ -499,13 +493,24 @@ impl SettledCells {
         self.cells.cells.len()
     }
 
-    /// The changes of one of the [`SHARDS`] parts of the keys. From any thread.
-    pub(crate) fn collect(&self, shard: usize) -> DeltaPart {
+    /// The changes of one of the [`SHARDS`] parts of the keys. From any thread. `apart` gives the drafts of
+    /// transactions that stayed apart, whose keys are not looked at.
+    pub(crate) fn collect<'d>(
+        &self,
+        shard: usize,
+        apart: impl Fn(TaskId) -> Option<&'d Draft>,
+    ) -> DeltaPart {
         let mut part = self.cells.spare.parts.lock().pop().unwrap_or_default();
         if let Some(table) = &self.cells.table {
-            for piece in (shard..table.parts()).step_by(SHARDS) {
-                let (first, keys) = table.part(piece);
-                for (index, key) in (first..).zip(keys) {
+            let pieces = (shard..table.parts()).step_by(SHARDS);
+            let tasks = pieces.flat_map(|piece| table.tasks_of(piece));
+            for task in tasks.map(TaskId::from_index) {
+                if let Some(draft) = apart(task) {
+                    draft.collect(&self.context, &mut part);
+                    continue;
+                }
+                let (first, keys) = table.introduces(task);
+                for (index, key) in (first.index()..).zip(keys) {
                     let id = KeyId::from_index(index);
                     // One that is not was named and never asked for.
                     if self.cells.cells.is_filled(id) {

@@ -108,7 +108,9 @@ impl UndoRecord {
 #[allow(unsafe_code)]
 unsafe fn restore_origins(taken: &Simulation, cells: &StateCells) {
     let effects = taken.writes.effects().zip(&taken.cells);
-    let written = effects.filter(|((_, mode), _)| *mode == AccessMode::Write);
+    // Cells of a transaction that [stayed apart](crate::apart) were never filled.
+    let written =
+        effects.filter(|((_, mode), id)| *mode == AccessMode::Write && cells.cells.is_filled(**id));
     for (_, id) in written {
         // SAFETY: by this function's contract nobody else uses the cells that were changed, and the
         // ids came from this arena.

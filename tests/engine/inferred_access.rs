@@ -1,6 +1,6 @@
 //! Blocks that declare nothing: whatever their transactions do, the result is the oracle's.
 
-use crate::support::{Case, STAGES, WORKERS, contracts, generate};
+use crate::support::{Case, STAGES, WORKERS, contracts, generate, generate::Call};
 use alloy_primitives::{Address, B256, U256};
 use lockweave::runtime::{Account, Code, StateError, StateView};
 use proptest::prelude::*;
@@ -32,6 +32,30 @@ proptest! {
     fn inferred_runs_equal_the_serial_one(case in generate::case(60)) {
         check(&case)?;
     }
+
+    /// What a transaction did apart from the others is there for whoever comes for it all the same.
+    #[test]
+    fn nobody_is_so_much_alone_that_others_cannot_come(case in generate::crowds()) {
+        check(&case)?;
+    }
+}
+
+/// The same with many who come, before and behind those whom they come for.
+#[test]
+fn loners_are_found_in_front_and_behind() -> Result<(), TestCaseError> {
+    let mut counted = (0, 0);
+    for step in [1, 5, 62] {
+        let call = |place: u8| match place % 8 {
+            7 => Call::Stalk(step),
+            _ => Call::Mind(place % 64),
+        };
+        let (left, rolled_back) = check(&generate::crowd(&(1..64).map(call).collect::<Vec<_>>()))?;
+        counted.0 += left;
+        counted.1 += rolled_back;
+    }
+    prop_assert!(counted.0 > 0, "they are meant to leave their sets");
+    prop_assert!(counted.1 > 0, "and to come for some who have run ahead");
+    Ok(())
 }
 
 /// Contracts whose slots depend on what ran before them in the block.

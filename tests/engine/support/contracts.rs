@@ -2,9 +2,9 @@
 
 use revm::bytecode::opcode::{
     ADD, ADDRESS, AND, BALANCE, CALL, CALLDATALOAD, CALLER, CALLVALUE, COINBASE, CREATE2,
-    DELEGATECALL, DUP1, EXTCODEHASH, EXTCODESIZE, GAS, INVALID, JUMP, JUMPDEST, JUMPI, KECCAK256,
-    LOG1, MSTORE, MSTORE8, PUSH0, PUSH1, PUSH32, RETURN, REVERT, SELFDESTRUCT, SLOAD, SSTORE, STOP,
-    SUB, SWAP1,
+    DELEGATECALL, DUP1, DUP2, EXTCODEHASH, EXTCODESIZE, GAS, INVALID, JUMP, JUMPDEST, JUMPI,
+    KECCAK256, LOG1, MSTORE, MSTORE8, OR, PUSH0, PUSH1, PUSH2, PUSH32, RETURN, REVERT,
+    SELFDESTRUCT, SLOAD, SSTORE, STOP, SUB, SWAP1,
 };
 
 const ZERO: [u8; 2] = [PUSH1, 0];
@@ -298,6 +298,32 @@ pub(crate) fn fee_reader() -> Vec<u8> {
     ])
 }
 
+/// Adds one, and what is in slot 64, to the slot that calldata names. Where it names none, goes on from one
+/// [loner](super::generate::loner) to another, as far as the second word says, and adds its balance to its slot.
+pub(crate) fn stalker() -> Vec<u8> {
+    let stalk = code(&[
+        &ZERO,
+        &[SLOAD, DUP1],
+        &word(32),
+        &[ADD],
+        &ZERO,
+        &[SSTORE, PUSH1, 63, AND, PUSH1, 1, ADD],
+        &[DUP1, PUSH2, 1, 0, OR, BALANCE],
+        &[DUP2, SLOAD, ADD, SWAP1, SSTORE, STOP],
+    ]);
+    let own = u8::try_from(6 + stalk.len()).expect("a short contract");
+    code(&[
+        &word(0),
+        &[PUSH1, own, JUMPI],
+        &stalk,
+        &[JUMPDEST],
+        &word(0),
+        &[SLOAD, PUSH1, 64, SLOAD, ADD, PUSH1, 1, ADD],
+        &word(0),
+        &[SSTORE, STOP],
+    ])
+}
+
 /// All contracts that calls are made to.
 pub(crate) fn all() -> Vec<Vec<u8>> {
     vec![
@@ -320,5 +346,6 @@ pub(crate) fn all() -> Vec<Vec<u8>> {
         turncoat(),
         hasher(),
         fee_reader(),
+        stalker(),
     ]
 }

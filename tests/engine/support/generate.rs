@@ -37,6 +37,14 @@ fn sender(index: u8) -> Address {
     Address::with_last_byte(0x80 + index)
 }
 
+/// Accounts that send one transaction of a block each.
+pub(crate) const LONERS: u8 = 128;
+
+/// One of them, by what the [stalker](contracts::stalker) calls it.
+pub(crate) fn loner(index: u8) -> Address {
+    Address::left_padding_from(&[1, index])
+}
+
 fn contract(index: usize) -> Address {
     Address::with_last_byte(0xa0 + u8::try_from(index).unwrap_or(u8::MAX))
 }
@@ -114,6 +122,10 @@ fn draft() -> impl Strategy<Value = Draft> {
 
 impl Draft {
     fn transaction(&self, nonce: u64, fork: SpecId) -> EvmTransaction {
+        self.transaction_by(sender(self.sender), nonce, fork)
+    }
+
+    fn transaction_by(&self, from: Address, nonce: u64, fork: SpecId) -> EvmTransaction {
         let base_fee = if fork.is_enabled_in(SpecId::LONDON) {
             7
         } else {
@@ -174,17 +186,18 @@ impl Draft {
                 TxEnvelope::Legacy(Signed::new_unhashed(transaction, signature))
             }
         };
-        EvmTransaction::new(envelope, sender(self.sender))
+        EvmTransaction::new(envelope, from)
     }
 }
 
 /// The state before every block.
 pub(crate) fn state() -> MemoryState {
     let mut state = MemoryState::new();
-    for index in 0..SENDERS {
+    let senders = (0..SENDERS).map(sender);
+    for sender in senders.chain((0..LONERS).map(loner)) {
         let balance = U256::from(10_u64).pow(U256::from(18));
         state.insert_account(
-            sender(index),
+            sender,
             Account {
                 balance,
                 ..Account::default()
@@ -273,6 +286,10 @@ pub(crate) fn calls_to(
             draft.transaction(*nonce - 1, fork)
         })
         .collect();
+    block_of(transactions, fork)
+}
+
+fn block_of(transactions: Vec<EvmTransaction>, fork: SpecId) -> Case {
     let input = BlockInput {
         header: header(fork),
         transactions,
@@ -284,6 +301,55 @@ pub(crate) fn calls_to(
         block,
         view: Arc::new(state()),
     }
+}
+
+/// What a [loner](loner) does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Call {
+    /// Something that nobody else has to do with.
+    Mind(u8),
+    /// Goes on by so much and takes what it finds there.
+    Stalk(u64),
+}
+
+/// A block of calls of the [stalker](contracts::stalker), each by another account.
+pub(crate) fn crowd(calls: &[Call]) -> Case {
+    let fork = SpecId::CANCUN;
+    let mut others = 64..LONERS;
+    let transactions = calls.iter().map(|call| {
+        let (from, words) = match call {
+            Call::Mind(own) => (*own, [U256::from(*own), U256::ZERO]),
+            Call::Stalk(step) => {
+                let from = others.next().expect("few stalk");
+                (from, [U256::ZERO, U256::from(*step)])
+            }
+        };
+        let draft = Draft {
+            sender: 0,
+            to: Some(address_of(&contracts::stalker())),
+            value: 0,
+            words,
+            gas_limit: 400_000,
+            gas_price: 1,
+            kind: 0,
+            nonce_slip: false,
+        };
+        draft.transaction_by(loner(from), 0, fork)
+    });
+    block_of(transactions.collect(), fork)
+}
+
+/// Loners in any order, and some who stalk them.
+pub(crate) fn crowds() -> impl Strategy<Value = Case> {
+    let loners = Just((1..64).collect::<Vec<u8>>()).prop_shuffle();
+    let stalks = prop::collection::vec((0_usize..64, 0_u64..64), 0..8);
+    (loners, 2_usize..64, stalks).prop_map(|(loners, count, stalks)| {
+        let mut calls: Vec<_> = loners.into_iter().take(count).map(Call::Mind).collect();
+        for (place, step) in stalks {
+            calls.insert(place.min(calls.len()), Call::Stalk(step));
+        }
+        crowd(&calls)
+    })
 }
 
 /// A block of up to `transactions_max` transactions over [`state`], of any fork.
