@@ -38,7 +38,7 @@ impl Store for Rocksdb {
         }
         let mut options = WriteOptions::default();
         options.set_sync(true);
-        self.db.write_opt(&batch, &options)?;
+        self.db.write_opt(batch, &options)?;
         Ok(())
     }
 
