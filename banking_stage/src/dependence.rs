@@ -1,8 +1,8 @@
 //! How much of a block could run side by side.
 
 use ahash::AHashMap;
-use lockweave_runtime::{AccessMode, AccessSet, DenseId, OpenBlock, StateKey, TaskId};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use lockweave_runtime::{AccessMode, AccessSet, DenseId, OpenBlock, Outlook, StateKey, TaskId};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 /// So many of a long block's transactions say whether it is worth while to look at the others.
 const PILOT: usize = 512;
@@ -17,21 +17,30 @@ pub(crate) struct Pilot {
     tasks: usize,
     /// How many of them nobody has looked at yet.
     left: AtomicUsize,
-    is_chain: AtomicBool,
+    verdict: AtomicU8,
 }
+
+/// The block is not judged yet.
+const PENDING: u8 = 0;
+/// It is short, or there is nothing special about it.
+const OPEN: u8 = 1;
+/// There is nothing to be won by running it side by side.
+const CHAIN: u8 = 2;
+/// Most of its transactions depend on one in front of them.
+const CROWDED: u8 = 3;
 
 impl Pilot {
     /// Of a block of so many transactions.
     pub(crate) const fn of(transactions: usize) -> Self {
-        let tasks = if transactions < PILOT_BLOCK_MIN {
-            0
+        let (tasks, verdict) = if transactions < PILOT_BLOCK_MIN {
+            (0, OPEN)
         } else {
-            PILOT
+            (PILOT, PENDING)
         };
         Self {
             tasks,
             left: AtomicUsize::new(tasks),
-            is_chain: AtomicBool::new(false),
+            verdict: AtomicU8::new(verdict),
         }
     }
 
@@ -50,14 +59,30 @@ impl Pilot {
         // Acquires what the others found out.
         if task.index() < self.tasks && self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
             let dependence = Dependence::of_first(block, self.tasks, cost);
-            (self.is_chain).store(dependence.is_chain(), Ordering::Relaxed);
+            let verdict = if dependence.is_chain() {
+                CHAIN
+            } else if dependence.is_crowded(block.transactions().len()) {
+                CROWDED
+            } else {
+                OPEN
+            };
+            self.verdict.store(verdict, Ordering::Relaxed);
         }
     }
 
     /// Whether they turned out to be a chain, so that there is nothing to be won by running the block side by
     /// side.
     pub(crate) fn is_chain(&self) -> bool {
-        self.is_chain.load(Ordering::Relaxed)
+        self.verdict.load(Ordering::Relaxed) == CHAIN
+    }
+
+    /// What is thought of the block.
+    pub(crate) fn outlook(&self) -> Outlook {
+        match self.verdict.load(Ordering::Relaxed) {
+            PENDING => Outlook::Early,
+            CROWDED => Outlook::Crowded,
+            _ => Outlook::Open,
+        }
     }
 }
 
@@ -67,6 +92,9 @@ impl Pilot {
 pub(crate) struct Dependence {
     total: u64,
     longest: u64,
+    transactions: usize,
+    /// How many of them wait for another one.
+    waiting: usize,
 }
 
 /// When the last holder of a key in each mode is through, if everybody begins as early as possible.
@@ -130,6 +158,8 @@ impl Dependence {
                 let holders = holders.entry(entry.key).or_default();
                 holders.hold(entry.mode, until);
             }
+            found.transactions += 1;
+            found.waiting += usize::from(start > 0);
             found.total = found.total.saturating_add(cost);
             found.longest = found.longest.max(until);
         }
@@ -140,6 +170,14 @@ impl Dependence {
     /// what the others touch.
     pub(crate) const fn is_chain(self) -> bool {
         self.longest.saturating_mul(5) > self.total.saturating_mul(4)
+    }
+
+    /// Whether a quarter and more of a block of so many transactions, of which these are the first, will have
+    /// to wait for another one. The more there are in front of it, the more likely one has to.
+    pub(crate) const fn is_crowded(self, transactions: usize) -> bool {
+        let waiting = self.waiting.saturating_mul(transactions);
+        let seen = self.transactions.saturating_mul(self.transactions);
+        waiting.saturating_mul(4) >= seen && seen > 0
     }
 }
 
@@ -173,25 +211,55 @@ mod tests {
     #[test]
     fn the_longest_chain_is_found() {
         use AccessMode::{Credit, Read, Write};
-        let found = |total, longest| Dependence { total, longest };
-        assert_eq!(dependence(&[]), found(0, 0));
-        assert_eq!(dependence(&[&[(1, Write)], &[(2, Write)]]), found(20, 10));
+        let found = |transactions, longest, waiting| Dependence {
+            total: 10 * transactions as u64,
+            longest,
+            transactions,
+            waiting,
+        };
+        assert_eq!(dependence(&[]), found(0, 0, 0));
+        assert_eq!(dependence(&[&[(1, Write)], &[(2, Write)]]), found(2, 10, 0));
         assert_eq!(
             dependence(&[&[(1, Write)], &[(1, Read)], &[(1, Read)], &[(1, Write)]]),
-            found(40, 30)
+            found(4, 30, 3)
         );
         assert_eq!(
             dependence(&[&[(1, Credit)], &[(1, Credit)], &[(1, Read)]]),
-            found(30, 20)
+            found(3, 20, 1)
         );
     }
 
     #[test]
     fn a_chain_is_one_that_leaves_less_than_a_quarter_beside_it() {
-        let chain = |total, longest| Dependence { total, longest }.is_chain();
+        let chain = |total, longest| {
+            let found = Dependence {
+                total,
+                longest,
+                ..Dependence::default()
+            };
+            found.is_chain()
+        };
         assert!(chain(100, 100));
         assert!(chain(100, 81));
         assert!(!chain(100, 80));
         assert!(!chain(0, 0));
+    }
+
+    #[test]
+    fn conflicts_are_the_more_the_longer_the_block() {
+        let crowded = |waiting, transactions| {
+            let found = Dependence {
+                transactions: 512,
+                waiting,
+                ..Dependence::default()
+            };
+            found.is_crowded(transactions)
+        };
+        assert!(crowded(128, 512));
+        assert!(!crowded(127, 512));
+        assert!(!crowded(0, 1 << 20));
+        // Of 20,000 that pay each other at random the last wait for nearly as many as there are.
+        assert!(crowded(4, 20_000));
+        assert!(!crowded(4, 5_000));
     }
 }

@@ -154,6 +154,7 @@ impl<T, E: 'static, I: Infer<T>> Inferring<T, E, I> {
         if !self.block.is_inferred(task) || self.aside.binary_search(&task).is_ok() {
             return;
         }
+        looker.state.set_outlook(self.pilot.outlook());
         let found = looker.look(self.block.transactions(), task, &self.counters);
         // A state that cannot be read says so again when the transaction's turn comes.
         if let Ok(inference) = found {

@@ -10,7 +10,7 @@ use alloy_consensus::Transaction as _;
 use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256};
 use lockweave_runtime::{
     AccessEntry, AccessMode, AccessSet, Assumption, ExecutionError, Executor, Infer, Inference,
-    KeyPart, Outcome, Sanitized, SimulatedState, StateError, StateKey, StateView,
+    KeyPart, Outcome, Outlook, Sanitized, SimulatedState, StateError, StateKey, StateView,
 };
 use std::{mem, sync::Arc};
 
@@ -37,8 +37,12 @@ pub enum TemplateScope {
     Every,
     /// Those whose simulation could not be taken as their execution, because their sender's nonce or
     /// balance is not yet what they need: it has other transactions in front of them in the block. The
-    /// others are simulated, which mostly is all that has to be done, and teach.
+    /// others are simulated, which mostly is all that has to be done, and teach. In a block that turns out
+    /// to be [crowded](Outlook::Crowded) all of them.
     Waiting,
+    /// None, but for crowded blocks, whose first transactions teach. So the cache need not live longer than a
+    /// block, and nothing is learned that is not used.
+    Crowded,
 }
 
 /// What a step is thought to touch and to use; see [`EvmInferrer::plan`].
@@ -198,9 +202,19 @@ impl EvmInferrer {
         if code == KECCAK256_EMPTY {
             return Ok((LookUp::Simulate, code));
         }
-        let found = match self.scope {
-            TemplateScope::Waiting if !is_waiting => Ok(templates.look_for_lessons(code, &inputs)),
-            TemplateScope::Waiting | TemplateScope::Every => {
+        let found = match (self.scope, state.outlook()) {
+            (TemplateScope::Crowded, Outlook::Open) => Ok(LookUp::Simulate),
+            (TemplateScope::Crowded, Outlook::Crowded) => {
+                let found = templates.look_up(code, &inputs, state);
+                found.map(LookUp::without_lessons)
+            }
+            (TemplateScope::Crowded, Outlook::Early) => {
+                Ok(templates.look_for_lessons(code, &inputs))
+            }
+            (TemplateScope::Waiting, Outlook::Open | Outlook::Early) if !is_waiting => {
+                Ok(templates.look_for_lessons(code, &inputs))
+            }
+            (TemplateScope::Waiting | TemplateScope::Every, _) => {
                 templates.look_up(code, &inputs, state)
             }
         };

@@ -88,6 +88,19 @@ pub struct Assumption {
     pub balance: U256,
 }
 
+/// What is thought of a block while its transactions are looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Outlook {
+    /// Simulations may well be taken as executions, or nobody knows.
+    #[default]
+    Open,
+    /// The block is long, and its first transactions are being looked at: what they teach can be of use for
+    /// many behind them.
+    Early,
+    /// Most transactions need what one in front of them writes, so most simulations will be in vain.
+    Crowded,
+}
+
 /// Values a thread remembers: a power of two, small enough to stay in its caches.
 const MEMORIES: usize = 256;
 
@@ -134,6 +147,7 @@ pub struct SimulatedState {
     touched: Vec<AccessEntry>,
     writes: WriteSet,
     assumption: Option<Assumption>,
+    outlook: Outlook,
 }
 
 impl SimulatedState {
@@ -152,6 +166,16 @@ impl SimulatedState {
     /// If it has none, as a [default](Self::default) one.
     pub fn view(&self) -> &Arc<dyn StateView> {
         self.view.as_ref().expect("a state in use has a view")
+    }
+
+    /// What is thought of the block.
+    pub const fn outlook(&self) -> Outlook {
+        self.outlook
+    }
+
+    /// Says what is thought of the block, until that changes.
+    pub const fn set_outlook(&mut self, outlook: Outlook) {
+        self.outlook = outlook;
     }
 
     /// Forgets what was touched.

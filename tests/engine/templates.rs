@@ -44,7 +44,11 @@ proptest! {
     }
 }
 
-const SCOPES: [TemplateScope; 2] = [TemplateScope::Every, TemplateScope::Waiting];
+const SCOPES: [TemplateScope; 3] = [
+    TemplateScope::Every,
+    TemplateScope::Waiting,
+    TemplateScope::Crowded,
+];
 
 /// Contracts whose slots depend on what ran before them, and one that changes its ways.
 #[test]
@@ -73,7 +77,7 @@ fn hostile_contracts_are_right_and_are_given_up() -> Result<(), TestCaseError> {
 /// A contract that behaves one way for so long that it is believed, and then another.
 #[test]
 fn a_turncoat_costs_violations_and_a_withdrawal() -> Result<(), TestCaseError> {
-    for scope in SCOPES {
+    for scope in [TemplateScope::Every, TemplateScope::Waiting] {
         let cache = Arc::default();
         let target = generate::address_of(&contracts::turncoat());
         // Up to here it is one contract's ordinary mapping.
@@ -117,5 +121,25 @@ fn who_waits_for_a_call_in_front_is_predicted() -> Result<(), TestCaseError> {
     prop_assert!(predicted.contains(&warm.by_template), "{warm:?}");
     prop_assert!(warm.simulations_taken > 0, "{warm:?}");
     prop_assert_eq!(warm.violations, 0);
+    Ok(())
+}
+
+/// In a long block whose calls wait for each other the first teach, and the others are predicted.
+#[test]
+fn a_crowded_block_is_predicted() -> Result<(), TestCaseError> {
+    let counter = generate::address_of(&contracts::counter());
+    for (calls, predicted) in [(400, 0..=0), (3_000, 1_500..=3_000)] {
+        let case = generate::calls_of(counter, calls);
+        let (steps, _, expected) = case.record();
+        for stage in &STAGES[1..] {
+            let cache = Arc::default();
+            let run = case.run_inferred(stage, &steps, Some((&cache, TemplateScope::Crowded)));
+            let (found, stats) =
+                run.map_err(|(_, error)| TestCaseError::fail(error.to_string()))?;
+            prop_assert_eq!(found, expected.clone());
+            prop_assert!(predicted.contains(&stats.by_template), "{stats:?}");
+            prop_assert_eq!(stats.violations, 0);
+        }
+    }
     Ok(())
 }

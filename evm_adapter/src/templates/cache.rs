@@ -213,6 +213,16 @@ pub(crate) enum LookUp {
     Simulate,
 }
 
+impl LookUp {
+    /// The same where nothing is to be learned.
+    pub(crate) const fn without_lessons(self) -> Self {
+        match self {
+            Self::Learn => Self::Simulate,
+            other => other,
+        }
+    }
+}
+
 /// One worker's way to a [`TemplateCache`].
 pub struct Templates {
     cache: Arc<TemplateCache>,

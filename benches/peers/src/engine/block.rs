@@ -7,7 +7,8 @@ use lockweave_banking_stage::{
     BankingStage, InferredStats, execute_block, execute_inferred_block, seal_block,
 };
 use lockweave_evm_adapter::{
-    BlockContext, EvmExecutor, EvmInferrer, EvmTransaction, LockweaveTxEnvelope, Step, TxDeclared,
+    BlockContext, EvmExecutor, EvmInferrer, EvmTransaction, LockweaveTxEnvelope, Step,
+    TemplateCache, TemplateScope, TxDeclared,
 };
 use lockweave_runtime::{
     AccessSet, Declaration, DenseId as _, Executor, GrantedState, INFERRED_KEYS_MAX, KeyTable,
@@ -263,15 +264,18 @@ impl Block {
             .collect();
         let context = self.context.clone();
         let granted = self.make_granted();
-        let make = move |last: Option<(Granted, EvmInferrer)>| match last {
-            Some((executor, mut inferrer)) => {
-                inferrer.set_block(&context);
-                (granted(Some(executor)), inferrer)
-            }
-            None => (granted(None), EvmInferrer::new(&context)),
-        };
         let cells = self.fresh_cells();
         let (time, ((sealed, spent), stats)) = timed(|| {
+            // Nothing is known from other blocks.
+            let templates = Arc::new(TemplateCache::new());
+            let make = move |last: Option<(Granted, EvmInferrer)>| {
+                let (executor, inferrer) = last.unzip();
+                let mut inferrer = inferrer.unwrap_or_else(|| EvmInferrer::new(&context));
+                inferrer.set_block(&context);
+                let templates = Some(Arc::clone(&templates));
+                inferrer.set_templates(templates, TemplateScope::Crowded);
+                (granted(executor), inferrer)
+            };
             let open = OpenBlock::to_infer(cells, transactions);
             let (open, result) = execute_inferred_block(stage, open, make, Step::gas_hint);
             let stats = result.expect("the block ran while it was recorded");
