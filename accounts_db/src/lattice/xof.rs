@@ -1,21 +1,26 @@
 //! BLAKE3's extendable output of short elements, added to a sum.
 //!
 //! The `blake3` crate makes output one block at a time where there is no AVX-512. All 32 blocks of an
-//! element's output differ only in their counter, so here eight are made side by side in the lanes of
-//! registers; and the first block of input, of which every element has its own, is compressed for eight
-//! elements at once. That makes an element cost little more than its four wide compressions. The sum
+//! element's output differ only in their counter, so here eight or sixteen are made side by side in the lanes
+//! of registers; and the first block of input, of which every element has its own, is compressed for as many
+//! elements at once. That makes an element cost little more than its four or two wide compressions. The sum
 //! stays in that transposed order until it is read.
 #![allow(unsafe_code)]
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 
 /// An element has more than 64 and at most 128 bytes: two blocks of input.
 pub(crate) const ELEMENT_BYTES_MAX: usize = 128;
 
+/// Compressions side by side, where there is no AVX-512.
 const WIDTH: usize = 8;
 const GROUPS: usize = 4;
 const WORDS: usize = 16;
+/// Blocks of output in a row of the sum.
+const ROW_BLOCKS: usize = 16;
 type Wide = [u32; WIDTH];
 
 const IV: [u32; 8] = [
@@ -58,8 +63,20 @@ const TAIL_WORDS: usize = 8;
 /// And a slot's.
 const TAIL_WORDS_SLOT: usize = 6;
 
-/// Pairs of 16-bit lanes: `[group × 16 + word][block within the group]`.
-type Sums = [[u16; 2 * WIDTH]; GROUPS * WORDS];
+/// Pairs of 16-bit lanes: `[word][block]` of the first sixteen blocks, and of the others. Each row is a line of
+/// the cache.
+#[derive(Clone)]
+#[repr(align(64))]
+struct Sums([[u16; 2 * ROW_BLOCKS]; 2 * WORDS]);
+
+impl Sums {
+    /// What belongs to a word of eight blocks.
+    fn row(&mut self, group: usize, word: usize) -> &mut [u16; 2 * WIDTH] {
+        let (row, half) = (group / 2 * WORDS + word, group % 2);
+        let halves = self.0[row].as_chunks_mut().0;
+        &mut halves[half]
+    }
+}
 
 /// An element that waits for others, to be expanded together with them.
 #[derive(Clone, Copy, Debug)]
@@ -91,15 +108,15 @@ impl Element {
 #[derive(Clone)]
 pub(crate) struct Accumulator {
     sums: Box<Sums>,
-    waiting: [Element; WIDTH],
+    waiting: [Element; ROW_BLOCKS],
     waiting_count: usize,
 }
 
 impl Default for Accumulator {
     fn default() -> Self {
         Self {
-            sums: Box::new([[0; 2 * WIDTH]; GROUPS * WORDS]),
-            waiting: [Element::NONE; WIDTH],
+            sums: Box::new(Sums([[0; 2 * ROW_BLOCKS]; 2 * WORDS])),
+            waiting: [Element::NONE; ROW_BLOCKS],
             waiting_count: 0,
         }
     }
@@ -120,7 +137,7 @@ impl Accumulator {
 
     fn added(&mut self) {
         self.waiting_count += 1;
-        if self.waiting_count == WIDTH {
+        if self.waiting_count == self.waiting.len() {
             self.flush();
         }
     }
@@ -128,22 +145,13 @@ impl Accumulator {
     /// Expands what waits.
     fn flush(&mut self) {
         let waiting = &self.waiting[..self.waiting_count];
-        #[cfg(target_arch = "x86_64")]
-        if std::arch::is_x86_feature_detected!("avx2") {
-            // SAFETY: the processor has AVX2.
-            unsafe { avx2::add(&mut self.sums, waiting) };
-            self.waiting_count = 0;
-            return;
-        }
-        for element in waiting {
-            add(&mut self.sums, element);
-        }
+        Way::best().add(&mut self.sums, waiting);
         self.waiting_count = 0;
     }
 
     /// Adds another sum, lane by lane, modulo 2^16.
     pub(crate) fn merge(&mut self, other: &Self) {
-        for (lanes, others) in self.sums.iter_mut().zip(other.sums.iter()) {
+        for (lanes, others) in self.sums.0.iter_mut().zip(&other.sums.0) {
             for (lane, other) in lanes.iter_mut().zip(others) {
                 *lane = lane.wrapping_add(*other);
             }
@@ -158,15 +166,64 @@ impl Accumulator {
         let mut whole = self.clone();
         whole.flush();
         let sums = whole.sums;
-        (0..GROUPS * WIDTH).flat_map(move |block| {
-            let (group, column) = (block / WIDTH, block % WIDTH);
+        (0..2 * ROW_BLOCKS).flat_map(move |block| {
+            let (first, column) = (block / ROW_BLOCKS * WORDS, block % ROW_BLOCKS);
             let mut lanes = [[0; 2]; WORDS];
-            for (word, pair) in lanes.iter_mut().enumerate() {
-                let row = &sums[group * WORDS + word];
+            for (pair, row) in lanes.iter_mut().zip(&sums.0[first..]) {
                 *pair = [row[2 * column], row[2 * column + 1]];
             }
             lanes.into_iter().flatten()
         })
+    }
+}
+
+/// How elements are expanded.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    Plain,
+}
+
+impl Way {
+    /// All that this processor can go.
+    #[cfg(target_arch = "x86_64")]
+    fn all() -> impl Iterator<Item = Self> {
+        let has_avx512 = std::arch::is_x86_feature_detected!("avx512f")
+            && std::arch::is_x86_feature_detected!("avx512bw");
+        let has_avx2 = std::arch::is_x86_feature_detected!("avx2");
+        let avx512 = has_avx512.then_some(Self::Avx512);
+        let avx2 = has_avx2.then_some(Self::Avx2);
+        (avx512.into_iter()).chain(avx2).chain([Self::Plain])
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn all() -> impl Iterator<Item = Self> {
+        std::iter::once(Self::Plain)
+    }
+
+    /// The fastest.
+    fn best() -> Self {
+        Self::all().next().unwrap_or(Self::Plain)
+    }
+
+    /// Adds as many elements as wait at most.
+    fn add(self, sums: &mut Sums, elements: &[Element]) {
+        match self {
+            // SAFETY: the processor has AVX-512's foundation and its bytes and words.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => unsafe { avx512::add(sums, elements) },
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => {
+                for elements in elements.chunks(WIDTH) {
+                    // SAFETY: the processor has AVX2.
+                    unsafe { avx2::add(sums, elements) };
+                }
+            }
+            Self::Plain => elements.iter().for_each(|element| add(sums, element)),
+        }
     }
 }
 
@@ -186,7 +243,7 @@ fn add(sums: &mut Sums, element: &Element) {
         let counter = (group * WIDTH) as u32;
         let output = compress::<WIDTH>(&chaining, &wide, counter, element.tail_bytes, flags);
         for (word, output) in output.iter().enumerate() {
-            accumulate(&mut sums[group * WORDS + word], output, element.sign);
+            accumulate(sums.row(group, word), output, element.sign);
         }
     }
 }
@@ -297,9 +354,9 @@ mod tests {
     #[test]
     fn whatever_the_processor_the_sum_is_the_same() {
         // Lengths and counts on both sides of what is done at once.
-        for count in [0_u8, 1, 7, 8, 9, 16, 23] {
+        for count in [0_u8, 1, 7, 8, 9, 15, 16, 17, 23, 40] {
+            let mut elements = Vec::new();
             let mut dispatched = Accumulator::default();
-            let mut plain = Accumulator::default();
             for number in 0..count {
                 let bytes = [65, 85, 88, 89, 93, 96][usize::from(number % 6)];
                 let sign = if number % 3 == 0 {
@@ -314,9 +371,18 @@ mod tests {
                 dispatched.add(&element, bytes, sign);
                 let mut single = Element::NONE;
                 single.set(&element, bytes, sign);
-                add(&mut plain.sums, &single);
+                elements.push(single);
             }
-            assert!(dispatched.lanes().eq(plain.lanes()), "{count} elements");
+            for way in Way::all() {
+                let mut sum = Accumulator::default();
+                for elements in elements.chunks(ROW_BLOCKS) {
+                    way.add(&mut sum.sums, elements);
+                }
+                assert!(
+                    dispatched.lanes().eq(sum.lanes()),
+                    "{count} elements, {way:?}"
+                );
+            }
         }
     }
 }

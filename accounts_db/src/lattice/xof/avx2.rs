@@ -265,10 +265,9 @@ fn expand<const TAIL: usize, const PLUS: bool>(
         let state = end::<TAIL>(state, &message);
         for word in 0..8 {
             let (low, high) = (state[word], state[word + 8]);
-            let row = group * WORDS + word;
-            sum_up::<PLUS>(&mut sums[row], _mm256_xor_si256(low, high));
+            sum_up::<PLUS>(sums.row(group, word), _mm256_xor_si256(low, high));
             let high = _mm256_xor_si256(high, broadcast(chaining[word]));
-            sum_up::<PLUS>(&mut sums[row + 8], high);
+            sum_up::<PLUS>(sums.row(group, word + 8), high);
         }
         counter = _mm256_add_epi32(counter, broadcast(8));
     }
