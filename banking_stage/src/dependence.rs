@@ -192,7 +192,7 @@ mod tests {
         clear_empty_accounts: true,
     };
 
-    fn dependence(sets: &[&[(u8, AccessMode)]]) -> Dependence {
+    fn block_of(sets: &[&[(u8, AccessMode)]]) -> OpenBlock<()> {
         let sanitized = |accesses: &&[(u8, AccessMode)]| Sanitized {
             transaction: (),
             access: AccessSet::build(|set| {
@@ -204,8 +204,37 @@ mod tests {
             declaration: Declaration::Recorded,
         };
         let transactions = sets.iter().map(sanitized).collect();
-        let block = OpenBlock::new(Arc::new(MemoryState::new()), RULES, transactions);
-        Dependence::of_first(&block, sets.len(), |()| 10)
+        OpenBlock::new(Arc::new(MemoryState::new()), RULES, transactions)
+    }
+
+    fn dependence(sets: &[&[(u8, AccessMode)]]) -> Dependence {
+        Dependence::of_first(&block_of(sets), sets.len(), |()| 10)
+    }
+
+    #[test]
+    fn a_long_block_is_judged_when_its_first_were_looked_at() {
+        use AccessMode::Write;
+        let alone: &[&[(u8, AccessMode)]] = &[&[]];
+        let chain: &[&[(u8, AccessMode)]] = &[&[(1, Write)]];
+        let pairs: &[&[(u8, AccessMode)]] = &[&[(1, Write)], &[(2, Write)]];
+        for (sets, is_chain, outlook) in [
+            (alone, false, Outlook::Open),
+            (chain, true, Outlook::Open),
+            (pairs, false, Outlook::Crowded),
+        ] {
+            let sets: Vec<_> = sets.iter().copied().cycle().take(PILOT_BLOCK_MIN).collect();
+            let block = block_of(&sets);
+            let pilot = Pilot::of(sets.len());
+            assert_eq!(pilot.tasks(), PILOT);
+            for task in (1..sets.len()).map(TaskId::from_index) {
+                pilot.note_looked_at(&block, task, |()| 10);
+            }
+            assert_eq!((pilot.is_chain(), pilot.outlook()), (false, Outlook::Early));
+            pilot.note_looked_at(&block, TaskId::FIRST, |()| 10);
+            assert_eq!((pilot.is_chain(), pilot.outlook()), (is_chain, outlook));
+        }
+        let short = Pilot::of(PILOT_BLOCK_MIN - 1);
+        assert_eq!((short.tasks(), short.outlook()), (0, Outlook::Open));
     }
 
     #[test]

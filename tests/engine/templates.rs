@@ -124,12 +124,13 @@ fn who_waits_for_a_call_in_front_is_predicted() -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// In a long block whose calls wait for each other the first teach, and the others are predicted.
+/// In a long block whose calls wait for each other the first teach, and the others are predicted, from when
+/// somebody has judged by the first.
 #[test]
 fn a_crowded_block_is_predicted() -> Result<(), TestCaseError> {
     let counter = generate::address_of(&contracts::counter());
-    for (calls, predicted) in [(400, 0..=0), (3_000, 1_500..=3_000)] {
-        let case = generate::calls_of(counter, calls);
+    for (calls, predicted) in [(400, 0..=0), (20_000, 1..=20_000)] {
+        let case = generate::crowded_calls(counter, calls);
         let (steps, _, expected) = case.record();
         for stage in &STAGES[1..] {
             let cache = Arc::default();

@@ -246,6 +246,34 @@ pub(crate) fn address_of(code: &[u8]) -> Address {
     contract(position.expect("one of them"))
 }
 
+/// A block of calls of one contract, by 64 [loners](loner) and then by the senders in turn.
+pub(crate) fn crowded_calls(target: Address, calls: usize) -> Case {
+    let fork = SpecId::CANCUN;
+    let mut nonces = [0; SENDERS as usize];
+    let transactions = (0..calls).map(|call| {
+        let draft = |sender| Draft {
+            sender,
+            to: Some(target),
+            value: 0,
+            words: [U256::from(call), U256::ZERO],
+            gas_limit: 400_000,
+            gas_price: 1,
+            kind: 0,
+            nonce_slip: false,
+        };
+        if let Ok(index) = u8::try_from(call)
+            && index < 64
+        {
+            return draft(0).transaction_by(loner(index), 0, fork);
+        }
+        let sender = u8::try_from(call % usize::from(SENDERS)).unwrap_or(0);
+        let nonce = &mut nonces[usize::from(sender)];
+        *nonce += 1;
+        draft(sender).transaction(*nonce - 1, fork)
+    });
+    block_of(transactions.collect(), fork)
+}
+
 /// A block of calls of one contract by the senders in turn, with nothing else in it.
 pub(crate) fn calls_of(target: Address, calls: usize) -> Case {
     calls_with(target, calls, |_| false)
