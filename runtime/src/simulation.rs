@@ -195,6 +195,12 @@ impl SimulatedState {
         note_touch(&mut self.touched, key, mode);
     }
 
+    /// Expects an access to a key that was not touched before, as far as is known: nobody looks for it. If it
+    /// was, that does no harm.
+    pub fn expect_new(&mut self, key: StateKey, mode: AccessMode) {
+        self.touched.push(AccessEntry { key, mode });
+    }
+
     /// Nonce and balance before the block, without noting a look.
     pub fn peek_account(&mut self, address: Address) -> Result<AccountValue, StateError> {
         let origin = self.look(&StateKey::account(address))?;
