@@ -6,8 +6,9 @@
 //! other does, except that a simulation whose looks still hold when its locks are granted is taken
 //! as the execution.
 //!
-//! If the first transactions of a long block turn out to be a chain, the block runs in order, and nobody
-//! looks at the others beforehand.
+//! If the first transactions of a long block turn out to be a chain, the block runs in order, and hardly any of
+//! the others are looked at beforehand. If they show that many will wait for others, whoever infers
+//! [is told](lockweave_runtime::Outlook), as simulations would mostly be in vain.
 //!
 //! A set found so can be too small: the transaction reaches for a key it does not hold. If those behind it
 //! who need that key have not begun, and those in front of it are done with it, it gets it
