@@ -58,15 +58,12 @@ impl<T> OpenBlock<T> {
         let keys = self.keys_of(task)?;
         let begun = self.begin(task);
         let simulation = begun.simulation?;
-        ids.clear();
-        ids.extend((simulation.places.iter()).map(|place| keys[*place as usize].key));
-        let credited = &ids[ids.len() - simulation.writes.credits.len()..];
-        let mut amounts = credited.iter().zip(&simulation.writes.credits);
+        simulation.list_cells(keys, ids);
         let cells = self.cells();
         // SAFETY: by the table these keys are shared, so others who name them credit them too; the cells were
         // filled by those in front who introduced them, before this function was called.
-        let is_safe =
-            amounts.all(|(id, credit)| unsafe { credits.is_safe(cells, *id, credit.amount) });
+        let is_safe = |(id, amount)| unsafe { credits.is_safe(cells, id, amount) };
+        let is_safe = simulation.credits(ids).all(is_safe);
         if begun.is_disturbed || !is_safe {
             draft.give_back(simulation);
             return None;
@@ -75,9 +72,9 @@ impl<T> OpenBlock<T> {
         let claim = |simulation: &Simulation| {
             let claimed = state.compare_exchange(NEW, APART, Ordering::AcqRel, Ordering::Relaxed);
             if claimed.is_ok() {
-                for (id, credit) in credited.iter().zip(&simulation.writes.credits) {
+                for (id, amount) in simulation.credits(ids) {
                     // SAFETY: as above.
-                    unsafe { credits.add(cells, *id, credit.amount) };
+                    unsafe { credits.add(cells, id, amount) };
                 }
             }
             claimed.is_ok()

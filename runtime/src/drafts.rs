@@ -6,7 +6,7 @@
 //! which do, and what comes of it is copied.
 
 use crate::{
-    access::{AccessEntry, AccessSet},
+    access::{AccessEntry, AccessSet, KeyAccess},
     id::KeyId,
     outcome::Outcome,
     simulation::Inference,
@@ -47,6 +47,17 @@ struct Kept {
     memory: Memory,
 }
 
+impl Kept {
+    /// An undo record for what the transaction did, in the memory of an earlier one.
+    fn begin_undo(&mut self) -> &mut UndoRecord {
+        debug_assert!(
+            self.undo.is_none(),
+            "the transaction has an undo record already"
+        );
+        self.undo.insert(mem::take(&mut self.memory.undo))
+    }
+}
+
 /// Lists without contents.
 #[derive(Debug, Default)]
 struct Memory {
@@ -83,6 +94,21 @@ impl Simulation {
         self.writes.clear();
         self.places.clear();
         self.cells.clear();
+    }
+
+    /// Lists the cells of the effects, in their order; `keys` are those of the access set.
+    pub(crate) fn list_cells(&self, keys: &[KeyAccess], cells: &mut Vec<KeyId>) {
+        cells.clear();
+        cells.extend((self.places.iter()).map(|place| keys[*place as usize].key));
+    }
+
+    /// The credits among the effects, whose cells are these.
+    pub(crate) fn credits(&self, cells: &[KeyId]) -> impl Iterator<Item = (KeyId, U256)> {
+        let credits = &self.writes.credits;
+        // They are the last effects.
+        let first = cells.len() - credits.len();
+        let amounts = credits.iter().map(|credit| credit.amount);
+        cells[first..].iter().copied().zip(amounts)
     }
 
     fn is_small(&self) -> bool {
@@ -180,9 +206,7 @@ impl Draft {
         }
         simulation.cells.extend_from_slice(cells);
         let outcome = simulation.outcome.take();
-        let mut record = mem::take(&mut kept.memory.undo);
-        record.taken = Some(simulation);
-        kept.undo = Some(record);
+        kept.begin_undo().taken = Some(simulation);
         outcome
     }
 
@@ -205,15 +229,10 @@ impl Draft {
 
     /// Keeps what is in an undo record, and gives it back empty, for the next.
     pub(crate) fn keep_undo(&self, mut record: UndoRecord) -> UndoRecord {
-        let kept = &mut *self.kept.lock();
-        debug_assert!(
-            kept.undo.is_none(),
-            "the transaction has an undo record already"
-        );
-        let mut own = mem::take(&mut kept.memory.undo);
+        let mut kept = self.kept.lock();
+        let own = kept.begin_undo();
         own.entries.append(&mut record.entries);
         own.taken = record.taken.take();
-        kept.undo = Some(own);
         record
     }
 

@@ -227,17 +227,13 @@ impl<T> GrantedState<T> {
             block.discard_simulation(task, simulation);
             return None;
         }
-        self.found.clear();
-        let places = simulation.places.iter();
-        self.found
-            .extend(places.map(|place| keys[*place as usize].key));
-        let credits = &simulation.writes.credits;
-        let first_credit = self.found.len() - credits.len();
-        for (place, credit) in (first_credit..).zip(credits) {
-            let id = self.found[place];
-            if !self.is_credit_safe_on(id, credit.amount) {
-                return None;
-            }
+        simulation.list_cells(keys, &mut self.found);
+        let cells = block.cells();
+        let credits = &mut self.credits;
+        // SAFETY: keys of the set that was entered, held for credit or writing.
+        let is_safe = |(id, amount)| unsafe { credits.is_safe(cells, id, amount) };
+        if !simulation.credits(&self.found).all(is_safe) {
+            return None;
         }
         let outcome = simulation.outcome.take()?;
         // What the cells were is what they were before the block, so that need not be noted.

@@ -52,7 +52,7 @@ impl UndoRecord {
         });
         self.taken
             .iter()
-            .flat_map(|taken| credits_of(taken))
+            .flat_map(|taken| taken.credits(&taken.cells))
             .chain(credits)
     }
 
@@ -119,18 +119,9 @@ unsafe fn restore_origins(taken: &Simulation, cells: &StateCells) {
             cells.cells.write(*id, |cell| *cell = before);
         }
     }
-    for (id, amount) in credits_of(taken) {
+    for (id, amount) in taken.credits(&taken.cells) {
         let subtract = |cell: &mut StateCell| cell.account_mut().credits.subtract(amount);
         // SAFETY: as above.
         unsafe { cells.cells.write(id, subtract) };
     }
-}
-
-/// The credits of a simulation that was applied.
-fn credits_of(taken: &Simulation) -> impl Iterator<Item = (KeyId, U256)> {
-    let credits = &taken.writes.credits;
-    // Credits are the last effects.
-    let first = taken.cells.len() - credits.len();
-    let amounts = credits.iter().map(|credit| credit.amount);
-    taken.cells[first..].iter().copied().zip(amounts)
 }

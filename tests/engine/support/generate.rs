@@ -121,6 +121,20 @@ fn draft() -> impl Strategy<Value = Draft> {
 }
 
 impl Draft {
+    /// A call by the first sender, of no value.
+    const fn call(to: Address, words: [U256; 2]) -> Self {
+        Self {
+            sender: 0,
+            to: Some(to),
+            value: 0,
+            words,
+            gas_limit: 400_000,
+            gas_price: 1,
+            kind: 0,
+            nonce_slip: false,
+        }
+    }
+
     fn transaction(&self, nonce: u64, fork: SpecId) -> EvmTransaction {
         self.transaction_by(sender(self.sender), nonce, fork)
     }
@@ -251,25 +265,16 @@ pub(crate) fn crowded_calls(target: Address, calls: usize) -> Case {
     let fork = SpecId::CANCUN;
     let mut nonces = [0; SENDERS as usize];
     let transactions = (0..calls).map(|call| {
-        let draft = |sender| Draft {
-            sender,
-            to: Some(target),
-            value: 0,
-            words: [U256::from(call), U256::ZERO],
-            gas_limit: 400_000,
-            gas_price: 1,
-            kind: 0,
-            nonce_slip: false,
-        };
+        let draft = Draft::call(target, [U256::from(call), U256::ZERO]);
         if let Ok(index) = u8::try_from(call)
             && index < 64
         {
-            return draft(0).transaction_by(loner(index), 0, fork);
+            return draft.transaction_by(loner(index), 0, fork);
         }
         let sender = u8::try_from(call % usize::from(SENDERS)).unwrap_or(0);
         let nonce = &mut nonces[usize::from(sender)];
         *nonce += 1;
-        draft(sender).transaction(*nonce - 1, fork)
+        Draft { sender, ..draft }.transaction(*nonce - 1, fork)
     });
     block_of(transactions.collect(), fork)
 }
@@ -298,17 +303,13 @@ pub(crate) fn calls_to(
             let nonce = &mut nonces[usize::from(sender)];
             let draft = Draft {
                 sender,
-                to: Some(target(call)),
                 value: 1,
-                words: [U256::from(call), U256::ZERO],
                 gas_limit: if is_long(call) {
                     GAS_LIMIT_LONG
                 } else {
                     400_000
                 },
-                gas_price: 1,
-                kind: 0,
-                nonce_slip: false,
+                ..Draft::call(target(call), [U256::from(call), U256::ZERO])
             };
             *nonce += 1;
             draft.transaction(*nonce - 1, fork)
@@ -352,16 +353,7 @@ pub(crate) fn crowd(calls: &[Call]) -> Case {
                 (from, [U256::ZERO, U256::from(*step)])
             }
         };
-        let draft = Draft {
-            sender: 0,
-            to: Some(address_of(&contracts::stalker())),
-            value: 0,
-            words,
-            gas_limit: 400_000,
-            gas_price: 1,
-            kind: 0,
-            nonce_slip: false,
-        };
+        let draft = Draft::call(address_of(&contracts::stalker()), words);
         draft.transaction_by(loner(from), 0, fork)
     });
     block_of(transactions.collect(), fork)
