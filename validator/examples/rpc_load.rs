@@ -57,6 +57,15 @@ struct Args {
 /// Far above any base fee of the run.
 const MAX_FEE: u128 = 1_000_000_000_000;
 
+/// Enough for a token transfer.
+const GAS_LIMIT: u64 = 100_000;
+
+impl Args {
+    fn of_each_sender(&self) -> usize {
+        self.transactions.div_ceil(self.senders)
+    }
+}
+
 struct Client {
     http: reqwest::Client,
     url: String,
@@ -145,7 +154,7 @@ impl Client {
         } else if to.is_create() {
             2_000_000
         } else {
-            100_000
+            GAS_LIMIT
         };
         let unsigned = TxEip1559 {
             chain_id: self.chain_id,
@@ -204,14 +213,14 @@ async fn prepare(
     let rich_accounts: Vec<_> = rich.iter().map(PrivateKeySigner::address).collect();
     let mut nonces = client.nonces(&rich_accounts).await?;
     let mut raws = Vec::new();
+    let amount = U256::from(args.of_each_sender()) * U256::from(MAX_FEE * u128::from(GAS_LIMIT));
     for (place, sender) in senders.iter().enumerate() {
         let from = place % rich.len();
-        let ether = U256::from(10).pow(U256::from(19));
         raws.push(client.sign(
             &rich[from],
             nonces[from],
             sender.address().into(),
-            ether,
+            amount,
             Bytes::new(),
         )?);
         nonces[from] += 1;
@@ -274,7 +283,7 @@ async fn main() -> Result<(), Failure> {
         })
         .collect::<Result<_, _>>()?;
     let contract = prepare(&client, &args, &senders).await?;
-    let each = args.transactions.div_ceil(args.senders);
+    let each = args.of_each_sender();
     let signed: Vec<Vec<String>> = senders
         .par_iter()
         .enumerate()

@@ -7,6 +7,153 @@
 //! stays in that transposed order until it is read.
 #![allow(unsafe_code)]
 
+/// What ways with wide registers have in common. Each brings the rounds: `begin`, which does what is the same
+/// for all blocks of an output, and `end`, which does the rest.
+#[cfg(target_arch = "x86_64")]
+macro_rules! wide {
+    (
+        $features:literal, $row:ty, $width:literal;
+        $zero:ident, $set:ident, $xor:ident, $add:ident,
+        $add_lanes:ident, $subtract_lanes:ident, $load:ident, $store:ident
+    ) => {
+        use super::{
+            BLOCK_BYTES, BLOCKS, CHUNK_END, CHUNK_START, COUNTERS, Element, IV, ROOT, Sign, Sums,
+            TAIL_WORDS, TAIL_WORDS_SLOT, WORDS,
+        };
+
+        /// Sixteen rows of a state or of a message.
+        type Rows = [$row; WORDS];
+
+        /// Adds up to as many elements as are compressed side by side.
+        #[target_feature(enable = $features)]
+        pub(super) fn add(sums: &mut Sums, elements: &[Element]) {
+            let chainings = chain(elements);
+            for (column, element) in elements.iter().enumerate() {
+                let mut chaining = [0; 8];
+                for (word, chained) in chaining.iter_mut().zip(&chainings) {
+                    *word = chained[column];
+                }
+                let tail_words = usize::try_from(element.tail_bytes.div_ceil(4)).unwrap_or(WORDS);
+                match (element.sign, tail_words > TAIL_WORDS_SLOT) {
+                    (Sign::Plus, false) => {
+                        expand::<TAIL_WORDS_SLOT, true>(sums, element, &chaining)
+                    }
+                    (Sign::Minus, false) => {
+                        expand::<TAIL_WORDS_SLOT, false>(sums, element, &chaining)
+                    }
+                    (Sign::Plus, true) => expand::<TAIL_WORDS, true>(sums, element, &chaining),
+                    (Sign::Minus, true) => expand::<TAIL_WORDS, false>(sums, element, &chaining),
+                }
+            }
+        }
+
+        /// The chaining values after the elements' first blocks: `[word][element]`.
+        #[target_feature(enable = $features)]
+        fn chain(elements: &[Element]) -> [[u32; $width]; 8] {
+            let mut columns = [[0_u32; $width]; WORDS];
+            for (column, element) in elements.iter().enumerate() {
+                for (words, word) in columns.iter_mut().zip(&element.words[0]) {
+                    words[column] = *word;
+                }
+            }
+            let mut message = [$zero(); WORDS];
+            for (words, column) in message.iter_mut().zip(&columns) {
+                *words = load(column);
+            }
+            let begun = begin::<WORDS>(start(&IV, BLOCK_BYTES, CHUNK_START), &message);
+            let state = end::<WORDS>(begun, &message);
+            let mut chaining = [[0; $width]; 8];
+            for (word, lanes) in chaining.iter_mut().enumerate() {
+                store(lanes, $xor(state[word], state[word + 8]));
+            }
+            chaining
+        }
+
+        /// Makes an element's output from its second block, of which the first `TAIL` words may be other
+        /// than zero, and adds or subtracts it.
+        #[target_feature(enable = $features)]
+        fn expand<const TAIL: usize, const PLUS: bool>(
+            sums: &mut Sums,
+            element: &Element,
+            chaining: &[u32; 8],
+        ) {
+            let mut message = [$zero(); WORDS];
+            for (words, word) in message.iter_mut().zip(&element.words[1][..TAIL]) {
+                *words = broadcast(*word);
+            }
+            let begun = begin::<TAIL>(
+                start(chaining, element.tail_bytes, CHUNK_END | ROOT),
+                &message,
+            );
+            let mut counter = load(COUNTERS.first_chunk().expect("there are more"));
+            for group in 0..BLOCKS / $width {
+                let mut state = begun;
+                state[12] = counter;
+                let state = end::<TAIL>(state, &message);
+                for word in 0..8 {
+                    let (low, high) = (state[word], state[word + 8]);
+                    sum_up::<PLUS>(sums.row(group, word), $xor(low, high));
+                    let high = $xor(high, broadcast(chaining[word]));
+                    sum_up::<PLUS>(sums.row(group, word + 8), high);
+                }
+                counter = $add(counter, broadcast($width));
+            }
+        }
+
+        /// The state before the first round, with a counter of zero.
+        #[target_feature(enable = $features)]
+        #[inline]
+        fn start(chaining: &[u32; 8], bytes: u32, flags: u32) -> Rows {
+            let mut state = [$zero(); WORDS];
+            for word in 0..8 {
+                state[word] = broadcast(chaining[word]);
+            }
+            for word in 0..4 {
+                state[8 + word] = broadcast(IV[word]);
+            }
+            state[14] = broadcast(bytes);
+            state[15] = broadcast(flags);
+            state
+        }
+
+        #[target_feature(enable = $features)]
+        #[inline]
+        fn sum_up<const PLUS: bool>(row: &mut [u16; 2 * $width], output: $row) {
+            let place: *mut [u16; 2 * $width] = row;
+            // SAFETY: a row has as many bytes as a register; the instructions do not ask for alignment.
+            unsafe {
+                let sum = $load(place.cast());
+                let sum = if PLUS {
+                    $add_lanes(sum, output)
+                } else {
+                    $subtract_lanes(sum, output)
+                };
+                $store(place.cast(), sum);
+            }
+        }
+
+        #[target_feature(enable = $features)]
+        #[inline]
+        fn load(words: &[u32; $width]) -> $row {
+            // SAFETY: as many bytes as a register has; alignment is not asked for.
+            unsafe { $load(words.as_ptr().cast()) }
+        }
+
+        #[target_feature(enable = $features)]
+        #[inline]
+        fn store(words: &mut [u32; $width], register: $row) {
+            // SAFETY: as many bytes as a register has; alignment is not asked for.
+            unsafe { $store(words.as_mut_ptr().cast(), register) }
+        }
+
+        #[target_feature(enable = $features)]
+        #[inline]
+        fn broadcast(word: u32) -> $row {
+            $set(word.cast_signed())
+        }
+    };
+}
+
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -17,10 +164,14 @@ pub(crate) const ELEMENT_BYTES_MAX: usize = 128;
 
 /// Compressions side by side, where there is no AVX-512.
 const WIDTH: usize = 8;
-const GROUPS: usize = 4;
 const WORDS: usize = 16;
+/// Blocks of output.
+const BLOCKS: usize = 32;
 /// Blocks of output in a row of the sum.
 const ROW_BLOCKS: usize = 16;
+/// The counters of the first blocks.
+#[cfg(target_arch = "x86_64")]
+const COUNTERS: [u32; ROW_BLOCKS] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
 type Wide = [u32; WIDTH];
 
 const IV: [u32; 8] = [
@@ -70,11 +221,11 @@ const TAIL_WORDS_SLOT: usize = 6;
 struct Sums([[u16; 2 * ROW_BLOCKS]; 2 * WORDS]);
 
 impl Sums {
-    /// What belongs to a word of eight blocks.
-    fn row(&mut self, group: usize, word: usize) -> &mut [u16; 2 * WIDTH] {
-        let (row, half) = (group / 2 * WORDS + word, group % 2);
-        let halves = self.0[row].as_chunks_mut().0;
-        &mut halves[half]
+    /// What belongs to a word of a group of blocks, two lanes for each of them.
+    fn row<const LANES: usize>(&mut self, group: usize, word: usize) -> &mut [u16; LANES] {
+        let groups = 2 * ROW_BLOCKS / LANES;
+        let row = &mut self.0[group / groups * WORDS + word];
+        &mut row.as_chunks_mut().0[group % groups]
     }
 }
 
@@ -166,7 +317,7 @@ impl Accumulator {
         let mut whole = self.clone();
         whole.flush();
         let sums = whole.sums;
-        (0..2 * ROW_BLOCKS).flat_map(move |block| {
+        (0..BLOCKS).flat_map(move |block| {
             let (first, column) = (block / ROW_BLOCKS * WORDS, block % ROW_BLOCKS);
             let mut lanes = [[0; 2]; WORDS];
             for (pair, row) in lanes.iter_mut().zip(&sums.0[first..]) {
@@ -238,7 +389,7 @@ fn add(sums: &mut Sums, element: &Element) {
     let flags = CHUNK_END | ROOT;
     // Every lane hashes the same words.
     let wide = element.words[1].map(|word| [word; WIDTH]);
-    for group in 0..GROUPS {
+    for group in 0..BLOCKS / WIDTH {
         #[expect(clippy::cast_possible_truncation, reason = "at most 24")]
         let counter = (group * WIDTH) as u32;
         let output = compress::<WIDTH>(&chaining, &wide, counter, element.tail_bytes, flags);

@@ -4,21 +4,13 @@
 //! a third slower than the order in which they stand here: it moves rows of the state to memory and back so
 //! often that the time goes by waiting for them.
 
-use super::{
-    BLOCK_BYTES, CHUNK_END, CHUNK_START, Element, GROUPS, IV, ROOT, Sign, Sums, TAIL_WORDS,
-    TAIL_WORDS_SLOT, WIDTH, WORDS,
-};
 use std::arch::{
     asm,
     x86_64::{
         __m256i, _mm256_add_epi16, _mm256_add_epi32, _mm256_loadu_si256, _mm256_set1_epi32,
-        _mm256_setr_epi32, _mm256_setzero_si256, _mm256_storeu_si256, _mm256_sub_epi16,
-        _mm256_xor_si256,
+        _mm256_setzero_si256, _mm256_storeu_si256, _mm256_sub_epi16, _mm256_xor_si256,
     },
 };
-
-/// Sixteen rows of a state or of a message.
-type Rows = [__m256i; WORDS];
 
 /// The orders of bytes that turn words to the right by 16 and by 8 bits.
 #[repr(C, align(32))]
@@ -201,92 +193,10 @@ macro_rules! run {
     }};
 }
 
-/// Adds up to eight elements.
-#[target_feature(enable = "avx2")]
-pub(super) fn add(sums: &mut Sums, elements: &[Element]) {
-    let chainings = chain(elements);
-    for (column, element) in elements.iter().enumerate() {
-        let mut chaining = [0; 8];
-        for (word, chained) in chaining.iter_mut().zip(&chainings) {
-            *word = chained[column];
-        }
-        let tail_words = usize::try_from(element.tail_bytes.div_ceil(4)).unwrap_or(WORDS);
-        match (element.sign, tail_words > TAIL_WORDS_SLOT) {
-            (Sign::Plus, false) => expand::<TAIL_WORDS_SLOT, true>(sums, element, &chaining),
-            (Sign::Minus, false) => expand::<TAIL_WORDS_SLOT, false>(sums, element, &chaining),
-            (Sign::Plus, true) => expand::<TAIL_WORDS, true>(sums, element, &chaining),
-            (Sign::Minus, true) => expand::<TAIL_WORDS, false>(sums, element, &chaining),
-        }
-    }
-}
-
-/// The chaining values after the elements' first blocks: `[word][element]`.
-#[target_feature(enable = "avx2")]
-fn chain(elements: &[Element]) -> [[u32; WIDTH]; 8] {
-    let mut columns = [[0_u32; WIDTH]; WORDS];
-    for (column, element) in elements.iter().enumerate() {
-        for (words, word) in columns.iter_mut().zip(&element.words[0]) {
-            words[column] = *word;
-        }
-    }
-    let mut message = [_mm256_setzero_si256(); WORDS];
-    for (words, column) in message.iter_mut().zip(&columns) {
-        *words = load(column);
-    }
-    let begun = begin::<WORDS>(start(&IV, BLOCK_BYTES, CHUNK_START), &message);
-    let state = end::<WORDS>(begun, &message);
-    let mut chaining = [[0; WIDTH]; 8];
-    for (word, lanes) in chaining.iter_mut().enumerate() {
-        store(lanes, _mm256_xor_si256(state[word], state[word + 8]));
-    }
-    chaining
-}
-
-/// Makes an element's output from its second block, of which the first `TAIL` words may be other
-/// than zero, and adds or subtracts it.
-#[target_feature(enable = "avx2")]
-fn expand<const TAIL: usize, const PLUS: bool>(
-    sums: &mut Sums,
-    element: &Element,
-    chaining: &[u32; 8],
-) {
-    let mut message = [_mm256_setzero_si256(); WORDS];
-    for (words, word) in message.iter_mut().zip(&element.words[1][..TAIL]) {
-        *words = broadcast(*word);
-    }
-    let begun = begin::<TAIL>(
-        start(chaining, element.tail_bytes, CHUNK_END | ROOT),
-        &message,
-    );
-    let mut counter = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-    for group in 0..GROUPS {
-        let mut state = begun;
-        state[12] = counter;
-        let state = end::<TAIL>(state, &message);
-        for word in 0..8 {
-            let (low, high) = (state[word], state[word + 8]);
-            sum_up::<PLUS>(sums.row(group, word), _mm256_xor_si256(low, high));
-            let high = _mm256_xor_si256(high, broadcast(chaining[word]));
-            sum_up::<PLUS>(sums.row(group, word + 8), high);
-        }
-        counter = _mm256_add_epi32(counter, broadcast(8));
-    }
-}
-
-/// The state before the first round, with a counter of zero.
-#[target_feature(enable = "avx2")]
-#[inline]
-fn start(chaining: &[u32; 8], bytes: u32, flags: u32) -> Rows {
-    let mut state = [_mm256_setzero_si256(); WORDS];
-    for word in 0..8 {
-        state[word] = broadcast(chaining[word]);
-    }
-    for word in 0..4 {
-        state[8 + word] = broadcast(IV[word]);
-    }
-    state[14] = broadcast(bytes);
-    state[15] = broadcast(flags);
-    state
+wide! {
+    "avx2", __m256i, 8;
+    _mm256_setzero_si256, _mm256_set1_epi32, _mm256_xor_si256, _mm256_add_epi32,
+    _mm256_add_epi16, _mm256_sub_epi16, _mm256_loadu_si256, _mm256_storeu_si256
 }
 
 /// What the first round does to all columns but the first, in which the counter stands: that is the same
@@ -335,40 +245,4 @@ fn end<const TAIL: usize>(mut state: Rows, message: &Rows) -> Rows {
         );
     }
     state
-}
-
-#[target_feature(enable = "avx2")]
-#[inline]
-fn sum_up<const PLUS: bool>(row: &mut [u16; 2 * WIDTH], output: __m256i) {
-    let place: *mut [u16; 2 * WIDTH] = row;
-    // SAFETY: a row has as many bytes as a register; the instructions do not ask for alignment.
-    unsafe {
-        let sum = _mm256_loadu_si256(place.cast());
-        let sum = if PLUS {
-            _mm256_add_epi16(sum, output)
-        } else {
-            _mm256_sub_epi16(sum, output)
-        };
-        _mm256_storeu_si256(place.cast(), sum);
-    }
-}
-
-#[target_feature(enable = "avx2")]
-#[inline]
-fn load(words: &[u32; WIDTH]) -> __m256i {
-    // SAFETY: as many bytes as a register has; alignment is not asked for.
-    unsafe { _mm256_loadu_si256(words.as_ptr().cast()) }
-}
-
-#[target_feature(enable = "avx2")]
-#[inline]
-fn store(words: &mut [u32; WIDTH], register: __m256i) {
-    // SAFETY: as many bytes as a register has; alignment is not asked for.
-    unsafe { _mm256_storeu_si256(words.as_mut_ptr().cast(), register) }
-}
-
-#[target_feature(enable = "avx2")]
-#[inline]
-fn broadcast(word: u32) -> __m256i {
-    _mm256_set1_epi32(word.cast_signed())
 }
