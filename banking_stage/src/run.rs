@@ -35,7 +35,7 @@ use crate::{
 use crossbeam_channel::{Receiver, Sender, bounded};
 use crossbeam_utils::CachePadded;
 use lockweave_runtime::{DenseId, TaskId};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::{
     hint,
     sync::{
@@ -54,10 +54,11 @@ enum Message {
     Leave,
 }
 
-/// Waking a thread takes some 50 µs, so it pays to look for a message for about as long.
+/// Waking a thread takes some 50 µs, so it pays to look for a message, or for a lock to be free, for about as
+/// long.
 pub(crate) const PATIENCE: Duration = Duration::from_micros(40);
 
-/// How long a thread looks for a message before it sleeps.
+/// How long a thread looks for something before it sleeps.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience(Duration);
 
@@ -75,17 +76,18 @@ impl Patience {
         })
     }
 
-    /// Looks for a message as long as that takes and `goes_on` says so.
+    /// Looks as long as that takes and `goes_on` says so.
     pub(crate) fn look<M>(
         self,
-        messages: &Receiver<M>,
+        mut look: impl FnMut() -> Option<M>,
         mut goes_on: impl FnMut() -> bool,
     ) -> Option<M> {
         let started = Instant::now();
         loop {
             for _ in 0..LOOKS {
-                if let Ok(message) = messages.try_recv() {
-                    return Some(message);
+                let found = look();
+                if found.is_some() {
+                    return found;
                 }
                 hint::spin_loop();
             }
@@ -168,7 +170,7 @@ impl<W: Workload> Run<W> {
         }
     }
 
-    fn wait_for_helpers(&self) -> parking_lot::MutexGuard<'_, Core<W>> {
+    fn wait_for_helpers(&self) -> MutexGuard<'_, Core<W>> {
         let started = Instant::now();
         let mut core = self.core.lock();
         while core.inside > 0 && started.elapsed() < self.patience.0 {
@@ -185,13 +187,22 @@ impl<W: Workload> Run<W> {
     /// Reports what is on the desk and gets the next step.
     pub(crate) fn turn(&self, workload: &W, desk: &mut Desk) -> Step {
         let step = {
-            let mut core = self.core.lock();
+            let mut core = self.lock();
             let step = core.turn(workload, desk, || self.started.elapsed());
             self.publish(&core);
             step
         };
         self.send(desk);
         step
+    }
+
+    /// Takes the lock. Turns are short, so who finds it taken looks for a while before it sleeps.
+    fn lock(&self) -> MutexGuard<'_, Core<W>> {
+        let take = || (!self.core.is_locked()).then(|| self.core.try_lock())?;
+        let taken = self.core.try_lock();
+        taken
+            .or_else(|| self.patience.look(take, || true))
+            .unwrap_or_else(|| self.core.lock())
     }
 
     /// Sends what a turn has left on the desk. Outside the lock, because it may wake somebody.
@@ -270,7 +281,10 @@ impl<W: Workload> Run<W> {
     /// Waits for a message, after a turn that said so. Returns whether the worker stays.
     pub(crate) fn wait(&self, desk: &mut Desk) -> bool {
         let is_caller = desk.worker == 0;
-        let message = match self.patience.look(&self.messages.1, || true) {
+        let message = match self
+            .patience
+            .look(|| self.messages.1.try_recv().ok(), || true)
+        {
             Some(message) => message,
             None if !is_caller && self.take_off() => return false,
             None => self

@@ -115,7 +115,8 @@ impl Lobby {
     /// Waits for a call; `None` when the stage is over.
     fn next_call(&self, calls: &Receiver<Call>) -> Option<Call> {
         let is_attended = || self.attended.load(Ordering::Relaxed) > 0;
-        let awake = is_attended().then(|| self.attention.look(calls, is_attended));
+        let awake =
+            is_attended().then(|| self.attention.look(|| calls.try_recv().ok(), is_attended));
         awake.flatten().or_else(|| calls.recv().ok())
     }
 }
