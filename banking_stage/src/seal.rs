@@ -4,9 +4,9 @@ use crate::{
     error::StageError, grant::Grant, lock_table::Access, stage::BankingStage, workload::Workload,
 };
 use lockweave_runtime::{
-    DeltaPart, DenseId, OpenBlock, SealError, SealedBlock, SettledBlock, SpentBlock, TaskId,
+    DenseId, OpenBlock, SealError, SealedBlock, SettledBlock, SpentBlock, TaskId,
 };
-use std::{convert::Infallible, sync::OnceLock};
+use std::convert::Infallible;
 
 /// Fewer cells than this are gathered before another thread would have begun.
 const CELLS_PER_HAND_OVER: usize = 4_096;
@@ -22,33 +22,19 @@ where
     T: Send + Sync + 'static,
 {
     let block = block.settle()?;
-    let shards = block.shards();
     let alone = stage.config().threads.get() == 1 || block.cells() < CELLS_PER_HAND_OVER;
     if alone {
-        let parts: Vec<_> = (0..shards).map(|shard| block.collect(shard)).collect();
-        return block.seal(parts);
+        return block.seal();
     }
-    let gathering = Gathering {
-        block,
-        parts: (0..shards).map(|_| OnceLock::new()).collect(),
-    };
-    let (gathering, result) = stage.run(gathering);
-    let Gathering { block, parts } = gathering;
-    // A stage that cannot run it (it is asked from inside one of its own tasks) leaves it to us.
-    let missing = |shard| block.collect(shard);
-    let parts: Vec<_> = parts
-        .into_iter()
-        .enumerate()
-        .map(|(shard, part)| part.into_inner().unwrap_or_else(|| missing(shard)))
-        .collect();
+    let (Gathering { block }, result) = stage.run(Gathering { block });
+    // A stage that cannot run it (it is asked from inside one of its own tasks) leaves it to the block itself.
     debug_assert!(matches!(result, Ok(_) | Err(StageError::Nested)));
-    block.seal(parts)
+    block.seal()
 }
 
 /// The parts of a block's changes, as tasks without locks.
 struct Gathering<T> {
     block: SettledBlock<T>,
-    parts: Vec<OnceLock<DeltaPart>>,
 }
 
 impl<T: Send + Sync + 'static> Workload for Gathering<T> {
@@ -56,7 +42,7 @@ impl<T: Send + Sync + 'static> Workload for Gathering<T> {
     type Error = Infallible;
 
     fn tasks(&self) -> usize {
-        self.parts.len()
+        self.block.shards()
     }
 
     fn enter(&self, _worker: usize) {}
@@ -70,9 +56,7 @@ impl<T: Send + Sync + 'static> Workload for Gathering<T> {
     }
 
     fn execute(&self, (): &mut (), grant: &Grant<'_>) -> Result<(), Infallible> {
-        let shard = grant.task().index();
-        let first = self.parts[shard].set(self.block.collect(shard));
-        debug_assert!(first.is_ok(), "a shard is gathered once");
+        self.block.collect(grant.task().index());
         Ok(())
     }
 }

@@ -129,7 +129,7 @@ unsafe fn put_into(taken: &Simulation, cells: &StateCells) {
 impl Draft {
     /// Gathers what a transaction changed that stayed apart: its effects are
     /// [plain](crate::SimulatedState::conclude), and nobody else names the keys.
-    pub(crate) fn collect(&self, context: &DeltaContext, part: &mut DeltaPart) {
+    pub(crate) fn collect(&self, context: &DeltaContext, part: &mut DeltaPart<'_>) {
         self.look_at_taken(|taken| {
             for (address, now) in &taken.writes.accounts {
                 part.changed_account(context, *address, *now, KECCAK256_EMPTY);

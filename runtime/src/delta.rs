@@ -1,12 +1,13 @@
 //! What a block changed.
 
 use crate::{
+    shared_list::{Appender, SharedList},
     state::{Account, Code, CodeRef, StateError, StateView},
     state_cells::StateRules,
     write_set::AccountValue,
 };
 use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, mem, sync::Arc};
 
 /// The difference between the state before a block and the state after it: each key once, and only
 /// what differs.
@@ -104,23 +105,17 @@ impl DeltaContext {
         (now.exists && !cleared).then_some(account)
     }
 
-    /// The delta that parts over all keys make, on the memory of an earlier one. The parts are left
-    /// empty.
+    /// The delta of all changes.
     pub(crate) fn finish(
         self,
-        parts: &mut [DeltaPart],
-        mut delta: StateDelta,
+        changes: Changes,
         view: &dyn StateView,
     ) -> Result<StateDelta, StateError> {
-        delta.clear();
-        let accounts: usize = parts.iter().map(|part| part.accounts.len()).sum();
-        let slots: usize = parts.iter().map(|part| part.slots.len()).sum();
-        delta.accounts.reserve_exact(accounts + self.codes.len());
-        delta.slots.reserve_exact(slots);
-        for part in parts {
-            delta.accounts.append(&mut part.accounts);
-            delta.slots.append(&mut part.slots);
-        }
+        let mut delta = StateDelta {
+            accounts: changes.accounts.into_vec(),
+            slots: changes.slots.into_vec(),
+            ..changes.rest
+        };
         delta.wiped.extend(self.incarnations.into_keys());
         for (address, code) in self.codes {
             if !delta.accounts.iter().any(|(known, _)| *known == address) {
@@ -141,17 +136,45 @@ impl DeltaContext {
     }
 }
 
+/// A delta's lists while they are being filled, from any thread.
+#[derive(Debug)]
+pub(crate) struct Changes {
+    accounts: SharedList<(Address, Option<Account>)>,
+    slots: SharedList<(Address, U256, U256)>,
+    /// Empty, with the memory of an earlier delta.
+    rest: StateDelta,
+}
+
+impl Changes {
+    /// None yet, on the memory of an earlier delta, with room for changes of so many keys.
+    pub(crate) fn with_memory(mut memory: StateDelta, keys: usize) -> Self {
+        memory.clear();
+        Self {
+            accounts: SharedList::with_memory(mem::take(&mut memory.accounts), keys),
+            slots: SharedList::with_memory(mem::take(&mut memory.slots), keys),
+            rest: memory,
+        }
+    }
+
+    /// Somebody who gathers changes.
+    pub(crate) const fn part(&self) -> DeltaPart<'_> {
+        DeltaPart {
+            accounts: self.accounts.appender(),
+            slots: self.slots.appender(),
+        }
+    }
+}
+
 /// Changes of some of a block's keys.
 ///
 /// The serial executor and the open block both end here, so they cannot differ in what they call a
 /// change.
-#[derive(Debug, Default)]
-pub struct DeltaPart {
-    accounts: Vec<(Address, Option<Account>)>,
-    slots: Vec<(Address, U256, U256)>,
+pub(crate) struct DeltaPart<'a> {
+    accounts: Appender<'a, (Address, Option<Account>)>,
+    slots: Appender<'a, (Address, U256, U256)>,
 }
 
-impl DeltaPart {
+impl DeltaPart<'_> {
     /// Takes an account that the block may have changed, and whether a credit touched it.
     pub(crate) fn account(
         &mut self,

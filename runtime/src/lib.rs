@@ -32,6 +32,7 @@ pub mod outcome;
 mod outcomes;
 pub mod recording;
 pub mod serial;
+mod shared_list;
 pub mod simulation;
 pub mod state;
 pub mod state_cells;
@@ -44,7 +45,7 @@ pub use access::{
     KeyAccess, SIGNED_KEYS_MAX,
 };
 pub use cells::Cells;
-pub use delta::{DeltaPart, StateDelta};
+pub use delta::StateDelta;
 pub use executor::{AccessError, ExecutionError, Executor, StateAccess, UndeclaredAccess};
 pub use granted::GrantedState;
 pub use id::{DenseId, KeyId, TaskId};

@@ -2,7 +2,7 @@
 
 use crate::{
     access::{AccessEntry, AccessSet, KeyAccess, sort_touches},
-    delta::{DeltaPart, StateDelta},
+    delta::StateDelta,
     drafts::{Draft, Inferred, Simulation},
     extension::Extensions,
     id::{DenseId, KeyId, TaskId},
@@ -486,11 +486,7 @@ impl<T> OpenBlock<T> {
 
     /// Seals the block on this thread: outcomes in block order, credits folded in, changes gathered.
     pub fn seal(self) -> Result<SealedBlock, SealError> {
-        let settled = self.settle()?;
-        let parts: Vec<_> = (0..settled.shards())
-            .map(|shard| settled.collect(shard))
-            .collect();
-        Ok(settled.seal(parts)?.0)
+        Ok(self.settle()?.seal()?.0)
     }
 
     /// Ends the block's execution, so that its changes can be gathered on many threads.
@@ -548,19 +544,21 @@ impl<T> SettledBlock<T> {
         SHARDS
     }
 
-    /// The changes in one part. From any thread.
-    pub fn collect(&self, shard: usize) -> DeltaPart {
-        self.cells.collect(shard, |task| self.spent.apart(task))
+    /// Gathers the changes in one part, if nobody has. From any thread.
+    pub fn collect(&self, shard: usize) {
+        self.cells.collect(shard, |task| self.spent.apart(task));
     }
 
-    /// Seals the block; `parts` are those of all shards, in any order.
+    /// Seals the block, and gathers the changes of the parts that nobody looked at.
     ///
     /// What the block was made of is given back, to be reset and used again, or dropped elsewhere.
-    pub fn seal(
-        self,
-        parts: impl IntoIterator<Item = DeltaPart>,
-    ) -> Result<(SealedBlock, SpentBlock<T>), SealError> {
-        let (delta, cells) = self.cells.finish(parts)?;
+    ///
+    /// # Panics
+    ///
+    /// If [`collect`](Self::collect) panicked.
+    pub fn seal(self) -> Result<(SealedBlock, SpentBlock<T>), SealError> {
+        (0..self.shards()).for_each(|shard| self.collect(shard));
+        let (delta, cells) = self.cells.finish()?;
         let outcomes = self.outcomes;
         let Spent {
             transactions,

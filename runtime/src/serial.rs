@@ -4,7 +4,7 @@
 //! before the block, one transaction after another.
 
 use crate::{
-    delta::{DeltaContext, DeltaPart, StateDelta},
+    delta::{Changes, DeltaContext, StateDelta},
     executor::{AccessError, ExecutionError, Executor, StateAccess},
     id::{DenseId, TaskId},
     open_block::SealedBlock,
@@ -124,7 +124,9 @@ impl SerialState {
             incarnations,
             rules,
         };
-        let mut part = DeltaPart::default();
+        let keys = self.accounts.len().max(self.slots.len());
+        let changes = Changes::with_memory(StateDelta::default(), keys);
+        let mut part = changes.part();
         for (address, account) in &self.accounts {
             let (before, value) = (account.before, account.value);
             part.account(&context, *address, before, value, account.touched);
@@ -134,7 +136,8 @@ impl SerialState {
             let after = if current { overlay.value } else { U256::ZERO };
             part.slot(&context, *address, *slot, overlay.before, after);
         }
-        context.finish(&mut [part], StateDelta::default(), &**self.view())
+        drop(part);
+        context.finish(changes, &**self.view())
     }
 }
 

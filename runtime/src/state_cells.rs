@@ -2,7 +2,7 @@
 
 use crate::{
     cells::Cells,
-    delta::{DeltaContext, DeltaPart, StateDelta},
+    delta::{Changes, DeltaContext, DeltaPart, StateDelta},
     drafts::Draft,
     id::{DenseId, KeyId, TaskId},
     interner::{Interner, RecentKeys, SHARDS},
@@ -310,7 +310,6 @@ pub(crate) struct Spare {
     /// Cleared.
     pub(crate) drafts: Vec<Draft>,
     delta: StateDelta,
-    parts: Mutex<Vec<DeltaPart>>,
 }
 
 impl StateCells {
@@ -473,9 +472,14 @@ impl StateCells {
             incarnations,
             rules: self.rules,
         };
+        let memory = std::mem::take(&mut self.spare.delta);
+        let changes = Changes::with_memory(memory, self.cells.len());
         SettledCells {
             cells: self,
             context,
+            changes,
+            begun: AtomicU64::new(0),
+            done: AtomicU64::new(0),
         }
     }
 }
@@ -485,7 +489,14 @@ impl StateCells {
 pub(crate) struct SettledCells {
     cells: StateCells,
     context: DeltaContext,
+    changes: Changes,
+    /// A bit for each of the [`SHARDS`] parts: whether somebody gathers its changes, or has.
+    begun: AtomicU64,
+    /// Whether that is over.
+    done: AtomicU64,
 }
+
+const _: () = assert!(SHARDS == u64::BITS as usize);
 
 impl SettledCells {
     /// How many cells there are.
@@ -493,14 +504,14 @@ impl SettledCells {
         self.cells.cells.len()
     }
 
-    /// The changes of one of the [`SHARDS`] parts of the keys. From any thread. `apart` gives the drafts of
-    /// transactions that stayed apart, whose keys are not looked at.
-    pub(crate) fn collect<'d>(
-        &self,
-        shard: usize,
-        apart: impl Fn(TaskId) -> Option<&'d Draft>,
-    ) -> DeltaPart {
-        let mut part = self.cells.spare.parts.lock().pop().unwrap_or_default();
+    /// Gathers the changes of one of the [`SHARDS`] parts of the keys, if nobody has. From any thread. `apart`
+    /// gives the drafts of transactions that stayed apart, whose keys are not looked at.
+    pub(crate) fn collect<'d>(&self, shard: usize, apart: impl Fn(TaskId) -> Option<&'d Draft>) {
+        let bit = 1 << shard;
+        if self.begun.fetch_or(bit, Ordering::Relaxed) & bit != 0 {
+            return;
+        }
+        let mut part = self.changes.part();
         if let Some(table) = &self.cells.table {
             let pieces = (shard..table.parts()).step_by(SHARDS);
             let tasks = pieces.flat_map(|piece| table.tasks_of(piece));
@@ -521,13 +532,14 @@ impl SettledCells {
         }
         let each = |key: &StateKey, id| self.collect_key(&mut part, key, id);
         self.cells.interner.for_each_in_shard(shard, each);
-        part
+        drop(part);
+        self.done.fetch_or(bit, Ordering::Relaxed);
     }
 
     /// What became of one key. Its id came from the interner, whose lock orders memory, or from the
     /// table and is filled.
     #[allow(unsafe_code)]
-    fn collect_key(&self, part: &mut DeltaPart, key: &StateKey, id: KeyId) {
+    fn collect_key(&self, part: &mut DeltaPart<'_>, key: &StateKey, id: KeyId) {
         let (context, rules) = (&self.context, self.context.rules);
         // SAFETY: the cell is filled, as said above. Cells are written through a granted state, which
         // holds its block by reference; this value was made from a block that nobody else refers to,
@@ -549,17 +561,16 @@ impl SettledCells {
         }
     }
 
-    /// The delta of all parts, and the cells, to be reset and used again.
-    pub(crate) fn finish(
-        self,
-        parts: impl IntoIterator<Item = DeltaPart>,
-    ) -> Result<(StateDelta, StateCells), StateError> {
-        let Self { mut cells, context } = self;
-        let mut parts: Vec<DeltaPart> = parts.into_iter().collect();
-        let memory = std::mem::take(&mut cells.spare.delta);
-        let delta = context.finish(&mut parts, memory, &*cells.view)?;
-        cells.spare.parts.get_mut().append(&mut parts);
-        Ok((delta, cells))
+    /// The delta of all changes, and the cells, to be reset and used again.
+    ///
+    /// # Panics
+    ///
+    /// If the changes of a part are not gathered.
+    pub(crate) fn finish(self) -> Result<(StateDelta, StateCells), StateError> {
+        let done = self.done.into_inner();
+        assert_eq!(done, u64::MAX, "not all changes are gathered");
+        let delta = self.context.finish(self.changes, &*self.cells.view)?;
+        Ok((delta, self.cells))
     }
 }
 

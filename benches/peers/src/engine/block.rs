@@ -297,13 +297,8 @@ impl Block {
         result.expect("the block ran while it was recorded");
         block = ran;
         let (settle, settled) = timed(|| block.settle().expect("a finished block"));
-        let (gather, parts) = timed(|| {
-            let shards = 0..settled.shards();
-            shards
-                .map(|shard| settled.collect(shard))
-                .collect::<Vec<_>>()
-        });
-        let (join, (sealed, spent)) = timed(|| settled.seal(parts).expect("a finished block"));
+        let (gather, ()) = timed(|| (0..settled.shards()).for_each(|shard| settled.collect(shard)));
+        let (join, (sealed, spent)) = timed(|| settled.seal().expect("a finished block"));
         self.keep(spent);
         ([open, prepare, run, gather, settle + join], sealed)
     }

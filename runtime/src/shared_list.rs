@@ -1,0 +1,199 @@
+//! A list that several threads fill side by side.
+
+// Places are written by whoever claimed them and read once that is over.
+#![allow(unsafe_code)]
+
+use parking_lot::Mutex;
+use std::{
+    fmt,
+    mem::{self, ManuallyDrop},
+    ops::Range,
+    ptr::NonNull,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+/// Places that are claimed in one go.
+const CLAIM: usize = 32;
+
+/// A list of plain values, in no order, with room for so many as were expected.
+///
+/// A list for each thread would do, but they have to be copied into one, on one thread, when all are full.
+pub(crate) struct SharedList<T: Copy> {
+    /// Memory of a `Vec` without elements.
+    places: NonNull<T>,
+    capacity: usize,
+    /// Places from here on are nobody's; may be beyond the capacity.
+    claimed: AtomicUsize,
+    rest: Mutex<Rest<T>>,
+}
+
+/// What appenders left.
+struct Rest<T> {
+    /// Places that were claimed and stayed empty.
+    gaps: Vec<Range<usize>>,
+    /// What there was no place for.
+    beyond: Vec<T>,
+}
+
+// SAFETY: a place is written by the one appender that claimed it, and read by the list's owner alone, who
+// has no appender beside it. Values are sent from one thread to another.
+unsafe impl<T: Copy + Send> Sync for SharedList<T> {}
+// SAFETY: as for a `Vec` of such values.
+unsafe impl<T: Copy + Send> Send for SharedList<T> {}
+
+impl<T: Copy> SharedList<T> {
+    /// An empty list on the memory of an earlier one, which is made larger if it has not room for so many.
+    pub(crate) fn with_memory(mut memory: Vec<T>, expected: usize) -> Self {
+        memory.clear();
+        memory.reserve_exact(expected);
+        let mut memory = ManuallyDrop::new(memory);
+        let places = NonNull::new(memory.as_mut_ptr());
+        Self {
+            places: places.expect("the memory of a Vec is not at zero"),
+            capacity: memory.capacity(),
+            claimed: AtomicUsize::new(0),
+            rest: Mutex::new(Rest {
+                gaps: Vec::new(),
+                beyond: Vec::new(),
+            }),
+        }
+    }
+
+    /// Somebody who adds to the list.
+    pub(crate) const fn appender(&self) -> Appender<'_, T> {
+        Appender {
+            list: self,
+            room: 0..0,
+            beyond: Vec::new(),
+        }
+    }
+
+    /// All that was added.
+    pub(crate) fn into_vec(mut self) -> Vec<T> {
+        let (places, rest) = (self.places.as_ptr(), self.rest.get_mut());
+        // Who claimed places beyond the capacity got none.
+        let whole = self.capacity / CLAIM * CLAIM;
+        let mut len = whole.min(*self.claimed.get_mut());
+        rest.gaps.sort_unstable_by_key(|gap| gap.start);
+        // From behind, so that all places from a gap to the end are filled.
+        while let Some(gap) = rest.gaps.pop() {
+            let moved = gap.len().min(len - gap.end);
+            // SAFETY: both lie within the capacity; the last places are filled, the gap's are not, and the last
+            // `moved` places begin at its end or behind it.
+            unsafe {
+                let last = places.add(len - moved);
+                last.copy_to_nonoverlapping(places.add(gap.start), moved);
+            }
+            len -= gap.len();
+        }
+        let mut beyond = mem::take(&mut rest.beyond);
+        // SAFETY: the memory is that of a `Vec` with this capacity, whose first `len` places are filled; the list
+        // gives it up.
+        let mut list = unsafe { Vec::from_raw_parts(places, len, self.capacity) };
+        mem::forget(self);
+        list.append(&mut beyond);
+        list
+    }
+}
+
+impl<T: Copy> Drop for SharedList<T> {
+    fn drop(&mut self) {
+        // SAFETY: the memory of a `Vec` with this capacity; what is in it need not be dropped.
+        drop(unsafe { Vec::from_raw_parts(self.places.as_ptr(), 0, self.capacity) });
+    }
+}
+
+impl<T: Copy> fmt::Debug for SharedList<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedList")
+            .field("capacity", &self.capacity)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Adds to a list.
+pub(crate) struct Appender<'a, T: Copy> {
+    list: &'a SharedList<T>,
+    /// Places that were claimed and are empty.
+    room: Range<usize>,
+    beyond: Vec<T>,
+}
+
+impl<T: Copy> Appender<'_, T> {
+    #[inline]
+    pub(crate) fn push(&mut self, value: T) {
+        if self.room.is_empty() && !self.claim() {
+            self.beyond.push(value);
+            return;
+        }
+        // SAFETY: a place within the capacity that this appender alone has claimed.
+        unsafe { self.list.places.add(self.room.start).write(value) };
+        self.room.start += 1;
+    }
+
+    pub(crate) fn extend_from_slice(&mut self, values: &[T]) {
+        for value in values {
+            self.push(*value);
+        }
+    }
+
+    /// Claims places, if there are any.
+    fn claim(&mut self) -> bool {
+        let list = self.list;
+        // Nobody's before, and the values are ordered by what gives the list's owner its word that all is over.
+        let start = list.claimed.fetch_add(CLAIM, Ordering::Relaxed);
+        let fits = start + CLAIM <= list.capacity;
+        if fits {
+            self.room = start..start + CLAIM;
+        }
+        fits
+    }
+}
+
+impl<T: Copy> Drop for Appender<'_, T> {
+    fn drop(&mut self) {
+        if self.room.is_empty() && self.beyond.is_empty() {
+            return;
+        }
+        let mut rest = self.list.rest.lock();
+        rest.gaps.push(self.room.clone());
+        rest.beyond.append(&mut self.beyond);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Whatever several threads add is there, once, on any memory.
+        #[test]
+        fn what_was_added_is_there(
+            counts in prop::collection::vec(0_u32..200, 1..6),
+            expected in 0_usize..700,
+            memory in 0_usize..300,
+        ) {
+            let list = SharedList::with_memory(Vec::with_capacity(memory), expected);
+            let values = |thread: usize| (0..counts[thread]).map(move |value| (thread, value));
+            std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..counts.len())
+                    .map(|thread| {
+                        let (list, values) = (&list, values(thread));
+                        scope.spawn(move || {
+                            let mut appender = list.appender();
+                            values.for_each(|value| appender.push(value));
+                        })
+                    })
+                    .collect();
+                // The thread sanitizer sees a join, not how a scope waits for its end.
+                for thread in threads {
+                    thread.join().expect("no panic");
+                }
+            });
+            let mut added = list.into_vec();
+            added.sort_unstable();
+            prop_assert_eq!(added, (0..counts.len()).flat_map(values).collect::<Vec<_>>());
+        }
+    }
+}
