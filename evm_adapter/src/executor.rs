@@ -154,10 +154,7 @@ impl<S: StateAccess + Default> EvmExecutor<S> {
             declared: Arc::clone(declared),
             beneficiary: self.machine.ctx.block.beneficiary(),
         });
-        let outcome = rules.run(transaction, limits.as_ref(), state, &mut self.writes)?;
-        // A state that refuses says so once more to the machine, with all that belongs to it.
-        state.apply(&self.writes).ok()?;
-        Some(outcome)
+        rules.run(transaction, limits.as_ref(), state, &mut self.writes)
     }
 
     fn run_transaction(

@@ -11,7 +11,7 @@ use crate::{journal::Limits, step::EvmTransaction};
 use alloy_consensus::TxType;
 use alloy_primitives::{Address, Bytes, U256};
 use lockweave_runtime::{
-    AccessMode, Credit, Outcome, OutcomeKind, StateAccess, StateKey, Status, WriteSet,
+    AccessMode, Credit, Outcome, OutcomeKind, StateAccess, StateKey, Status, Transfer, WriteSet,
 };
 use revm::{
     context::{Block as _, BlockEnv, Cfg as _, CfgEnv, TxEnv},
@@ -64,8 +64,7 @@ impl TransferRules {
         })
     }
 
-    /// Runs a transaction that is a plain transfer and leaves its effects in `writes`; `None` if it is
-    /// anything else, or not certain to go well.
+    /// Runs a transaction that is a plain transfer; `None` if it is anything else, or not certain to go well.
     pub(crate) fn run(
         &self,
         transaction: &EvmTransaction,
@@ -73,68 +72,24 @@ impl TransferRules {
         state: &mut impl StateAccess,
         writes: &mut WriteSet,
     ) -> Option<Outcome> {
-        let env = &**transaction.env();
-        let (recipient, price, gas_used) = self.recognise(env)?;
-        let sender = env.caller;
+        let (transfer, gas_used) = self.recognise(transaction.env())?;
+        let Transfer {
+            sender, recipient, ..
+        } = transfer;
         let allows = |key, needed| limits.is_none_or(|limits| limits.check(&key, needed).is_ok());
+        // Nothing is looked at that the transaction did not sign.
         let allowed = allows(StateKey::code(sender), AccessMode::Read)
             && allows(StateKey::account(sender), AccessMode::Write)
             && allows(StateKey::code(recipient), AccessMode::Read)
             && (recipient == sender || allows(StateKey::account(recipient), AccessMode::Credit));
-        // Nothing is looked at that the transaction did not sign, and nobody without code is asked for
-        // by a transaction that runs some.
-        if !allowed
-            || !state.code(recipient).ok()?.is_empty()
-            || (recipient != sender && !state.code(sender).ok()?.is_empty())
-        {
+        if !allowed {
             return None;
         }
-        let mut value = state.account(sender).ok()?;
-        if value.nonce != env.nonce {
-            return None;
+        if !state.transfer(&transfer) {
+            carry_out(&transfer, state, writes)?;
+            // A state that refuses says so once more to the machine, with all that belongs to it.
+            state.apply(writes).ok()?;
         }
-        // The sender must be able to pay for the whole limit at the highest price.
-        let limit_cost = u128::from(env.gas_limit).checked_mul(env.gas_price)?;
-        let most = env.value.checked_add(U256::from(limit_cost))?;
-        if value.balance < most {
-            return None;
-        }
-        let gas = u128::from(gas_used);
-        let tip = if self.burns_base_fee {
-            price - self.base_fee
-        } else {
-            price
-        };
-        let fee = U256::from(gas.checked_mul(tip)?);
-        // Below what was checked: the price is no higher, and the limit covers the gas.
-        value.balance -= U256::from(gas.checked_mul(price)?);
-        value.nonce += 1;
-        value.exists = true;
-        writes.clear();
-        let mut credit = |address, amount| {
-            writes.credits.push(Credit { address, amount });
-        };
-        let mut to_beneficiary = fee;
-        if recipient != sender {
-            value.balance -= env.value;
-            if recipient == self.beneficiary {
-                to_beneficiary = to_beneficiary.checked_add(env.value)?;
-            } else {
-                if !env.value.is_zero() && !state.may_credit(recipient, env.value) {
-                    return None;
-                }
-                credit(recipient, env.value);
-            }
-        }
-        if sender == self.beneficiary {
-            value.balance = value.balance.checked_add(fee)?;
-        } else {
-            if !state.may_credit(self.beneficiary, to_beneficiary) {
-                return None;
-            }
-            credit(self.beneficiary, to_beneficiary);
-        }
-        writes.accounts.push((sender, value));
         Some(Outcome {
             kind: OutcomeKind::Transaction(transaction.transaction_type()),
             status: Status::Succeeded,
@@ -145,8 +100,33 @@ impl TransferRules {
         })
     }
 
+    /// A transaction's transfer, and its gas, if it may be a plain one.
+    fn recognise(&self, env: &TxEnv) -> Option<(Transfer, u64)> {
+        let (recipient, price, gas_used) = self.terms(env)?;
+        let gas = u128::from(gas_used);
+        let tip = if self.burns_base_fee {
+            price - self.base_fee
+        } else {
+            price
+        };
+        // The sender must be able to pay for the whole limit at the highest price.
+        let limit_cost = u128::from(env.gas_limit).checked_mul(env.gas_price)?;
+        let transfer = Transfer {
+            sender: env.caller,
+            recipient,
+            beneficiary: self.beneficiary,
+            nonce: env.nonce,
+            needed: env.value.checked_add(U256::from(limit_cost))?,
+            // Below what is needed: the price is no higher, and the limit covers the gas.
+            gas_cost: U256::from(gas.checked_mul(price)?),
+            value: env.value,
+            tip: U256::from(gas.checked_mul(tip)?),
+        };
+        Some((transfer, gas_used))
+    }
+
     /// Whom a transaction pays, its effective gas price and its gas, if it may be a plain transfer.
-    fn recognise(&self, env: &TxEnv) -> Option<(Address, u128, u64)> {
+    fn terms(&self, env: &TxEnv) -> Option<(Address, u128, u64)> {
         let TxKind::Call(recipient) = env.kind else {
             return None;
         };
@@ -178,4 +158,57 @@ impl TransferRules {
         };
         Some((recipient, price, gas_used))
     }
+}
+
+/// Leaves the effects of a transfer in `writes`, if it is certain to go well.
+fn carry_out(
+    transfer: &Transfer,
+    state: &mut impl StateAccess,
+    writes: &mut WriteSet,
+) -> Option<()> {
+    let Transfer {
+        sender,
+        recipient,
+        beneficiary,
+        ..
+    } = *transfer;
+    // Nobody without code is asked for by a transaction that runs some.
+    if !state.code(recipient).ok()?.is_empty()
+        || (recipient != sender && !state.code(sender).ok()?.is_empty())
+    {
+        return None;
+    }
+    let mut value = state.account(sender).ok()?;
+    if value.nonce != transfer.nonce || value.balance < transfer.needed {
+        return None;
+    }
+    value.balance -= transfer.gas_cost;
+    value.nonce += 1;
+    value.exists = true;
+    writes.clear();
+    let mut credit = |address, amount| {
+        writes.credits.push(Credit { address, amount });
+    };
+    let mut to_beneficiary = transfer.tip;
+    if recipient != sender {
+        value.balance -= transfer.value;
+        if recipient == beneficiary {
+            to_beneficiary = to_beneficiary.checked_add(transfer.value)?;
+        } else {
+            if !transfer.value.is_zero() && !state.may_credit(recipient, transfer.value) {
+                return None;
+            }
+            credit(recipient, transfer.value);
+        }
+    }
+    if sender == beneficiary {
+        value.balance = value.balance.checked_add(transfer.tip)?;
+    } else {
+        if !state.may_credit(beneficiary, to_beneficiary) {
+            return None;
+        }
+        credit(beneficiary, to_beneficiary);
+    }
+    writes.accounts.push((sender, value));
+    Some(())
 }

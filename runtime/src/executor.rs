@@ -51,6 +51,28 @@ pub enum AccessError {
     State(#[from] StateError),
 }
 
+/// A payment from an account without code to another, or to itself, of which is known what it comes to once
+/// nonce and balance are right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transfer {
+    /// Who pays.
+    pub sender: Address,
+    /// Whom it pays.
+    pub recipient: Address,
+    /// Who gets the tip.
+    pub beneficiary: Address,
+    /// The nonce that the sender has to have.
+    pub nonce: u64,
+    /// What the sender has to have, in wei.
+    pub needed: U256,
+    /// What gas costs the sender, in wei; with the value no more than is needed.
+    pub gas_cost: U256,
+    /// What the recipient gets, in wei.
+    pub value: U256,
+    /// What the beneficiary gets, in wei.
+    pub tip: U256,
+}
+
 /// The state as one transaction sees it: everything before it in block order, nothing after.
 ///
 /// Every method names the key it touches; an implementation that guards refuses what is not
@@ -82,6 +104,13 @@ pub trait StateAccess {
     /// Where not, the caller looks first: because the sum might overflow, or to be told that it does
     /// not hold the key. A no is no access.
     fn may_credit(&mut self, address: Address, amount: U256) -> bool;
+
+    /// Carries out a transfer in one go, which a state may do faster than its parts one by one; returns whether
+    /// it did. If not, nothing has happened, and nothing is said of the transfer: there are states that never
+    /// do this.
+    fn transfer(&mut self, _transfer: &Transfer) -> bool {
+        false
+    }
 
     /// Applies a transaction's effects, all or none of them.
     fn apply(&mut self, writes: &WriteSet) -> Result<(), AccessError>;

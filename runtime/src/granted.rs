@@ -6,7 +6,7 @@
 use crate::{
     access::{AccessEntry, AccessMode, AccessSet, KeyAccess, note_touch},
     credit_buffer::CreditBuffer,
-    executor::{AccessError, StateAccess, UndeclaredAccess},
+    executor::{AccessError, StateAccess, Transfer, UndeclaredAccess},
     extension::Begun,
     id::{KeyId, TaskId},
     interner::RecentKeys,
@@ -26,7 +26,7 @@ use std::{fmt, mem, ops::Range, ptr::NonNull, sync::Arc};
 /// Between [`enter`](Self::enter) and [`leave`](Self::leave) it reads and writes the cells of one
 /// task's access set and refuses everything else. Outside it refuses everything.
 pub struct GrantedState<T> {
-    block: Option<Arc<OpenBlock<T>>>,
+    pub(crate) block: Option<Arc<OpenBlock<T>>>,
     task: Option<TaskId>,
     /// The set entered, unless it is everything.
     held: Option<Held>,
@@ -34,9 +34,9 @@ pub struct GrantedState<T> {
     everything: bool,
     /// The account asked for last, and where its keys stand in the set.
     recent: (Address, Range<usize>),
-    undo: Option<UndoRecord>,
+    pub(crate) undo: Option<UndoRecord>,
     /// Credits not yet handed in.
-    credits: CreditBuffer,
+    pub(crate) credits: CreditBuffer,
     /// Cells of the write set being applied; kept for its memory.
     found: Vec<KeyId>,
     /// What was touched under a grant of everything.
@@ -297,6 +297,15 @@ impl<T> GrantedState<T> {
         }
     }
 
+    /// The set entered with its dense ids, unless it is everything.
+    #[inline]
+    pub(crate) fn held(&self) -> Option<(&[AccessEntry], &[KeyAccess])> {
+        let held = self.held?;
+        // SAFETY: both point into the block, which lives as long as this window holds it. What a
+        // transaction holds changes only through `&mut OpenBlock`, which nobody has meanwhile.
+        Some(unsafe { (held.entries.as_ref(), held.keys.as_ref()) })
+    }
+
     /// Finds a key in the set entered and checks the mode; the cell's id and the mode it is held in.
     #[inline]
     fn find(
@@ -504,7 +513,7 @@ impl CheckedCells<'_> {
 const BEYOND_MAX: usize = 64;
 
 /// In a set of no more keys than this, looking at one after the other is faster than bisection.
-const FEW_KEYS: usize = 12;
+pub(crate) const FEW_KEYS: usize = 12;
 
 /// Where the keys of one account stand in a sorted set.
 #[inline]
@@ -607,6 +616,10 @@ impl<T> StateAccess for GrantedState<T> {
             Ok((id, _)) => self.is_credit_safe_on(id, amount),
             Err(_) => false,
         }
+    }
+
+    fn transfer(&mut self, transfer: &Transfer) -> bool {
+        self.carry_out(transfer).is_some()
     }
 
     fn apply(&mut self, writes: &WriteSet) -> Result<(), AccessError> {

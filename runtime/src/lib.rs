@@ -20,6 +20,7 @@ mod drafts;
 pub mod executor;
 mod extension;
 pub mod granted;
+mod granted_transfer;
 pub mod id;
 pub mod interner;
 pub mod key;
@@ -46,7 +47,9 @@ pub use access::{
 };
 pub use cells::Cells;
 pub use delta::StateDelta;
-pub use executor::{AccessError, ExecutionError, Executor, StateAccess, UndeclaredAccess};
+pub use executor::{
+    AccessError, ExecutionError, Executor, StateAccess, Transfer, UndeclaredAccess,
+};
 pub use granted::GrantedState;
 pub use id::{DenseId, KeyId, TaskId};
 pub use interner::{Interner, RecentKeys};
