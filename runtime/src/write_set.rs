@@ -123,9 +123,10 @@ const CREDIT_BALANCE_LIMIT: U256 = U256::from_limbs([0, 0, 0, 3 << 62]);
 
 /// Whether credits of this size on a balance of this size cannot overflow.
 ///
-/// 2^62 credits, each below 2^192, on a balance below 3 × 2^254 stay below 2^256; a block has fewer.
+/// 2^62 credits, each below 2^192, on a balance below 3 × 2^254 stay below 2^256; a block has fewer. A credit
+/// of nothing does no harm to any balance.
 pub(crate) fn is_credit_safe(balance: U256, amount: U256) -> bool {
-    amount < CREDIT_AMOUNT_LIMIT && balance < CREDIT_BALANCE_LIMIT
+    amount.is_zero() || (amount < CREDIT_AMOUNT_LIMIT && balance < CREDIT_BALANCE_LIMIT)
 }
 
 impl From<Option<&Account>> for AccountValue {

@@ -1,5 +1,8 @@
 //! Plain transfers without the machine, held against the machine.
 
+// One thread enters one grant after the other: the test itself makes that sound.
+#![allow(unsafe_code)]
+
 use alloy_consensus::{Header, Signed, TxEip1559, TxEip2930, TxLegacy};
 use alloy_eips::eip2930::{AccessList, AccessListItem};
 use alloy_primitives::{
@@ -9,8 +12,9 @@ use lockweave::{
     AccessSet, EvmExecutor, EvmTransaction, MemoryState, Step,
     evm::{BlockContext, ChainSpec, LockweaveTxEnvelope, SpecId, TxDeclared},
     runtime::{
-        Account, Code, Executor, INFERRED_KEYS_MAX, Outcome, Recording, SerialState, StateDelta,
-        StateView,
+        AccessMode, Account, Code, Declaration, DenseId, Executor, GrantedState, INFERRED_KEYS_MAX,
+        OpenBlock, Outcome, OutcomeKind, Recording, Sanitized, SerialState, StateDelta, StateKey,
+        StateView, Status, TaskId,
     },
 };
 use proptest::prelude::*;
@@ -257,6 +261,72 @@ fn run(
     (results, delta)
 }
 
+/// The keys of a transfer, and those of the only contract there is.
+fn keys_of_transfer(transaction: &EvmTransaction, beneficiary: Address) -> AccessSet {
+    let set = AccessSet::build(|set| {
+        let sender = transaction.sender();
+        set.insert(StateKey::account(sender), AccessMode::Write);
+        set.insert(StateKey::account(beneficiary), AccessMode::Credit);
+        if let TxKind::Call(recipient) = transaction.env().kind {
+            set.insert(StateKey::account(recipient), AccessMode::Credit);
+            set.insert(StateKey::code(recipient), AccessMode::Read);
+        }
+        set.insert(StateKey::code(sender), AccessMode::Read);
+        set.insert(StateKey::code(CONTRACT), AccessMode::Read);
+    });
+    set.expect("few keys")
+}
+
+/// The same under grants of these sets, each step run, taken back and run again; of those that have no
+/// outcome only that they have none.
+fn run_granted(
+    context: &BlockContext,
+    steps: &[Step],
+    sets: Vec<AccessSet>,
+) -> (Vec<Option<Outcome>>, StateDelta) {
+    let mut executor = EvmExecutor::new(context).with_short_transfers();
+    let sanitized = steps.iter().zip(sets).map(|(step, access)| Sanitized {
+        transaction: step.clone(),
+        access,
+        declaration: Declaration::Recorded,
+    });
+    let mut block = OpenBlock::new(state(), context.rules(), sanitized.collect());
+    block.number();
+    let block = Arc::new(block);
+    let mut window = GrantedState::new(Arc::clone(&block));
+    window.keep_undo();
+    let mut results = Vec::new();
+    for (task, step) in steps.iter().enumerate() {
+        let task = TaskId::from_index(task);
+        block.resolve(task).expect("a state in memory");
+        // SAFETY: there is one window, which is in one grant at a time.
+        unsafe { window.enter(task) };
+        let first = executor.execute(step, &mut window).ok();
+        // SAFETY: as above; the record is of this task.
+        unsafe {
+            let record = window.take_undo();
+            window.revert(record);
+        }
+        let second = executor.execute(step, &mut window).ok();
+        drop(window.take_undo());
+        window.leave();
+        assert_eq!(first, second, "the second run saw the state of the first");
+        let nothing = Outcome {
+            kind: OutcomeKind::System,
+            status: Status::Reverted,
+            gas_used: 0,
+            logs: Vec::new(),
+            output: Bytes::new(),
+            created: None,
+        };
+        block.finish(task, second.clone().unwrap_or(nothing));
+        results.push(second);
+    }
+    drop(window);
+    let block = Arc::into_inner(block).expect("the window is gone");
+    (results, block.seal().expect("all have run").delta)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_500))]
 
@@ -290,6 +360,13 @@ proptest! {
             &context,
             &steps,
         );
-        prop_assert_eq!(short, machine);
+        prop_assert_eq!(&short, &machine);
+        let sets = machine.0.iter().zip(&steps).map(|(ran, step)| match ran {
+            Ok((_, set)) => set.clone(),
+            Err(_) => keys_of_transfer(step.transaction().expect("one each"), beneficiary),
+        });
+        let granted = run_granted(&context, &steps, sets.collect());
+        let outcomes = machine.0.into_iter().map(|ran| ran.ok().map(|(outcome, _)| outcome));
+        prop_assert_eq!(granted, (outcomes.collect(), machine.1));
     }
 }
