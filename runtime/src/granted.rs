@@ -426,19 +426,21 @@ impl<T> GrantedState<T> {
             return;
         };
         let undo = &mut self.undo;
-        let mut note = |entry: Undo| {
-            if let Some(record) = undo {
-                record.entries.push(entry);
-            }
-        };
         let mut cells = CheckedCells {
             block: block.cells(),
             ids: self.found.iter(),
         };
         for (_, value) in &writes.accounts {
-            let (id, (value, credits)) = cells.change(|cell| cell.account_mut().replace(*value));
-            note(Undo::Account(id, value, credits));
+            let (id, before) = cells.change(|cell| cell.account_mut().replace(*value));
+            if let Some(record) = undo {
+                record.note_account(id, before);
+            }
         }
+        let mut note = |entry: Undo| {
+            if let Some(record) = undo {
+                record.entries.push(entry);
+            }
+        };
         for (address, code) in &writes.codes {
             let code = code.clone();
             let (id, before) = cells.change(|cell| mem::replace(&mut cell.code_mut().code, code));

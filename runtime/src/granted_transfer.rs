@@ -109,10 +109,10 @@ impl<T> GrantedState<T> {
         }
         // SAFETY: a key of the set that was entered, held for writing; by the contract of `enter` nobody else
         // uses the cell until `leave`.
-        let (value, sum) =
+        let before =
             unsafe { (cells.cells).write(payer, |cell| cell.account_mut().replace(value)) };
         if let Some(record) = &mut self.undo {
-            record.entries.push(Undo::Account(payer, value, sum));
+            record.note_account(payer, before);
         }
         let paid = paid.map(|(paid, _)| (paid, transfer.value));
         for (key, amount) in paid.into_iter().chain([(tipped, transfer.tip)]) {

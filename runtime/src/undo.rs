@@ -11,9 +11,14 @@ use crate::{
 use alloy_primitives::U256;
 
 /// What one cell was before a transaction changed it.
+///
+/// Every transaction leaves some of these, so they are small.
 #[derive(Debug)]
 pub(crate) enum Undo {
-    Account(KeyId, AccountValue, Credits),
+    /// Nonce and balance as last written, without credits.
+    Account(KeyId, AccountValue),
+    /// What had come since that was written. In front of the account's own entry.
+    Credits(KeyId, Box<Credits>),
     Credit(KeyId, U256),
     Code(KeyId, CodeRef),
     Wipe(KeyId),
@@ -32,7 +37,18 @@ pub struct UndoRecord {
     pub(crate) taken: Option<Box<Simulation>>,
 }
 
+const _: () = assert!(size_of::<Undo>() <= 56);
+
 impl UndoRecord {
+    /// Notes what an account was before it was written.
+    #[inline]
+    pub(crate) fn note_account(&mut self, key: KeyId, (value, credits): (AccountValue, Credits)) {
+        if credits.is_touched() {
+            self.entries.push(Undo::Credits(key, Box::new(credits)));
+        }
+        self.entries.push(Undo::Account(key, value));
+    }
+
     /// How many changes are taken back.
     pub fn len(&self) -> usize {
         let taken = self.taken.as_ref();
@@ -69,11 +85,12 @@ impl UndoRecord {
             // ids came from this arena.
             unsafe {
                 match entry {
-                    Undo::Account(key, value, credits) => cells.cells.write(key, |cell| {
-                        let cell = cell.account_mut();
-                        cell.value = value;
-                        cell.credits = credits;
+                    Undo::Account(key, value) => cells.cells.write(key, |cell| {
+                        cell.account_mut().replace(value);
                     }),
+                    Undo::Credits(key, credits) => cells
+                        .cells
+                        .write(key, |cell| cell.account_mut().credits = *credits),
                     Undo::Credit(key, amount) => cells
                         .cells
                         .write(key, |cell| cell.account_mut().credits.subtract(amount)),
