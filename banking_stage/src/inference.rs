@@ -3,7 +3,7 @@
 use crate::{
     dependence::Pilot,
     grant::Grant,
-    inferred::{InferredStats, Make, keep_executors, last_executors},
+    inferred::{InferredStats, InferringWorker, Make, keep_executors, last_executors},
     lock_table::Access,
     workload::Workload,
 };
@@ -46,6 +46,12 @@ impl Counters {
         self.by_template_of[task.index()].store(true, Ordering::Relaxed);
     }
 
+    /// Notes time spent on inference from then to now.
+    pub(crate) fn note_time(&self, since: Instant) {
+        let nanoseconds = u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        (self.inference_nanoseconds).fetch_add(nanoseconds, Ordering::Relaxed);
+    }
+
     /// Whether a transaction's set came from a template.
     pub(crate) fn is_by_template(&self, task: TaskId) -> bool {
         self.by_template_of[task.index()].load(Ordering::Relaxed)
@@ -74,7 +80,7 @@ pub(crate) struct Inferring<T, E, I> {
 
 /// A worker's executors, its window onto the state before the block, and what it counted.
 pub(crate) struct Looker<E, I> {
-    executor: E,
+    pub(crate) executor: E,
     inferrer: I,
     state: SimulatedState,
     since: Instant,
@@ -86,7 +92,14 @@ pub(crate) struct Looker<E, I> {
 impl<E: 'static, I: 'static> Looker<E, I> {
     /// One on this thread, with the executors it used last.
     pub(crate) fn new(make: &Make<E, I>, view: Arc<dyn StateView>) -> Self {
-        let (executor, inferrer) = make(last_executors());
+        Self::with_executors(make(last_executors()), view)
+    }
+
+    /// One with these executors.
+    pub(crate) fn with_executors(
+        (executor, inferrer): InferringWorker<E, I>,
+        view: Arc<dyn StateView>,
+    ) -> Self {
         Self {
             executor,
             inferrer,
@@ -131,15 +144,21 @@ impl<E: 'static, I: 'static> Looker<E, I> {
         self.state.conclude(block, task, found, INFERRED_KEYS_MAX);
     }
 
-    /// Gives the executors back to this thread, and says what was counted.
+    /// Gives the executors back to this thread, and says what was counted; all the time since it was made was for
+    /// looking.
     pub(crate) fn retire(self, counters: &Counters) {
+        counters.note_time(self.since);
+        let (executor, inferrer) = self.into_executors(counters);
+        keep_executors(executor, inferrer);
+    }
+
+    /// Gives the executors back, and says what was counted, but for the time.
+    pub(crate) fn into_executors(self, counters: &Counters) -> InferringWorker<E, I> {
         let add = |counter: &AtomicUsize, count| counter.fetch_add(count, Ordering::Relaxed);
         add(&counters.known, self.known);
         add(&counters.by_template, self.by_template);
         add(&counters.by_simulation, self.by_simulation);
-        let nanoseconds = u64::try_from(self.since.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        (counters.inference_nanoseconds).fetch_add(nanoseconds, Ordering::Relaxed);
-        keep_executors(self.executor, self.inferrer);
+        (self.executor, self.inferrer)
     }
 
     /// Hands out what was found last.

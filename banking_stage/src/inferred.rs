@@ -155,11 +155,11 @@ pub(crate) fn keep_executors<E: 'static, I: 'static>(executor: E, inferrer: I) {
 }
 
 pub(crate) struct InferredRun<'s, T, E, I> {
-    stage: &'s BankingStage,
+    pub(crate) stage: &'s BankingStage,
     /// There but while its keys are being numbered.
     pub(crate) block: Option<Arc<OpenBlock<T>>>,
     pub(crate) make: Arc<Make<E, I>>,
-    cost: fn(&T) -> u64,
+    pub(crate) cost: fn(&T) -> u64,
     /// Transactions without an outcome that are to run next, in block order.
     pub(crate) pending: Vec<TaskId>,
     /// At least so many transactions have their outcome.
@@ -186,7 +186,10 @@ where
     fn run(&mut self) -> Result<(), StageError<ExecutionError<E::Invalid>>> {
         let alone = self.stage.config().threads.get() == 1 || self.pending.len() < 2;
         if alone || self.is_small() {
-            return self.run_in_order();
+            return self.run_in_order(false);
+        }
+        if self.pending.len() < self.stage.config().ordered_below {
+            return self.run_in_order(true);
         }
         let attention = self.stage.attend();
         let pilot = Arc::new(Pilot::of(self.pending.len()));
@@ -194,7 +197,7 @@ where
         self.infer(&pilot, aside.tasks())?;
         if pilot.is_chain() {
             drop((aside, attention));
-            return self.run_in_order();
+            return self.run_in_order(false);
         }
         aside.help(self.block(), &*self.make, &self.counters);
         self.number();

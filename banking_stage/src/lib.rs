@@ -43,6 +43,7 @@ mod inferred_workload;
 pub mod lock_table;
 mod mending;
 mod numbering;
+mod ordered;
 mod ready;
 mod run;
 mod scheduler;

@@ -7,7 +7,6 @@ use crate::{
     ahead::Ahead,
     error::StageError,
     inferred::{InferredRun, InferringWorker, last_executors},
-    stats::RunStats,
 };
 use lockweave_runtime::{
     AccessEntry, AccessError, AccessSet, DenseId, ExecutionError, Executor, GrantedState, Infer,
@@ -31,53 +30,6 @@ where
     E: Executor<GrantedState<T>, Transaction = T> + 'static,
     I: Infer<T>,
 {
-    /// Runs all transactions one after another on this thread, before any other has run.
-    pub(crate) fn run_in_order(&mut self) -> Result<(), StageError<ExecutionError<E::Invalid>>> {
-        let make = &self.make;
-        let (mut executor, inferrer) = self.lone.take().unwrap_or_else(|| make(last_executors()));
-        let mut state = GrantedState::new(Arc::clone(self.block()));
-        let keeps_touched = self.block().keeps_touched();
-        if !keeps_touched {
-            state.forgo_touched();
-        }
-        let mut result = Ok(());
-        let mut done = 0;
-        for task in &self.pending {
-            // SAFETY: no run is on and the block is this run's alone, so nobody else uses its cells.
-            // What workers did to them is ordered before the end of their run.
-            unsafe { state.enter_everything(*task) };
-            let transaction = &self.block().transactions()[task.index()].transaction;
-            let outcome = executor.execute(transaction, &mut state);
-            if !state.is_entered(self.block(), *task) {
-                // As in `block.rs`: the executor kept the window.
-                std::process::abort();
-            }
-            state.leave();
-            if keeps_touched {
-                self.block().note_touched(*task, state.touched());
-            }
-            match outcome {
-                Ok(outcome) => self.block().finish(*task, outcome),
-                Err(source) => {
-                    result = Err(StageError::Task {
-                        task: *task,
-                        source,
-                    });
-                    break;
-                }
-            }
-            done += 1;
-        }
-        self.lone = Some((executor, inferrer));
-        self.stats.alone += done;
-        self.stats.run.add(&RunStats {
-            tasks: done,
-            executed: vec![done],
-            ..RunStats::default()
-        });
-        result
-    }
-
     /// Sees to it that nobody has run who depends on a transaction whose set was wrong or not known,
     /// and that their sets are better now. What is then unfinished is pending.
     pub(crate) fn mend(
@@ -302,7 +254,7 @@ where
         self.finished
     }
 
-    fn block_mut(&mut self) -> &mut OpenBlock<T> {
+    pub(crate) fn block_mut(&mut self) -> &mut OpenBlock<T> {
         let block = self.block.as_mut().and_then(Arc::get_mut);
         block.expect("no run is on, and windows are given back")
     }

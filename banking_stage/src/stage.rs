@@ -36,7 +36,14 @@ pub struct StageConfig {
     /// that one has used up its time, which can be longer than a whole block takes. On cores of its
     /// own it begins at once; on cores that other programs use as well, it cannot get out of their way.
     pub pinned: bool,
+    /// Blocks whose sets are inferred and that have fewer transactions run in order on the calling thread, while
+    /// helpers look at what comes next.
+    pub ordered_below: usize,
 }
+
+/// In longer blocks what one thread has to do for each transaction, even if others simulated it, becomes the
+/// limit, and it shows early on whether they are worth locks.
+const ORDERED_BELOW: usize = 2_048;
 
 impl StageConfig {
     /// The default window, and this many workers, the calling thread included.
@@ -45,6 +52,7 @@ impl StageConfig {
             threads,
             window: WINDOW_DEFAULT,
             pinned: false,
+            ordered_below: ORDERED_BELOW,
         }
     }
 

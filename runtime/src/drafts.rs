@@ -172,6 +172,11 @@ impl Draft {
         debug_assert!(first.is_ok(), "a transaction is inferred once");
     }
 
+    /// Nobody has looked.
+    pub(crate) fn forget_inferred(&mut self) {
+        self.inferred.take();
+    }
+
     /// Notes that the transaction begins to run, and takes the simulation, if there is one that was not
     /// taken yet.
     pub(crate) fn begin(&self) -> Option<Box<Simulation>> {

@@ -247,6 +247,40 @@ impl<T> GrantedState<T> {
         Some(outcome)
     }
 
+    /// The same under a grant of everything, for a transaction in front of which all have run and behind which none
+    /// has. What it looked at counts as touched.
+    pub fn apply_simulation_in_order(&mut self) -> Option<Outcome> {
+        let task = self.task.filter(|_| self.everything)?;
+        let block = self.block.clone()?;
+        let simulation = block.draft(task)?.begin()?;
+        let entries = block.access(task).entries();
+        let cells = block.cells();
+        let looked_at = entries
+            .iter()
+            .filter(|entry| entry.mode != AccessMode::Credit);
+        // A key without a cell is as it was before the block.
+        let ids = looked_at.filter_map(|entry| cells.get(&entry.key));
+        let mut credits = simulation.writes.credits.iter();
+        // SAFETY: everything is held.
+        let is_current =
+            |id| unsafe { (cells.cells).read(id, |cell| cells.cells.origin(id).is_current(cell)) };
+        let holds = ids.into_iter().all(is_current)
+            && credits.all(|credit| self.may_credit(credit.address, credit.amount))
+            && self.apply(&simulation.writes).is_ok();
+        if !holds {
+            block.discard_simulation(task, simulation);
+            self.touched.clear();
+            return None;
+        }
+        if !self.is_incurious {
+            self.touched.extend_from_slice(entries);
+        }
+        let mut simulation = simulation;
+        let outcome = simulation.outcome.take();
+        block.discard_simulation(task, simulation);
+        outcome
+    }
+
     /// From now on does not note what is [touched](Self::touched).
     pub const fn forgo_touched(&mut self) {
         self.is_incurious = true;

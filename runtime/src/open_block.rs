@@ -427,6 +427,14 @@ impl<T> OpenBlock<T> {
         touched.clear();
     }
 
+    /// Makes what a transaction touched when it ran the set it is known by, whatever was thought before.
+    pub fn correct_touched(&mut self, task: TaskId, mut touched: Vec<AccessEntry>) {
+        if let Some(draft) = self.draft_mut(task) {
+            draft.forget_inferred();
+        }
+        self.note_touched(task, &mut touched);
+    }
+
     /// Gives a transaction another set: everything, as it is about to run alone, or exactly what it
     /// touched when it ran alone. Its simulation is of no use any more, and nobody knows any more
     /// which keys are in no conflict.

@@ -344,6 +344,11 @@ impl StateCells {
         })
     }
 
+    /// The dense id of a key that was [interned](Self::intern).
+    pub(crate) fn get(&self, key: &StateKey) -> Option<KeyId> {
+        self.interner.get(key)
+    }
+
     /// Takes the numbers of a block's keys from now on. There are no cells yet.
     pub(crate) fn set_table(&mut self, table: Arc<KeyTable>) {
         self.cells.reserve(table.len());

@@ -9,6 +9,7 @@ use std::{sync::Arc, thread, time::Duration};
 /// Runs a case with every worker count and returns how many left their sets and were rolled back in all runs.
 fn check(case: &Case) -> Result<(usize, usize), TestCaseError> {
     let (steps, _, expected) = case.record();
+    case.check_ordered(&steps, &expected)?;
     let mut counted = (0, 0);
     for (stage, workers) in STAGES.iter().zip(WORKERS) {
         for _ in 0..2 {
@@ -38,6 +39,23 @@ proptest! {
     fn nobody_is_so_much_alone_that_others_cannot_come(case in generate::crowds()) {
         check(&case)?;
     }
+}
+
+/// Calls that have nothing to do with each other are executed by those who look ahead.
+#[test]
+fn helpers_that_look_ahead_execute() -> Result<(), TestCaseError> {
+    let case = generate::crowd(&(0..64).map(Call::Mind).collect::<Vec<_>>());
+    let (steps, _, expected) = case.record();
+    // A helper has to be woken, and 64 calls are over soon.
+    let mut taken = 0;
+    for _ in 0..1_000 {
+        taken += case.check_ordered(&steps, &expected)?;
+        if taken > 0 {
+            return Ok(());
+        }
+    }
+    prop_assert!(false, "nobody has looked ahead in 3,000 runs");
+    Ok(())
 }
 
 /// The same with many who come, before and behind those whom they come for.

@@ -82,6 +82,7 @@ proptest! {
             })
             .collect();
         let (steps, sets, expected) = record(&case, steps);
+        case.check_ordered(&steps, &expected)?;
         for (stage, workers) in STAGES.iter().zip(WORKERS) {
             match case.run(stage, &steps, &sets) {
                 Ok(found) => prop_assert_eq!(&found, &expected, "{} workers", workers),

@@ -10,11 +10,12 @@ use lockweave::{
     evm::{EvmBlock, InvalidStep, TemplateCache, TemplateScope},
     execute_block, execute_inferred_block,
     runtime::{
-        AccessSet, Declaration, ExecutionError, Executor, GrantedState, INFERRED_KEYS_MAX,
-        KeyTable, Recording, SerialState, StateCells,
+        AccessSet, Declaration, DenseId, ExecutionError, Executor, GrantedState, INFERRED_KEYS_MAX,
+        KeyTable, Recording, SerialState, StateCells, TaskId,
     },
     seal_block,
 };
+use proptest::prelude::*;
 use std::{
     num::NonZeroUsize,
     sync::{Arc, LazyLock},
@@ -23,14 +24,22 @@ use std::{
 /// Worker counts every property is checked with.
 pub(crate) const WORKERS: [usize; 5] = [1, 2, 3, 4, 8];
 
-/// A stage for each worker count, kept between cases.
-pub(crate) static STAGES: LazyLock<Vec<BankingStage>> = LazyLock::new(|| {
-    WORKERS
-        .into_iter()
-        .filter_map(NonZeroUsize::new)
-        .map(|threads| BankingStage::new(StageConfig::with_threads(threads)).expect("threads"))
-        .collect()
-});
+/// A stage for each worker count, kept between cases, which runs blocks under locks however short they are.
+pub(crate) static STAGES: LazyLock<Vec<BankingStage>> =
+    LazyLock::new(|| WORKERS.map(|threads| stage(threads, 0)).into());
+
+/// Stages that run blocks that declare nothing in order, with one to seven helpers who look ahead.
+static ORDERED_STAGES: LazyLock<Vec<BankingStage>> =
+    LazyLock::new(|| [2, 3, 8].map(|threads| stage(threads, usize::MAX)).into());
+
+fn stage(threads: usize, ordered_below: usize) -> BankingStage {
+    let threads = NonZeroUsize::new(threads).expect("at least one");
+    let config = StageConfig {
+        ordered_below,
+        ..StageConfig::with_threads(threads)
+    };
+    BankingStage::new(config).expect("threads")
+}
 
 /// A block and the state before it.
 #[derive(Clone)]
@@ -97,6 +106,31 @@ impl Case {
         self.run_with(stage, steps, sets, make)
     }
 
+    /// Runs steps in order, with nothing declared, while helpers look ahead, and once more under locks with the
+    /// sets that this found. All come to what is expected; returns how many simulations were taken.
+    pub(crate) fn check_ordered(
+        &self,
+        steps: &[Step],
+        expected: &SealedBlock,
+    ) -> Result<usize, TestCaseError> {
+        let failed = |(task, error)| TestCaseError::fail(format!("step {task}: {error}"));
+        let mut taken = 0;
+        for stage in ORDERED_STAGES.iter() {
+            let (open, stats) = self
+                .infer_and_run(stage, steps, None, true)
+                .map_err(failed)?;
+            prop_assert_eq!(stats.violations + stats.rolled_back, 0);
+            taken += stats.simulations_taken;
+            let sets = (0..steps.len()).map(|step| open.access(TaskId::from_index(step)).clone());
+            let sets: Vec<_> = sets.collect();
+            let found = seal_block(stage, open).expect("a finished block").0;
+            prop_assert_eq!(&found, expected);
+            let again = self.run(stage, steps, &sets).map_err(failed)?;
+            prop_assert_eq!(&again, expected, "with the sets that were touched");
+        }
+        Ok(taken)
+    }
+
     /// Runs steps in parallel, in this order, with nothing declared, by templates if there are, for calls
     /// within the scope.
     pub(crate) fn run_inferred(
@@ -105,6 +139,17 @@ impl Case {
         steps: &[Step],
         templates: Option<(&Arc<TemplateCache>, TemplateScope)>,
     ) -> Result<(SealedBlock, InferredStats), Failure> {
+        let (open, stats) = self.infer_and_run(stage, steps, templates, false)?;
+        Ok((seal_block(stage, open).expect("a finished block").0, stats))
+    }
+
+    fn infer_and_run(
+        &self,
+        stage: &BankingStage,
+        steps: &[Step],
+        templates: Option<(&Arc<TemplateCache>, TemplateScope)>,
+        keeps_touched: bool,
+    ) -> Result<(OpenBlock<Step>, InferredStats), Failure> {
         let transactions = steps.iter().map(|step| {
             let signed = step.signed_access(generate::beneficiary());
             let declaration = match signed {
@@ -119,7 +164,10 @@ impl Case {
         });
         let context = self.block.context().clone();
         let cells = StateCells::new(Arc::clone(&self.view), context.rules());
-        let open = OpenBlock::to_infer(cells, transactions.collect());
+        let mut open = OpenBlock::to_infer(cells, transactions.collect());
+        if keeps_touched {
+            open = open.keep_touched();
+        }
         let (templates, scope) = templates.unzip();
         let (templates, scope) = (templates.cloned(), scope.unwrap_or_default());
         let make = move |_: Option<(Granted, EvmInferrer)>| {
@@ -129,9 +177,8 @@ impl Case {
         };
         let (open, result) = execute_inferred_block(stage, open, make, crowded);
         match result {
-            Ok(stats) => Ok((seal_block(stage, open).expect("a finished block").0, stats)),
+            Ok(stats) => Ok((open, stats)),
             Err(lockweave::banking_stage::StageError::Task { task, source }) => {
-                use lockweave::runtime::DenseId;
                 Err((task.index(), source))
             }
             Err(error) => panic!("the stage failed: {error}"),
@@ -172,7 +219,6 @@ impl Case {
             match result {
                 Ok(_) => Ok(seal_block(stage, open).expect("a finished block").0),
                 Err(lockweave::banking_stage::StageError::Task { task, source }) => {
-                    use lockweave::runtime::DenseId;
                     Err((task.index(), source))
                 }
                 Err(error) => panic!("the stage failed: {error}"),

@@ -1,0 +1,304 @@
+//! Running a block in order on one thread, while helpers look at what comes next.
+//!
+//! A short block is over before all of it could be looked at, numbered and run under locks, and each of these
+//! steps waits for the slowest worker. So the calling thread begins at once and runs one transaction after another, and
+//! helpers simulate those behind it on the state before the block. Where nothing that a simulation looked at
+//! has changed by the time it is the transaction's turn, it is the execution, and takes the calling thread a
+//! microsecond or two; where something has, the transaction runs, as it would have without. Nobody leaves a
+//! set, and nothing is taken back.
+
+// The caller's thread uses cells of a block on which no run is on.
+#![allow(unsafe_code)]
+
+use crate::{
+    error::StageError,
+    inference::{Counters, Looker},
+    inferred::{InferredRun, Make, last_executors},
+    stats::RunStats,
+};
+use lockweave_runtime::{
+    AccessEntry, DenseId, ExecutionError, Executor, GrantedState, Infer, OpenBlock, TaskId,
+};
+use parking_lot::Mutex;
+use std::{
+    hint, mem,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, AtomicUsize, Ordering},
+    },
+    thread,
+    time::Instant,
+};
+
+/// A transaction that costs less, in gas, is run sooner than it is looked at.
+const COST_MIN: u64 = 15_000;
+
+/// Nobody has begun to look at it.
+const NEW: u8 = 0;
+/// Somebody looks at it.
+const BEGUN: u8 = 1;
+/// Nobody will look at it any more.
+const OVER: u8 = 2;
+
+/// What helpers are to look at.
+struct Lookout<T> {
+    /// Until the block is over. Who comes later finds nothing to do.
+    block: Mutex<Option<Arc<OpenBlock<T>>>>,
+    /// Helpers that have the block.
+    inside: AtomicUsize,
+    /// In block order.
+    tasks: Vec<TaskId>,
+    /// By place in that list.
+    states: Vec<AtomicU8>,
+    next: AtomicUsize,
+}
+
+impl<T> Lookout<T> {
+    /// Enters as a helper, if the block is not over.
+    fn enter(&self) -> Option<Inside<'_, T>> {
+        let block = self.block.lock();
+        let block = Arc::clone(block.as_ref()?);
+        self.inside.fetch_add(1, Ordering::Relaxed);
+        Some(Inside {
+            lookout: self,
+            block: Some(block),
+        })
+    }
+
+    /// Waits for the helpers inside, and lets no more in.
+    fn close(&self) {
+        self.next.store(self.tasks.len(), Ordering::Relaxed);
+        drop(self.block.lock().take());
+        wait_until(|| self.inside.load(Ordering::Acquire) == 0);
+    }
+
+    /// The next transaction that nobody has begun with.
+    fn next(&self) -> Option<(TaskId, Looking<'_>)> {
+        loop {
+            let place = self.next.fetch_add(1, Ordering::Relaxed);
+            let state = self.states.get(place)?;
+            if claim(state) {
+                return Some((self.tasks[place], Looking(state)));
+            }
+        }
+    }
+
+    /// Waits until somebody has looked at the transaction at a place, if somebody has begun to; returns whether.
+    /// `look` is asked to look at others meanwhile.
+    fn wait(&self, place: usize, mut look: impl FnMut(TaskId)) -> bool {
+        let state = &self.states[place];
+        if claim(state) {
+            return false;
+        }
+        while state.load(Ordering::Acquire) == BEGUN
+            && let Some((task, looking)) = self.next()
+        {
+            look(task);
+            drop(looking);
+        }
+        wait_until(|| state.load(Ordering::Acquire) != BEGUN);
+        true
+    }
+}
+
+/// Waits for a helper, who is at work.
+fn wait_until(is_so: impl Fn() -> bool) {
+    let mut looks = 0_u32;
+    while !is_so() {
+        looks = looks.wrapping_add(1);
+        if looks.is_multiple_of(64) {
+            thread::yield_now();
+        }
+        hint::spin_loop();
+    }
+}
+
+fn claim(state: &AtomicU8) -> bool {
+    let claimed = state.compare_exchange(NEW, BEGUN, Ordering::Acquire, Ordering::Acquire);
+    claimed.is_ok()
+}
+
+/// The right to look at a transaction. Whoever waits for it need not any more when it is dropped, even by a panic.
+struct Looking<'a>(&'a AtomicU8);
+
+impl Drop for Looking<'_> {
+    fn drop(&mut self) {
+        self.0.store(OVER, Ordering::Release);
+    }
+}
+
+/// A helper that has the block.
+struct Inside<'a, T> {
+    lookout: &'a Lookout<T>,
+    block: Option<Arc<OpenBlock<T>>>,
+}
+
+impl<T> Drop for Inside<'_, T> {
+    fn drop(&mut self) {
+        self.block = None;
+        self.lookout.inside.fetch_sub(1, Ordering::Release);
+    }
+}
+
+/// Closes a lookout when it is dropped.
+struct Closing<T>(Arc<Lookout<T>>);
+
+impl<T> Drop for Closing<T> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// Looks at what there is to look at, as a helper.
+fn look<T, E, I>(lookout: &Lookout<T>, make: &Make<E, I>, counters: &Counters)
+where
+    E: 'static,
+    I: Infer<T>,
+{
+    let Some(inside) = lookout.enter() else {
+        return;
+    };
+    let Some(block) = &inside.block else {
+        return;
+    };
+    let mut looker = None;
+    while let Some((task, looking)) = lookout.next() {
+        let looker =
+            looker.get_or_insert_with(|| Looker::new(make, Arc::clone(block.cells().view())));
+        look_at(looker, block, task, counters);
+        drop(looking);
+    }
+    if let Some(looker) = looker {
+        looker.retire(counters);
+    }
+}
+
+fn look_at<T, E, I>(
+    looker: &mut Looker<E, I>,
+    block: &OpenBlock<T>,
+    task: TaskId,
+    counters: &Counters,
+) where
+    E: 'static,
+    I: Infer<T>,
+{
+    // A state that cannot be read says so again when the transaction's turn comes.
+    if let Ok(inference) = looker.look(block.transactions(), task, counters) {
+        looker.conclude(block, task, inference);
+    }
+}
+
+impl<T, E, I> InferredRun<'_, T, E, I>
+where
+    T: Send + Sync + 'static,
+    E: Executor<GrantedState<T>, Transaction = T> + 'static,
+    I: Infer<T>,
+{
+    /// Runs all transactions one after another on this thread, before any other has run; with helpers who look
+    /// at those behind it, if they are worth it.
+    pub(crate) fn run_in_order(
+        &mut self,
+        with_helpers: bool,
+    ) -> Result<(), StageError<ExecutionError<E::Invalid>>> {
+        let attention = with_helpers.then(|| self.stage.attend());
+        let lookout = Closing(self.begin_lookout(with_helpers));
+        let make = &self.make;
+        let lone = self.lone.take().unwrap_or_else(|| make(last_executors()));
+        let view = Arc::clone(self.block().cells().view());
+        let mut looker = Looker::with_executors(lone, view);
+        let mut state = GrantedState::new(Arc::clone(self.block()));
+        let keeps_touched = self.block().keeps_touched();
+        if !keeps_touched {
+            state.forgo_touched();
+        }
+        let mut looked_at = lookout.0.tasks.iter().enumerate().peekable();
+        // Those that touched something else than they were seen to.
+        let mut mistaken: Vec<(TaskId, Vec<AccessEntry>)> = Vec::new();
+        let mut result = Ok(());
+        let (mut done, mut taken) = (0, 0);
+        for task in &self.pending {
+            // SAFETY: no run is on and the block is this run's alone, so nobody else uses its cells: helpers look at
+            // the state before the block. What workers did to cells is ordered before the end of their run.
+            unsafe { state.enter_everything(*task) };
+            let place = looked_at.next_if(|(_, looked_at)| *looked_at == task);
+            let is_known = place.is_some_and(|(place, _)| {
+                let look = |task| {
+                    let since = Instant::now();
+                    look_at(&mut looker, self.block(), task, &self.counters);
+                    self.counters.note_time(since);
+                };
+                lookout.0.wait(place, look)
+            });
+            let simulated = is_known
+                .then(|| state.apply_simulation_in_order())
+                .flatten();
+            let outcome = if let Some(outcome) = simulated {
+                taken += 1;
+                Ok(outcome)
+            } else {
+                let transaction = &self.block().transactions()[task.index()].transaction;
+                let outcome = looker.executor.execute(transaction, &mut state);
+                if keeps_touched && is_known {
+                    mistaken.push((*task, mem::take(state.touched())));
+                }
+                outcome
+            };
+            if !state.is_entered(self.block(), *task) {
+                // As in `block.rs`: the executor kept the window.
+                std::process::abort();
+            }
+            state.leave();
+            if keeps_touched {
+                self.block().note_touched(*task, state.touched());
+            }
+            match outcome {
+                Ok(outcome) => self.block().finish(*task, outcome),
+                Err(source) => {
+                    result = Err(StageError::Task {
+                        task: *task,
+                        source,
+                    });
+                    break;
+                }
+            }
+            done += 1;
+        }
+        drop((state, lookout, attention));
+        self.lone = Some(looker.into_executors(&self.counters));
+        for (task, touched) in mistaken {
+            self.block_mut().correct_touched(task, touched);
+        }
+        self.stats.alone += done - taken;
+        self.stats.simulations_taken += taken;
+        self.stats.run.add(&RunStats {
+            tasks: done,
+            executed: vec![done],
+            ..RunStats::default()
+        });
+        result
+    }
+
+    fn begin_lookout(&self, with_helpers: bool) -> Arc<Lookout<T>> {
+        let block = self.block();
+        let is_worth_it = |task: &TaskId| {
+            let transaction = &block.transactions()[task.index()].transaction;
+            with_helpers && block.is_inferred(*task) && (self.cost)(transaction) >= COST_MIN
+        };
+        let tasks: Vec<_> = self.pending.iter().copied().filter(is_worth_it).collect();
+        let lookout = Arc::new(Lookout {
+            block: Mutex::new(Some(Arc::clone(block))),
+            inside: AtomicUsize::new(0),
+            states: tasks.iter().map(|_| AtomicU8::new(NEW)).collect(),
+            tasks,
+            next: AtomicUsize::new(0),
+        });
+        let helpers = self.stage.config().threads.get() - 1;
+        for _ in 0..helpers.min(lookout.tasks.len()) {
+            let lookout = Arc::clone(&lookout);
+            let (make, counters) = (Arc::clone(&self.make), Arc::clone(&self.counters));
+            // Nobody waits for a helper that has not come.
+            let _ = self.stage.aside(move || look(&lookout, &*make, &counters));
+        }
+        lookout
+    }
+}
