@@ -248,11 +248,11 @@ impl<T> GrantedState<T> {
     }
 
     /// The same under a grant of everything, for a transaction in front of which all have run and behind which none
-    /// has. What it looked at counts as touched.
+    /// has. What it touched stands in its set.
     pub fn apply_simulation_in_order(&mut self) -> Option<Outcome> {
         let task = self.task.filter(|_| self.everything)?;
         let block = self.block.clone()?;
-        let simulation = block.draft(task)?.begin()?;
+        let mut simulation = block.draft(task)?.begin()?;
         let entries = block.access(task).entries();
         let cells = block.cells();
         let looked_at = entries
@@ -272,10 +272,6 @@ impl<T> GrantedState<T> {
             self.touched.clear();
             return None;
         }
-        if !self.is_incurious {
-            self.touched.extend_from_slice(entries);
-        }
-        let mut simulation = simulation;
         let outcome = simulation.outcome.take();
         block.discard_simulation(task, simulation);
         outcome
