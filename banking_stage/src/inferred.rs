@@ -1,5 +1,7 @@
 //! Blocks whose order is fixed and whose transactions declare nothing.
 //!
+//! Short ones run [in order](crate::ordered), while helpers look ahead. Of long ones this is about.
+//!
 //! First every transaction is looked at, on all workers: its access set follows from the transaction alone,
 //! or from a template, or is found by [simulating](lockweave_runtime::simulation) it on the state before the
 //! block. Then the keys of all sets are numbered, and the block runs under locks as any

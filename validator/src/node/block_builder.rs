@@ -1,9 +1,9 @@
 //! Makes a block of candidates: choose, execute under locks, seal.
 //!
 //! What a transaction touches is signed, or inferred by the workers that run it: a simulation whose
-//! looks still hold when its locks are granted is its execution. Where that cannot be, because a sender
-//! has other transactions in front, calls that have a template are predicted instead. Whoever leaves an inferred set runs
-//! alone, and what ran ahead and depends on it is taken back.
+//! looks still hold when its turn comes, or its locks are granted, is its execution. Where that cannot be in a long block,
+//! because a sender has other transactions in front, calls that have a template are predicted instead. Whoever leaves an
+//! inferred set runs alone, and what ran ahead and depends on it is taken back.
 
 use super::{
     gas_history::GasHistory,
