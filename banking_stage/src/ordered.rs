@@ -200,7 +200,6 @@ where
         &mut self,
         with_helpers: bool,
     ) -> Result<(), StageError<ExecutionError<E::Invalid>>> {
-        let attention = with_helpers.then(|| self.stage.attend());
         let lookout = Closing(self.begin_lookout(with_helpers));
         let make = &self.make;
         let lone = self.lone.take().unwrap_or_else(|| make(last_executors()));
@@ -263,7 +262,7 @@ where
             }
             done += 1;
         }
-        drop((state, lookout, attention));
+        drop((state, lookout));
         self.lone = Some(looker.into_executors(&self.counters));
         for (task, touched) in mistaken {
             self.block_mut().correct_touched(task, touched);
