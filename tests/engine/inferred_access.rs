@@ -1,10 +1,26 @@
 //! Blocks that declare nothing: whatever their transactions do, the result is the oracle's.
 
-use crate::support::{Case, STAGES, WORKERS, contracts, generate, generate::Call};
+use crate::support::{
+    Case, Granted, ORDERED_STAGES, STAGES, WORKERS, contracts, generate, generate::Call,
+};
 use alloy_primitives::{Address, B256, U256};
-use lockweave::runtime::{Account, Code, StateError, StateView};
+use lockweave::{
+    EvmInferrer, OpenBlock, Sanitized, Step, execute_inferred_block,
+    runtime::{
+        AccessSet, Account, Code, Declaration, Infer, Inference, SimulatedState, StateCells,
+        StateError, StateView,
+    },
+    seal_block,
+};
 use proptest::prelude::*;
-use std::{sync::Arc, thread, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
 /// Runs a case with every worker count and returns how many left their sets and were rolled back in all runs.
 fn check(case: &Case) -> Result<(usize, usize), TestCaseError> {
@@ -58,7 +74,60 @@ fn helpers_that_look_ahead_execute() -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// The same with many who come, before and behind those whom they come for.
+/// Panics on helpers' threads.
+struct Fragile {
+    inferrer: EvmInferrer,
+    panics: Arc<AtomicUsize>,
+}
+
+impl Infer<Step> for Fragile {
+    fn infer(&mut self, step: &Step, state: &mut SimulatedState) -> Result<Inference, StateError> {
+        let is_helper = |name: &str| name.starts_with("banking");
+        if thread::current().name().is_some_and(is_helper) {
+            self.panics.fetch_add(1, Ordering::Relaxed);
+            panic!("a helper that looks ahead is meant to panic here");
+        }
+        self.inferrer.infer(step, state)
+    }
+}
+
+/// Nobody waits for a helper that panicked, and nothing is missing.
+#[test]
+fn helpers_that_panic_are_done_without() {
+    let case = generate::crowd(&(0..64).map(Call::Mind).collect::<Vec<_>>());
+    let (steps, _, expected) = case.record();
+    let panics = Arc::new(AtomicUsize::new(0));
+    for _ in 0..1_000 {
+        let transactions = steps.iter().map(|step| Sanitized {
+            transaction: step.clone(),
+            access: AccessSet::empty(),
+            declaration: Declaration::Inferred,
+        });
+        let context = case.block.context().clone();
+        let cells = StateCells::new(Arc::clone(&case.view), context.rules());
+        let open = OpenBlock::to_infer(cells, transactions.collect());
+        let count = Arc::clone(&panics);
+        let make = move |_: Option<(Granted, Fragile)>| {
+            let inferrer = Fragile {
+                inferrer: EvmInferrer::new(&context),
+                panics: Arc::clone(&count),
+            };
+            (Granted::new(&context).with_short_transfers(), inferrer)
+        };
+        let stage = &ORDERED_STAGES[1];
+        let (open, result) = execute_inferred_block(stage, open, make, |_| 100_000);
+        result.expect("the calling thread goes on");
+        let (found, _) = seal_block(stage, open).expect("a finished block");
+        assert_eq!(found, expected);
+        // A helper has to be woken, and 64 calls are over soon.
+        if panics.load(Ordering::Relaxed) > 0 {
+            return;
+        }
+    }
+    panic!("nobody has looked ahead in 1,000 runs");
+}
+
+/// Many who come, before and behind those whom they come for.
 #[test]
 fn loners_are_found_in_front_and_behind() -> Result<(), TestCaseError> {
     let mut counted = (0, 0);

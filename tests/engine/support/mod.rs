@@ -29,7 +29,7 @@ pub(crate) static STAGES: LazyLock<Vec<BankingStage>> =
     LazyLock::new(|| WORKERS.map(|threads| stage(threads, 0)).into());
 
 /// Stages that run blocks that declare nothing in order, with one to seven helpers who look ahead.
-static ORDERED_STAGES: LazyLock<Vec<BankingStage>> =
+pub(crate) static ORDERED_STAGES: LazyLock<Vec<BankingStage>> =
     LazyLock::new(|| [2, 3, 8].map(|threads| stage(threads, usize::MAX)).into());
 
 fn stage(threads: usize, ordered_below: usize) -> BankingStage {
