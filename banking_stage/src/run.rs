@@ -27,7 +27,7 @@ use crate::{
     core::{Core, Desk, Step},
     error::Failure,
     scheduler::Scheduler,
-    stage::Call,
+    stage::{Call, PARALLELISM},
     stats::RunStats,
     worker,
     workload::Workload,
@@ -68,8 +68,7 @@ const LOOKS: usize = 16;
 impl Patience {
     /// Without a core for every worker it does not pay to look: that takes the core from those who work.
     pub(crate) fn for_threads(threads: usize, time: Duration) -> Self {
-        let cores = thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-        Self(if threads <= cores {
+        Self(if threads <= PARALLELISM.get() {
             time
         } else {
             Duration::ZERO

@@ -67,7 +67,7 @@ impl StageConfig {
 impl Default for StageConfig {
     /// One worker for each core.
     fn default() -> Self {
-        Self::with_threads(thread::available_parallelism().unwrap_or(NonZeroUsize::MIN))
+        Self::with_threads(*PARALLELISM)
     }
 }
 
@@ -298,6 +298,7 @@ impl BankingStage {
 /// A [pinned](StageConfig::pinned) stage does it for its own threads; this is for threads that are to be
 /// compared with them.
 pub fn pin_thread(worker: usize) {
+    LazyLock::force(&PARALLELISM);
     if let Some(cores) = CORES.as_ref()
         && let Some(core) = cores.get(worker % cores.len().max(1))
     {
@@ -307,6 +308,10 @@ pub fn pin_thread(worker: usize) {
 
 /// The cores the process could use when somebody first asked; a pinned thread sees its own only.
 static CORES: LazyLock<Option<Vec<CoreId>>> = LazyLock::new(core_affinity::get_core_ids);
+
+/// How many threads could run at the same time when somebody first asked; a pinned thread sees one core only.
+pub(crate) static PARALLELISM: LazyLock<NonZeroUsize> =
+    LazyLock::new(|| thread::available_parallelism().unwrap_or(NonZeroUsize::MIN));
 
 /// The life of a helper: parked until called, then in whatever run is on.
 fn help(worker: usize, lobby: &Lobby, calls: &Receiver<Call>) {

@@ -269,3 +269,17 @@ fn a_run_inside_a_run_is_refused_instead_of_waiting_for_itself() {
         })
     ));
 }
+
+/// A thread that keeps to one core makes stages like any other: their threads have cores of their own.
+#[test]
+fn a_pinned_thread_makes_stages_that_wait_as_patiently() {
+    let before = format!("{:?}", Patience::for_threads(2, PATIENCE));
+    let pinned = thread::spawn(|| {
+        crate::pin_thread(0);
+        let default = StageConfig::default().threads;
+        (format!("{:?}", Patience::for_threads(2, PATIENCE)), default)
+    });
+    let (patience, threads) = pinned.join().expect("no panic");
+    assert_eq!(patience, before);
+    assert_eq!(threads, StageConfig::default().threads);
+}
