@@ -8,6 +8,7 @@ use super::{
 };
 use alloy_signer_local::PrivateKeySigner;
 use clap::{ArgGroup, Args};
+use lockweave_banking_stage::StageConfig;
 use lockweave_validator::{
     chain::{ChainParameters, dev},
     config::Config,
@@ -129,7 +130,7 @@ async fn serve(
 
 fn node_config(config: &Config) -> NodeConfig {
     NodeConfig {
-        threads: config.producer.threads,
+        stage: StageConfig::with_threads(config.producer.threads),
         signature_threads: config.producer.threads,
         pool: PoolConfig::from(&config.pool),
         extra_data: config.producer.extra_data.clone().into_bytes(),

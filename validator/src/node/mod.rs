@@ -47,8 +47,8 @@ use thiserror::Error;
 /// How a node runs.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
-    /// Worker threads that execute transactions.
-    pub threads: NonZeroUsize,
+    /// The threads that execute transactions, and how.
+    pub stage: StageConfig,
     /// Threads that recover senders.
     pub signature_threads: NonZeroUsize,
     /// Limits of the pool.
@@ -115,7 +115,7 @@ impl Node {
         store: Arc<dyn ChainStore>,
         consensus: Box<dyn Consensus>,
     ) -> Result<Arc<Self>, NodeError> {
-        let workers = BankingStage::new(StageConfig::with_threads(config.threads))?;
+        let workers = BankingStage::new(config.stage)?;
         let chain = Arc::clone(&parameters.spec);
         let builder = BlockBuilder::new(&parameters, workers);
         let signatures = rayon::ThreadPoolBuilder::new()

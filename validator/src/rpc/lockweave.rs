@@ -211,7 +211,7 @@ pub(super) fn explain_block(context: &RpcContext, params: &Params<'_>) -> Reply 
             "no access sets are known of this block; it was not made by this node",
         ));
     }
-    let schedule = Schedule::of(&block, context.node.config().threads.get());
+    let schedule = Schedule::of(&block, context.node.config().stage.threads.get());
     let mut hot: Vec<(StateKey, KeyUse)> = schedule.keys.into_iter().collect();
     hot.sort_unstable_by_key(|(key, held)| (std::cmp::Reverse(held.exclusive_gas), *key));
     let hot_keys: Vec<HotKey> = (hot.into_iter().take(HOT_KEYS))
@@ -243,7 +243,7 @@ pub(super) fn explain_block(context: &RpcContext, params: &Params<'_>) -> Reply 
         "criticalPath": critical_path,
         "criticalPathGas": U64::from(schedule.longest),
         "attainableParallelism": quotient(schedule.total, schedule.longest),
-        "workers": context.node.config().threads,
+        "workers": context.node.config().stage.threads,
         "parallelismWithWorkers": quotient(schedule.total, schedule.with_workers),
         "hottestKeys": hot_keys,
         "failures": failures,

@@ -28,6 +28,14 @@ fn call_of(nonce: u64) -> Draft {
     }
 }
 
+/// Short blocks would run in order, where nobody leaves a set.
+fn under_locks() -> Setup {
+    Setup {
+        ordered_below: 0,
+        ..Setup::default()
+    }
+}
+
 /// Calls of the contract by every signer with these nonces, handed over at once; their receipts.
 async fn call(node: &TestNode, nonces: Range<u64>) -> Vec<Value> {
     let signers = signers();
@@ -95,7 +103,7 @@ async fn calls_whose_keys_follow_from_each_other_come_to_what_they_would_one_by_
     // A list that callers append themselves to: SLOAD(0) says where, so no simulation is right but
     // the first. PUSH0 SLOAD CALLER DUP2 PUSH2 LIST ADD SSTORE PUSH1 1 ADD PUSH0 SSTORE
     let parameters = with_contract(&hex!("5f 54 33 81 61 03e8 01 55 6001 01 5f 55"));
-    let node = TestNode::on(Setup::default(), parameters.clone(), None).await;
+    let node = TestNode::on(under_locks(), parameters.clone(), None).await;
     let mut receipts = call(&node, 0..6).await;
     receipts.sort_by_key(|receipt| {
         (
@@ -127,7 +135,7 @@ async fn a_template_that_is_wrong_is_mended() {
         "62 030000 5f 20 50 36 15 60 18 57 36 33 5f 54 15 60 15 57 19 5b 55 00 5b 60 05 5f 55"
     );
     let parameters = with_contract(&code);
-    let node = TestNode::on(Setup::default(), parameters.clone(), None).await;
+    let node = TestNode::on(under_locks(), parameters.clone(), None).await;
     for receipt in call(&node, 0..12).await {
         assert_eq!(receipt["status"], "0x1");
     }

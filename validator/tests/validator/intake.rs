@@ -7,6 +7,7 @@ use crate::support::{
 };
 use alloy_primitives::Address;
 use crossbeam_channel::{Receiver, Sender, bounded};
+use lockweave_banking_stage::StageConfig;
 use lockweave_validator::{
     node::{
         Node, NodeConfig,
@@ -67,7 +68,7 @@ fn what_comes_in_while_a_block_is_published_is_not_forgotten() {
     });
     let store = HookedStore::new(&parameters, Arc::clone(&gate) as Arc<dyn Hooks>);
     let config = NodeConfig {
-        threads: NonZeroUsize::MIN,
+        stage: StageConfig::with_threads(NonZeroUsize::MIN),
         signature_threads: NonZeroUsize::MIN,
         pool: PoolConfig::default(),
         extra_data: Vec::new(),

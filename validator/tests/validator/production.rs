@@ -10,6 +10,7 @@ use alloy_consensus::Header;
 use alloy_primitives::{Address, Bytes, U256, hex};
 use alloy_rlp::Encodable as _;
 use crossbeam_channel::Receiver;
+use lockweave_banking_stage::StageConfig;
 use lockweave_validator::{
     chain::{ChainBlock, ChainParameters, execution::BLOCK_BYTES_MAX},
     node::{
@@ -230,7 +231,7 @@ fn a_storage_that_breaks_is_told_at_once_and_ends_intake() {
     let store: Arc<dyn ChainStore> = Arc::new(HookedStore::new(&chain, Arc::new(Broken)));
     let threads = NonZeroUsize::MIN;
     let config = NodeConfig {
-        threads,
+        stage: StageConfig::with_threads(threads),
         signature_threads: threads,
         pool: PoolConfig::default(),
         extra_data: Vec::new(),

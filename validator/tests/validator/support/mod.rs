@@ -9,6 +9,7 @@ use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256, hex};
 use alloy_signer::SignerSync;
 use alloy_signer_local::PrivateKeySigner;
+use lockweave_banking_stage::StageConfig;
 use lockweave_evm_adapter::{LockweaveTxEnvelope, TxDeclared};
 use lockweave_validator::{
     chain::{ChainParameters, dev},
@@ -40,6 +41,8 @@ pub(crate) struct TestNode {
 pub(crate) struct Setup {
     pub(crate) block_time: Duration,
     pub(crate) pool: PoolConfig,
+    /// Blocks with fewer transactions run in order.
+    pub(crate) ordered_below: usize,
     pub(crate) tune: fn(&mut RpcConfig),
 }
 
@@ -48,6 +51,7 @@ impl Default for Setup {
         Self {
             block_time: Duration::ZERO,
             pool: PoolConfig::default(),
+            ordered_below: StageConfig::default().ordered_below,
             tune: |_| {},
         }
     }
@@ -86,7 +90,10 @@ impl TestNode {
         });
         let threads = NonZeroUsize::new(2).unwrap();
         let config = NodeConfig {
-            threads,
+            stage: StageConfig {
+                ordered_below: setup.ordered_below,
+                ..StageConfig::with_threads(threads)
+            },
             signature_threads: threads,
             pool: setup.pool,
             extra_data: b"test".to_vec(),
