@@ -84,7 +84,7 @@ async fn counted(node: &TestNode, name: &str) -> u64 {
 async fn simulations_that_hold_are_the_executions() {
     // CALLDATASIZE CALLER SSTORE
     let parameters = with_contract(&hex!("36 33 55"));
-    let node = TestNode::on(Setup::default(), parameters.clone(), None).await;
+    let node = TestNode::on(under_locks(), parameters.clone(), None).await;
     for receipt in call(&node, 0..2).await {
         assert_eq!(receipt["status"], "0x1");
     }
