@@ -35,6 +35,15 @@ struct Rest<T> {
     beyond: Vec<T>,
 }
 
+impl<T> Default for Rest<T> {
+    fn default() -> Self {
+        Self {
+            gaps: Vec::new(),
+            beyond: Vec::new(),
+        }
+    }
+}
+
 // SAFETY: a place is written by the one appender that claimed it, and read by the list's owner alone, who
 // has no appender beside it. Values are sent from one thread to another.
 unsafe impl<T: Copy + Send> Sync for SharedList<T> {}
@@ -52,10 +61,7 @@ impl<T: Copy> SharedList<T> {
             places: places.expect("the memory of a Vec is not at zero"),
             capacity: memory.capacity(),
             claimed: AtomicUsize::new(0),
-            rest: Mutex::new(Rest {
-                gaps: Vec::new(),
-                beyond: Vec::new(),
-            }),
+            rest: Mutex::default(),
         }
     }
 
@@ -70,13 +76,17 @@ impl<T: Copy> SharedList<T> {
 
     /// All that was added.
     pub(crate) fn into_vec(mut self) -> Vec<T> {
-        let (places, rest) = (self.places.as_ptr(), self.rest.get_mut());
+        let places = self.places.as_ptr();
+        let Rest {
+            mut gaps,
+            mut beyond,
+        } = mem::take(self.rest.get_mut());
         // Who claimed places beyond the capacity got none.
         let whole = self.capacity / CLAIM * CLAIM;
         let mut len = whole.min(*self.claimed.get_mut());
-        rest.gaps.sort_unstable_by_key(|gap| gap.start);
+        gaps.sort_unstable_by_key(|gap| gap.start);
         // From behind, so that all places from a gap to the end are filled.
-        while let Some(gap) = rest.gaps.pop() {
+        while let Some(gap) = gaps.pop() {
             let moved = gap.len().min(len - gap.end);
             // SAFETY: both lie within the capacity; the last places are filled, the gap's are not, and the last
             // `moved` places begin at its end or behind it.
@@ -86,7 +96,6 @@ impl<T: Copy> SharedList<T> {
             }
             len -= gap.len();
         }
-        let mut beyond = mem::take(&mut rest.beyond);
         // SAFETY: the memory is that of a `Vec` with this capacity, whose first `len` places are filled; the list
         // gives it up.
         let mut list = unsafe { Vec::from_raw_parts(places, len, self.capacity) };
