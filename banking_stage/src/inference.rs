@@ -139,9 +139,15 @@ impl<E: 'static, I: 'static> Looker<E, I> {
         Ok(inference)
     }
 
-    /// Makes what was found last the set of a transaction.
-    pub(crate) fn conclude<T>(&mut self, block: &OpenBlock<T>, task: TaskId, found: Inference) {
-        self.state.conclude(block, task, found, INFERRED_KEYS_MAX);
+    /// Finds out what a transaction touches, and makes that its set.
+    pub(crate) fn look_at<T>(&mut self, block: &OpenBlock<T>, task: TaskId, counters: &Counters)
+    where
+        I: Infer<T>,
+    {
+        // A state that cannot be read says so again when the transaction's turn comes.
+        if let Ok(found) = self.look(block.transactions(), task, counters) {
+            self.state.conclude(block, task, found, INFERRED_KEYS_MAX);
+        }
     }
 
     /// Gives the executors back to this thread, and says what was counted; all the time since it was made was for
@@ -174,11 +180,7 @@ impl<T, E: 'static, I: Infer<T>> Inferring<T, E, I> {
             return;
         }
         looker.state.set_outlook(self.pilot.outlook());
-        let found = looker.look(self.block.transactions(), task, &self.counters);
-        // A state that cannot be read says so again when the transaction's turn comes.
-        if let Ok(inference) = found {
-            looker.conclude(&self.block, task, inference);
-        }
+        looker.look_at(&self.block, task, &self.counters);
     }
 }
 

@@ -40,8 +40,7 @@ where
         let mut ahead = Ahead::new(self.block(), first);
         let mut tasks = [&*torn.left, &*torn.late].concat();
         tasks.sort_unstable();
-        let make = &self.make;
-        let mut lone = self.lone.take().unwrap_or_else(|| make(last_executors()));
+        let mut lone = self.take_lone();
         let mended = (tasks.into_iter())
             .try_for_each(|task| self.mend_one(&mut lone, &mut ahead, task, torn));
         self.lone = Some(lone);
@@ -93,9 +92,7 @@ where
             .iter()
             .any(|task| self.counters.is_by_template(*task))
         {
-            let make = &self.make;
-            let (executor, mut inferrer) =
-                self.lone.take().unwrap_or_else(|| make(last_executors()));
+            let (executor, mut inferrer) = self.take_lone();
             for task in extended {
                 self.refute_template(&mut inferrer, task);
             }
@@ -252,6 +249,12 @@ where
         let first = self.unfinished(self.finished).next();
         self.finished = first.map_or(end, DenseId::index);
         self.finished
+    }
+
+    /// The executors of the calling thread, to be put back.
+    pub(crate) fn take_lone(&mut self) -> InferringWorker<E, I> {
+        let make = &self.make;
+        self.lone.take().unwrap_or_else(|| make(last_executors()))
     }
 
     pub(crate) fn block_mut(&mut self) -> &mut OpenBlock<T> {

@@ -13,7 +13,7 @@
 use crate::{
     error::StageError,
     inference::{Counters, Looker},
-    inferred::{InferredRun, Make, last_executors},
+    inferred::{InferredRun, Make},
     stats::RunStats,
 };
 use lockweave_runtime::{
@@ -165,26 +165,11 @@ where
     while let Some((task, looking)) = lookout.next() {
         let looker =
             looker.get_or_insert_with(|| Looker::new(make, Arc::clone(block.cells().view())));
-        look_at(looker, block, task, counters);
+        looker.look_at(block, task, counters);
         drop(looking);
     }
     if let Some(looker) = looker {
         looker.retire(counters);
-    }
-}
-
-fn look_at<T, E, I>(
-    looker: &mut Looker<E, I>,
-    block: &OpenBlock<T>,
-    task: TaskId,
-    counters: &Counters,
-) where
-    E: 'static,
-    I: Infer<T>,
-{
-    // A state that cannot be read says so again when the transaction's turn comes.
-    if let Ok(inference) = looker.look(block.transactions(), task, counters) {
-        looker.conclude(block, task, inference);
     }
 }
 
@@ -201,8 +186,7 @@ where
         with_helpers: bool,
     ) -> Result<(), StageError<ExecutionError<E::Invalid>>> {
         let lookout = Closing(self.begin_lookout(with_helpers));
-        let make = &self.make;
-        let lone = self.lone.take().unwrap_or_else(|| make(last_executors()));
+        let lone = self.take_lone();
         let view = Arc::clone(self.block().cells().view());
         let mut looker = Looker::with_executors(lone, view);
         let mut state = GrantedState::new(Arc::clone(self.block()));
@@ -223,7 +207,7 @@ where
             let is_known = place.is_some_and(|(place, _)| {
                 let look = |task| {
                     let since = Instant::now();
-                    look_at(&mut looker, self.block(), task, &self.counters);
+                    looker.look_at(self.block(), task, &self.counters);
                     self.counters.note_time(since);
                 };
                 lookout.0.wait(place, look)

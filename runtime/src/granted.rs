@@ -259,12 +259,12 @@ impl<T> GrantedState<T> {
             .iter()
             .filter(|entry| entry.mode != AccessMode::Credit);
         // A key without a cell is as it was before the block.
-        let ids = looked_at.filter_map(|entry| cells.get(&entry.key));
+        let mut ids = looked_at.filter_map(|entry| cells.get(&entry.key));
         let mut credits = simulation.writes.credits.iter();
         // SAFETY: everything is held.
         let is_current =
             |id| unsafe { (cells.cells).read(id, |cell| cells.cells.origin(id).is_current(cell)) };
-        let holds = ids.into_iter().all(is_current)
+        let holds = ids.all(is_current)
             && credits.all(|credit| self.may_credit(credit.address, credit.amount))
             && self.apply(&simulation.writes).is_ok();
         if !holds {
