@@ -32,6 +32,8 @@ pub struct GrantedState<T> {
     held: Option<Held>,
     /// Whether the set entered is everything.
     everything: bool,
+    /// Whether nobody else looks for keys meanwhile.
+    is_alone: bool,
     /// The account asked for last, and where its keys stand in the set.
     recent: (Address, Range<usize>),
     pub(crate) undo: Option<UndoRecord>,
@@ -98,6 +100,7 @@ impl<T> GrantedState<T> {
     pub unsafe fn enter(&mut self, task: TaskId) {
         self.task = Some(task);
         self.everything = false;
+        self.is_alone = false;
         self.touched.clear();
         self.beyond.clear();
         self.held = self.block.as_ref().and_then(|block| {
@@ -121,10 +124,12 @@ impl<T> GrantedState<T> {
     ///
     /// # Safety
     ///
-    /// As of [`enter`](Self::enter): until [`leave`](Self::leave) nobody else uses a cell of the block.
+    /// As of [`enter`](Self::enter): until [`leave`](Self::leave) nobody else uses a cell of the block, or looks
+    /// for one.
     pub unsafe fn enter_everything(&mut self, task: TaskId) {
         self.task = Some(task);
         self.everything = true;
+        self.is_alone = true;
         self.touched.clear();
         self.held = None;
         self.recent = (Address::ZERO, 0..0);
@@ -182,6 +187,11 @@ impl<T> GrantedState<T> {
                 each(block, access.key, access.mode);
             }
         }
+    }
+
+    /// Whether the grant is of everything.
+    pub(crate) const fn holds_everything(&self) -> bool {
+        self.everything
     }
 
     /// What was touched under the last grant of everything, in no order and with duplicates. Under any
@@ -343,19 +353,16 @@ impl<T> GrantedState<T> {
         key: &StateKey,
         needed: AccessMode,
     ) -> Result<(KeyId, AccessMode), AccessError> {
-        let (Some(block), Some(task)) = (&self.block, self.task) else {
+        let (Some(_), Some(task)) = (&self.block, self.task) else {
             return Err(undeclared(None, key, needed, None));
         };
         let Some(held) = self.held else {
             if !self.everything {
                 return Err(undeclared(Some(task), key, needed, None));
             }
-            let popular = self.popular.get_or_insert_default();
-            let id = block.intern(popular, key)?;
-            if !self.is_incurious {
-                note_touch(&mut self.touched, *key, needed);
-            }
-            return Ok((id, AccessMode::Write));
+            let found = self.find_anywhere(key)?;
+            self.note(key, needed);
+            return Ok(found);
         };
         // SAFETY: both point into the block, which lives as long as this window holds it. What a
         // transaction holds changes only through `&mut OpenBlock`, which nobody has meanwhile.
@@ -372,6 +379,31 @@ impl<T> GrantedState<T> {
             Ok((access.key, access.mode))
         } else {
             self.find_beyond(task, key, needed, Some(access.mode))
+        }
+    }
+
+    /// The same under a grant of everything, noting nothing.
+    #[inline]
+    pub(crate) fn find_anywhere(
+        &mut self,
+        key: &StateKey,
+    ) -> Result<(KeyId, AccessMode), AccessError> {
+        let block = self.block.as_ref().expect("a grant is of a block");
+        let recent = self.popular.get_or_insert_default();
+        let id = if self.is_alone && !block.is_numbered() {
+            // SAFETY: by the contract of `enter_everything`.
+            unsafe { block.cells().intern_alone(recent, key)? }
+        } else {
+            block.intern(recent, key)?
+        };
+        Ok((id, AccessMode::Write))
+    }
+
+    /// Notes a touch under a grant of everything.
+    #[inline]
+    pub(crate) fn note(&mut self, key: &StateKey, mode: AccessMode) {
+        if !self.is_incurious {
+            note_touch(&mut self.touched, *key, mode);
         }
     }
 
@@ -428,6 +460,12 @@ impl<T> GrantedState<T> {
     /// The incarnation of an account's storage.
     #[inline]
     fn incarnation(&mut self, address: Address) -> Result<u32, AccessError> {
+        let is_recoded = |block: &Arc<OpenBlock<T>>| block.cells().is_recoded();
+        if self.everything && !self.block.as_ref().is_some_and(is_recoded) {
+            // No cell is needed to know that.
+            self.note(&StateKey::code(address), AccessMode::Read);
+            return Ok(0);
+        }
         self.read(&StateKey::code(address), |cell| cell.code().incarnation)
     }
 
@@ -683,6 +721,7 @@ impl<T> Default for GrantedState<T> {
             credits: CreditBuffer::default(),
             found: Vec::new(),
             everything: false,
+            is_alone: false,
             touched: Vec::new(),
             is_incurious: false,
             may_extend: false,

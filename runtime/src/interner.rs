@@ -53,17 +53,29 @@ impl<K: Hash + Eq + Clone> Interner<K> {
         key: &K,
         assign: impl FnOnce() -> Result<KeyId, E>,
     ) -> Result<KeyId, E> {
-        let hash = self.hasher.hash_one(key);
-        #[expect(clippy::cast_possible_truncation, reason = "any bits will do")]
-        let place = hash as usize % RECENT_KEYS;
-        if let Some((known, id)) = &recent.0[place]
-            && known == key
-        {
-            return Ok(*id);
-        }
-        let id = self.intern_hashed(hash, key, assign)?;
-        recent.0[place] = Some((key.clone(), id));
-        Ok(id)
+        recent.look_up(self.hasher.hash_one(key), key, |hash| {
+            self.intern_hashed(hash, key, assign)
+        })
+    }
+
+    /// The same while nobody else uses the interner, who would have to be waited for.
+    ///
+    /// # Safety
+    ///
+    /// For the length of the call no other thread calls a method of this interner.
+    #[allow(unsafe_code)]
+    pub unsafe fn intern_alone<E>(
+        &self,
+        recent: &mut RecentKeys<K>,
+        key: &K,
+        assign: impl FnOnce() -> Result<KeyId, E>,
+    ) -> Result<KeyId, E> {
+        recent.look_up(self.hasher.hash_one(key), key, |hash| {
+            // SAFETY: nobody else has it or takes it, by this function's contract; `assign` cannot, as it does not
+            // know this interner's lock.
+            let shard = unsafe { &mut *self.shard(hash).data_ptr() };
+            self.intern_in(shard, hash, key, assign)
+        })
     }
 
     fn intern_hashed<E>(
@@ -72,7 +84,17 @@ impl<K: Hash + Eq + Clone> Interner<K> {
         key: &K,
         assign: impl FnOnce() -> Result<KeyId, E>,
     ) -> Result<KeyId, E> {
-        let mut shard = self.shard(hash).lock();
+        self.intern_in(&mut self.shard(hash).lock(), hash, key, assign)
+    }
+
+    #[inline]
+    fn intern_in<E>(
+        &self,
+        shard: &mut HashTable<(K, KeyId)>,
+        hash: u64,
+        key: &K,
+        assign: impl FnOnce() -> Result<KeyId, E>,
+    ) -> Result<KeyId, E> {
         if let Some((_, id)) = shard.find(hash, |(known, _)| known == key) {
             return Ok(*id);
         }
@@ -126,6 +148,28 @@ const RECENT_KEYS: usize = 64;
 
 /// What one thread looked up lately in one [`Interner`]. Of no use, and wrong, with another one.
 pub struct RecentKeys<K>(Box<[Option<(K, KeyId)>]>);
+
+impl<K: Eq + Clone> RecentKeys<K> {
+    /// The id of a key with this hash, remembered or from `find`.
+    #[inline]
+    fn look_up<E>(
+        &mut self,
+        hash: u64,
+        key: &K,
+        find: impl FnOnce(u64) -> Result<KeyId, E>,
+    ) -> Result<KeyId, E> {
+        #[expect(clippy::cast_possible_truncation, reason = "any bits will do")]
+        let place = hash as usize % RECENT_KEYS;
+        if let Some((known, id)) = &self.0[place]
+            && known == key
+        {
+            return Ok(*id);
+        }
+        let id = find(hash)?;
+        self.0[place] = Some((key.clone(), id));
+        Ok(id)
+    }
+}
 
 impl<K> Default for RecentKeys<K> {
     fn default() -> Self {

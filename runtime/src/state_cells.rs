@@ -20,7 +20,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -297,6 +297,8 @@ pub struct StateCells {
     pub(crate) cells: Cells<StateCell, Origin>,
     /// Accounts whose code changed or whose storage was wiped, with the cells of their codes.
     recoded: Mutex<Vec<(Address, KeyId)>>,
+    /// Whether there are such.
+    is_recoded: AtomicBool,
     /// Memory of earlier blocks' results.
     pub(crate) spare: Spare,
 }
@@ -323,6 +325,7 @@ impl StateCells {
             widened: false,
             cells: Cells::new(),
             recoded: Mutex::default(),
+            is_recoded: AtomicBool::new(false),
             spare: Spare::default(),
         }
     }
@@ -347,6 +350,22 @@ impl StateCells {
     /// The dense id of a key that was [interned](Self::intern).
     pub(crate) fn get(&self, key: &StateKey) -> Option<KeyId> {
         self.interner.get(key)
+    }
+
+    /// The same while nobody else looks for a key.
+    ///
+    /// # Safety
+    ///
+    /// For the length of the call no other thread does.
+    #[allow(unsafe_code)]
+    pub(crate) unsafe fn intern_alone(
+        &self,
+        recent: &mut RecentKeys<StateKey>,
+        key: &StateKey,
+    ) -> Result<KeyId, StateError> {
+        let push = || self.push(key, &mut LastAccount::default());
+        // SAFETY: as of this function.
+        unsafe { self.interner.intern_alone(recent, key, push) }
     }
 
     /// Takes the numbers of a block's keys from now on. There are no cells yet.
@@ -430,6 +449,14 @@ impl StateCells {
     /// Such accounts are few; sealing looks at them before everything else.
     pub(crate) fn note_recoded(&self, address: Address, code: KeyId) {
         self.recoded.lock().push((address, code));
+        self.is_recoded.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether an account's code may have changed or its storage may have been wiped: by anybody who held something
+    /// that the caller holds now.
+    #[inline]
+    pub(crate) fn is_recoded(&self) -> bool {
+        self.is_recoded.load(Ordering::Relaxed)
     }
 
     /// Empties the cells for another block, and keeps the memory.
@@ -444,6 +471,7 @@ impl StateCells {
         self.widened = false;
         self.cells.clear();
         self.recoded.get_mut().clear();
+        *self.is_recoded.get_mut() = false;
     }
 
     /// Takes the memory of a sealed block that is not needed any more, for the next one.
