@@ -11,6 +11,7 @@
 #![allow(unsafe_code)]
 
 use crate::{
+    batch::ASIDE_COST,
     error::StageError,
     inference::{Counters, Looker},
     inferred::{InferredRun, Make},
@@ -48,6 +49,8 @@ struct Lookout<T> {
     inside: AtomicUsize,
     /// In block order.
     tasks: Vec<TaskId>,
+    /// In which helpers look: places in that list.
+    order: Vec<usize>,
     /// By place in that list.
     states: Vec<AtomicU8>,
     next: AtomicUsize,
@@ -75,8 +78,8 @@ impl<T> Lookout<T> {
     /// The next transaction that nobody has begun with.
     fn next(&self) -> Option<(TaskId, Looking<'_>)> {
         loop {
-            let place = self.next.fetch_add(1, Ordering::Relaxed);
-            let state = self.states.get(place)?;
+            let place = *self.order.get(self.next.fetch_add(1, Ordering::Relaxed))?;
+            let state = &self.states[place];
             if claim(state) {
                 return Some((self.tasks[place], Looking(state)));
             }
@@ -268,11 +271,19 @@ where
             with_helpers && block.is_inferred(*task) && (self.cost)(transaction) >= COST_MIN
         };
         let tasks: Vec<_> = self.pending.iter().copied().filter(is_worth_it).collect();
+        let is_long = |place: &usize| {
+            let task = tasks[*place];
+            (self.cost)(&block.transactions()[task.index()].transaction) >= ASIDE_COST
+        };
+        // The calling thread would wait for those that take longest.
+        let (mut order, others): (Vec<_>, Vec<_>) = (0..tasks.len()).partition(is_long);
+        order.extend(others);
         let lookout = Arc::new(Lookout {
             block: Mutex::new(Some(Arc::clone(block))),
             inside: AtomicUsize::new(0),
             states: tasks.iter().map(|_| AtomicU8::new(NEW)).collect(),
             tasks,
+            order,
             next: AtomicUsize::new(0),
         });
         let helpers = self.stage.config().threads.get() - 1;
