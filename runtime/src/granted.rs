@@ -28,12 +28,7 @@ use std::{fmt, mem, ops::Range, ptr::NonNull, sync::Arc};
 pub struct GrantedState<T> {
     pub(crate) block: Option<Arc<OpenBlock<T>>>,
     task: Option<TaskId>,
-    /// The set entered, unless it is everything.
-    held: Option<Held>,
-    /// Whether the set entered is everything.
-    everything: bool,
-    /// Whether nobody else looks for keys meanwhile.
-    is_alone: bool,
+    held: Grant,
     /// The account asked for last, and where its keys stand in the set.
     recent: (Address, Range<usize>),
     pub(crate) undo: Option<UndoRecord>,
@@ -55,6 +50,33 @@ pub struct GrantedState<T> {
     popular: Option<RecentKeys<StateKey>>,
 }
 
+/// What a window is in the grant of.
+#[derive(Clone, Copy, Default)]
+enum Grant {
+    #[default]
+    Nothing,
+    Keys(Held),
+    /// Of everything, by a lock: others prepare what comes next, and look for its keys.
+    Everything,
+    /// Of everything, while nobody else has to do with the block's cells.
+    Alone,
+}
+
+impl Grant {
+    /// That of a task's set.
+    fn of<T>(block: &OpenBlock<T>, task: TaskId) -> Self {
+        let AccessSet::Keys(entries) = block.access(task) else {
+            return Self::Everything;
+        };
+        block.resolved(task).map_or(Self::Nothing, |keys| {
+            Self::Keys(Held {
+                entries: NonNull::from_ref(entries.as_slice()),
+                keys: NonNull::from_ref(keys),
+            })
+        })
+    }
+}
+
 /// A set with its dense ids, inside the block of the window that holds it.
 ///
 /// Asked for at every access, so it is looked up once.
@@ -63,6 +85,17 @@ struct Held {
     entries: NonNull<[AccessEntry]>,
     /// As long as `entries`.
     keys: NonNull<[KeyAccess]>,
+}
+
+impl Held {
+    /// # Safety
+    ///
+    /// The block of both lives, and what its transactions hold does not change.
+    #[inline]
+    const unsafe fn lists<'a>(self) -> (&'a [AccessEntry], &'a [KeyAccess]) {
+        // SAFETY: as of this function.
+        unsafe { (self.entries.as_ref(), self.keys.as_ref()) }
+    }
 }
 
 /// A key beyond the set that was entered.
@@ -99,20 +132,10 @@ impl<T> GrantedState<T> {
     /// ([`OpenBlock::contended`]).
     pub unsafe fn enter(&mut self, task: TaskId) {
         self.task = Some(task);
-        self.everything = false;
-        self.is_alone = false;
         self.touched.clear();
         self.beyond.clear();
-        self.held = self.block.as_ref().and_then(|block| {
-            let AccessSet::Keys(entries) = block.access(task) else {
-                self.everything = true;
-                return None;
-            };
-            Some(Held {
-                entries: NonNull::from_ref(entries.as_slice()),
-                keys: NonNull::from_ref(block.resolved(task)?),
-            })
-        });
+        let block = self.block.as_ref();
+        self.held = block.map_or(Grant::Nothing, |block| Grant::of(block, task));
         self.recent = (Address::ZERO, 0..0);
         let block = self.block.as_ref().filter(|_| self.may_extend);
         self.begun = block.map(|block| block.begin(task));
@@ -128,10 +151,8 @@ impl<T> GrantedState<T> {
     /// for one.
     pub unsafe fn enter_everything(&mut self, task: TaskId) {
         self.task = Some(task);
-        self.everything = true;
-        self.is_alone = true;
         self.touched.clear();
-        self.held = None;
+        self.held = Grant::Alone;
         self.recent = (Address::ZERO, 0..0);
     }
 
@@ -151,8 +172,7 @@ impl<T> GrantedState<T> {
         self.for_each_held(|block, id, mode| block.cells().cells.note_release(id, mode));
         self.begun = None;
         self.task = None;
-        self.held = None;
-        self.everything = false;
+        self.held = Grant::Nothing;
         self.recent = (Address::ZERO, 0..0);
     }
 
@@ -180,7 +200,7 @@ impl<T> GrantedState<T> {
     fn for_each_held(&self, mut each: impl FnMut(&OpenBlock<T>, KeyId, AccessMode)) {
         // Under a grant of everything there is nobody to meet.
         if let (Some(block), Some(task)) = (&self.block, self.task)
-            && !self.everything
+            && !self.holds_everything()
             && let Some(keys) = block.resolved(task)
         {
             for access in keys {
@@ -191,7 +211,7 @@ impl<T> GrantedState<T> {
 
     /// Whether the grant is of everything.
     pub(crate) const fn holds_everything(&self) -> bool {
-        self.everything
+        matches!(self.held, Grant::Everything | Grant::Alone)
     }
 
     /// What was touched under the last grant of everything, in no order and with duplicates. Under any
@@ -260,7 +280,7 @@ impl<T> GrantedState<T> {
     /// The same under a grant of everything, for a transaction in front of which all have run and behind which none
     /// has. What it touched stands in its set.
     pub fn apply_simulation_in_order(&mut self) -> Option<Outcome> {
-        let task = self.task.filter(|_| self.everything)?;
+        let task = self.task.filter(|_| self.holds_everything())?;
         let block = self.block.clone()?;
         let mut simulation = block.draft(task)?.begin()?;
         let entries = block.access(task).entries();
@@ -340,10 +360,12 @@ impl<T> GrantedState<T> {
     /// The set entered with its dense ids, unless it is everything.
     #[inline]
     pub(crate) fn held(&self) -> Option<(&[AccessEntry], &[KeyAccess])> {
-        let held = self.held?;
-        // SAFETY: both point into the block, which lives as long as this window holds it. What a
-        // transaction holds changes only through `&mut OpenBlock`, which nobody has meanwhile.
-        Some(unsafe { (held.entries.as_ref(), held.keys.as_ref()) })
+        let Grant::Keys(held) = self.held else {
+            return None;
+        };
+        // SAFETY: this window holds the block. What a transaction holds changes only through `&mut OpenBlock`, which
+        // nobody has meanwhile.
+        Some(unsafe { held.lists() })
     }
 
     /// Finds a key in the set entered and checks the mode; the cell's id and the mode it is held in.
@@ -356,17 +378,17 @@ impl<T> GrantedState<T> {
         let (Some(_), Some(task)) = (&self.block, self.task) else {
             return Err(undeclared(None, key, needed, None));
         };
-        let Some(held) = self.held else {
-            if !self.everything {
-                return Err(undeclared(Some(task), key, needed, None));
+        let held = match self.held {
+            Grant::Keys(held) => held,
+            Grant::Nothing => return Err(undeclared(Some(task), key, needed, None)),
+            Grant::Everything | Grant::Alone => {
+                let found = self.find_anywhere(key)?;
+                self.note(key, needed);
+                return Ok(found);
             }
-            let found = self.find_anywhere(key)?;
-            self.note(key, needed);
-            return Ok(found);
         };
-        // SAFETY: both point into the block, which lives as long as this window holds it. What a
-        // transaction holds changes only through `&mut OpenBlock`, which nobody has meanwhile.
-        let (entries, resolved) = unsafe { (held.entries.as_ref(), held.keys.as_ref()) };
+        // SAFETY: as in `held`.
+        let (entries, resolved) = unsafe { held.lists() };
         if self.recent.0 != key.address || self.recent.1.is_empty() {
             self.recent = (key.address, range_of(entries, key.address));
         }
@@ -390,7 +412,7 @@ impl<T> GrantedState<T> {
     ) -> Result<(KeyId, AccessMode), AccessError> {
         let block = self.block.as_ref().expect("a grant is of a block");
         let recent = self.popular.get_or_insert_default();
-        let id = if self.is_alone && !block.is_numbered() {
+        let id = if matches!(self.held, Grant::Alone) && !block.is_numbered() {
             // SAFETY: by the contract of `enter_everything`.
             unsafe { block.cells().intern_alone(recent, key)? }
         } else {
@@ -461,8 +483,8 @@ impl<T> GrantedState<T> {
     #[inline]
     fn incarnation(&mut self, address: Address) -> Result<u32, AccessError> {
         let is_recoded = |block: &Arc<OpenBlock<T>>| block.cells().is_recoded();
-        if self.everything && !self.block.as_ref().is_some_and(is_recoded) {
-            // No cell is needed to know that.
+        if self.holds_everything() && !self.block.as_ref().is_some_and(is_recoded) {
+            // Nothing was wiped. No cell is needed to know that.
             self.note(&StateKey::code(address), AccessMode::Read);
             return Ok(0);
         }
@@ -682,10 +704,17 @@ impl<T> StateAccess for GrantedState<T> {
     }
 
     fn may_credit(&mut self, address: Address, amount: U256) -> bool {
-        match self.find(&StateKey::account(address), AccessMode::Credit) {
-            Ok((id, _)) => self.is_credit_safe_on(id, amount),
-            Err(_) => false,
+        let key = StateKey::account(address);
+        let found = if self.holds_everything() {
+            self.find_anywhere(&key)
+        } else {
+            self.find(&key, AccessMode::Credit)
+        };
+        let may = found.is_ok_and(|(id, _)| self.is_credit_safe_on(id, amount));
+        if may && self.holds_everything() {
+            self.note(&key, AccessMode::Credit);
         }
+        may
     }
 
     fn transfer(&mut self, transfer: &Transfer) -> bool {
@@ -715,13 +744,11 @@ impl<T> Default for GrantedState<T> {
         Self {
             block: None,
             task: None,
-            held: None,
+            held: Grant::Nothing,
             recent: (Address::ZERO, 0..0),
             undo: None,
             credits: CreditBuffer::default(),
             found: Vec::new(),
-            everything: false,
-            is_alone: false,
             touched: Vec::new(),
             is_incurious: false,
             may_extend: false,
@@ -743,6 +770,53 @@ impl<T> fmt::Debug for GrantedState<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Declaration, MemoryState, Sanitized, StateRules};
+
+    /// Storage is looked at without a cell for it as long as none was wiped, and not any longer.
+    #[test]
+    fn storage_wiped_in_the_block_is_empty_until_that_is_taken_back() {
+        let contract = Address::repeat_byte(1);
+        let (slot, value) = (U256::from(2), U256::from(3));
+        let mut before = MemoryState::new();
+        before.insert_slot(contract, slot, value);
+        let rules = StateRules {
+            clear_empty_accounts: true,
+        };
+        let transaction = Sanitized {
+            transaction: (),
+            access: AccessSet::Everything,
+            declaration: Declaration::Recorded,
+        };
+        let block = Arc::new(OpenBlock::new(Arc::new(before), rules, vec![transaction]));
+        let mut window = GrantedState::new(Arc::clone(&block));
+        window.keep_undo();
+        // SAFETY: there is one window, which is in one grant.
+        unsafe { window.enter_everything(TaskId::FIRST) };
+        let look = |window: &mut GrantedState<()>| {
+            let has_storage = window.has_storage(contract).unwrap();
+            (window.slot(contract, slot).unwrap(), has_storage)
+        };
+        assert_eq!(look(&mut window), (value, true));
+        assert!(block.cells().cells.len() <= 1, "a look at code made a cell");
+        let wipes = WriteSet {
+            wipes: vec![contract],
+            ..WriteSet::default()
+        };
+        window.apply(&wipes).unwrap();
+        assert_eq!(look(&mut window), (U256::ZERO, false));
+        let record = window.take_undo();
+        // SAFETY: as above; the record is of this grant.
+        unsafe { window.revert(record) };
+        assert_eq!(look(&mut window), (value, true));
+        let touched = AccessSet::of_touches(window.touched().drain(..));
+        assert_eq!(
+            touched.mode(&StateKey::code(contract)),
+            Some(AccessMode::Write)
+        );
+        let slot = StateKey::slot(contract, slot);
+        assert_eq!(touched.mode(&slot), Some(AccessMode::Read));
+        window.leave();
+    }
 
     /// Few and many accounts, with few and many slots each: what is found is what a look at every key finds.
     #[test]

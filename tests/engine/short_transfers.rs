@@ -28,6 +28,8 @@ const ABSENT: Address = Address::repeat_byte(5);
 const FULL: Address = Address::repeat_byte(6);
 const PRECOMPILE: Address = address!("0x0000000000000000000000000000000000000004");
 const BASE_FEE: u64 = 7;
+/// Leaves an account whose code is one byte that is no instruction.
+const DEPLOYS_INVALID: [u8; 10] = hex!("60fe60005360016000f3");
 
 fn state() -> Arc<dyn StateView> {
     let mut state = MemoryState::new();
@@ -69,6 +71,8 @@ fn anybody() -> impl Strategy<Value = Address> {
         FULL,
         PRECOMPILE,
         Address::ZERO,
+        // In a block in which it creates a contract.
+        RICH.create(1),
     ])
 }
 
@@ -135,7 +139,11 @@ fn parts() -> impl Strategy<Value = Parts> {
         U256::from(2).pow(U256::from(192)),
         U256::MAX,
     ]);
-    let input = prop_oneof![6 => Just(Bytes::new()), 1 => Just(Bytes::from_static(&[0, 1]))];
+    let input = prop_oneof![
+        6 => Just(Bytes::new()),
+        1 => Just(Bytes::from_static(&[0, 1])),
+        1 => Just(Bytes::from_static(&DEPLOYS_INVALID)),
+    ];
     let listed = prop_oneof![
         3 => Just(Vec::new()),
         1 => prop::collection::vec(anybody(), 1..3),
@@ -277,38 +285,54 @@ fn keys_of_transfer(transaction: &EvmTransaction, beneficiary: Address) -> Acces
     set.expect("few keys")
 }
 
-/// The same under grants of these sets, each step run, taken back and run again; of those that have no
-/// outcome only that they have none.
+/// The same under grants, each step run, taken back and run again; of those that have no outcome only that they
+/// have none. The grants are of these sets, or each of everything, and then with what was touched.
 fn run_granted(
     context: &BlockContext,
     steps: &[Step],
-    sets: Vec<AccessSet>,
-) -> (Vec<Option<Outcome>>, StateDelta) {
+    sets: Option<&[AccessSet]>,
+) -> (Vec<Option<(Outcome, AccessSet)>>, StateDelta) {
     let mut executor = EvmExecutor::new(context).with_short_transfers();
-    let sanitized = steps.iter().zip(sets).map(|(step, access)| Sanitized {
-        transaction: step.clone(),
-        access,
-        declaration: Declaration::Recorded,
-    });
-    let mut block = OpenBlock::new(state(), context.rules(), sanitized.collect());
-    block.number();
+    let mut sanitized: Vec<_> = steps
+        .iter()
+        .map(|step| Sanitized {
+            transaction: step.clone(),
+            access: AccessSet::empty(),
+            declaration: Declaration::Recorded,
+        })
+        .collect();
+    for (index, set) in sets.into_iter().flatten().enumerate() {
+        sanitized[index].access = set.clone();
+    }
+    let mut block = OpenBlock::new(state(), context.rules(), sanitized);
+    if sets.is_some() {
+        block.number();
+    }
     let block = Arc::new(block);
     let mut window = GrantedState::new(Arc::clone(&block));
     window.keep_undo();
     let mut results = Vec::new();
     for (task, step) in steps.iter().enumerate() {
         let task = TaskId::from_index(task);
-        block.resolve(task).expect("a state in memory");
         // SAFETY: there is one window, which is in one grant at a time.
-        unsafe { window.enter(task) };
+        unsafe {
+            if sets.is_some() {
+                block.resolve(task).expect("a state in memory");
+                window.enter(task);
+            } else {
+                window.enter_everything(task);
+            }
+        }
         let first = executor.execute(step, &mut window).ok();
         // SAFETY: as above; the record is of this task.
         unsafe {
             let record = window.take_undo();
             window.revert(record);
         }
+        window.touched().clear();
         let second = executor.execute(step, &mut window).ok();
         drop(window.take_undo());
+        let touched = AccessSet::of_touches(window.touched().drain(..));
         window.leave();
         assert_eq!(first, second, "the second run saw the state of the first");
         let nothing = Outcome {
@@ -320,11 +344,90 @@ fn run_granted(
             created: None,
         };
         block.finish(task, second.clone().unwrap_or(nothing));
-        results.push(second);
+        results.push(second.map(|outcome| (outcome, touched)));
     }
     drop(window);
     let block = Arc::into_inner(block).expect("the window is gone");
     (results, block.seal().expect("all have run").delta)
+}
+
+fn header(fork: SpecId, beneficiary: Address) -> Header {
+    let since = |first| fork.is_enabled_in(first);
+    Header {
+        number: 1,
+        gas_limit: 30_000_000,
+        beneficiary,
+        base_fee_per_gas: since(SpecId::LONDON).then_some(BASE_FEE),
+        excess_blob_gas: since(SpecId::CANCUN).then_some(0),
+        ..Header::default()
+    }
+}
+
+/// Holds all ways to run these steps against the machine.
+fn check(context: &BlockContext, steps: &[Step]) -> Vec<Ran> {
+    let machine = run(EvmExecutor::new(context), context, steps);
+    let short = run(
+        EvmExecutor::new(context).with_short_transfers(),
+        context,
+        steps,
+    );
+    assert_eq!(short, machine);
+    let (ran, delta) = machine;
+    let sets = ran.iter().zip(steps).map(|(ran, step)| {
+        let transaction = step.transaction().expect("one each");
+        ran.as_ref().map_or_else(
+            |_| keys_of_transfer(transaction, context.block().beneficiary),
+            |(_, set)| set.clone(),
+        )
+    });
+    let sets: Vec<_> = sets.collect();
+    let (results, changes) = run_granted(context, steps, Some(&sets));
+    let expected = ran.iter().map(|ran| ran.clone().ok());
+    let outcomes = results
+        .into_iter()
+        .map(|ran| ran.map(|(outcome, _)| outcome));
+    assert!(outcomes.eq(expected.clone().map(|ran| ran.map(|(outcome, _)| outcome))));
+    assert_eq!(changes, delta);
+    let (results, changes) = run_granted(context, steps, None);
+    assert_eq!(results, expected.collect::<Vec<_>>());
+    assert_eq!(changes, delta);
+    ran
+}
+
+#[test]
+fn a_payment_to_a_contract_of_the_same_block_runs_it() {
+    let context = BlockContext::new(
+        &ChainSpec::single_fork(1, SpecId::OSAKA),
+        &header(SpecId::OSAKA, ABSENT),
+    );
+    let create = Parts {
+        kind: 2,
+        to: TxKind::Create,
+        chain_id: Some(1),
+        nonce: 1,
+        gas_limit: 1_000_000,
+        price: 9,
+        tip: 1,
+        value: U256::ZERO,
+        input: Bytes::from_static(&DEPLOYS_INVALID),
+        listed: Vec::new(),
+    };
+    let pay = Parts {
+        to: TxKind::Call(RICH.create(1)),
+        nonce: 2,
+        gas_limit: 30_000,
+        value: U256::from(5),
+        input: Bytes::new(),
+        ..create.clone()
+    };
+    let step = |parts: &Parts| Step::Transaction(EvmTransaction::new(parts.envelope(), RICH));
+    let ran = check(&context, &[step(&create), step(&pay)]);
+    let succeeded: Vec<_> = ran
+        .iter()
+        .flatten()
+        .map(|(outcome, _)| outcome.is_success())
+        .collect();
+    assert_eq!(succeeded, [true, false]);
 }
 
 proptest! {
@@ -337,36 +440,13 @@ proptest! {
         beneficiary in anybody(),
         transactions in prop::collection::vec((anybody(), parts()), 1..6),
     ) {
-        let chain = ChainSpec::single_fork(1, fork);
-        let since = |first| fork.is_enabled_in(first);
-        let header = Header {
-            number: 1,
-            gas_limit: 30_000_000,
-            beneficiary,
-            base_fee_per_gas: since(SpecId::LONDON).then_some(BASE_FEE),
-            excess_blob_gas: since(SpecId::CANCUN).then_some(0),
-            ..Header::default()
-        };
-        let context = BlockContext::new(&chain, &header);
+        let context = BlockContext::new(&ChainSpec::single_fork(1, fork), &header(fork, beneficiary));
         let steps: Vec<_> = transactions
             .iter()
             .map(|(sender, parts)| {
                 Step::Transaction(EvmTransaction::new(parts.envelope(), *sender))
             })
             .collect();
-        let machine = run(EvmExecutor::new(&context), &context, &steps);
-        let short = run(
-            EvmExecutor::new(&context).with_short_transfers(),
-            &context,
-            &steps,
-        );
-        prop_assert_eq!(&short, &machine);
-        let sets = machine.0.iter().zip(&steps).map(|(ran, step)| match ran {
-            Ok((_, set)) => set.clone(),
-            Err(_) => keys_of_transfer(step.transaction().expect("one each"), beneficiary),
-        });
-        let granted = run_granted(&context, &steps, sets.collect());
-        let outcomes = machine.0.into_iter().map(|ran| ran.ok().map(|(outcome, _)| outcome));
-        prop_assert_eq!(granted, (outcomes.collect(), machine.1));
+        check(&context, &steps);
     }
 }
