@@ -8,8 +8,8 @@ use crate::{
     workload::Workload,
 };
 use lockweave_runtime::{
-    AccessMode, DenseId, INFERRED_KEYS_MAX, Infer, Inference, OpenBlock, Sanitized, SimulatedState,
-    StateError, StateView, TaskId,
+    AccessMode, DenseId, INFERRED_KEYS_MAX, Infer, Inference, Next, OpenBlock, Sanitized,
+    SimulatedState, StateError, StateView, TaskId,
 };
 use std::{
     convert::Infallible,
@@ -139,6 +139,18 @@ impl<E: 'static, I: 'static> Looker<E, I> {
         Ok(inference)
     }
 
+    /// Tells the state what transactions in a row will look at, which run next.
+    pub(crate) fn announce<T>(&mut self, block: &OpenBlock<T>, tasks: &[TaskId])
+    where
+        I: Infer<T>,
+    {
+        if let [first, .., last] = tasks {
+            let next = &block.transactions()[first.index()..=last.index()];
+            let view = &**block.cells().view();
+            self.inferrer.announce(next, Next::Run, view);
+        }
+    }
+
     /// Finds out what a transaction touches, and makes that its set.
     pub(crate) fn look_at<T>(&mut self, block: &OpenBlock<T>, task: TaskId, counters: &Counters)
     where
@@ -210,7 +222,8 @@ where
             return;
         }
         let next = &self.block.transactions()[positions];
-        worker.inferrer.announce(next, &**self.block.cells().view());
+        let view = &**self.block.cells().view();
+        worker.inferrer.announce(next, Next::Infer, view);
     }
 
     fn prepare(&self, _worker: &mut Self::Worker, _task: TaskId) -> Result<(), Infallible> {

@@ -34,6 +34,9 @@ use std::{
 /// A transaction that costs less, in gas, is a payment, which is run sooner than it is looked at.
 const COST_MIN: u64 = 22_000;
 
+/// The state is told what so many transactions in a row will look at.
+const ANNOUNCED: usize = 32;
+
 /// Nobody has begun to look at it.
 const NEW: u8 = 0;
 /// Somebody looks at it.
@@ -202,7 +205,11 @@ where
         let mut mistaken: Vec<(TaskId, Vec<AccessEntry>)> = Vec::new();
         let mut result = Ok(());
         let (mut done, mut taken) = (0, 0);
-        for task in &self.pending {
+        for (position, task) in self.pending.iter().enumerate() {
+            if position.is_multiple_of(ANNOUNCED) {
+                let next = &self.pending[position..];
+                looker.announce(self.block(), &next[..next.len().min(ANNOUNCED)]);
+            }
             // SAFETY: no run is on and the block is this run's alone, so nobody else uses its cells: helpers look at
             // the state before the block. What workers did to cells is ordered before the end of their run.
             unsafe { state.enter_everything(*task) };

@@ -10,7 +10,7 @@ use alloy_consensus::Transaction as _;
 use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256};
 use lockweave_runtime::{
     AccessEntry, AccessMode, AccessSet, Assumption, ExecutionError, Executor, Infer, Inference,
-    KeyPart, Outcome, Outlook, Sanitized, SimulatedState, StateError, StateKey, StateView,
+    KeyPart, Next, Outcome, Outlook, Sanitized, SimulatedState, StateError, StateKey, StateView,
 };
 use std::{mem, sync::Arc};
 
@@ -313,13 +313,14 @@ impl Infer<Step> for EvmInferrer {
         }
     }
 
-    fn announce(&mut self, steps: &[Sanitized<Step>], view: &dyn StateView) {
+    fn announce(&mut self, steps: &[Sanitized<Step>], next: Next, view: &dyn StateView) {
         self.announced.clear();
         let transactions = steps
             .iter()
             .filter_map(|step| step.transaction.transaction());
         for transaction in transactions {
-            if transaction.plain_recipient().is_none() {
+            // That a payment has a sender is known without a look.
+            if next == Next::Run || transaction.plain_recipient().is_none() {
                 self.announced.push(StateKey::account(transaction.sender()));
             }
             let target = transaction.envelope().to();

@@ -421,6 +421,13 @@ impl<T> GrantedState<T> {
         Ok((id, AccessMode::Write))
     }
 
+    /// Whether all code is that of before the block, and cells for it are looked for by nobody else.
+    #[inline]
+    fn codes_are_of_before(&self) -> bool {
+        let is_so = |block: &Arc<OpenBlock<T>>| !block.is_numbered() && !block.cells().is_recoded();
+        matches!(self.held, Grant::Alone) && self.block.as_ref().is_some_and(is_so)
+    }
+
     /// Notes a touch under a grant of everything.
     #[inline]
     pub(crate) fn note(&mut self, key: &StateKey, mode: AccessMode) {
@@ -668,7 +675,21 @@ impl<T> StateAccess for GrantedState<T> {
 
     #[inline]
     fn code(&mut self, address: Address) -> Result<&CodeRef, AccessError> {
-        let (id, _) = self.find(&StateKey::code(address), AccessMode::Read)?;
+        static NONE: CodeRef = CodeRef::EMPTY;
+        let key = StateKey::code(address);
+        let id = if self.codes_are_of_before() {
+            self.note(&key, AccessMode::Read);
+            let block = self.block.as_ref().expect("it is a block's code");
+            let recent = self.popular.get_or_insert_default();
+            // SAFETY: by the contract of `enter_everything`.
+            let found = unsafe { block.cells().code_before_alone(recent, address)? };
+            let Some(id) = found else {
+                return Ok(&NONE);
+            };
+            id
+        } else {
+            self.find(&key, AccessMode::Read)?.0
+        };
         let block = self.block.as_ref().expect("find succeeds in a block only");
         // SAFETY: held for reading, as in `read`, until `leave`, which takes `&mut self` and so
         // cannot be called while the reference lives. Nor can `apply`, by which this holder writes.

@@ -13,9 +13,9 @@ use crate::{
     granted::{FEW_KEYS, GrantedState},
     id::KeyId,
     key::{KeyPart, StateKey},
+    state::Account,
     undo::Undo,
 };
-use alloy_primitives::KECCAK256_EMPTY;
 
 /// The accounts of a transfer.
 struct Parties {
@@ -136,7 +136,7 @@ impl<T> GrantedState<T> {
         let has_code = |id| {
             // SAFETY: the id came from these cells.
             let account = unsafe { cells.cells.origin(id) }.account();
-            account.is_some_and(|account| account.code_hash != KECCAK256_EMPTY)
+            account.is_some_and(Account::has_code)
         };
         if cells.is_recoded() || has_code(payer) || paid.is_some_and(has_code) {
             return None;

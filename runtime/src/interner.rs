@@ -62,7 +62,7 @@ impl<K: Hash + Eq + Clone> Interner<K> {
     ///
     /// # Safety
     ///
-    /// For the length of the call no other thread calls a method of this interner.
+    /// For the length of the call no other thread calls a method of this interner, nor does `assign`.
     #[allow(unsafe_code)]
     pub unsafe fn intern_alone<E>(
         &self,
@@ -71,11 +71,26 @@ impl<K: Hash + Eq + Clone> Interner<K> {
         assign: impl FnOnce() -> Result<KeyId, E>,
     ) -> Result<KeyId, E> {
         recent.look_up(self.hasher.hash_one(key), key, |hash| {
-            // SAFETY: nobody else has it or takes it, by this function's contract; `assign` cannot, as it does not
-            // know this interner's lock.
+            // SAFETY: nobody else has it or takes it, by this function's contract.
             let shard = unsafe { &mut *self.shard(hash).data_ptr() };
             self.intern_in(shard, hash, key, assign)
         })
+    }
+
+    /// The id of `key`, if it has one, while nobody else uses the interner.
+    ///
+    /// # Safety
+    ///
+    /// As of [`intern_alone`](Self::intern_alone).
+    #[allow(unsafe_code)]
+    pub unsafe fn get_alone(&self, recent: &mut RecentKeys<K>, key: &K) -> Option<KeyId> {
+        let found = recent.look_up(self.hasher.hash_one(key), key, |hash| {
+            // SAFETY: as of `intern_alone`.
+            let shard = unsafe { &*self.shard(hash).data_ptr() };
+            let known = shard.find(hash, |(known, _)| known == key);
+            known.map(|(_, id)| *id).ok_or(())
+        });
+        found.ok()
     }
 
     fn intern_hashed<E>(

@@ -62,7 +62,7 @@ pub use open_block::{OpenBlock, SealError, SealedBlock, SettledBlock, SpentBlock
 pub use outcome::{GasOverflow, Outcome, OutcomeKind, Receipt, Status, receipts};
 pub use recording::Recording;
 pub use serial::{BlockError, SerialState, execute_serially};
-pub use simulation::{Assumption, Infer, Inference, Outlook, SimulatedState};
+pub use simulation::{Assumption, Infer, Inference, Next, Outlook, SimulatedState};
 pub use state::{Account, Code, CodeRef, StateError, StateView};
 pub use state_cells::{StateCells, StateRules};
 pub use transaction::{Declaration, Sanitized};

@@ -35,10 +35,10 @@ pub trait Infer<T>: 'static {
         state: &mut SimulatedState,
     ) -> Result<Inference, StateError>;
 
-    /// Is told which transactions it will be asked about next, so that it can tell the state what it will
-    /// look at.
-    fn announce(&mut self, transactions: &[Sanitized<T>], view: &dyn StateView) {
-        let _ = (transactions, view);
+    /// Is told which transactions it will be asked about next, or which will run next, so that it can tell the
+    /// state what will be looked at.
+    fn announce(&mut self, transactions: &[Sanitized<T>], next: Next, view: &dyn StateView) {
+        let _ = (transactions, next, view);
     }
 
     /// Is told that a transaction left the set that was found for it by
@@ -47,6 +47,15 @@ pub trait Infer<T>: 'static {
     fn refute(&mut self, transaction: &T, state: &mut SimulatedState) {
         let _ = (transaction, state);
     }
+}
+
+/// What will be done with transactions next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Their sets are inferred.
+    Infer,
+    /// They run.
+    Run,
 }
 
 /// How a set was found.

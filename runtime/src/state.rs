@@ -22,9 +22,14 @@ pub struct Account {
 }
 
 impl Account {
+    /// Whether the account has code.
+    pub fn has_code(&self) -> bool {
+        self.code_hash != KECCAK256_EMPTY
+    }
+
     /// Whether the account is empty as EIP-161 has it: no nonce, no balance, no code.
     pub fn is_empty(&self) -> bool {
-        self.nonce == 0 && self.balance.is_zero() && self.code_hash == KECCAK256_EMPTY
+        self.nonce == 0 && self.balance.is_zero() && !self.has_code()
     }
 }
 

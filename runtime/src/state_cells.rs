@@ -363,9 +363,52 @@ impl StateCells {
         recent: &mut RecentKeys<StateKey>,
         key: &StateKey,
     ) -> Result<KeyId, StateError> {
-        let push = || self.push(key, &mut LastAccount::default());
         // SAFETY: as of this function.
+        unsafe { self.intern_alone_with(recent, key, &mut LastAccount::default()) }
+    }
+
+    #[allow(unsafe_code)]
+    unsafe fn intern_alone_with(
+        &self,
+        recent: &mut RecentKeys<StateKey>,
+        key: &StateKey,
+        accounts: &mut LastAccount,
+    ) -> Result<KeyId, StateError> {
+        let push = || self.push(key, accounts);
+        // SAFETY: as of this function's callers.
         unsafe { self.interner.intern_alone(recent, key, push) }
+    }
+
+    /// The cell of an account's code while nobody else looks for a key and as long as no code
+    /// [has changed](Self::is_recoded) in the block; `None` if it has no code. Then none is made for that, but one for the
+    /// account itself, which whoever looks at an account without code mostly asks for next.
+    ///
+    /// # Safety
+    ///
+    /// As of [`intern_alone`](Self::intern_alone).
+    #[allow(unsafe_code)]
+    pub(crate) unsafe fn code_before_alone(
+        &self,
+        recent: &mut RecentKeys<StateKey>,
+        address: Address,
+    ) -> Result<Option<KeyId>, StateError> {
+        let (account, code) = (StateKey::account(address), StateKey::code(address));
+        let mut accounts = LastAccount::default();
+        // SAFETY: as of this function, here and below.
+        if let Some(id) = unsafe { self.interner.get_alone(recent, &code) } {
+            return Ok(Some(id));
+        }
+        // SAFETY: the id came from these cells.
+        let origin = |id| unsafe { self.cells.origin(id) }.account();
+        // SAFETY: as above.
+        let has_code = match unsafe { self.interner.get_alone(recent, &account) } {
+            Some(id) => origin(id).is_some_and(Account::has_code),
+            None => (accounts.get(&*self.view, address)?).is_some_and(|account| account.has_code()),
+        };
+        let key = if has_code { code } else { account };
+        // SAFETY: as above.
+        let id = unsafe { self.intern_alone_with(recent, &key, &mut accounts)? };
+        Ok(has_code.then_some(id))
     }
 
     /// Takes the numbers of a block's keys from now on. There are no cells yet.
