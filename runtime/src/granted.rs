@@ -410,9 +410,10 @@ impl<T> GrantedState<T> {
         &mut self,
         key: &StateKey,
     ) -> Result<(KeyId, AccessMode), AccessError> {
+        let is_alone = self.is_alone();
         let block = self.block.as_ref().expect("a grant is of a block");
         let recent = self.popular.get_or_insert_default();
-        let id = if matches!(self.held, Grant::Alone) && !block.is_numbered() {
+        let id = if is_alone {
             // SAFETY: by the contract of `enter_everything`.
             unsafe { block.cells().intern_alone(recent, key)? }
         } else {
@@ -421,11 +422,11 @@ impl<T> GrantedState<T> {
         Ok((id, AccessMode::Write))
     }
 
-    /// Whether all code is that of before the block, and cells for it are looked for by nobody else.
+    /// Whether nobody else makes cells meanwhile, and none are made ahead.
     #[inline]
-    fn codes_are_of_before(&self) -> bool {
-        let is_so = |block: &Arc<OpenBlock<T>>| !block.is_numbered() && !block.cells().is_recoded();
-        matches!(self.held, Grant::Alone) && self.block.as_ref().is_some_and(is_so)
+    fn is_alone(&self) -> bool {
+        let is_numbered = |block: &Arc<OpenBlock<T>>| block.is_numbered();
+        matches!(self.held, Grant::Alone) && !self.block.as_ref().is_some_and(is_numbered)
     }
 
     /// Notes a touch under a grant of everything.
@@ -677,12 +678,12 @@ impl<T> StateAccess for GrantedState<T> {
     fn code(&mut self, address: Address) -> Result<&CodeRef, AccessError> {
         static NONE: CodeRef = CodeRef::EMPTY;
         let key = StateKey::code(address);
-        let id = if self.codes_are_of_before() {
+        let id = if self.is_alone() {
             self.note(&key, AccessMode::Read);
             let block = self.block.as_ref().expect("it is a block's code");
             let recent = self.popular.get_or_insert_default();
             // SAFETY: by the contract of `enter_everything`.
-            let found = unsafe { block.cells().code_before_alone(recent, address)? };
+            let found = unsafe { block.cells().code_alone(recent, address)? };
             let Some(id) = found else {
                 return Ok(&NONE);
             };

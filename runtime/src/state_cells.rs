@@ -379,15 +379,15 @@ impl StateCells {
         unsafe { self.interner.intern_alone(recent, key, push) }
     }
 
-    /// The cell of an account's code while nobody else looks for a key and as long as no code
-    /// [has changed](Self::is_recoded) in the block; `None` if it has no code. Then none is made for that, but one for the
-    /// account itself, which whoever looks at an account without code mostly asks for next.
+    /// The cell of an account's code while nobody else looks for a key; `None` if it has no code. Then none is made for
+    /// that, but one for the account itself, which whoever looks at an account without code mostly asks for next. (Code
+    /// that changes gets a cell then.)
     ///
     /// # Safety
     ///
     /// As of [`intern_alone`](Self::intern_alone).
     #[allow(unsafe_code)]
-    pub(crate) unsafe fn code_before_alone(
+    pub(crate) unsafe fn code_alone(
         &self,
         recent: &mut RecentKeys<StateKey>,
         address: Address,
