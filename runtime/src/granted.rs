@@ -4,13 +4,14 @@
 #![allow(unsafe_code)]
 
 use crate::{
-    access::{AccessEntry, AccessMode, AccessSet, KeyAccess, note_touch},
+    access::{AccessEntry, AccessMode, KeyAccess, note_touch},
     credit_buffer::CreditBuffer,
     executor::{AccessError, StateAccess, Transfer, UndeclaredAccess},
     extension::Begun,
+    held::{Grant, position_in, range_of},
     id::{KeyId, TaskId},
     interner::RecentKeys,
-    key::{KeyPart, StateKey},
+    key::StateKey,
     open_block::OpenBlock,
     outcome::Outcome,
     state::{CodeRef, StateError},
@@ -19,7 +20,7 @@ use crate::{
     write_set::{AccountValue, WriteSet},
 };
 use alloy_primitives::{Address, B256, U256};
-use std::{fmt, mem, ops::Range, ptr::NonNull, sync::Arc};
+use std::{fmt, mem, ops::Range, sync::Arc};
 
 /// A worker's window onto an open block: the cells of the transaction whose grant it is in.
 ///
@@ -48,54 +49,6 @@ pub struct GrantedState<T> {
     begun: Option<Begun>,
     /// For interning under a grant of everything; made when it is first needed.
     popular: Option<RecentKeys<StateKey>>,
-}
-
-/// What a window is in the grant of.
-#[derive(Clone, Copy, Default)]
-enum Grant {
-    #[default]
-    Nothing,
-    Keys(Held),
-    /// Of everything, by a lock: others prepare what comes next, and look for its keys.
-    Everything,
-    /// Of everything, while nobody else has to do with the block's cells.
-    Alone,
-}
-
-impl Grant {
-    /// That of a task's set.
-    fn of<T>(block: &OpenBlock<T>, task: TaskId) -> Self {
-        let AccessSet::Keys(entries) = block.access(task) else {
-            return Self::Everything;
-        };
-        block.resolved(task).map_or(Self::Nothing, |keys| {
-            Self::Keys(Held {
-                entries: NonNull::from_ref(entries.as_slice()),
-                keys: NonNull::from_ref(keys),
-            })
-        })
-    }
-}
-
-/// A set with its dense ids, inside the block of the window that holds it.
-///
-/// Asked for at every access, so it is looked up once.
-#[derive(Clone, Copy)]
-struct Held {
-    entries: NonNull<[AccessEntry]>,
-    /// As long as `entries`.
-    keys: NonNull<[KeyAccess]>,
-}
-
-impl Held {
-    /// # Safety
-    ///
-    /// The block of both lives, and what its transactions hold does not change.
-    #[inline]
-    const unsafe fn lists<'a>(self) -> (&'a [AccessEntry], &'a [KeyAccess]) {
-        // SAFETY: as of this function.
-        unsafe { (self.entries.as_ref(), self.keys.as_ref()) }
-    }
 }
 
 /// A key beyond the set that was entered.
@@ -612,44 +565,6 @@ impl CheckedCells<'_> {
 /// Whoever needs so many keys beyond its set had better be given another.
 const BEYOND_MAX: usize = 64;
 
-/// In a set of no more keys than this, looking at one after the other is faster than bisection.
-pub(crate) const FEW_KEYS: usize = 12;
-
-/// Where the keys of one account stand in a sorted set.
-#[inline]
-fn range_of(entries: &[AccessEntry], address: Address) -> Range<usize> {
-    let is_other = |entry: &AccessEntry| entry.key.address != address;
-    let start = if entries.len() <= FEW_KEYS {
-        let found = entries.iter().position(|entry| !is_other(entry));
-        found.unwrap_or(entries.len())
-    } else {
-        entries.partition_point(|entry| entry.key.address < address)
-    };
-    let rest = &entries[start..];
-    // Most accounts have few keys, some contracts have hundreds of slots.
-    let keys = match rest.iter().take(FEW_KEYS).position(is_other) {
-        Some(keys) => keys,
-        None if rest.len() <= FEW_KEYS => rest.len(),
-        None => rest.partition_point(|entry| !is_other(entry)),
-    };
-    start..start + keys
-}
-
-/// Where a part stands among the keys of one account.
-#[inline]
-fn position_in(entries: &[AccessEntry], part: &KeyPart) -> Option<usize> {
-    match part {
-        KeyPart::Slot(_) => entries
-            .binary_search_by(|entry| entry.key.part.cmp(part))
-            .ok(),
-        // At most two keys stand before the slots.
-        _ => entries
-            .iter()
-            .take(2)
-            .position(|entry| entry.key.part == *part),
-    }
-}
-
 #[cold]
 fn undeclared(
     transaction: Option<TaskId>,
@@ -792,7 +707,7 @@ impl<T> fmt::Debug for GrantedState<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Declaration, MemoryState, Sanitized, StateRules};
+    use crate::{AccessSet, Declaration, MemoryState, Sanitized, StateRules};
 
     /// Storage is looked at without a cell for it as long as none was wiped, and not any longer.
     #[test]
@@ -838,37 +753,5 @@ mod tests {
         let slot = StateKey::slot(contract, slot);
         assert_eq!(touched.mode(&slot), Some(AccessMode::Read));
         window.leave();
-    }
-
-    /// Few and many accounts, with few and many slots each: what is found is what a look at every key finds.
-    #[test]
-    fn keys_of_an_account_stand_where_they_are_found() {
-        for (accounts, slots) in [(3, 2), (3, 40), (40, 1), (5, 12), (2, 11)] {
-            let set = AccessSet::build(|set| {
-                for account in 0..accounts {
-                    let address = Address::repeat_byte(2 * account + 1);
-                    set.insert(StateKey::code(address), AccessMode::Read);
-                    // The last has none.
-                    for slot in 0..if account + 1 < accounts { slots } else { 0 } {
-                        set.read_slot(address, U256::from(slot));
-                    }
-                }
-            });
-            let AccessSet::Keys(entries) = set.unwrap() else {
-                unreachable!("no whole state was asked for");
-            };
-            for byte in 0..2 * accounts + 2 {
-                let address = Address::repeat_byte(byte);
-                let found = range_of(&entries, address);
-                let places = entries.iter().enumerate();
-                let places = places.filter(|(_, entry)| entry.key.address == address);
-                let expected: Vec<_> = places.map(|(place, _)| place).collect();
-                assert_eq!(
-                    found.collect::<Vec<_>>(),
-                    expected,
-                    "{accounts}, {slots}, {byte}"
-                );
-            }
-        }
     }
 }

@@ -10,7 +10,8 @@
 use crate::{
     access::{AccessEntry, AccessMode, KeyAccess},
     executor::Transfer,
-    granted::{FEW_KEYS, GrantedState},
+    granted::GrantedState,
+    held::FEW_KEYS,
     id::KeyId,
     key::{KeyPart, StateKey},
     state::Account,

@@ -21,6 +21,7 @@ pub mod executor;
 mod extension;
 pub mod granted;
 mod granted_transfer;
+mod held;
 pub mod id;
 pub mod interner;
 pub mod key;
