@@ -139,16 +139,13 @@ impl<E: 'static, I: 'static> Looker<E, I> {
         Ok(inference)
     }
 
-    /// Tells the state what transactions in a row will look at, which run next.
-    pub(crate) fn announce<T>(&mut self, block: &OpenBlock<T>, tasks: &[TaskId])
+    /// Tells the state what transactions in a row will look at.
+    pub(crate) fn announce<T>(&mut self, block: &OpenBlock<T>, tasks: Range<usize>, next: Next)
     where
         I: Infer<T>,
     {
-        if let [first, .., last] = tasks {
-            let next = &block.transactions()[first.index()..=last.index()];
-            let view = &**block.cells().view();
-            self.inferrer.announce(next, Next::Run, view);
-        }
+        let view = &**block.cells().view();
+        (self.inferrer).announce(&block.transactions()[tasks], next, view);
     }
 
     /// Finds out what a transaction touches, and makes that its set.
@@ -221,9 +218,7 @@ where
         if self.pilot.is_chain() {
             return;
         }
-        let next = &self.block.transactions()[positions];
-        let view = &**self.block.cells().view();
-        worker.inferrer.announce(next, Next::Infer, view);
+        worker.announce(&self.block, positions, Next::Infer);
     }
 
     fn prepare(&self, _worker: &mut Self::Worker, _task: TaskId) -> Result<(), Infallible> {

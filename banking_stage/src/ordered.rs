@@ -18,7 +18,7 @@ use crate::{
     stats::RunStats,
 };
 use lockweave_runtime::{
-    AccessEntry, DenseId, ExecutionError, Executor, GrantedState, Infer, OpenBlock, TaskId,
+    AccessEntry, DenseId, ExecutionError, Executor, GrantedState, Infer, Next, OpenBlock, TaskId,
 };
 use parking_lot::Mutex;
 use std::{
@@ -207,8 +207,9 @@ where
         let (mut done, mut taken) = (0, 0);
         for (position, task) in self.pending.iter().enumerate() {
             if position.is_multiple_of(ANNOUNCED) {
-                let next = &self.pending[position..];
-                looker.announce(self.block(), &next[..next.len().min(ANNOUNCED)]);
+                // All are pending, from the first on.
+                let end = (position + ANNOUNCED).min(self.pending.len());
+                looker.announce(self.block(), position..end, Next::Run);
             }
             // SAFETY: no run is on and the block is this run's alone, so nobody else uses its cells: helpers look at
             // the state before the block. What workers did to cells is ordered before the end of their run.

@@ -87,8 +87,7 @@ impl<K: Hash + Eq + Clone> Interner<K> {
         let found = recent.look_up(self.hasher.hash_one(key), key, |hash| {
             // SAFETY: as of `intern_alone`.
             let shard = unsafe { &*self.shard(hash).data_ptr() };
-            let known = shard.find(hash, |(known, _)| known == key);
-            known.map(|(_, id)| *id).ok_or(())
+            find_in(shard, hash, key).ok_or(())
         });
         found.ok()
     }
@@ -110,8 +109,8 @@ impl<K: Hash + Eq + Clone> Interner<K> {
         key: &K,
         assign: impl FnOnce() -> Result<KeyId, E>,
     ) -> Result<KeyId, E> {
-        if let Some((_, id)) = shard.find(hash, |(known, _)| known == key) {
-            return Ok(*id);
+        if let Some(id) = find_in(shard, hash, key) {
+            return Ok(id);
         }
         let id = assign()?;
         shard.insert_unique(hash, (key.clone(), id), |(known, _)| {
@@ -123,10 +122,7 @@ impl<K: Hash + Eq + Clone> Interner<K> {
     /// The id of `key`, if it has one.
     pub fn get(&self, key: &K) -> Option<KeyId> {
         let hash = self.hasher.hash_one(key);
-        let shard = self.shard(hash).lock();
-        shard
-            .find(hash, |(known, _)| known == key)
-            .map(|(_, id)| *id)
+        find_in(&self.shard(hash).lock(), hash, key)
     }
 
     /// Calls `each` for every key of one of the [`SHARDS`] parts, in no order.
@@ -156,6 +152,12 @@ impl<K: Hash + Eq + Clone> Interner<K> {
         // The table itself uses the top seven bits and the low bits; the middle is free.
         &self.shards[(hash >> 32) as usize % SHARDS]
     }
+}
+
+#[inline]
+fn find_in<K: Eq>(shard: &HashTable<(K, KeyId)>, hash: u64, key: &K) -> Option<KeyId> {
+    let found = shard.find(hash, |(known, _)| known == key);
+    found.map(|(_, id)| *id)
 }
 
 /// Keys a thread remembers: a power of two, small enough to stay in its cache.

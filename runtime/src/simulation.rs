@@ -19,7 +19,7 @@ use crate::{
     write_set::{AccountValue, WriteSet, is_credit_safe},
 };
 use ahash::RandomState;
-use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256};
+use alloy_primitives::{Address, B256, U256};
 use std::{fmt, mem, sync::Arc};
 
 /// Finds out what a transaction touches.
@@ -288,7 +288,7 @@ impl SimulatedState {
             writes.accounts.retain(|(address, value)| {
                 let before = self.look(&StateKey::account(*address)).ok();
                 let before = before.and_then(Origin::account);
-                is_plain &= before.is_some_and(|before| before.code_hash == KECCAK256_EMPTY);
+                is_plain &= before.is_some_and(|before| !before.has_code());
                 AccountValue::from(before) != *value
             });
             writes.slots.retain(|(address, slot, value)| {
