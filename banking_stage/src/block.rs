@@ -4,8 +4,14 @@
 #![allow(unsafe_code)]
 
 use crate::{
-    error::StageError, grant::Grant, lock_table::Access, numbering::number, stage::BankingStage,
-    stats::RunStats, workload::Workload,
+    error::StageError,
+    grant::Grant,
+    lock_table::Access,
+    numbering::number,
+    payments::{Executors, find_payments, run_payments},
+    stage::BankingStage,
+    stats::RunStats,
+    workload::Workload,
 };
 use lockweave_runtime::{
     AccessError, DenseId, ExecutionError, Executor, GrantedState, OpenBlock, TaskId,
@@ -13,7 +19,8 @@ use lockweave_runtime::{
 use std::{any::Any, cell::RefCell, ops::Range, sync::Arc};
 
 /// Runs all transactions of an open block under locks, and gives the block back to be sealed. If its
-/// keys have no numbers yet, they get them first.
+/// keys have no numbers yet, they get them first. A block that is payments alone is run [without
+/// locks](lockweave_runtime::Payments).
 ///
 /// `make` gives every worker its executor. It is handed the executor that the worker's thread used
 /// last, if it was of the same type, so that buffers outlive the block. `cost` is a rough cost of a
@@ -31,9 +38,14 @@ where
     T: Send + Sync + 'static,
     E: Executor<GrantedState<T>, Transaction = T> + 'static,
 {
+    let make: Arc<Make<E>> = Arc::new(make);
+    let (block, run) = run_as_payments(stage, block, &make);
+    if let Some(run) = run {
+        return (block, Ok(run));
+    }
     let workload = BlockWorkload {
         block: Arc::new(number(stage, block)),
-        make: Box::new(make),
+        make,
         cost,
     };
     let (workload, result) = stage.run(workload);
@@ -41,12 +53,47 @@ where
     (block.expect("workers give their windows back"), result)
 }
 
+/// Runs a block that is payments alone, if that can be done.
+fn run_as_payments<T, E>(
+    stage: &BankingStage,
+    block: OpenBlock<T>,
+    make: &Arc<Make<E>>,
+) -> (OpenBlock<T>, Option<RunStats>)
+where
+    T: Send + Sync + 'static,
+    E: Executor<GrantedState<T>, Transaction = T> + 'static,
+{
+    let at_least = stage.config().payments_from;
+    let transactions = block.transactions();
+    if transactions.len() < at_least {
+        return (block, None);
+    }
+    let executor = make(last_executor());
+    let found = find_payments(transactions.len(), at_least, |task| {
+        executor.payment(&transactions[task].transaction).is_some()
+    });
+    keep_executor(executor);
+    let all = 0..transactions.len();
+    if found.as_ref() != Some(&all) {
+        return (block, None);
+    }
+    let make = Arc::clone(make);
+    let executors = Executors {
+        enter: Box::new(move || make(last_executor())),
+        retire: keep_executor,
+        payment: E::payment,
+    };
+    run_payments(stage, block, all, executors)
+}
+
 /// What a run of a block came to.
 pub type BlockResult<I> = Result<RunStats, StageError<ExecutionError<I>>>;
 
+type Make<E> = dyn Fn(Option<E>) -> E + Send + Sync;
+
 struct BlockWorkload<T, E> {
     block: Arc<OpenBlock<T>>,
-    make: Box<dyn Fn(Option<E>) -> E + Send + Sync>,
+    make: Arc<Make<E>>,
     cost: fn(&T) -> u64,
 }
 
@@ -59,6 +106,16 @@ struct BlockWorker<T, E> {
 thread_local! {
     /// The executor this thread used last.
     static EXECUTOR: RefCell<Option<Box<dyn Any>>> = const { RefCell::new(None) };
+}
+
+fn last_executor<E: 'static>() -> Option<E> {
+    let last = EXECUTOR.with_borrow_mut(Option::take)?;
+    last.downcast().ok().map(|executor| *executor)
+}
+
+/// Keeps an executor for this thread's next run.
+fn keep_executor<E: 'static>(executor: E) {
+    EXECUTOR.set(Some(Box::new(executor)));
 }
 
 impl<T, E> Workload for BlockWorkload<T, E>
@@ -74,16 +131,14 @@ where
     }
 
     fn enter(&self, _worker: usize) -> Self::Worker {
-        let last = EXECUTOR.with_borrow_mut(Option::take);
-        let last = last.and_then(|executor| executor.downcast::<E>().ok());
         BlockWorker {
-            executor: (self.make)(last.map(|executor| *executor)),
+            executor: (self.make)(last_executor()),
             state: GrantedState::new(Arc::clone(&self.block)),
         }
     }
 
     fn retire(&self, _worker: usize, state: Self::Worker) {
-        EXECUTOR.set(Some(Box::new(state.executor)));
+        keep_executor(state.executor);
     }
 
     fn announce(&self, _worker: &mut Self::Worker, tasks: Range<usize>) {

@@ -79,6 +79,8 @@ pub struct InferredStats {
     pub rolled_back: usize,
     /// Transactions that ran alone.
     pub alone: usize,
+    /// Payments that ran without locks.
+    pub payments: usize,
     /// Time spent on inference, all workers together.
     pub inference: Duration,
     /// The parallel runs that went to their end, together.
@@ -186,6 +188,9 @@ where
     I: Infer<T>,
 {
     fn run(&mut self) -> Result<(), StageError<ExecutionError<E::Invalid>>> {
+        if self.run_as_payments()? {
+            return Ok(());
+        }
         let alone = self.stage.config().threads.get() == 1 || self.pending.len() < 2;
         if alone || self.is_small() {
             return self.run_in_order(false);
@@ -295,9 +300,14 @@ where
     }
 
     fn number(&mut self) {
-        let block = self.block.take().and_then(Arc::into_inner);
-        let block = block.expect("workers give their windows back");
+        let block = self.take_block();
         self.block = Some(Arc::new(number(self.stage, block)));
+    }
+
+    /// The block, for somebody who gives it back.
+    pub(crate) fn take_block(&mut self) -> OpenBlock<T> {
+        let block = self.block.take().and_then(Arc::into_inner);
+        block.expect("workers give their windows back")
     }
 
     /// Runs what is pending, as far as it goes: those that left their sets, and the first that failed.

@@ -18,6 +18,7 @@
 //! | `inferred`, `inferred_workload` | running them under sets that may be wrong |
 //! | `mending`, `ahead` | what is done where they were: running alone, roll-back |
 //! | `aside` | looking at long ones beside all else |
+//! | `payments` | blocks of payments alone, without locks |
 //! | `simulate` | the same decisions on virtual workers and a virtual clock (feature `simulation`) |
 //! | `table`, `table_run` | an embedder's own keys and values, without an EVM |
 //!
@@ -44,6 +45,7 @@ pub mod lock_table;
 mod mending;
 mod numbering;
 mod ordered;
+mod payments;
 mod ready;
 mod run;
 mod scheduler;

@@ -44,12 +44,12 @@ struct Numbered<T> {
 }
 
 /// The one key, in the mode of the first round and the third.
-const ODD: &[KeyAccess] = &[KeyAccess {
+pub(crate) const ODD: &[KeyAccess] = &[KeyAccess {
     key: KeyId::FIRST,
     mode: AccessMode::Credit,
 }];
 /// In that of the second and the fourth.
-const EVEN: &[KeyAccess] = &[KeyAccess {
+pub(crate) const EVEN: &[KeyAccess] = &[KeyAccess {
     key: KeyId::FIRST,
     mode: AccessMode::Read,
 }];

@@ -207,9 +207,10 @@ where
         let (mut done, mut taken) = (0, 0);
         for (position, task) in self.pending.iter().enumerate() {
             if position.is_multiple_of(ANNOUNCED) {
-                // All are pending, from the first on.
                 let end = (position + ANNOUNCED).min(self.pending.len());
-                looker.announce(self.block(), position..end, Next::Run);
+                let last = self.pending[end - 1];
+                // They are transactions in a row.
+                looker.announce(self.block(), task.index()..last.index() + 1, Next::Run);
             }
             // SAFETY: no run is on and the block is this run's alone, so nobody else uses its cells: helpers look at
             // the state before the block. What workers did to cells is ordered before the end of their run.

@@ -39,11 +39,16 @@ pub struct StageConfig {
     /// Blocks whose sets are inferred and that have fewer transactions run in order on the calling thread, while
     /// helpers look at what comes next.
     pub ordered_below: usize,
+    /// Blocks of payments alone that have as many transactions run without locks.
+    pub payments_from: usize,
 }
 
 /// In longer blocks what one thread has to do for each transaction, even if others simulated it, becomes the
 /// limit, and it shows early on whether they are worth locks.
 const ORDERED_BELOW: usize = 2_048;
+
+/// Fewer payments are over before another thread would have begun.
+const PAYMENTS_FROM: usize = 256;
 
 impl StageConfig {
     /// The default window, and this many workers, the calling thread included.
@@ -53,6 +58,7 @@ impl StageConfig {
             window: WINDOW_DEFAULT,
             pinned: false,
             ordered_below: ORDERED_BELOW,
+            payments_from: PAYMENTS_FROM,
         }
     }
 

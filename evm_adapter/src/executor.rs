@@ -12,8 +12,8 @@ use crate::{
 };
 use alloy_primitives::{Address, Bytes, U256};
 use lockweave_runtime::{
-    AccessError, Credit, ExecutionError, Executor, Outcome, OutcomeKind, StateAccess, Status,
-    UndeclaredAccess, WriteSet,
+    AccessError, Credit, ExecutionError, Executor, Outcome, OutcomeKind, Payment, StateAccess,
+    Status, UndeclaredAccess, WriteSet,
 };
 use revm::{
     Context,
@@ -144,17 +144,27 @@ impl<S: StateAccess + Default> EvmExecutor<S> {
 
     /// Runs a step that is a plain transfer; `None` if it is not, or not certain to go well.
     fn run_transfer(&mut self, step: &Step, state: &mut S) -> Option<Outcome> {
-        let rules = self.transfers.as_ref()?;
-        let transaction = step.transaction()?;
-        // What a step touches is noted by the journal.
-        if self.machine.ctx.journaled_state.touched.is_some() {
+        if self.is_noting() {
             return None;
         }
-        let limits = transaction.declared_shared().map(|declared| Limits {
+        let transaction = step.transaction()?;
+        let limits = self.limits_of(transaction);
+        let rules = self.transfers.as_ref()?;
+        rules.run(transaction, limits.as_ref(), state, &mut self.writes)
+    }
+
+    /// Whether what a step touches is noted, which the machine's journal does.
+    const fn is_noting(&self) -> bool {
+        self.machine.ctx.journaled_state.touched.is_some()
+    }
+
+    /// What a transaction may touch, if it signed that.
+    fn limits_of(&self, transaction: &EvmTransaction) -> Option<Limits> {
+        let declared = transaction.declared_shared()?;
+        Some(Limits {
             declared: Arc::clone(declared),
             beneficiary: self.machine.ctx.block.beneficiary(),
-        });
-        rules.run(transaction, limits.as_ref(), state, &mut self.writes)
+        })
     }
 
     fn run_transaction(
@@ -163,17 +173,14 @@ impl<S: StateAccess + Default> EvmExecutor<S> {
     ) -> Result<Outcome, ExecutionError<InvalidStep>> {
         let kind = OutcomeKind::Transaction(transaction.transaction_type());
         self.machine.ctx.tx = Arc::clone(transaction.env());
-        let Some(declared) = transaction.declared_shared() else {
+        let Some(declared) = transaction.declared() else {
             let result = self.handler.run(&mut self.machine);
             return Ok(outcome(kind, self.conclude(result)?));
         };
-        if let Err(error) = &**declared {
+        if let Err(error) = declared {
             return Err(ExecutionError::Invalid(error.clone().into()));
         }
-        self.machine.ctx.journaled_state.database.limits = Some(Limits {
-            declared: Arc::clone(declared),
-            beneficiary: self.machine.ctx.block.beneficiary(),
-        });
+        self.machine.ctx.journaled_state.database.limits = self.limits_of(transaction);
         let result = self.handler.run(&mut self.machine);
         let result = self.conclude(result);
         self.machine.ctx.journaled_state.database.limits = None;
@@ -323,6 +330,12 @@ fn outcome(kind: OutcomeKind, result: ExecutionResult<HaltReason>) -> Outcome {
 impl<S: StateAccess + Default> Executor<S> for EvmExecutor<S> {
     type Transaction = Step;
     type Invalid = InvalidStep;
+
+    fn payment(&self, step: &Step) -> Option<Payment> {
+        let rules = self.transfers.as_ref().filter(|_| !self.is_noting())?;
+        let transaction = step.transaction()?;
+        rules.payment(transaction, self.limits_of(transaction).as_ref())
+    }
 
     fn execute(
         &mut self,

@@ -11,7 +11,8 @@ use crate::{journal::Limits, step::EvmTransaction};
 use alloy_consensus::TxType;
 use alloy_primitives::{Address, Bytes, U256};
 use lockweave_runtime::{
-    AccessMode, Credit, Outcome, OutcomeKind, StateAccess, StateKey, Status, Transfer, WriteSet,
+    AccessMode, Credit, Outcome, OutcomeKind, Payment, StateAccess, StateKey, Status, Transfer,
+    WriteSet,
 };
 use revm::{
     context::{Block as _, BlockEnv, Cfg as _, CfgEnv, TxEnv},
@@ -72,32 +73,35 @@ impl TransferRules {
         state: &mut impl StateAccess,
         writes: &mut WriteSet,
     ) -> Option<Outcome> {
-        let (transfer, gas_used) = self.recognise(transaction.env())?;
-        let Transfer {
-            sender, recipient, ..
-        } = transfer;
-        let allows = |key, needed| limits.is_none_or(|limits| limits.check(&key, needed).is_ok());
-        // Nothing is looked at that the transaction did not sign.
-        let allowed = allows(StateKey::code(sender), AccessMode::Read)
-            && allows(StateKey::account(sender), AccessMode::Write)
-            && allows(StateKey::code(recipient), AccessMode::Read)
-            && (recipient == sender || allows(StateKey::account(recipient), AccessMode::Credit));
-        if !allowed {
-            return None;
-        }
+        let Payment { transfer, outcome } = self.payment(transaction, limits)?;
         if !state.transfer(&transfer) {
             carry_out(&transfer, state, writes)?;
             // A state that refuses says so once more to the machine, with all that belongs to it.
             state.apply(writes).ok()?;
         }
-        Some(Outcome {
+        Some(outcome)
+    }
+
+    /// What a transaction is, if it is a plain transfer as long as neither account has code, and touches
+    /// nothing beyond its limits.
+    pub(crate) fn payment(
+        &self,
+        transaction: &EvmTransaction,
+        limits: Option<&Limits>,
+    ) -> Option<Payment> {
+        let (transfer, gas_used) = self.recognise(transaction.env())?;
+        if limits.is_some_and(|limits| !allow(limits, &transfer)) {
+            return None;
+        }
+        let outcome = Outcome {
             kind: OutcomeKind::Transaction(transaction.transaction_type()),
             status: Status::Succeeded,
             gas_used,
             logs: Vec::new(),
             output: Bytes::new(),
             created: None,
-        })
+        };
+        Some(Payment { transfer, outcome })
     }
 
     /// A transaction's transfer, and its gas, if it may be a plain one.
@@ -158,6 +162,18 @@ impl TransferRules {
         };
         Some((recipient, price, gas_used))
     }
+}
+
+/// Whether a transfer touches nothing that its transaction did not sign.
+fn allow(limits: &Limits, transfer: &Transfer) -> bool {
+    let Transfer {
+        sender, recipient, ..
+    } = *transfer;
+    let allows = |key, needed| limits.check(&key, needed).is_ok();
+    allows(StateKey::code(sender), AccessMode::Read)
+        && allows(StateKey::account(sender), AccessMode::Write)
+        && allows(StateKey::code(recipient), AccessMode::Read)
+        && (recipient == sender || allows(StateKey::account(recipient), AccessMode::Credit))
 }
 
 /// Leaves the effects of a transfer in `writes`, if it is certain to go well.

@@ -191,12 +191,25 @@ impl DeltaPart<'_> {
             let code = context.codes.get(&address);
             code.map_or(code_before, CodeRef::hash)
         };
-        let changed = now != AccountValue::from(before.as_ref()) || code_hash != code_before;
+        // Field by field: what was put together in words is not compared in larger pieces until it has reached the
+        // cache, behind all that was written before.
+        let changed = code_hash != code_before
+            || match before {
+                Some(before) => {
+                    !now.exists || now.nonce != before.nonce || now.balance != before.balance
+                }
+                None => now != AccountValue::default(),
+            };
         if !changed && !touched {
             return;
         }
         let after = context.account(now, code_hash);
-        if after != before {
+        let differs = match (after, before) {
+            (None, None) => false,
+            (Some(_), Some(_)) => changed,
+            _ => true,
+        };
+        if differs {
             self.accounts.push((address, after));
         }
     }

@@ -73,6 +73,15 @@ pub struct Transfer {
     pub tip: U256,
 }
 
+/// A transaction that is a transfer and nothing else, as long as neither account has code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payment {
+    /// The transfer.
+    pub transfer: Transfer,
+    /// What the transaction comes to, if nonce and balance are right.
+    pub outcome: Outcome,
+}
+
 /// The state as one transaction sees it: everything before it in block order, nothing after.
 ///
 /// Every method names the key it touches; an implementation that guards refuses what is not
@@ -137,6 +146,15 @@ pub trait Executor<S: StateAccess> {
     type Transaction: Send + Sync + 'static;
     /// Why a transaction may not be in a block.
     type Invalid: Error + Send + Sync + 'static;
+
+    /// What a transaction is, if it is a payment: then running it on accounts without code, of which the sender has
+    /// the nonce and what is needed, is the transfer and comes to this outcome.
+    ///
+    /// A block that is nothing but payments is run [without locks](crate::Payments). An executor need not
+    /// recognise any.
+    fn payment(&self, _transaction: &Self::Transaction) -> Option<Payment> {
+        None
+    }
 
     /// Runs one transaction and applies its effects to `state`.
     fn execute(

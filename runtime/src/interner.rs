@@ -4,7 +4,7 @@ use crate::id::KeyId;
 use ahash::RandomState;
 use crossbeam_utils::CachePadded;
 use hashbrown::HashTable;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use std::{fmt, hash::Hash};
 
 /// Parts of the map: enough that a handful of interning threads rarely meet.
@@ -134,6 +134,20 @@ impl<K: Hash + Eq + Clone> Interner<K> {
         }
     }
 
+    /// The hash of a key, and the part that it belongs to.
+    pub fn place_of(&self, key: &K) -> (u64, usize) {
+        let hash = self.hasher.hash_one(key);
+        (hash, shard_of(hash))
+    }
+
+    /// Has one of the [`SHARDS`] parts for itself.
+    pub fn lock_shard(&self, shard: usize) -> LockedShard<'_, K> {
+        LockedShard {
+            interner: self,
+            keys: self.shards[shard].lock(),
+        }
+    }
+
     /// Every key with its id, in no order.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (&K, KeyId)> {
         self.shards
@@ -149,8 +163,30 @@ impl<K: Hash + Eq + Clone> Interner<K> {
     }
 
     fn shard(&self, hash: u64) -> &Shard<K> {
-        // The table itself uses the top seven bits and the low bits; the middle is free.
-        &self.shards[(hash >> 32) as usize % SHARDS]
+        &self.shards[shard_of(hash)]
+    }
+}
+
+const fn shard_of(hash: u64) -> usize {
+    // The table itself uses the top seven bits and the low bits; the middle is free.
+    (hash >> 32) as usize % SHARDS
+}
+
+/// A part of an interner that nobody else can use meanwhile.
+pub struct LockedShard<'a, K> {
+    interner: &'a Interner<K>,
+    keys: MutexGuard<'a, HashTable<(K, KeyId)>>,
+}
+
+impl<K: Hash + Eq + Clone> LockedShard<'_, K> {
+    /// The id of a key of this part with its hash (see [`Interner::place_of`]), from `assign` if the key is new.
+    pub fn intern<E>(
+        &mut self,
+        hash: u64,
+        key: &K,
+        assign: impl FnOnce() -> Result<KeyId, E>,
+    ) -> Result<KeyId, E> {
+        self.interner.intern_in(&mut self.keys, hash, key, assign)
     }
 }
 

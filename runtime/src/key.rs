@@ -66,17 +66,35 @@ impl StateKey {
     }
 }
 
+/// Hashes the words of an address, and returns the rest of it.
+#[inline]
+fn hash_words<H: Hasher>(address: &Address, state: &mut H) -> u64 {
+    let (words, rest) = address.as_chunks::<8>();
+    for word in words {
+        state.write_u64(u64::from_le_bytes(*word));
+    }
+    rest.iter()
+        .fold(0, |rest, byte| rest << 8 | u64::from(*byte))
+}
+
+/// An address as a key of maps. Hashed in words: as bytes it would be read in pieces that overlap, and of an address that was
+/// just copied those cannot be had before it has reached the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AddressKey(pub(crate) Address);
+
+impl Hash for AddressKey {
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let rest = hash_words(&self.0, state);
+        state.write_u64(rest);
+    }
+}
+
 /// In words: keys are hashed often, and byte by byte takes several times as long.
 impl Hash for StateKey {
     #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let (words, rest) = self.address.as_chunks::<8>();
-        for word in words {
-            state.write_u64(u64::from_le_bytes(*word));
-        }
-        let rest = rest
-            .iter()
-            .fold(0, |rest, byte| rest << 8 | u64::from(*byte));
+        let rest = hash_words(&self.address, state);
         match self.part {
             KeyPart::Account => state.write_u64(rest),
             KeyPart::Code => state.write_u64(rest | 1 << 32),

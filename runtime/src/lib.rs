@@ -32,6 +32,7 @@ pub mod numbering;
 pub mod open_block;
 pub mod outcome;
 mod outcomes;
+pub mod payments;
 pub mod recording;
 pub mod serial;
 mod shared_list;
@@ -49,7 +50,7 @@ pub use access::{
 pub use cells::Cells;
 pub use delta::StateDelta;
 pub use executor::{
-    AccessError, ExecutionError, Executor, StateAccess, Transfer, UndeclaredAccess,
+    AccessError, ExecutionError, Executor, Payment, StateAccess, Transfer, UndeclaredAccess,
 };
 pub use granted::GrantedState;
 pub use id::{DenseId, KeyId, TaskId};
@@ -61,6 +62,7 @@ pub use memory_state::MemoryState;
 pub use numbering::{Numbering, Round, SameHash};
 pub use open_block::{OpenBlock, SealError, SealedBlock, SettledBlock, SpentBlock};
 pub use outcome::{GasOverflow, Outcome, OutcomeKind, Receipt, Status, receipts};
+pub use payments::{PaymentRound, Payments};
 pub use recording::Recording;
 pub use serial::{BlockError, SerialState, execute_serially};
 pub use simulation::{Assumption, Infer, Inference, Next, Outlook, SimulatedState};

@@ -2,7 +2,7 @@
 
 use crate::{
     delta::StateDelta,
-    key::{KeyPart, StateKey},
+    key::{AddressKey, KeyPart, StateKey},
     state::{Account, Code, StateError, StateView},
 };
 use ahash::AHashMap;
@@ -12,7 +12,7 @@ use std::{hint::black_box, sync::Arc};
 /// A state in hash maps: for tests, simulations, recorded blocks and small chains.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryState {
-    accounts: AHashMap<Address, Account>,
+    accounts: AHashMap<AddressKey, Account>,
     slots: AHashMap<Address, AHashMap<U256, U256>>,
     codes: AHashMap<B256, Arc<Code>>,
     block_hashes: AHashMap<u64, B256>,
@@ -26,7 +26,7 @@ impl MemoryState {
 
     /// Adds or replaces an account.
     pub fn insert_account(&mut self, address: Address, account: Account) -> &mut Self {
-        self.accounts.insert(address, account);
+        self.accounts.insert(AddressKey(address), account);
         self
     }
 
@@ -68,10 +68,10 @@ impl MemoryState {
         for (address, account) in &delta.accounts {
             match account {
                 Some(account) => {
-                    self.accounts.insert(*address, *account);
+                    self.accounts.insert(AddressKey(*address), *account);
                 }
                 None => {
-                    self.accounts.remove(address);
+                    self.accounts.remove(&AddressKey(*address));
                 }
             }
         }
@@ -81,7 +81,7 @@ impl MemoryState {
     pub fn accounts(&self) -> impl Iterator<Item = (Address, &Account)> {
         self.accounts
             .iter()
-            .map(|(address, account)| (*address, account))
+            .map(|(AddressKey(address), account)| (*address, account))
     }
 
     /// Every slot of an account that is not zero, in no order.
@@ -96,7 +96,7 @@ impl MemoryState {
 
 impl StateView for MemoryState {
     fn account(&self, address: Address) -> Result<Option<Account>, StateError> {
-        Ok(self.accounts.get(&address).copied())
+        Ok(self.accounts.get(&AddressKey(address)).copied())
     }
 
     fn slot(&self, address: Address, slot: U256) -> Result<U256, StateError> {
@@ -132,7 +132,7 @@ impl StateView for MemoryState {
                 black_box(slots.and_then(|slots| slots.get(&slot)).copied());
             } else if last != Some(key.address) {
                 last = Some(key.address);
-                black_box(self.accounts.get(&key.address).copied());
+                black_box(self.accounts.get(&AddressKey(key.address)).copied());
             }
         }
     }

@@ -194,6 +194,25 @@ impl<T> OpenBlock<T> {
         &self.cells
     }
 
+    pub(crate) const fn cells_mut(&mut self) -> &mut StateCells {
+        &mut self.cells
+    }
+
+    /// Forgets all that transactions have done, and what they were seen to touch: nobody has run, as far as the
+    /// block knows.
+    pub fn restart(&mut self) {
+        let (view, rules) = (Arc::clone(self.cells.view()), self.cells.rules);
+        let table = self.cells.table().cloned();
+        self.cells.reset(view, rules);
+        self.introduced.clear();
+        if let Some(table) = table {
+            self.set_table(table);
+        }
+        self.replaced.clear();
+        self.outcomes.clear();
+        self.drafts.iter_mut().for_each(Draft::clear);
+    }
+
     /// The transactions in block order.
     pub fn transactions(&self) -> &[Sanitized<T>] {
         &self.transactions
@@ -489,6 +508,23 @@ impl<T> OpenBlock<T> {
     /// If it was noted before: a transaction runs to its outcome once.
     pub fn finish(&self, task: TaskId, outcome: Outcome) {
         let first = self.outcomes.set(task, outcome);
+        assert!(first, "transaction {task} was finished twice");
+    }
+
+    /// The same for transactions that nobody else finishes: claiming an outcome's place would have to wait until all
+    /// that was written before has reached the cache.
+    ///
+    /// # Panics
+    ///
+    /// As of [`finish`](Self::finish).
+    ///
+    /// # Safety
+    ///
+    /// For the length of the call no other thread finishes this transaction or asks whether it is finished.
+    #[allow(unsafe_code)]
+    pub(crate) unsafe fn finish_alone(&self, task: TaskId, outcome: Outcome) {
+        // SAFETY: as of this function.
+        let first = unsafe { self.outcomes.set_alone(task, outcome) };
         assert!(first, "transaction {task} was finished twice");
     }
 

@@ -67,6 +67,23 @@ impl Outcomes {
         true
     }
 
+    /// The same for a place that nobody else fills.
+    ///
+    /// # Safety
+    ///
+    /// For the length of the call no other thread fills this place or looks at it.
+    #[must_use]
+    pub(crate) unsafe fn set_alone(&self, task: TaskId, outcome: Outcome) -> bool {
+        let state = &self.states[task.index()];
+        if state.load(Ordering::Relaxed) != EMPTY {
+            return false;
+        }
+        // SAFETY: by this function's contract nobody else uses the place, and it is not filled.
+        unsafe { (*self.places[task.index()].get()).write(outcome) };
+        state.store(FILLED, Ordering::Release);
+        true
+    }
+
     /// Whether a place is filled.
     pub(crate) fn is_set(&self, task: TaskId) -> bool {
         self.states[task.index()].load(Ordering::Acquire) == FILLED
@@ -77,6 +94,13 @@ impl Outcomes {
         let state = mem::replace(self.states[task.index()].get_mut(), EMPTY);
         // SAFETY: it was filled, and counts as empty from now on.
         (state == FILLED).then(|| unsafe { self.places[task.index()].get_mut().assume_init_read() })
+    }
+
+    /// Empties all places.
+    pub(crate) fn clear(&mut self) {
+        for index in 0..self.states.len() {
+            drop(self.take(TaskId::from_index(index)));
+        }
     }
 
     /// All outcomes in order, or the first place that is empty.
@@ -96,9 +120,7 @@ impl Outcomes {
 
 impl Drop for Outcomes {
     fn drop(&mut self) {
-        for index in 0..self.states.len() {
-            drop(self.take(TaskId::from_index(index)));
-        }
+        self.clear();
     }
 }
 

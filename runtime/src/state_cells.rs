@@ -5,11 +5,12 @@ use crate::{
     delta::{Changes, DeltaContext, DeltaPart, StateDelta},
     drafts::Draft,
     id::{DenseId, KeyId, TaskId},
-    interner::{Interner, RecentKeys, SHARDS},
+    interner::{Interner, LockedShard, RecentKeys, SHARDS},
     key::{KeyPart, StateKey},
     key_table::KeyTable,
     open_block::SealedBlock,
     outcome::Outcome,
+    payments,
     state::{Account, CodeRef, StateError, StateView},
     write_set::AccountValue,
 };
@@ -18,6 +19,7 @@ use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,
     fmt,
+    ops::Range,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -62,6 +64,22 @@ impl Credits {
         }
     }
 
+    /// Adds an amount while nobody else does.
+    pub(crate) fn add_alone(&mut self, amount: U256) {
+        if amount.is_zero() {
+            *self.touches.get_mut() += 1;
+        } else {
+            let sum = self.sum() + amount;
+            self.set_sum(sum);
+        }
+    }
+
+    fn set_sum(&mut self, sum: U256) {
+        for (limb, value) in self.limbs.iter_mut().zip(sum.as_limbs()) {
+            *limb.get_mut() = *value;
+        }
+    }
+
     /// Takes back an amount that was added.
     pub(crate) fn subtract(&mut self, amount: U256) {
         if amount.is_zero() {
@@ -70,9 +88,7 @@ impl Credits {
         }
         let sum = self.sum().checked_sub(amount);
         let sum = sum.expect("only what was credited is taken back");
-        for (limb, value) in self.limbs.iter_mut().zip(sum.as_limbs()) {
-            *limb.get_mut() = *value;
-        }
+        self.set_sum(sum);
     }
 
     pub(crate) fn sum(&self) -> U256 {
@@ -83,7 +99,10 @@ impl Credits {
 
     /// Whether anything was credited, even nothing.
     pub(crate) fn is_touched(&self) -> bool {
-        !self.sum().is_zero() || self.touches.load(Ordering::Relaxed) != 0
+        // Word by word: sixteen bytes at once of what was written in words would have to wait until it has reached
+        // the cache, behind all that was written before.
+        let words = self.limbs.iter().chain([&self.touches]);
+        words.fold(0, |all, word| all | word.load(Ordering::Relaxed)) != 0
     }
 }
 
@@ -98,12 +117,14 @@ pub(crate) struct AccountCell {
 
 impl AccountCell {
     /// The value as last written plus the credits since.
+    #[inline]
     pub(crate) fn current(&self, rules: StateRules) -> AccountValue {
-        let credited = self.credits.sum();
         let mut value = self.value;
-        value.balance += credited;
-        value.exists |=
-            !credited.is_zero() || (self.credits.is_touched() && !rules.clear_empty_accounts);
+        if self.credits.is_touched() {
+            let credited = self.credits.sum();
+            value.balance += credited;
+            value.exists |= !credited.is_zero() || !rules.clear_empty_accounts;
+        }
         value
     }
 
@@ -311,6 +332,7 @@ pub(crate) struct Spare {
     pub(crate) table: Option<KeyTable>,
     /// Cleared.
     pub(crate) drafts: Vec<Draft>,
+    pub(crate) payments: Vec<payments::Part>,
     delta: StateDelta,
 }
 
@@ -409,6 +431,20 @@ impl StateCells {
         // SAFETY: as above.
         let id = unsafe { self.intern_alone_with(recent, &key, &mut accounts)? };
         Ok(has_code.then_some(id))
+    }
+
+    /// The hash of a key, and the part of the interner that it belongs to.
+    pub(crate) fn place_of(&self, key: &StateKey) -> (u64, usize) {
+        self.interner.place_of(key)
+    }
+
+    /// Has a part of the interner for itself.
+    pub(crate) fn lock_shard(&self, shard: usize) -> CellShard<'_> {
+        CellShard {
+            cells: self,
+            keys: self.interner.lock_shard(shard),
+            room: 0..0,
+        }
     }
 
     /// Takes the numbers of a block's keys from now on. There are no cells yet.
@@ -557,6 +593,39 @@ impl StateCells {
             begun: AtomicU64::new(0),
             done: AtomicU64::new(0),
         }
+    }
+}
+
+/// Room for so many cells is made at a time by who has a shard for itself: threads that count cells one by one would
+/// wait for each other.
+const ROOM: usize = 32;
+
+/// The keys of one part of the interner, which nobody else can use meanwhile.
+pub(crate) struct CellShard<'a> {
+    cells: &'a StateCells,
+    keys: LockedShard<'a, StateKey>,
+    /// Indexes of cells that are not filled yet.
+    room: Range<usize>,
+}
+
+impl CellShard<'_> {
+    /// The dense id of an account's key in this part, with its hash; its cell is made and filled if it is new.
+    #[allow(unsafe_code)]
+    pub(crate) fn intern(&mut self, hash: u64, account: &StateKey) -> Result<KeyId, StateError> {
+        let Self { cells, keys, room } = self;
+        keys.intern(hash, account, || {
+            let origin = Origin::Account(cells.view.account(account.address)?);
+            let cell = origin.cell();
+            let index = room.next().unwrap_or_else(|| {
+                let first = cells.cells.make_room(ROOM);
+                *room = first + 1..first + ROOM;
+                first
+            });
+            let id = KeyId::from_index(index);
+            // SAFETY: the room was made for this shard, and is used once.
+            unsafe { cells.cells.fill(id, origin, cell) };
+            Ok(id)
+        })
     }
 }
 

@@ -461,6 +461,7 @@ impl From<InferredStats> for InferenceReport {
             inferred_by_simulation: stats.by_simulation,
             simulations_taken: stats.simulations_taken,
             ran_alone: stats.alone,
+            payments_without_locks: stats.payments,
         }
     }
 }

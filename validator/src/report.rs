@@ -76,6 +76,8 @@ pub struct InferenceReport {
     pub simulations_taken: usize,
     /// Steps that ran alone.
     pub ran_alone: usize,
+    /// Payments that ran without locks.
+    pub payments_without_locks: usize,
 }
 
 impl InferenceReport {
@@ -89,6 +91,7 @@ impl InferenceReport {
         self.inferred_by_simulation += other.inferred_by_simulation;
         self.simulations_taken += other.simulations_taken;
         self.ran_alone += other.ran_alone;
+        self.payments_without_locks += other.payments_without_locks;
     }
 }
 
@@ -304,7 +307,8 @@ fn write_inference(out: &mut dyn Write, inference: &InferenceReport) -> io::Resu
     writeln!(
         out,
         "access inferred in {:.3} ms: {} known, {} by template, {} by simulation ({} taken as \
-         executions); {} extended, {} violations, {} rolled back, {} ran alone",
+         executions); {} extended, {} violations, {} rolled back, {} ran alone, \
+         {} payments without locks",
         inference.inference_ms,
         inference.inferred_known,
         inference.inferred_by_template,
@@ -314,6 +318,7 @@ fn write_inference(out: &mut dyn Write, inference: &InferenceReport) -> io::Resu
         inference.violations,
         inference.rolled_back,
         inference.ran_alone,
+        inference.payments_without_locks,
     )
 }
 

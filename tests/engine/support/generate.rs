@@ -6,7 +6,7 @@ use alloy_eips::{
     eip2930::{AccessList, AccessListItem},
     eip4895::Withdrawal,
 };
-use alloy_primitives::{Address, B256, Signature, TxKind, U256};
+use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256};
 use lockweave::{
     ChainSpec, EvmBlock, EvmTransaction, MemoryState,
     evm::{BlockInput, Ommers, SpecId},
@@ -15,7 +15,7 @@ use lockweave::{
 use proptest::prelude::*;
 use std::sync::Arc;
 
-const FORKS: [SpecId; 13] = [
+pub(crate) const FORKS: [SpecId; 13] = [
     SpecId::FRONTIER,
     SpecId::HOMESTEAD,
     SpecId::TANGERINE,
@@ -33,7 +33,7 @@ const FORKS: [SpecId; 13] = [
 
 pub(crate) const SENDERS: u8 = 5;
 
-fn sender(index: u8) -> Address {
+pub(crate) fn sender(index: u8) -> Address {
     Address::with_last_byte(0x80 + index)
 }
 
@@ -409,4 +409,166 @@ pub(crate) fn case(transactions_max: usize) -> impl Strategy<Value = Case> {
             view: Arc::new(state()),
         }
     })
+}
+
+/// As a [payer](Pays::from): the beneficiary, which the state has as an account that can pay.
+pub(crate) const BENEFICIARY: u8 = u8::MAX;
+
+/// A payment, or what looks like one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Pays {
+    /// One of the senders, or the beneficiary.
+    pub(crate) from: u8,
+    pub(crate) to: Paid,
+    pub(crate) value: U256,
+    pub(crate) tip: u8,
+    pub(crate) nonce_slip: bool,
+    pub(crate) has_input: bool,
+    pub(crate) is_dynamic: bool,
+}
+
+/// Who is paid.
+#[derive(Clone, Debug)]
+pub(crate) enum Paid {
+    Address(Address),
+    /// One that takes it.
+    Contract,
+    /// One that looks at the beneficiary's balance and its own.
+    Reader,
+}
+
+impl Default for Paid {
+    fn default() -> Self {
+        Self::Address(Address::ZERO)
+    }
+}
+
+fn paid() -> impl Strategy<Value = Paid> {
+    let address = prop_oneof![
+        12 => (0..SENDERS).prop_map(sender),
+        3 => Just(beneficiary()),
+        3 => (0_u8..4).prop_map(|index| Address::with_last_byte(0x20 + index)),
+    ];
+    prop_oneof![
+        60 => address.prop_map(Paid::Address),
+        1 => Just(Paid::Contract),
+        1 => Just(Paid::Reader),
+    ]
+}
+
+fn pays() -> impl Strategy<Value = Pays> {
+    let half = 500_000_000_000_000_000_u64;
+    let from = prop_oneof![60 => 0..SENDERS, 1 => Just(BENEFICIARY)];
+    let value =
+        prop_oneof![4 => 0_u64..3, 4 => 1_u64..1_000_000, 1 => Just(half), 1 => Just(half / 2)];
+    let slip = prop::bool::weighted(0.01);
+    (from, paid(), value, 0_u8..3, slip, any::<bool>()).prop_map(
+        |(from, to, value, tip, nonce_slip, is_dynamic)| Pays {
+            from,
+            to,
+            value: U256::from(value),
+            tip,
+            nonce_slip,
+            has_input: false,
+            is_dynamic,
+        },
+    )
+}
+
+/// A block of up to `payments_max` payments, of any fork, with what the protocol does around them.
+pub(crate) fn payments(payments_max: usize) -> impl Strategy<Value = Case> {
+    let fork = prop::sample::select(FORKS.to_vec());
+    let payments = prop::collection::vec(pays(), 1..payments_max);
+    (fork, payments).prop_map(|(fork, payments)| payments_in(fork, &payments))
+}
+
+/// A block of these payments, with what the protocol does around them.
+pub(crate) fn payments_in(fork: SpecId, payments: &[Pays]) -> Case {
+    let mut nonces = [0_u64; 256];
+    let transactions = payments.iter().map(|payment| {
+        let nonce = &mut nonces[usize::from(payment.from)];
+        let used = *nonce + u64::from(payment.nonce_slip);
+        *nonce += u64::from(!payment.nonce_slip);
+        payment.transaction(used, fork)
+    });
+    let input = BlockInput {
+        header: header(fork),
+        transactions: transactions.collect(),
+        ommers: Ommers::Count(usize::from(!fork.is_enabled_in(SpecId::MERGE))),
+        withdrawals: if fork.is_enabled_in(SpecId::SHANGHAI) {
+            vec![Withdrawal {
+                address: sender(0),
+                amount: 3,
+                ..Withdrawal::default()
+            }]
+        } else {
+            Vec::new()
+        },
+    };
+    let block = EvmBlock::new(&ChainSpec::single_fork(1, fork), input).expect("a sound header");
+    let mut state = state();
+    let account = Account {
+        balance: U256::from(1_000_000_000),
+        ..Account::default()
+    };
+    state.insert_account(beneficiary(), account);
+    Case {
+        block,
+        view: Arc::new(state),
+    }
+}
+
+impl Pays {
+    fn transaction(&self, nonce: u64, fork: SpecId) -> EvmTransaction {
+        let base_fee = if fork.is_enabled_in(SpecId::LONDON) {
+            7
+        } else {
+            0
+        };
+        let (to, gas_limit) = match self.to {
+            Paid::Address(address) => (address, 30_000),
+            Paid::Contract => (address_of(&contracts::counter()), 100_000),
+            Paid::Reader => (address_of(&contracts::balance_reader()), 300_000),
+        };
+        let from = if self.from == BENEFICIARY {
+            beneficiary()
+        } else {
+            sender(self.from)
+        };
+        let to = TxKind::Call(to);
+        let price = base_fee + u128::from(self.tip);
+        let input = if self.has_input {
+            [1].into()
+        } else {
+            Bytes::new()
+        };
+        let value = self.value;
+        let signature = Signature::test_signature();
+        let envelope = if self.is_dynamic && fork.is_enabled_in(SpecId::LONDON) {
+            let transaction = TxEip1559 {
+                chain_id: 1,
+                nonce,
+                gas_limit,
+                max_fee_per_gas: price + 1,
+                max_priority_fee_per_gas: u128::from(self.tip),
+                to,
+                value,
+                access_list: AccessList::default(),
+                input,
+            };
+            TxEnvelope::Eip1559(Signed::new_unhashed(transaction, signature))
+        } else {
+            let transaction = TxLegacy {
+                chain_id: None,
+                nonce,
+                gas_price: price,
+                gas_limit,
+                to,
+                value,
+                input,
+            };
+            TxEnvelope::Legacy(Signed::new_unhashed(transaction, signature))
+        };
+        EvmTransaction::new(envelope, from)
+    }
 }

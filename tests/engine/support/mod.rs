@@ -32,12 +32,28 @@ pub(crate) static STAGES: LazyLock<Vec<BankingStage>> =
 pub(crate) static ORDERED_STAGES: LazyLock<Vec<BankingStage>> =
     LazyLock::new(|| [2, 3, 8].map(|threads| stage(threads, usize::MAX)).into());
 
+/// Stages that run payments without locks, however few there are.
+pub(crate) static PAYING_STAGES: LazyLock<Vec<BankingStage>> = LazyLock::new(|| {
+    let paying = |threads| StageConfig {
+        payments_from: 1,
+        ..config(threads, usize::MAX)
+    };
+    [1, 2, 4].map(|threads| start(paying(threads))).into()
+});
+
 fn stage(threads: usize, ordered_below: usize) -> BankingStage {
+    start(config(threads, ordered_below))
+}
+
+fn config(threads: usize, ordered_below: usize) -> StageConfig {
     let threads = NonZeroUsize::new(threads).expect("at least one");
-    let config = StageConfig {
+    StageConfig {
         ordered_below,
         ..StageConfig::with_threads(threads)
-    };
+    }
+}
+
+fn start(config: StageConfig) -> BankingStage {
     BankingStage::new(config).expect("threads")
 }
 
@@ -113,22 +129,33 @@ impl Case {
         steps: &[Step],
         expected: &SealedBlock,
     ) -> Result<usize, TestCaseError> {
+        let runs = ORDERED_STAGES.iter().map(|stage| {
+            let stats = self.check_touched(stage, steps, expected)?;
+            Ok(stats.simulations_taken)
+        });
+        runs.sum()
+    }
+
+    /// Runs steps with nothing declared, which must leave no sets, and once more with the sets that this found. Both come to
+    /// what is expected.
+    pub(crate) fn check_touched(
+        &self,
+        stage: &BankingStage,
+        steps: &[Step],
+        expected: &SealedBlock,
+    ) -> Result<InferredStats, TestCaseError> {
         let failed = |(task, error)| TestCaseError::fail(format!("step {task}: {error}"));
-        let mut taken = 0;
-        for stage in ORDERED_STAGES.iter() {
-            let (open, stats) = self
-                .infer_and_run(stage, steps, None, true)
-                .map_err(failed)?;
-            prop_assert_eq!(stats.violations + stats.rolled_back, 0);
-            taken += stats.simulations_taken;
-            let sets = (0..steps.len()).map(|step| open.access(TaskId::from_index(step)).clone());
-            let sets: Vec<_> = sets.collect();
-            let found = seal_block(stage, open).expect("a finished block").0;
-            prop_assert_eq!(&found, expected);
-            let again = self.run(stage, steps, &sets).map_err(failed)?;
-            prop_assert_eq!(&again, expected, "with the sets that were touched");
-        }
-        Ok(taken)
+        let (open, stats) = self
+            .infer_and_run(stage, steps, None, true)
+            .map_err(failed)?;
+        prop_assert_eq!(stats.violations + stats.rolled_back, 0);
+        let sets = (0..steps.len()).map(|step| open.access(TaskId::from_index(step)).clone());
+        let sets: Vec<_> = sets.collect();
+        let found = seal_block(stage, open).expect("a finished block").0;
+        prop_assert_eq!(&found, expected);
+        let again = self.run(stage, steps, &sets).map_err(failed)?;
+        prop_assert_eq!(&again, expected, "with the sets that were touched");
+        Ok(stats)
     }
 
     /// Runs steps in parallel, in this order, with nothing declared, by templates if there are, for calls

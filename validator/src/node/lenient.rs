@@ -8,7 +8,7 @@
 use ahash::AHashMap;
 use alloy_primitives::B256;
 use lockweave_evm_adapter::{BlockContext, EvmExecutor, InvalidStep, Step};
-use lockweave_runtime::{ExecutionError, Executor, GrantedState, Outcome};
+use lockweave_runtime::{ExecutionError, Executor, GrantedState, Outcome, Payment};
 use parking_lot::Mutex;
 use std::sync::Arc;
 
@@ -46,6 +46,10 @@ impl LenientExecutor {
 impl Executor<GrantedState<Step>> for LenientExecutor {
     type Transaction = Step;
     type Invalid = InvalidStep;
+
+    fn payment(&self, step: &Step) -> Option<Payment> {
+        self.inner.payment(step)
+    }
 
     fn execute(
         &mut self,

@@ -303,7 +303,7 @@ fn block_bytes_max(chain: &ChainSpec, header: &Header) -> usize {
 }
 
 /// What is counted of how access sets were found and kept to, as metrics.
-pub(crate) const INFERENCE_COUNTERS: [&str; 8] = [
+pub(crate) const INFERENCE_COUNTERS: [&str; 9] = [
     "lockweave_sets_known_total",
     "lockweave_sets_by_template_total",
     "lockweave_sets_by_simulation_total",
@@ -312,10 +312,11 @@ pub(crate) const INFERENCE_COUNTERS: [&str; 8] = [
     "lockweave_access_violations_total",
     "lockweave_rolled_back_total",
     "lockweave_ran_alone_total",
+    "lockweave_payments_without_locks_total",
 ];
 
 /// The same of one block, in the same order.
-const fn inference_counts(stats: &InferredStats) -> [usize; 8] {
+const fn inference_counts(stats: &InferredStats) -> [usize; 9] {
     [
         stats.known,
         stats.by_template,
@@ -325,6 +326,7 @@ const fn inference_counts(stats: &InferredStats) -> [usize; 8] {
         stats.violations,
         stats.rolled_back,
         stats.alone,
+        stats.payments,
     ]
 }
 

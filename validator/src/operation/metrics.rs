@@ -190,6 +190,11 @@ fn describe_inference() {
         Unit::Count,
         "Transactions that ran with nobody beside them"
     );
+    describe_counter!(
+        "lockweave_payments_without_locks_total",
+        Unit::Count,
+        "Payments that ran without locks, in blocks of hardly anything else"
+    );
 }
 
 /// Says what the metrics mean.

@@ -262,6 +262,7 @@ fn run(stats: &InferredStats) -> Value {
         "violations": stats.violations,
         "rolledBack": stats.rolled_back,
         "ranAlone": stats.alone,
+        "paymentsWithoutLocks": stats.payments,
         "inferenceMicroseconds": stats.inference.as_micros(),
         "lockWaits": stats.run.conflicts,
         "windowFull": stats.run.window_full,

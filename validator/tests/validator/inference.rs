@@ -38,10 +38,15 @@ fn under_locks() -> Setup {
 
 /// Calls of the contract by every signer with these nonces, handed over at once; their receipts.
 async fn call(node: &TestNode, nonces: Range<u64>) -> Vec<Value> {
+    send(node, nonces, call_of).await
+}
+
+/// Transactions by every signer with these nonces, handed over at once; their receipts.
+async fn send(node: &TestNode, nonces: Range<u64>, draft: fn(u64) -> Draft) -> Vec<Value> {
     let signers = signers();
     let raws: Vec<Bytes> = nonces
         .flat_map(|nonce| signers.iter().map(move |signer| (nonce, signer)))
-        .map(|(nonce, signer)| call_of(nonce).sign(signer))
+        .map(|(nonce, signer)| draft(nonce).sign(signer))
         .collect();
     let on = Arc::clone(&node.node);
     let hashes = tokio::task::spawn_blocking(move || on.submit(&raws)).await;
@@ -95,6 +100,28 @@ async fn simulations_that_hold_are_the_executions() {
     assert!(simulated >= 10);
     assert!(simulated + counted(&node, "setsByTemplate").await >= 20);
     assert_eq!(counted(&node, "violations").await, 0);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn blocks_of_payments_need_no_locks() {
+    let parameters = parameters([]);
+    let setup = Setup {
+        payments_from: 1,
+        ..Setup::default()
+    };
+    let node = TestNode::on(setup, parameters.clone(), None).await;
+    let pay = |nonce| Draft::transfer(nonce, CONTRACT);
+    let receipts = send(&node, 0..8, pay).await;
+    check_serially(&node, &parameters);
+    let paid = counted(&node, "paymentsWithoutLocks").await;
+    assert_eq!(paid, receipts.len() as u64);
+    let first = node.ok("lockweave_explainBlock", json!(["0x1"])).await;
+    // What payments touched is known all the same.
+    assert!(
+        !first["hottestKeys"].as_array().unwrap().is_empty(),
+        "{first}"
+    );
     node.stop().await;
 }
 

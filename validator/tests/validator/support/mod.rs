@@ -43,6 +43,8 @@ pub(crate) struct Setup {
     pub(crate) pool: PoolConfig,
     /// Blocks with fewer transactions run in order.
     pub(crate) ordered_below: usize,
+    /// Blocks of as many payments, and nothing else, run without locks.
+    pub(crate) payments_from: usize,
     pub(crate) tune: fn(&mut RpcConfig),
 }
 
@@ -52,6 +54,7 @@ impl Default for Setup {
             block_time: Duration::ZERO,
             pool: PoolConfig::default(),
             ordered_below: StageConfig::default().ordered_below,
+            payments_from: StageConfig::default().payments_from,
             tune: |_| {},
         }
     }
@@ -92,6 +95,7 @@ impl TestNode {
         let config = NodeConfig {
             stage: StageConfig {
                 ordered_below: setup.ordered_below,
+                payments_from: setup.payments_from,
                 ..StageConfig::with_threads(threads)
             },
             signature_threads: threads,

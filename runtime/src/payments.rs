@@ -1,0 +1,464 @@
+//! Payments without locks.
+//!
+//! What a payment between accounts without code does to an account depends on that account alone: the sender
+//! has to have a nonce and a balance, and neither may have code. The two have to do with each other in one
+//! respect only, which is whether the payment is valid. So where all transactions in a row are payments, every
+//! account's history, which is what they do to it in block order, can be followed for itself, on any
+//! thread, whatever becomes of other accounts meanwhile.
+//!
+//! **Why the result is serial.** Take the first payment that would not be valid if they ran one after another. All in front
+//! of it are, so its accounts' histories up to it are what they would be, and following them shows that it is
+//! not. Then nothing counts of what was done, and the block is run in another way, which says what is
+//! wrong. If nothing shows, there is no such payment, and all histories are what they would be.
+//!
+//! That takes two [rounds](PaymentRound): the transactions are cut into parts, and what those of a part do to accounts is sorted by
+//! shard of the interner; then the histories of each shard's accounts are followed by somebody who has that shard for
+//! himself. What becomes of them is in the block's cells, as if transactions had run there.
+
+// Whoever has a shard of the interner for himself has the cells of its accounts.
+#![allow(unsafe_code)]
+
+use crate::{
+    access::{AccessEntry, AccessMode, AccessSet},
+    executor::{Payment, Transfer},
+    held::FEW_KEYS,
+    id::{DenseId, TaskId},
+    interner::SHARDS,
+    key::{KeyPart, StateKey},
+    open_block::OpenBlock,
+    state::{Account, StateError},
+    state_cells::{AccountCell, StateCells, StateRules},
+    write_set::is_credit_safe,
+};
+use alloy_primitives::{Address, U256};
+use parking_lot::RwLock;
+use std::{
+    fmt, mem,
+    ops::Range,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+/// Parts, unless they would be too small or too large.
+const PARTS: usize = 32;
+/// Transactions in a part.
+const PART_TASKS_MIN: usize = 64;
+const PART_TASKS_MAX: usize = 2_048;
+
+/// The state is told of so many accounts in a row.
+const ANNOUNCED: usize = 32;
+
+/// A round. Its pieces may be done in any order and on any threads, once all of the round before are done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PaymentRound {
+    /// Sorts what the payments of a part do, by account.
+    Sort,
+    /// Follows what is done to the accounts of a shard.
+    Follow,
+}
+
+/// Payments in a row, being carried out.
+pub struct Payments {
+    tasks: Range<usize>,
+    part_tasks: usize,
+    parts: Vec<RwLock<Part>>,
+    is_declined: AtomicBool,
+}
+
+/// What the payments of a part do.
+#[derive(Default)]
+pub(crate) struct Part {
+    /// By shard: what is done to its accounts, in block order.
+    shards: Vec<Vec<Event>>,
+    tips: Option<Tips>,
+    /// What a payment touches, while it is noted.
+    touched: Vec<AccessEntry>,
+}
+
+/// What the beneficiary gets.
+#[derive(Clone, Copy)]
+struct Tips {
+    beneficiary: Address,
+    sum: Amount,
+}
+
+/// What a payment does to an account. Amounts are in wei.
+struct Event {
+    /// Of the account's key.
+    hash: u64,
+    address: Address,
+    action: Action,
+}
+
+enum Action {
+    /// Adds to the balance.
+    Credit(Amount),
+    /// Takes from the balance, of an account that has this nonce and as much as is needed.
+    Debit {
+        nonce: u64,
+        needed: Amount,
+        cost: Amount,
+    },
+}
+
+/// An amount below 2^128 wei, on which words suffice as alignment: there are two events for every payment.
+#[derive(Clone, Copy)]
+struct Amount([u64; 2]);
+
+impl Amount {
+    const ZERO: Self = Self([0, 0]);
+
+    const fn new(amount: U256) -> Option<Self> {
+        match *amount.as_limbs() {
+            [low, high, 0, 0] => Some(Self([low, high])),
+            _ => None,
+        }
+    }
+
+    const fn get(self) -> U256 {
+        let [low, high] = self.0;
+        U256::from_limbs([low, high, 0, 0])
+    }
+
+    fn plus(self, other: Self) -> Option<Self> {
+        let ([low, high], [more_low, more_high]) = (self.0, other.0);
+        let (low, carry) = low.carrying_add(more_low, false);
+        let (high, carry) = high.carrying_add(more_high, carry);
+        if carry { None } else { Some(Self([low, high])) }
+    }
+}
+
+impl Part {
+    fn clear(&mut self) {
+        self.shards.resize_with(SHARDS, Vec::new);
+        self.shards.iter_mut().for_each(Vec::clear);
+        self.tips = None;
+    }
+
+    /// Notes what a payment does; `None` if that is more than is done here.
+    fn add(&mut self, cells: &StateCells, transfer: &Transfer) -> Option<()> {
+        let Transfer {
+            sender,
+            recipient,
+            beneficiary,
+            ..
+        } = *transfer;
+        // What it has got by now would have to stand in its history, payment by payment.
+        if sender == beneficiary {
+            return None;
+        }
+        let value = Amount::new(transfer.value)?;
+        let gas = Amount::new(transfer.gas_cost)?;
+        let is_paid = recipient != sender;
+        let debit = Action::Debit {
+            nonce: transfer.nonce,
+            needed: Amount::new(transfer.needed)?,
+            cost: if is_paid { gas.plus(value)? } else { gas },
+        };
+        self.push(cells, sender, debit);
+        if is_paid {
+            self.push(cells, recipient, Action::Credit(value));
+        }
+        let tips = self.tips.get_or_insert(Tips {
+            beneficiary,
+            sum: Amount::ZERO,
+        });
+        tips.sum = tips.sum.plus(Amount::new(transfer.tip)?)?;
+        (tips.beneficiary == beneficiary).then_some(())
+    }
+
+    fn push(&mut self, cells: &StateCells, address: Address, action: Action) {
+        let (hash, shard) = cells.place_of(&StateKey::account(address));
+        let events = &mut self.shards[shard];
+        // Some accounts are paid by everybody.
+        if let Action::Credit(amount) = action
+            && let Some(last) = events.last_mut()
+            && last.address == address
+            && let Action::Credit(before) = &mut last.action
+            && let Some(sum) = before.plus(amount)
+        {
+            *before = sum;
+            return;
+        }
+        events.push(Event {
+            hash,
+            address,
+            action,
+        });
+    }
+
+    /// Makes what a transfer touches the set that a transaction is known by.
+    fn note_touched<T>(&mut self, block: &OpenBlock<T>, task: TaskId, transfer: &Transfer) {
+        let touched = touches(transfer).map(|(key, mode)| AccessEntry { key, mode });
+        self.touched.extend(touched);
+        block.note_touched(task, &mut self.touched);
+    }
+}
+
+/// What a transfer touches, in no order; some of it twice, if it is one to oneself.
+fn touches(transfer: &Transfer) -> [(StateKey, AccessMode); 5] {
+    let Transfer {
+        sender,
+        recipient,
+        beneficiary,
+        ..
+    } = *transfer;
+    let paid = if recipient == sender {
+        AccessMode::Write
+    } else {
+        AccessMode::Credit
+    };
+    [
+        (StateKey::account(sender), AccessMode::Write),
+        (StateKey::code(sender), AccessMode::Read),
+        (StateKey::account(recipient), paid),
+        (StateKey::code(recipient), AccessMode::Read),
+        (StateKey::account(beneficiary), AccessMode::Credit),
+    ]
+}
+
+/// Whether a set allows a transfer.
+fn allows(set: &AccessSet, transfer: &Transfer) -> bool {
+    let entries = set.entries();
+    if *set == AccessSet::Everything || entries.len() > FEW_KEYS {
+        let mut needed = touches(transfer).into_iter();
+        return needed.all(|(key, mode)| set.allows(&key, mode));
+    }
+    let Transfer {
+        sender,
+        recipient,
+        beneficiary,
+        ..
+    } = *transfer;
+    let (mut payer, mut payer_code) = (false, false);
+    let (mut paid, mut paid_code, mut tipped) = (false, false, false);
+    for AccessEntry { key, mode } in entries {
+        let address = key.address;
+        match key.part {
+            KeyPart::Account => {
+                payer |= address == sender && mode.allows(AccessMode::Write);
+                paid |= address == recipient && mode.allows(AccessMode::Credit);
+                tipped |= address == beneficiary && mode.allows(AccessMode::Credit);
+            }
+            KeyPart::Code => {
+                let is_read = mode.allows(AccessMode::Read);
+                payer_code |= address == sender && is_read;
+                paid_code |= address == recipient && is_read;
+            }
+            KeyPart::Slot(_) => {}
+        }
+    }
+    payer && payer_code && paid && paid_code && tipped
+}
+
+impl AccountCell {
+    /// Adds an amount, if the balance can take it.
+    fn be_paid(&mut self, amount: U256) -> Option<()> {
+        if !is_credit_safe(self.value.balance, amount) {
+            return None;
+        }
+        self.credits.add_alone(amount);
+        Some(())
+    }
+
+    /// Takes an amount from who has this nonce and as much as is needed.
+    fn pay(&mut self, rules: StateRules, nonce: u64, needed: U256, cost: U256) -> Option<()> {
+        let mut value = self.current(rules);
+        if value.nonce != nonce || value.balance < needed {
+            return None;
+        }
+        value.balance = value.balance.checked_sub(cost)?;
+        value.nonce = nonce.checked_add(1)?;
+        value.exists = true;
+        self.replace(value);
+        Some(())
+    }
+}
+
+impl Payments {
+    /// To be carried out: these transactions of a block. Those in front of them have run, and nobody else has.
+    ///
+    /// # Panics
+    ///
+    /// If the block's keys are numbered and transactions have run: then they are in other cells.
+    pub fn new<T>(block: &mut OpenBlock<T>, tasks: Range<usize>) -> Self {
+        assert!(
+            !block.is_numbered() || tasks.len() == block.transactions().len(),
+            "payments among others are carried out before keys are numbered"
+        );
+        let part_tasks = (tasks.len().div_ceil(PARTS)).clamp(PART_TASKS_MIN, PART_TASKS_MAX);
+        let mut parts = mem::take(&mut block.cells_mut().spare.payments);
+        parts.resize_with(tasks.len().div_ceil(part_tasks), Part::default);
+        parts.iter_mut().for_each(Part::clear);
+        Self {
+            // Accounts that have got code, or lost it, are for others.
+            is_declined: AtomicBool::new(block.cells().is_recoded()),
+            parts: parts.into_iter().map(RwLock::new).collect(),
+            part_tasks,
+            tasks,
+        }
+    }
+
+    /// How many pieces a round has.
+    pub fn pieces(&self, round: PaymentRound) -> usize {
+        match round {
+            PaymentRound::Sort => self.parts.len(),
+            PaymentRound::Follow => SHARDS,
+        }
+    }
+
+    /// The transactions of a part.
+    pub fn tasks_of(&self, part: usize) -> Range<usize> {
+        let first = self.tasks.start + part * self.part_tasks;
+        first..(first + self.part_tasks).min(self.tasks.end)
+    }
+
+    /// Whether it is known that the block has to be run in another way.
+    pub fn is_declined(&self) -> bool {
+        self.is_declined.load(Ordering::Relaxed)
+    }
+
+    fn decline(&self) {
+        self.is_declined.store(true, Ordering::Relaxed);
+    }
+
+    /// Does a piece of the first round: `payment` says what a transaction is, if it is a payment. From any
+    /// thread, once.
+    ///
+    /// # Safety
+    ///
+    /// `block` is the one of [`new`](Self::new), and nobody runs its transactions meanwhile, or asks whether they have
+    /// run, but other calls of this function.
+    pub unsafe fn sort<T>(
+        &self,
+        block: &OpenBlock<T>,
+        part: usize,
+        mut payment: impl FnMut(&T) -> Option<Payment>,
+    ) {
+        let notes_touched = block.keeps_touched();
+        let sorted = &mut *self.parts[part].write();
+        for task in self.tasks_of(part).map(TaskId::from_index) {
+            if self.is_declined() {
+                return;
+            }
+            let transaction = &block.transactions()[task.index()].transaction;
+            let added = payment(transaction).and_then(|payment| {
+                let transfer = &payment.transfer;
+                let is_inferred = block.is_inferred(task);
+                if !is_inferred && !allows(block.access(task), transfer) {
+                    return None;
+                }
+                sorted.add(block.cells(), transfer)?;
+                if notes_touched && is_inferred {
+                    sorted.note_touched(block, task, transfer);
+                }
+                Some(payment.outcome)
+            });
+            match added {
+                // SAFETY: the part is locked, and nobody else has to do with its transactions.
+                Some(outcome) => unsafe { block.finish_alone(task, outcome) },
+                None => self.decline(),
+            }
+        }
+    }
+
+    /// Does a piece of the second round. From any thread, once.
+    ///
+    /// # Safety
+    ///
+    /// `block` is the one of [`new`](Self::new), and nobody uses its cells meanwhile but other calls of this function.
+    pub unsafe fn follow<T>(&self, block: &OpenBlock<T>, shard: usize) {
+        // SAFETY: as of this function.
+        let followed = unsafe { self.try_follow(block.cells(), shard) };
+        // A state that cannot be read says so again to whoever runs the block.
+        if !matches!(followed, Ok(Some(()))) {
+            self.decline();
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As of [`follow`](Self::follow).
+    unsafe fn try_follow(
+        &self,
+        cells: &StateCells,
+        shard: usize,
+    ) -> Result<Option<()>, StateError> {
+        let rules = cells.rules;
+        let mut accounts = cells.lock_shard(shard);
+        let mut announced = Vec::with_capacity(ANNOUNCED);
+        for part in &self.parts {
+            if self.is_declined() {
+                return Ok(None);
+            }
+            for events in part.read().shards[shard].chunks(ANNOUNCED) {
+                announced.clear();
+                announced.extend(events.iter().map(|event| StateKey::account(event.address)));
+                cells.view().prefetch(&announced);
+                for (event, key) in events.iter().zip(&announced) {
+                    let id = accounts.intern(event.hash, key)?;
+                    // SAFETY: the id came from these cells.
+                    let before = unsafe { cells.cells.origin(id) }.account();
+                    if before.is_some_and(Account::has_code) {
+                        return Ok(None);
+                    }
+                    // SAFETY: the key is of this shard, which is locked, and by the contract of this function the
+                    // cells of its keys are used by nobody who has not locked it.
+                    let done = unsafe {
+                        cells.cells.write(id, |cell| {
+                            let account = cell.account_mut();
+                            match &event.action {
+                                Action::Credit(amount) => account.be_paid(amount.get()),
+                                Action::Debit {
+                                    nonce,
+                                    needed,
+                                    cost,
+                                } => account.pay(rules, *nonce, needed.get(), cost.get()),
+                            }
+                        })
+                    };
+                    if done.is_none() {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+        Ok(Some(()))
+    }
+
+    /// Ends it, when all pieces of both rounds are done: pays the beneficiary. Returns whether all transactions were
+    /// valid payments; if not, the block has to be [restarted](OpenBlock::restart).
+    pub fn finish<T>(self, block: &mut OpenBlock<T>) -> bool {
+        let mut is_done = !self.is_declined();
+        let parts = self.parts.into_iter().map(RwLock::into_inner);
+        let parts: Vec<_> = parts.collect();
+        let cells = block.cells_mut();
+        let mut tips = parts.iter().filter_map(|part| part.tips).peekable();
+        let first = tips.peek().map(|tips| tips.beneficiary);
+        for Tips { beneficiary, sum } in tips {
+            is_done &= Some(beneficiary) == first;
+            let account = cells.intern(&StateKey::account(beneficiary));
+            let paid = account.map(|id| cells.cells.get_mut(id).account_mut().be_paid(sum.get()));
+            is_done &= matches!(paid, Ok(Some(())));
+        }
+        cells.spare.payments = parts;
+        is_done
+    }
+}
+
+impl fmt::Debug for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let events: usize = self.shards.iter().map(Vec::len).sum();
+        f.debug_struct("Part")
+            .field("events", &events)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Payments {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Payments")
+            .field("tasks", &self.tasks)
+            .field("is_declined", &self.is_declined())
+            .finish_non_exhaustive()
+    }
+}
