@@ -3,7 +3,10 @@
 use crate::support::{Case, Failure, PAYING_STAGES, STAGES, generate};
 use alloy_primitives::{Address, U256};
 use generate::{Paid, Pays};
-use lockweave::runtime::SealedBlock;
+use lockweave::{
+    evm::SpecId,
+    runtime::{AccessSet, SealedBlock},
+};
 use proptest::prelude::*;
 
 /// What became of a block, or at which step it ended and why.
@@ -86,7 +89,7 @@ fn what_is_paid_can_be_spent_by_who_comes_later() -> Result<(), TestCaseError> {
 
 #[test]
 fn what_is_not_a_payment_has_the_block_run_under_locks() -> Result<(), TestCaseError> {
-    let fork = lockweave::evm::SpecId::OSAKA;
+    let fork = SpecId::OSAKA;
     let one = U256::from(1);
     let sender = generate::sender(1);
     let others = [
@@ -120,6 +123,68 @@ fn what_is_not_a_payment_has_the_block_run_under_locks() -> Result<(), TestCaseE
         prop_assert_eq!(check(&case)?, 0);
     }
     Ok(())
+}
+
+#[test]
+fn who_cannot_take_more_gets_none() -> Result<(), TestCaseError> {
+    let mut block = vec![pays(2, generate::sender(1), U256::from(1)); 12];
+    block[5] = pays(2, generate::FULL, U256::from(101));
+    let case = generate::payments_in(SpecId::OSAKA, &block);
+    prop_assert_eq!(
+        case.record().0.len(),
+        case.block.steps().len(),
+        "all may be in a block"
+    );
+    prop_assert_eq!(check(&case)?, 0);
+    Ok(())
+}
+
+#[test]
+fn who_has_got_code_in_front_runs_it() -> Result<(), TestCaseError> {
+    let one = U256::from(1);
+    let mut block = vec![Pays {
+        to: Paid::Created,
+        ..pays(0, Address::ZERO, U256::ZERO)
+    }];
+    let created = generate::sender(0).create(0);
+    block.extend((0..12).map(|_| pays(1, created, one)));
+    let case = generate::payments_in(SpecId::OSAKA, &block);
+    prop_assert_eq!(check(&case)?, 0);
+    Ok(())
+}
+
+/// Whatever is missing in a set, that is what the block fails for.
+#[test]
+fn what_is_not_declared_is_not_touched() {
+    let one = U256::from(1);
+    // Nothing but payments: no reward any more, and no withdrawals yet.
+    let fork = SpecId::MERGE;
+    let case = generate::payments_in(
+        fork,
+        &[
+            pays(0, generate::sender(1), one),
+            pays(1, generate::sender(1), one),
+            pays(2, generate::sender(0), one),
+        ],
+    );
+    let (steps, sets, _) = case.record();
+    let mut missing = 0;
+    for (step, set) in sets.iter().enumerate().take(3) {
+        let entries = set.entries();
+        for left_out in 0..entries.len() {
+            let mut some = entries.to_vec();
+            some.remove(left_out);
+            let mut sets = sets.clone();
+            sets[step] = AccessSet::Keys(some);
+            let expected = ended(case.run(&STAGES[0], &steps, &sets));
+            assert!(expected.is_err(), "{}", entries[left_out].key);
+            for stage in PAYING_STAGES.iter() {
+                assert_eq!(ended(case.run(stage, &steps, &sets)), expected);
+            }
+            missing += 1;
+        }
+    }
+    assert_eq!(missing, 5 + 3 + 5);
 }
 
 #[test]

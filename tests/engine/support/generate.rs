@@ -414,6 +414,9 @@ pub(crate) fn case(transactions_max: usize) -> impl Strategy<Value = Case> {
 /// As a [payer](Pays::from): the beneficiary, which the state has as an account that can pay.
 pub(crate) const BENEFICIARY: u8 = u8::MAX;
 
+/// An account that cannot take more than a little.
+pub(crate) const FULL: Address = Address::with_last_byte(0xfe);
+
 /// A payment, or what looks like one.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Pays {
@@ -435,6 +438,8 @@ pub(crate) enum Paid {
     Contract,
     /// One that looks at the beneficiary's balance and its own.
     Reader,
+    /// One that comes of it.
+    Created,
 }
 
 impl Default for Paid {
@@ -448,6 +453,7 @@ fn paid() -> impl Strategy<Value = Paid> {
         12 => (0..SENDERS).prop_map(sender),
         3 => Just(beneficiary()),
         3 => (0_u8..4).prop_map(|index| Address::with_last_byte(0x20 + index)),
+        1 => Just(FULL),
     ];
     prop_oneof![
         60 => address.prop_map(Paid::Address),
@@ -512,6 +518,11 @@ pub(crate) fn payments_in(fork: SpecId, payments: &[Pays]) -> Case {
         ..Account::default()
     };
     state.insert_account(beneficiary(), account);
+    let full = Account {
+        balance: U256::MAX - U256::from(100),
+        ..Account::default()
+    };
+    state.insert_account(FULL, full);
     Case {
         block,
         view: Arc::new(state),
@@ -526,22 +537,23 @@ impl Pays {
             0
         };
         let (to, gas_limit) = match self.to {
-            Paid::Address(address) => (address, 30_000),
-            Paid::Contract => (address_of(&contracts::counter()), 100_000),
-            Paid::Reader => (address_of(&contracts::balance_reader()), 300_000),
+            Paid::Address(address) => (Some(address), 30_000),
+            Paid::Contract => (Some(address_of(&contracts::counter())), 100_000),
+            Paid::Reader => (Some(address_of(&contracts::balance_reader())), 300_000),
+            Paid::Created => (None, 400_000),
         };
         let from = if self.from == BENEFICIARY {
             beneficiary()
         } else {
             sender(self.from)
         };
-        let to = TxKind::Call(to);
         let price = base_fee + u128::from(self.tip);
-        let input = if self.has_input {
-            [1].into()
-        } else {
-            Bytes::new()
+        let input = match to {
+            None => contracts::counter_constructor().into(),
+            Some(_) if self.has_input => [1].into(),
+            Some(_) => Bytes::new(),
         };
+        let to = to.map_or(TxKind::Create, TxKind::Call);
         let value = self.value;
         let signature = Signature::test_signature();
         let envelope = if self.is_dynamic && fork.is_enabled_in(SpecId::LONDON) {
