@@ -5,7 +5,8 @@
 #
 # WORKLOAD is one of the bench `engine` (raw-self, erc20-random, mainnet-all, ...); an ENGINE is one of
 # recorded, signed, inferred and yardstick [default: recorded yardstick], each on one thread. OPTIONS go to
-# the bench `profile`: `--transactions T` for a smaller block, `--gas-max G` for small mainnet blocks.
+# the bench `profile`: `--transactions T` for a smaller block, `--gas-max G` for small mainnet blocks, `--under-locks` for
+# payments under locks.
 #
 # Callgrind (Debian: valgrind) counts what runs on the clock, in one run and in five; the difference is
 # that of four runs that are warm. Counts hardly differ from run to run, whatever else the machine does.
@@ -13,7 +14,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-[ $# -ge 1 ] || { sed -n '2,14s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -ge 1 ] || { sed -n '2,15s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 workload=$1
 shift
 engines=()

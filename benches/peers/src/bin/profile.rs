@@ -38,6 +38,9 @@ struct Args {
     /// Worker threads of ours.
     #[arg(long, value_name = "N", default_value_t = 1)]
     threads: usize,
+    /// Runs blocks of payments alone under locks, as all others.
+    #[arg(long)]
+    under_locks: bool,
     /// Measured runs, after one to warm up.
     #[arg(long, value_name = "R", default_value_t = 1)]
     runs: usize,
@@ -111,7 +114,11 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
 /// The times of all runs but the first, each over all blocks.
 fn run_all(args: &Args, blocks: &[Block]) -> Result<Vec<Duration>, Box<dyn Error>> {
     let threads = NonZeroUsize::new(args.threads).unwrap_or(NonZeroUsize::MIN);
-    let stage = BankingStage::new(StageConfig::with_threads(threads).pinned())?;
+    let mut config = StageConfig::with_threads(threads).pinned();
+    if args.under_locks {
+        config.payments_from = usize::MAX;
+    }
+    let stage = BankingStage::new(config)?;
     pin_thread(0);
     let access = match args.engine {
         Engine::Yardstick => return run_yardstick(args, blocks),

@@ -168,9 +168,13 @@ fn tell_costs(
     )
 }
 
+/// A stage that runs blocks of payments alone under locks, too: locks are what the model is of.
 fn stage(threads: usize) -> Result<BankingStage, Box<dyn Error>> {
     let threads = NonZeroUsize::new(threads).unwrap_or(NonZeroUsize::MIN);
-    let stage = BankingStage::new(StageConfig::with_threads(threads).pinned())?;
+    let stage = BankingStage::new(StageConfig {
+        payments_from: usize::MAX,
+        ..StageConfig::with_threads(threads).pinned()
+    })?;
     stage.pin_caller();
     Ok(stage)
 }

@@ -266,7 +266,11 @@ mod tests {
 
     #[test]
     fn one_worker_takes_as_long_as_was_measured() {
-        let stage = BankingStage::new(StageConfig::with_threads(NonZeroUsize::MIN)).unwrap();
+        let stage = BankingStage::new(StageConfig {
+            payments_from: usize::MAX,
+            ..StageConfig::with_threads(NonZeroUsize::MIN)
+        })
+        .unwrap();
         let costs = SimulatedCosts {
             turn_again: 50,
             turn: 50,

@@ -9,10 +9,15 @@ use std::collections::{BTreeMap, HashMap};
 use thiserror::Error;
 
 /// A part of a source file's or function's name, and the phase that it belongs to. The first that fits counts.
-const RULES: [(&str, &str); 39] = [
+const RULES: [(&str, &str); 42] = [
     ("keccak", "Keccak"),
     ("Keccak", "Keccak"),
     // Ours.
+    ("runtime/src/payments.rs", "payments, account by account"),
+    (
+        "banking_stage/src/payments.rs",
+        "payments, account by account",
+    ),
     (
         "evm_adapter/src/transfer.rs",
         "transfer without the machine",
@@ -26,7 +31,8 @@ const RULES: [(&str, &str); 39] = [
     ("runtime/src/memory_state.rs", "state before the block"),
     ("validator/src/recorded", "state before the block"),
     ("runtime/src/state.rs", "state before the block"),
-    ("runtime/src/granted.rs", "access by grant"),
+    ("runtime/src/granted", "access by grant"),
+    ("runtime/src/held.rs", "access by grant"),
     ("runtime/src/access.rs", "access by grant"),
     ("runtime/src/credit_buffer.rs", "access by grant"),
     ("runtime/src/key.rs", "access by grant"),
