@@ -47,8 +47,8 @@ pub struct StageConfig {
 /// limit, and it shows early on whether they are worth locks.
 const ORDERED_BELOW: usize = 2_048;
 
-/// Fewer payments are over before another thread would have begun.
-const PAYMENTS_FROM: usize = 256;
+/// Fewer payments take as long in order, on one thread.
+const PAYMENTS_FROM: usize = 2_048;
 
 impl StageConfig {
     /// The default window, and this many workers, the calling thread included.
