@@ -86,6 +86,15 @@ pub(crate) struct DeltaContext {
 }
 
 impl DeltaContext {
+    /// Of a block, or of accounts, whose code and storage as a whole stay what they are.
+    pub(crate) const fn without_code(rules: StateRules) -> Self {
+        Self {
+            codes: BTreeMap::new(),
+            incarnations: BTreeMap::new(),
+            rules,
+        }
+    }
+
     /// How often the storage of `address` was wiped.
     pub(crate) fn incarnation(&self, address: Address) -> u32 {
         if self.incarnations.is_empty() {
@@ -111,11 +120,7 @@ impl DeltaContext {
         changes: Changes,
         view: &dyn StateView,
     ) -> Result<StateDelta, StateError> {
-        let mut delta = StateDelta {
-            accounts: changes.accounts.into_vec(),
-            slots: changes.slots.into_vec(),
-            ..changes.rest
-        };
+        let mut delta = changes.into_delta();
         delta.wiped.extend(self.incarnations.into_keys());
         for (address, code) in self.codes {
             if !delta.accounts.iter().any(|(known, _)| *known == address) {
@@ -146,13 +151,28 @@ pub(crate) struct Changes {
 }
 
 impl Changes {
-    /// None yet, on the memory of an earlier delta, with room for changes of so many keys.
-    pub(crate) fn with_memory(mut memory: StateDelta, keys: usize) -> Self {
+    /// None yet, on the memory of an earlier delta, with room for so many accounts and slots.
+    pub(crate) fn with_memory(mut memory: StateDelta, accounts: usize, slots: usize) -> Self {
         memory.clear();
         Self {
-            accounts: SharedList::with_memory(mem::take(&mut memory.accounts), keys),
-            slots: SharedList::with_memory(mem::take(&mut memory.slots), keys),
+            accounts: SharedList::with_memory(mem::take(&mut memory.accounts), accounts),
+            slots: SharedList::with_memory(mem::take(&mut memory.slots), slots),
             rest: memory,
+        }
+    }
+
+    /// The memory of a delta that nobody wants.
+    pub(crate) fn into_memory(self) -> StateDelta {
+        let mut memory = self.into_delta();
+        memory.clear();
+        memory
+    }
+
+    fn into_delta(self) -> StateDelta {
+        StateDelta {
+            accounts: self.accounts.into_vec(),
+            slots: self.slots.into_vec(),
+            ..self.rest
         }
     }
 

@@ -179,6 +179,11 @@ pub struct LockedShard<'a, K> {
 }
 
 impl<K: Hash + Eq + Clone> LockedShard<'_, K> {
+    /// The id of a key of this part with its hash, if it has one.
+    pub fn get(&self, hash: u64, key: &K) -> Option<KeyId> {
+        find_in(&self.keys, hash, key)
+    }
+
     /// The id of a key of this part with its hash (see [`Interner::place_of`]), from `assign` if the key is new.
     pub fn intern<E>(
         &mut self,

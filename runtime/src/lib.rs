@@ -19,6 +19,7 @@ pub mod delta;
 mod drafts;
 pub mod executor;
 mod extension;
+mod followed;
 pub mod granted;
 mod granted_transfer;
 mod held;

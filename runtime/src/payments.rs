@@ -13,14 +13,17 @@
 //!
 //! That takes two [rounds](PaymentRound): the transactions are cut into parts, and what those of a part do to accounts is sorted by
 //! shard of the interner; then the histories of each shard's accounts are followed by somebody who has that shard for
-//! himself. What becomes of them is in the block's cells, as if transactions had run there.
+//! himself. What becomes of them is in the block's cells, as if transactions had run there; or, where no step of the block comes
+//! after the payments, at once among its changes, and no memory is needed but for the accounts of one shard for each thread.
 
 // Whoever has a shard of the interner for himself has the cells of its accounts.
 #![allow(unsafe_code)]
 
 use crate::{
     access::{AccessEntry, AccessMode, AccessSet},
+    delta::Changes,
     executor::{Payment, Transfer},
+    followed::{FollowedAccounts, ShardAccounts},
     held::FEW_KEYS,
     id::{DenseId, TaskId},
     interner::SHARDS,
@@ -31,7 +34,7 @@ use crate::{
     write_set::is_credit_safe,
 };
 use alloy_primitives::{Address, U256};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use std::{
     fmt, mem,
     ops::Range,
@@ -47,6 +50,9 @@ const PART_TASKS_MAX: usize = 2_048;
 /// The state is told of so many accounts in a row.
 const ANNOUNCED: usize = 32;
 
+/// Accounts that a payment changes, besides the beneficiary.
+const ACCOUNTS_MAX: usize = 2;
+
 /// A round. Its pieces may be done in any order and on any threads, once all of the round before are done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PaymentRound {
@@ -61,7 +67,18 @@ pub struct Payments {
     tasks: Range<usize>,
     part_tasks: usize,
     parts: Vec<RwLock<Part>>,
+    /// Where nothing comes after the payments: what becomes of accounts of which the block has no cells.
+    changes: Option<Changes>,
+    /// Memory for those accounts, as much as is not in use.
+    followed: Mutex<Vec<FollowedAccounts>>,
     is_declined: AtomicBool,
+}
+
+/// Memory that payments use.
+#[derive(Debug, Default)]
+pub(crate) struct PaymentsMemory {
+    parts: Vec<Part>,
+    followed: Vec<FollowedAccounts>,
 }
 
 /// What the payments of a part do.
@@ -285,14 +302,21 @@ impl Payments {
             !block.is_numbered() || tasks.len() == block.transactions().len(),
             "payments among others are carried out before keys are numbered"
         );
+        let are_last = tasks.end == block.transactions().len();
+        let cells = block.cells_mut();
+        let PaymentsMemory {
+            mut parts,
+            followed,
+        } = mem::take(&mut cells.spare.payments);
         let part_tasks = (tasks.len().div_ceil(PARTS)).clamp(PART_TASKS_MIN, PART_TASKS_MAX);
-        let mut parts = mem::take(&mut block.cells_mut().spare.payments);
         parts.resize_with(tasks.len().div_ceil(part_tasks), Part::default);
         parts.iter_mut().for_each(Part::clear);
         Self {
             // Accounts that have got code, or lost it, are for others.
-            is_declined: AtomicBool::new(block.cells().is_recoded()),
+            is_declined: AtomicBool::new(cells.is_recoded()),
             parts: parts.into_iter().map(RwLock::new).collect(),
+            changes: are_last.then(|| cells.changes_with_room(ACCOUNTS_MAX * tasks.len())),
+            followed: Mutex::new(followed),
             part_tasks,
             tasks,
         }
@@ -383,8 +407,26 @@ impl Payments {
         cells: &StateCells,
         shard: usize,
     ) -> Result<Option<()>, StateError> {
-        let rules = cells.rules;
-        let mut accounts = cells.lock_shard(shard);
+        let mut memory = self.followed.lock().pop().unwrap_or_default();
+        // SAFETY: as of this function.
+        let done = unsafe { self.follow_shard(cells, shard, &mut memory) };
+        memory.clear();
+        self.followed.lock().push(memory);
+        done
+    }
+
+    /// # Safety
+    ///
+    /// As of [`follow`](Self::follow).
+    unsafe fn follow_shard(
+        &self,
+        cells: &StateCells,
+        shard: usize,
+        memory: &mut FollowedAccounts,
+    ) -> Result<Option<()>, StateError> {
+        let without_cells = self.changes.is_some();
+        let accounts = without_cells.then_some(&mut *memory);
+        let mut accounts = ShardAccounts::lock(cells, shard, accounts);
         let mut announced = Vec::with_capacity(ANNOUNCED);
         for part in &self.parts {
             if self.is_declined() {
@@ -395,26 +437,14 @@ impl Payments {
                 announced.extend(events.iter().map(|event| StateKey::account(event.address)));
                 cells.view().prefetch(&announced);
                 for (event, key) in events.iter().zip(&announced) {
-                    let id = accounts.intern(event.hash, key)?;
-                    // SAFETY: the id came from these cells.
-                    let before = unsafe { cells.cells.origin(id) }.account();
-                    if before.is_some_and(Account::has_code) {
-                        return Ok(None);
-                    }
-                    // SAFETY: the key is of this shard, which is locked, and by the contract of this function the
-                    // cells of its keys are used by nobody who has not locked it.
+                    // SAFETY: as of this function.
                     let done = unsafe {
-                        cells.cells.write(id, |cell| {
-                            let account = cell.account_mut();
-                            match &event.action {
-                                Action::Credit(amount) => account.be_paid(amount.get()),
-                                Action::Debit {
-                                    nonce,
-                                    needed,
-                                    cost,
-                                } => account.pay(rules, *nonce, needed.get(), cost.get()),
+                        accounts.change(event.hash, key, |before, account| {
+                            if before.is_some_and(Account::has_code) {
+                                return None;
                             }
-                        })
+                            event.action.apply(account, cells.rules)
+                        })?
                     };
                     if done.is_none() {
                         return Ok(None);
@@ -422,26 +452,75 @@ impl Payments {
                 }
             }
         }
+        // SAFETY: as of this function.
+        let tipped = unsafe { self.tip(cells, &mut accounts, shard)? };
+        drop(accounts);
+        if let Some(changes) = &self.changes {
+            memory.collect(changes, cells.rules);
+        }
+        Ok(tipped)
+    }
+
+    /// Pays the beneficiary, if it belongs to this shard.
+    ///
+    /// # Safety
+    ///
+    /// As of [`follow`](Self::follow).
+    unsafe fn tip(
+        &self,
+        cells: &StateCells,
+        accounts: &mut ShardAccounts<'_>,
+        shard: usize,
+    ) -> Result<Option<()>, StateError> {
+        let mut first = None;
+        for part in &self.parts {
+            let Some(Tips { beneficiary, sum }) = part.read().tips else {
+                continue;
+            };
+            if *first.get_or_insert(beneficiary) != beneficiary {
+                return Ok(None);
+            }
+            let key = StateKey::account(beneficiary);
+            let (hash, place) = cells.place_of(&key);
+            if place != shard {
+                continue;
+            }
+            // SAFETY: as of this function.
+            let paid =
+                unsafe { accounts.change(hash, &key, |_, account| account.be_paid(sum.get()))? };
+            if paid.is_none() {
+                return Ok(None);
+            }
+        }
         Ok(Some(()))
     }
 
-    /// Ends it, when all pieces of both rounds are done: pays the beneficiary. Returns whether all transactions were
-    /// valid payments; if not, the block has to be [restarted](OpenBlock::restart).
+    /// Ends it, when all pieces of both rounds are done. Returns whether all transactions were valid payments; if not, the block
+    /// has to be [restarted](OpenBlock::restart).
     pub fn finish<T>(self, block: &mut OpenBlock<T>) -> bool {
-        let mut is_done = !self.is_declined();
-        let parts = self.parts.into_iter().map(RwLock::into_inner);
-        let parts: Vec<_> = parts.collect();
+        let is_done = !self.is_declined();
         let cells = block.cells_mut();
-        let mut tips = parts.iter().filter_map(|part| part.tips).peekable();
-        let first = tips.peek().map(|tips| tips.beneficiary);
-        for Tips { beneficiary, sum } in tips {
-            is_done &= Some(beneficiary) == first;
-            let account = cells.intern(&StateKey::account(beneficiary));
-            let paid = account.map(|id| cells.cells.get_mut(id).account_mut().be_paid(sum.get()));
-            is_done &= matches!(paid, Ok(Some(())));
+        if let Some(changes) = self.changes {
+            cells.set_changes(changes);
         }
-        cells.spare.payments = parts;
+        cells.spare.payments = PaymentsMemory {
+            parts: self.parts.into_iter().map(RwLock::into_inner).collect(),
+            followed: self.followed.into_inner(),
+        };
         is_done
+    }
+}
+
+impl Action {
+    fn apply(&self, account: &mut AccountCell, rules: StateRules) -> Option<()> {
+        match self {
+            Self::Credit(amount) => account.be_paid(amount.get()),
+            Self::Debit {
+                nonce,
+                needed,
+                cost,
+            } => account.pay(rules, *nonce, needed.get(), cost.get()),
+        }
     }
 }
 

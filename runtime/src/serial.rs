@@ -125,7 +125,7 @@ impl SerialState {
             rules,
         };
         let keys = self.accounts.len().max(self.slots.len());
-        let changes = Changes::with_memory(StateDelta::default(), keys);
+        let changes = Changes::with_memory(StateDelta::default(), keys, keys);
         let mut part = changes.part();
         for (address, account) in &self.accounts {
             let (before, value) = (account.before, account.value);

@@ -10,7 +10,7 @@ use crate::{
     key_table::KeyTable,
     open_block::SealedBlock,
     outcome::Outcome,
-    payments,
+    payments::PaymentsMemory,
     state::{Account, CodeRef, StateError, StateView},
     write_set::AccountValue,
 };
@@ -115,6 +115,15 @@ pub(crate) struct AccountCell {
     pub(crate) credits: Credits,
 }
 
+impl From<Option<&Account>> for AccountCell {
+    fn from(before: Option<&Account>) -> Self {
+        Self {
+            value: AccountValue::from(before),
+            credits: Credits::default(),
+        }
+    }
+}
+
 impl AccountCell {
     /// The value as last written plus the credits since.
     #[inline]
@@ -126,6 +135,11 @@ impl AccountCell {
             value.exists |= !credited.is_zero() || !rules.clear_empty_accounts;
         }
         value
+    }
+
+    /// Whether anything was credited since the value was last written, even nothing.
+    pub(crate) fn is_credited(&self) -> bool {
+        self.credits.is_touched()
     }
 
     /// Replaces the value, credits included, and returns what was there.
@@ -200,10 +214,7 @@ impl Origin {
     /// The cell as it is before anything happens to it.
     pub(crate) fn cell(&self) -> StateCell {
         match self {
-            Self::Account(before) => StateCell::Account(AccountCell {
-                value: AccountValue::from(before.as_ref()),
-                credits: Credits::default(),
-            }),
+            Self::Account(before) => StateCell::Account(before.as_ref().into()),
             Self::Code(code) => StateCell::Code(CodeCell {
                 code: code.clone(),
                 incarnation: 0,
@@ -320,6 +331,8 @@ pub struct StateCells {
     recoded: Mutex<Vec<(Address, KeyId)>>,
     /// Whether there are such.
     is_recoded: AtomicBool,
+    /// What became of accounts that have no cells.
+    changes: Option<Changes>,
     /// Memory of earlier blocks' results.
     pub(crate) spare: Spare,
 }
@@ -332,7 +345,7 @@ pub(crate) struct Spare {
     pub(crate) table: Option<KeyTable>,
     /// Cleared.
     pub(crate) drafts: Vec<Draft>,
-    pub(crate) payments: Vec<payments::Part>,
+    pub(crate) payments: PaymentsMemory,
     delta: StateDelta,
 }
 
@@ -348,6 +361,7 @@ impl StateCells {
             cells: Cells::new(),
             recoded: Mutex::default(),
             is_recoded: AtomicBool::new(false),
+            changes: None,
             spare: Spare::default(),
         }
     }
@@ -551,6 +565,21 @@ impl StateCells {
         self.cells.clear();
         self.recoded.get_mut().clear();
         *self.is_recoded.get_mut() = false;
+        if let Some(changes) = self.changes.take() {
+            self.spare.delta = changes.into_memory();
+        }
+    }
+
+    /// Changes of none yet, with room for so many accounts without cells.
+    pub(crate) fn changes_with_room(&mut self, accounts: usize) -> Changes {
+        let memory = std::mem::take(&mut self.spare.delta);
+        let cells = self.cells.len();
+        Changes::with_memory(memory, accounts + cells, cells)
+    }
+
+    /// Takes what became of accounts that have no cells, and will get none.
+    pub(crate) fn set_changes(&mut self, changes: Changes) {
+        self.changes = Some(changes);
     }
 
     /// Takes the memory of a sealed block that is not needed any more, for the next one.
@@ -582,10 +611,9 @@ impl StateCells {
         let context = DeltaContext {
             codes,
             incarnations,
-            rules: self.rules,
+            ..DeltaContext::without_code(self.rules)
         };
-        let memory = std::mem::take(&mut self.spare.delta);
-        let changes = Changes::with_memory(memory, self.cells.len());
+        let changes = (self.changes.take()).unwrap_or_else(|| self.changes_with_room(0));
         SettledCells {
             cells: self,
             context,
@@ -609,6 +637,11 @@ pub(crate) struct CellShard<'a> {
 }
 
 impl CellShard<'_> {
+    /// The dense id of an account's key in this part, with its hash, if it has one.
+    pub(crate) fn get(&self, hash: u64, account: &StateKey) -> Option<KeyId> {
+        self.keys.get(hash, account)
+    }
+
     /// The dense id of an account's key in this part, with its hash; its cell is made and filled if it is new.
     #[allow(unsafe_code)]
     pub(crate) fn intern(&mut self, hash: u64, account: &StateKey) -> Result<KeyId, StateError> {
@@ -693,7 +726,7 @@ impl SettledCells {
             let before = self.cells.cells.origin(id);
             self.cells.cells.read(id, |cell| match (key.part, cell) {
                 (KeyPart::Account, StateCell::Account(cell)) => {
-                    let (now, touched) = (cell.current(rules), cell.credits.is_touched());
+                    let (now, touched) = (cell.current(rules), cell.is_credited());
                     let before = before.account().copied();
                     part.account(context, key.address, before, now, touched);
                 }

@@ -41,6 +41,9 @@ fn all_of(payments: usize) -> usize {
     payments * PAYING_STAGES.len()
 }
 
+/// A block of one of these forks has steps of the protocol behind its transactions, one of the other has none.
+const BEHIND_AND_NOT: [SpecId; 2] = [SpecId::OSAKA, SpecId::MERGE];
+
 const RICH: U256 = U256::from_limbs([1_000_000_000_000_000_000, 0, 0, 0]);
 
 fn pays(from: u8, to: Address, value: U256) -> Pays {
@@ -73,6 +76,7 @@ fn what_is_paid_can_be_spent_by_who_comes_later() -> Result<(), TestCaseError> {
         pays(0, first, U256::from(7)),
         pays(0, generate::beneficiary(), U256::from(7)),
         pays(1, Address::repeat_byte(0x77), U256::ZERO),
+        pays(1, generate::EMPTY, U256::ZERO),
         pays(1, Address::repeat_byte(0x78), U256::from(1)),
     ];
     for fork in generate::FORKS {
@@ -89,7 +93,6 @@ fn what_is_paid_can_be_spent_by_who_comes_later() -> Result<(), TestCaseError> {
 
 #[test]
 fn what_is_not_a_payment_has_the_block_run_under_locks() -> Result<(), TestCaseError> {
-    let fork = SpecId::OSAKA;
     let one = U256::from(1);
     let sender = generate::sender(1);
     let others = [
@@ -114,28 +117,35 @@ fn what_is_not_a_payment_has_the_block_run_under_locks() -> Result<(), TestCaseE
     for other in others {
         let mut block = vec![pays(2, sender, one); 12];
         block.insert(6, other);
-        let case = generate::payments_in(fork, &block);
-        prop_assert_eq!(
-            case.record().0.len(),
-            case.block.steps().len(),
-            "all are valid"
-        );
-        prop_assert_eq!(check(&case)?, 0);
+        for fork in BEHIND_AND_NOT {
+            let case = generate::payments_in(fork, &block);
+            prop_assert_eq!(
+                case.record().0.len(),
+                case.block.steps().len(),
+                "all are valid"
+            );
+            prop_assert_eq!(check(&case)?, 0);
+        }
     }
     Ok(())
 }
 
 #[test]
 fn who_cannot_take_more_gets_none() -> Result<(), TestCaseError> {
-    let mut block = vec![pays(2, generate::sender(1), U256::from(1)); 12];
-    block[5] = pays(2, generate::FULL, U256::from(101));
-    let case = generate::payments_in(SpecId::OSAKA, &block);
-    prop_assert_eq!(
-        case.record().0.len(),
-        case.block.steps().len(),
-        "all may be in a block"
-    );
-    prop_assert_eq!(check(&case)?, 0);
+    let one = U256::from(1);
+    // Many are paid, so that most are followed before it shows.
+    let others = (0x30..0xf0).map(|last| pays(2, Address::with_last_byte(last), one));
+    let mut block: Vec<_> = others.collect();
+    block.push(pays(2, generate::FULL, U256::from(101)));
+    for fork in BEHIND_AND_NOT {
+        let case = generate::payments_in(fork, &block);
+        prop_assert_eq!(
+            case.record().0.len(),
+            case.block.steps().len(),
+            "all may be in a block"
+        );
+        prop_assert_eq!(check(&case)?, 0);
+    }
     Ok(())
 }
 
@@ -148,8 +158,10 @@ fn who_has_got_code_in_front_runs_it() -> Result<(), TestCaseError> {
     }];
     let created = generate::sender(0).create(0);
     block.extend((0..12).map(|_| pays(1, created, one)));
-    let case = generate::payments_in(SpecId::OSAKA, &block);
-    prop_assert_eq!(check(&case)?, 0);
+    for fork in BEHIND_AND_NOT {
+        let case = generate::payments_in(fork, &block);
+        prop_assert_eq!(check(&case)?, 0);
+    }
     Ok(())
 }
 
@@ -196,11 +208,16 @@ fn other_steps_in_front_and_behind_are_seen_and_see() -> Result<(), TestCaseErro
         ..pays(0, Address::ZERO, one)
     };
     let mut block = vec![call.clone()];
-    block.extend((0..20).map(|_| pays(1, generate::sender(2), one)));
+    // Who called in front is paid as well, and pays.
+    let payments = (0..20).map(|index| pays(1 - index % 2, generate::sender(index % 3), one));
+    block.extend(payments);
+    let only_in_front = block.clone();
     block.extend([call.clone(), call]);
     for fork in generate::FORKS {
-        let case = generate::payments_in(fork, &block);
-        prop_assert_eq!(check(&case)?, all_of(20), "{:?}", fork);
+        for block in [&only_in_front, &block] {
+            let case = generate::payments_in(fork, block);
+            prop_assert_eq!(check(&case)?, all_of(20), "{:?}", fork);
+        }
     }
     Ok(())
 }

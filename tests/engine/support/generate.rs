@@ -417,6 +417,9 @@ pub(crate) const BENEFICIARY: u8 = u8::MAX;
 /// An account that cannot take more than a little.
 pub(crate) const FULL: Address = Address::with_last_byte(0xfe);
 
+/// An account of nothing, as there were before EIP-161.
+pub(crate) const EMPTY: Address = Address::with_last_byte(0xfd);
+
 /// A payment, or what looks like one.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Pays {
@@ -454,6 +457,7 @@ fn paid() -> impl Strategy<Value = Paid> {
         3 => Just(beneficiary()),
         3 => (0_u8..4).prop_map(|index| Address::with_last_byte(0x20 + index)),
         1 => Just(FULL),
+        1 => Just(EMPTY),
     ];
     prop_oneof![
         60 => address.prop_map(Paid::Address),
@@ -523,6 +527,7 @@ pub(crate) fn payments_in(fork: SpecId, payments: &[Pays]) -> Case {
         ..Account::default()
     };
     state.insert_account(FULL, full);
+    state.insert_account(EMPTY, Account::default());
     Case {
         block,
         view: Arc::new(state),
