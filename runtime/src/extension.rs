@@ -219,6 +219,7 @@ mod tests {
         outcome::Outcome,
         state_cells::{StateCells, StateRules},
         transaction::{Declaration, Sanitized},
+        write_set::WriteSet,
     };
     use AccessMode::{Read, Write};
     use alloy_primitives::{Address, U256};
@@ -357,6 +358,48 @@ mod tests {
         assert!(is_running(7));
         drop(window);
         assert!(!is_running(7));
+    }
+
+    /// A key that is read and then written is got twice. In builds with debug assertions every grant is checked in its cell.
+    #[test]
+    #[allow(unsafe_code)]
+    fn who_waits_begins_when_all_that_was_got_is_given_back() {
+        let second = TaskId::from_index(1);
+        for _ in 0..2_000 {
+            let block = Arc::new(block(&[&[], &[(3, Write)]]));
+            block.resolve(TaskId::FIRST).unwrap();
+            block.resolve(second).unwrap();
+            let enter = |task| {
+                let mut window = GrantedState::new(Arc::clone(&block));
+                window.extend_sets();
+                // SAFETY: the two hold nothing by their sets that the other holds.
+                unsafe { window.enter(task) };
+                window
+            };
+            let mut window = enter(TaskId::FIRST);
+            assert_eq!(
+                window.slot(Address::ZERO, U256::from(3)).unwrap(),
+                U256::ZERO
+            );
+            let writes = WriteSet {
+                slots: vec![(Address::ZERO, U256::from(3), U256::ONE)],
+                ..WriteSet::default()
+            };
+            window.apply(&writes).unwrap();
+            thread::scope(|scope| {
+                let waits = scope.spawn(|| {
+                    let mut window = enter(second);
+                    let slot = window.slot(Address::ZERO, U256::from(3)).unwrap();
+                    window.leave();
+                    slot
+                });
+                while !block.draft(second).unwrap().has_begun() {
+                    thread::yield_now();
+                }
+                window.leave();
+                assert_eq!(waits.join().unwrap(), U256::ONE);
+            });
+        }
     }
 
     #[test]

@@ -131,9 +131,12 @@ impl<T> GrantedState<T> {
 
     /// Others may have what was got beyond the set.
     fn end_extensions(&mut self) {
-        while let Some(beyond) = self.beyond.pop() {
-            #[cfg(debug_assertions)]
+        // Whoever waits goes on after the first word of it, and a key may have been got twice.
+        #[cfg(debug_assertions)]
+        for beyond in self.beyond.iter().rev() {
             self.note_mode(beyond.id, Some(beyond.mode), beyond.before);
+        }
+        while let Some(beyond) = self.beyond.pop() {
             if let (Some(block), Some(task)) = (&self.block, self.task) {
                 block.end_extension(task, beyond.id);
             }
