@@ -133,11 +133,6 @@ impl<V, O> Cells<V, O> {
         self.len = AtomicUsize::new(cells);
     }
 
-    /// Makes room for this many more cells, and returns the first one's index. May be called from several threads.
-    pub fn make_room(&self, cells: usize) -> usize {
-        self.len.fetch_add(cells, Ordering::Relaxed)
-    }
-
     /// Puts a cell into its [reserved](Self::reserve) room. May be called from several threads.
     ///
     /// # Safety

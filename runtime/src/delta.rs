@@ -123,15 +123,20 @@ impl DeltaContext {
         let mut delta = changes.into_delta();
         delta.wiped.extend(self.incarnations.into_keys());
         for (address, code) in self.codes {
-            if !delta.accounts.iter().any(|(known, _)| *known == address) {
-                // Code alone changed: nonce and balance are those before the block.
-                let account = view.account(address)?.unwrap_or_default();
-                let code_hash = code.hash();
-                let account = Account {
-                    code_hash,
-                    ..account
-                };
-                delta.accounts.push((address, Some(account)));
+            let code_hash = code.hash();
+            let mut accounts = delta.accounts.iter_mut();
+            match accounts.find(|(known, _)| *known == address) {
+                Some((_, Some(account))) => account.code_hash = code_hash,
+                Some((_, None)) => {}
+                None => {
+                    // Code alone changed: nonce and balance are those before the block.
+                    let account = view.account(address)?.unwrap_or_default();
+                    let account = Account {
+                        code_hash,
+                        ..account
+                    };
+                    delta.accounts.push((address, Some(account)));
+                }
             }
             delta.codes.extend(code.get().cloned());
         }
@@ -159,6 +164,34 @@ impl Changes {
             slots: SharedList::with_memory(mem::take(&mut memory.slots), slots),
             rest: memory,
         }
+    }
+
+    /// How much more room for accounts than accounts there has to be, so that [each has a place](DeltaPart::account), whatever so many
+    /// gather.
+    pub(crate) const fn slack(parts: usize) -> usize {
+        SharedList::<(Address, Option<Account>)>::slack(parts)
+    }
+
+    /// The account at this place, and what became of it.
+    ///
+    /// # Safety
+    ///
+    /// [There](DeltaPart::account) it was added, by a part that is gone, which happened before, in the memory order's sense.
+    #[allow(unsafe_code)]
+    pub(crate) unsafe fn account_at(&self, place: usize) -> (Address, Option<Account>) {
+        // SAFETY: as of this function.
+        unsafe { self.accounts.get(place) }
+    }
+
+    /// The same, and takes it out.
+    ///
+    /// # Safety
+    ///
+    /// As of [`account_at`](Self::account_at); and it has not been taken out.
+    #[allow(unsafe_code)]
+    pub(crate) unsafe fn take_account(&self, place: usize) -> (Address, Option<Account>) {
+        // SAFETY: as of this function.
+        unsafe { self.accounts.take(place) }
     }
 
     /// The memory of a delta that nobody wants.
@@ -195,7 +228,8 @@ pub(crate) struct DeltaPart<'a> {
 }
 
 impl DeltaPart<'_> {
-    /// Takes an account that the block may have changed, and whether a credit touched it.
+    /// Takes an account that the block may have changed, and whether a credit touched it. Returns its place among those that
+    /// changed, if it has one: there is one for so many as were expected.
     pub(crate) fn account(
         &mut self,
         context: &DeltaContext,
@@ -203,7 +237,7 @@ impl DeltaPart<'_> {
         before: Option<Account>,
         now: AccountValue,
         touched: bool,
-    ) {
+    ) -> Option<usize> {
         let code_before = before.map_or(KECCAK256_EMPTY, |account| account.code_hash);
         let code_hash = if context.codes.is_empty() {
             code_before
@@ -221,7 +255,7 @@ impl DeltaPart<'_> {
                 None => now != AccountValue::default(),
             };
         if !changed && !touched {
-            return;
+            return None;
         }
         let after = context.account(now, code_hash);
         let differs = match (after, before) {
@@ -230,7 +264,9 @@ impl DeltaPart<'_> {
             _ => true,
         };
         if differs {
-            self.accounts.push((address, after));
+            self.accounts.push((address, after))
+        } else {
+            None
         }
     }
 

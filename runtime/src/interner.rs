@@ -142,10 +142,7 @@ impl<K: Hash + Eq + Clone> Interner<K> {
 
     /// Has one of the [`SHARDS`] parts for itself.
     pub fn lock_shard(&self, shard: usize) -> LockedShard<'_, K> {
-        LockedShard {
-            interner: self,
-            keys: self.shards[shard].lock(),
-        }
+        LockedShard(self.shards[shard].lock())
     }
 
     /// Every key with its id, in no order.
@@ -173,25 +170,12 @@ const fn shard_of(hash: u64) -> usize {
 }
 
 /// A part of an interner that nobody else can use meanwhile.
-pub struct LockedShard<'a, K> {
-    interner: &'a Interner<K>,
-    keys: MutexGuard<'a, HashTable<(K, KeyId)>>,
-}
+pub struct LockedShard<'a, K>(MutexGuard<'a, HashTable<(K, KeyId)>>);
 
-impl<K: Hash + Eq + Clone> LockedShard<'_, K> {
-    /// The id of a key of this part with its hash, if it has one.
+impl<K: Eq> LockedShard<'_, K> {
+    /// The id of a key of this part with its hash (see [`Interner::place_of`]), if it has one.
     pub fn get(&self, hash: u64, key: &K) -> Option<KeyId> {
-        find_in(&self.keys, hash, key)
-    }
-
-    /// The id of a key of this part with its hash (see [`Interner::place_of`]), from `assign` if the key is new.
-    pub fn intern<E>(
-        &mut self,
-        hash: u64,
-        key: &K,
-        assign: impl FnOnce() -> Result<KeyId, E>,
-    ) -> Result<KeyId, E> {
-        self.interner.intern_in(&mut self.keys, hash, key, assign)
+        find_in(&self.0, hash, key)
     }
 }
 

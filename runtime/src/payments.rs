@@ -13,17 +13,17 @@
 //!
 //! That takes two [rounds](PaymentRound): the transactions are cut into parts, and what those of a part do to accounts is sorted by
 //! shard of the interner; then the histories of each shard's accounts are followed by somebody who has that shard for
-//! himself. What becomes of them is in the block's cells, as if transactions had run there; or, where no step of the block comes
-//! after the payments, at once among its changes, and no memory is needed but for the accounts of one shard for each thread.
+//! himself. What becomes of them goes into the block's changes at once, and no memory is needed but for the accounts of one shard
+//! for each thread. An account that has a cell, as it was used in front, changes there; and one that is used behind gets a cell then, with what it
+//! had come to.
 
 // Whoever has a shard of the interner for himself has the cells of its accounts.
 #![allow(unsafe_code)]
 
 use crate::{
     access::{AccessEntry, AccessMode, AccessSet},
-    delta::Changes,
     executor::{Payment, Transfer},
-    followed::{FollowedAccounts, ShardAccounts},
+    followed::{FollowedAccounts, FollowedChanges, Place, ShardAccounts},
     held::FEW_KEYS,
     id::{DenseId, TaskId},
     interner::SHARDS,
@@ -50,7 +50,7 @@ const PART_TASKS_MAX: usize = 2_048;
 /// The state is told of so many accounts in a row.
 const ANNOUNCED: usize = 32;
 
-/// Accounts that a payment changes, besides the beneficiary.
+/// Accounts that a payment changes at most, besides the beneficiary.
 const ACCOUNTS_MAX: usize = 2;
 
 /// A round. Its pieces may be done in any order and on any threads, once all of the round before are done.
@@ -67,8 +67,8 @@ pub struct Payments {
     tasks: Range<usize>,
     part_tasks: usize,
     parts: Vec<RwLock<Part>>,
-    /// Where nothing comes after the payments: what becomes of accounts of which the block has no cells.
-    changes: Option<Changes>,
+    /// What becomes of accounts that have no cells.
+    changes: FollowedChanges,
     /// Memory for those accounts, as much as is not in use.
     followed: Mutex<Vec<FollowedAccounts>>,
     is_declined: AtomicBool,
@@ -79,6 +79,16 @@ pub struct Payments {
 pub(crate) struct PaymentsMemory {
     parts: Vec<Part>,
     followed: Vec<FollowedAccounts>,
+    places: Vec<Vec<Place>>,
+}
+
+impl PaymentsMemory {
+    /// Takes back what payments left to a block.
+    pub(crate) fn keep_places(&mut self, places: Vec<Vec<Place>>) {
+        if !places.is_empty() {
+            self.places = places;
+        }
+    }
 }
 
 /// What the payments of a part do.
@@ -307,7 +317,10 @@ impl Payments {
         let PaymentsMemory {
             mut parts,
             followed,
+            places,
         } = mem::take(&mut cells.spare.payments);
+        let places = (!are_last).then_some(places);
+        let accounts = ACCOUNTS_MAX * tasks.len() + 1;
         let part_tasks = (tasks.len().div_ceil(PARTS)).clamp(PART_TASKS_MIN, PART_TASKS_MAX);
         parts.resize_with(tasks.len().div_ceil(part_tasks), Part::default);
         parts.iter_mut().for_each(Part::clear);
@@ -315,7 +328,7 @@ impl Payments {
             // Accounts that have got code, or lost it, are for others.
             is_declined: AtomicBool::new(cells.is_recoded()),
             parts: parts.into_iter().map(RwLock::new).collect(),
-            changes: are_last.then(|| cells.changes_with_room(ACCOUNTS_MAX * tasks.len())),
+            changes: FollowedChanges::with_room(cells, accounts, places),
             followed: Mutex::new(followed),
             part_tasks,
             tasks,
@@ -424,9 +437,7 @@ impl Payments {
         shard: usize,
         memory: &mut FollowedAccounts,
     ) -> Result<Option<()>, StateError> {
-        let without_cells = self.changes.is_some();
-        let accounts = without_cells.then_some(&mut *memory);
-        let mut accounts = ShardAccounts::lock(cells, shard, accounts);
+        let mut accounts = ShardAccounts::lock(cells, shard, memory);
         let mut announced = Vec::with_capacity(ANNOUNCED);
         for part in &self.parts {
             if self.is_declined() {
@@ -454,10 +465,7 @@ impl Payments {
         }
         // SAFETY: as of this function.
         let tipped = unsafe { self.tip(cells, &mut accounts, shard)? };
-        drop(accounts);
-        if let Some(changes) = &self.changes {
-            memory.collect(changes, cells.rules);
-        }
+        accounts.collect(&self.changes, shard);
         Ok(tipped)
     }
 
@@ -500,12 +508,11 @@ impl Payments {
     pub fn finish<T>(self, block: &mut OpenBlock<T>) -> bool {
         let is_done = !self.is_declined();
         let cells = block.cells_mut();
-        if let Some(changes) = self.changes {
-            cells.set_changes(changes);
-        }
+        cells.set_followed(self.changes);
         cells.spare.payments = PaymentsMemory {
             parts: self.parts.into_iter().map(RwLock::into_inner).collect(),
             followed: self.followed.into_inner(),
+            places: Vec::new(),
         };
         is_done
     }

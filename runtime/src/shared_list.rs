@@ -29,7 +29,7 @@ pub(crate) struct SharedList<T: Copy> {
 
 /// What appenders left.
 struct Rest<T> {
-    /// Places that were claimed and stayed empty.
+    /// Places that were claimed and stayed empty, or were emptied.
     gaps: Vec<Range<usize>>,
     /// What there was no place for.
     beyond: Vec<T>,
@@ -72,6 +72,34 @@ impl<T: Copy> SharedList<T> {
             room: 0..0,
             beyond: Vec::new(),
         }
+    }
+
+    /// How much more room than values there has to be, so that each has a [place](Appender::push) though so many appenders may have come
+    /// and gone.
+    pub(crate) const fn slack(appenders: usize) -> usize {
+        // Each leaves a claim that is not full, and the last claim may not be whole.
+        (appenders + 1) * CLAIM
+    }
+
+    /// What was added at a place.
+    ///
+    /// # Safety
+    ///
+    /// An [appender](Appender::push) that is gone has added it there, which happened before, in the memory order's sense.
+    pub(crate) unsafe fn get(&self, place: usize) -> T {
+        // SAFETY: by this function's contract the place is filled, and nobody writes there any more.
+        unsafe { self.places.add(place).read() }
+    }
+
+    /// Takes a value out of the list.
+    ///
+    /// # Safety
+    ///
+    /// As of [`get`](Self::get); and it has not been taken out.
+    pub(crate) unsafe fn take(&self, place: usize) -> T {
+        self.rest.lock().gaps.push(place..place + 1);
+        // SAFETY: as of this function.
+        unsafe { self.get(place) }
     }
 
     /// All that was added.
@@ -129,15 +157,18 @@ pub(crate) struct Appender<'a, T: Copy> {
 }
 
 impl<T: Copy> Appender<'_, T> {
+    /// Adds a value, and returns its place, unless there was no more room than was expected.
     #[inline]
-    pub(crate) fn push(&mut self, value: T) {
+    pub(crate) fn push(&mut self, value: T) -> Option<usize> {
         if self.room.is_empty() && !self.claim() {
             self.beyond.push(value);
-            return;
+            return None;
         }
+        let place = self.room.start;
         // SAFETY: a place within the capacity that this appender alone has claimed.
-        unsafe { self.list.places.add(self.room.start).write(value) };
+        unsafe { self.list.places.add(place).write(value) };
         self.room.start += 1;
+        Some(place)
     }
 
     pub(crate) fn extend_from_slice(&mut self, values: &[T]) {
@@ -182,16 +213,31 @@ mod tests {
             counts in prop::collection::vec(0_u32..200, 1..6),
             expected in 0_usize..700,
             memory in 0_usize..300,
+            taken_out in 0_u32..200,
         ) {
             let list = SharedList::with_memory(Vec::with_capacity(memory), expected);
+            let beyond = Mutex::new(Vec::new());
             let values = |thread: usize| (0..counts[thread]).map(move |value| (thread, value));
+            let is_taken_out = |value: &(usize, u32)| value.1 % 200 >= taken_out;
             std::thread::scope(|scope| {
                 let threads: Vec<_> = (0..counts.len())
                     .map(|thread| {
-                        let (list, values) = (&list, values(thread));
+                        let (list, beyond, values) = (&list, &beyond, values(thread));
                         scope.spawn(move || {
                             let mut appender = list.appender();
-                            values.for_each(|value| appender.push(value));
+                            let places: Vec<_> = values
+                                .map(|value| (value, appender.push(value)))
+                                .filter(|(value, _)| is_taken_out(value))
+                                .collect();
+                            drop(appender);
+                            for (value, place) in places {
+                                if let Some(place) = place {
+                                    // SAFETY: it was added there, by an appender that is gone.
+                                    assert_eq!(unsafe { list.take(place) }, value);
+                                } else {
+                                    beyond.lock().push(value);
+                                }
+                            }
                         })
                     })
                     .collect();
@@ -202,7 +248,13 @@ mod tests {
             });
             let mut added = list.into_vec();
             added.sort_unstable();
-            prop_assert_eq!(added, (0..counts.len()).flat_map(values).collect::<Vec<_>>());
+            let all: Vec<_> = (0..counts.len()).flat_map(values).collect();
+            let beyond = beyond.into_inner();
+            if expected >= all.len() + SharedList::<(usize, u32)>::slack(counts.len()) {
+                prop_assert_eq!(&beyond, &[]);
+            }
+            let remain = |value: &(usize, u32)| !is_taken_out(value) || beyond.contains(value);
+            prop_assert_eq!(added, all.into_iter().filter(remain).collect::<Vec<_>>());
         }
     }
 }

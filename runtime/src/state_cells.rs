@@ -4,6 +4,7 @@ use crate::{
     cells::Cells,
     delta::{Changes, DeltaContext, DeltaPart, StateDelta},
     drafts::Draft,
+    followed::FollowedChanges,
     id::{DenseId, KeyId, TaskId},
     interner::{Interner, LockedShard, RecentKeys, SHARDS},
     key::{KeyPart, StateKey},
@@ -19,7 +20,6 @@ use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,
     fmt,
-    ops::Range,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -331,8 +331,8 @@ pub struct StateCells {
     recoded: Mutex<Vec<(Address, KeyId)>>,
     /// Whether there are such.
     is_recoded: AtomicBool,
-    /// What became of accounts that have no cells.
-    changes: Option<Changes>,
+    /// What became of accounts without anybody using their cells.
+    followed: Option<FollowedChanges>,
     /// Memory of earlier blocks' results.
     pub(crate) spare: Spare,
 }
@@ -361,7 +361,7 @@ impl StateCells {
             cells: Cells::new(),
             recoded: Mutex::default(),
             is_recoded: AtomicBool::new(false),
-            changes: None,
+            followed: None,
             spare: Spare::default(),
         }
     }
@@ -453,12 +453,8 @@ impl StateCells {
     }
 
     /// Has a part of the interner for itself.
-    pub(crate) fn lock_shard(&self, shard: usize) -> CellShard<'_> {
-        CellShard {
-            cells: self,
-            keys: self.interner.lock_shard(shard),
-            room: 0..0,
-        }
+    pub(crate) fn lock_shard(&self, shard: usize) -> LockedShard<'_, StateKey> {
+        self.interner.lock_shard(shard)
     }
 
     /// Takes the numbers of a block's keys from now on. There are no cells yet.
@@ -531,9 +527,16 @@ impl StateCells {
     }
 
     /// Makes the cell of a key that is new to the interner.
+    #[allow(unsafe_code)]
     fn push(&self, key: &StateKey, accounts: &mut LastAccount) -> Result<KeyId, StateError> {
         let origin = Origin::load(&*self.view, key, accounts)?;
-        let cell = origin.cell();
+        let followed = self.followed.as_ref().filter(|_| key.is_account());
+        let changed = followed.and_then(|followed| {
+            let (hash, shard) = self.place_of(key);
+            // SAFETY: it is here since all shards were collected.
+            unsafe { followed.take(hash, shard, key.address) }
+        });
+        let cell = changed.map_or_else(|| origin.cell(), StateCell::Account);
         Ok(self.cells.push_from(origin, cell))
     }
 
@@ -565,7 +568,7 @@ impl StateCells {
         self.cells.clear();
         self.recoded.get_mut().clear();
         *self.is_recoded.get_mut() = false;
-        if let Some(changes) = self.changes.take() {
+        if let Some(changes) = self.take_followed() {
             self.spare.delta = changes.into_memory();
         }
     }
@@ -577,9 +580,15 @@ impl StateCells {
         Changes::with_memory(memory, accounts + cells, cells)
     }
 
-    /// Takes what became of accounts that have no cells, and will get none.
-    pub(crate) fn set_changes(&mut self, changes: Changes) {
-        self.changes = Some(changes);
+    fn take_followed(&mut self) -> Option<Changes> {
+        let (changes, places) = self.followed.take()?.into_parts();
+        self.spare.payments.keep_places(places);
+        Some(changes)
+    }
+
+    /// Takes what became of accounts that have no cells, all shards of it. One that gets a cell from now on has its value from there.
+    pub(crate) fn set_followed(&mut self, followed: FollowedChanges) {
+        self.followed = Some(followed);
     }
 
     /// Takes the memory of a sealed block that is not needed any more, for the next one.
@@ -613,7 +622,8 @@ impl StateCells {
             incarnations,
             ..DeltaContext::without_code(self.rules)
         };
-        let changes = (self.changes.take()).unwrap_or_else(|| self.changes_with_room(0));
+        let followed = self.take_followed();
+        let changes = followed.unwrap_or_else(|| self.changes_with_room(0));
         SettledCells {
             cells: self,
             context,
@@ -621,44 +631,6 @@ impl StateCells {
             begun: AtomicU64::new(0),
             done: AtomicU64::new(0),
         }
-    }
-}
-
-/// Room for so many cells is made at a time by who has a shard for itself: threads that count cells one by one would
-/// wait for each other.
-const ROOM: usize = 32;
-
-/// The keys of one part of the interner, which nobody else can use meanwhile.
-pub(crate) struct CellShard<'a> {
-    cells: &'a StateCells,
-    keys: LockedShard<'a, StateKey>,
-    /// Indexes of cells that are not filled yet.
-    room: Range<usize>,
-}
-
-impl CellShard<'_> {
-    /// The dense id of an account's key in this part, with its hash, if it has one.
-    pub(crate) fn get(&self, hash: u64, account: &StateKey) -> Option<KeyId> {
-        self.keys.get(hash, account)
-    }
-
-    /// The dense id of an account's key in this part, with its hash; its cell is made and filled if it is new.
-    #[allow(unsafe_code)]
-    pub(crate) fn intern(&mut self, hash: u64, account: &StateKey) -> Result<KeyId, StateError> {
-        let Self { cells, keys, room } = self;
-        keys.intern(hash, account, || {
-            let origin = Origin::Account(cells.view.account(account.address)?);
-            let cell = origin.cell();
-            let index = room.next().unwrap_or_else(|| {
-                let first = cells.cells.make_room(ROOM);
-                *room = first + 1..first + ROOM;
-                first
-            });
-            let id = KeyId::from_index(index);
-            // SAFETY: the room was made for this shard, and is used once.
-            unsafe { cells.cells.fill(id, origin, cell) };
-            Ok(id)
-        })
     }
 }
 
