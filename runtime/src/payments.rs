@@ -17,7 +17,7 @@
 //! for each thread. An account that has a cell, as it was used in front, changes there; and one that is used behind gets a cell then, with what it
 //! had come to.
 
-// Whoever has a shard of the interner for himself has the cells of its accounts.
+// Whoever has a shard of the interner for himself has its accounts.
 #![allow(unsafe_code)]
 
 use crate::{

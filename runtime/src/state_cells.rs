@@ -533,7 +533,7 @@ impl StateCells {
         let followed = self.followed.as_ref().filter(|_| key.is_account());
         let changed = followed.and_then(|followed| {
             let (hash, shard) = self.place_of(key);
-            // SAFETY: it is here since all shards were collected.
+            // SAFETY: it is here since all shards were collected; if one was not, the block is restarted, and then it is gone.
             unsafe { followed.take(hash, shard, key.address) }
         });
         let cell = changed.map_or_else(|| origin.cell(), StateCell::Account);
