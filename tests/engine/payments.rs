@@ -91,6 +91,20 @@ fn what_is_paid_can_be_spent_by_who_comes_later() -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// Checks a block that is valid as a whole, and does not run without locks.
+fn runs_under_locks(block: &[Pays]) -> Result<(), TestCaseError> {
+    for fork in BEHIND_AND_NOT {
+        let case = generate::payments_in(fork, block);
+        prop_assert_eq!(
+            case.record().0.len(),
+            case.block.steps().len(),
+            "all are valid"
+        );
+        prop_assert_eq!(check(&case)?, 0);
+    }
+    Ok(())
+}
+
 #[test]
 fn what_is_not_a_payment_has_the_block_run_under_locks() -> Result<(), TestCaseError> {
     let one = U256::from(1);
@@ -117,15 +131,7 @@ fn what_is_not_a_payment_has_the_block_run_under_locks() -> Result<(), TestCaseE
     for other in others {
         let mut block = vec![pays(2, sender, one); 12];
         block.insert(6, other);
-        for fork in BEHIND_AND_NOT {
-            let case = generate::payments_in(fork, &block);
-            prop_assert_eq!(
-                case.record().0.len(),
-                case.block.steps().len(),
-                "all are valid"
-            );
-            prop_assert_eq!(check(&case)?, 0);
-        }
+        runs_under_locks(&block)?;
     }
     Ok(())
 }
@@ -137,16 +143,7 @@ fn who_cannot_take_more_gets_none() -> Result<(), TestCaseError> {
     let others = (0x30..0xf0).map(|last| pays(2, Address::with_last_byte(last), one));
     let mut block: Vec<_> = others.collect();
     block.push(pays(2, generate::FULL, U256::from(101)));
-    for fork in BEHIND_AND_NOT {
-        let case = generate::payments_in(fork, &block);
-        prop_assert_eq!(
-            case.record().0.len(),
-            case.block.steps().len(),
-            "all may be in a block"
-        );
-        prop_assert_eq!(check(&case)?, 0);
-    }
-    Ok(())
+    runs_under_locks(&block)
 }
 
 #[test]

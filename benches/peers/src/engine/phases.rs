@@ -9,11 +9,12 @@ use std::collections::{BTreeMap, HashMap};
 use thiserror::Error;
 
 /// A part of a source file's or function's name, and the phase that it belongs to. The first that fits counts.
-const RULES: [(&str, &str); 42] = [
+const RULES: [(&str, &str); 43] = [
     ("keccak", "Keccak"),
     ("Keccak", "Keccak"),
     // Ours.
     ("runtime/src/payments.rs", "payments, account by account"),
+    ("runtime/src/followed.rs", "payments, account by account"),
     (
         "banking_stage/src/payments.rs",
         "payments, account by account",
