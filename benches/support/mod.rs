@@ -162,7 +162,7 @@ impl Workload {
                 executor.set_block(&context);
                 executor
             }
-            None => Granted::new(&context).with_short_transfers(),
+            None => Granted::new(&context).with_shortcuts(),
         }
     }
 

@@ -8,6 +8,7 @@ use crate::{
     journal::{GuardedJournal, JournalDb, Limits, Touched},
     step::{EvmTransaction, Step, SystemCall},
     templates::Preimages,
+    traces::{Ground, Surroundings, TRACE_AFTER, Traced, Traces},
     transfer::TransferRules,
 };
 use alloy_primitives::{Address, Bytes, U256};
@@ -52,7 +53,11 @@ pub struct EvmExecutor<S: StateAccess> {
     writes: WriteSet,
     /// Whether plain transfers are run without the machine, where the block's rules allow it.
     shortens_transfers: bool,
-    transfers: Option<TransferRules>,
+    /// The block's rules for transfers and calls without the machine, if there are to be any and the fork
+    /// is one that is dealt with.
+    rules: Option<TransferRules>,
+    /// Ways that calls took, if they are kept.
+    traces: Option<Box<Traces>>,
 }
 
 impl<S: StateAccess + Default> EvmExecutor<S> {
@@ -76,7 +81,8 @@ impl<S: StateAccess + Default> EvmExecutor<S> {
             handler: GuardedHandler::default(),
             writes: WriteSet::default(),
             shortens_transfers: false,
-            transfers: None,
+            rules: None,
+            traces: None,
         }
     }
 
@@ -87,13 +93,43 @@ impl<S: StateAccess + Default> EvmExecutor<S> {
     #[must_use]
     pub fn with_short_transfers(mut self) -> Self {
         self.shortens_transfers = true;
-        self.set_transfer_rules();
+        self.set_rules();
         self
     }
 
-    fn set_transfer_rules(&mut self) {
+    /// From now on runs calls that go a known way through their code without the machine; a call is followed
+    /// to learn its way when `after` others of its kind have come (see [`TRACE_AFTER`]).
+    ///
+    /// An executor without it is what this one is held against.
+    #[must_use]
+    pub fn with_traces(mut self, after: u32) -> Self {
+        self.trace_after(after);
+        self
+    }
+
+    /// As [`with_traces`](Self::with_traces); forgets the traces there are.
+    pub(crate) fn trace_after(&mut self, after: u32) {
+        let config = &self.machine.ctx.cfg;
+        let costs = self.machine.instruction.gas_table();
+        let traces = Traces::new(after, config.spec, &config.gas_params, costs);
+        self.traces = Some(Box::new(traces));
+        self.set_rules();
+    }
+
+    /// How many calls it has run by traces.
+    pub fn traced(&self) -> u64 {
+        self.traces.as_ref().map_or(0, |traces| traces.ran())
+    }
+
+    /// With [short transfers](Self::with_short_transfers) and [traces](Self::with_traces).
+    #[must_use]
+    pub fn with_shortcuts(self) -> Self {
+        self.with_short_transfers().with_traces(TRACE_AFTER)
+    }
+
+    fn set_rules(&mut self) {
         let context = &self.machine.ctx;
-        self.transfers = if self.shortens_transfers {
+        self.rules = if self.shortens_transfers || self.traces.is_some() {
             let precompiles = context.journaled_state.precompile_addresses();
             TransferRules::new(&context.block, &context.cfg, precompiles)
         } else {
@@ -114,7 +150,11 @@ impl<S: StateAccess + Default> EvmExecutor<S> {
         }
         machine.ctx.cfg.clone_from(context.config());
         machine.ctx.block.clone_from(context.block());
-        self.set_transfer_rules();
+        if let Some(traces) = &mut self.traces {
+            let gas = &machine.ctx.cfg.gas_params;
+            traces.set_rules(spec, gas, machine.instruction.gas_table());
+        }
+        self.set_rules();
     }
 
     /// Gives this executor a place to note what is hashed, or takes it away.
@@ -144,13 +184,42 @@ impl<S: StateAccess + Default> EvmExecutor<S> {
 
     /// Runs a step that is a plain transfer; `None` if it is not, or not certain to go well.
     fn run_transfer(&mut self, step: &Step, state: &mut S) -> Option<Outcome> {
-        if self.is_noting() {
+        if self.is_noting() || !self.shortens_transfers {
             return None;
         }
         let transaction = step.transaction()?;
         let limits = self.limits_of(transaction);
-        let rules = self.transfers.as_ref()?;
+        let rules = self.rules.as_ref()?;
         rules.run(transaction, limits.as_ref(), state, &mut self.writes)
+    }
+
+    /// Runs a step that is a call by a trace, if there is one for it.
+    fn run_traced(&mut self, step: &Step, state: &mut S) -> Traced {
+        if self.is_noting() || self.machine.ctx.chain.preimages.is_some() {
+            return Traced::Untraced;
+        }
+        let limits = (step.transaction()).and_then(|transaction| self.limits_of(transaction));
+        let (Some(traces), Some(rules), Some(transaction)) =
+            (&mut self.traces, &self.rules, step.transaction())
+        else {
+            return Traced::Untraced;
+        };
+        let context = &mut self.machine.ctx;
+        let mut around = Surroundings {
+            rules,
+            block: &context.block,
+            ground: Ground {
+                limits: limits.as_ref(),
+                hashes: &mut context.chain.slots,
+                state,
+                writes: &mut self.writes,
+            },
+        };
+        match traces.run(transaction, &mut around) {
+            // A state that refuses says so once more to the machine.
+            Traced::Ran(_) if state.apply(&self.writes).is_err() => Traced::Untraced,
+            other => other,
+        }
     }
 
     /// Whether what a step touches is noted, which the machine's journal does.
@@ -332,7 +401,8 @@ impl<S: StateAccess + Default> Executor<S> for EvmExecutor<S> {
     type Invalid = InvalidStep;
 
     fn payment(&self, step: &Step) -> Option<Payment> {
-        let rules = self.transfers.as_ref().filter(|_| !self.is_noting())?;
+        let is_short = self.shortens_transfers && !self.is_noting();
+        let rules = self.rules.as_ref().filter(|_| is_short)?;
         let transaction = step.transaction()?;
         rules.payment(transaction, self.limits_of(transaction).as_ref())
     }
@@ -345,6 +415,11 @@ impl<S: StateAccess + Default> Executor<S> for EvmExecutor<S> {
         if let Some(outcome) = self.run_transfer(step, state) {
             return Ok(outcome);
         }
+        let candidate = match self.run_traced(step, state) {
+            Traced::Ran(outcome) => return Ok(outcome),
+            Traced::Candidate(candidate) => Some(candidate),
+            Traced::Untraced => None,
+        };
         if let Some(touched) = &mut self.machine.ctx.journaled_state.touched {
             touched.accounts.clear();
             touched.slots.clear();
@@ -361,6 +436,9 @@ impl<S: StateAccess + Default> Executor<S> for EvmExecutor<S> {
             }
         };
         mem::swap(state, &mut self.machine.ctx.journaled_state.database.state);
+        if let (Some(traces), Some(candidate)) = (&mut self.traces, candidate) {
+            traces.judge(*candidate, result.as_ref().ok(), &self.writes);
+        }
         let outcome = result?;
         state.apply(&self.writes)?;
         Ok(outcome)

@@ -32,7 +32,7 @@ pub(crate) fn instructions<S: StateAccess>(
 /// What an executor keeps of what its code hashes.
 #[derive(Debug, Default)]
 pub(crate) struct Hashes {
-    slots: SlotHashes,
+    pub(crate) slots: SlotHashes,
     /// Where to note what a transaction hashes, while that is wanted.
     pub(crate) preimages: Option<Preimages>,
 }

@@ -60,7 +60,7 @@ impl EvmInferrer {
     /// For the steps of a block with this context.
     pub fn new(context: &BlockContext) -> Self {
         Self {
-            executor: EvmExecutor::new(context).with_short_transfers(),
+            executor: EvmExecutor::new(context).with_shortcuts(),
             beneficiary: context.block().beneficiary,
             templates: None,
             scope: TemplateScope::default(),
@@ -75,6 +75,12 @@ impl EvmInferrer {
         let mut inferrer = Self::new(context);
         inferrer.set_templates(Some(cache), TemplateScope::Every);
         inferrer
+    }
+
+    /// From now on follows calls when `after` others of their kind have come; see
+    /// [`EvmExecutor::with_traces`].
+    pub fn trace_after(&mut self, after: u32) {
+        self.executor.trace_after(after);
     }
 
     /// From now on goes by templates from this cache, or by none, for calls within `scope`.

@@ -32,6 +32,7 @@ pub mod receipt;
 pub mod recover;
 pub mod step;
 pub mod templates;
+mod traces;
 mod transfer;
 
 pub use access_list::AccessListBuilder;
@@ -49,3 +50,4 @@ pub use recover::{RecoverError, recover_sender};
 pub use revm::primitives::hardfork::SpecId;
 pub use step::{EvmTransaction, Step, SystemCall};
 pub use templates::{TemplateCache, TemplateCacheStats, Templates};
+pub use traces::TRACE_AFTER;

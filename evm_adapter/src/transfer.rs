@@ -11,8 +11,8 @@ use crate::{journal::Limits, step::EvmTransaction};
 use alloy_consensus::TxType;
 use alloy_primitives::{Address, Bytes, U256};
 use lockweave_runtime::{
-    AccessMode, Credit, Outcome, OutcomeKind, Payment, StateAccess, StateKey, Status, Transfer,
-    WriteSet,
+    AccessMode, AccountValue, Credit, Outcome, OutcomeKind, Payment, StateAccess, StateKey, Status,
+    Transfer, WriteSet,
 };
 use revm::{
     context::{Block as _, BlockEnv, Cfg as _, CfgEnv, TxEnv},
@@ -108,11 +108,6 @@ impl TransferRules {
     fn recognise(&self, env: &TxEnv) -> Option<(Transfer, u64)> {
         let (recipient, price, gas_used) = self.terms(env)?;
         let gas = u128::from(gas_used);
-        let tip = if self.burns_base_fee {
-            price - self.base_fee
-        } else {
-            price
-        };
         // The sender must be able to pay for the whole limit at the highest price.
         let limit_cost = u128::from(env.gas_limit).checked_mul(env.gas_price)?;
         let transfer = Transfer {
@@ -124,7 +119,7 @@ impl TransferRules {
             // Below what is needed: the price is no higher, and the limit covers the gas.
             gas_cost: U256::from(gas.checked_mul(price)?),
             value: env.value,
-            tip: U256::from(gas.checked_mul(tip)?),
+            tip: U256::from(gas.checked_mul(self.tip(price))?),
         };
         Some((transfer, gas_used))
     }
@@ -134,6 +129,9 @@ impl TransferRules {
         let TxKind::Call(recipient) = env.kind else {
             return None;
         };
+        if !env.data.is_empty() || self.precompiles.contains(&recipient) {
+            return None;
+        }
         let gas_used = if env.access_list.0.is_empty() {
             self.gas.tx_base_stipend()
         } else {
@@ -141,26 +139,122 @@ impl TransferRules {
                 .initial_tx_gas_for_tx(env, None)
                 .initial_total_gas()
         };
+        Some((recipient, self.price(env, gas_used)?, gas_used))
+    }
+
+    /// The effective gas price of a transaction that needs at least this much gas, if it is of a type that is
+    /// dealt with here and nothing is wrong with it as such.
+    fn price(&self, env: &TxEnv, gas_least: u64) -> Option<u128> {
         let is_plain = env.tx_type <= self.last_type
-            && env.data.is_empty()
             && env
                 .chain_id
                 .map_or(env.tx_type == 0, |id| id == self.chain_id)
-            && (gas_used..=self.gas_limit_max).contains(&env.gas_limit)
+            && (gas_least..=self.gas_limit_max).contains(&env.gas_limit)
             && env.gas_price >= self.base_fee
-            && env.nonce < u64::MAX
-            && !self.precompiles.contains(&recipient);
+            && env.nonce < u64::MAX;
         if !is_plain {
             return None;
         }
-        let price = match env.gas_priority_fee {
-            None => env.gas_price,
+        match env.gas_priority_fee {
+            None => Some(env.gas_price),
             Some(tip) if tip <= env.gas_price => {
-                env.gas_price.min(self.base_fee.saturating_add(tip))
+                Some(env.gas_price.min(self.base_fee.saturating_add(tip)))
             }
-            Some(_) => return None,
+            Some(_) => None,
+        }
+    }
+
+    /// Whom a transaction calls and what it pays for that, if it sends no ether.
+    pub(crate) fn call(&self, env: &TxEnv) -> Option<(Address, Fee)> {
+        let TxKind::Call(target) = env.kind else {
+            return None;
         };
-        Some((recipient, price, gas_used))
+        if !env.value.is_zero() {
+            return None;
+        }
+        let initial = self.gas.initial_tx_gas_for_tx(env, None);
+        let (intrinsic, floor) = (initial.initial_total_gas(), initial.floor_gas());
+        let price = self.price(env, intrinsic.max(floor))?;
+        let limit_cost = u128::from(env.gas_limit).checked_mul(env.gas_price)?;
+        let fee = Fee {
+            nonce: env.nonce,
+            needed: U256::from(limit_cost),
+            price,
+            gas_limit: env.gas_limit,
+            intrinsic,
+            floor,
+            refund_quotient: self.gas.max_refund_quotient(),
+        };
+        Some((target, fee))
+    }
+
+    /// Has the sender of a call pay for it, and the beneficiary be paid; `None` if that is not certain to go well.
+    pub(crate) fn settle(
+        &self,
+        (sender, mut value): (Address, AccountValue),
+        fee: &Fee,
+        gas_used: u64,
+        state: &mut impl StateAccess,
+        writes: &mut WriteSet,
+    ) -> Option<()> {
+        let gas = U256::from(gas_used);
+        value.balance -= gas * U256::from(fee.price);
+        value.nonce += 1;
+        value.exists = true;
+        let tip = gas * U256::from(self.tip(fee.price));
+        reward(self.beneficiary, tip, (sender, &mut value), state, writes)?;
+        writes.accounts.push((sender, value));
+        Some(())
+    }
+
+    /// What the beneficiary gets for each gas.
+    const fn tip(&self, price: u128) -> u128 {
+        if self.burns_base_fee {
+            price - self.base_fee
+        } else {
+            price
+        }
+    }
+
+    pub(crate) const fn chain_id(&self) -> u64 {
+        self.chain_id
+    }
+}
+
+/// What a call pays for, and what it must be able to pay.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fee {
+    nonce: u64,
+    /// The whole limit at the highest price.
+    needed: U256,
+    /// Of one gas.
+    pub(crate) price: u128,
+    gas_limit: u64,
+    /// What the transaction costs before any code runs.
+    intrinsic: u64,
+    /// What it costs at least (EIP-7623).
+    floor: u64,
+    /// The largest part of the gas that can be refunded, as its divisor (EIP-3529).
+    refund_quotient: u64,
+}
+
+impl Fee {
+    /// Gas for the code.
+    pub(crate) const fn gas_for_code(&self) -> u64 {
+        self.gas_limit - self.intrinsic
+    }
+
+    /// Whether a sender has its turn, and can pay.
+    pub(crate) fn is_payable(&self, sender: &AccountValue) -> bool {
+        sender.nonce == self.nonce && sender.balance >= self.needed
+    }
+
+    /// What a call pays for whose code took this much and had this much refunded.
+    pub(crate) fn gas_used(&self, code: u64, refund: i64) -> u64 {
+        let gas = self.intrinsic + code;
+        let refund = u64::try_from(refund).unwrap_or_default();
+        let refunded = gas - refund.min(gas / self.refund_quotient);
+        refunded.max(self.floor)
     }
 }
 
@@ -202,9 +296,6 @@ fn carry_out(
     value.nonce += 1;
     value.exists = true;
     writes.clear();
-    let mut credit = |address, amount| {
-        writes.credits.push(Credit { address, amount });
-    };
     let mut to_beneficiary = transfer.tip;
     if recipient != sender {
         value.balance -= transfer.value;
@@ -214,17 +305,41 @@ fn carry_out(
             if !transfer.value.is_zero() && !state.may_credit(recipient, transfer.value) {
                 return None;
             }
-            credit(recipient, transfer.value);
+            writes.credits.push(Credit {
+                address: recipient,
+                amount: transfer.value,
+            });
         }
     }
-    if sender == beneficiary {
-        value.balance = value.balance.checked_add(transfer.tip)?;
-    } else {
-        if !state.may_credit(beneficiary, to_beneficiary) {
-            return None;
-        }
-        credit(beneficiary, to_beneficiary);
-    }
+    reward(
+        beneficiary,
+        to_beneficiary,
+        (sender, &mut value),
+        state,
+        writes,
+    )?;
     writes.accounts.push((sender, value));
+    Some(())
+}
+
+/// Pays the beneficiary, who may be the sender, if it is certain that that is not too much.
+fn reward(
+    beneficiary: Address,
+    amount: U256,
+    (sender, value): (Address, &mut AccountValue),
+    state: &mut impl StateAccess,
+    writes: &mut WriteSet,
+) -> Option<()> {
+    if sender == beneficiary {
+        value.balance = value.balance.checked_add(amount)?;
+        return Some(());
+    }
+    if !state.may_credit(beneficiary, amount) {
+        return None;
+    }
+    writes.credits.push(Credit {
+        address: beneficiary,
+        amount,
+    });
     Some(())
 }

@@ -112,7 +112,10 @@ fn helpers_that_panic_are_done_without() {
                 inferrer: EvmInferrer::new(&context),
                 panics: Arc::clone(&count),
             };
-            (Granted::new(&context).with_short_transfers(), inferrer)
+            (
+                Granted::new(&context).with_short_transfers().with_traces(0),
+                inferrer,
+            )
         };
         let stage = &ORDERED_STAGES[1];
         let (open, result) = execute_inferred_block(stage, open, make, |_| 100_000);

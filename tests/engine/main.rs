@@ -12,5 +12,6 @@ mod short_transfers;
 mod signed_access;
 mod support;
 mod templates;
+mod traces;
 mod undeclared_access;
 mod undo;

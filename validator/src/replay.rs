@@ -431,7 +431,7 @@ fn make_granted(block: &EvmBlock) -> impl Fn(Option<Granted>) -> Granted + Send 
             executor.set_block(&context);
             executor
         }
-        None => Granted::new(&context).with_short_transfers(),
+        None => Granted::new(&context).with_shortcuts(),
     }
 }
 

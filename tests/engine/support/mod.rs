@@ -118,7 +118,8 @@ impl Case {
         sets: &[AccessSet],
     ) -> Result<SealedBlock, Failure> {
         let context = self.block.context().clone();
-        let make = move |_: Option<Granted>| Granted::new(&context).with_short_transfers();
+        let make =
+            move |_: Option<Granted>| Granted::new(&context).with_short_transfers().with_traces(0);
         self.run_with(stage, steps, sets, make)
     }
 
@@ -199,8 +200,12 @@ impl Case {
         let (templates, scope) = (templates.cloned(), scope.unwrap_or_default());
         let make = move |_: Option<(Granted, EvmInferrer)>| {
             let mut inferrer = EvmInferrer::new(&context);
+            inferrer.trace_after(0);
             inferrer.set_templates(templates.clone(), scope);
-            (Granted::new(&context).with_short_transfers(), inferrer)
+            (
+                Granted::new(&context).with_short_transfers().with_traces(0),
+                inferrer,
+            )
         };
         let (open, result) = execute_inferred_block(stage, open, make, crowded);
         match result {

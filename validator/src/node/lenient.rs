@@ -34,7 +34,7 @@ impl LenientExecutor {
                 last.inner.set_block(context);
                 last.inner
             }
-            None => Inner::new(context).with_short_transfers(),
+            None => Inner::new(context).with_shortcuts(),
         };
         Self {
             inner,

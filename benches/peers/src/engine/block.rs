@@ -310,7 +310,7 @@ impl Block {
                 executor.set_block(&context);
                 executor
             }
-            None => Granted::new(&context).with_short_transfers(),
+            None => Granted::new(&context).with_shortcuts(),
         }
     }
 

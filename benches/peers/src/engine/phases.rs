@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use thiserror::Error;
 
 /// A part of a source file's or function's name, and the phase that it belongs to. The first that fits counts.
-const RULES: [(&str, &str); 43] = [
+const RULES: [(&str, &str); 44] = [
     ("keccak", "Keccak"),
     ("Keccak", "Keccak"),
     // Ours.
@@ -26,6 +26,7 @@ const RULES: [(&str, &str); 43] = [
     ("evm_adapter/src/journal.rs", "journal"),
     ("evm_adapter/src/code_cache.rs", "journal"),
     ("evm_adapter/src/executor.rs", "handler and frames"),
+    ("evm_adapter/src/traces/", "calls by traces"),
     ("evm_adapter/src/infer.rs", "inference"),
     ("evm_adapter/src/block.rs", "making the executor"),
     ("evm_adapter/", "transactions and blocks"),

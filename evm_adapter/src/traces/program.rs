@@ -1,0 +1,339 @@
+//! What a trace has been compiled to, and how it runs.
+
+use super::operation::Operation;
+use crate::{hashes::SlotHashes, journal::Limits};
+use alloy_eips::eip2930::AccessList;
+use alloy_primitives::{Address, B256, Bytes, Log, LogData, U256, keccak256};
+use lockweave_runtime::{AccessMode, StateAccess, StateKey, WriteSet};
+use revm::{
+    context::BlockEnv,
+    context_interface::{cfg::gas_params::GasParams, context::SStoreResult},
+};
+use std::ops::Range;
+
+/// Where a word stands while a program runs.
+pub(super) type Register = u16;
+
+/// A call from outside, without ether.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Call<'a> {
+    pub(crate) caller: Address,
+    pub(crate) target: Address,
+    pub(crate) data: &'a [u8],
+    pub(crate) gas_price: u128,
+    /// Gas for the code, what the transaction costs beforehand taken off.
+    pub(crate) gas: u64,
+    pub(crate) chain_id: u64,
+    pub(crate) block: &'a BlockEnv,
+    /// If any keys are warm from the start (EIP-2930), all slots of the target that a program uses must be.
+    pub(crate) listed: Option<&'a AccessList>,
+}
+
+impl Call<'_> {
+    /// Whether a slot is as warm from the start as programs for this call have it.
+    pub(super) fn expects(&self, slot: U256) -> bool {
+        self.listed.is_none_or(|list| {
+            let of_target = list.iter().filter(|item| item.address == self.target);
+            let mut slots = of_target.flat_map(|item| &item.storage_keys);
+            slots.any(|listed| *listed == B256::from(slot))
+        })
+    }
+}
+
+/// A word that a call brings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Input {
+    Caller,
+    Target,
+    GasPrice,
+    ChainId,
+    BaseFee,
+    Beneficiary,
+    BlockGasLimit,
+    Number,
+    Timestamp,
+    /// The 32 bytes of calldata from here on, with zeros behind its end.
+    Data(usize),
+}
+
+impl Input {
+    pub(super) fn of(self, call: &Call<'_>) -> U256 {
+        let address = |address: Address| address.into_word().into();
+        match self {
+            Self::Caller => address(call.caller),
+            Self::Target => address(call.target),
+            Self::GasPrice => U256::from(call.gas_price),
+            Self::ChainId => U256::from(call.chain_id),
+            Self::BaseFee => U256::from(call.block.basefee),
+            Self::Beneficiary => address(call.block.beneficiary),
+            Self::BlockGasLimit => U256::from(call.block.gas_limit),
+            Self::Number => call.block.number,
+            Self::Timestamp => call.block.timestamp,
+            Self::Data(from) => {
+                let bytes = call.data.get(from..).unwrap_or_default();
+                let Some(word) = bytes.first_chunk() else {
+                    let mut word = [0; 32];
+                    word[..bytes.len()].copy_from_slice(bytes);
+                    return U256::from_be_bytes(word);
+                };
+                U256::from_be_bytes::<32>(*word)
+            }
+        }
+    }
+
+    /// How many of the lowest bits can be set.
+    pub(super) const fn width(self) -> usize {
+        match self {
+            Self::Caller | Self::Target | Self::Beneficiary => 160,
+            Self::GasPrice => 128,
+            Self::ChainId | Self::BaseFee | Self::BlockGasLimit => 64,
+            Self::Number | Self::Timestamp | Self::Data(_) => 256,
+        }
+    }
+}
+
+/// Bytes made of words, of the last of which not all may be wanted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Words {
+    pub(super) registers: Range<u32>,
+    pub(super) bytes: usize,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Instruction {
+    Input {
+        to: Register,
+        input: Input,
+    },
+    Apply {
+        operation: Operation,
+        to: Register,
+        operands: [Register; 3],
+    },
+    Hash {
+        to: Register,
+        words: Words,
+    },
+    /// Reads a slot, if there is gas for what everything up to here takes whatever the values, and for stores:
+    /// what a call has no gas for it does not touch.
+    Load {
+        to: Register,
+        key: Register,
+        gas: u64,
+    },
+    /// Takes gas for writing a slot, by what it held before the call, holds and will hold.
+    Store {
+        slot: [Register; 3],
+        is_cold: bool,
+        /// The gas that everything in front takes whatever the values.
+        gas_before: u64,
+    },
+    /// Goes on only if the word is, or is not, zero.
+    Expect {
+        register: Register,
+        zero: bool,
+    },
+    /// Goes on only if both words are, or are not, the same.
+    Compare {
+        registers: [Register; 2],
+        same: bool,
+    },
+}
+
+/// A slot that a program may change.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Change {
+    pub(super) key: Register,
+    pub(super) before: Register,
+    pub(super) after: Register,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct LogTemplate {
+    pub(super) topics: Vec<Register>,
+    pub(super) data: Words,
+}
+
+/// A way through code, without stack, memory and jumps.
+#[derive(Clone, Debug)]
+pub(super) struct Program {
+    pub(super) instructions: Vec<Instruction>,
+    /// The registers that words are made of.
+    pub(super) words: Vec<Register>,
+    /// Constants stand in front and stay; all others are written before they are read.
+    pub(super) registers: Vec<U256>,
+    pub(super) changes: Vec<Change>,
+    pub(super) logs: Vec<LogTemplate>,
+    pub(super) output: Words,
+    /// All gas but that of stores.
+    pub(super) gas: u64,
+    /// For words.
+    pub(super) buffer: Vec<u8>,
+}
+
+/// What became of a call; its slots stand in the write set.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) gas: u64,
+    pub(crate) refund: i64,
+    pub(crate) logs: Vec<Log>,
+    pub(crate) output: Bytes,
+}
+
+/// What a program runs on.
+pub(crate) struct Ground<'a, S> {
+    pub(crate) limits: Option<&'a Limits>,
+    pub(crate) hashes: &'a mut SlotHashes,
+    pub(crate) state: &'a mut S,
+    pub(crate) writes: &'a mut WriteSet,
+}
+
+impl<S> Ground<'_, S> {
+    /// Whether the transaction may touch a key, if it signed what it may.
+    pub(super) fn allows(&self, key: StateKey, mode: AccessMode) -> bool {
+        self.limits
+            .is_none_or(|limits| limits.check(&key, mode).is_ok())
+    }
+}
+
+impl Program {
+    /// Runs a call, if it goes this way and does not go wrong. If not, nothing has happened.
+    pub(super) fn run<S: StateAccess>(
+        &mut self,
+        call: &Call<'_>,
+        rules: &GasParams,
+        ground: &mut Ground<'_, S>,
+    ) -> Option<Ran> {
+        if self.gas > call.gas {
+            return None;
+        }
+        let (store_gas, refund) = self.compute(call, rules, ground)?;
+        let gas = self.gas + store_gas;
+        if gas > call.gas {
+            return None;
+        }
+        let value = |register: &Register| self.registers[usize::from(*register)];
+        ground.writes.clear();
+        for Change { key, before, after } in &self.changes {
+            let (key, after) = (value(key), value(after));
+            if after != value(before) {
+                if !ground.allows(StateKey::slot(call.target, key), AccessMode::Write) {
+                    return None;
+                }
+                ground.writes.slots.push((call.target, key, after));
+            }
+        }
+        let mut bytes = |words: &Words| {
+            let bytes = gather(&self.registers, &self.words, words, &mut self.buffer);
+            Bytes::copy_from_slice(bytes)
+        };
+        let logs = self.logs.iter().map(|log| {
+            let topics = log.topics.iter().map(|topic| B256::from(value(topic)));
+            Log {
+                address: call.target,
+                data: LogData::new_unchecked(topics.collect(), bytes(&log.data)),
+            }
+        });
+        let logs = logs.collect();
+        Some(Ran {
+            gas,
+            refund,
+            logs,
+            output: bytes(&self.output),
+        })
+    }
+
+    /// Fills the registers; returns the gas that stores take and what of it is refunded, or nothing if the call goes
+    /// another way or has no gas for this one.
+    fn compute<S: StateAccess>(
+        &mut self,
+        call: &Call<'_>,
+        rules: &GasParams,
+        ground: &mut Ground<'_, S>,
+    ) -> Option<(u64, i64)> {
+        let mut store_gas = 0_u64;
+        let mut refund = 0;
+        for instruction in &self.instructions {
+            let registers = &mut self.registers;
+            match instruction {
+                Instruction::Apply {
+                    operation,
+                    to,
+                    operands: [a, b, c],
+                } => {
+                    let [a, b, c] = [a, b, c].map(|register| registers[usize::from(*register)]);
+                    registers[usize::from(*to)] = operation.apply(a, b, c);
+                }
+                Instruction::Expect { register, zero } => {
+                    if registers[usize::from(*register)].is_zero() != *zero {
+                        return None;
+                    }
+                }
+                Instruction::Input { to, input } => {
+                    registers[usize::from(*to)] = input.of(call);
+                }
+                Instruction::Load { to, key, gas } => {
+                    let key = registers[usize::from(*key)];
+                    let allowed = ground.allows(StateKey::slot(call.target, key), AccessMode::Read);
+                    if gas + store_gas > call.gas || !call.expects(key) || !allowed {
+                        return None;
+                    }
+                    registers[usize::from(*to)] = ground.state.slot(call.target, key).ok()?;
+                }
+                Instruction::Hash { to, words } => {
+                    let bytes = gather(registers, &self.words, words, &mut self.buffer);
+                    let hash = match <&[u8; 64]>::try_from(bytes) {
+                        Ok(place) => ground.hashes.hash(place),
+                        Err(_) => keccak256(bytes).into(),
+                    };
+                    registers[usize::from(*to)] = hash;
+                }
+                Instruction::Compare {
+                    registers: [a, b],
+                    same,
+                } => {
+                    if (registers[usize::from(*a)] == registers[usize::from(*b)]) != *same {
+                        return None;
+                    }
+                }
+                Instruction::Store {
+                    slot,
+                    is_cold,
+                    gas_before,
+                } => {
+                    // EIP-2200: what is left must be more than the stipend.
+                    let left = call.gas.checked_sub(gas_before + store_gas)?;
+                    if left <= rules.call_stipend() {
+                        return None;
+                    }
+                    let [original_value, present_value, new_value] =
+                        slot.map(|register| registers[usize::from(register)]);
+                    let values = SStoreResult {
+                        original_value,
+                        present_value,
+                        new_value,
+                    };
+                    store_gas += rules.sstore_dynamic_gas(true, &values, *is_cold);
+                    refund += rules.sstore_refund(true, &values);
+                }
+            }
+        }
+        Some((store_gas, refund))
+    }
+}
+
+/// The bytes that words stand for.
+fn gather<'a>(
+    registers: &[U256],
+    words: &[Register],
+    wanted: &Words,
+    buffer: &'a mut Vec<u8>,
+) -> &'a [u8] {
+    buffer.clear();
+    let range = wanted.registers.start as usize..wanted.registers.end as usize;
+    for register in &words[range] {
+        let word: [u8; 32] = registers[usize::from(*register)].to_be_bytes();
+        buffer.extend_from_slice(&word);
+    }
+    &buffer[..wanted.bytes]
+}
