@@ -3,7 +3,7 @@
 use crate::support::contracts;
 use alloy_consensus::{Header, Signed, TxEip1559};
 use alloy_eips::eip2930::{AccessList, AccessListItem};
-use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, Signature, TxKind, U256};
+use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, Signature, TxKind, U256, address};
 use lockweave::{
     AccessSet, EvmExecutor, EvmTransaction, MemoryState, Step,
     evm::{BlockContext, ChainSpec, LockweaveTxEnvelope, SpecId, TxDeclared},
@@ -18,7 +18,13 @@ use std::sync::Arc;
 
 const SENDERS: [Address; 2] = [Address::repeat_byte(1), Address::repeat_byte(2)];
 const CONTRACT: Address = Address::repeat_byte(3);
+/// Called by it, and by each other.
+const CALLED: [Address; 2] = [Address::repeat_byte(4), Address::repeat_byte(5)];
+/// A precompile.
+const IDENTITY: Address = address!("0x0000000000000000000000000000000000000004");
 const BASE_FEE: u64 = 7;
+/// Whoever may be called.
+const ACCOUNTS: [Address; 5] = [CALLED[0], CALLED[1], CONTRACT, IDENTITY, SENDERS[1]];
 /// The slots that programs use on purpose, and hashes aside.
 const SLOTS: u8 = 4;
 
@@ -49,6 +55,11 @@ enum Piece {
     Unless(Vec<u8>),
     /// Where the word on top leads.
     JumpBy,
+    /// Of the account that the word on top says, or of one of these.
+    Call(u8, Option<u8>, [u8; 4], Option<u16>),
+    CodeSize(u8),
+    /// What a call returned.
+    CopyReturned([u8; 3]),
     Pop,
 }
 
@@ -61,6 +72,7 @@ fn word() -> impl Strategy<Value = U256> {
         1 => bits.prop_map(|bit| bit - U256::ONE),
         1 => any::<[u64; 4]>().prop_map(U256::from_limbs),
         1 => Just(SENDERS[0].into_word().into()),
+        1 => prop::sample::select(ACCOUNTS.to_vec()).prop_map(|address| address.into_word().into()),
         1 => (0_u64..260).prop_map(U256::from),
     ]
 }
@@ -84,8 +96,8 @@ fn piece() -> impl Strategy<Value = Piece> {
         op::PC,
         op::MSIZE,
         op::PUSH0,
-        // Of which there are no traces.
         op::GAS,
+        // Of which there are no traces.
         op::SELFBALANCE,
     ];
     let single = [op::ISZERO, op::NOT].map(|code| Piece::Operation(code, 1));
@@ -120,7 +132,7 @@ fn piece() -> impl Strategy<Value = Piece> {
     prop_oneof![
         3 => word().prop_map(Piece::Push),
         20 => prop::sample::select(leaves).prop_map(Piece::Leaf).prop_filter("rare", |piece| {
-            !matches!(piece, Piece::Leaf(op::GAS | op::SELFBALANCE))
+            !matches!(piece, Piece::Leaf(op::SELFBALANCE))
         }),
         12 => prop::sample::select(operations).prop_map(|piece| piece),
         3 => (0_u8..8, 1_usize..5).prop_map(|(code, depth)| Piece::Shuffle(code, depth)),
@@ -140,6 +152,7 @@ fn piece() -> impl Strategy<Value = Piece> {
         2 => prop::collection::vec(0..SLOTS, 1..3).prop_map(Piece::Unless),
         1 => Just(Piece::JumpBy),
         1 => Just(Piece::Pop),
+        4 => called_piece(),
     ]
 }
 
@@ -152,11 +165,13 @@ impl Piece {
             | Piece::Calldata(_)
             | Piece::Load(_)
             | Piece::Read(_)
-            | Piece::Hash(..) => (0, 1),
+            | Piece::Hash(..)
+            | Piece::CodeSize(_)
+            | Piece::Call(_, Some(_), ..) => (0, 1),
             Piece::Operation(_, takes) => (*takes, 1),
             Piece::Shuffle(code, depth) if code % 2 == 0 => (*depth, depth + 1),
             Piece::Shuffle(_, depth) => (depth + 1, depth + 1),
-            Piece::LoadAt => (1, 1),
+            Piece::LoadAt | Piece::Call(_, None, ..) => (1, 1),
             Piece::StoreAt => (2, 0),
             Piece::Store(_)
             | Piece::Write(_)
@@ -164,7 +179,7 @@ impl Piece {
             | Piece::Pop
             | Piece::Unless(_)
             | Piece::JumpBy => (1, 0),
-            Piece::Copy(..) => (0, 0),
+            Piece::Copy(..) | Piece::CopyReturned(_) => (0, 0),
             Piece::Log(topics, ..) => (usize::from(*topics), 0),
         }
     }
@@ -182,6 +197,88 @@ fn finish(code: &mut Vec<u8>, depth: usize, end: u8) {
             }
             code.extend([op::PUSH1, 192 - end, op::PUSH1, 0, op::RETURN]);
         }
+    }
+}
+
+/// A piece that has to do with other accounts.
+fn called_piece() -> impl Strategy<Value = Piece> {
+    let account = prop_oneof![
+        6 => prop::sample::select(vec![Some(0_u8), Some(1), Some(0), Some(1), Some(2), Some(3), Some(4)]),
+        1 => Just(None),
+    ];
+    let bytes = prop::sample::select(vec![0_u8, 4, 32, 64, 70]);
+    let ranges = (0_u8..70, bytes.clone(), 0_u8..70, bytes);
+    let ranges = ranges.prop_map(|(from, length, to, space)| [from, length, to, space]);
+    let gas = prop::sample::select(vec![
+        None,
+        None,
+        None,
+        None,
+        Some(60_000),
+        Some(3_000),
+        Some(0),
+    ]);
+    prop_oneof![
+        6 => (0_u8..5, account, ranges, gas).prop_map(|(kind, account, ranges, gas)| {
+            Piece::Call(kind, account, ranges, gas)
+        }),
+        1 => (0_u8..5).prop_map(Piece::CodeSize),
+        1 => (0_u8..40, 0_u8..3, prop::sample::select(vec![0_u8, 1, 32, 33])).prop_map(
+            |(to, from, length)| Piece::CopyReturned([length, from, to])
+        ),
+    ]
+}
+
+/// Adds a piece that has to do with other accounts.
+fn add_called(code: &mut Vec<u8>, piece: &Piece) {
+    let push = |code: &mut Vec<u8>, number: u8| code.extend([op::PUSH1, number]);
+    let push_account = |code: &mut Vec<u8>, account: u8| {
+        code.push(op::PUSH20);
+        code.extend(ACCOUNTS[usize::from(account)]);
+    };
+    match piece {
+        Piece::CodeSize(account) => {
+            push_account(code, *account);
+            code.push(op::EXTCODESIZE);
+        }
+        Piece::CopyReturned(range) => {
+            for number in range {
+                push(code, *number);
+            }
+            code.push(op::RETURNDATACOPY);
+        }
+        Piece::Call(kind, account, [from, length, to, space], gas) => {
+            // The account may stand on top of the stack.
+            if account.is_none() {
+                push(code, 96);
+                code.push(op::MSTORE);
+            }
+            for number in [space, to, length, from] {
+                push(code, *number);
+            }
+            let instruction = match kind {
+                0 | 1 => op::STATICCALL,
+                2 => op::DELEGATECALL,
+                _ => {
+                    push(code, 0);
+                    op::CALL
+                }
+            };
+            if let Some(account) = account {
+                push_account(code, *account);
+            } else {
+                push(code, 96);
+                code.push(op::MLOAD);
+            }
+            if let Some(gas) = gas {
+                let [high, low] = gas.to_be_bytes();
+                code.extend([op::PUSH2, high, low]);
+            } else {
+                code.push(op::GAS);
+            }
+            code.push(instruction);
+        }
+        _ => unreachable!("{piece:?} is no such piece"),
     }
 }
 
@@ -265,10 +362,17 @@ fn assemble(pieces: &[Piece], end: u8) -> Vec<u8> {
                 code.extend([op::ADD, op::JUMP, op::JUMPDEST, op::JUMPDEST]);
             }
             Piece::Pop => code.push(op::POP),
+            Piece::CodeSize(_) | Piece::CopyReturned(_) | Piece::Call(..) => {
+                add_called(&mut code, piece);
+            }
         }
     }
     finish(&mut code, depth, end);
     code
+}
+
+fn end() -> impl Strategy<Value = u8> {
+    prop::sample::select(vec![0_u8, 1, 2, 3, 32, 64])
 }
 
 /// A call of the contract.
@@ -329,9 +433,11 @@ impl Parts {
         let nonce = nonces[self.sender] + u64::from(self.nonce_off);
         nonces[self.sender] += u64::from(!self.nonce_off);
         let (slots, is_signed) = self.listed.clone().unwrap_or_default();
-        let list = slots.iter().map(|slot| AccessListItem {
-            address: CONTRACT,
-            storage_keys: vec![B256::from(*slot)],
+        let list = slots.iter().flat_map(|slot| {
+            [CONTRACT, CALLED[0]].map(|address| AccessListItem {
+                address,
+                storage_keys: vec![B256::from(*slot)],
+            })
         });
         let access_list = AccessList(list.collect());
         let (to, value, input) = (
@@ -352,8 +458,8 @@ impl Parts {
                 to,
                 value,
                 input,
-                reads: AccessList(access_list.0.iter().skip(2).cloned().collect()),
-                writes: AccessList(access_list.0.iter().take(2).cloned().collect()),
+                reads: AccessList(access_list.0.iter().skip(4).cloned().collect()),
+                writes: AccessList(access_list.0.iter().take(4).cloned().collect()),
                 ..TxDeclared::default()
             };
             Signed::new_unhashed(transaction, signature).into()
@@ -375,16 +481,25 @@ impl Parts {
     }
 }
 
-fn state(code: &[u8], slots: &[u64]) -> Arc<dyn StateView> {
+fn state(code: &[u8], called: [&[u8]; 2], slots: &[u64]) -> Arc<dyn StateView> {
     let mut state = MemoryState::new();
-    let code = Arc::new(Code::new(Bytes::copy_from_slice(code)));
-    let contract = Account {
-        nonce: 1,
-        balance: U256::ZERO,
-        code_hash: code.hash(),
-    };
-    state.insert_code(code);
-    state.insert_account(CONTRACT, contract);
+    let codes = [
+        (CONTRACT, code),
+        (CALLED[0], called[0]),
+        (CALLED[1], called[1]),
+    ];
+    for (address, code) in codes {
+        let code = Arc::new(Code::new(Bytes::copy_from_slice(code)));
+        let contract = Account {
+            nonce: 1,
+            balance: U256::ZERO,
+            code_hash: code.hash(),
+        };
+        if !code.bytes().is_empty() {
+            state.insert_code(code);
+            state.insert_account(address, contract);
+        }
+    }
     for sender in SENDERS {
         let account = Account {
             nonce: 0,
@@ -395,6 +510,7 @@ fn state(code: &[u8], slots: &[u64]) -> Arc<dyn StateView> {
     }
     for (slot, value) in slots.iter().enumerate() {
         state.insert_slot(CONTRACT, U256::from(slot), U256::from(*value));
+        state.insert_slot(CALLED[0], U256::from(slot), U256::from(*value));
     }
     Arc::new(state)
 }
@@ -460,12 +576,104 @@ fn run(
 
 /// Runs steps by traces after the first of each kind, which must come to what the machine comes to; returns how
 /// many were.
-fn traced(context: &BlockContext, code: &[u8], steps: &[Step]) -> (u64, Vec<Ran>) {
-    let state = state(code, &[5, 5, 5, 5]);
+fn traced(context: &BlockContext, codes: [&[u8]; 3], steps: &[Step]) -> (u64, Vec<Ran>) {
+    let [code, called @ ..] = codes;
+    let state = state(code, called, &[5, 5, 5, 5]);
     let machine = run(&mut EvmExecutor::new(context), context, &state, steps);
     let mut executor = EvmExecutor::new(context).with_traces(0);
     assert_eq!(run(&mut executor, context, &state, steps), machine);
     (executor.traced(), machine.0)
+}
+
+/// Calls an account, with all gas and its own calldata, and stores what it returned, the way it is told.
+fn caller(instruction: u8, account: Address) -> Vec<u8> {
+    let mut code = vec![op::PUSH1, 64, op::PUSH1, 0, op::PUSH1, 0, op::CALLDATACOPY];
+    code.extend([op::PUSH1, 32, op::PUSH1, 64, op::PUSH1, 64, op::PUSH1, 0]);
+    if instruction == op::CALL {
+        code.extend([op::PUSH1, 0]);
+    }
+    code.push(op::PUSH20);
+    code.extend(account);
+    code.extend([op::GAS, instruction, op::PUSH1, 64, op::MLOAD, op::ADD]);
+    code.extend([op::PUSH1, 3, op::SSTORE, op::STOP]);
+    code
+}
+
+/// Returns the sum of the slot that calldata names and the caller.
+fn reader() -> Vec<u8> {
+    let sum = [
+        op::PUSH1,
+        0,
+        op::CALLDATALOAD,
+        op::SLOAD,
+        op::CALLER,
+        op::ADD,
+    ];
+    let end = [
+        op::PUSH1,
+        0,
+        op::MSTORE,
+        op::PUSH1,
+        32,
+        op::PUSH1,
+        0,
+        op::RETURN,
+    ];
+    [&sum[..], &end].concat()
+}
+
+#[test]
+fn calls_within_calls_are_traced() {
+    for (instruction, called, fork) in [
+        (op::CALL, contracts::counter(), SpecId::LONDON),
+        (op::DELEGATECALL, contracts::counter(), SpecId::OSAKA),
+        (op::STATICCALL, reader(), SpecId::CANCUN),
+        (op::DELEGATECALL, reader(), SpecId::SHANGHAI),
+        (
+            op::CALL,
+            caller(op::DELEGATECALL, CALLED[1]),
+            SpecId::PRAGUE,
+        ),
+    ] {
+        let context = context(fork, CALLED[1]);
+        let code = caller(instruction, CALLED[0]);
+        let steps = plain_calls(&[[1, 0], [2, 0], [0, 0], [1, 0]].map(|words| (words, 200_000)));
+        let (count, ran) = traced(&context, [&code, &called, &reader()], &steps);
+        let succeeded = |ran: &Ran| matches!(ran, Ok((outcome, _)) if outcome.is_success());
+        assert!(ran.iter().all(succeeded));
+        assert_eq!(count, 3, "{instruction:x}");
+    }
+}
+
+/// At every gas from too little to more than enough, code that is called may have too little, and what called it
+/// still enough.
+#[test]
+fn gas_is_what_the_machine_takes_everywhere() {
+    // Writes what stands there, which takes next to nothing, but not without a stipend left.
+    let writer = [op::PUSH1, 0, op::SLOAD, op::PUSH1, 0, op::SSTORE, op::STOP];
+    let inner = caller(op::CALL, CALLED[1]);
+    let outer = caller(op::CALL, CALLED[0]);
+    for (code, called) in [
+        (&writer[..], [&[][..], &[]]),
+        (&contracts::counter(), [&[], &[]]),
+        (&outer, [&writer, &[]]),
+        (&outer, [&inner, &contracts::counter()]),
+        (&outer, [&inner, &writer]),
+    ] {
+        let context = context(SpecId::CANCUN, Address::repeat_byte(9));
+        let first = ([1, 0], 200_000);
+        let codes = [code, called[0], called[1]];
+        let (_, ran) = traced(&context, codes, &plain_calls(&[first, first]));
+        let Some(Ok((outcome, _))) = ran.last() else {
+            panic!("{ran:?}");
+        };
+        let around = outcome.gas_used - 3_000..outcome.gas_used + 3_000;
+        // From above, as a kind of calls that no trace fits is given up.
+        let around = around.rev().map(|gas| ([1, 0], gas));
+        let calls = [first].into_iter().chain(around);
+        let (count, _) = traced(&context, codes, &plain_calls(&calls.collect::<Vec<_>>()));
+        assert!(count > 500, "{count}");
+    }
 }
 
 #[test]
@@ -484,7 +692,7 @@ fn tokens_are_moved_by_traces() {
         [2, 1],
     ];
     let steps = plain_calls(&pairs.map(|pair| (pair, gas)));
-    let (count, ran) = traced(&context, &contracts::token(), &steps);
+    let (count, ran) = traced(&context, [&contracts::token(), &[], &[]], &steps);
     assert!(
         ran.iter()
             .all(|ran| matches!(ran, Ok((outcome, _)) if outcome.is_success()))
@@ -497,7 +705,11 @@ fn tokens_are_moved_by_traces() {
 fn gas_that_just_suffices_is_enough_and_less_is_not() {
     let context = context(SpecId::CANCUN, Address::repeat_byte(9));
     let gas_of = |calls: &[([u64; 2], u64)]| -> (u64, Vec<u64>) {
-        let (count, ran) = traced(&context, &contracts::counter(), &plain_calls(calls));
+        let (count, ran) = traced(
+            &context,
+            [&contracts::counter(), &[], &[]],
+            &plain_calls(calls),
+        );
         let outcomes = ran.into_iter().flatten().map(|(outcome, _)| outcome);
         (count, outcomes.map(|outcome| outcome.gas_used).collect())
     };
@@ -512,7 +724,7 @@ fn gas_that_just_suffices_is_enough_and_less_is_not() {
 #[test]
 fn another_fork_has_traces_of_its_own() {
     let steps = plain_calls(&[([1, 2], 100_000), ([3, 4], 100_000)]);
-    let state = state(&contracts::token(), &[5, 5, 5, 5]);
+    let state = state(&contracts::token(), [&[]; 2], &[5, 5, 5, 5]);
     let mut executor = EvmExecutor::new(&context(SpecId::LONDON, CONTRACT)).with_traces(0);
     for (fork, count) in [
         (SpecId::LONDON, 1),
@@ -544,15 +756,17 @@ proptest! {
             SpecId::OSAKA,
             SpecId::AMSTERDAM,
         ]),
-        beneficiary in prop::sample::select(vec![SENDERS[0], CONTRACT, Address::repeat_byte(9)]),
+        beneficiary in prop::sample::select(vec![SENDERS[0], CONTRACT, CALLED[0], Address::repeat_byte(9)]),
         pieces in prop::collection::vec(piece(), 1..60),
-        end in prop::sample::select(vec![0_u8, 1, 2, 3, 32, 64]),
+        end in end(),
+        called in [(prop::collection::vec(piece(), 0..25), end()), (prop::collection::vec(piece(), 0..25), end())],
         slots in prop::collection::vec(0_u64..3, usize::from(SLOTS)),
         calls in prop::collection::vec(parts(), 2..16),
         after in 0_u32..3,
     ) {
         let context = context(fork, beneficiary);
-        let state = state(&assemble(&pieces, end), &slots);
+        let called = [&called[0], &called[1]].map(|(pieces, end)| assemble(pieces, *end));
+        let state = state(&assemble(&pieces, end), [&called[0], &called[1]], &slots);
         let mut nonces = [0; 2];
         let steps: Vec<_> = calls.iter().map(|call| call.step(&mut nonces)).collect();
         let machine = run(&mut EvmExecutor::new(&context), &context, &state, &steps);

@@ -16,9 +16,12 @@
 //! before anything comes of it, so an outcome that a program gives is the machine's, on any state. A call touches the
 //! same keys either way.
 //!
-//! What there are no traces of: calls that call or create others, read balances or code, send ether, carry
-//! authorisations or access lists that leave out slots they use, revert, or are of a fork before Berlin or after Osaka.
+//! Calls of other code are followed into that code. What there are no traces of: calls that send ether, create, revert
+//! (as a whole or in part), read balances, use precompiles or transient storage, carry authorisations or access lists that
+//! leave out slots they use, or are of a fork before Berlin or after Osaka.
 
+mod compiler;
+mod nodes;
 mod operation;
 mod program;
 mod tracer;
@@ -50,8 +53,11 @@ const KINDS_MAX: usize = 1_024;
 const PROGRAMS_MAX: usize = 4;
 /// Calls of a kind that are followed, until it is given up.
 const ATTEMPTS_MAX: u32 = 8;
-/// Calls that no program fits for each that one does; with more than that a kind is given up.
-const MISSES_MAX: u64 = 4;
+/// Programs that are tried in vain for each that fits; with more than that a kind is given up.
+const TRIES_MAX: u64 = 2;
+/// How many instructions are followed for each call at most, over time. To follow one takes a tenth of a
+/// microsecond, so this is what hostile calls cost at most.
+const CREDIT_FOR_CALL: i64 = 32;
 
 /// The traces of one executor.
 pub(crate) struct Traces {
@@ -63,6 +69,8 @@ pub(crate) struct Traces {
     costs: GasTable,
     /// For the code of calls that are followed.
     codes: CodeCache,
+    /// How many instructions may be followed until calls have to come first; debts are paid by those.
+    credit: i64,
     /// Calls that were run by a trace.
     ran: u64,
 }
@@ -97,7 +105,8 @@ struct Known {
     waiting: u32,
     attempts: u32,
     hits: u64,
-    misses: u64,
+    /// Programs that did not fit.
+    tries: u64,
     given_up: bool,
 }
 
@@ -138,6 +147,7 @@ impl Traces {
             gas: gas.clone(),
             costs: *costs,
             codes: CodeCache::default(),
+            credit: 0,
             ran: 0,
         }
     }
@@ -192,7 +202,8 @@ impl Traces {
         if known.given_up {
             return None;
         }
-        let is_due = known.is_due(self.after);
+        self.credit = (self.credit + CREDIT_FOR_CALL).min(0);
+        let is_due = self.credit >= 0 && known.is_due(self.after);
         if known.programs.is_empty() && !is_due {
             known.waiting += 1;
             return None;
@@ -206,6 +217,7 @@ impl Traces {
             chain_id: around.rules.chain_id(),
             block: around.block,
             listed,
+            warms_beneficiary: self.spec.is_enabled_in(SpecId::SHANGHAI),
         };
         // Whoever has code, or cannot pay, is the machine's business.
         if !around.ground.state.code(env.caller).ok()?.is_empty() {
@@ -225,7 +237,7 @@ impl Traces {
             self.ran += 1;
             return Some(Traced::Ran(outcome));
         }
-        known.misses += 1;
+        known.tries += known.programs.len() as u64;
         known.waiting += 1;
         if known.is_hopeless() {
             known.give_up();
@@ -242,7 +254,10 @@ impl Traces {
             gas: &self.gas,
             costs: &self.costs,
         };
-        let mut program = tracer::trace(&call, &code, rules, around.ground.state)?;
+        let ground = &mut around.ground;
+        let (steps, program) = tracer::trace(&call, code, rules, &mut self.codes, ground);
+        self.credit -= i64::try_from(steps).unwrap_or(i64::MAX);
+        let mut program = program?;
         let ran = program.run(&call, &self.gas, &mut around.ground)?;
         let outcome = conclude(transaction, &fee, sender, ran, around)?;
         Some(Traced::Candidate(Box::new(Candidate {
@@ -319,9 +334,8 @@ impl Known {
     }
 
     /// Whether trying programs costs more than it brings.
-    fn is_hopeless(&self) -> bool {
-        let is_done = self.attempts >= ATTEMPTS_MAX || self.programs.len() >= PROGRAMS_MAX;
-        is_done && self.misses > MISSES_MAX * (self.hits + 16)
+    const fn is_hopeless(&self) -> bool {
+        self.tries > TRIES_MAX * (self.hits + 16)
     }
 
     fn give_up(&mut self) {

@@ -25,18 +25,27 @@ pub(crate) struct Call<'a> {
     pub(crate) gas: u64,
     pub(crate) chain_id: u64,
     pub(crate) block: &'a BlockEnv,
-    /// If any keys are warm from the start (EIP-2930), all slots of the target that a program uses must be.
+    /// If any keys are warm from the start (EIP-2930), all slots that a program uses must be.
     pub(crate) listed: Option<&'a AccessList>,
+    /// Whether the beneficiary is warm from the start (EIP-3651).
+    pub(crate) warms_beneficiary: bool,
 }
 
 impl Call<'_> {
     /// Whether a slot is as warm from the start as programs for this call have it.
-    pub(super) fn expects(&self, slot: U256) -> bool {
+    pub(super) fn expects(&self, address: Address, slot: U256) -> bool {
         self.listed.is_none_or(|list| {
-            let of_target = list.iter().filter(|item| item.address == self.target);
-            let mut slots = of_target.flat_map(|item| &item.storage_keys);
+            let items = list.iter().filter(|item| item.address == address);
+            let mut slots = items.flat_map(|item| &item.storage_keys);
             slots.any(|listed| *listed == B256::from(slot))
         })
+    }
+
+    /// Whether an account other than sender and target is warm from the start; whoever has code is no precompile.
+    pub(super) fn is_warm(&self, address: Address) -> bool {
+        let is_listed = |list: &AccessList| list.iter().any(|item| item.address == address);
+        (self.warms_beneficiary && address == self.block.beneficiary)
+            || self.listed.is_some_and(is_listed)
     }
 }
 
@@ -118,7 +127,30 @@ pub(super) enum Instruction {
     /// what a call has no gas for it does not touch.
     Load {
         to: Register,
+        account: Register,
         key: Register,
+        gas: u64,
+    },
+    /// Goes on only if an account that was not used until now has this code and is as warm as this; looks at it if
+    /// there is gas for that.
+    Code {
+        account: Register,
+        hash: Box<B256>,
+        is_warm: bool,
+        gas: u64,
+    },
+    /// What is left of the gas of the code that runs.
+    GasLeft {
+        to: Register,
+        gas: u64,
+    },
+    /// Gives a called code its gas: what was asked for, and a 64th less than all at most (EIP-150).
+    Enter {
+        wanted: Register,
+        gas: u64,
+    },
+    /// The called code has ended, if it had gas enough.
+    Leave {
         gas: u64,
     },
     /// Takes gas for writing a slot, by what it held before the call, holds and will hold.
@@ -143,6 +175,7 @@ pub(super) enum Instruction {
 /// A slot that a program may change.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Change {
+    pub(super) account: Register,
     pub(super) key: Register,
     pub(super) before: Register,
     pub(super) after: Register,
@@ -150,6 +183,7 @@ pub(super) struct Change {
 
 #[derive(Clone, Debug)]
 pub(super) struct LogTemplate {
+    pub(super) account: Register,
     pub(super) topics: Vec<Register>,
     pub(super) data: Words,
 }
@@ -169,6 +203,8 @@ pub(super) struct Program {
     pub(super) gas: u64,
     /// For words.
     pub(super) buffer: Vec<u8>,
+    /// For the gas at which each code that runs has none left, the innermost last.
+    pub(super) ends: Vec<u64>,
 }
 
 /// What became of a call; its slots stand in the write set.
@@ -188,11 +224,35 @@ pub(crate) struct Ground<'a, S> {
     pub(crate) writes: &'a mut WriteSet,
 }
 
-impl<S> Ground<'_, S> {
+impl<S: StateAccess> Ground<'_, S> {
     /// Whether the transaction may touch a key, if it signed what it may.
     pub(super) fn allows(&self, key: StateKey, mode: AccessMode) -> bool {
         self.limits
             .is_none_or(|limits| limits.check(&key, mode).is_ok())
+    }
+
+    /// The slot of an account and a key.
+    fn load(&mut self, call: &Call<'_>, [account, key]: [U256; 2]) -> Option<U256> {
+        let address = address_of(account);
+        let allowed = self.allows(StateKey::slot(address, key), AccessMode::Read);
+        if !allowed || !call.expects(address, key) {
+            return None;
+        }
+        self.state.slot(address, key).ok()
+    }
+
+    fn hash(&mut self, bytes: &[u8]) -> U256 {
+        match <&[u8; 64]>::try_from(bytes) {
+            Ok(place) => self.hashes.hash(place),
+            Err(_) => keccak256(bytes).into(),
+        }
+    }
+
+    fn has_code(&mut self, address: Address, hash: &B256) -> Option<bool> {
+        if !self.allows(StateKey::code(address), AccessMode::Read) {
+            return None;
+        }
+        Some(self.state.code(address).ok()?.hash() == *hash)
     }
 }
 
@@ -214,13 +274,14 @@ impl Program {
         }
         let value = |register: &Register| self.registers[usize::from(*register)];
         ground.writes.clear();
-        for Change { key, before, after } in &self.changes {
-            let (key, after) = (value(key), value(after));
-            if after != value(before) {
-                if !ground.allows(StateKey::slot(call.target, key), AccessMode::Write) {
+        for change in &self.changes {
+            let (key, after) = (value(&change.key), value(&change.after));
+            if after != value(&change.before) {
+                let address = address_of(value(&change.account));
+                if !ground.allows(StateKey::slot(address, key), AccessMode::Write) {
                     return None;
                 }
-                ground.writes.slots.push((call.target, key, after));
+                ground.writes.slots.push((address, key, after));
             }
         }
         let mut bytes = |words: &Words| {
@@ -230,7 +291,7 @@ impl Program {
         let logs = self.logs.iter().map(|log| {
             let topics = log.topics.iter().map(|topic| B256::from(value(topic)));
             Log {
-                address: call.target,
+                address: address_of(value(&log.account)),
                 data: LogData::new_unchecked(topics.collect(), bytes(&log.data)),
             }
         });
@@ -251,6 +312,8 @@ impl Program {
         rules: &GasParams,
         ground: &mut Ground<'_, S>,
     ) -> Option<(u64, i64)> {
+        self.ends.clear();
+        let mut end = call.gas;
         let mut store_gas = 0_u64;
         let mut refund = 0;
         for instruction in &self.instructions {
@@ -272,21 +335,50 @@ impl Program {
                 Instruction::Input { to, input } => {
                     registers[usize::from(*to)] = input.of(call);
                 }
-                Instruction::Load { to, key, gas } => {
-                    let key = registers[usize::from(*key)];
-                    let allowed = ground.allows(StateKey::slot(call.target, key), AccessMode::Read);
-                    if gas + store_gas > call.gas || !call.expects(key) || !allowed {
+                Instruction::Load {
+                    to,
+                    account,
+                    key,
+                    gas,
+                } => {
+                    if gas + store_gas > end {
                         return None;
                     }
-                    registers[usize::from(*to)] = ground.state.slot(call.target, key).ok()?;
+                    let slot = [*account, *key].map(|register| registers[usize::from(register)]);
+                    registers[usize::from(*to)] = ground.load(call, slot)?;
+                }
+                Instruction::Code {
+                    account,
+                    hash,
+                    is_warm,
+                    gas,
+                } => {
+                    let address = address_of(registers[usize::from(*account)]);
+                    let fits = *is_warm == call.is_warm(address) && gas + store_gas <= end;
+                    if !fits || !ground.has_code(address, hash)? {
+                        return None;
+                    }
+                }
+                Instruction::GasLeft { to, gas } => {
+                    let left = end.checked_sub(gas + store_gas)?;
+                    registers[usize::from(*to)] = U256::from(left);
+                }
+                Instruction::Enter { wanted, gas } => {
+                    let used = gas + store_gas;
+                    let most = rules.call_stipend_reduction(end.checked_sub(used)?);
+                    self.ends.push(end);
+                    let wanted = registers[usize::from(*wanted)].saturating_to::<u64>();
+                    end = used + most.min(wanted);
+                }
+                Instruction::Leave { gas } => {
+                    if gas + store_gas > end {
+                        return None;
+                    }
+                    end = self.ends.pop()?;
                 }
                 Instruction::Hash { to, words } => {
                     let bytes = gather(registers, &self.words, words, &mut self.buffer);
-                    let hash = match <&[u8; 64]>::try_from(bytes) {
-                        Ok(place) => ground.hashes.hash(place),
-                        Err(_) => keccak256(bytes).into(),
-                    };
-                    registers[usize::from(*to)] = hash;
+                    registers[usize::from(*to)] = ground.hash(bytes);
                 }
                 Instruction::Compare {
                     registers: [a, b],
@@ -302,7 +394,7 @@ impl Program {
                     gas_before,
                 } => {
                     // EIP-2200: what is left must be more than the stipend.
-                    let left = call.gas.checked_sub(gas_before + store_gas)?;
+                    let left = end.checked_sub(gas_before + store_gas)?;
                     if left <= rules.call_stipend() {
                         return None;
                     }
@@ -320,6 +412,11 @@ impl Program {
         }
         Some((store_gas, refund))
     }
+}
+
+/// An address in the lowest bits of a word.
+pub(super) fn address_of(word: U256) -> Address {
+    Address::from_word(B256::from(word))
 }
 
 /// The bytes that words stand for.

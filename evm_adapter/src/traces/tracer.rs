@@ -4,87 +4,37 @@
 //! depends on a word, the program expects the same of it.
 
 use super::{
+    compiler::{Action, Slot, Way},
+    nodes::{Byte, Kind, NodeId, Nodes},
     operation::Operation,
-    program::{Call, Change, Input, Instruction, LogTemplate, Program, Register, Words},
+    program::{Call, Ground, Input, Program, address_of},
 };
-use alloy_primitives::{U256, keccak256};
-use lockweave_runtime::StateAccess;
+use crate::code_cache::CodeCache;
+use alloy_primitives::U256;
+use lockweave_runtime::{AccessMode, StateAccess, StateKey};
 use revm::{
     bytecode::{Bytecode, opcode},
     context_interface::{cfg::gas_params::GasParams, context::SStoreResult},
     interpreter::instructions::GasTable,
     primitives::hardfork::SpecId,
 };
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    mem,
+};
 
 /// Instructions that a trace goes through at most.
-const STEPS_MAX: usize = 16_384;
-/// Words that it tells apart at most; registers are numbered in sixteen bits.
-const NODES_MAX: usize = 8_192;
+const STEPS_MAX: usize = 32_768;
 /// Bytes of memory.
 const MEMORY_MAX: usize = 16_384;
 /// Slots; the keys of any two are compared.
-const SLOTS_MAX: usize = 24;
+const SLOTS_MAX: usize = 48;
+/// Accounts; any two are compared.
+const ACCOUNTS_MAX: usize = 12;
+/// Calls within calls.
+const DEPTH_MAX: usize = 16;
 /// The machine's limit.
 const STACK_MAX: usize = 1_024;
-
-/// A word by what it is made of.
-type NodeId = usize;
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Kind {
-    Constant(U256),
-    Input(Input),
-    Apply(Operation, Vec<NodeId>),
-    /// Of words, of which only so many bytes count.
-    Hash(Vec<NodeId>, usize),
-    /// What a slot held before the call.
-    Loaded(usize),
-}
-
-#[derive(Debug)]
-struct Node {
-    kind: Kind,
-    /// What it is in the call that is followed.
-    value: U256,
-    /// How many of the lowest bits can be set in any call.
-    width: usize,
-}
-
-#[derive(Debug)]
-struct Slot {
-    key: NodeId,
-    before: NodeId,
-    now: NodeId,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Action {
-    Expect {
-        node: NodeId,
-        zero: bool,
-    },
-    Compare {
-        nodes: [NodeId; 2],
-        same: bool,
-    },
-    Load {
-        slot: usize,
-        gas: u64,
-    },
-    Store {
-        /// Before the call, present and new.
-        values: [NodeId; 3],
-        is_cold: bool,
-        gas_before: u64,
-    },
-}
-
-#[derive(Debug)]
-struct Data {
-    nodes: Vec<NodeId>,
-    bytes: usize,
-}
 
 /// What a block's fork says about the machine.
 #[derive(Clone, Copy, Debug)]
@@ -95,75 +45,111 @@ pub(super) struct Rules<'a> {
     pub(super) costs: &'a GasTable,
 }
 
-/// Compiles the way that a call takes through its code; `None` if it does anything that programs cannot.
+/// Compiles the way that a call takes through its code, if it does nothing that programs cannot; and says how many
+/// instructions that were.
 pub(super) fn trace<S: StateAccess>(
     call: &Call<'_>,
-    code: &Bytecode,
+    code: Bytecode,
     rules: Rules<'_>,
-    state: &mut S,
-) -> Option<Program> {
+    codes: &mut CodeCache,
+    ground: &mut Ground<'_, S>,
+) -> (usize, Option<Program>) {
     let mut tracer = Tracer {
         call,
-        code,
         rules,
-        state,
-        nodes: Vec::new(),
-        known: HashMap::new(),
-        stack: Vec::new(),
-        memory: Vec::new(),
-        slots: Vec::new(),
+        codes,
+        ground,
+        frame: Frame {
+            code,
+            account: 0,
+            caller: 0,
+            data: None,
+            is_static: false,
+            end: call.gas,
+            stack: Vec::new(),
+            memory: Vec::new(),
+            returned: Vec::new(),
+        },
+        depth: 0,
+        steps: 0,
+        nodes: Nodes::default(),
+        way: Way::default(),
         slot_of: HashMap::new(),
-        actions: Vec::new(),
         expected: HashSet::new(),
-        logs: Vec::new(),
-        gas: 0,
         store_gas: 0,
     };
-    let output = tracer.follow()?;
-    tracer.compile(&output)
+    let program = tracer.run();
+    (tracer.steps, program)
 }
 
-struct Tracer<'a, S> {
+struct Tracer<'a, 'b, S> {
     call: &'a Call<'a>,
-    code: &'a Bytecode,
     rules: Rules<'a>,
-    state: &'a mut S,
-    nodes: Vec<Node>,
-    known: HashMap<Kind, NodeId>,
-    stack: Vec<NodeId>,
-    /// Each byte: which of a word's, counted from the highest.
-    memory: Vec<(NodeId, usize)>,
-    slots: Vec<Slot>,
-    /// By key; keys that are the same in this call share a slot.
-    slot_of: HashMap<NodeId, usize>,
-    actions: Vec<Action>,
-    /// What of that is about words.
+    codes: &'a mut CodeCache,
+    ground: &'a mut Ground<'b, S>,
+    /// The code that runs. Who called it waits on the tracer's own stack.
+    frame: Frame,
+    depth: usize,
+    steps: usize,
+    nodes: Nodes,
+    way: Way,
+    /// By account and key; keys that are the same in this call share a slot.
+    slot_of: HashMap<(usize, NodeId), usize>,
+    /// What of the way is about words.
     expected: HashSet<Action>,
-    logs: Vec<(Vec<NodeId>, Data)>,
-    /// What was taken so far, but by stores.
-    gas: u64,
     /// What stores took.
     store_gas: u64,
 }
 
-impl<S: StateAccess> Tracer<'_, S> {
-    /// Goes through the code to its end; returns what the call returns.
-    fn follow(&mut self) -> Option<Data> {
-        let code = self.code.original_byte_slice();
-        let jumps = self.code.legacy_jump_table()?;
+/// A code that runs.
+#[derive(Debug)]
+struct Frame {
+    code: Bytecode,
+    /// Whose slots it uses.
+    account: usize,
+    caller: NodeId,
+    /// What it was called with; the transaction's, if it says nothing else.
+    data: Option<Vec<Byte>>,
+    /// Whether it may change anything (EIP-214).
+    is_static: bool,
+    /// The gas at which it has none left.
+    end: u64,
+    stack: Vec<NodeId>,
+    memory: Vec<Byte>,
+    /// What the last code that it called returned.
+    returned: Vec<Byte>,
+}
+
+impl<S: StateAccess> Tracer<'_, '_, S> {
+    fn run(&mut self) -> Option<Program> {
+        let target = self.nodes.input(Input::Target, self.call)?;
+        self.way.accounts.push(target);
+        self.frame.caller = self.nodes.input(Input::Caller, self.call)?;
+        let output = self.follow()?;
+        self.way.output = self.nodes.data(&output)?;
+        self.way.compile(&self.nodes)
+    }
+
+    /// Goes through a frame's code to its end; returns what it returns.
+    fn follow(&mut self) -> Option<Vec<Byte>> {
+        let bytecode = self.frame.code.clone();
+        let code = bytecode.original_byte_slice();
+        let jumps = bytecode.legacy_jump_table()?;
         let mut next = 0;
-        for _ in 0..STEPS_MAX {
+        loop {
+            self.steps += 1;
+            (self.steps <= STEPS_MAX).then_some(())?;
             let at = next;
             let instruction = code.get(at).copied().unwrap_or(opcode::STOP);
             next += 1;
-            self.gas += u64::from(self.rules.costs[usize::from(instruction)]);
+            self.way.gas += u64::from(self.rules.costs[usize::from(instruction)]);
             match instruction {
-                opcode::STOP => return self.data(0, 0),
+                opcode::STOP => return Some(Vec::new()),
                 opcode::RETURN => {
                     let [offset, length] = self.pop()?;
                     let (offset, length) = self.range(offset, length)?;
                     self.grow(offset, length)?;
-                    return self.data(offset, length);
+                    return Some(self.bytes(offset, length));
                 }
                 opcode::JUMP => {
                     let [target] = self.pop()?;
@@ -190,27 +176,26 @@ impl<S: StateAccess> Tracer<'_, S> {
                     let known = &known[..known.len().min(bytes)];
                     word[32 - bytes..][..known.len()].copy_from_slice(known);
                     next += bytes;
-                    let node = self.constant(U256::from_be_bytes(word))?;
+                    let node = self.nodes.constant(U256::from_be_bytes(word))?;
                     self.push(node)?;
                 }
                 _ => self.step(instruction)?,
             }
         }
-        None
     }
 
     /// An instruction that the next one in the code follows.
     fn step(&mut self, instruction: u8) -> Option<()> {
         if let Some(operation) = Operation::of(instruction) {
-            let from = self.stack.len().checked_sub(operation.operands())?;
-            let mut operands = self.stack.split_off(from);
+            let from = self.frame.stack.len().checked_sub(operation.operands())?;
+            let mut operands = self.frame.stack.split_off(from);
             operands.reverse();
             if operation == Operation::Exp {
                 let power = self.fix(operands[1])?;
-                self.gas += self.rules.gas.exp_cost(power);
-                operands[1] = self.constant(power)?;
+                self.way.gas += self.rules.gas.exp_cost(power);
+                operands[1] = self.nodes.constant(power)?;
             }
-            let node = self.apply(operation, operands)?;
+            let node = self.nodes.apply(operation, operands)?;
             return self.push(node);
         }
         let input = match instruction {
@@ -220,14 +205,14 @@ impl<S: StateAccess> Tracer<'_, S> {
             }
             opcode::DUP1..=opcode::DUP16 => {
                 let depth = usize::from(instruction - opcode::DUP1) + 1;
-                let from = self.stack.len().checked_sub(depth)?;
-                return self.push(self.stack[from]);
+                let from = self.frame.stack.len().checked_sub(depth)?;
+                return self.push(self.frame.stack[from]);
             }
             opcode::SWAP1..=opcode::SWAP16 => {
                 let depth = usize::from(instruction - opcode::SWAP1) + 2;
-                let top = self.stack.len().checked_sub(1)?;
-                let other = self.stack.len().checked_sub(depth)?;
-                self.stack.swap(top, other);
+                let top = self.frame.stack.len().checked_sub(1)?;
+                let other = self.frame.stack.len().checked_sub(depth)?;
+                self.frame.stack.swap(top, other);
                 return Some(());
             }
             opcode::CALLDATALOAD => {
@@ -239,25 +224,38 @@ impl<S: StateAccess> Tracer<'_, S> {
             opcode::MLOAD | opcode::MSTORE | opcode::MSTORE8 | opcode::KECCAK256 => {
                 return self.memory_step(instruction);
             }
-            opcode::CALLDATACOPY | opcode::CODECOPY => return self.copy(instruction),
+            opcode::CALLDATACOPY | opcode::CODECOPY | opcode::RETURNDATACOPY => {
+                return self.copy(instruction);
+            }
+            opcode::CALL | opcode::DELEGATECALL | opcode::STATICCALL => {
+                return self.call(instruction);
+            }
+            opcode::EXTCODESIZE => {
+                let [account] = self.pop()?;
+                let code = self.code_of(account)?.1;
+                return self.push_number(code.len());
+            }
+            opcode::GAS => return self.gas_left(),
             opcode::SLOAD => {
                 let [key] = self.pop()?;
                 let cold = self.cold(self.rules.gas.cold_storage_additional_cost());
-                let (slot, is_cold) = self.slot(key, self.gas + cold)?;
+                let (slot, is_cold) = self.slot(key, self.way.gas + cold)?;
                 if is_cold {
-                    self.gas += cold;
+                    self.way.gas += cold;
                 }
-                return self.push(self.slots[slot].now);
+                return self.push(self.way.slots[slot].now);
             }
             opcode::SSTORE => return self.store(),
             opcode::LOG0..=opcode::LOG4 => return self.log(instruction - opcode::LOG0),
-            opcode::CALLDATASIZE => return self.push_number(self.call.data.len()),
-            opcode::CODESIZE => return self.push_number(self.code.len()),
-            opcode::MSIZE => return self.push_number(self.memory.len()),
-            // No ether is sent, and no call was made before.
-            opcode::CALLVALUE | opcode::RETURNDATASIZE => return self.push_number(0),
-            opcode::CALLER | opcode::ORIGIN => Input::Caller,
-            opcode::ADDRESS => Input::Target,
+            opcode::CALLDATASIZE => return self.push_number(self.data_length()),
+            opcode::CODESIZE => return self.push_number(self.frame.code.len()),
+            opcode::MSIZE => return self.push_number(self.frame.memory.len()),
+            opcode::RETURNDATASIZE => return self.push_number(self.frame.returned.len()),
+            // No ether is sent.
+            opcode::CALLVALUE => return self.push_number(0),
+            opcode::CALLER => return self.push(self.frame.caller),
+            opcode::ADDRESS => return self.push(self.way.accounts[self.frame.account]),
+            opcode::ORIGIN => Input::Caller,
             opcode::GASPRICE => Input::GasPrice,
             opcode::CHAINID => Input::ChainId,
             opcode::BASEFEE => {
@@ -270,7 +268,7 @@ impl<S: StateAccess> Tracer<'_, S> {
             opcode::TIMESTAMP => Input::Timestamp,
             _ => return None,
         };
-        let node = self.input(input)?;
+        let node = self.nodes.input(input, self.call)?;
         self.push(node)
     }
 
@@ -279,7 +277,8 @@ impl<S: StateAccess> Tracer<'_, S> {
             let [offset] = self.pop()?;
             let offset = self.number(offset)?;
             self.grow(offset, 32)?;
-            let node = self.word(offset, 32)?;
+            let bytes = self.bytes(offset, 32);
+            let node = self.nodes.word(&bytes)?;
             return self.push(node);
         }
         let [offset, operand] = self.pop()?;
@@ -287,7 +286,7 @@ impl<S: StateAccess> Tracer<'_, S> {
             opcode::MSTORE => {
                 let offset = self.number(offset)?;
                 self.grow(offset, 32)?;
-                for (index, byte) in self.memory[offset..][..32].iter_mut().enumerate() {
+                for (index, byte) in self.frame.memory[offset..][..32].iter_mut().enumerate() {
                     *byte = (operand, index);
                 }
                 Some(())
@@ -295,14 +294,15 @@ impl<S: StateAccess> Tracer<'_, S> {
             opcode::MSTORE8 => {
                 let offset = self.number(offset)?;
                 self.grow(offset, 1)?;
-                self.memory[offset] = (operand, 31);
+                self.frame.memory[offset] = (operand, 31);
                 Some(())
             }
             _ => {
                 let (offset, length) = self.range(offset, operand)?;
-                self.gas += self.rules.gas.keccak256_cost(length);
+                self.way.gas += self.rules.gas.keccak256_cost(length);
                 self.grow(offset, length)?;
-                let node = self.hash(offset, length)?;
+                let bytes = self.bytes(offset, length);
+                let node = self.nodes.hash(&bytes)?;
                 self.push(node)
             }
         }
@@ -312,21 +312,27 @@ impl<S: StateAccess> Tracer<'_, S> {
         let [to, from, length] = self.pop()?;
         let from = self.fix(from)?.saturating_to::<usize>();
         let (to, length) = self.range(to, length)?;
-        self.gas += self.rules.gas.copy_cost(length);
+        self.way.gas += self.rules.gas.copy_cost(length);
         self.grow(to, length)?;
+        if instruction == opcode::RETURNDATACOPY {
+            let end = from.checked_add(length)?;
+            let bytes = self.frame.returned.get(from..end)?;
+            self.frame.memory[to..][..length].copy_from_slice(bytes);
+            return Some(());
+        }
         for done in (0..length).step_by(32) {
             let from = from.saturating_add(done);
             let node = if instruction == opcode::CALLDATACOPY {
                 self.calldata(from)?
             } else {
-                let code = self.code.original_byte_slice();
+                let code = self.frame.code.original_byte_slice();
                 let bytes = code.get(from..).unwrap_or_default();
                 let bytes = &bytes[..bytes.len().min(32)];
                 let mut word = [0; 32];
                 word[..bytes.len()].copy_from_slice(bytes);
-                self.constant(U256::from_be_bytes(word))?
+                self.nodes.constant(U256::from_be_bytes(word))?
             };
-            let bytes = &mut self.memory[to + done..to + length];
+            let bytes = &mut self.frame.memory[to + done..to + length];
             for (index, byte) in bytes.iter_mut().take(32).enumerate() {
                 *byte = (node, index);
             }
@@ -334,17 +340,129 @@ impl<S: StateAccess> Tracer<'_, S> {
         Some(())
     }
 
+    /// Follows a call of other code, without ether, to its end.
+    fn call(&mut self, instruction: u8) -> Option<()> {
+        let [wanted, account] = self.pop()?;
+        if instruction == opcode::CALL {
+            let [value] = self.pop()?;
+            self.fix(value)?.is_zero().then_some(())?;
+        }
+        let [from, length, to, space] = self.pop()?;
+        let (from, length) = self.range(from, length)?;
+        self.grow(from, length)?;
+        let (to, space) = self.range(to, space)?;
+        self.grow(to, space)?;
+        let (account, code) = self.code_of(account)?;
+        self.depth += 1;
+        (self.depth <= DEPTH_MAX).then_some(())?;
+
+        self.way.actions.push(Action::Enter {
+            wanted,
+            gas: self.way.gas,
+        });
+        let used = self.way.gas + self.store_gas;
+        let left = self.frame.end.checked_sub(used)?;
+        let most = self.rules.gas.call_stipend_reduction(left);
+        let wanted = self.nodes.value(wanted).saturating_to::<u64>();
+        let is_delegated = instruction == opcode::DELEGATECALL;
+        let inner = Frame {
+            code,
+            account: if is_delegated {
+                self.frame.account
+            } else {
+                account
+            },
+            caller: if is_delegated {
+                self.frame.caller
+            } else {
+                self.way.accounts[self.frame.account]
+            },
+            data: Some(self.bytes(from, length)),
+            is_static: self.frame.is_static || instruction == opcode::STATICCALL,
+            end: used + most.min(wanted),
+            stack: Vec::new(),
+            memory: Vec::new(),
+            returned: Vec::new(),
+        };
+        let outer = mem::replace(&mut self.frame, inner);
+        let returned = self.follow()?;
+        self.has_gas(self.way.gas)?;
+        self.way.actions.push(Action::Leave { gas: self.way.gas });
+        self.frame = outer;
+        self.depth -= 1;
+
+        let bytes = returned.len().min(space);
+        self.frame.memory[to..][..bytes].copy_from_slice(&returned[..bytes]);
+        self.frame.returned = returned;
+        self.push_number(1)
+    }
+
+    /// An account by its address, and its code, which is looked at; takes gas if it was cold.
+    fn code_of(&mut self, address: NodeId) -> Option<(usize, Bytecode)> {
+        let low = self.nodes.constant(U256::MAX >> 96)?;
+        let node = self.nodes.apply(Operation::And, vec![address, low])?;
+        let value = self.nodes.value(node);
+        let same = |other: &NodeId| *other == node || self.nodes.value(*other) == value;
+        let known = self.way.accounts.iter().position(same);
+        let address = address_of(value);
+        if let Some(account) = known {
+            self.compare(node, self.way.accounts[account], true);
+            let code = self.ground.state.code(address).ok()?;
+            return Some((account, self.codes.get(code)));
+        }
+        let account = self.way.accounts.len();
+        (account < ACCOUNTS_MAX).then_some(())?;
+        for other in 0..account {
+            self.compare(node, self.way.accounts[other], false);
+        }
+        self.way.accounts.push(node);
+        let is_warm = self.call.is_warm(address);
+        if !is_warm {
+            self.way.gas += self.rules.gas.cold_account_additional_cost();
+        }
+        self.has_gas(self.way.gas)?;
+        let allowed = self
+            .ground
+            .allows(StateKey::code(address), AccessMode::Read);
+        allowed.then_some(())?;
+        let code = self.ground.state.code(address).ok()?;
+        // At an account without code revm looks as a whole.
+        (!code.is_empty()).then_some(())?;
+        self.way.actions.push(Action::Code {
+            account,
+            hash: code.hash(),
+            is_warm,
+            gas: self.way.gas,
+        });
+        Some((account, self.codes.get(code)))
+    }
+
+    fn gas_left(&mut self) -> Option<()> {
+        let gas = self.way.gas;
+        let left = self.frame.end.checked_sub(gas + self.store_gas)?;
+        let kind = Kind::GasLeft(gas, self.way.actions.len());
+        let node = self.nodes.add(kind, U256::from(left), 64)?;
+        self.way.actions.push(Action::GasLeft { node, gas });
+        self.push(node)
+    }
+
+    /// Whether the code that runs has the gas that has been taken until now but by stores.
+    fn has_gas(&self, gas: u64) -> Option<()> {
+        (gas + self.store_gas <= self.frame.end).then_some(())
+    }
+
     fn store(&mut self) -> Option<()> {
+        (!self.frame.is_static).then_some(())?;
         let [key, new] = self.pop()?;
-        let gas_before = self.gas;
-        self.gas += self.rules.gas.sstore_static_gas();
+        let gas_before = self.way.gas;
+        self.way.gas += self.rules.gas.sstore_static_gas();
         // EIP-2200: there must be more gas than that.
         let stipend = self.rules.gas.call_stipend() + 1;
         let least = gas_before + stipend;
-        (least + self.store_gas <= self.call.gas).then_some(())?;
+        self.has_gas(least)?;
         let (slot, is_cold) = self.slot(key, least)?;
-        let slot = &mut self.slots[slot];
-        let value = |node: NodeId| self.nodes[node].value;
+        let slot = &mut self.way.slots[slot];
+        let value = |node: NodeId| self.nodes.value(node);
         let values = SStoreResult {
             original_value: value(slot.before),
             present_value: value(slot.now),
@@ -352,7 +470,7 @@ impl<S: StateAccess> Tracer<'_, S> {
         };
         let gas = self.rules.gas.sstore_dynamic_gas(true, &values, is_cold);
         self.store_gas += gas;
-        self.actions.push(Action::Store {
+        self.way.actions.push(Action::Store {
             values: [slot.before, slot.now, new],
             is_cold,
             gas_before,
@@ -362,15 +480,17 @@ impl<S: StateAccess> Tracer<'_, S> {
     }
 
     fn log(&mut self, topics: u8) -> Option<()> {
+        (!self.frame.is_static).then_some(())?;
         let [offset, length] = self.pop()?;
         let (offset, length) = self.range(offset, length)?;
-        self.gas += self.rules.gas.log_cost(topics, u64::try_from(length).ok()?);
+        self.way.gas += self.rules.gas.log_cost(topics, u64::try_from(length).ok()?);
         self.grow(offset, length)?;
-        let data = self.data(offset, length)?;
-        let from = self.stack.len().checked_sub(usize::from(topics))?;
-        let mut topics = self.stack.split_off(from);
+        let bytes = self.bytes(offset, length);
+        let data = self.nodes.data(&bytes)?;
+        let from = self.frame.stack.len().checked_sub(usize::from(topics))?;
+        let mut topics = self.frame.stack.split_off(from);
         topics.reverse();
-        self.logs.push((topics, data));
+        self.way.logs.push((self.frame.account, topics, data));
         Some(())
     }
 
@@ -382,95 +502,47 @@ impl<S: StateAccess> Tracer<'_, S> {
     /// The slot of a key, which is loaded at its first use, for which the call must have this much gas; and whether
     /// it was cold until now.
     fn slot(&mut self, key: NodeId, gas: u64) -> Option<(usize, bool)> {
-        if let Some(slot) = self.slot_of.get(&key) {
+        let account = self.frame.account;
+        if let Some(slot) = self.slot_of.get(&(account, key)) {
             return Some((*slot, false));
         }
-        let value = self.nodes[key].value;
-        let same = |slot: &Slot| self.nodes[slot.key].value == value;
-        if let Some(slot) = self.slots.iter().position(same) {
-            self.compare(key, self.slots[slot].key, true);
-            self.slot_of.insert(key, slot);
+        let value = self.nodes.value(key);
+        let of_account = |slot: &Slot| slot.account == account;
+        let same = |slot: &Slot| of_account(slot) && self.nodes.value(slot.key) == value;
+        if let Some(slot) = self.way.slots.iter().position(same) {
+            self.compare(key, self.way.slots[slot].key, true);
+            self.slot_of.insert((account, key), slot);
             return Some((slot, false));
         }
-        let slot = self.slots.len();
-        let has_gas = gas + self.store_gas <= self.call.gas;
-        (slot < SLOTS_MAX && has_gas).then_some(())?;
+        let slot = self.way.slots.len();
+        (slot < SLOTS_MAX).then_some(())?;
+        self.has_gas(gas)?;
         for other in 0..slot {
-            self.compare(key, self.slots[other].key, false);
+            if of_account(&self.way.slots[other]) {
+                self.compare(key, self.way.slots[other].key, false);
+            }
         }
-        self.call.expects(value).then_some(())?;
-        let held = self.state.slot(self.call.target, value).ok()?;
-        let before = self.node(Kind::Loaded(slot), held, 256)?;
-        self.actions.push(Action::Load { slot, gas });
-        self.slots.push(Slot {
+        let address = address_of(self.nodes.value(self.way.accounts[account]));
+        self.call.expects(address, value).then_some(())?;
+        let slot_key = StateKey::slot(address, value);
+        let allowed = self.ground.allows(slot_key, AccessMode::Read);
+        allowed.then_some(())?;
+        let held = self.ground.state.slot(address, value).ok()?;
+        let before = self.nodes.add(Kind::Loaded(slot), held, 256)?;
+        self.way.actions.push(Action::Load { slot, gas });
+        self.way.slots.push(Slot {
+            account,
             key,
             before,
             now: before,
         });
-        self.slot_of.insert(key, slot);
+        self.slot_of.insert((account, key), slot);
         Some((slot, self.call.listed.is_none()))
     }
 
-    fn hash(&mut self, offset: usize, length: usize) -> Option<NodeId> {
-        let Data { nodes, bytes } = self.data(offset, length)?;
-        let words = nodes.iter().map(|node| self.nodes[*node].value);
-        let words: Vec<u8> = words.flat_map(|word| word.to_be_bytes::<32>()).collect();
-        let value = keccak256(&words[..bytes]).into();
-        if nodes.iter().all(|node| self.is_constant(*node)) {
-            return self.constant(value);
-        }
-        self.node(Kind::Hash(nodes, bytes), value, 256)
-    }
-
-    /// A range of memory, as words.
-    fn data(&mut self, offset: usize, length: usize) -> Option<Data> {
-        let words = (0..length).step_by(32);
-        let nodes = words.map(|done| self.word(offset + done, (length - done).min(32)));
-        Some(Data {
-            nodes: nodes.collect::<Option<_>>()?,
-            bytes: length,
-        })
-    }
-
-    /// A word of memory, with zeros behind its first bytes.
-    fn word(&mut self, offset: usize, bytes: usize) -> Option<NodeId> {
-        let bytes = self.memory[offset..][..bytes].to_vec();
-        let (first, _) = bytes[0];
-        if bytes.len() == 32
-            && bytes
-                .iter()
-                .copied()
-                .eq((0..32).map(|index| (first, index)))
-        {
-            return Some(first);
-        }
-        let zero = self.constant(U256::ZERO)?;
-        let mut word = zero;
-        let mut start = 0;
-        while start < bytes.len() {
-            let (node, index) = bytes[start];
-            let rest = bytes[start..].iter().copied();
-            let run = rest
-                .zip(index..)
-                .take_while(|(byte, index)| *byte == (node, *index));
-            let end = start + run.count();
-            if node != zero {
-                let (operation, distance) = if start >= index {
-                    (Operation::ShiftRight, start - index)
-                } else {
-                    (Operation::ShiftLeft, index - start)
-                };
-                let distance = self.constant(U256::from(8 * distance))?;
-                let shifted = self.apply(operation, vec![distance, node])?;
-                let mut mask = [0; 32];
-                mask[start..end].fill(u8::MAX);
-                let mask = self.constant(U256::from_be_bytes(mask))?;
-                let part = self.apply(Operation::And, vec![shifted, mask])?;
-                word = self.apply(Operation::Or, vec![word, part])?;
-            }
-            start = end;
-        }
-        Some(word)
+    fn bytes(&self, offset: usize, length: usize) -> Vec<Byte> {
+        let bytes = self.frame.memory.iter().skip(offset);
+        bytes.take(length).copied().collect()
     }
 
     /// Memory up to the end of a range, which costs gas.
@@ -480,12 +552,12 @@ impl<S: StateAccess> Tracer<'_, S> {
         }
         let end = offset.checked_add(length)?;
         (end <= MEMORY_MAX).then_some(())?;
-        let (words, had) = (end.div_ceil(32), self.memory.len() / 32);
+        let (words, had) = (end.div_ceil(32), self.frame.memory.len() / 32);
         if words > had {
             let cost = |words| self.rules.gas.memory_cost(words);
-            self.gas += cost(words) - cost(had);
-            let zero = self.constant(U256::ZERO)?;
-            self.memory.resize(words * 32, (zero, 0));
+            self.way.gas += cost(words) - cost(had);
+            let zero = self.nodes.constant(U256::ZERO)?;
+            self.frame.memory.resize(words * 32, (zero, 0));
         }
         Some(())
     }
@@ -501,9 +573,9 @@ impl<S: StateAccess> Tracer<'_, S> {
 
     /// What a word is in this call, which from here on is the same in every call that goes this way.
     fn fix(&mut self, node: NodeId) -> Option<U256> {
-        let value = self.nodes[node].value;
-        if !self.is_constant(node) {
-            let constant = self.constant(value)?;
+        let value = self.nodes.value(node);
+        if !self.nodes.is_constant(node) {
+            let constant = self.nodes.constant(value)?;
             self.compare(node, constant, true);
         }
         Some(value)
@@ -515,20 +587,20 @@ impl<S: StateAccess> Tracer<'_, S> {
 
     /// Whether a word is other than zero, which from here on it is in every call that goes this way.
     fn decide(&mut self, condition: NodeId) -> bool {
-        let holds = !self.nodes[condition].value.is_zero();
+        let holds = !self.nodes.value(condition).is_zero();
         let (mut node, mut zero) = (condition, !holds);
         while let Kind::Apply(Operation::IsZero, operands) = &self.nodes[node].kind {
             node = operands[0];
             zero = !zero;
         }
-        if !self.is_constant(node) {
+        if !self.nodes.is_constant(node) {
             self.expect(Action::Expect { node, zero });
         }
         holds
     }
 
     fn compare(&mut self, a: NodeId, b: NodeId, same: bool) {
-        if !(self.is_constant(a) && self.is_constant(b)) {
+        if a != b && !(self.nodes.is_constant(a) && self.nodes.is_constant(b)) {
             let nodes = [a, b];
             self.expect(Action::Compare { nodes, same });
         }
@@ -536,275 +608,50 @@ impl<S: StateAccess> Tracer<'_, S> {
 
     fn expect(&mut self, action: Action) {
         if self.expected.insert(action.clone()) {
-            self.actions.push(action);
+            self.way.actions.push(action);
         }
     }
 
-    fn apply(&mut self, operation: Operation, operands: Vec<NodeId>) -> Option<NodeId> {
-        if let Some(node) = self.simplify(operation, &operands) {
-            return Some(node);
-        }
-        let operand = |index: usize| operands.get(index).map(|node| &self.nodes[*node]);
-        let [a, b, c] = [0, 1, 2].map(operand);
-        let value = |node: Option<&Node>| node.map_or(U256::ZERO, |node| node.value);
-        let width = |node: Option<&Node>| node.map_or(256, |node| node.width);
-        let result = operation.apply(value(a), value(b), value(c));
-        if operands.iter().all(|node| self.is_constant(*node)) {
-            return self.constant(result);
-        }
-        let shift = operands.first().filter(|node| self.is_constant(**node));
-        let shift = shift.map(|node| self.nodes[*node].value);
-        let width = operation.width([width(a), width(b), width(c)], shift);
-        self.node(Kind::Apply(operation, operands), result, width)
-    }
-
-    /// A word that is the result in any call, if there already is one.
-    fn simplify(&mut self, operation: Operation, operands: &[NodeId]) -> Option<NodeId> {
-        let constant = |node: NodeId| match self.nodes[node].kind {
-            Kind::Constant(value) => Some(value),
-            _ => None,
-        };
-        match (operation, operands) {
-            (Operation::IsZero, [node]) => match &self.nodes[*node].kind {
-                Kind::Apply(Operation::IsZero, inner) if self.nodes[inner[0]].width == 1 => {
-                    Some(inner[0])
-                }
-                _ => None,
-            },
-            (Operation::And, [a, b]) => {
-                [(*a, *b), (*b, *a)].into_iter().find_map(|(mask, node)| {
-                    let mask = constant(mask)?;
-                    let is_low = (mask & mask.wrapping_add(U256::ONE)).is_zero();
-                    (is_low && self.nodes[node].width <= mask.bit_len()).then_some(node)
-                })
-            }
-            (Operation::Add | Operation::Or | Operation::Xor, [a, b]) => {
-                let zero = Some(U256::ZERO);
-                match (constant(*a), constant(*b)) {
-                    (first, _) if first == zero => Some(*b),
-                    (_, second) if second == zero => Some(*a),
-                    _ => None,
-                }
-            }
-            // Calls of one kind have the same first four bytes of data.
-            (Operation::ShiftRight | Operation::ShiftLeft | Operation::Div, [a, b]) => {
-                let (word, by) = match operation {
-                    Operation::Div => (*a, constant(*b)?),
-                    _ => (*b, constant(*a)?),
-                };
-                if operation != Operation::Div && by.is_zero() {
-                    return Some(word);
-                }
-                let cuts = match operation {
-                    Operation::Div => by == U256::ONE << 224,
-                    Operation::ShiftRight => by == U256::from(224),
-                    _ => false,
-                };
-                let is_data = self.nodes[word].kind == Kind::Input(Input::Data(0));
-                if cuts && is_data {
-                    let selector = self.nodes[word].value >> 224;
-                    return self.constant(selector);
-                }
-                None
-            }
-            _ => None,
-        }
-    }
-
+    /// The word of calldata from here on.
     fn calldata(&mut self, from: usize) -> Option<NodeId> {
-        if from >= self.call.data.len() {
-            return self.constant(U256::ZERO);
+        let length = self.data_length();
+        if from >= length {
+            return self.nodes.constant(U256::ZERO);
         }
-        self.input(Input::Data(from))
+        let Some(data) = &self.frame.data else {
+            return self.nodes.input(Input::Data(from), self.call);
+        };
+        let bytes = data[from..length.min(from.saturating_add(32))].to_vec();
+        self.nodes.word(&bytes)
     }
 
-    fn input(&mut self, input: Input) -> Option<NodeId> {
-        self.node(Kind::Input(input), input.of(self.call), input.width())
-    }
-
-    fn constant(&mut self, value: U256) -> Option<NodeId> {
-        self.node(Kind::Constant(value), value, value.bit_len())
-    }
-
-    fn node(&mut self, kind: Kind, value: U256, width: usize) -> Option<NodeId> {
-        if let Some(node) = self.known.get(&kind) {
-            return Some(*node);
-        }
-        let node = self.nodes.len();
-        (node < NODES_MAX).then_some(())?;
-        self.known.insert(kind.clone(), node);
-        self.nodes.push(Node { kind, value, width });
-        Some(node)
-    }
-
-    fn is_constant(&self, node: NodeId) -> bool {
-        matches!(self.nodes[node].kind, Kind::Constant(_))
+    fn data_length(&self) -> usize {
+        let data = self.frame.data.as_ref();
+        data.map_or(self.call.data.len(), Vec::len)
     }
 
     fn push(&mut self, node: NodeId) -> Option<()> {
-        (self.stack.len() < STACK_MAX).then(|| self.stack.push(node))
+        (self.frame.stack.len() < STACK_MAX).then(|| self.frame.stack.push(node))
     }
 
     fn push_number(&mut self, number: usize) -> Option<()> {
-        let node = self.constant(U256::from(number))?;
+        let node = self.nodes.constant(U256::from(number))?;
         self.push(node)
     }
 
     /// What stands on top of the stack, the topmost first.
     fn pop<const N: usize>(&mut self) -> Option<[NodeId; N]> {
-        let from = self.stack.len().checked_sub(N)?;
+        let from = self.frame.stack.len().checked_sub(N)?;
         let mut nodes = [0; N];
-        nodes.copy_from_slice(&self.stack[from..]);
+        nodes.copy_from_slice(&self.frame.stack[from..]);
         nodes.reverse();
-        self.stack.truncate(from);
+        self.frame.stack.truncate(from);
         Some(nodes)
-    }
-
-    /// The program of the way that was followed.
-    fn compile(&self, output: &Data) -> Option<Program> {
-        let mut compiler = Compiler {
-            nodes: &self.nodes,
-            register_of: vec![None; self.nodes.len()],
-            program: Program {
-                instructions: Vec::new(),
-                words: Vec::new(),
-                registers: Vec::new(),
-                changes: Vec::new(),
-                logs: Vec::new(),
-                output: Words {
-                    registers: 0..0,
-                    bytes: 0,
-                },
-                gas: self.gas,
-                buffer: Vec::new(),
-            },
-        };
-        for action in &self.actions {
-            let instruction = match action {
-                Action::Expect { node, zero } => Instruction::Expect {
-                    register: compiler.register(*node)?,
-                    zero: *zero,
-                },
-                Action::Compare {
-                    nodes: [a, b],
-                    same,
-                } => Instruction::Compare {
-                    registers: [compiler.register(*a)?, compiler.register(*b)?],
-                    same: *same,
-                },
-                Action::Load { slot, gas } => {
-                    let Slot { key, before, .. } = self.slots[*slot];
-                    let key = compiler.register(key)?;
-                    let to = compiler.new_register(before)?;
-                    let gas = *gas;
-                    Instruction::Load { to, key, gas }
-                }
-                Action::Store {
-                    values: [before, now, new],
-                    is_cold,
-                    gas_before,
-                } => Instruction::Store {
-                    slot: [
-                        compiler.register(*before)?,
-                        compiler.register(*now)?,
-                        compiler.register(*new)?,
-                    ],
-                    is_cold: *is_cold,
-                    gas_before: *gas_before,
-                },
-            };
-            compiler.program.instructions.push(instruction);
-        }
-        for slot in self.slots.iter().filter(|slot| slot.now != slot.before) {
-            let change = Change {
-                key: compiler.register(slot.key)?,
-                before: compiler.register(slot.before)?,
-                after: compiler.register(slot.now)?,
-            };
-            compiler.program.changes.push(change);
-        }
-        for (topics, data) in &self.logs {
-            let topics = topics.iter().map(|topic| compiler.register(*topic));
-            let template = LogTemplate {
-                topics: topics.collect::<Option<_>>()?,
-                data: compiler.words(data)?,
-            };
-            compiler.program.logs.push(template);
-        }
-        compiler.program.output = compiler.words(output)?;
-        Some(compiler.program)
     }
 }
 
 impl Rules<'_> {
     fn since(&self, spec: SpecId) -> Option<()> {
         self.spec.is_enabled_in(spec).then_some(())
-    }
-}
-
-/// Puts nodes into registers, in the order in which they are needed; what is not needed is not computed.
-struct Compiler<'a> {
-    nodes: &'a [Node],
-    register_of: Vec<Option<Register>>,
-    program: Program,
-}
-
-impl Compiler<'_> {
-    fn register(&mut self, node: NodeId) -> Option<Register> {
-        if let Some(register) = self.register_of[node] {
-            return Some(register);
-        }
-        let instruction = match &self.nodes[node].kind {
-            Kind::Constant(_) => return self.new_register(node),
-            // A slot has its register since it was loaded.
-            Kind::Loaded(_) => return None,
-            Kind::Input(input) => Instruction::Input {
-                to: self.new_register(node)?,
-                input: *input,
-            },
-            Kind::Apply(operation, operands) => {
-                let mut registers = [0; 3];
-                for (register, operand) in registers.iter_mut().zip(operands) {
-                    *register = self.register(*operand)?;
-                }
-                Instruction::Apply {
-                    operation: *operation,
-                    to: self.new_register(node)?,
-                    operands: registers,
-                }
-            }
-            Kind::Hash(nodes, bytes) => {
-                let words = self.registers(nodes, *bytes)?;
-                Instruction::Hash {
-                    to: self.new_register(node)?,
-                    words,
-                }
-            }
-        };
-        self.program.instructions.push(instruction);
-        self.register_of[node]
-    }
-
-    fn new_register(&mut self, node: NodeId) -> Option<Register> {
-        let register = Register::try_from(self.program.registers.len()).ok()?;
-        self.program.registers.push(self.nodes[node].value);
-        self.register_of[node] = Some(register);
-        Some(register)
-    }
-
-    fn words(&mut self, data: &Data) -> Option<Words> {
-        self.registers(&data.nodes, data.bytes)
-    }
-
-    fn registers(&mut self, nodes: &[NodeId], bytes: usize) -> Option<Words> {
-        let registers = nodes.iter().map(|node| self.register(*node));
-        let registers: Vec<Register> = registers.collect::<Option<_>>()?;
-        let start = u32::try_from(self.program.words.len()).ok()?;
-        self.program.words.extend(registers);
-        let end = u32::try_from(self.program.words.len()).ok()?;
-        Some(Words {
-            registers: start..end,
-            bytes,
-        })
     }
 }
