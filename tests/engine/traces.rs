@@ -93,6 +93,7 @@ fn piece() -> impl Strategy<Value = Piece> {
         op::GASLIMIT,
         op::CHAINID,
         op::BASEFEE,
+        op::DIFFICULTY,
         op::PC,
         op::MSIZE,
         op::PUSH0,
@@ -144,7 +145,7 @@ fn piece() -> impl Strategy<Value = Piece> {
         3 => place.clone().prop_map(Piece::Write),
         1 => place.clone().prop_map(Piece::WriteByte),
         3 => place.clone().prop_map(Piece::Read),
-        1 => (0_u8..2, any::<[u8; 3]>()).prop_map(|(code, range)| Piece::Copy(code, range)),
+        1 => (0_u8..3, any::<[u8; 3]>()).prop_map(|(code, range)| Piece::Copy(code, range)),
         2 => (place.clone(), length.clone()).prop_map(|(place, length)| Piece::Hash(place, length)),
         1 => (0_u8..5, place, length).prop_map(|(topics, place, length)| {
             Piece::Log(topics, place, length)
@@ -331,7 +332,7 @@ fn assemble(pieces: &[Piece], end: u8) -> Vec<u8> {
                 for number in range {
                     push(&mut code, *number);
                 }
-                code.push([op::CALLDATACOPY, op::CODECOPY][usize::from(*kind)]);
+                code.push([op::CALLDATACOPY, op::CODECOPY, op::MCOPY][usize::from(*kind)]);
             }
             Piece::Hash(place, length) => {
                 push(&mut code, *length);
@@ -520,6 +521,8 @@ fn context(fork: SpecId, beneficiary: Address) -> BlockContext {
     let header = Header {
         number: 1,
         timestamp: 1_000,
+        difficulty: U256::from(if since(SpecId::MERGE) { 0 } else { 77 }),
+        mix_hash: B256::repeat_byte(8),
         gas_limit: 30_000_000,
         beneficiary,
         base_fee_per_gas: since(SpecId::LONDON).then_some(BASE_FEE),

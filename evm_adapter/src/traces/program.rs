@@ -61,6 +61,9 @@ pub(super) enum Input {
     BlockGasLimit,
     Number,
     Timestamp,
+    Difficulty,
+    /// What took its place with the merge (EIP-4399).
+    Randomness,
     /// The 32 bytes of calldata from here on, with zeros behind its end.
     Data(usize),
 }
@@ -78,6 +81,8 @@ impl Input {
             Self::BlockGasLimit => U256::from(call.block.gas_limit),
             Self::Number => call.block.number,
             Self::Timestamp => call.block.timestamp,
+            Self::Difficulty => call.block.difficulty,
+            Self::Randomness => call.block.prevrandao.unwrap_or_default().into(),
             Self::Data(from) => {
                 let bytes = call.data.get(from..).unwrap_or_default();
                 let Some(word) = bytes.first_chunk() else {
@@ -96,7 +101,11 @@ impl Input {
             Self::Caller | Self::Target | Self::Beneficiary => 160,
             Self::GasPrice => 128,
             Self::ChainId | Self::BaseFee | Self::BlockGasLimit => 64,
-            Self::Number | Self::Timestamp | Self::Data(_) => 256,
+            Self::Number
+            | Self::Timestamp
+            | Self::Difficulty
+            | Self::Randomness
+            | Self::Data(_) => 256,
         }
     }
 }

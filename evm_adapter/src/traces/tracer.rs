@@ -227,6 +227,7 @@ impl<S: StateAccess> Tracer<'_, '_, S> {
             opcode::CALLDATACOPY | opcode::CODECOPY | opcode::RETURNDATACOPY => {
                 return self.copy(instruction);
             }
+            opcode::MCOPY => return self.move_memory(),
             opcode::CALL | opcode::DELEGATECALL | opcode::STATICCALL => {
                 return self.call(instruction);
             }
@@ -263,6 +264,8 @@ impl<S: StateAccess> Tracer<'_, '_, S> {
                 Input::BaseFee
             }
             opcode::COINBASE => Input::Beneficiary,
+            opcode::DIFFICULTY if self.rules.since(SpecId::MERGE).is_some() => Input::Randomness,
+            opcode::DIFFICULTY => Input::Difficulty,
             opcode::GASLIMIT => Input::BlockGasLimit,
             opcode::NUMBER => Input::Number,
             opcode::TIMESTAMP => Input::Timestamp,
@@ -337,6 +340,20 @@ impl<S: StateAccess> Tracer<'_, '_, S> {
                 *byte = (node, index);
             }
         }
+        Some(())
+    }
+
+    fn move_memory(&mut self) -> Option<()> {
+        self.rules.since(SpecId::CANCUN)?;
+        let [to, from, length] = self.pop()?;
+        let length = self.number(length)?;
+        self.way.gas += self.rules.gas.mcopy_cost(length);
+        if length == 0 {
+            return Some(());
+        }
+        let (to, from) = (self.number(to)?, self.number(from)?);
+        self.grow(to.max(from), length)?;
+        self.frame.memory.copy_within(from..from + length, to);
         Some(())
     }
 
