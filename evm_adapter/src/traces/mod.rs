@@ -47,8 +47,10 @@ use std::{collections::HashMap, fmt, mem};
 /// machine, and most kinds of calls that have come a few times go on coming.
 pub const TRACE_AFTER: u32 = 16;
 
-/// Kinds of calls that are known at most; with one more all are forgotten.
-const KINDS_MAX: usize = 1_024;
+/// Kinds of calls that are known at most; with one more those without programs are forgotten.
+const KINDS_MAX: usize = 8_192;
+/// Instructions and registers of all programs together, of some 32 bytes each; with more all are forgotten.
+const SIZE_MAX: usize = 1 << 18;
 /// Programs of a kind.
 const PROGRAMS_MAX: usize = 4;
 /// Calls of a kind that are followed, until it is given up.
@@ -69,6 +71,8 @@ pub(crate) struct Traces {
     costs: GasTable,
     /// For the code of calls that are followed.
     codes: CodeCache,
+    /// Of all programs that came since all were forgotten.
+    size: usize,
     /// How many instructions may be followed until calls have to come first; debts are paid by those.
     credit: i64,
     /// Calls that were run by a trace.
@@ -147,6 +151,7 @@ impl Traces {
             gas: gas.clone(),
             costs: *costs,
             codes: CodeCache::default(),
+            size: 0,
             credit: 0,
             ran: 0,
         }
@@ -196,7 +201,7 @@ impl Traces {
         let listed = Some(&env.access_list).filter(|list| !list.is_empty());
         let kind = CallKind::of(code.hash(), &env.data, listed.is_some());
         if self.kinds.len() >= KINDS_MAX && !self.kinds.contains_key(&kind) {
-            self.kinds.clear();
+            self.make_room();
         }
         let known = self.kinds.entry(kind).or_default();
         if known.given_up {
@@ -280,17 +285,31 @@ impl Traces {
         outcome: Option<&Outcome>,
         writes: &WriteSet,
     ) {
-        let known = self.kinds.entry(candidate.kind).or_default();
         let is_right = outcome == Some(&candidate.outcome) && are_same(&candidate.writes, writes);
         debug_assert!(
             is_right,
             "{:?} is not {outcome:?}, {writes:?}",
             candidate.outcome
         );
-        if is_right {
-            known.programs.insert(0, candidate.program);
-        } else {
-            known.give_up();
+        if !is_right {
+            self.kinds.entry(candidate.kind).or_default().give_up();
+            return;
+        }
+        self.size += candidate.program.size();
+        if self.size > SIZE_MAX {
+            self.kinds.clear();
+            self.size = candidate.program.size();
+        }
+        let known = self.kinds.entry(candidate.kind).or_default();
+        known.programs.insert(0, candidate.program);
+    }
+
+    /// Forgets kinds of calls of which there are no programs, or all if there are too many others.
+    fn make_room(&mut self) {
+        self.kinds.retain(|_, known| !known.programs.is_empty());
+        if self.kinds.len() > KINDS_MAX / 2 {
+            self.kinds.clear();
+            self.size = 0;
         }
     }
 }
@@ -371,5 +390,99 @@ impl fmt::Debug for Traces {
         f.debug_struct("Traces")
             .field("kinds", &self.kinds.len())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloy_primitives::U256;
+    use revm::interpreter::instructions::gas_table_spec;
+
+    fn traces() -> Traces {
+        let spec = SpecId::CANCUN;
+        Traces::new(0, spec, &GasParams::new_spec(spec), &gas_table_spec(spec))
+    }
+
+    fn candidate(number: u64, registers: usize) -> Candidate {
+        Candidate {
+            kind: CallKind::of(B256::from(U256::from(number)), &[], false),
+            program: Program::of_size(registers),
+            outcome: Outcome::system(),
+            writes: WriteSet::default(),
+        }
+    }
+
+    fn keep(traces: &mut Traces, candidate: Candidate) {
+        traces.judge(candidate, Some(&Outcome::system()), &WriteSet::default());
+    }
+
+    #[test]
+    fn programs_have_a_limit_by_size() {
+        let mut traces = traces();
+        for number in 0..8 {
+            keep(&mut traces, candidate(number, SIZE_MAX / 8));
+        }
+        assert_eq!((traces.kinds.len(), traces.size), (8, SIZE_MAX));
+        keep(&mut traces, candidate(8, 1));
+        assert_eq!((traces.kinds.len(), traces.size), (1, 1));
+    }
+
+    #[test]
+    fn kinds_without_programs_make_room() {
+        let mut traces = traces();
+        let number = |number: usize| u64::try_from(number).expect("64 bits");
+        for kind in 0..KINDS_MAX {
+            traces
+                .kinds
+                .entry(candidate(number(kind), 0).kind)
+                .or_default();
+        }
+        for kind in 0..4 {
+            keep(&mut traces, candidate(number(KINDS_MAX + kind), 1));
+        }
+        traces.make_room();
+        assert_eq!((traces.kinds.len(), traces.size), (4, 4));
+        for kind in 0..KINDS_MAX {
+            keep(&mut traces, candidate(number(kind), 1));
+        }
+        traces.make_room();
+        assert_eq!((traces.kinds.len(), traces.size), (0, 0));
+    }
+
+    #[test]
+    fn who_is_tried_in_vain_is_given_up() {
+        let mut known = Known::default();
+        (known.hits, known.tries) = (4, TRIES_MAX * 20);
+        assert!(!known.is_hopeless());
+        known.tries += 1;
+        assert!(known.is_hopeless());
+        known.give_up();
+        assert!(known.given_up && known.programs.is_empty());
+    }
+
+    #[test]
+    fn effects_are_the_same_in_any_order_and_without_credits_of_nothing() {
+        let slot = |slot: u64, value: u64| {
+            let address = alloy_primitives::Address::ZERO;
+            (address, U256::from(slot), U256::from(value))
+        };
+        let effects = |slots: Vec<_>, amount: u64| WriteSet {
+            slots,
+            credits: vec![Credit {
+                address: alloy_primitives::Address::ZERO,
+                amount: U256::from(amount),
+            }],
+            ..WriteSet::default()
+        };
+        let one = effects(vec![slot(1, 2), slot(3, 4)], 0);
+        let mut other = effects(vec![slot(3, 4), slot(1, 2)], 0);
+        other.credits.clear();
+        assert!(are_same(&one, &other));
+        assert!(!are_same(&one, &effects(vec![slot(3, 4)], 0)));
+        assert!(!are_same(&one, &effects(vec![slot(1, 2), slot(3, 5)], 0)));
+        assert!(!are_same(&one, &effects(vec![slot(1, 2), slot(3, 4)], 1)));
+        other.wipes.push(alloy_primitives::Address::ZERO);
+        assert!(!are_same(&one, &other));
     }
 }

@@ -266,6 +266,30 @@ impl<S: StateAccess> Ground<'_, S> {
 }
 
 impl Program {
+    #[cfg(test)]
+    pub(super) fn of_size(registers: usize) -> Self {
+        let no_words = Words {
+            registers: 0..0,
+            bytes: 0,
+        };
+        Self {
+            instructions: Vec::new(),
+            words: Vec::new(),
+            registers: vec![U256::ZERO; registers],
+            changes: Vec::new(),
+            logs: Vec::new(),
+            output: no_words,
+            gas: 0,
+            buffer: Vec::new(),
+            ends: Vec::new(),
+        }
+    }
+
+    /// Instructions and registers.
+    pub(super) fn size(&self) -> usize {
+        self.instructions.len() + self.registers.len()
+    }
+
     /// Runs a call, if it goes this way and does not go wrong. If not, nothing has happened.
     pub(super) fn run<S: StateAccess>(
         &mut self,
