@@ -1,7 +1,7 @@
 //! Traces: calls of known code without the interpreter.
 //!
 //! Most calls of a contract go one of a few ways through its code: a token's transfer runs some three hundred
-//! instructions, of which all but twenty move words about, jump, or compute what is the same in every call. A trace
+//! instructions, of which all but some dozens move words about, jump, or compute what is the same in every call. A trace
 //! is one such way as a program on registers (`program`): what it reads, the conditions under which it is the way
 //! that a call takes, and what becomes of slots, logs and gas, as expressions over caller, calldata and slots.
 //! The idea is Forerunner's (<https://doi.org/10.1145/3477132.3483564>), where it is called an accelerated program.
