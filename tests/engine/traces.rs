@@ -648,6 +648,54 @@ fn calls_within_calls_are_traced() {
     }
 }
 
+#[test]
+fn what_is_called_has_the_gas_it_is_given() {
+    let context = context(SpecId::CANCUN, Address::repeat_byte(9));
+    let mut code = caller(op::CALL, CALLED[0]);
+    let gas = code
+        .iter()
+        .rposition(|byte| *byte == op::GAS)
+        .expect("it is there");
+    let [high, low] = 4_000_u16.to_be_bytes();
+    code.splice(gas..=gas, [op::PUSH2, high, low]);
+    // Enough to leave the slot as it is, and not to change it.
+    let writer = [
+        op::PUSH1,
+        0,
+        op::CALLDATALOAD,
+        op::PUSH1,
+        0,
+        op::SSTORE,
+        op::STOP,
+    ];
+    let steps = plain_calls(&[[5, 0], [5, 0], [9, 0], [5, 0]].map(|words| (words, 200_000)));
+    let (count, _) = traced(&context, [&code, &writer, &[]], &steps);
+    assert_eq!(count, 2);
+}
+
+#[test]
+fn whoever_is_warm_costs_less() {
+    // Both have the same code, and one is paid for the block (EIP-3651).
+    let context = context(SpecId::SHANGHAI, CALLED[1]);
+    let mut code = caller(op::STATICCALL, CALLED[0]);
+    let push = code
+        .iter()
+        .rposition(|byte| *byte == op::PUSH20)
+        .expect("it is there");
+    let mut address = vec![op::PUSH20];
+    address.extend([1; 20]);
+    address.extend([op::PUSH1, 32, op::CALLDATALOAD, op::MUL, op::PUSH20]);
+    address.extend(CALLED[0]);
+    address.push(op::ADD);
+    code.splice(push..=push + 20, address);
+    let pairs = [[0, 0], [0, 0], [0, 1], [0, 1], [0, 0]];
+    let steps = plain_calls(&pairs.map(|words| (words, 200_000)));
+    let (count, ran) = traced(&context, [&code, &reader(), &reader()], &steps);
+    let succeeded = |ran: &Ran| matches!(ran, Ok((outcome, _)) if outcome.is_success());
+    assert!(ran.iter().all(succeeded));
+    assert_eq!(count, 3);
+}
+
 /// At every gas from too little to more than enough, code that is called may have too little, and what called it
 /// still enough.
 #[test]
