@@ -28,6 +28,7 @@ mod hashes;
 pub mod infer;
 mod journal;
 pub mod listed_state;
+mod precompiles;
 pub mod receipt;
 pub mod recover;
 pub mod step;

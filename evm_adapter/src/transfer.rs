@@ -164,19 +164,13 @@ impl TransferRules {
         }
     }
 
-    /// Whom a transaction calls and what it pays for that, if it sends no ether.
-    pub(crate) fn call(&self, env: &TxEnv) -> Option<(Address, Fee)> {
-        let TxKind::Call(target) = env.kind else {
-            return None;
-        };
-        if !env.value.is_zero() {
-            return None;
-        }
+    /// What a call pays, if nothing is wrong with it as such.
+    pub(crate) fn fee(&self, env: &TxEnv) -> Option<Fee> {
         let initial = self.gas.initial_tx_gas_for_tx(env, None);
         let (intrinsic, floor) = (initial.initial_total_gas(), initial.floor_gas());
         let price = self.price(env, intrinsic.max(floor))?;
         let limit_cost = u128::from(env.gas_limit).checked_mul(env.gas_price)?;
-        let fee = Fee {
+        Some(Fee {
             nonce: env.nonce,
             needed: U256::from(limit_cost),
             price,
@@ -184,8 +178,7 @@ impl TransferRules {
             intrinsic,
             floor,
             refund_quotient: self.gas.max_refund_quotient(),
-        };
-        Some((target, fee))
+        })
     }
 
     /// Has the sender of a call pay for it, and the beneficiary be paid; `None` if that is not certain to go well.

@@ -204,7 +204,7 @@ fn run_in_parallel(
             executor.set_block(&context);
             executor
         }
-        None => Granted::new(&context).with_short_transfers().with_traces(0),
+        None => Granted::new(&context).with_shortcuts().with_traces(0),
     };
     let (open, result) = execute_block(stage, open, make, Step::gas_hint);
     match result {

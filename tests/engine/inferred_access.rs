@@ -113,7 +113,7 @@ fn helpers_that_panic_are_done_without() {
                 panics: Arc::clone(&count),
             };
             (
-                Granted::new(&context).with_short_transfers().with_traces(0),
+                Granted::new(&context).with_shortcuts().with_traces(0),
                 inferrer,
             )
         };

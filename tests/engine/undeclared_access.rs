@@ -116,7 +116,7 @@ proptest! {
         sets[last] = weaker;
         for stage in STAGES.iter() {
             let context = case.block.context().clone();
-            let make = move |_: Option<Lenient>| Lenient(Granted::new(&context).with_short_transfers().with_traces(0));
+            let make = move |_: Option<Lenient>| Lenient(Granted::new(&context).with_shortcuts().with_traces(0));
             let found = case.run_with(stage, &steps, &sets, make);
             let found = found.map_err(|(_, error)| TestCaseError::fail(error.to_string()))?;
             if found.outcomes[last] == nothing_happened() {

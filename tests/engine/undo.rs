@@ -52,7 +52,7 @@ proptest! {
         let context = case.block.context().clone();
         let count = Arc::clone(&reverted);
         let make = move |_: Option<TwiceOver>| TwiceOver {
-            executor: Granted::new(&context).with_short_transfers().with_traces(0),
+            executor: Granted::new(&context).with_shortcuts().with_traces(0),
             reverted: Arc::clone(&count),
         };
         let found = case.run_with(&STAGES[0], &steps, &sets, make);

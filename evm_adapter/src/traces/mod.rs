@@ -38,8 +38,10 @@ use lockweave_runtime::{
 pub(crate) use program::Ground;
 use program::{Call, Program, Ran};
 use revm::{
-    context::BlockEnv, context_interface::cfg::gas_params::GasParams,
-    interpreter::instructions::GasTable, primitives::hardfork::SpecId,
+    context::BlockEnv,
+    context_interface::cfg::gas_params::GasParams,
+    interpreter::instructions::GasTable,
+    primitives::{TxKind, hardfork::SpecId},
 };
 use std::{collections::HashMap, fmt, mem};
 
@@ -186,7 +188,12 @@ impl Traces {
             return None;
         }
         let env = transaction.env();
-        let (target, fee) = around.rules.call(env)?;
+        let TxKind::Call(target) = env.kind else {
+            return None;
+        };
+        if !env.value.is_zero() {
+            return None;
+        }
         let ground = &around.ground;
         if !ground.allows(StateKey::code(target), AccessMode::Read)
             || !ground.allows(StateKey::code(env.caller), AccessMode::Read)
@@ -213,6 +220,7 @@ impl Traces {
             known.waiting += 1;
             return None;
         }
+        let fee = around.rules.fee(env)?;
         let call = Call {
             caller: env.caller,
             target,

@@ -118,8 +118,7 @@ impl Case {
         sets: &[AccessSet],
     ) -> Result<SealedBlock, Failure> {
         let context = self.block.context().clone();
-        let make =
-            move |_: Option<Granted>| Granted::new(&context).with_short_transfers().with_traces(0);
+        let make = move |_: Option<Granted>| Granted::new(&context).with_shortcuts().with_traces(0);
         self.run_with(stage, steps, sets, make)
     }
 
@@ -203,7 +202,7 @@ impl Case {
             inferrer.trace_after(0);
             inferrer.set_templates(templates.clone(), scope);
             (
-                Granted::new(&context).with_short_transfers().with_traces(0),
+                Granted::new(&context).with_shortcuts().with_traces(0),
                 inferrer,
             )
         };
