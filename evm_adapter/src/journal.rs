@@ -115,6 +115,15 @@ impl<S: StateAccess> JournalDb<S> {
         Ok(())
     }
 
+    /// Whether an account without code is not empty, whatever it holds.
+    ///
+    /// One that had a nonce and no code before the block has that nonce still: it would lose it if it were
+    /// destroyed, but no contract can be made where a nonce is (EIP-684), and code that an account delegates to
+    /// does not destroy it (EIP-6780). So a payment to it needs no look, which would have to wait for all others.
+    fn is_surely_in_use(&mut self, address: Address) -> bool {
+        self.state.was_in_use(address)
+    }
+
     fn has_storage(&mut self, address: Address) -> Result<bool, AccessError> {
         self.allow(|| StateKey::code(address), AccessMode::Read)?;
         self.state.has_storage(address)
@@ -203,6 +212,17 @@ impl<S: StateAccess> GuardedJournal<S> {
         observe: Observe,
         skip_cold_load: bool,
     ) -> Result<StateLoad<&Account>, DbLoadError> {
+        let (load, _) = self.load_noting(address, observe, skip_cold_load)?;
+        Ok(load)
+    }
+
+    /// The same, and whether somebody looked at its nonce and balance, now or before.
+    fn load_noting(
+        &mut self,
+        address: Address,
+        observe: Observe,
+        skip_cold_load: bool,
+    ) -> Result<(StateLoad<&Account>, bool), DbLoadError> {
         let load = self.inner.load_account_optional(
             &mut self.database,
             address,
@@ -220,11 +240,17 @@ impl<S: StateAccess> GuardedJournal<S> {
             Observe::No => false,
             // Whether an account without code is empty depends on its nonce and balance.
             Observe::IfCodeless => account.info.code_hash == KECCAK256_EMPTY,
+            Observe::IfMaybeEmpty => {
+                account.info.code_hash == KECCAK256_EMPTY
+                    && !self.database.is_surely_in_use(address)
+            }
         };
         if look {
             self.database.observe(address, account)?;
         }
-        Ok(StateLoad::new(account, is_cold))
+        let loaded = &self.database.loaded[loaded_index(account)];
+        let is_observed = loaded.observed.is_some();
+        Ok((StateLoad::new(account, is_cold), is_observed))
     }
 
     /// Notes a refusal that revm cannot be told of here; the result is thrown away at the end.
@@ -316,6 +342,8 @@ enum Observe {
     Yes,
     No,
     IfCodeless,
+    /// If it may be empty.
+    IfMaybeEmpty,
 }
 
 fn loaded_index(account: &Account) -> usize {
@@ -681,13 +709,14 @@ impl<S: StateAccess> JournalTr for GuardedJournal<S> {
     ) -> Result<AccountInfoLoad<'_>, DbLoadError> {
         // Without code it is a look at the balance or the nonce; with it, a call or a look at code.
         let observe = if load_code {
-            Observe::IfCodeless
+            Observe::IfMaybeEmpty
         } else {
             Observe::Yes
         };
         let spec = self.inner.cfg.spec;
-        let load = self.load(address, observe, skip_cold_load)?;
-        let is_empty = load.data.state_clear_aware_is_empty(spec);
+        let (load, is_observed) = self.load_noting(address, observe, skip_cold_load)?;
+        // Nobody looks only at what is not empty.
+        let is_empty = is_observed && load.data.state_clear_aware_is_empty(spec);
         Ok(AccountInfoLoad::new(
             &load.data.info,
             load.is_cold,

@@ -8,7 +8,8 @@
 //! Three things differ from revm as it comes, and none of them can be told from the outcome:
 //!
 //! * an account's code is loaded without looking at its nonce and balance;
-//! * ether sent to an account nobody looked at, fees to the beneficiary above all, leaves as a
+//! * ether sent to an account nobody looked at (fees to the beneficiary above all, and what contracts pay to whom had a
+//!   nonce before the block), leaves as a
 //!   credit;
 //! * EIP-7610's creation rule (no creation over storage) is checked, which revm leaves out.
 //!

@@ -107,6 +107,12 @@ pub trait StateAccess {
     /// The hash of an earlier block. Needs no grant: it cannot change while a block is open.
     fn block_hash(&mut self, number: u64) -> Result<B256, AccessError>;
 
+    /// Whether the account had a nonce above zero and no code before the block. Needs no grant: what was before a
+    /// block cannot change while it is open. A no is no answer; there are states that never say more.
+    fn was_in_use(&mut self, _address: Address) -> bool {
+        false
+    }
+
     /// Whether a balance that was not looked at may be increased by `amount` without looking. A
     /// yes is an access in credit mode, even if the credit is taken back before the end.
     ///

@@ -14,7 +14,7 @@ use crate::{
     key::StateKey,
     open_block::OpenBlock,
     outcome::Outcome,
-    state::{CodeRef, StateError},
+    state::{CodeRef, StateError, was_in_use},
     state_cells::{StateCell, StateCells},
     undo::{Undo, UndoRecord},
     write_set::{AccountValue, WriteSet},
@@ -641,6 +641,11 @@ impl<T> StateAccess for GrantedState<T> {
             None => None,
         };
         Ok(known.ok_or(StateError::MissingBlockHash { number })?)
+    }
+
+    fn was_in_use(&mut self, address: Address) -> bool {
+        let block = self.block.as_ref();
+        block.is_some_and(|block| was_in_use(block.cells().view(), address))
     }
 
     fn may_credit(&mut self, address: Address, amount: U256) -> bool {

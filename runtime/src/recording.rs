@@ -69,6 +69,10 @@ impl<S: StateAccess> StateAccess for Recording<S> {
         self.state.block_hash(number)
     }
 
+    fn was_in_use(&mut self, address: Address) -> bool {
+        self.state.was_in_use(address)
+    }
+
     fn may_credit(&mut self, address: Address, amount: U256) -> bool {
         let may = self.state.may_credit(address, amount);
         if may {

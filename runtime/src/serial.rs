@@ -8,7 +8,7 @@ use crate::{
     executor::{AccessError, ExecutionError, Executor, StateAccess},
     id::{DenseId, TaskId},
     open_block::SealedBlock,
-    state::{Account, CodeRef, StateError, StateView},
+    state::{Account, CodeRef, StateError, StateView, was_in_use},
     state_cells::StateRules,
     write_set::{AccountValue, WriteSet, is_credit_safe},
 };
@@ -168,6 +168,10 @@ impl StateAccess for SerialState {
     fn block_hash(&mut self, number: u64) -> Result<B256, AccessError> {
         let known = self.view().block_hash(number)?;
         Ok(known.ok_or(StateError::MissingBlockHash { number })?)
+    }
+
+    fn was_in_use(&mut self, address: Address) -> bool {
+        was_in_use(self.view(), address)
     }
 
     fn may_credit(&mut self, address: Address, amount: U256) -> bool {

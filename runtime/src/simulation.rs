@@ -13,7 +13,7 @@ use crate::{
     key::{KeyPart, StateKey},
     open_block::OpenBlock,
     outcome::Outcome,
-    state::{CodeRef, StateError, StateView},
+    state::{CodeRef, StateError, StateView, was_in_use},
     state_cells::{LastAccount, Origin},
     transaction::Sanitized,
     write_set::{AccountValue, WriteSet, is_credit_safe},
@@ -335,6 +335,10 @@ impl StateAccess for SimulatedState {
     fn block_hash(&mut self, number: u64) -> Result<B256, AccessError> {
         let known = self.view().block_hash(number)?;
         Ok(known.ok_or(StateError::MissingBlockHash { number })?)
+    }
+
+    fn was_in_use(&mut self, address: Address) -> bool {
+        was_in_use(self.view(), address)
     }
 
     fn may_credit(&mut self, address: Address, amount: U256) -> bool {

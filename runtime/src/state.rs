@@ -156,6 +156,13 @@ pub trait StateView: Send + Sync {
     }
 }
 
+/// Whether an account had a nonce above zero and no code; not if the state fails, which it will say where it is asked
+/// for more.
+pub(crate) fn was_in_use(view: &Arc<dyn StateView>, address: Address) -> bool {
+    let account = view.account(address).ok().flatten();
+    account.is_some_and(|account| account.nonce > 0 && account.code_hash == KECCAK256_EMPTY)
+}
+
 /// The code hash and code of an account as a transaction sees it.
 #[derive(Clone, Debug, Default)]
 pub struct CodeRef(Option<Arc<Code>>);
