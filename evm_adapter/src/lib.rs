@@ -8,9 +8,8 @@
 //! Three things differ from revm as it comes, and none of them can be told from the outcome:
 //!
 //! * an account's code is loaded without looking at its nonce and balance;
-//! * ether sent to an account nobody looked at (fees to the beneficiary above all, and what contracts pay to whom had a
-//!   nonce before the block), leaves as a
-//!   credit;
+//! * ether sent to an account nobody looked at leaves as a credit: fees to the beneficiary above all, and what
+//!   contracts pay to contracts and to accounts that were in use before the block;
 //! * EIP-7610's creation rule (no creation over storage) is checked, which revm leaves out.
 //!
 //! **Architecture invariant:** no threads and no files here. Signature recovery is a function of one

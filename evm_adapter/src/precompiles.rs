@@ -189,6 +189,7 @@ mod tests {
     use super::*;
     use ark_bn254::{G1Projective, G2Projective};
     use ark_ec::{CurveGroup as _, PrimeGroup as _};
+    use ark_ff::Field as _;
     use proptest::{collection::vec, prelude::*};
     use revm::precompile::bn254::{run_mul, run_pair};
 
@@ -219,6 +220,11 @@ mod tests {
             1 => Just(Fr::one()),
             1 => Just(-Fr::one()),
             1 => (0_u64..100).prop_map(Fr::from),
+            // Where the endomorphism's half of the number is short, or nothing.
+            2 => (0_u64..100, 0_u64..256, 0_u64..100).prop_map(|(times, power, more)| {
+                let lambda = g1::Config::LAMBDA * Fr::from(times);
+                lambda * Fr::from(2).pow([power]) - Fr::from(more)
+            }),
             6 => any::<[u8; 32]>().prop_map(|bytes| Fr::from_be_bytes_mod_order(&bytes)),
         ]
     }
