@@ -14,10 +14,8 @@
 
 mod memory;
 
-use crate::{
-    location::{LOCATION_BITS, Location},
-    prefetch::prefetch,
-};
+use crate::location::{LOCATION_BITS, Location};
+use lockweave_runtime::prefetch;
 use memory::{Current, Part, View};
 use parking_lot::{Mutex, RwLock};
 use std::sync::atomic::{AtomicU64, Ordering, fence};
@@ -180,14 +178,14 @@ impl Index {
             let (group, table) = self.group(self.shard_of(*hash));
             let slots = self.groups[group].tables.table(table);
             let home = self.fingerprint(*hash).home(slots.len());
-            prefetch(slots.as_ptr().wrapping_add(home));
+            prefetch::for_reading(slots.as_ptr().wrapping_add(home));
         }
     }
 
     /// Asks the processor for the slots of these hashes, and for what is needed to change them.
     pub(crate) fn bring_near_to_change(&self, hashes: &[u64]) {
         for hash in hashes {
-            prefetch(&raw const self.shards[self.shard_of(*hash)]);
+            prefetch::for_reading(&raw const self.shards[self.shard_of(*hash)]);
         }
         self.bring_near(hashes);
     }

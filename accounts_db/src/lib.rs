@@ -58,7 +58,6 @@ mod lookup;
 mod manifest;
 mod map;
 mod options;
-mod prefetch;
 mod prepare;
 mod reader;
 mod record;

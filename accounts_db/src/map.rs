@@ -7,7 +7,7 @@
 //! either.
 #![allow(unsafe_code)]
 
-use crate::prefetch::{LINE_BYTES, prefetch};
+use lockweave_runtime::prefetch::{self, LINE_BYTES};
 use memmap2::{Advice, MmapOptions, MmapRaw};
 use std::{
     fs::File,
@@ -63,7 +63,7 @@ impl FileMap {
             return;
         };
         for line in (0..bytes).step_by(LINE_BYTES) {
-            prefetch(self.map.as_ptr().wrapping_add(offset + line));
+            prefetch::for_reading(self.map.as_ptr().wrapping_add(offset + line));
         }
     }
 

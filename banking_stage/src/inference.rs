@@ -153,6 +153,7 @@ impl<E: 'static, I: 'static> Looker<E, I> {
     where
         I: Infer<T>,
     {
+        block.expect_set(task);
         // A state that cannot be read says so again when the transaction's turn comes.
         if let Ok(found) = self.look(block.transactions(), task, counters) {
             self.state.conclude(block, task, found, INFERRED_KEYS_MAX);
@@ -218,6 +219,7 @@ where
         if self.pilot.is_chain() {
             return;
         }
+        self.block.expect_looks(positions.clone());
         worker.announce(&self.block, positions, Next::Infer);
     }
 

@@ -44,7 +44,7 @@ fn keccak256_instruction<S: StateAccess>(
     let operand = operand(interpreter);
     let place = operand.clone().and_then(|range| place(interpreter, range));
     if let Some(place) = &place
-        && let Some(hash) = host.chain.slots.get(place)
+        && let Some(hash) = known(host, place)
     {
         let cost = host.cfg.gas_params().keccak256_cost(PLACE);
         if !interpreter.gas.record_regular_cost(cost) {
@@ -73,6 +73,13 @@ fn keccak256_instruction<S: StateAccess>(
         preimages.note(hash, &interpreter.memory.slice_range(operand));
     }
     Ok(())
+}
+
+/// The hash of a place that this executor remembers, or that came with the transaction's set.
+fn known<S: StateAccess>(context: &mut EvmContext<S>, place: &Place) -> Option<U256> {
+    let state = &mut context.journaled_state.database.state;
+    let hash = context.chain.slots.get(place);
+    hash.or_else(|| state.known_hash(place))
 }
 
 /// Which bytes of memory are to be hashed, if there can be as many.

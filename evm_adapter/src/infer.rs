@@ -354,6 +354,10 @@ impl PredictedState for SimulatedState {
         }
     }
 
+    fn keep_hash(&mut self, place: &[u8; 64], hash: U256) {
+        SimulatedState::keep_hash(self, place, hash);
+    }
+
     fn expect(&mut self, entry: AccessEntry) -> Result<(), StateError> {
         // A template names each key once, or nearly so.
         self.expect_new(entry.key, entry.mode);

@@ -9,6 +9,7 @@ use crate::{
     access::{AccessEntry, AccessSet, KeyAccess},
     id::KeyId,
     outcome::Outcome,
+    prefetch,
     simulation::Inference,
     undo::UndoRecord,
     write_set::WriteSet,
@@ -21,6 +22,11 @@ use std::{mem, sync::OnceLock};
 /// many blocks every draft could have had one of those.
 const ROOM_KEPT: usize = 128;
 
+/// How much of a list is asked for before it is needed: what a token's transfer has in it.
+const ENTRIES_NEAR: usize = 8;
+const HASHES_NEAR: usize = 2;
+const UNDO_NEAR: usize = 6;
+
 /// One transaction's draft.
 #[derive(Debug, Default)]
 pub(crate) struct Draft {
@@ -28,10 +34,19 @@ pub(crate) struct Draft {
     kept: Mutex<Kept>,
 }
 
+/// The KECCAK256 of the place of a mapping's entry.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KnownHash {
+    pub(crate) place: [u8; 64],
+    pub(crate) hash: U256,
+}
+
 /// What is thought of a transaction before it runs.
 #[derive(Debug)]
 pub(crate) struct Inferred {
     pub(crate) access: AccessSet,
+    /// Hashes that its execution may need again.
+    pub(crate) hashes: Vec<KnownHash>,
     /// What it was seen to use, in gas; zero where nobody looked.
     pub(crate) gas: u64,
     /// Whether it was simulated, and its effects are [plain](crate::SimulatedState::conclude).
@@ -62,6 +77,7 @@ impl Kept {
 #[derive(Debug, Default)]
 struct Memory {
     entries: Vec<AccessEntry>,
+    hashes: Vec<KnownHash>,
     simulation: Option<Box<Simulation>>,
     undo: UndoRecord,
 }
@@ -117,6 +133,19 @@ impl Simulation {
 }
 
 impl Draft {
+    /// Asks for the memory of the draft itself, which will be written soon.
+    pub(crate) fn bring_near(&self) {
+        prefetch::value_for_writing(self);
+    }
+
+    /// Asks for the lists that [`infer`](Self::infer) fills. It publishes them by an exchange, for which the
+    /// processor has all writes in front arrive: in cold memory those take longer than the rest of a prediction.
+    pub(crate) fn bring_lists_near(&self) {
+        let memory = &self.kept.lock().memory;
+        prefetch::list_for_writing(&memory.entries, ENTRIES_NEAR);
+        prefetch::list_for_writing(&memory.hashes, HASHES_NEAR);
+    }
+
     /// What is thought of the transaction, if anybody looked.
     #[inline]
     pub(crate) fn inferred(&self) -> Option<&Inferred> {
@@ -128,12 +157,13 @@ impl Draft {
     pub(crate) fn infer(
         &self,
         entries: &[AccessEntry],
+        found: &[KnownHash],
         writes: &WriteSet,
         is_plain: bool,
         inference: Inference,
     ) {
         let gas = inference.gas().unwrap_or_default();
-        let access = {
+        let (access, hashes) = {
             let mut kept = self.kept.lock();
             if let Inference::Simulated(outcome) = inference {
                 let mut simulation = kept.memory.simulation.take().unwrap_or_default();
@@ -149,10 +179,13 @@ impl Draft {
             }
             let mut own = mem::take(&mut kept.memory.entries);
             own.extend_from_slice(entries);
-            AccessSet::Keys(own)
+            let mut hashes = mem::take(&mut kept.memory.hashes);
+            hashes.extend_from_slice(found);
+            (AccessSet::Keys(own), hashes)
         };
         self.set(Inferred {
             access,
+            hashes,
             gas,
             is_plain,
         });
@@ -162,6 +195,7 @@ impl Draft {
     pub(crate) fn infer_everything(&self) {
         self.set(Inferred {
             access: AccessSet::Everything,
+            hashes: Vec::new(),
             gas: 0,
             is_plain: false,
         });
@@ -182,6 +216,10 @@ impl Draft {
     pub(crate) fn begin(&self) -> Option<Box<Simulation>> {
         let kept = &mut *self.kept.lock();
         kept.has_begun = true;
+        if let Some(inferred) = self.inferred() {
+            prefetch::list_for_writing(&inferred.hashes, HASHES_NEAR);
+        }
+        prefetch::list_for_writing(&kept.memory.undo.entries, UNDO_NEAR);
         kept.simulation.take()
     }
 
@@ -278,10 +316,13 @@ impl Draft {
         }
         if let Some(Inferred {
             access: AccessSet::Keys(mut entries),
+            mut hashes,
             ..
         }) = self.inferred.take()
             && entries.capacity() <= ROOM_KEPT
         {
+            hashes.clear();
+            kept.memory.hashes = hashes;
             entries.clear();
             kept.memory.entries = entries;
         }

@@ -113,6 +113,13 @@ pub trait StateAccess {
         false
     }
 
+    /// KECCAK256 of the place of a mapping's entry, if it was [kept](crate::SimulatedState::keep_hash) when the
+    /// transaction's set was inferred. Needs no grant: it follows from the place alone. A no is no answer; there are
+    /// states that never say more.
+    fn known_hash(&mut self, _place: &[u8; 64]) -> Option<U256> {
+        None
+    }
+
     /// Whether a balance that was not looked at may be increased by `amount` without looking. A
     /// yes is an access in credit mode, even if the credit is taken back before the end.
     ///

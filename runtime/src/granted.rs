@@ -648,6 +648,12 @@ impl<T> StateAccess for GrantedState<T> {
         block.is_some_and(|block| was_in_use(block.cells().view(), address))
     }
 
+    fn known_hash(&mut self, place: &[u8; 64]) -> Option<U256> {
+        let inferred = self.block.as_ref()?.draft(self.task?)?.inferred()?;
+        let known = inferred.hashes.iter().find(|known| known.place == *place)?;
+        Some(known.hash)
+    }
+
     fn may_credit(&mut self, address: Address, amount: U256) -> bool {
         let key = StateKey::account(address);
         let found = if self.holds_everything() {
@@ -715,7 +721,50 @@ impl<T> fmt::Debug for GrantedState<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{AccessSet, Declaration, MemoryState, Sanitized, StateRules};
+    use crate::{
+        AccessSet, Declaration, DenseId, Inference, MemoryState, Sanitized, SimulatedState,
+        StateCells, StateRules,
+    };
+
+    /// Hashes that were kept with a transaction's set are there when it runs, for it alone, and each for its place.
+    #[test]
+    fn hashes_of_an_inferred_set_are_known_to_its_transaction() {
+        let rules = StateRules {
+            clear_empty_accounts: true,
+        };
+        let transaction = Sanitized {
+            transaction: (),
+            access: AccessSet::empty(),
+            declaration: Declaration::Inferred,
+        };
+        let cells = StateCells::new(Arc::new(MemoryState::new()), rules);
+        let block = OpenBlock::to_infer(cells, vec![transaction.clone(), transaction]);
+        let place = |byte: u8| [byte; 64];
+        let mut looker = SimulatedState::new(Arc::clone(block.cells().view()));
+        for byte in 1..=100 {
+            looker.keep_hash(&place(byte), U256::from(byte));
+        }
+        looker.conclude(&block, TaskId::FIRST, Inference::Known, 1);
+        looker.keep_hash(&place(101), U256::from(101));
+        let second = TaskId::from_index(1);
+        looker.conclude(&block, second, Inference::Known, 1);
+        let mut window = GrantedState::new(Arc::new(block));
+        assert_eq!(window.known_hash(&place(1)), None, "outside of any grant");
+        let mut known_to = |task| {
+            // SAFETY: there is one window.
+            unsafe { window.enter_everything(task) };
+            let known = [1, 2, 100, 101].map(|byte| window.known_hash(&place(byte)));
+            window.leave();
+            known
+        };
+        let [one, two, many] = [1, 2, 101].map(U256::from).map(Some);
+        assert_eq!(
+            known_to(TaskId::FIRST),
+            [one, two, None, None],
+            "a hundred are too many"
+        );
+        assert_eq!(known_to(second), [None, None, None, many]);
+    }
 
     /// Storage is looked at without a cell for it as long as none was wiped, and not any longer.
     #[test]

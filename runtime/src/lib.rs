@@ -34,6 +34,7 @@ pub mod open_block;
 pub mod outcome;
 mod outcomes;
 pub mod payments;
+pub mod prefetch;
 pub mod recording;
 pub mod serial;
 mod shared_list;

@@ -324,9 +324,24 @@ impl<T> OpenBlock<T> {
         Some((table, id, table.introducer(id)?))
     }
 
+    /// Is told that these transactions will be looked at soon, one after another, on this thread.
+    pub fn expect_looks(&self, tasks: Range<usize>) {
+        let drafts = self.drafts.get(tasks).unwrap_or_default();
+        drafts.iter().for_each(Draft::bring_near);
+    }
+
+    /// Is told that a transaction is looked at now, and that its set will be known soon.
+    pub fn expect_set(&self, task: TaskId) {
+        if let Some(draft) = self.draft(task) {
+            draft.bring_lists_near();
+        }
+    }
+
     /// Tells the state before the block which keys the [resolving](Self::resolve) of these
     /// transactions will ask it for; but for those that [may stay apart](Self::may_stay_apart).
     pub fn prefetch(&self, mut tasks: Range<usize>) {
+        let drafts = self.drafts.get(tasks.clone()).unwrap_or_default();
+        drafts.iter().for_each(Draft::bring_near);
         let Some(table) = self.cells.table() else {
             return;
         };
@@ -441,7 +456,7 @@ impl<T> OpenBlock<T> {
             && draft.inferred().is_none()
         {
             sort_touches(touched);
-            draft.infer(touched, &WriteSet::default(), false, Inference::Known);
+            draft.infer(touched, &[], &WriteSet::default(), false, Inference::Known);
         }
         touched.clear();
     }

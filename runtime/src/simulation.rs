@@ -8,6 +8,7 @@
 
 use crate::{
     access::{AccessEntry, AccessMode, note_touch, sort_touches},
+    drafts::KnownHash,
     executor::{AccessError, StateAccess},
     id::TaskId,
     key::{KeyPart, StateKey},
@@ -113,6 +114,9 @@ pub enum Outlook {
 /// Values a thread remembers: a power of two, small enough to stay in its caches.
 const MEMORIES: usize = 256;
 
+/// Hashes that are kept of a transaction: each takes up 96 bytes of memory that is in no cache by then.
+const HASHES_MAX: usize = 8;
+
 /// What a thread saw lately of the state before a block.
 ///
 /// A few keys are in almost every set (a popular token's code, the block's beneficiary). Asking the state for
@@ -154,6 +158,7 @@ pub struct SimulatedState {
     view: Option<Arc<dyn StateView>>,
     memory: Memory,
     touched: Vec<AccessEntry>,
+    hashes: Vec<KnownHash>,
     writes: WriteSet,
     assumption: Option<Assumption>,
     outlook: Outlook,
@@ -190,6 +195,7 @@ impl SimulatedState {
     /// Forgets what was touched.
     pub fn clear(&mut self) {
         self.touched.clear();
+        self.hashes.clear();
         self.writes.clear();
         self.assumption = None;
     }
@@ -208,6 +214,15 @@ impl SimulatedState {
     /// was, that does no harm.
     pub fn expect_new(&mut self, key: StateKey, mode: AccessMode) {
         self.touched.push(AccessEntry { key, mode });
+    }
+
+    /// Keeps the KECCAK256 of the place of a mapping's entry (a key and the mapping's slot) for the transaction's
+    /// [execution](StateAccess::known_hash), which will need it, unless there are many already.
+    pub fn keep_hash(&mut self, place: &[u8; 64], hash: U256) {
+        if self.hashes.len() < HASHES_MAX {
+            let place = *place;
+            self.hashes.push(KnownHash { place, hash });
+        }
     }
 
     /// Nonce and balance before the block, without noting a look.
@@ -272,7 +287,13 @@ impl SimulatedState {
                 draft.infer_everything();
             } else {
                 let is_plain = matches!(inference, Inference::Simulated(_)) && self.make_plain();
-                draft.infer(&self.touched, &self.writes, is_plain, inference);
+                draft.infer(
+                    &self.touched,
+                    &self.hashes,
+                    &self.writes,
+                    is_plain,
+                    inference,
+                );
             }
         }
         self.clear();

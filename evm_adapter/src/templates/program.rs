@@ -57,6 +57,11 @@ pub(crate) trait PredictedState {
     /// What a slot holds now.
     fn peek(&mut self, key: StateKey) -> Result<U256, StateError>;
 
+    /// Is told what the place of a mapping's entry hashes to, which the call will want to know as well.
+    fn keep_hash(&mut self, place: &EntryPlace, hash: U256) {
+        let _ = (place, hash);
+    }
+
     /// Takes a predicted access.
     fn expect(&mut self, entry: AccessEntry) -> Result<(), StateError>;
 }
@@ -145,7 +150,7 @@ fn evaluate(
     node: &Node,
     inputs: &Inputs<'_>,
     state: &mut impl PredictedState,
-    entry: impl FnMut(&EntryPlace) -> U256,
+    mut entry: impl FnMut(&EntryPlace) -> U256,
     values: &[U256],
 ) -> Result<U256, StateError> {
     let value = |place: Place| values[usize::from(place)];
@@ -165,7 +170,14 @@ fn evaluate(
                 Width::Address => (held << 96) >> 96,
             }
         }
-        Node::Keccak(chunks) => hash(chunks, entry, value),
+        Node::Keccak(chunks) => {
+            let entry = |place: &EntryPlace| {
+                let hash = entry(place);
+                state.keep_hash(place, hash);
+                hash
+            };
+            hash(chunks, entry, value)
+        }
         // Slot numbers wrap round, as the EVM's words do.
         Node::Sum(base, more) => value(*base).wrapping_add(value(*more)),
     })

@@ -252,7 +252,10 @@ impl<S: StateAccess> Ground<'_, S> {
 
     fn hash(&mut self, bytes: &[u8]) -> U256 {
         match <&[u8; 64]>::try_from(bytes) {
-            Ok(place) => self.hashes.hash(place),
+            Ok(place) => {
+                let known = self.state.known_hash(place);
+                known.unwrap_or_else(|| self.hashes.hash(place))
+            }
             Err(_) => keccak256(bytes).into(),
         }
     }
