@@ -12,6 +12,7 @@
 use crate::{
     access::AccessMode,
     id::{DenseId, KeyId},
+    prefetch,
 };
 use std::{
     fmt,
@@ -162,6 +163,16 @@ impl<V, O> Cells<V, O> {
         slots
             .and_then(|slots| slots.get(position))
             .is_some_and(|slot| slot.filled.load(std::sync::atomic::Ordering::Acquire))
+    }
+
+    /// Asks the processor for a cell that will be written soon.
+    #[inline]
+    pub fn bring_near(&self, id: KeyId) {
+        let (chunk, position) = locate(id.index());
+        let slots = self.chunks.get(chunk).and_then(OnceLock::get);
+        if let Some(slot) = slots.and_then(|slots| slots.get(position)) {
+            prefetch::value_for_writing(slot);
+        }
     }
 
     /// What a cell was made from.

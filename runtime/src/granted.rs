@@ -22,6 +22,9 @@ use crate::{
 use alloy_primitives::{Address, B256, U256};
 use std::{fmt, mem, ops::Range, sync::Arc};
 
+/// Cells that are asked for when a grant begins: as many as a processor fetches at a time.
+const CELLS_NEAR: usize = 8;
+
 /// A worker's window onto an open block: the cells of the transaction whose grant it is in.
 ///
 /// Between [`enter`](Self::enter) and [`leave`](Self::leave) it reads and writes the cells of one
@@ -90,10 +93,22 @@ impl<T> GrantedState<T> {
         let block = self.block.as_ref();
         self.held = block.map_or(Grant::Nothing, |block| Grant::of(block, task));
         self.recent = (Address::ZERO, 0..0);
+        self.bring_cells_near();
         let block = self.block.as_ref().filter(|_| self.may_extend);
         self.begun = block.map(|block| block.begin(task));
         #[cfg(debug_assertions)]
         self.for_each_held(|block, id, mode| block.cells().cells.note_grant(id, mode));
+    }
+
+    /// Asks for the cells that will be written, which other cores had last: all at once, where the transaction would
+    /// wait for one after the other.
+    fn bring_cells_near(&self) {
+        if let (Some(block), Some((_, keys))) = (&self.block, self.held()) {
+            let written = keys.iter().filter(|key| key.mode == AccessMode::Write);
+            for access in written.take(CELLS_NEAR) {
+                block.cells().cells.bring_near(access.key);
+            }
+        }
     }
 
     /// Enters a grant of everything for `task`, whatever its set is.

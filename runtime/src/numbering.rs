@@ -20,6 +20,7 @@ use crate::{
     id::{DenseId, KeyId, TaskId},
     key::StateKey,
     key_table::{KeyTable, KeyUse},
+    prefetch,
 };
 use ahash::RandomState;
 use hashbrown::HashTable;
@@ -34,6 +35,11 @@ const PARTS: usize = 32;
 /// Transactions in a part.
 const PART_TASKS_MIN: usize = 16;
 const PART_TASKS_MAX: usize = 2_048;
+
+/// Sets were made by others, each in memory of its own, and fit into no cache together: so many sets ahead one is asked
+/// for, and so much of it.
+const SETS_AHEAD: usize = 4;
+const ENTRIES_NEAR: usize = 8;
 
 /// A key that this many transactions credit is popular.
 const POPULAR: u32 = 16;
@@ -352,7 +358,15 @@ impl Numbering {
 
     /// Does one piece of a round. From any thread, once; `set` gives the same sets to all of them.
     pub fn run<'s>(&self, round: Round, piece: usize, set: impl Fn(TaskId) -> &'s AccessSet) {
-        let sets = self.tasks_of(piece).map(TaskId::from_index).map(set);
+        // Looked at by none of the rounds by shard.
+        let tasks = self.tasks_of(piece);
+        let sets = tasks.clone().map(|task| {
+            let ahead = task + SETS_AHEAD;
+            if ahead < tasks.end {
+                prefetch::slice_for_reading(set(TaskId::from_index(ahead)).entries(), ENTRIES_NEAR);
+            }
+            set(TaskId::from_index(task))
+        });
         match round {
             Round::Scatter => {
                 let scattered = &mut *self.scattered[piece].write();
@@ -435,7 +449,10 @@ impl Numbering {
             let number = counted[first].numbers[known.access as usize] as usize;
             linked.accesses[access].key = KeyId::from_index(first_keys[first] + number);
             linked.used[access] = known.used;
-            if own.numbers[access] != NAMED_BEFORE {
+            if own.numbers[access] == NAMED_BEFORE {
+                // Below it is held against this one.
+                prefetch::for_reading(&raw const counted[first].keys[number]);
+            } else {
                 linked.uses[number] = known.used;
                 if known.used == KeyUse::Credit && known.names >= POPULAR {
                     linked.popular.push(linked.accesses[access].key);

@@ -52,6 +52,13 @@ pub(crate) fn list_for_writing<T>(list: &Vec<T>, elements: usize) {
     lines(list.as_ptr(), elements * mem::size_of::<T>()).for_each(for_writing);
 }
 
+/// Asks for the first of a list's elements, to read them.
+#[inline]
+pub(crate) fn slice_for_reading<T>(list: &[T], elements: usize) {
+    let elements = &list[..elements.min(list.len())];
+    lines(elements.as_ptr(), mem::size_of_val(elements)).for_each(for_reading);
+}
+
 /// One place in each stretch of so many bytes.
 fn lines<T>(first: *const T, bytes: usize) -> impl Iterator<Item = *const u8> {
     let line = move |offset| first.cast::<u8>().wrapping_add(offset);
