@@ -87,8 +87,6 @@ pub struct Block {
     signed: Option<SignedSteps>,
     transactions: usize,
     gas: u64,
-    /// The last run's cells, for their memory.
-    spare_cells: Cell<Option<StateCells>>,
 }
 
 impl Block {
@@ -116,7 +114,6 @@ impl Block {
             steps,
             sets,
             signed: None,
-            spare_cells: Cell::new(None),
         })
     }
 
@@ -316,16 +313,16 @@ impl Block {
 
     /// Gives back what a run came to, for its memory.
     pub fn recycle(&self, sealed: SealedBlock) {
-        if let Some(mut cells) = self.spare_cells.take() {
+        if let Some(mut cells) = SPARE_CELLS.take() {
             cells.recycle(sealed);
-            self.spare_cells.set(Some(cells));
+            SPARE_CELLS.set(Some(cells));
         }
     }
 
     /// The last run's cells, cleared.
     fn fresh_cells(&self) -> StateCells {
         let (view, rules) = (Arc::clone(&self.view), self.context.rules());
-        match self.spare_cells.take() {
+        match SPARE_CELLS.take() {
             Some(mut cells) => {
                 cells.reset(view, rules);
                 cells
@@ -336,8 +333,13 @@ impl Block {
 
     /// Keeps the cells of a run for the next one.
     fn keep(&self, spent: SpentBlock<Step>) {
-        self.spare_cells.set(Some(spent.into_cells()));
+        SPARE_CELLS.set(Some(spent.into_cells()));
     }
+}
+
+thread_local! {
+    /// The cells of this thread's last run, for their memory: a node hands them from block to block as well.
+    static SPARE_CELLS: Cell<Option<StateCells>> = const { Cell::new(None) };
 }
 
 /// Does work on the clock; the time it took. A function of its own, so that a profile can be of that alone.
