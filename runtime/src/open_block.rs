@@ -47,7 +47,8 @@ pub struct OpenBlock<T> {
     /// Sets that transactions turned out to need, instead of those that were numbered.
     replaced: AHashMap<TaskId, ReplacedSet>,
     outcomes: Outcomes,
-    /// For blocks whose sets are inferred; else empty.
+    /// For blocks whose sets are inferred; else empty. There may be more than transactions, of longer blocks before:
+    /// to move them would take longer than many blocks do.
     drafts: Vec<Draft>,
     keeps_touched: bool,
     pub(crate) extensions: Extensions,
@@ -128,10 +129,9 @@ impl<T> OpenBlock<T> {
     /// what they touch is [inferred](crate::SimulatedState::conclude), and what they did can be taken back.
     pub fn to_infer(mut cells: StateCells, transactions: Vec<Sanitized<T>>) -> Self {
         let mut drafts = std::mem::take(&mut cells.spare.drafts);
-        if drafts.len() > transactions.len() {
-            cells.spare.drafts = drafts.split_off(transactions.len());
+        if drafts.len() < transactions.len() {
+            drafts.resize_with(transactions.len(), Draft::default);
         }
-        drafts.resize_with(transactions.len(), Draft::default);
         Self {
             drafts,
             ..Self::with_cells(cells, transactions)
@@ -210,7 +210,8 @@ impl<T> OpenBlock<T> {
         }
         self.replaced.clear();
         self.outcomes.clear();
-        self.drafts.iter_mut().for_each(Draft::clear);
+        let used = self.drafts.iter_mut().take(self.transactions.len());
+        used.for_each(Draft::clear);
     }
 
     /// The transactions in block order.
@@ -628,7 +629,8 @@ impl<T> SettledBlock<T> {
         let spent = SpentBlock {
             cells,
             drafts,
-            _rest: (transactions, replaced),
+            transactions,
+            _replaced: replaced,
         };
         Ok((SealedBlock { outcomes, delta }, spent))
     }
@@ -639,7 +641,8 @@ impl<T> SettledBlock<T> {
 pub struct SpentBlock<T> {
     cells: StateCells,
     drafts: Vec<Draft>,
-    _rest: (Arc<Vec<Sanitized<T>>>, AHashMap<TaskId, ReplacedSet>),
+    transactions: Arc<Vec<Sanitized<T>>>,
+    _replaced: AHashMap<TaskId, ReplacedSet>,
 }
 
 impl<T> SpentBlock<T> {
@@ -648,11 +651,14 @@ impl<T> SpentBlock<T> {
         let Self {
             mut cells,
             mut drafts,
+            transactions,
             ..
         } = self;
-        drafts.iter_mut().for_each(Draft::clear);
-        drafts.append(&mut cells.spare.drafts);
-        cells.spare.drafts = drafts;
+        if !drafts.is_empty() {
+            let used = drafts.iter_mut().take(transactions.len());
+            used.for_each(Draft::clear);
+            cells.spare.drafts = drafts;
+        }
         cells
     }
 }
@@ -699,7 +705,10 @@ impl SealedBlock {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::{Account, Code};
+    use crate::{
+        AccessMode, MemoryState, SimulatedState,
+        state::{Account, Code},
+    };
     use alloy_primitives::{Address, B256, U256};
     use std::{
         panic::{AssertUnwindSafe, catch_unwind},
@@ -734,6 +743,44 @@ mod tests {
         fn has_storage(&self, _: Address) -> Result<bool, StateError> {
             Ok(false)
         }
+    }
+
+    /// A block has the drafts of longer ones in front of it, and leaves them as clean as its own.
+    #[test]
+    fn drafts_of_a_longer_block_are_kept_and_clean() {
+        let rules = StateRules {
+            clear_empty_accounts: true,
+        };
+        let view: Arc<dyn StateView> = Arc::new(MemoryState::new());
+        let mut cells = StateCells::new(Arc::clone(&view), rules);
+        for length in [5, 2, 1, 4, 7, 3] {
+            let transaction = Sanitized {
+                transaction: (),
+                access: AccessSet::empty(),
+                declaration: Declaration::Inferred,
+            };
+            let mut block = OpenBlock::to_infer(cells, vec![transaction; length]);
+            let mut looker = SimulatedState::new(Arc::clone(&view));
+            for task in (0..length).map(TaskId::from_index) {
+                assert!(block.inferred(task).is_none(), "nobody has looked yet");
+                let key = StateKey::account(Address::repeat_byte(1));
+                looker.expect(key, AccessMode::Credit);
+                looker.conclude(&block, task, Inference::Known, 1);
+                assert!(block.draft(task).unwrap().begin().is_none());
+            }
+            block.number();
+            for task in (0..length).map(TaskId::from_index) {
+                assert_eq!(block.access(task).entries().len(), 1);
+                block.resolve(task).unwrap();
+                block.finish(task, Outcome::system());
+            }
+            let (_, spent) = block.settle().unwrap().seal().unwrap();
+            cells = spent.into_cells();
+            cells.reset(Arc::clone(&view), rules);
+            let begun = cells.spare.drafts.iter().filter(|draft| draft.has_begun());
+            assert_eq!(begun.count(), 0);
+        }
+        assert_eq!(cells.spare.drafts.len(), 7);
     }
 
     #[test]
