@@ -21,6 +21,46 @@ pub const SHARDS: usize = 64;
 pub struct Interner<K> {
     hasher: RandomState,
     shards: Box<[CachePadded<Shard<K>>]>,
+    room: Room,
+}
+
+/// How much of the memory the latest uses needed.
+///
+/// Going through a table takes time for its room, not for its keys, and keys that lie far apart are in no cache. So
+/// what one large block needed is not kept for all small ones behind it.
+#[derive(Debug, Default)]
+struct Room {
+    /// Uses in a row that needed little of it.
+    little_used: u32,
+    /// The most keys that one of these had.
+    most: usize,
+}
+
+/// Uses that need less than this part of the room need little.
+const LITTLE: usize = 8;
+/// After so many of them in a row the room is cut down, to
+const LITTLE_USED_MAX: u32 = 16;
+/// this many times the keys of the largest of them,
+const ROOM_LEFT: usize = 4;
+/// but not to less than this in a part.
+const ROOM_LEFT_MIN: usize = 28;
+
+impl Room {
+    /// After a use that had so many keys in room for so many: how much to keep, if that is less.
+    fn cut_down(&mut self, keys: usize, room: usize) -> Option<usize> {
+        if keys >= room / LITTLE {
+            *self = Self::default();
+            return None;
+        }
+        self.little_used += 1;
+        self.most = self.most.max(keys);
+        if self.little_used < LITTLE_USED_MAX {
+            return None;
+        }
+        let kept = self.most * ROOM_LEFT;
+        *self = Self::default();
+        Some(kept)
+    }
 }
 
 type Shard<K> = Mutex<HashTable<(K, KeyId)>>;
@@ -31,6 +71,7 @@ impl<K: Hash + Eq + Clone> Interner<K> {
         Self {
             hasher: RandomState::new(),
             shards: (0..SHARDS).map(|_| CachePadded::default()).collect(),
+            room: Room::default(),
         }
     }
 
@@ -152,10 +193,21 @@ impl<K: Hash + Eq + Clone> Interner<K> {
             .flat_map(|shard| shard.get_mut().iter().map(|(key, id)| (key, *id)))
     }
 
-    /// Forgets all keys and keeps the memory.
+    /// Forgets all keys and keeps the memory, unless little of it was needed for some time.
     pub fn clear(&mut self) {
+        let (mut keys, mut room) = (0, 0);
         for shard in &mut self.shards {
-            shard.get_mut().clear();
+            let shard = shard.get_mut();
+            keys += shard.len();
+            room += shard.capacity();
+            shard.clear();
+        }
+        if let Some(kept) = self.room.cut_down(keys, room) {
+            let kept = (kept / SHARDS).max(ROOM_LEFT_MIN);
+            for shard in &mut self.shards {
+                // There is no key to be hashed.
+                shard.get_mut().shrink_to(kept, |_| 0);
+            }
         }
     }
 
@@ -249,6 +301,36 @@ mod tests {
         convert::Infallible,
         sync::atomic::{AtomicUsize, Ordering},
     };
+
+    #[test]
+    fn room_of_a_large_use_is_kept_until_many_small_ones_in_a_row_have_not_needed_it() {
+        let mut interner = Interner::<u64>::new();
+        let mut use_for = |keys: u64| {
+            for key in 0..keys {
+                let id = KeyId::from_index(usize::try_from(key).unwrap());
+                let got = interner.intern(&key, || Ok::<_, Infallible>(id));
+                assert_eq!(got, Ok(id));
+            }
+            interner.clear();
+            assert_eq!(interner.get(&0), None);
+            let shards = interner.shards.iter();
+            shards.map(|shard| shard.lock().capacity()).sum::<usize>()
+        };
+        let room = use_for(100_000);
+        assert!(room >= 100_000);
+        for small in 1..LITTLE_USED_MAX {
+            assert_eq!(use_for(1_000), room, "after {small}");
+        }
+        assert_eq!(use_for(50_000), room, "it is needed now and then");
+        for small in 1..LITTLE_USED_MAX {
+            assert_eq!(use_for(1_000), room, "after {small}");
+        }
+        let left = use_for(2_000);
+        assert!((8_000..20_000).contains(&left), "{left} for 2,000 keys");
+        for _ in 0..10 * LITTLE_USED_MAX {
+            assert_eq!(use_for(2_000), left, "that is enough");
+        }
+    }
 
     #[test]
     fn threads_agree_on_ids_and_each_key_is_assigned_once() {

@@ -132,7 +132,7 @@ fn run_all(args: &Args, blocks: &[Block]) -> Result<Vec<Duration>, Box<dyn Error
     let round = || -> Duration {
         let one = |block: &Block| {
             let (time, sealed) = block.run(&stage, access);
-            block.recycle(sealed);
+            Block::recycle(sealed);
             time
         };
         blocks.iter().map(one).sum()

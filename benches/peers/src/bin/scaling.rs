@@ -184,7 +184,7 @@ fn measured_ns(block: &Block, threads: usize) -> Result<f64, Box<dyn Error>> {
     let mut times = Samples::default();
     for _ in 0..RUNS {
         let (time, sealed) = block.run(&stage, AccessSource::Recorded);
-        block.recycle(sealed);
+        Block::recycle(sealed);
         times.push(time.as_secs_f64() * 1e9);
     }
     Ok(times.median())

@@ -226,7 +226,7 @@ impl Block {
                     result.expect("the block ran while it was recorded");
                     seal(stage, open)
                 });
-                self.keep(spent);
+                keep_cells(spent);
                 (time, sealed)
             }
             AccessSource::Signed => {
@@ -240,7 +240,7 @@ impl Block {
                     result.expect("the block ran while it was recorded");
                     seal(stage, open)
                 });
-                self.keep(spent);
+                keep_cells(spent);
                 (time, sealed)
             }
             AccessSource::Inferred => {
@@ -278,7 +278,7 @@ impl Block {
             let stats = result.expect("the block ran while it was recorded");
             (seal(stage, open), stats)
         });
-        self.keep(spent);
+        keep_cells(spent);
         (time, sealed, stats)
     }
 
@@ -296,7 +296,7 @@ impl Block {
         let (settle, settled) = timed(|| block.settle().expect("a finished block"));
         let (gather, ()) = timed(|| (0..settled.shards()).for_each(|shard| settled.collect(shard)));
         let (join, (sealed, spent)) = timed(|| settled.seal().expect("a finished block"));
-        self.keep(spent);
+        keep_cells(spent);
         ([open, prepare, run, gather, settle + join], sealed)
     }
 
@@ -312,7 +312,7 @@ impl Block {
     }
 
     /// Gives back what a run came to, for its memory.
-    pub fn recycle(&self, sealed: SealedBlock) {
+    pub fn recycle(sealed: SealedBlock) {
         if let Some(mut cells) = SPARE_CELLS.take() {
             cells.recycle(sealed);
             SPARE_CELLS.set(Some(cells));
@@ -330,16 +330,16 @@ impl Block {
             None => StateCells::new(view, rules),
         }
     }
-
-    /// Keeps the cells of a run for the next one.
-    fn keep(&self, spent: SpentBlock<Step>) {
-        SPARE_CELLS.set(Some(spent.into_cells()));
-    }
 }
 
 thread_local! {
     /// The cells of this thread's last run, for their memory: a node hands them from block to block as well.
     static SPARE_CELLS: Cell<Option<StateCells>> = const { Cell::new(None) };
+}
+
+/// Keeps the cells of a run for the next one.
+fn keep_cells(spent: SpentBlock<Step>) {
+    SPARE_CELLS.set(Some(spent.into_cells()));
 }
 
 /// Does work on the clock; the time it took. A function of its own, so that a profile can be of that alone.

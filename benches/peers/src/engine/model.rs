@@ -147,10 +147,10 @@ fn measure_times(block: &Block, stage: &BankingStage) -> BlockTimes {
     let mut parts: [Samples; 5] = Default::default();
     for _ in 0..RUNS {
         let (time, sealed) = block.run(stage, AccessSource::Recorded);
-        block.recycle(sealed);
+        Block::recycle(sealed);
         all.push(time.as_secs_f64() * 1e9);
         let (times, sealed) = block.run_in_parts(stage);
-        block.recycle(sealed);
+        Block::recycle(sealed);
         for (part, time) in parts.iter_mut().zip(times) {
             part.push(time.as_secs_f64() * 1e9);
         }
