@@ -12,8 +12,8 @@
 //!   contracts pay to contracts and to accounts that were in use before the block;
 //! * EIP-7610's creation rule (no creation over storage) is checked, which revm leaves out.
 //!
-//! **Architecture invariant:** no threads and no files here. Signature recovery is a function of one
-//! transaction; who spreads it over cores is the caller's business.
+//! **Architecture invariant:** no threads and no files here. Signature recovery is a function of
+//! transactions; who spreads it over cores is the caller's business.
 
 pub mod access_list;
 pub mod block;
@@ -47,7 +47,9 @@ pub use executor::EvmExecutor;
 pub use infer::{EvmInferrer, InferredPlan, TemplateScope};
 pub use listed_state::{ListedState, StateBefore};
 pub use receipt::{TypedReceipt, logs_bloom, receipts_root};
-pub use recover::{RecoverError, recover_sender};
+pub use recover::{
+    RecoverError, SignatureFault, SignedTransaction, recover_sender, recover_senders,
+};
 pub use revm::primitives::hardfork::SpecId;
 pub use step::{EvmTransaction, Step, SystemCall};
 pub use templates::{TemplateCache, TemplateCacheStats, Templates};

@@ -1,17 +1,13 @@
-//! The newest libsecp256k1 for every signature that alloy recovers.
+//! The newest libsecp256k1 for every signature that alloy recovers: authorities of EIP-7702.
 //!
-//! Recovery is two thirds of what a transfer costs a node. alloy is bound to a release of 2023, whose
-//! field arithmetic is called where the newest one has it inlined.
+//! alloy is bound to a release of 2023, whose field arithmetic is called where the newest one has it inlined.
 
 use alloy_consensus::crypto::{
     RecoveryError,
     backend::{CryptoProvider, install_default_provider},
 };
-use alloy_primitives::Address;
-use secp256k1::{
-    Error, Message, PublicKey,
-    ecdsa::{RecoverableSignature, RecoveryId, Signature},
-};
+use alloy_primitives::{Address, B256};
+use lockweave_signatures::{Signed, recover_one, verify};
 use std::sync::Arc;
 
 /// Makes all of the process's recoveries go through the newest release.
@@ -28,10 +24,19 @@ impl CryptoProvider for Newest {
         signature: &[u8; 65],
         message: &[u8; 32],
     ) -> Result<Address, RecoveryError> {
+        let signed = Signed {
+            hash: message.into(),
+            r: B256::from_slice(&signature[..32]),
+            s: B256::from_slice(&signature[32..64]),
+            odd: match signature[64] {
+                0 => false,
+                1 => true,
+                // An r beyond the order, of which there are none in practice, and none in Ethereum.
+                _ => return Err(RecoveryError::new()),
+            },
+        };
         // What is wrong with a signature is not told: alloy's own way does not either.
-        recover(signature, *message)
-            .map(|key| address_of(&key))
-            .map_err(|_| RecoveryError::new())
+        recover_one(&signed).map_err(|_| RecoveryError::new())
     }
 
     fn verify_and_compute_signer_unchecked(
@@ -40,36 +45,15 @@ impl CryptoProvider for Newest {
         signature: &[u8; 64],
         message: &[u8; 32],
     ) -> Result<Address, RecoveryError> {
-        verify(key, signature, *message)
-            .map(|key| address_of(&key))
-            .map_err(|_| RecoveryError::new())
+        verify(key, signature, *message).map_err(|_| RecoveryError::new())
     }
-}
-
-fn recover(signature: &[u8; 65], message: [u8; 32]) -> Result<PublicKey, Error> {
-    let (compact, parity) = (&signature[..64], signature[64]);
-    let id = RecoveryId::try_from(i32::from(parity))?;
-    let signature = RecoverableSignature::from_compact(compact, id)?;
-    signature.recover_ecdsa(Message::from_digest(message))
-}
-
-fn verify(key: &[u8; 65], signature: &[u8; 64], message: [u8; 32]) -> Result<PublicKey, Error> {
-    let key = PublicKey::from_slice(key)?;
-    let signature = Signature::from_compact(signature)?;
-    signature.verify(Message::from_digest(message), &key)?;
-    Ok(key)
-}
-
-/// The last 20 bytes of the hash of the key's coordinates.
-fn address_of(key: &PublicKey) -> Address {
-    Address::from_raw_public_key(&key.serialize_uncompressed()[1..])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use alloy_consensus::crypto::secp256k1 as alloy;
-    use alloy_primitives::{B256, Signature, U256, keccak256};
+    use alloy_primitives::{Signature, U256, keccak256};
     use alloy_signer::SignerSync;
     use alloy_signer_local::PrivateKeySigner;
     use proptest::prelude::*;

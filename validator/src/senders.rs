@@ -2,11 +2,12 @@
 
 use alloy_consensus::TxEnvelope;
 use alloy_primitives::Address;
-use lockweave_evm_adapter::{RecoverError, recover_sender};
+use lockweave_evm_adapter::RecoverError;
 use std::{num::NonZeroUsize, thread};
 
-/// Fewer signatures than this are not worth a thread: some ten of them take as long as starting one.
-const SIGNATURES_PER_THREAD_MIN: usize = 16;
+/// Fewer signatures than this are not worth a thread: some ten of them take as long as starting one, or all of them where they
+/// are worked on side by side.
+const SIGNATURES_PER_THREAD_MIN: usize = 32;
 
 /// The sender of every transaction, in order; the error of the first that has none.
 ///
@@ -20,11 +21,8 @@ pub fn recover_senders<'t>(
         .len()
         .div_ceil(threads.get())
         .max(SIGNATURES_PER_THREAD_MIN);
-    let recover = |chunk: &[&'t TxEnvelope]| -> Vec<Result<Address, RecoverError>> {
-        chunk
-            .iter()
-            .map(|transaction| recover_sender(*transaction, homestead))
-            .collect()
+    let recover = |chunk: &[&'t TxEnvelope]| {
+        lockweave_evm_adapter::recover_senders(chunk.iter().copied(), homestead)
     };
     let chunks: Vec<_> = transactions.chunks(share).collect();
     let recovered: Vec<Vec<_>> = if chunks.len() <= 1 {

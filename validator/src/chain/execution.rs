@@ -23,7 +23,7 @@ use alloy_primitives::{Address, B256};
 use alloy_rlp::Encodable as _;
 use lockweave_evm_adapter::{
     AccessListBuilder, BlockInput, ChainSpec, EvmBlock, EvmBlockError, EvmExecutor, EvmTransaction,
-    InvalidStep, Ommers, RecoverError, SpecId, recover_sender,
+    InvalidStep, Ommers, RecoverError, SpecId, recover_senders,
 };
 use lockweave_runtime::{
     AccessError, ExecutionError, Executor, GasOverflow, Outcome, OutcomeKind, SealedBlock,
@@ -235,9 +235,10 @@ fn with_senders(
     let header = &block.header;
     let fork = spec.fork_at(header.number, header.timestamp);
     let homestead = fork.is_enabled_in(SpecId::HOMESTEAD);
-    (block.body.transactions.iter().enumerate())
-        .map(|(index, envelope)| {
-            let sender = recover_sender(envelope, homestead);
+    let transactions = &block.body.transactions;
+    let senders = recover_senders(transactions, homestead);
+    (transactions.iter().zip(senders).enumerate())
+        .map(|(index, (envelope, sender))| {
             let sender = sender.map_err(|source| InvalidBlock::Signature { index, source })?;
             Ok(EvmTransaction::new(envelope.clone(), sender))
         })

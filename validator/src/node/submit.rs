@@ -7,10 +7,9 @@ use lockweave_runtime::{CodeRef, StateError, StateView};
 use rayon::prelude::*;
 use thiserror::Error;
 
-/// Fewer transactions than this are checked on the caller's thread.
-const PARALLEL_MIN: usize = 16;
-/// A thread is given at least this many: it is woken for some hundred microseconds of work.
-const SHARE_MIN: usize = 8;
+/// A thread is given this many transactions: it is woken for some hundred microseconds of work. Fewer are checked on the
+/// caller's.
+const SHARE: usize = 32;
 
 /// Why a transaction is refused.
 #[derive(Debug, Error)]
@@ -42,17 +41,11 @@ impl Node {
             return encoded.iter().map(refuse).collect();
         }
         let admission = self.admission.read().clone();
-        let check = |raw: &_| validate(&admission, &self.config.pool, AsRef::as_ref(raw));
-        let checked: Vec<Result<PooledTransaction, DecodeError>> = if encoded.len() < PARALLEL_MIN {
-            encoded.iter().map(check).collect()
+        let check = |share: &[_]| validate(&admission, &self.config.pool, share);
+        let checked: Vec<Result<PooledTransaction, DecodeError>> = if encoded.len() <= SHARE {
+            check(encoded)
         } else {
-            (self.signatures).install(|| {
-                encoded
-                    .par_iter()
-                    .with_min_len(SHARE_MIN)
-                    .map(check)
-                    .collect()
-            })
+            (self.signatures).install(|| encoded.par_chunks(SHARE).flat_map_iter(check).collect())
         };
         let intake = self.intake.read();
         let state = self.head().state;
