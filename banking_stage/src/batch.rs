@@ -21,6 +21,11 @@ pub(crate) const RUN_COST_SHARED: u64 = 8_000_000;
 pub(crate) const RUN_TIME_SHARED: Duration = Duration::from_micros(100);
 /// Nobody is woken to look beforehand at a block whose gas limits, but for the highest, come to less than this.
 pub(crate) const RUN_COST_SMALL: u64 = 4_000_000;
+/// Of one that comes to less than this it is said by the time that its beginning takes: gas is cheaper by far in some
+/// blocks than in others.
+pub(crate) const RUN_COST_DOUBTFUL: u64 = 6_000_000;
+/// Somebody is woken if there is so much left to do.
+pub(crate) const RUN_TIME_LEFT: Duration = Duration::from_micros(260);
 /// Transactions with this gas limit and more are looked at aside: they may take longer than all others
 /// together.
 pub(crate) const ASIDE_COST: u64 = 1_000_000;

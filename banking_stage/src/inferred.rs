@@ -42,13 +42,14 @@
 
 use crate::{
     aside::Aside,
-    batch::{ASIDE_COST, RUN_COST_SMALL},
+    batch::{ASIDE_COST, RUN_COST_DOUBTFUL, RUN_COST_SMALL},
     dependence::Pilot,
     error::StageError,
     inference::{Counters, Inferring},
     inferred_workload::InferredWorkload,
     mending::Torn,
     numbering::number,
+    ordered::Help,
     stage::BankingStage,
     stats::RunStats,
 };
@@ -192,11 +193,16 @@ where
             return Ok(());
         }
         let alone = self.stage.config().threads.get() == 1 || self.pending.len() < 2;
-        if alone || self.is_small() {
-            return self.run_in_order(false);
+        let cost = if alone { 0 } else { self.cost_of_others() };
+        if cost < RUN_COST_SMALL {
+            return self.run_in_order(Help::None);
         }
         if self.pending.len() < self.stage.config().ordered_below {
-            return self.run_in_order(true);
+            return self.run_in_order(if cost < RUN_COST_DOUBTFUL {
+                Help::IfLong
+            } else {
+                Help::AtOnce
+            });
         }
         let attention = self.stage.attend();
         let pilot = Arc::new(Pilot::of(self.pending.len()));
@@ -204,7 +210,7 @@ where
         self.infer(&pilot, aside.tasks())?;
         if pilot.is_chain() {
             drop((aside, attention));
-            return self.run_in_order(false);
+            return self.run_in_order(Help::None);
         }
         aside.help(self.block(), &*self.make, &self.counters);
         self.number();
@@ -266,17 +272,18 @@ where
         Ok(())
     }
 
-    /// Whether all but the longest transaction is over before a helper that was woken would have begun.
-    fn is_small(&self) -> bool {
+    /// The gas limits of all but the longest transaction, or [`RUN_COST_DOUBTFUL`] if they come to more.
+    fn cost_of_others(&self) -> u64 {
         let transactions = self.block().transactions().iter();
         let mut costs = transactions.map(|sanitized| (self.cost)(&sanitized.transaction));
         let (mut longest, mut others) = (0_u64, 0_u64);
         // Ends early if the others come to more.
-        costs.all(|cost| {
+        let is_less = costs.all(|cost| {
             others = others.saturating_add(cost.min(longest));
             longest = longest.max(cost);
-            others < RUN_COST_SMALL
-        })
+            others < RUN_COST_DOUBTFUL
+        });
+        if is_less { others } else { RUN_COST_DOUBTFUL }
     }
 
     /// Finds out what all transactions touch but those that are looked at aside, or stops when the block turns

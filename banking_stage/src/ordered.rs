@@ -11,14 +11,15 @@
 #![allow(unsafe_code)]
 
 use crate::{
-    batch::ASIDE_COST,
+    batch::{ASIDE_COST, RUN_TIME_LEFT},
     error::StageError,
     inference::{Counters, Looker},
     inferred::{InferredRun, Make},
     stats::RunStats,
 };
 use lockweave_runtime::{
-    AccessEntry, DenseId, ExecutionError, Executor, GrantedState, Infer, Next, OpenBlock, TaskId,
+    AccessEntry, DenseId, ExecutionError, Executor, GrantedState, Infer, Next, OpenBlock,
+    OrderedState, TaskId,
 };
 use parking_lot::Mutex;
 use std::{
@@ -28,14 +29,60 @@ use std::{
         atomic::{AtomicU8, AtomicUsize, Ordering},
     },
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// A transaction that costs less, in gas, is a payment, which is run sooner than it is looked at.
 const COST_MIN: u64 = 22_000;
 
+/// The beginning of a block, by its gas limits, is this part of it.
+const BEGINNING: u64 = 8;
+
 /// The state is told what so many transactions in a row will look at.
 const ANNOUNCED: usize = 32;
+
+/// Whether helpers look ahead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Help {
+    None,
+    AtOnce,
+    /// If the beginning of the block shows that much is left to do.
+    IfLong,
+}
+
+/// A block of which its beginning has yet to show how long it takes.
+struct Doubt {
+    since: Instant,
+    /// Gas limits of all transactions.
+    cost: u64,
+    /// Of those that are done.
+    done: u64,
+}
+
+impl Doubt {
+    /// Nothing has run.
+    fn of<T>(block: &OpenBlock<T>, cost: fn(&T) -> u64) -> Self {
+        let transactions = block.transactions().iter();
+        let costs = transactions.map(|sanitized| cost(&sanitized.transaction));
+        Self {
+            since: Instant::now(),
+            cost: costs.fold(0, u64::saturating_add),
+            done: 0,
+        }
+    }
+
+    /// Whether enough is done to say how long the rest takes.
+    const fn is_over(&self) -> bool {
+        self.done >= self.cost / BEGINNING
+    }
+
+    /// How long the rest takes, if it goes on like that.
+    fn left(&self) -> Duration {
+        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+        let left = (self.cost - self.done) as f64 / self.done.max(1) as f64;
+        self.since.elapsed().mul_f64(left)
+    }
+}
 
 /// Nobody has begun to look at it.
 const NEW: u8 = 0;
@@ -189,13 +236,22 @@ where
     /// at those behind it, if they are worth it.
     pub(crate) fn run_in_order(
         &mut self,
-        with_helpers: bool,
+        help: Help,
     ) -> Result<(), StageError<ExecutionError<E::Invalid>>> {
-        let lookout = Closing(self.begin_lookout(with_helpers));
+        let ordered = self.begin_ordered();
+        let lookout = Closing(self.begin_lookout(help != Help::None));
+        if help == Help::AtOnce {
+            self.call_helpers(&lookout.0);
+        }
+        let mut doubt = (help == Help::IfLong).then(|| Doubt::of(self.block(), self.cost));
         let lone = self.take_lone();
         let view = Arc::clone(self.block().cells().view());
         let mut looker = Looker::with_executors(lone, view);
-        let mut state = GrantedState::new(Arc::clone(self.block()));
+        let block = Arc::clone(self.block());
+        let mut state = match ordered {
+            Some(ordered) => GrantedState::in_order(block, ordered),
+            None => GrantedState::new(block),
+        };
         let keeps_touched = self.block().keeps_touched();
         if !keeps_touched {
             state.forgo_touched();
@@ -211,6 +267,11 @@ where
                 let last = self.pending[end - 1];
                 // They are transactions in a row.
                 looker.announce(self.block(), task.index()..last.index() + 1, Next::Run);
+            }
+            if let Some(known) = doubt.take_if(|doubt| doubt.is_over())
+                && known.left() >= RUN_TIME_LEFT
+            {
+                self.call_helpers(&lookout.0);
             }
             // SAFETY: no run is on and the block is this run's alone, so nobody else uses its cells: helpers look at
             // the state before the block. What workers did to cells is ordered before the end of their run.
@@ -257,8 +318,16 @@ where
                 }
             }
             done += 1;
+            if let Some(doubt) = &mut doubt {
+                let transaction = &self.block().transactions()[task.index()].transaction;
+                doubt.done = doubt.done.saturating_add((self.cost)(transaction));
+            }
         }
-        drop((state, lookout));
+        let ordered = state.into_ordered();
+        drop(lookout);
+        if let Some(ordered) = ordered {
+            self.block_mut().end_in_order(ordered);
+        }
         self.lone = Some(looker.into_executors(&self.counters));
         for (task, touched) in mistaken {
             self.block_mut().correct_touched(task, touched);
@@ -271,6 +340,16 @@ where
             ..RunStats::default()
         });
         result
+    }
+
+    /// What stands for cells, unless others of the block use some.
+    fn begin_ordered(&mut self) -> Option<Box<OrderedState>> {
+        let is_whole = self.pending.len() == self.block().transactions().len();
+        if is_whole {
+            self.block_mut().begin_in_order()
+        } else {
+            None
+        }
     }
 
     fn begin_lookout(&self, with_helpers: bool) -> Arc<Lookout<T>> {
@@ -287,21 +366,23 @@ where
         // The calling thread would wait for those that take longest.
         let (mut order, others): (Vec<_>, Vec<_>) = (0..tasks.len()).partition(is_long);
         order.extend(others);
-        let lookout = Arc::new(Lookout {
+        Arc::new(Lookout {
             block: Mutex::new(Some(Arc::clone(block))),
             inside: AtomicUsize::new(0),
             states: tasks.iter().map(|_| AtomicU8::new(NEW)).collect(),
             tasks,
             order,
             next: AtomicUsize::new(0),
-        });
+        })
+    }
+
+    fn call_helpers(&self, lookout: &Arc<Lookout<T>>) {
         let helpers = self.stage.config().threads.get() - 1;
         for _ in 0..helpers.min(lookout.tasks.len()) {
-            let lookout = Arc::clone(&lookout);
+            let lookout = Arc::clone(lookout);
             let (make, counters) = (Arc::clone(&self.make), Arc::clone(&self.counters));
             // Nobody waits for a helper that has not come.
             let _ = self.stage.aside(move || look(&lookout, &*make, &counters));
         }
-        lookout
     }
 }

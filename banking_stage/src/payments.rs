@@ -10,6 +10,7 @@ use crate::{
     inferred::{InferredRun, InferredStats, InferringWorker, keep_executors, last_executors},
     lock_table::Access,
     numbering::{EVEN, ODD},
+    ordered::Help,
     stage::BankingStage,
     stats::RunStats,
     workload::Workload,
@@ -235,6 +236,6 @@ where
             return Ok(());
         }
         self.pending = tasks.to_vec();
-        self.run_in_order(false)
+        self.run_in_order(Help::None)
     }
 }

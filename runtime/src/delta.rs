@@ -1,13 +1,19 @@
 //! What a block changed.
 
 use crate::{
+    key::AddressKey,
     shared_list::{Appender, SharedList},
     state::{Account, Code, CodeRef, StateError, StateView},
     state_cells::StateRules,
     write_set::AccountValue,
 };
+use ahash::RandomState;
 use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256};
-use std::{collections::BTreeMap, mem, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    mem,
+    sync::Arc,
+};
 
 /// The difference between the state before a block and the state after it: each key once, and only
 /// what differs.
@@ -80,17 +86,20 @@ impl Eq for StateDelta {}
 pub(crate) struct DeltaContext {
     /// Code that changed, by account.
     pub(crate) codes: BTreeMap<Address, CodeRef>,
+    /// The same of accounts that are [told with their code](DeltaPart::account_with_code).
+    pub(crate) told_codes: Vec<Arc<Code>>,
     /// How often each account's storage was wiped, where it was.
-    pub(crate) incarnations: BTreeMap<Address, u32>,
+    pub(crate) incarnations: HashMap<AddressKey, u32, RandomState>,
     pub(crate) rules: StateRules,
 }
 
 impl DeltaContext {
     /// Of a block, or of accounts, whose code and storage as a whole stay what they are.
-    pub(crate) const fn without_code(rules: StateRules) -> Self {
+    pub(crate) fn without_code(rules: StateRules) -> Self {
         Self {
             codes: BTreeMap::new(),
-            incarnations: BTreeMap::new(),
+            told_codes: Vec::new(),
+            incarnations: HashMap::default(),
             rules,
         }
     }
@@ -100,7 +109,7 @@ impl DeltaContext {
         if self.incarnations.is_empty() {
             return 0;
         }
-        self.incarnations.get(&address).copied().unwrap_or(0)
+        (self.incarnations.get(&AddressKey(address)).copied()).unwrap_or(0)
     }
 
     /// An account as it is after the block.
@@ -121,7 +130,9 @@ impl DeltaContext {
         view: &dyn StateView,
     ) -> Result<StateDelta, StateError> {
         let mut delta = changes.into_delta();
-        delta.wiped.extend(self.incarnations.into_keys());
+        let wiped = self.incarnations.into_keys();
+        delta.wiped.extend(wiped.map(|AddressKey(address)| address));
+        delta.codes.extend(self.told_codes);
         for (address, code) in self.codes {
             let code_hash = code.hash();
             let mut accounts = delta.accounts.iter_mut();
@@ -245,6 +256,21 @@ impl DeltaPart<'_> {
             let code = context.codes.get(&address);
             code.map_or(code_before, CodeRef::hash)
         };
+        self.account_with_code(context, address, before, now, code_hash, touched)
+    }
+
+    /// The same of an account whose code is known to have this hash now.
+    #[inline]
+    pub(crate) fn account_with_code(
+        &mut self,
+        context: &DeltaContext,
+        address: Address,
+        before: Option<Account>,
+        now: AccountValue,
+        code_hash: B256,
+        touched: bool,
+    ) -> Option<usize> {
+        let code_before = before.map_or(KECCAK256_EMPTY, |account| account.code_hash);
         // Field by field: what was put together in words is not compared in larger pieces until it has reached the
         // cache, behind all that was written before.
         let changed = code_hash != code_before
@@ -267,6 +293,23 @@ impl DeltaPart<'_> {
             self.accounts.push((address, after))
         } else {
             None
+        }
+    }
+
+    /// Takes an account that was not there and now has this code, and nothing else by which it would be there.
+    pub(crate) fn code_alone(
+        &mut self,
+        context: &DeltaContext,
+        address: Address,
+        now: AccountValue,
+        code_hash: B256,
+    ) {
+        if context.account(now, code_hash).is_none() {
+            let account = Account {
+                code_hash,
+                ..Account::default()
+            };
+            self.accounts.push((address, Some(account)));
         }
     }
 

@@ -13,6 +13,7 @@ use crate::{
     interner::RecentKeys,
     key::StateKey,
     open_block::OpenBlock,
+    ordered_state::OrderedState,
     outcome::Outcome,
     state::{CodeRef, StateError, was_in_use},
     state_cells::{StateCell, StateCells},
@@ -52,6 +53,8 @@ pub struct GrantedState<T> {
     begun: Option<Begun>,
     /// For interning under a grant of everything; made when it is first needed.
     popular: Option<RecentKeys<StateKey>>,
+    /// In a window that runs a block in order, what has changed.
+    ordered: Option<Box<OrderedState>>,
 }
 
 /// A key beyond the set that was entered.
@@ -71,6 +74,19 @@ impl<T> GrantedState<T> {
         let mut state = Self::default();
         state.block = Some(block);
         state
+    }
+
+    /// A window onto a block whose transactions run in order, all through it: no cell is used, and nobody else is in their way.
+    /// `state` is the block's ([`OpenBlock::begin_in_order`]).
+    pub fn in_order(block: Arc<OpenBlock<T>>, state: Box<OrderedState>) -> Self {
+        let mut window = Self::new(block);
+        window.ordered = Some(state);
+        window
+    }
+
+    /// Ends a window that ran a block [in order](Self::in_order); what has changed.
+    pub fn into_ordered(mut self) -> Option<Box<OrderedState>> {
+        self.ordered.take()
     }
 
     /// Enters the grant of `task`. A window that [extends sets](Self::extend_sets) waits until those in front
@@ -111,7 +127,8 @@ impl<T> GrantedState<T> {
         }
     }
 
-    /// Enters a grant of everything for `task`, whatever its set is.
+    /// Enters a grant of everything for `task`, whatever its set is. A window that runs its block [in order](Self::in_order) enters
+    /// no other.
     ///
     /// # Safety
     ///
@@ -120,7 +137,11 @@ impl<T> GrantedState<T> {
     pub unsafe fn enter_everything(&mut self, task: TaskId) {
         self.task = Some(task);
         self.touched.clear();
-        self.held = Grant::Alone;
+        self.held = if self.ordered.is_some() {
+            Grant::InOrder
+        } else {
+            Grant::Everything
+        };
         self.recent = (Address::ZERO, 0..0);
     }
 
@@ -182,7 +203,7 @@ impl<T> GrantedState<T> {
 
     /// Whether the grant is of everything.
     pub(crate) const fn holds_everything(&self) -> bool {
-        matches!(self.held, Grant::Everything | Grant::Alone)
+        matches!(self.held, Grant::Everything | Grant::InOrder)
     }
 
     /// What was touched under the last grant of everything, in no order and with duplicates. Under any
@@ -248,32 +269,26 @@ impl<T> GrantedState<T> {
         Some(outcome)
     }
 
-    /// The same under a grant of everything, for a transaction in front of which all have run and behind which none
-    /// has. What it touched stands in its set.
+    /// The same in a block that runs in order. What the transaction touched stands in its set.
     pub fn apply_simulation_in_order(&mut self) -> Option<Outcome> {
-        let task = self.task.filter(|_| self.holds_everything())?;
+        let task = self.task?;
         let block = self.block.clone()?;
+        let (state, before) = self.ordered()?;
         let mut simulation = block.draft(task)?.begin()?;
+        let (view, rules) = (&**before.view(), before.rules);
         let entries = block.access(task).entries();
-        let cells = block.cells();
-        let looked_at = entries
+        let mut looked_at = entries
             .iter()
             .filter(|entry| entry.mode != AccessMode::Credit);
-        // A key without a cell is as it was before the block.
-        let mut ids = looked_at.filter_map(|entry| cells.get(&entry.key));
         let mut credits = simulation.writes.credits.iter();
-        // SAFETY: everything is held.
-        let is_current =
-            |id| unsafe { (cells.cells).read(id, |cell| cells.cells.origin(id).is_current(cell)) };
-        let holds = ids.all(is_current)
-            && credits.all(|credit| self.may_credit(credit.address, credit.amount))
-            && self.apply(&simulation.writes).is_ok();
-        if !holds {
-            block.discard_simulation(task, simulation);
-            self.touched.clear();
-            return None;
-        }
-        let outcome = simulation.outcome.take();
+        let holds = looked_at.all(|entry| state.is_untouched(&entry.key))
+            && credits.all(|credit| state.may_credit(view, credit.address, credit.amount))
+            && state.apply(view, rules, &simulation.writes).is_ok();
+        let outcome = if holds {
+            simulation.outcome.take()
+        } else {
+            None
+        };
         block.discard_simulation(task, simulation);
         outcome
     }
@@ -352,11 +367,12 @@ impl<T> GrantedState<T> {
         let held = match self.held {
             Grant::Keys(held) => held,
             Grant::Nothing => return Err(undeclared(Some(task), key, needed, None)),
-            Grant::Everything | Grant::Alone => {
+            Grant::Everything => {
                 let found = self.find_anywhere(key)?;
                 self.note(key, needed);
                 return Ok(found);
             }
+            Grant::InOrder => unreachable!("a block that runs in order has no cells"),
         };
         // SAFETY: as in `held`.
         let (entries, resolved) = unsafe { held.lists() };
@@ -381,23 +397,9 @@ impl<T> GrantedState<T> {
         &mut self,
         key: &StateKey,
     ) -> Result<(KeyId, AccessMode), AccessError> {
-        let is_alone = self.is_alone();
         let block = self.block.as_ref().expect("a grant is of a block");
         let recent = self.popular.get_or_insert_default();
-        let id = if is_alone {
-            // SAFETY: by the contract of `enter_everything`.
-            unsafe { block.cells().intern_alone(recent, key)? }
-        } else {
-            block.intern(recent, key)?
-        };
-        Ok((id, AccessMode::Write))
-    }
-
-    /// Whether nobody else makes cells meanwhile, and none are made ahead.
-    #[inline]
-    fn is_alone(&self) -> bool {
-        let is_numbered = |block: &Arc<OpenBlock<T>>| block.is_numbered();
-        matches!(self.held, Grant::Alone) && !self.block.as_ref().is_some_and(is_numbered)
+        Ok((block.intern(recent, key)?, AccessMode::Write))
     }
 
     /// Notes a touch under a grant of everything.
@@ -406,6 +408,16 @@ impl<T> GrantedState<T> {
         if !self.is_incurious {
             note_touch(&mut self.touched, *key, mode);
         }
+    }
+
+    /// What has changed, and what was before the block, in the grant of a window that runs the block in order.
+    #[inline]
+    pub(crate) fn ordered(&mut self) -> Option<(&mut OrderedState, &StateCells)> {
+        let Grant::InOrder = self.held else {
+            return None;
+        };
+        let block = self.block.as_ref()?;
+        Some((self.ordered.as_mut()?, block.cells()))
     }
 
     /// The same for a key that is not in the set entered, or not in this mode.
@@ -461,6 +473,11 @@ impl<T> GrantedState<T> {
     /// The incarnation of an account's storage.
     #[inline]
     fn incarnation(&mut self, address: Address) -> Result<u32, AccessError> {
+        if let Some((state, _)) = self.ordered() {
+            let incarnation = state.incarnation(address);
+            self.note(&StateKey::code(address), AccessMode::Read);
+            return Ok(incarnation);
+        }
         let is_recoded = |block: &Arc<OpenBlock<T>>| block.cells().is_recoded();
         if self.holds_everything() && !self.block.as_ref().is_some_and(is_recoded) {
             // Nothing was wiped. No cell is needed to know that.
@@ -601,6 +618,11 @@ fn undeclared(
 impl<T> StateAccess for GrantedState<T> {
     #[inline]
     fn account(&mut self, address: Address) -> Result<AccountValue, AccessError> {
+        if let Some((state, before)) = self.ordered() {
+            let value = state.account(&**before.view(), address)?;
+            self.note(&StateKey::account(address), AccessMode::Read);
+            return Ok(value);
+        }
         let rules = self.block.as_ref().map(|block| block.cells().rules);
         self.read(&StateKey::account(address), |cell| {
             cell.account().current(rules.expect("a cell is of a block"))
@@ -609,21 +631,13 @@ impl<T> StateAccess for GrantedState<T> {
 
     #[inline]
     fn code(&mut self, address: Address) -> Result<&CodeRef, AccessError> {
-        static NONE: CodeRef = CodeRef::EMPTY;
         let key = StateKey::code(address);
-        let id = if self.is_alone() {
+        if matches!(self.held, Grant::InOrder) {
             self.note(&key, AccessMode::Read);
-            let block = self.block.as_ref().expect("it is a block's code");
-            let recent = self.popular.get_or_insert_default();
-            // SAFETY: by the contract of `enter_everything`.
-            let found = unsafe { block.cells().code_alone(recent, address)? };
-            let Some(id) = found else {
-                return Ok(&NONE);
-            };
-            id
-        } else {
-            self.find(&key, AccessMode::Read)?.0
-        };
+            let (state, before) = self.ordered().expect("it is in that grant");
+            return Ok(state.code(&**before.view(), address)?);
+        }
+        let (id, _) = self.find(&key, AccessMode::Read)?;
         let block = self.block.as_ref().expect("find succeeds in a block only");
         // SAFETY: held for reading, as in `read`, until `leave`, which takes `&mut self` and so
         // cannot be called while the reference lives. Nor can `apply`, by which this holder writes.
@@ -638,6 +652,12 @@ impl<T> StateAccess for GrantedState<T> {
 
     #[inline]
     fn slot(&mut self, address: Address, slot: U256) -> Result<U256, AccessError> {
+        if let Some((state, before)) = self.ordered() {
+            let value = state.slot(&**before.view(), address, slot)?;
+            self.note(&StateKey::code(address), AccessMode::Read);
+            self.note(&StateKey::slot(address, slot), AccessMode::Read);
+            return Ok(value);
+        }
         let incarnation = self.incarnation(address)?;
         self.read(&StateKey::slot(address, slot), |cell| {
             cell.slot().current(incarnation)
@@ -671,6 +691,13 @@ impl<T> StateAccess for GrantedState<T> {
 
     fn may_credit(&mut self, address: Address, amount: U256) -> bool {
         let key = StateKey::account(address);
+        if let Some((state, before)) = self.ordered() {
+            let may = state.may_credit(&**before.view(), address, amount);
+            if may {
+                self.note(&key, AccessMode::Credit);
+            }
+            return may;
+        }
         let found = if self.holds_everything() {
             self.find_anywhere(&key)
         } else {
@@ -688,6 +715,13 @@ impl<T> StateAccess for GrantedState<T> {
     }
 
     fn apply(&mut self, writes: &WriteSet) -> Result<(), AccessError> {
+        if let Some((state, before)) = self.ordered() {
+            state.apply(&**before.view(), before.rules, writes)?;
+            if !self.is_incurious {
+                (writes.effects()).for_each(|(key, mode)| self.note(&key, mode));
+            }
+            return Ok(());
+        }
         self.check(writes)?;
         self.apply_checked(writes);
         Ok(())
@@ -721,6 +755,7 @@ impl<T> Default for GrantedState<T> {
             beyond: Vec::new(),
             begun: None,
             popular: None,
+            ordered: None,
         }
     }
 }

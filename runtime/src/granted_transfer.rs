@@ -79,6 +79,11 @@ impl<T> GrantedState<T> {
         if beneficiary == sender || beneficiary == recipient {
             return None;
         }
+        if let Some((state, before)) = self.ordered() {
+            state.transfer(&**before.view(), before.rules, transfer)?;
+            self.note_transfer(transfer);
+            return Some(());
+        }
         let parties = if self.holds_everything() {
             self.find_parties_anywhere(transfer)?
         } else {

@@ -18,10 +18,10 @@ pub(crate) enum Grant {
     #[default]
     Nothing,
     Keys(Held),
-    /// Of everything, by a lock: others prepare what comes next, and look for its keys.
+    /// Of everything.
     Everything,
-    /// Of everything, while nobody else has to do with the block's cells.
-    Alone,
+    /// Of everything, in a block that runs in order, without cells.
+    InOrder,
 }
 
 impl Grant {

@@ -29,7 +29,7 @@ pub struct Interner<K> {
 /// Going through a table takes time for its room, not for its keys, and keys that lie far apart are in no cache. So
 /// what one large block needed is not kept for all small ones behind it.
 #[derive(Debug, Default)]
-struct Room {
+pub(crate) struct Room {
     /// Uses in a row that needed little of it.
     little_used: u32,
     /// The most keys that one of these had.
@@ -47,7 +47,7 @@ const ROOM_LEFT_MIN: usize = 28;
 
 impl Room {
     /// After a use that had so many keys in room for so many: how much to keep, if that is less.
-    fn cut_down(&mut self, keys: usize, room: usize) -> Option<usize> {
+    pub(crate) fn cut_down(&mut self, keys: usize, room: usize) -> Option<usize> {
         if keys >= room / LITTLE {
             *self = Self::default();
             return None;
@@ -97,40 +97,6 @@ impl<K: Hash + Eq + Clone> Interner<K> {
         recent.look_up(self.hasher.hash_one(key), key, |hash| {
             self.intern_hashed(hash, key, assign)
         })
-    }
-
-    /// The same while nobody else uses the interner, who would have to be waited for.
-    ///
-    /// # Safety
-    ///
-    /// For the length of the call no other thread calls a method of this interner, nor does `assign`.
-    #[allow(unsafe_code)]
-    pub unsafe fn intern_alone<E>(
-        &self,
-        recent: &mut RecentKeys<K>,
-        key: &K,
-        assign: impl FnOnce() -> Result<KeyId, E>,
-    ) -> Result<KeyId, E> {
-        recent.look_up(self.hasher.hash_one(key), key, |hash| {
-            // SAFETY: nobody else has it or takes it, by this function's contract.
-            let shard = unsafe { &mut *self.shard(hash).data_ptr() };
-            self.intern_in(shard, hash, key, assign)
-        })
-    }
-
-    /// The id of `key`, if it has one, while nobody else uses the interner.
-    ///
-    /// # Safety
-    ///
-    /// As of [`intern_alone`](Self::intern_alone).
-    #[allow(unsafe_code)]
-    pub unsafe fn get_alone(&self, recent: &mut RecentKeys<K>, key: &K) -> Option<KeyId> {
-        let found = recent.look_up(self.hasher.hash_one(key), key, |hash| {
-            // SAFETY: as of `intern_alone`.
-            let shard = unsafe { &*self.shard(hash).data_ptr() };
-            find_in(shard, hash, key).ok_or(())
-        });
-        found.ok()
     }
 
     fn intern_hashed<E>(

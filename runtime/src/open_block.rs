@@ -6,10 +6,11 @@ use crate::{
     drafts::{Draft, Inferred, Simulation},
     extension::Extensions,
     id::{DenseId, KeyId, TaskId},
-    interner::{RecentKeys, SHARDS},
+    interner::RecentKeys,
     key::StateKey,
     key_table::KeyTable,
     numbering::Numbering,
+    ordered_state::OrderedState,
     outcome::{GasOverflow, Outcome, Receipt, receipts},
     outcomes::Outcomes,
     simulation::Inference,
@@ -549,6 +550,20 @@ impl<T> OpenBlock<T> {
         Ok(self.settle()?.seal()?.0)
     }
 
+    /// Has all transactions run in order, through one window ([`GrantedState::in_order`](crate::GrantedState::in_order)): hands
+    /// out the state for that, on which nothing has changed. `None` where it would not be whole, as there are cells, or
+    /// transactions have run.
+    pub fn begin_in_order(&mut self) -> Option<Box<OrderedState>> {
+        let mut tasks = (0..self.transactions.len()).map(TaskId::from_index);
+        let is_new = self.cells.cells.is_empty() && !tasks.any(|task| self.is_finished(task));
+        is_new.then(|| self.cells.take_ordered())
+    }
+
+    /// Takes back what became of the transactions that ran in order.
+    pub fn end_in_order(&mut self, state: Box<OrderedState>) {
+        self.cells.put_ordered(state);
+    }
+
     /// Ends the block's execution, so that its changes can be gathered on many threads.
     pub fn settle(self) -> Result<SettledBlock<T>, SealError> {
         let outcomes = self.outcomes.into_vec();
@@ -600,8 +615,8 @@ impl<T> SettledBlock<T> {
     }
 
     /// How many parts the changes are gathered in.
-    pub const fn shards(&self) -> usize {
-        SHARDS
+    pub fn shards(&self) -> usize {
+        self.cells.parts()
     }
 
     /// Gathers the changes in one part, if nobody has. From any thread.

@@ -7,6 +7,7 @@ use crate::{
     delta::{Changes, DeltaContext, StateDelta},
     executor::{AccessError, ExecutionError, Executor, StateAccess},
     id::{DenseId, TaskId},
+    key::AddressKey,
     open_block::SealedBlock,
     state::{Account, CodeRef, StateError, StateView, was_in_use},
     state_cells::StateRules,
@@ -117,12 +118,12 @@ impl SerialState {
             .accounts
             .iter()
             .filter(|(_, account)| account.incarnation > 0)
-            .map(|(address, account)| (*address, account.incarnation))
+            .map(|(address, account)| (AddressKey(*address), account.incarnation))
             .collect();
         let context = DeltaContext {
             codes,
             incarnations,
-            rules,
+            ..DeltaContext::without_code(rules)
         };
         let keys = self.accounts.len().max(self.slots.len());
         let changes = Changes::with_memory(StateDelta::default(), keys, keys);

@@ -123,6 +123,7 @@ const HASHES_MAX: usize = 8;
 /// them again and again would have all threads count references to the same code.
 struct Memory {
     hasher: RandomState,
+    /// Empty until something is looked at: mostly nobody does in a short block, and it takes as long as a payment to make.
     values: Box<[Option<(StateKey, Origin)>]>,
     account: LastAccount,
 }
@@ -132,6 +133,9 @@ impl Memory {
     fn look(&mut self, view: &dyn StateView, key: &StateKey) -> Result<&Origin, StateError> {
         #[expect(clippy::cast_possible_truncation, reason = "any bits will do")]
         let place = self.hasher.hash_one(key) as usize % MEMORIES;
+        if self.values.is_empty() {
+            self.values = (0..MEMORIES).map(|_| None).collect();
+        }
         let known = matches!(&self.values[place], Some((known, _)) if known == key);
         if !known {
             let origin = Origin::load(view, key, &mut self.account)?;
@@ -146,7 +150,7 @@ impl Default for Memory {
     fn default() -> Self {
         Self {
             hasher: RandomState::new(),
-            values: (0..MEMORIES).map(|_| None).collect(),
+            values: Box::default(),
             account: LastAccount::default(),
         }
     }

@@ -7,9 +7,10 @@ use crate::{
     followed::FollowedChanges,
     id::{DenseId, KeyId, TaskId},
     interner::{Interner, LockedShard, RecentKeys, SHARDS},
-    key::{KeyPart, StateKey},
+    key::{AddressKey, KeyPart, StateKey},
     key_table::KeyTable,
     open_block::SealedBlock,
+    ordered_state::{OrderedState, PART_MIN},
     outcome::Outcome,
     payments::PaymentsMemory,
     state::{Account, CodeRef, StateError, StateView},
@@ -18,7 +19,6 @@ use crate::{
 use alloy_primitives::{Address, U256};
 use parking_lot::Mutex;
 use std::{
-    collections::BTreeMap,
     fmt,
     sync::{
         Arc,
@@ -333,6 +333,8 @@ pub struct StateCells {
     is_recoded: AtomicBool,
     /// What became of accounts without anybody using their cells.
     followed: Option<FollowedChanges>,
+    /// What became of a block that ran in order, without cells.
+    ordered: Box<OrderedState>,
     /// Memory of earlier blocks' results.
     pub(crate) spare: Spare,
 }
@@ -362,6 +364,7 @@ impl StateCells {
             recoded: Mutex::default(),
             is_recoded: AtomicBool::new(false),
             followed: None,
+            ordered: Box::default(),
             spare: Spare::default(),
         }
     }
@@ -381,70 +384,6 @@ impl StateCells {
             let mut accounts = LastAccount::default();
             self.push(key, &mut accounts)
         })
-    }
-
-    /// The dense id of a key that was [interned](Self::intern).
-    pub(crate) fn get(&self, key: &StateKey) -> Option<KeyId> {
-        self.interner.get(key)
-    }
-
-    /// The same while nobody else looks for a key.
-    ///
-    /// # Safety
-    ///
-    /// For the length of the call no other thread does.
-    #[allow(unsafe_code)]
-    pub(crate) unsafe fn intern_alone(
-        &self,
-        recent: &mut RecentKeys<StateKey>,
-        key: &StateKey,
-    ) -> Result<KeyId, StateError> {
-        // SAFETY: as of this function.
-        unsafe { self.intern_alone_with(recent, key, &mut LastAccount::default()) }
-    }
-
-    #[allow(unsafe_code)]
-    unsafe fn intern_alone_with(
-        &self,
-        recent: &mut RecentKeys<StateKey>,
-        key: &StateKey,
-        accounts: &mut LastAccount,
-    ) -> Result<KeyId, StateError> {
-        let push = || self.push(key, accounts);
-        // SAFETY: as of this function's callers.
-        unsafe { self.interner.intern_alone(recent, key, push) }
-    }
-
-    /// The cell of an account's code while nobody else looks for a key; `None` if it has no code. Then none is made for
-    /// that, but one for the account itself, which whoever looks at an account without code mostly asks for next. (Code
-    /// that changes gets a cell then.)
-    ///
-    /// # Safety
-    ///
-    /// As of [`intern_alone`](Self::intern_alone).
-    #[allow(unsafe_code)]
-    pub(crate) unsafe fn code_alone(
-        &self,
-        recent: &mut RecentKeys<StateKey>,
-        address: Address,
-    ) -> Result<Option<KeyId>, StateError> {
-        let (account, code) = (StateKey::account(address), StateKey::code(address));
-        let mut accounts = LastAccount::default();
-        // SAFETY: as of this function, here and below.
-        if let Some(id) = unsafe { self.interner.get_alone(recent, &code) } {
-            return Ok(Some(id));
-        }
-        // SAFETY: the id came from these cells.
-        let origin = |id| unsafe { self.cells.origin(id) }.account();
-        // SAFETY: as above.
-        let has_code = match unsafe { self.interner.get_alone(recent, &account) } {
-            Some(id) => origin(id).is_some_and(Account::has_code),
-            None => (accounts.get(&*self.view, address)?).is_some_and(|account| account.has_code()),
-        };
-        let key = if has_code { code } else { account };
-        // SAFETY: as above.
-        let id = unsafe { self.intern_alone_with(recent, &key, &mut accounts)? };
-        Ok(has_code.then_some(id))
     }
 
     /// The hash of a key, and the part of the interner that it belongs to.
@@ -568,6 +507,7 @@ impl StateCells {
         self.cells.clear();
         self.recoded.get_mut().clear();
         *self.is_recoded.get_mut() = false;
+        self.ordered.clear();
         if let Some(changes) = self.take_followed() {
             self.spare.delta = changes.into_memory();
         }
@@ -577,7 +517,8 @@ impl StateCells {
     pub(crate) fn changes_with_room(&mut self, accounts: usize) -> Changes {
         let memory = std::mem::take(&mut self.spare.delta);
         let cells = self.cells.len();
-        Changes::with_memory(memory, accounts + cells, cells)
+        let (more, slots) = self.ordered.len();
+        Changes::with_memory(memory, accounts + cells + more, cells + slots)
     }
 
     fn take_followed(&mut self) -> Option<Changes> {
@@ -589,6 +530,16 @@ impl StateCells {
     /// Takes what became of accounts that have no cells, all shards of it. One that gets a cell from now on has its value from there.
     pub(crate) fn set_followed(&mut self, followed: FollowedChanges) {
         self.followed = Some(followed);
+    }
+
+    /// Hands out what there is of a block that runs in order, which is nothing yet.
+    pub(crate) fn take_ordered(&mut self) -> Box<OrderedState> {
+        std::mem::take(&mut self.ordered)
+    }
+
+    /// Takes what became of a block that ran in order.
+    pub(crate) fn put_ordered(&mut self, ordered: Box<OrderedState>) {
+        self.ordered = ordered;
     }
 
     /// Takes the memory of a sealed block that is not needed any more, for the next one.
@@ -605,23 +556,21 @@ impl StateCells {
 
     /// Ends the time in which cells change. For a block whose transactions are all done.
     pub(crate) fn settle(mut self) -> SettledCells {
-        let mut codes = BTreeMap::new();
-        let mut incarnations = BTreeMap::new();
+        let mut context = DeltaContext::without_code(self.rules);
         for (address, id) in std::mem::take(self.recoded.get_mut()) {
             let (before, cell) = self.cells.parts_mut(id);
             let cell = cell.code_mut();
             if cell.code != *before.code() {
-                codes.insert(address, cell.code.clone());
+                context.codes.insert(address, cell.code.clone());
             }
             if cell.incarnation > 0 {
-                incarnations.insert(address, cell.incarnation);
+                let incarnation = cell.incarnation;
+                context
+                    .incarnations
+                    .insert(AddressKey(address), incarnation);
             }
         }
-        let context = DeltaContext {
-            codes,
-            incarnations,
-            ..DeltaContext::without_code(self.rules)
-        };
+        self.ordered.add_to(&mut context);
         let followed = self.take_followed();
         let changes = followed.unwrap_or_else(|| self.changes_with_room(0));
         SettledCells {
@@ -640,7 +589,7 @@ pub(crate) struct SettledCells {
     cells: StateCells,
     context: DeltaContext,
     changes: Changes,
-    /// A bit for each of the [`SHARDS`] parts: whether somebody gathers its changes, or has.
+    /// A bit for each of the [parts](Self::parts): whether somebody gathers its changes, or has.
     begun: AtomicU64,
     /// Whether that is over.
     done: AtomicU64,
@@ -649,12 +598,23 @@ pub(crate) struct SettledCells {
 const _: () = assert!(SHARDS == u64::BITS as usize);
 
 impl SettledCells {
-    /// How many cells there are.
+    /// How many cells there are, or what stands for them.
     pub(crate) fn len(&self) -> usize {
-        self.cells.cells.len()
+        let (accounts, slots) = self.cells.ordered.len();
+        self.cells.cells.len() + accounts + slots
     }
 
-    /// Gathers the changes of one of the [`SHARDS`] parts of the keys, if nobody has. From any thread. `apart`
+    /// How many parts the changes are gathered in: [`SHARDS`], or one where there are few and no cells.
+    pub(crate) fn parts(&self) -> usize {
+        let is_one = self.cells.cells.is_empty() && self.cells.table.is_none();
+        if is_one && self.len() < PART_MIN {
+            1
+        } else {
+            SHARDS
+        }
+    }
+
+    /// Gathers the changes of one of the [parts](Self::parts) of the keys, if nobody has. From any thread. `apart`
     /// gives the drafts of transactions that stayed apart, whose keys are not looked at.
     pub(crate) fn collect<'d>(&self, shard: usize, apart: impl Fn(TaskId) -> Option<&'d Draft>) {
         let bit = 1 << shard;
@@ -682,6 +642,8 @@ impl SettledCells {
         }
         let each = |key: &StateKey, id| self.collect_key(&mut part, key, id);
         self.cells.interner.for_each_in_shard(shard, each);
+        let ordered = &self.cells.ordered;
+        ordered.collect((shard, self.parts()), &self.context, &mut part);
         drop(part);
         self.done.fetch_or(bit, Ordering::Relaxed);
     }
@@ -717,8 +679,10 @@ impl SettledCells {
     ///
     /// If the changes of a part are not gathered.
     pub(crate) fn finish(self) -> Result<(StateDelta, StateCells), StateError> {
+        let parts = self.parts();
         let done = self.done.into_inner();
-        assert_eq!(done, u64::MAX, "not all changes are gathered");
+        let all = u64::MAX >> (SHARDS - parts);
+        assert_eq!(done, all, "not all changes are gathered");
         let delta = self.context.finish(self.changes, &*self.cells.view)?;
         Ok((delta, self.cells))
     }

@@ -24,7 +24,8 @@ fn recorded_blocks_are_right_with_every_worker_count() {
     }
     let by_sets = [1, 2, 3, 4, 8].map(|threads| (threads, AccessSource::Recorded));
     let by_lists = [1, 4].map(|threads| (threads, AccessSource::Bal));
-    for (threads, access) in by_sets.into_iter().chain(by_lists) {
+    let inferred = [1, 2, 3, 4, 8].map(|threads| (threads, AccessSource::Inferred));
+    for (threads, access) in by_sets.into_iter().chain(by_lists).chain(inferred) {
         let options = ReplayOptions {
             threads: NonZeroUsize::new(threads).expect("not zero"),
             access,

@@ -285,56 +285,74 @@ fn keys_of_transfer(transaction: &EvmTransaction, beneficiary: Address) -> Acces
     set.expect("few keys")
 }
 
-/// The same under grants, each step run, taken back and run again; of those that have no outcome only that they
-/// have none. The grants are of these sets, or each of everything, and then with what was touched.
+/// What a window is granted.
+#[derive(Clone, Copy)]
+enum Grants<'a> {
+    /// Of each transaction, these keys. It runs, is taken back and runs again.
+    Sets(&'a [AccessSet]),
+    /// Everything, on the block's cells; twice as well.
+    Everything,
+    /// Everything, in a block that runs in order.
+    InOrder,
+}
+
+/// The same under grants; of steps that have no outcome only that they have none. Under grants of everything with what
+/// was touched.
 fn run_granted(
     context: &BlockContext,
     steps: &[Step],
-    sets: Option<&[AccessSet]>,
+    grants: Grants<'_>,
 ) -> (Vec<Option<(Outcome, AccessSet)>>, StateDelta) {
     let mut executor = EvmExecutor::new(context).with_short_transfers();
-    let mut sanitized: Vec<_> = steps
-        .iter()
-        .map(|step| Sanitized {
-            transaction: step.clone(),
-            access: AccessSet::empty(),
-            declaration: Declaration::Recorded,
-        })
-        .collect();
-    for (index, set) in sets.into_iter().flatten().enumerate() {
-        sanitized[index].access = set.clone();
-    }
+    let sanitized = |(index, step): (usize, &Step)| Sanitized {
+        transaction: step.clone(),
+        access: match grants {
+            Grants::Sets(sets) => sets[index].clone(),
+            Grants::Everything | Grants::InOrder => AccessSet::empty(),
+        },
+        declaration: Declaration::Recorded,
+    };
+    let sanitized = steps.iter().enumerate().map(sanitized).collect();
     let mut block = OpenBlock::new(state(), context.rules(), sanitized);
-    if sets.is_some() {
-        block.number();
+    let mut ordered = None;
+    match grants {
+        Grants::Sets(_) => block.number(),
+        Grants::Everything => {}
+        Grants::InOrder => ordered = block.begin_in_order(),
     }
     let block = Arc::new(block);
-    let mut window = GrantedState::new(Arc::clone(&block));
+    let mut window = match ordered {
+        Some(ordered) => GrantedState::in_order(Arc::clone(&block), ordered),
+        None => GrantedState::new(Arc::clone(&block)),
+    };
     window.keep_undo();
     let mut results = Vec::new();
     for (task, step) in steps.iter().enumerate() {
         let task = TaskId::from_index(task);
         // SAFETY: there is one window, which is in one grant at a time.
         unsafe {
-            if sets.is_some() {
+            if let Grants::Sets(_) = grants {
                 block.resolve(task).expect("a state in memory");
                 window.enter(task);
             } else {
                 window.enter_everything(task);
             }
         }
-        let first = executor.execute(step, &mut window).ok();
-        // SAFETY: as above; the record is of this task.
-        unsafe {
-            let record = window.take_undo();
-            window.revert(record);
+        let mut result = executor.execute(step, &mut window).ok();
+        if !matches!(grants, Grants::InOrder) {
+            // SAFETY: as above; the record is of this task.
+            unsafe {
+                let record = window.take_undo();
+                window.revert(record);
+            }
+            window.touched().clear();
+            let first = result;
+            result = executor.execute(step, &mut window).ok();
+            drop(window.take_undo());
+            assert_eq!(first, result, "the second run saw the state of the first");
         }
-        window.touched().clear();
-        let second = executor.execute(step, &mut window).ok();
-        drop(window.take_undo());
         let touched = AccessSet::of_touches(window.touched().drain(..));
         window.leave();
-        assert_eq!(first, second, "the second run saw the state of the first");
         let nothing = Outcome {
             kind: OutcomeKind::System,
             status: Status::Reverted,
@@ -343,11 +361,14 @@ fn run_granted(
             output: Bytes::new(),
             created: None,
         };
-        block.finish(task, second.clone().unwrap_or(nothing));
-        results.push(second.map(|outcome| (outcome, touched)));
+        block.finish(task, result.clone().unwrap_or(nothing));
+        results.push(result.map(|outcome| (outcome, touched)));
     }
-    drop(window);
-    let block = Arc::into_inner(block).expect("the window is gone");
+    let ordered = window.into_ordered();
+    let mut block = Arc::into_inner(block).expect("the window is gone");
+    if let Some(ordered) = ordered {
+        block.end_in_order(ordered);
+    }
     (results, block.seal().expect("all have run").delta)
 }
 
@@ -381,16 +402,19 @@ fn check(context: &BlockContext, steps: &[Step]) -> Vec<Ran> {
         )
     });
     let sets: Vec<_> = sets.collect();
-    let (results, changes) = run_granted(context, steps, Some(&sets));
+    let (results, changes) = run_granted(context, steps, Grants::Sets(&sets));
     let expected = ran.iter().map(|ran| ran.clone().ok());
     let outcomes = results
         .into_iter()
         .map(|ran| ran.map(|(outcome, _)| outcome));
     assert!(outcomes.eq(expected.clone().map(|ran| ran.map(|(outcome, _)| outcome))));
     assert_eq!(changes, delta);
-    let (results, changes) = run_granted(context, steps, None);
-    assert_eq!(results, expected.collect::<Vec<_>>());
-    assert_eq!(changes, delta);
+    let expected: Vec<_> = expected.collect();
+    for grants in [Grants::Everything, Grants::InOrder] {
+        let (results, changes) = run_granted(context, steps, grants);
+        assert_eq!(results, expected);
+        assert_eq!(changes, delta);
+    }
     ran
 }
 
