@@ -223,11 +223,38 @@ impl LookUp {
     }
 }
 
+/// A worker's copy of what a shard has published.
+struct Copy {
+    version: u64,
+    published: Option<Arc<PublishedMap>>,
+}
+
+impl Copy {
+    /// Of a shard that has published nothing yet.
+    const NOTHING: Self = Self {
+        version: 0,
+        published: None,
+    };
+
+    /// What the shard has published, made new if it has changed.
+    fn get(&mut self, shard: &Shard, kind: &CallKind) -> Option<&Published> {
+        let version = shard.version.load(Ordering::Acquire);
+        // If a learner is at work, what was published last is good enough.
+        if self.version != version
+            && let Some(learner) = shard.learner.try_lock()
+        {
+            self.version = version;
+            self.published = Some(Arc::clone(&learner.published));
+        }
+        self.published.as_ref()?.get(kind)
+    }
+}
+
 /// One worker's way to a [`TemplateCache`].
 pub struct Templates {
     cache: Arc<TemplateCache>,
     /// What was published in each shard, as far as this worker has seen, with the version.
-    copies: Vec<(u64, Arc<PublishedMap>)>,
+    copies: Box<[Copy; SHARDS]>,
     values: Vec<U256>,
     /// Places of mappings' entries: the same callers come again.
     slots: SlotHashes,
@@ -238,7 +265,7 @@ impl Templates {
     /// For one worker.
     pub fn new(cache: Arc<TemplateCache>) -> Self {
         Self {
-            copies: (0..SHARDS).map(|_| Default::default()).collect(),
+            copies: Box::new([const { Copy::NOTHING }; SHARDS]),
             values: Vec::new(),
             slots: SlotHashes::default(),
             since_audit: 0,
@@ -265,7 +292,7 @@ impl Templates {
             selector: inputs.selector(),
         };
         let shard = self.cache.shard_of(&kind);
-        match refreshed(&self.cache.shards[shard], &mut self.copies[shard]).get(&kind) {
+        match self.copies[shard].get(&self.cache.shards[shard], &kind) {
             None => Ok(LookUp::Learn),
             Some(Published::Refused) => Ok(LookUp::Simulate),
             Some(Published::Ready { program, gas }) => {
@@ -287,7 +314,7 @@ impl Templates {
             selector: inputs.selector(),
         };
         let shard = self.cache.shard_of(&kind);
-        match refreshed(&self.cache.shards[shard], &mut self.copies[shard]).get(&kind) {
+        match self.copies[shard].get(&self.cache.shards[shard], &kind) {
             None => LookUp::Learn,
             Some(Published::Ready { .. }) if is_audited(&mut self.since_audit) => LookUp::Learn,
             Some(Published::Ready { .. } | Published::Refused) => LookUp::Simulate,
@@ -355,18 +382,6 @@ impl Templates {
 const fn is_audited(since: &mut u32) -> bool {
     *since = (*since + 1) % AUDIT_EVERY;
     *since == 0
-}
-
-/// A worker's copy of what a shard has published, made new if the shard has changed.
-fn refreshed<'a>(shard: &Shard, copy: &'a mut (u64, Arc<PublishedMap>)) -> &'a PublishedMap {
-    let version = shard.version.load(Ordering::Acquire);
-    // If a learner is at work, what was published last is good enough.
-    if copy.0 != version
-        && let Some(learner) = shard.learner.try_lock()
-    {
-        *copy = (version, Arc::clone(&learner.published));
-    }
-    &copy.1
 }
 
 impl fmt::Debug for Templates {
