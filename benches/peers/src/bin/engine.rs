@@ -161,6 +161,11 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
 const CONFLICT_PERCENTS: [u64; 4] = [0, 10, 50, 100];
 
 fn measure_schedulers(args: &Args, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
+    if !cfg!(feature = "unified-scheduler") {
+        eprintln!(
+            "Agave's unified scheduler is left out; cargo's --features unified-scheduler brings it"
+        );
+    }
     for conflict_percent in CONFLICT_PERCENTS {
         tell(&format!("scheduler: {conflict_percent} % conflict"));
         let results = schedulers::measure(conflict_percent);

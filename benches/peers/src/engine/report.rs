@@ -230,7 +230,7 @@ pub fn scheduler_lines(results: &[SchedulerResult]) -> Vec<serde_json::Value> {
 /// A scheduler's line of the table.
 pub fn scheduler_table_line(result: &SchedulerResult) -> String {
     format!(
-        "scheduler, {:>3} % conflict: {:<21} {:>7.1} ns a transaction ({:.1} to {:.1})",
+        "scheduler, {:>3} % conflict: {:<31} {:>7.1} ns a transaction ({:.1} to {:.1})",
         result.conflict_percent,
         result.kind.name(),
         result.ns.median(),

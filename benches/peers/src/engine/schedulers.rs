@@ -4,6 +4,9 @@
 //! none is left; so again for the next window. Ours gets keys that are numbered, as the engine's
 //! scheduler does; and, for comparison with what hashes its keys itself, keys that are not.
 
+#[cfg(feature = "unified-scheduler")]
+mod unified;
+
 use super::measure::Samples;
 use ahash::AHashMap;
 use lockweave_banking_stage::{Access, Scheduler};
@@ -27,11 +30,25 @@ pub enum SchedulerKind {
     LockweaveNumbering,
     /// Agave's older scheduler, with keys of eight bytes.
     PrioGraph,
+    /// Agave's newer scheduler, with tasks that know their queues.
+    #[cfg(feature = "unified-scheduler")]
+    Unified,
+    /// The same, looking keys of 32 bytes up and making tasks first.
+    #[cfg(feature = "unified-scheduler")]
+    UnifiedMaking,
 }
 
 impl SchedulerKind {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Lockweave, Self::LockweaveNumbering, Self::PrioGraph];
+    pub const ALL: &'static [Self] = &[
+        Self::Lockweave,
+        Self::LockweaveNumbering,
+        Self::PrioGraph,
+        #[cfg(feature = "unified-scheduler")]
+        Self::Unified,
+        #[cfg(feature = "unified-scheduler")]
+        Self::UnifiedMaking,
+    ];
 
     /// The name in reports.
     pub const fn name(self) -> &'static str {
@@ -39,6 +56,10 @@ impl SchedulerKind {
             Self::Lockweave => "lockweave",
             Self::LockweaveNumbering => "lockweave, numbering",
             Self::PrioGraph => "prio-graph",
+            #[cfg(feature = "unified-scheduler")]
+            Self::Unified => "unified-scheduler",
+            #[cfg(feature = "unified-scheduler")]
+            Self::UnifiedMaking => "unified-scheduler, making tasks",
         }
     }
 }
@@ -65,8 +86,8 @@ pub fn measure(conflict_percent: u64) -> Vec<SchedulerResult> {
         .map(|window| keys(window, conflict_percent))
         .collect();
     let mut results: Vec<_> = SchedulerKind::ALL
-        .into_iter()
-        .map(|kind| SchedulerResult {
+        .iter()
+        .map(|&kind| SchedulerResult {
             kind,
             conflict_percent,
             ns: Samples::default(),
@@ -79,6 +100,10 @@ pub fn measure(conflict_percent: u64) -> Vec<SchedulerResult> {
                 SchedulerKind::Lockweave => lockweave(&windows, false),
                 SchedulerKind::LockweaveNumbering => lockweave(&windows, true),
                 SchedulerKind::PrioGraph => prio_graph(&windows),
+                #[cfg(feature = "unified-scheduler")]
+                SchedulerKind::Unified => unified::run(&windows, false),
+                #[cfg(feature = "unified-scheduler")]
+                SchedulerKind::UnifiedMaking => unified::run(&windows, true),
             };
             // The first one warms up.
             if run > 0 {
