@@ -48,6 +48,11 @@ clients:
 soak SECONDS="1800":
     ./tests/soak.sh {{ SECONDS }}
 
+# Every transaction and every wei accounted for, and kill after kill, at length.
+books SENDERS="200" ROUNDS="5" KILLS="50":
+    LOCKWEAVE_SENDERS={{ SENDERS }} LOCKWEAVE_ROUNDS={{ ROUNDS }} LOCKWEAVE_KILLS={{ KILLS }} \
+        cargo test --release -p lockweave-validator --test validator -- --nocapture accounted killed
+
 # Every scenario of the load generator against our node and anvil: `just scenarios 30 300`.
 scenarios *ARGS:
     ./load_generator/tests/scenarios.sh {{ ARGS }}

@@ -1,22 +1,38 @@
 //! Books: over thousands of transactions from many senders, with reverts, replacements and nonce gaps,
-//! every one ends in exactly one block or is refused with a reason, and balances and fees agree to
-//! the wei.
+//! every one ends in exactly one block or is refused with a reason, balances and fees agree to
+//! the wei, and what is on disk is what executing the chain again comes to.
 
-use crate::support::{Draft, GAS_PRICE, Setup, TestNode, counter, deploy, parameters, signers};
+use crate::support::{
+    Draft, GAS_PRICE, Setup, TestNode, counter, deploy, parameters,
+    process::{output, validator},
+    signers,
+};
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
 use alloy_signer_local::PrivateKeySigner;
 use lockweave_runtime::StateView;
+use lockweave_validator::store::{Datadir, DurableStore, Retention};
 use serde_json::json;
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, env, str::FromStr, sync::Arc, time::Duration};
+
+fn asked<T: FromStr>(name: &str, default: T) -> T {
+    let asked = env::var(name).ok();
+    asked
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(default)
+}
 
 /// `LOCKWEAVE_SENDERS` asks for more.
 fn sender_count() -> u16 {
-    let asked = std::env::var("LOCKWEAVE_SENDERS").ok();
-    asked.and_then(|count| count.parse().ok()).unwrap_or(40)
+    asked("LOCKWEAVE_SENDERS", 40)
 }
 
-/// Transactions of each sender.
+/// Nonces of each sender in a round.
 const EACH: u64 = 60;
+
+/// `LOCKWEAVE_ROUNDS` asks for more.
+fn round_count() -> u64 {
+    asked("LOCKWEAVE_ROUNDS", 1)
+}
 
 fn senders() -> Vec<PrivateKeySigner> {
     (1..=sender_count())
@@ -33,11 +49,16 @@ fn total(state: &dyn StateView, who: &BTreeSet<Address>) -> U256 {
     who.iter().map(balance).sum()
 }
 
-/// What a sender sends, in nonce order; some nonces twice, the second time with higher bids.
-fn transactions(place: usize, senders: &[PrivateKeySigner], contracts: &[Address]) -> Vec<Bytes> {
+/// What a sender sends in a round, in nonce order; some nonces twice, the second time with higher bids.
+fn transactions(
+    round: u64,
+    place: usize,
+    senders: &[PrivateKeySigner],
+    contracts: &[Address],
+) -> Vec<Bytes> {
     let fees = Address::repeat_byte(0xbe);
     let mut raws = Vec::new();
-    for nonce in 0..EACH {
+    for nonce in round * EACH..(round + 1) * EACH {
         let call = |gas, value, contract: usize| Draft {
             gas,
             value: U256::from(value),
@@ -73,12 +94,13 @@ fn transactions(place: usize, senders: &[PrivateKeySigner], contracts: &[Address
 /// Sends everything in batches; the hashes that were taken, and how many were not.
 async fn send_all(
     node: &TestNode,
+    round: u64,
     senders: &[PrivateKeySigner],
     contracts: &[Address],
 ) -> (BTreeSet<B256>, usize) {
     let (mut sent, mut refused) = (BTreeSet::new(), 0);
     for place in 0..senders.len() {
-        let calls: Vec<_> = transactions(place, senders, contracts)
+        let calls: Vec<_> = transactions(round, place, senders, contracts)
             .into_iter()
             .map(|raw| json!({"jsonrpc": "2.0", "id": 1, "method": "eth_sendRawTransaction", "params": [raw]}))
             .collect();
@@ -124,7 +146,11 @@ async fn every_transaction_and_every_wei_is_accounted_for() {
         block_time: Duration::from_millis(50),
         ..Setup::default()
     };
-    let node = TestNode::on(setup, chain, None).await;
+    let folder = tempfile::tempdir().unwrap();
+    let datadir = Datadir::open(folder.path()).unwrap();
+    datadir.init(&chain).unwrap();
+    let store = DurableStore::open(datadir, &chain, Retention::everything()).unwrap();
+    let node = TestNode::on(setup, chain, Some(Arc::new(store))).await;
     let contracts = deploy_counters(&node).await;
     let mut everybody: BTreeSet<Address> = senders.iter().map(PrivateKeySigner::address).collect();
     everybody.extend(signers().iter().map(PrivateKeySigner::address));
@@ -133,15 +159,21 @@ async fn every_transaction_and_every_wei_is_accounted_for() {
     let before = total(&*node.node.head().state, &everybody);
     let first_block = node.node.head().block.number();
 
-    let (sent, refused) = send_all(&node, &senders, &contracts).await;
-    assert!(refused <= sent.len() / 10);
-    let empty = json!({"pending": "0x0", "queued": "0x0"});
-    for _ in 0..4_000 {
-        if node.ok("txpool_status", json!([])).await == empty {
-            break;
+    let (mut sent, mut refused) = (BTreeSet::new(), 0);
+    let nonces = round_count() * EACH;
+    for round in 0..round_count() {
+        let (hashes, late) = send_all(&node, round, &senders, &contracts).await;
+        sent.extend(hashes);
+        refused += late;
+        let empty = json!({"pending": "0x0", "queued": "0x0"});
+        for _ in 0..4_000 {
+            if node.ok("txpool_status", json!([])).await == empty {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
     }
+    assert!(refused <= sent.len() / 10);
 
     let head = node.node.head();
     let mut included = BTreeSet::new();
@@ -164,9 +196,24 @@ async fn every_transaction_and_every_wei_is_accounted_for() {
     // Every nonce was used once, by one of the two that had it.
     for signer in &senders {
         let account = head.state.account(signer.address()).unwrap().unwrap();
-        assert_eq!(account.nonce, EACH);
+        assert_eq!(account.nonce, nonces);
     }
-    assert_eq!(included.len() as u64, u64::from(sender_count()) * EACH);
+    assert_eq!(included.len() as u64, u64::from(sender_count()) * nonces);
     assert_eq!(total(&*head.state, &everybody) + burnt, before);
+    println!(
+        "{} taken, of which {dropped} were replaced or too late, and {refused} refused; {} in blocks {} to {}",
+        sent.len(),
+        included.len(),
+        first_block + 1,
+        head.block.number(),
+    );
+    drop(head);
     node.stop().await;
+    let verified = output(validator().args(["verify", "--datadir"]).arg(folder.path()));
+    let text = String::from_utf8_lossy(&verified.stdout);
+    assert!(
+        verified.status.success() && text.starts_with("right: "),
+        "{text}"
+    );
+    print!("{text}");
 }
