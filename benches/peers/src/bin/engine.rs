@@ -7,7 +7,7 @@ use lockweave_peers::engine::{
     measure::{self, Configuration, Effort, WorkloadResult},
     report::{self, WorkloadSize},
     schedulers,
-    workload::{WorkloadError, WorkloadName},
+    workload::{Selection, WorkloadError, WorkloadName},
 };
 use serde_json::json;
 use std::{
@@ -70,9 +70,8 @@ struct Args {
     /// Also every block of the workloads that have several, least gas first.
     #[arg(long)]
     each_block: bool,
-    /// Only recorded blocks of at most so much gas.
-    #[arg(long, value_name = "G", default_value_t = u64::MAX)]
-    gas_max: u64,
+    #[command(flatten)]
+    selection: Selection,
     /// No sequential runs side by side, which find what the cores give together.
     #[arg(long)]
     no_ceiling: bool,
@@ -132,7 +131,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
             continue;
         }
         tell(&format!("{}: making the blocks", workload.name()));
-        let blocks = match workload.blocks_up_to(args.transactions, args.gas_max) {
+        let blocks = match workload.blocks_among(args.transactions, &args.selection) {
             // All the others can be measured all the same.
             Err(error @ WorkloadError::NoFixtures(_)) if args.workloads.is_empty() => {
                 clear();

@@ -6,7 +6,7 @@ use lockweave_peers::engine::{
     block::{AccessSource, Block, timed},
     measure::Samples,
     phases::instructions_by_phase,
-    workload::WorkloadName,
+    workload::{Selection, WorkloadName},
     yardstick::Yardstick,
 };
 use std::{
@@ -47,9 +47,8 @@ struct Args {
     /// Transactions of the blocks that are made, instead of their workload's own number.
     #[arg(long, value_name = "T")]
     transactions: Option<usize>,
-    /// Only recorded blocks of at most so much gas.
-    #[arg(long, value_name = "G", default_value_t = u64::MAX)]
-    gas_max: u64,
+    #[command(flatten)]
+    selection: Selection,
     /// Says how many transactions the workload has, and runs nothing.
     #[arg(long)]
     count: bool,
@@ -89,7 +88,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         return tell_phases(file, args.less.as_deref(), f64::from(args.per), &mut out);
     }
     let workload = args.workload.unwrap_or(WorkloadName::RawSelf);
-    let blocks = workload.blocks_up_to(args.transactions, args.gas_max)?;
+    let blocks = workload.blocks_among(args.transactions, &args.selection)?;
     let transactions: usize = blocks.iter().map(Block::transactions).sum();
     if args.count {
         writeln!(out, "{transactions}")?;

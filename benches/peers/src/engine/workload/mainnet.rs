@@ -1,10 +1,10 @@
 //! Recorded mainnet blocks.
 
-use super::WorkloadError;
+use super::{Selection, WorkloadError};
 use crate::engine::block::Block;
 use lockweave_evm_adapter::ChainSpec;
 use lockweave_validator::{recorded::RecordedBlocks, replay::prepare_block};
-use std::{num::NonZeroUsize, ops::RangeInclusive, path::PathBuf};
+use std::{num::NonZeroUsize, path::PathBuf};
 
 /// Blocks of this much gas and more are the large ones.
 pub(super) const LARGE_BLOCK_GAS: u64 = 15_000_000;
@@ -17,14 +17,18 @@ pub fn fixtures() -> PathBuf {
     )
 }
 
-pub(super) fn blocks(gas: RangeInclusive<u64>) -> Result<Vec<Block>, WorkloadError> {
+/// Those of this much gas and more that are selected.
+pub(super) fn blocks(gas_min: u64, selection: &Selection) -> Result<Vec<Block>, WorkloadError> {
     let archive = fixtures().join("mainnet_blocks.tar.zst");
     if !archive.exists() {
         return Err(WorkloadError::NoFixtures(archive));
     }
+    let gas = gas_min..=selection.gas_max;
+    let wanted = selection.numbers.iter().copied().collect();
+    let wanted = (!selection.numbers.is_empty()).then_some(&wanted);
     let chain = ChainSpec::mainnet();
     let mut blocks = Vec::new();
-    for recorded in RecordedBlocks::open(&archive, None)? {
+    for recorded in RecordedBlocks::open(&archive, wanted)? {
         let recorded = recorded?;
         if !gas.contains(&recorded.header.gas_used) || recorded.transactions.is_empty() {
             continue;

@@ -87,14 +87,14 @@ impl WorkloadName {
 
     /// Makes or reads the blocks; `transactions` makes smaller or larger ones of those that are made.
     pub fn blocks(self, transactions: Option<usize>) -> Result<Vec<Block>, WorkloadError> {
-        self.blocks_up_to(transactions, u64::MAX)
+        self.blocks_among(transactions, &Selection::default())
     }
 
-    /// The same without recorded blocks of more gas.
-    pub fn blocks_up_to(
+    /// The same, of recorded blocks only those that are selected.
+    pub fn blocks_among(
         self,
         transactions: Option<usize>,
-        gas_max: u64,
+        selection: &Selection,
     ) -> Result<Vec<Block>, WorkloadError> {
         let block = match self {
             Self::RawSelf => raw::block(self, transactions, raw::Recipients::Themselves),
@@ -109,11 +109,32 @@ impl WorkloadName {
             }
             Self::UniswapOnePool => swaps::block(self, transactions, &swaps::Pools::One),
             Self::Mixed => mixed::block(self, transactions),
-            Self::MainnetBig => return mainnet::blocks(mainnet::LARGE_BLOCK_GAS..=gas_max),
-            Self::MainnetAll => return mainnet::blocks(0..=gas_max),
+            Self::MainnetBig => return mainnet::blocks(mainnet::LARGE_BLOCK_GAS, selection),
+            Self::MainnetAll => return mainnet::blocks(0, selection),
             Self::Scheduler => return Ok(Vec::new()),
         };
         Ok(vec![block?.with_signed()?])
+    }
+}
+
+/// Which recorded blocks are measured.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Selection {
+    /// Only recorded blocks of at most so much gas.
+    #[arg(long, value_name = "G", default_value_t = u64::MAX, hide_default_value = true)]
+    gas_max: u64,
+    /// Only the recorded blocks of these numbers.
+    #[arg(long = "block", value_name = "NUMBER", value_delimiter = ',')]
+    numbers: Vec<u64>,
+}
+
+impl Default for Selection {
+    /// All of them.
+    fn default() -> Self {
+        Self {
+            gas_max: u64::MAX,
+            numbers: Vec::new(),
+        }
     }
 }
 
