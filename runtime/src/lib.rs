@@ -35,6 +35,7 @@ pub mod ordered_state;
 pub mod outcome;
 mod outcomes;
 pub mod payments;
+mod place_map;
 pub mod prefetch;
 pub mod recording;
 pub mod serial;

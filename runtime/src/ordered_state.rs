@@ -12,13 +12,12 @@ use crate::{
     executor::Transfer,
     interner::Room,
     key::{AddressKey, KeyPart, StateKey},
+    place_map::PlaceMap,
     state::{Account, CodeRef, StateError, StateView},
     state_cells::StateRules,
     write_set::{AccountValue, Credit, WriteSet, is_credit_safe},
 };
-use ahash::RandomState;
 use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256};
-use indexmap::{IndexMap, map::Entry};
 use std::{
     fmt,
     hash::{Hash, Hasher},
@@ -111,13 +110,33 @@ impl Hash for SlotKey {
     }
 }
 
+/// Accounts are asked for again and again; so many of them are found without a hash.
+const RECENT: usize = 512;
+
+#[derive(Clone, Copy)]
+struct Recent([u32; RECENT]);
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self([0; RECENT])
+    }
+}
+
+impl Recent {
+    #[inline]
+    fn of(&mut self, address: &Address) -> &mut u32 {
+        let end = u16::from_be_bytes([address[18], address[19]]);
+        &mut self.0[usize::from(end) % RECENT]
+    }
+}
+
 /// What has changed in a block that runs in order. Empty until then, with the memory of earlier blocks.
 #[derive(Default)]
 pub struct OrderedState {
-    accounts: IndexMap<AddressKey, OrderedAccount, RandomState>,
-    slots: IndexMap<SlotKey, OrderedSlot, RandomState>,
-    /// The account asked for last, and its place.
-    last: Option<(Address, usize)>,
+    accounts: PlaceMap<AddressKey, OrderedAccount>,
+    slots: PlaceMap<SlotKey, OrderedSlot>,
+    /// Where accounts were found, by the end of their address: the last one of each end. They may be of another block.
+    recent: Recent,
     /// Places of accounts whose code changed or whose storage was wiped; some stand twice.
     recoded: Vec<usize>,
     has_wiped: bool,
@@ -133,7 +152,6 @@ impl OrderedState {
         let room = self.accounts.capacity().max(self.slots.capacity());
         self.accounts.clear();
         self.slots.clear();
-        self.last = None;
         self.recoded.clear();
         self.has_wiped = false;
         if let Some(kept) = self.room.cut_down(keys, room) {
@@ -151,27 +169,35 @@ impl OrderedState {
     /// The place of an account, which is looked up if nobody has looked at it.
     #[inline]
     fn find(&mut self, view: &dyn StateView, address: Address) -> Result<usize, StateError> {
-        if let Some((last, place)) = self.last
-            && last == address
-        {
+        let place = *self.recent.of(&address) as usize;
+        if self.accounts.key_at(place) == Some(&AddressKey(address)) {
             return Ok(place);
         }
-        let place = match self.accounts.entry(AddressKey(address)) {
-            Entry::Occupied(known) => known.index(),
-            Entry::Vacant(new) => {
-                let before = view.account(address)?;
-                let place = new.index();
-                new.insert(OrderedAccount {
-                    value: AccountValue::from(before.as_ref()),
-                    before,
-                    code: None,
-                    incarnation: 0,
-                    is_credited: false,
-                });
-                place
-            }
+        self.find_or_load(view, address)
+    }
+
+    /// The same where it was not found by the end of its address.
+    #[inline(never)]
+    fn find_or_load(
+        &mut self,
+        view: &dyn StateView,
+        address: Address,
+    ) -> Result<usize, StateError> {
+        let look = || {
+            let before = view.account(address)?;
+            Ok(OrderedAccount {
+                value: AccountValue::from(before.as_ref()),
+                before,
+                code: None,
+                incarnation: 0,
+                is_credited: false,
+            })
         };
-        self.last = Some((address, place));
+        let place = self
+            .accounts
+            .find_or_try_insert(AddressKey(address), look)?;
+        // The map has no places beyond that.
+        *self.recent.of(&address) = u32::try_from(place).unwrap_or(u32::MAX);
         Ok(place)
     }
 
@@ -182,19 +208,16 @@ impl OrderedState {
         address: Address,
         slot: U256,
     ) -> Result<usize, StateError> {
-        match self.slots.entry(SlotKey { address, slot }) {
-            Entry::Occupied(known) => Ok(known.index()),
-            Entry::Vacant(new) => {
-                let before = view.slot(address, slot)?;
-                let place = new.index();
-                new.insert(OrderedSlot {
-                    before,
-                    value: before,
-                    incarnation: 0,
-                });
-                Ok(place)
-            }
-        }
+        let look = || {
+            let before = view.slot(address, slot)?;
+            Ok(OrderedSlot {
+                before,
+                value: before,
+                incarnation: 0,
+            })
+        };
+        self.slots
+            .find_or_try_insert(SlotKey { address, slot }, look)
     }
 
     /// How often the storage of an account was wiped.
@@ -402,9 +425,11 @@ impl OrderedState {
     /// What must be known of the whole block before its changes can be told.
     pub(crate) fn add_to(&self, context: &mut DeltaContext) {
         for place in &self.recoded {
-            let (address, account) = self.accounts.get_index(*place).expect("a known place");
+            let (AddressKey(address), account) = &self.accounts.entries()[*place];
             if account.incarnation > 0 {
-                context.incarnations.insert(*address, account.incarnation);
+                context
+                    .incarnations
+                    .insert(AddressKey(*address), account.incarnation);
             }
             if let Some(code) = &account.code
                 && code.hash() != account.code_before()
@@ -422,13 +447,13 @@ impl OrderedState {
         part: &mut DeltaPart<'_>,
     ) {
         let range = |len: usize| len * shard / parts..len * (shard + 1) / parts;
-        let accounts = self.accounts.as_slice();
-        let accounts = accounts.get_range(range(accounts.len()));
+        let accounts = self.accounts.entries();
+        let accounts = accounts.get(range(accounts.len()));
         for (AddressKey(address), account) in accounts.into_iter().flatten() {
             account.tell(*address, context, part);
         }
-        let slots = self.slots.as_slice();
-        let slots = slots.get_range(range(slots.len()));
+        let slots = self.slots.entries();
+        let slots = slots.get(range(slots.len()));
         for (SlotKey { address, slot }, written) in slots.into_iter().flatten() {
             let is_current = written.incarnation == context.incarnation(*address);
             let after = if is_current {
