@@ -270,10 +270,11 @@ impl<S: StateAccess + Default> EvmExecutor<S> {
         if let Err(error) = declared {
             return Err(ExecutionError::Invalid(error.clone().into()));
         }
-        self.machine.ctx.journaled_state.database.limits = self.limits_of(transaction);
+        let limits = self.limits_of(transaction);
+        self.machine.ctx.journaled_state.database.limit(limits);
         let result = self.handler.run(&mut self.machine);
         let result = self.conclude(result);
-        self.machine.ctx.journaled_state.database.limits = None;
+        self.machine.ctx.journaled_state.database.limit(None);
         match result {
             Ok(result) => Ok(outcome(kind, result)),
             // Locks hold what was signed, so it is the signature that this contradicts.
@@ -446,6 +447,7 @@ impl<S: StateAccess + Default> Executor<S> for EvmExecutor<S> {
             touched.slots.clear();
         }
         mem::swap(state, &mut self.machine.ctx.journaled_state.database.state);
+        self.machine.ctx.journaled_state.database.limit(None);
         let result = match step {
             Step::Transaction(transaction) => self.run_transaction(transaction),
             Step::SystemCall(call) => self.run_system_call(call),

@@ -8,6 +8,8 @@
 //! Until then the record's balance counts from zero what was transferred *to* the account. A debit
 //! looks first; a revert takes back just what its checkpoint had added; so the count is exact, and if
 //! nobody ever looked it leaves as a [`Credit`].
+//!
+//! Where a look costs nobody anything ([`StateAccess::is_look_free`]) all this is left out, and accounts are loaded whole.
 
 use crate::{code_cache::CodeCache, error::DbError};
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, Log, U256};
@@ -41,6 +43,19 @@ struct Loaded {
     code_hash: B256,
 }
 
+impl Loaded {
+    /// Of an account that was loaded whole and is not there.
+    const NOTHING: Self = Self {
+        address: Address::ZERO,
+        observed: Some(AccountValue {
+            balance: U256::ZERO,
+            nonce: 0,
+            exists: false,
+        }),
+        code_hash: KECCAK256_EMPTY,
+    };
+}
+
 /// A guarded state in the shape in which revm asks for one.
 #[derive(Debug, Default)]
 pub(crate) struct JournalDb<S> {
@@ -48,8 +63,10 @@ pub(crate) struct JournalDb<S> {
     /// Accounts loaded by the transaction; revm carries the position along as the account's id.
     loaded: Vec<Loaded>,
     codes: CodeCache,
+    /// Whether accounts are loaded whole, all through a transaction.
+    loads_whole: bool,
     /// What the transaction may touch at all, if it signed that.
-    pub(crate) limits: Option<Limits>,
+    limits: Option<Limits>,
 }
 
 /// The declaration a transaction signed, and whom the block pays.
@@ -80,6 +97,12 @@ impl Limits {
 }
 
 impl<S: StateAccess> JournalDb<S> {
+    /// From now on only what is within the limits may be touched, if there are any, on the state that is here now.
+    pub(crate) fn limit(&mut self, limits: Option<Limits>) {
+        self.loads_whole = limits.is_none() && self.state.is_look_free();
+        self.limits = limits;
+    }
+
     #[inline]
     fn allow(&self, key: impl FnOnce() -> StateKey, needed: AccessMode) -> Result<(), AccessError> {
         match &self.limits {
@@ -135,18 +158,27 @@ impl<S: StateAccess> Database for JournalDb<S> {
 
     fn basic(&mut self, address: Address) -> Result<Option<AccountInfo>, DbError> {
         self.allow(|| StateKey::code(address), AccessMode::Read)?;
+        let observed = if self.loads_whole {
+            Some(self.state.account(address)?)
+        } else {
+            None
+        };
         let code = self.state.code(address)?;
-        let account_id = AccountId::new(self.loaded.len());
         let code_hash = code.hash();
+        if observed.is_some_and(|value| !value.exists) && code_hash == KECCAK256_EMPTY {
+            return Ok(None);
+        }
+        let account_id = AccountId::new(self.loaded.len());
         let bytecode = self.codes.get(code);
         self.loaded.push(Loaded {
             address,
-            observed: None,
+            observed,
             code_hash,
         });
+        let AccountValue { balance, nonce, .. } = observed.unwrap_or_default();
         Ok(Some(AccountInfo {
-            balance: U256::ZERO,
-            nonce: 0,
+            balance,
+            nonce,
             code_hash,
             account_id,
             code: Some(bytecode),
@@ -194,15 +226,19 @@ type DbLoadError = JournalLoadError<DbError>;
 impl<S: StateAccess> GuardedJournal<S> {
     /// Looks at the nonce and balance of a loaded account.
     fn observe(&mut self, address: Address) -> Result<(), DbError> {
+        if self.database.loads_whole {
+            return Ok(());
+        }
         let account = self.inner.state.get_mut(&address);
         let account = account.expect("an account is loaded before it is looked at");
         self.database.observe(address, account)
     }
 
     fn is_observed(&self, account: &Account) -> bool {
-        self.database.loaded[loaded_index(account)]
-            .observed
-            .is_some()
+        self.database.loads_whole
+            || self.database.loaded[loaded_index(account)]
+                .observed
+                .is_some()
     }
 
     /// Loads an account with its code; `observe` says whether its nonce and balance are wanted.
@@ -223,6 +259,13 @@ impl<S: StateAccess> GuardedJournal<S> {
         observe: Observe,
         skip_cold_load: bool,
     ) -> Result<(StateLoad<&Account>, bool), DbLoadError> {
+        if self.database.loads_whole {
+            let database = &mut self.database;
+            let load = self
+                .inner
+                .load_account_optional(database, address, true, skip_cold_load)?;
+            return Ok((load, true));
+        }
         let load = self.inner.load_account_optional(
             &mut self.database,
             address,
@@ -291,7 +334,13 @@ impl<S: StateAccess> GuardedJournal<S> {
         let spec = self.inner.cfg.spec;
         writes.credits.extend(self.fee.take());
         for (address, account) in self.inner.state.drain() {
-            let loaded = &self.database.loaded[loaded_index(&account)];
+            let loaded = match account.info.account_id {
+                Some(id) => &self.database.loaded[id.get()],
+                None => &Loaded {
+                    address,
+                    ..Loaded::NOTHING
+                },
+            };
             debug_assert_eq!(loaded.address, address);
             if let Some(touched) = &mut self.touched {
                 touched.accounts.push(address);
@@ -495,6 +544,12 @@ impl<S: StateAccess> JournalTr for GuardedJournal<S> {
         target: Address,
         skip_cold_load: bool,
     ) -> Result<StateLoad<SelfDestructResult>, DbLoadError> {
+        if self.database.loads_whole {
+            let database = &mut self.database;
+            return self
+                .inner
+                .selfdestruct(database, address, target, skip_cold_load);
+        }
         // The balance moves, and whether the target is empty decides the gas: look at both. Loading
         // the target warms it, so whether it was cold is remembered from here.
         let is_cold = self.load(target, Observe::Yes, skip_cold_load)?.is_cold;
@@ -556,7 +611,7 @@ impl<S: StateAccess> JournalTr for GuardedJournal<S> {
         to: Address,
         balance: U256,
     ) -> Option<TransferError> {
-        if !balance.is_zero() {
+        if !balance.is_zero() && !self.database.loads_whole {
             if let Err(error) = self.observe(from) {
                 return Some(self.refuse(error));
             }
@@ -628,6 +683,12 @@ impl<S: StateAccess> JournalTr for GuardedJournal<S> {
         address: Address,
         skip_cold_load: bool,
     ) -> Result<StateLoad<Self::JournaledAccount<'_>>, DbLoadError> {
+        if self.database.loads_whole {
+            let database = &mut self.database;
+            return self
+                .inner
+                .load_account_mut_optional(database, address, skip_cold_load);
+        }
         let is_cold = self.load(address, Observe::Yes, skip_cold_load)?.is_cold;
         let mut load = self
             .inner

@@ -113,6 +113,12 @@ pub trait StateAccess {
         false
     }
 
+    /// Whether nobody waits for a look at an account, and nobody notes it, until the transaction is done: then it may be
+    /// looked at before anybody wants to know. A no is no answer; there are states that never say more.
+    fn is_look_free(&self) -> bool {
+        false
+    }
+
     /// KECCAK256 of the place of a mapping's entry, if it was [kept](crate::SimulatedState::keep_hash) when the
     /// transaction's set was inferred. Needs no grant: it follows from the place alone. A no is no answer; there are
     /// states that never say more.

@@ -683,6 +683,10 @@ impl<T> StateAccess for GrantedState<T> {
         block.is_some_and(|block| was_in_use(block.cells().view(), address))
     }
 
+    fn is_look_free(&self) -> bool {
+        matches!(self.held, Grant::InOrder) && self.is_incurious
+    }
+
     fn known_hash(&mut self, place: &[u8; 64]) -> Option<U256> {
         let inferred = self.block.as_ref()?.draft(self.task?)?.inferred()?;
         let known = inferred.hashes.iter().find(|known| known.place == *place)?;

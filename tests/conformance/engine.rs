@@ -1,16 +1,17 @@
 //! A block through the engine: a serial pass that records what every step touches, then the same
-//! steps under locks on one worker and on four, which must come to the same.
+//! steps under locks on one worker and on four, and once more with nothing declared, which must all
+//! come to the same.
 
 use alloy_eips::eip7928::{AccountChanges, BlockAccessList};
 use lockweave::{
-    BankingStage, EvmBlock, EvmExecutor, OpenBlock, Sanitized, SealedBlock, StageConfig, StateView,
-    Step,
+    BankingStage, EvmBlock, EvmExecutor, EvmInferrer, OpenBlock, Sanitized, SealedBlock,
+    StageConfig, StateView, Step,
     banking_stage::StageError,
     evm::{BlockContext, InvalidStep},
-    execute_block,
+    execute_block, execute_inferred_block,
     runtime::{
         AccessError, AccessSet, Declaration, DenseId, ExecutionError, Executor, GrantedState,
-        INFERRED_KEYS_MAX, Recording, SerialState, StateDelta, execute_serially,
+        INFERRED_KEYS_MAX, Recording, SerialState, StateCells, StateDelta, execute_serially,
     },
     seal_block,
 };
@@ -111,7 +112,15 @@ impl Engine {
                 }
             }
         }
-        Ok(run)
+        let (_, stage) = &self.stages[0];
+        let inferred = run_inferred(stage, context, steps, view)?;
+        if inferred == run {
+            Ok(run)
+        } else {
+            Err(format!(
+                "with nothing declared it comes to {inferred:?}, one thread to {run:?}"
+            ))
+        }
     }
 }
 
@@ -207,8 +216,46 @@ fn run_in_parallel(
         None => Granted::new(&context).with_shortcuts().with_traces(0),
     };
     let (open, result) = execute_block(stage, open, make, Step::gas_hint);
+    conclude(stage, open, result.map(drop))
+}
+
+/// The same with nothing declared: blocks as short as these run in order, and tell nobody what they touched.
+fn run_inferred(
+    stage: &BankingStage,
+    context: &BlockContext,
+    steps: &[Step],
+    view: &Arc<dyn StateView>,
+) -> Result<Run, String> {
+    let transactions = steps.iter().map(|step| Sanitized {
+        transaction: step.clone(),
+        access: AccessSet::empty(),
+        declaration: Declaration::Inferred,
+    });
+    let cells = StateCells::new(Arc::clone(view), context.rules());
+    let open = OpenBlock::to_infer(cells, transactions.collect());
+    let context = context.clone();
+    let make = move |last: Option<(Granted, EvmInferrer)>| match last {
+        Some((mut executor, mut inferrer)) => {
+            executor.set_block(&context);
+            inferrer.set_block(&context);
+            (executor, inferrer)
+        }
+        None => (
+            Granted::new(&context).with_shortcuts().with_traces(0),
+            EvmInferrer::new(&context),
+        ),
+    };
+    let (open, result) = execute_inferred_block(stage, open, make, Step::gas_hint);
+    conclude(stage, open, result.map(drop))
+}
+
+fn conclude(
+    stage: &BankingStage,
+    open: OpenBlock<Step>,
+    result: Result<(), StageError<ExecutionError<InvalidStep>>>,
+) -> Result<Run, String> {
     match result {
-        Ok(_) => {
+        Ok(()) => {
             let sealed = seal_block(stage, open).map_err(|error| error.to_string())?;
             Ok(Ok(sealed.0))
         }
