@@ -90,6 +90,19 @@ impl Hash for AddressKey {
     }
 }
 
+/// The number of a slot as a key of maps, in words as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SlotNumber(pub(crate) U256);
+
+impl Hash for SlotNumber {
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        for limb in self.0.as_limbs() {
+            state.write_u64(*limb);
+        }
+    }
+}
+
 /// In words: keys are hashed often, and byte by byte takes several times as long.
 impl Hash for StateKey {
     #[inline]
@@ -100,9 +113,7 @@ impl Hash for StateKey {
             KeyPart::Code => state.write_u64(rest | 1 << 32),
             KeyPart::Slot(slot) => {
                 state.write_u64(rest | 2 << 32);
-                for limb in slot.as_limbs() {
-                    state.write_u64(*limb);
-                }
+                SlotNumber(slot).hash(state);
             }
         }
     }

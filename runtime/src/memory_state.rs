@@ -2,7 +2,7 @@
 
 use crate::{
     delta::StateDelta,
-    key::{AddressKey, KeyPart, StateKey},
+    key::{AddressKey, KeyPart, SlotNumber, StateKey},
     state::{Account, Code, StateError, StateView},
 };
 use ahash::AHashMap;
@@ -13,7 +13,7 @@ use std::{hint::black_box, sync::Arc};
 #[derive(Clone, Debug, Default)]
 pub struct MemoryState {
     accounts: AHashMap<AddressKey, Account>,
-    slots: AHashMap<Address, AHashMap<U256, U256>>,
+    slots: AHashMap<AddressKey, AHashMap<SlotNumber, U256>>,
     codes: AHashMap<B256, Arc<Code>>,
     block_hashes: AHashMap<u64, B256>,
 }
@@ -33,11 +33,12 @@ impl MemoryState {
     /// Sets a storage slot; zero removes it.
     pub fn insert_slot(&mut self, address: Address, slot: U256, value: U256) -> &mut Self {
         if value.is_zero() {
-            if let Some(slots) = self.slots.get_mut(&address) {
-                slots.remove(&slot);
+            if let Some(slots) = self.slots.get_mut(&AddressKey(address)) {
+                slots.remove(&SlotNumber(slot));
             }
         } else {
-            self.slots.entry(address).or_default().insert(slot, value);
+            let slots = self.slots.entry(AddressKey(address)).or_default();
+            slots.insert(SlotNumber(slot), value);
         }
         self
     }
@@ -60,7 +61,7 @@ impl MemoryState {
             self.insert_code(Arc::clone(code));
         }
         for address in &delta.wiped {
-            self.slots.remove(address);
+            self.slots.remove(&AddressKey(*address));
         }
         for (address, slot, value) in &delta.slots {
             self.insert_slot(*address, *slot, *value);
@@ -87,10 +88,10 @@ impl MemoryState {
     /// Every slot of an account that is not zero, in no order.
     pub fn slots(&self, address: Address) -> impl Iterator<Item = (U256, U256)> {
         self.slots
-            .get(&address)
+            .get(&AddressKey(address))
             .into_iter()
             .flatten()
-            .map(|(slot, value)| (*slot, *value))
+            .map(|(SlotNumber(slot), value)| (*slot, *value))
     }
 }
 
@@ -100,9 +101,9 @@ impl StateView for MemoryState {
     }
 
     fn slot(&self, address: Address, slot: U256) -> Result<U256, StateError> {
-        let slots = self.slots.get(&address);
+        let slots = self.slots.get(&AddressKey(address));
         Ok(slots
-            .and_then(|slots| slots.get(&slot))
+            .and_then(|slots| slots.get(&SlotNumber(slot)))
             .copied()
             .unwrap_or_default())
     }
@@ -118,7 +119,7 @@ impl StateView for MemoryState {
     fn has_storage(&self, address: Address) -> Result<bool, StateError> {
         Ok(self
             .slots
-            .get(&address)
+            .get(&AddressKey(address))
             .is_some_and(|slots| !slots.is_empty()))
     }
 
@@ -128,8 +129,12 @@ impl StateView for MemoryState {
         let mut last = None;
         for key in keys {
             if let KeyPart::Slot(slot) = key.part {
-                let slots = self.slots.get(&key.address);
-                black_box(slots.and_then(|slots| slots.get(&slot)).copied());
+                let slots = self.slots.get(&AddressKey(key.address));
+                black_box(
+                    slots
+                        .and_then(|slots| slots.get(&SlotNumber(slot)))
+                        .copied(),
+                );
             } else if last != Some(key.address) {
                 last = Some(key.address);
                 black_box(self.accounts.get(&AddressKey(key.address)).copied());
