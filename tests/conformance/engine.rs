@@ -191,6 +191,17 @@ fn check_no_effect(
     }
 }
 
+/// Executors are kept from block to block, as in the product.
+fn granted(last: Option<Granted>, context: &BlockContext) -> Granted {
+    match last {
+        Some(mut executor) => {
+            executor.set_block(context);
+            executor
+        }
+        None => Granted::new(context).with_shortcuts().with_traces(0),
+    }
+}
+
 fn run_in_parallel(
     stage: &BankingStage,
     context: &BlockContext,
@@ -207,14 +218,7 @@ fn run_in_parallel(
         .collect();
     let open = OpenBlock::new(Arc::clone(view), context.rules(), transactions);
     let context = context.clone();
-    // Executors are kept from block to block, as in the product.
-    let make = move |last: Option<Granted>| match last {
-        Some(mut executor) => {
-            executor.set_block(&context);
-            executor
-        }
-        None => Granted::new(&context).with_shortcuts().with_traces(0),
-    };
+    let make = move |last| granted(last, &context);
     let (open, result) = execute_block(stage, open, make, Step::gas_hint);
     conclude(stage, open, result.map(drop))
 }
@@ -234,16 +238,11 @@ fn run_inferred(
     let cells = StateCells::new(Arc::clone(view), context.rules());
     let open = OpenBlock::to_infer(cells, transactions.collect());
     let context = context.clone();
-    let make = move |last: Option<(Granted, EvmInferrer)>| match last {
-        Some((mut executor, mut inferrer)) => {
-            executor.set_block(&context);
-            inferrer.set_block(&context);
-            (executor, inferrer)
-        }
-        None => (
-            Granted::new(&context).with_shortcuts().with_traces(0),
-            EvmInferrer::new(&context),
-        ),
+    let make = move |last: Option<(Granted, EvmInferrer)>| {
+        let (executor, inferrer) = last.unzip();
+        let mut inferrer = inferrer.unwrap_or_else(|| EvmInferrer::new(&context));
+        inferrer.set_block(&context);
+        (granted(executor, &context), inferrer)
     };
     let (open, result) = execute_inferred_block(stage, open, make, Step::gas_hint);
     conclude(stage, open, result.map(drop))
