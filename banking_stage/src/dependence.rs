@@ -1,7 +1,7 @@
 //! How much of a block could run side by side.
 
 use ahash::AHashMap;
-use lockweave_runtime::{AccessMode, AccessSet, DenseId, OpenBlock, Outlook, StateKey, TaskId};
+use lockweave_runtime::{AccessMode, AccessSet, Contention, DenseId, OpenBlock, StateKey, TaskId};
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 /// So many of a long block's transactions say whether it is worth while to look at the others.
@@ -77,11 +77,11 @@ impl Pilot {
     }
 
     /// What is thought of the block.
-    pub(crate) fn outlook(&self) -> Outlook {
+    pub(crate) fn contention(&self) -> Contention {
         match self.verdict.load(Ordering::Relaxed) {
-            PENDING => Outlook::Early,
-            CROWDED => Outlook::Crowded,
-            _ => Outlook::Open,
+            PENDING => Contention::Early,
+            CROWDED => Contention::Crowded,
+            _ => Contention::Open,
         }
     }
 }
@@ -217,10 +217,10 @@ mod tests {
         let alone: &[&[(u8, AccessMode)]] = &[&[]];
         let chain: &[&[(u8, AccessMode)]] = &[&[(1, Write)]];
         let pairs: &[&[(u8, AccessMode)]] = &[&[(1, Write)], &[(2, Write)]];
-        for (sets, is_chain, outlook) in [
-            (alone, false, Outlook::Open),
-            (chain, true, Outlook::Open),
-            (pairs, false, Outlook::Crowded),
+        for (sets, is_chain, contention) in [
+            (alone, false, Contention::Open),
+            (chain, true, Contention::Open),
+            (pairs, false, Contention::Crowded),
         ] {
             let sets: Vec<_> = sets.iter().copied().cycle().take(PILOT_BLOCK_MIN).collect();
             let block = block_of(&sets);
@@ -229,12 +229,18 @@ mod tests {
             for task in (1..sets.len()).map(TaskId::from_index) {
                 pilot.note_looked_at(&block, task, |()| 10);
             }
-            assert_eq!((pilot.is_chain(), pilot.outlook()), (false, Outlook::Early));
+            assert_eq!(
+                (pilot.is_chain(), pilot.contention()),
+                (false, Contention::Early)
+            );
             pilot.note_looked_at(&block, TaskId::FIRST, |()| 10);
-            assert_eq!((pilot.is_chain(), pilot.outlook()), (is_chain, outlook));
+            assert_eq!(
+                (pilot.is_chain(), pilot.contention()),
+                (is_chain, contention)
+            );
         }
         let short = Pilot::of(PILOT_BLOCK_MIN - 1);
-        assert_eq!((short.tasks(), short.outlook()), (0, Outlook::Open));
+        assert_eq!((short.tasks(), short.contention()), (0, Contention::Open));
     }
 
     #[test]

@@ -189,7 +189,7 @@ impl<T, E: 'static, I: Infer<T>> Inferring<T, E, I> {
         if !self.block.is_inferred(task) || self.aside.binary_search(&task).is_ok() {
             return;
         }
-        looker.state.set_outlook(self.pilot.outlook());
+        looker.state.set_contention(self.pilot.contention());
         looker.look_at(&self.block, task, &self.counters);
     }
 }
@@ -219,7 +219,7 @@ where
         if self.pilot.is_chain() {
             return;
         }
-        self.block.expect_looks(positions.clone());
+        self.block.expect_simulations(positions.clone());
         worker.announce(&self.block, positions, Next::Infer);
     }
 

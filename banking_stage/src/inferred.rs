@@ -10,11 +10,11 @@
 //!
 //! If the first transactions of a long block turn out to be a chain, the block runs in order, and hardly any of
 //! the others are looked at beforehand. If they show that many will wait for others, whoever infers
-//! [is told](lockweave_runtime::Outlook), as simulations would mostly be in vain.
+//! [is told](lockweave_runtime::Contention), as simulations would mostly be in vain.
 //!
 //! A set found so can be too small: the transaction reaches for a key it does not hold. If those behind it
 //! who need that key have not begun, and those in front of it are done with it, it gets it
-//! [at once](OpenBlock::keep_extensions). Otherwise it stops without effect. It keeps its locks, so that
+//! [at once](OpenBlock::keep_late_grants). Otherwise it stops without effect. It keeps its locks, so that
 //! nobody runs who needs what it holds, and the others go on. When nobody can go on any more, with no run
 //! on, those that left their sets are taken in block order:
 //!
@@ -24,7 +24,7 @@
 //!    to conflict, has run already and does conflict with that, then it is **rolled back**, and everything
 //!    that depends on it, in reverse order, from undo records. Who has only credited an account that the
 //!    first one needs has seen nothing of it: those credits are
-//!    [taken off](lockweave_runtime::LiftedCredits) while it runs, and put back behind it;
+//!    [taken off](lockweave_runtime::SuspendedCredits) while it runs, and put back behind it;
 //! 3. the rest of the block goes on in parallel.
 //!
 //! A transaction that is still being [looked at](crate::aside) when the block runs is left out of the
@@ -197,7 +197,7 @@ where
         if cost < RUN_COST_SMALL {
             return self.run_in_order(Help::None);
         }
-        if self.pending.len() < self.stage.config().ordered_below {
+        if self.pending.len() < self.stage.config().sequential_below {
             return self.run_in_order(if cost < RUN_COST_DOUBTFUL {
                 Help::IfLong
             } else {
@@ -219,7 +219,7 @@ where
         while !(self.pending.is_empty() && aside.missing().is_empty()) {
             let pending = self.pending.len();
             let (mut left, failure) = self.run_in_parallel(alone)?;
-            self.keep_extensions()?;
+            self.keep_late_grants()?;
             let late = aside.missing().to_vec();
             aside.wait(self.block())?;
             if let Some((task, source)) = failure {

@@ -70,7 +70,7 @@ where
         let (executor, inferrer) = (self.make)(last_executors());
         let mut state = GrantedState::new(Arc::clone(&self.block));
         state.keep_undo();
-        state.extend_sets();
+        state.allow_late_grants();
         WorkerState {
             executor,
             inferrer,
@@ -96,7 +96,7 @@ where
 
     fn prepare(&self, _worker: &mut Self::Worker, position: TaskId) -> Result<(), Self::Error> {
         let task = self.order[position.index()];
-        if self.block.may_stay_apart(task) {
+        if self.block.may_keep_private(task) {
             return Ok(());
         }
         self.resolve(task)
@@ -138,7 +138,7 @@ where
         // releases them after this function returned. The block is this workload's alone, so all
         // who enter it hold grants of this one run; a release and the next grant of a key are
         // ordered by the scheduler's lock. `order` names no transaction twice.
-        if let Some(outcome) = unsafe { worker.state.run_apart(task) } {
+        if let Some(outcome) = unsafe { worker.state.run_private(task) } {
             worker.simulations_taken += 1;
             self.block.finish(task, outcome);
             return Ok(());

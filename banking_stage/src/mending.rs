@@ -10,7 +10,7 @@ use crate::{
 };
 use lockweave_runtime::{
     AccessEntry, AccessError, AccessSet, DenseId, ExecutionError, Executor, GrantedState, Infer,
-    KeyId, LiftedCredits, OpenBlock, Outcome, SimulatedState, TaskId, UndoRecord,
+    KeyId, OpenBlock, Outcome, SimulatedState, SuspendedCredits, TaskId, UndoRecord,
 };
 use std::{mem, sync::Arc};
 
@@ -60,7 +60,7 @@ where
             source: ExecutionError::Access(AccessError::State(error)),
         };
         if torn.late.binary_search(&task).is_ok() {
-            self.block_mut().number_late(task).map_err(of)?;
+            self.block_mut().number_deferred(task).map_err(of)?;
             let stale = ahead.depending_on(self.block(), task);
             self.roll_back(stale);
             return Ok(());
@@ -81,8 +81,10 @@ where
     }
 
     /// Makes what transactions got beyond their sets part of these.
-    pub(crate) fn keep_extensions(&mut self) -> Result<(), StageError<ExecutionError<E::Invalid>>> {
-        let extended = self.block_mut().keep_extensions();
+    pub(crate) fn keep_late_grants(
+        &mut self,
+    ) -> Result<(), StageError<ExecutionError<E::Invalid>>> {
+        let extended = self.block_mut().keep_late_grants();
         let extended = extended.map_err(|error| StageError::Task {
             task: TaskId::from_index(self.finished),
             source: ExecutionError::Access(AccessError::State(error)),
@@ -143,7 +145,7 @@ where
         task: TaskId,
     ) -> Result<(), ExecutionError<E::Invalid>> {
         self.stats.alone += 1;
-        let mut lifted = LiftedCredits::default();
+        let mut lifted = SuspendedCredits::default();
         // Accounts without the credits of those behind it.
         let mut without: Vec<KeyId> = Vec::new();
         let mut may_lift = true;
@@ -172,7 +174,7 @@ where
             self.roll_back(stale);
             if may_lift {
                 without.extend(credited);
-                lifted = self.block_mut().lift_credits(ahead.tasks(), &without);
+                lifted = self.block_mut().suspend_credits(ahead.tasks(), &without);
             }
         }
     }

@@ -19,7 +19,7 @@ use crate::{
 };
 use lockweave_runtime::{
     AccessEntry, DenseId, ExecutionError, Executor, GrantedState, Infer, Next, OpenBlock,
-    OrderedState, TaskId,
+    SequentialState, TaskId,
 };
 use parking_lot::Mutex;
 use std::{
@@ -249,7 +249,7 @@ where
         let mut looker = Looker::with_executors(lone, view);
         let block = Arc::clone(self.block());
         let mut state = match ordered {
-            Some(ordered) => GrantedState::in_order(block, ordered),
+            Some(ordered) => GrantedState::sequential(block, ordered),
             None => GrantedState::new(block),
         };
         let keeps_touched = self.block().keeps_touched();
@@ -286,7 +286,7 @@ where
                 lookout.0.wait(place, look)
             });
             let simulated = is_known
-                .then(|| state.apply_simulation_in_order())
+                .then(|| state.apply_simulation_sequentially())
                 .flatten();
             let outcome = if let Some(outcome) = simulated {
                 taken += 1;
@@ -323,10 +323,10 @@ where
                 doubt.done = doubt.done.saturating_add((self.cost)(transaction));
             }
         }
-        let ordered = state.into_ordered();
+        let ordered = state.into_sequential();
         drop(lookout);
         if let Some(ordered) = ordered {
-            self.block_mut().end_in_order(ordered);
+            self.block_mut().end_sequential(ordered);
         }
         self.lone = Some(looker.into_executors(&self.counters));
         for (task, touched) in mistaken {
@@ -343,10 +343,10 @@ where
     }
 
     /// What stands for cells, unless others of the block use some.
-    fn begin_ordered(&mut self) -> Option<Box<OrderedState>> {
+    fn begin_ordered(&mut self) -> Option<Box<SequentialState>> {
         let is_whole = self.pending.len() == self.block().transactions().len();
         if is_whole {
-            self.block_mut().begin_in_order()
+            self.block_mut().begin_sequential()
         } else {
             None
         }

@@ -4,7 +4,7 @@ use crate::{
     error::StageError, grant::Grant, lock_table::Access, stage::BankingStage, workload::Workload,
 };
 use lockweave_runtime::{
-    DenseId, OpenBlock, SealError, SealedBlock, SettledBlock, SpentBlock, TaskId,
+    DenseId, ExecutedBlock, OpenBlock, RecycledBlock, SealError, SealedBlock, TaskId,
 };
 use std::convert::Infallible;
 
@@ -17,11 +17,11 @@ const CELLS_PER_HAND_OVER: usize = 4_096;
 pub fn seal_block<T>(
     stage: &BankingStage,
     block: OpenBlock<T>,
-) -> Result<(SealedBlock, SpentBlock<T>), SealError>
+) -> Result<(SealedBlock, RecycledBlock<T>), SealError>
 where
     T: Send + Sync + 'static,
 {
-    let block = block.settle()?;
+    let block = block.into_executed()?;
     let alone = stage.config().threads.get() == 1 || block.cells() < CELLS_PER_HAND_OVER;
     if alone {
         return block.seal();
@@ -34,7 +34,7 @@ where
 
 /// The parts of a block's changes, as tasks without locks.
 struct Gathering<T> {
-    block: SettledBlock<T>,
+    block: ExecutedBlock<T>,
 }
 
 impl<T: Send + Sync + 'static> Workload for Gathering<T> {

@@ -38,14 +38,14 @@ pub struct StageConfig {
     pub pinned: bool,
     /// Blocks whose sets are inferred and that have fewer transactions run in order on the calling thread, while
     /// helpers look at what comes next.
-    pub ordered_below: usize,
+    pub sequential_below: usize,
     /// Blocks of payments alone that have as many transactions run without locks.
     pub payments_from: usize,
 }
 
 /// In longer blocks what one thread has to do for each transaction, even if others simulated it, becomes the
 /// limit, and it shows early on whether they are worth locks.
-const ORDERED_BELOW: usize = 2_048;
+const SEQUENTIAL_BELOW: usize = 2_048;
 
 /// Fewer payments take as long in order, on one thread.
 const PAYMENTS_FROM: usize = 2_048;
@@ -57,7 +57,7 @@ impl StageConfig {
             threads,
             window: WINDOW_DEFAULT,
             pinned: false,
-            ordered_below: ORDERED_BELOW,
+            sequential_below: SEQUENTIAL_BELOW,
             payments_from: PAYMENTS_FROM,
         }
     }

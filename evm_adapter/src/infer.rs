@@ -9,8 +9,8 @@ use crate::{
 use alloy_consensus::Transaction as _;
 use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256};
 use lockweave_runtime::{
-    AccessEntry, AccessMode, AccessSet, Assumption, ExecutionError, Executor, Infer, Inference,
-    KeyPart, Next, Outcome, Outlook, Sanitized, SimulatedState, StateError, StateKey, StateView,
+    AccessEntry, AccessMode, AccessSet, Assumption, Contention, ExecutionError, Executor, Infer,
+    Inference, KeyPart, Next, Outcome, Sanitized, SimulatedState, StateError, StateKey, StateView,
 };
 use std::{mem, sync::Arc};
 
@@ -38,7 +38,7 @@ pub enum TemplateScope {
     /// Those whose simulation could not be taken as their execution, because their sender's nonce or
     /// balance is not yet what they need: it has other transactions in front of them in the block. The
     /// others are simulated, which mostly is all that has to be done, and teach. In a block that turns out
-    /// to be [crowded](Outlook::Crowded) all of them.
+    /// to be [crowded](Contention::Crowded) all of them.
     Waiting,
     /// None, but for crowded blocks, whose first transactions teach. So the cache need not live longer than a
     /// block, and nothing is learned that is not used.
@@ -208,16 +208,16 @@ impl EvmInferrer {
         if code == KECCAK256_EMPTY {
             return Ok((LookUp::Simulate, code));
         }
-        let found = match (self.scope, state.outlook()) {
-            (TemplateScope::Crowded, Outlook::Open) => Ok(LookUp::Simulate),
-            (TemplateScope::Crowded, Outlook::Crowded) => {
+        let found = match (self.scope, state.contention()) {
+            (TemplateScope::Crowded, Contention::Open) => Ok(LookUp::Simulate),
+            (TemplateScope::Crowded, Contention::Crowded) => {
                 let found = templates.look_up(code, &inputs, state);
                 found.map(LookUp::without_lessons)
             }
-            (TemplateScope::Crowded, Outlook::Early) => {
+            (TemplateScope::Crowded, Contention::Early) => {
                 Ok(templates.look_for_lessons(code, &inputs))
             }
-            (TemplateScope::Waiting, Outlook::Open | Outlook::Early) if !is_waiting => {
+            (TemplateScope::Waiting, Contention::Open | Contention::Early) if !is_waiting => {
                 Ok(templates.look_for_lessons(code, &inputs))
             }
             (TemplateScope::Waiting | TemplateScope::Every, _) => {

@@ -9,7 +9,7 @@
 //! looks first; a revert takes back just what its checkpoint had added; so the count is exact, and if
 //! nobody ever looked it leaves as a [`Credit`].
 //!
-//! Where a look costs nobody anything ([`StateAccess::is_look_free`]) all this is left out, and accounts are loaded whole.
+//! Where a look costs nobody anything ([`StateAccess::is_lookup_free`]) all this is left out, and accounts are loaded whole.
 
 use crate::{code_cache::CodeCache, error::DbError};
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, Log, U256};
@@ -99,7 +99,7 @@ impl Limits {
 impl<S: StateAccess> JournalDb<S> {
     /// From now on only what is within the limits may be touched, if there are any, on the state that is here now.
     pub(crate) fn limit(&mut self, limits: Option<Limits>) {
-        self.loads_whole = limits.is_none() && self.state.is_look_free();
+        self.loads_whole = limits.is_none() && self.state.is_lookup_free();
         self.limits = limits;
     }
 

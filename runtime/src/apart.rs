@@ -27,10 +27,10 @@ use alloy_primitives::KECCAK256_EMPTY;
 use std::sync::atomic::Ordering;
 
 impl<T> OpenBlock<T> {
-    /// Whether a transaction can [stay apart](crate::GrantedState::run_apart), as far as can be told
+    /// Whether a transaction can [stay apart](crate::GrantedState::run_private), as far as can be told
     /// before it begins.
     #[inline]
-    pub fn may_stay_apart(&self, task: TaskId) -> bool {
+    pub fn may_keep_private(&self, task: TaskId) -> bool {
         let is_plain = |draft: &Draft| draft.inferred().is_some_and(|found| found.is_plain);
         let is_alone = || {
             let table = self.cells().complete_table();
@@ -45,13 +45,13 @@ impl<T> OpenBlock<T> {
     /// # Safety
     ///
     /// As of [`GrantedState::enter`](crate::GrantedState::enter), but for the resolving of the task itself.
-    pub(crate) unsafe fn run_apart(
+    pub(crate) unsafe fn run_private(
         &self,
         task: TaskId,
         credits: &mut CreditBuffer,
         ids: &mut Vec<KeyId>,
     ) -> Option<Outcome> {
-        if !self.may_stay_apart(task) {
+        if !self.may_keep_private(task) {
             return None;
         }
         let draft = self.draft(task)?;
@@ -79,7 +79,7 @@ impl<T> OpenBlock<T> {
             }
             claimed.is_ok()
         };
-        draft.stay_apart(simulation, ids, claim)
+        draft.keep_private(simulation, ids, claim)
     }
 
     /// Puts what a transaction did that stayed apart into its cells.
@@ -95,7 +95,7 @@ impl<T> OpenBlock<T> {
     }
 
     /// The transaction is taken back; if it stayed apart its cells are new again.
-    pub(crate) fn leave_apart(&mut self, task: TaskId) {
+    pub(crate) fn leave_private(&mut self, task: TaskId) {
         if let Some(state) = self.introduced.get_mut(task.index()) {
             let state = state.get_mut();
             if *state == APART {
@@ -232,7 +232,7 @@ mod tests {
     fn window(block: &Arc<OpenBlock<()>>) -> GrantedState<()> {
         let mut window = GrantedState::new(Arc::clone(block));
         window.keep_undo();
-        window.extend_sets();
+        window.allow_late_grants();
         window
     }
 
@@ -241,7 +241,7 @@ mod tests {
         let mut window = window(block);
         let id = TaskId::from_index(task);
         // SAFETY: transactions run one after another here.
-        if let Some(outcome) = unsafe { window.run_apart(id) } {
+        if let Some(outcome) = unsafe { window.run_private(id) } {
             block.finish(id, outcome);
             return true;
         }

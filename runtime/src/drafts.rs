@@ -235,7 +235,7 @@ impl Draft {
 
     /// Keeps a simulation as what the transaction did, with the cells of its effects, and hands out its
     /// outcome; unless `claim` refuses.
-    pub(crate) fn stay_apart(
+    pub(crate) fn keep_private(
         &self,
         mut simulation: Box<Simulation>,
         cells: &[KeyId],

@@ -115,7 +115,7 @@ pub trait StateAccess {
 
     /// Whether nobody waits for a look at an account, and nobody notes it, until the transaction is done: then it may be
     /// looked at before anybody wants to know. A no is no answer; there are states that never say more.
-    fn is_look_free(&self) -> bool {
+    fn is_lookup_free(&self) -> bool {
         false
     }
 

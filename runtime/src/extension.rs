@@ -13,7 +13,7 @@
 //!
 //! **Why the result is still serial.** Some transaction in front, which has no outcome yet, may come to need
 //! the key too. It does not get it, because the one behind stands in the list; so it leaves its set, and by
-//! then the [new set](OpenBlock::keep_extensions) of the one behind says that the two conflict.
+//! then the [new set](OpenBlock::keep_late_grants) of the one behind says that the two conflict.
 
 use crate::{
     access::{AccessEntry, AccessMode, AccessSet, KeyAccess},
@@ -174,7 +174,7 @@ impl<T> OpenBlock<T> {
 
     /// Makes what finished transactions got beyond their sets part of these, when no run is on; those
     /// transactions, in block order.
-    pub fn keep_extensions(&mut self) -> Result<Vec<TaskId>, StateError> {
+    pub fn keep_late_grants(&mut self) -> Result<Vec<TaskId>, StateError> {
         let listed = std::mem::take(&mut self.extensions).listed.into_inner();
         let holders = listed.holders.into_values().flatten();
         let mut holders: Vec<_> = holders
@@ -345,7 +345,7 @@ mod tests {
         let block = Arc::new(block_of_two_who_need_one_key());
         block.resolve(TaskId::FIRST).unwrap();
         let mut window = GrantedState::new(Arc::clone(&block));
-        window.extend_sets();
+        window.allow_late_grants();
         // SAFETY: nobody else has a window onto the block.
         unsafe { window.enter(TaskId::FIRST) };
         let slot = window.slot(Address::ZERO, U256::from(7));
@@ -371,7 +371,7 @@ mod tests {
             block.resolve(second).unwrap();
             let enter = |task| {
                 let mut window = GrantedState::new(Arc::clone(&block));
-                window.extend_sets();
+                window.allow_late_grants();
                 // SAFETY: the two hold nothing by their sets that the other holds.
                 unsafe { window.enter(task) };
                 window
@@ -407,7 +407,7 @@ mod tests {
         let mut block = block(&[&[(1, Read)], &[(2, Read)], &[]]);
         assert!(gets(&block, 0, 1, Write) && gets(&block, 0, 7, Read) && gets(&block, 1, 8, Read));
         finish(&block, 0);
-        assert_eq!(block.keep_extensions().unwrap(), [TaskId::FIRST]);
+        assert_eq!(block.keep_late_grants().unwrap(), [TaskId::FIRST]);
         let set = |task| block.access(TaskId::from_index(task)).clone();
         assert_eq!(set(0).mode(&key(1)), Some(Write));
         assert_eq!(set(0).mode(&key(7)), Some(Read));
@@ -418,6 +418,6 @@ mod tests {
             "the one in front that names it is finished"
         );
         assert!(gets(&block, 2, 8, Write), "nobody has it any more");
-        assert!(block.keep_extensions().unwrap().is_empty());
+        assert!(block.keep_late_grants().unwrap().is_empty());
     }
 }

@@ -13,8 +13,8 @@ use crate::{
     interner::RecentKeys,
     key::StateKey,
     open_block::OpenBlock,
-    ordered_state::OrderedState,
     outcome::Outcome,
+    sequential_state::SequentialState,
     state::{CodeRef, StateError, was_in_use},
     state_cells::{StateCell, StateCells},
     undo::{Undo, UndoRecord},
@@ -54,7 +54,7 @@ pub struct GrantedState<T> {
     /// For interning under a grant of everything; made when it is first needed.
     popular: Option<RecentKeys<StateKey>>,
     /// In a window that runs a block in order, what has changed.
-    ordered: Option<Box<OrderedState>>,
+    ordered: Option<Box<SequentialState>>,
 }
 
 /// A key beyond the set that was entered.
@@ -77,19 +77,19 @@ impl<T> GrantedState<T> {
     }
 
     /// A window onto a block whose transactions run in order, all through it: no cell is used, and nobody else is in their way.
-    /// `state` is the block's ([`OpenBlock::begin_in_order`]).
-    pub fn in_order(block: Arc<OpenBlock<T>>, state: Box<OrderedState>) -> Self {
+    /// `state` is the block's ([`OpenBlock::begin_sequential`]).
+    pub fn sequential(block: Arc<OpenBlock<T>>, state: Box<SequentialState>) -> Self {
         let mut window = Self::new(block);
         window.ordered = Some(state);
         window
     }
 
-    /// Ends a window that ran a block [in order](Self::in_order); what has changed.
-    pub fn into_ordered(mut self) -> Option<Box<OrderedState>> {
+    /// Ends a window that ran a block [in order](Self::sequential); what has changed.
+    pub fn into_sequential(mut self) -> Option<Box<SequentialState>> {
         self.ordered.take()
     }
 
-    /// Enters the grant of `task`. A window that [extends sets](Self::extend_sets) waits until those in front
+    /// Enters the grant of `task`. A window that [extends sets](Self::allow_late_grants) waits until those in front
     /// who got a key of this task beyond their sets are through.
     ///
     /// # Safety
@@ -127,7 +127,7 @@ impl<T> GrantedState<T> {
         }
     }
 
-    /// Enters a grant of everything for `task`, whatever its set is. A window that runs its block [in order](Self::in_order) enters
+    /// Enters a grant of everything for `task`, whatever its set is. A window that runs its block [in order](Self::sequential) enters
     /// no other.
     ///
     /// # Safety
@@ -214,22 +214,22 @@ impl<T> GrantedState<T> {
 
     /// Takes the simulation of `task` as its execution without entering its grant, if it has one, is in
     /// no conflict, and nobody else names the keys whose values it read or wrote: what it did stays
-    /// in its draft, [apart](OpenBlock::may_stay_apart), and its cells need not be filled. Its outcome then; else
-    /// nothing has happened. For windows that [extend sets](Self::extend_sets).
+    /// in its draft, [apart](OpenBlock::may_keep_private), and its cells need not be filled. Its outcome then; else
+    /// nothing has happened. For windows that [extend sets](Self::allow_late_grants).
     ///
     /// # Safety
     ///
     /// As of [`enter`](Self::enter), but for the resolving of the task itself, and until this function
     /// returns.
-    pub unsafe fn run_apart(&mut self, task: TaskId) -> Option<Outcome> {
+    pub unsafe fn run_private(&mut self, task: TaskId) -> Option<Outcome> {
         let block = self.block.as_ref().filter(|_| self.may_extend)?;
         // SAFETY: as of this function.
-        unsafe { block.run_apart(task, &mut self.credits, &mut self.found) }
+        unsafe { block.run_private(task, &mut self.credits, &mut self.found) }
     }
 
     /// Applies the simulation of the task in whose grant this is, if it has one and nothing that it
     /// looked at has changed since the state before the block; its outcome is the transaction's then. For windows
-    /// that [extend sets](Self::extend_sets).
+    /// that [extend sets](Self::allow_late_grants).
     pub fn apply_simulation(&mut self) -> Option<Outcome> {
         let (Some(block), Some(task)) = (&self.block, self.task) else {
             return None;
@@ -270,7 +270,7 @@ impl<T> GrantedState<T> {
     }
 
     /// The same in a block that runs in order. What the transaction touched stands in its set.
-    pub fn apply_simulation_in_order(&mut self) -> Option<Outcome> {
+    pub fn apply_simulation_sequentially(&mut self) -> Option<Outcome> {
         let task = self.task?;
         let block = self.block.clone()?;
         let (state, before) = self.ordered()?;
@@ -300,8 +300,8 @@ impl<T> GrantedState<T> {
 
     /// From now on a transaction whose set was inferred gets a key beyond it at once, where there is nothing
     /// to wait for. All windows do so that are used in the same run, and then
-    /// [`OpenBlock::keep_extensions`] is called.
-    pub const fn extend_sets(&mut self) {
+    /// [`OpenBlock::keep_late_grants`] is called.
+    pub const fn allow_late_grants(&mut self) {
         self.may_extend = true;
     }
 
@@ -412,7 +412,7 @@ impl<T> GrantedState<T> {
 
     /// What has changed, and what was before the block, in the grant of a window that runs the block in order.
     #[inline]
-    pub(crate) fn ordered(&mut self) -> Option<(&mut OrderedState, &StateCells)> {
+    pub(crate) fn ordered(&mut self) -> Option<(&mut SequentialState, &StateCells)> {
         let Grant::InOrder = self.held else {
             return None;
         };
@@ -683,7 +683,7 @@ impl<T> StateAccess for GrantedState<T> {
         block.is_some_and(|block| was_in_use(block.cells().view(), address))
     }
 
-    fn is_look_free(&self) -> bool {
+    fn is_lookup_free(&self) -> bool {
         matches!(self.held, Grant::InOrder) && self.is_incurious
     }
 

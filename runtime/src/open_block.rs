@@ -10,9 +10,9 @@ use crate::{
     key::StateKey,
     key_table::KeyTable,
     numbering::Numbering,
-    ordered_state::OrderedState,
     outcome::{GasOverflow, Outcome, Receipt, receipts},
     outcomes::Outcomes,
+    sequential_state::SequentialState,
     simulation::Inference,
     state::{StateError, StateView},
     state_cells::{SettledCells, StateCells, StateRules},
@@ -327,7 +327,7 @@ impl<T> OpenBlock<T> {
     }
 
     /// Is told that these transactions will be looked at soon, one after another, on this thread.
-    pub fn expect_looks(&self, tasks: Range<usize>) {
+    pub fn expect_simulations(&self, tasks: Range<usize>) {
         let drafts = self.drafts.get(tasks).unwrap_or_default();
         drafts.iter().for_each(Draft::bring_near);
     }
@@ -340,7 +340,7 @@ impl<T> OpenBlock<T> {
     }
 
     /// Tells the state before the block which keys the [resolving](Self::resolve) of these
-    /// transactions will ask it for; but for those that [may stay apart](Self::may_stay_apart).
+    /// transactions will ask it for; but for those that [may stay apart](Self::may_keep_private).
     pub fn prefetch(&self, mut tasks: Range<usize>) {
         let drafts = self.drafts.get(tasks.clone()).unwrap_or_default();
         drafts.iter().for_each(Draft::bring_near);
@@ -348,9 +348,9 @@ impl<T> OpenBlock<T> {
             return;
         };
         let end = tasks.end;
-        let may_stay_apart = |task: &usize| self.may_stay_apart(TaskId::from_index(*task));
-        while let Some(first) = tasks.find(|task| !may_stay_apart(task)) {
-            let last = tasks.find(may_stay_apart).unwrap_or(end);
+        let may_keep_private = |task: &usize| self.may_keep_private(TaskId::from_index(*task));
+        while let Some(first) = tasks.find(|task| !may_keep_private(task)) {
+            let last = tasks.find(may_keep_private).unwrap_or(end);
             for keys in table.introduced_by(first..last) {
                 self.cells.view().prefetch(keys);
             }
@@ -391,7 +391,7 @@ impl<T> OpenBlock<T> {
         }
     }
 
-    /// Whether a transaction that was [resolved](Self::resolve), or [may stay apart](Self::may_stay_apart), may run
+    /// Whether a transaction that was [resolved](Self::resolve), or [may stay apart](Self::may_keep_private), may run
     /// at once, whatever else is running: it is known to conflict with no other of the block, and all its cells are
     /// filled, or if it may stay apart those that others introduce.
     #[inline]
@@ -400,7 +400,7 @@ impl<T> OpenBlock<T> {
             return false;
         };
         let mut keys = table.accesses(task).iter().map(|access| access.key);
-        if self.may_stay_apart(task) {
+        if self.may_keep_private(task) {
             let (first, _) = table.introduces(task);
             return keys.all(|key| key >= first || self.cells.cells.is_filled(key));
         }
@@ -482,7 +482,7 @@ impl<T> OpenBlock<T> {
 
     /// Makes what was inferred of a transaction its set, after the keys were numbered without it. Its
     /// simulation may still be taken.
-    pub fn number_late(&mut self, task: TaskId) -> Result<(), StateError> {
+    pub fn number_deferred(&mut self, task: TaskId) -> Result<(), StateError> {
         match self.inferred(task) {
             Some(inferred) => self.put_set(task, inferred.access.clone()),
             None => Ok(()),
@@ -514,7 +514,7 @@ impl<T> OpenBlock<T> {
     /// Forgets a transaction's outcome and hands out the record by which its effects are taken back.
     pub fn reopen(&mut self, task: TaskId) -> UndoRecord {
         drop(self.outcomes.take(task));
-        self.leave_apart(task);
+        self.leave_private(task);
         self.drafts[task.index()].reopen()
     }
 
@@ -547,28 +547,28 @@ impl<T> OpenBlock<T> {
 
     /// Seals the block on this thread: outcomes in block order, credits folded in, changes gathered.
     pub fn seal(self) -> Result<SealedBlock, SealError> {
-        Ok(self.settle()?.seal()?.0)
+        Ok(self.into_executed()?.seal()?.0)
     }
 
-    /// Has all transactions run in order, through one window ([`GrantedState::in_order`](crate::GrantedState::in_order)): hands
+    /// Has all transactions run in order, through one window ([`GrantedState::sequential`](crate::GrantedState::sequential)): hands
     /// out the state for that, on which nothing has changed. `None` where it would not be whole, as there are cells, or
     /// transactions have run.
-    pub fn begin_in_order(&mut self) -> Option<Box<OrderedState>> {
+    pub fn begin_sequential(&mut self) -> Option<Box<SequentialState>> {
         let mut tasks = (0..self.transactions.len()).map(TaskId::from_index);
         let is_new = self.cells.cells.is_empty() && !tasks.any(|task| self.is_finished(task));
         is_new.then(|| self.cells.take_ordered())
     }
 
     /// Takes back what became of the transactions that ran in order.
-    pub fn end_in_order(&mut self, state: Box<OrderedState>) {
+    pub fn end_sequential(&mut self, state: Box<SequentialState>) {
         self.cells.put_ordered(state);
     }
 
     /// Ends the block's execution, so that its changes can be gathered on many threads.
-    pub fn settle(self) -> Result<SettledBlock<T>, SealError> {
+    pub fn into_executed(self) -> Result<ExecutedBlock<T>, SealError> {
         let outcomes = self.outcomes.into_vec();
         let outcomes = outcomes.map_err(|transaction| SealError::Unfinished { transaction })?;
-        Ok(SettledBlock {
+        Ok(ExecutedBlock {
             cells: self.cells.settle(),
             outcomes,
             spent: Spent {
@@ -583,7 +583,7 @@ impl<T> OpenBlock<T> {
 
 /// A block whose transactions are done and whose changes are being gathered.
 #[derive(Debug)]
-pub struct SettledBlock<T> {
+pub struct ExecutedBlock<T> {
     cells: SettledCells,
     outcomes: Vec<Outcome>,
     spent: Spent<T>,
@@ -608,7 +608,7 @@ impl<T> Spent<T> {
     }
 }
 
-impl<T> SettledBlock<T> {
+impl<T> ExecutedBlock<T> {
     /// How many cells there are to look at.
     pub fn cells(&self) -> usize {
         self.cells.len()
@@ -631,7 +631,7 @@ impl<T> SettledBlock<T> {
     /// # Panics
     ///
     /// If [`collect`](Self::collect) panicked.
-    pub fn seal(self) -> Result<(SealedBlock, SpentBlock<T>), SealError> {
+    pub fn seal(self) -> Result<(SealedBlock, RecycledBlock<T>), SealError> {
         (0..self.shards()).for_each(|shard| self.collect(shard));
         let (delta, cells) = self.cells.finish()?;
         let outcomes = self.outcomes;
@@ -641,7 +641,7 @@ impl<T> SettledBlock<T> {
             drafts,
             introduced: _,
         } = self.spent;
-        let spent = SpentBlock {
+        let spent = RecycledBlock {
             cells,
             drafts,
             transactions,
@@ -653,14 +653,14 @@ impl<T> SettledBlock<T> {
 
 /// What is left of a block that was sealed.
 #[derive(Debug)]
-pub struct SpentBlock<T> {
+pub struct RecycledBlock<T> {
     cells: StateCells,
     drafts: Vec<Draft>,
     transactions: Arc<Vec<Sanitized<T>>>,
     _replaced: AHashMap<TaskId, ReplacedSet>,
 }
 
-impl<T> SpentBlock<T> {
+impl<T> RecycledBlock<T> {
     /// The cells, with all memory that another block can use.
     pub fn into_cells(self) -> StateCells {
         let Self {
@@ -789,7 +789,7 @@ mod tests {
                 block.resolve(task).unwrap();
                 block.finish(task, Outcome::system());
             }
-            let (_, spent) = block.settle().unwrap().seal().unwrap();
+            let (_, spent) = block.into_executed().unwrap().seal().unwrap();
             cells = spent.into_cells();
             cells.reset(Arc::clone(&view), rules);
             let begun = cells.spare.drafts.iter().filter(|draft| draft.has_begun());

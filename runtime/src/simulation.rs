@@ -100,7 +100,7 @@ pub struct Assumption {
 
 /// What is thought of a block while its transactions are looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Outlook {
+pub enum Contention {
     /// Simulations may well be taken as executions, or nobody knows.
     #[default]
     Open,
@@ -165,7 +165,7 @@ pub struct SimulatedState {
     hashes: Vec<KnownHash>,
     writes: WriteSet,
     assumption: Option<Assumption>,
-    outlook: Outlook,
+    contention: Contention,
 }
 
 impl SimulatedState {
@@ -187,13 +187,13 @@ impl SimulatedState {
     }
 
     /// What is thought of the block.
-    pub const fn outlook(&self) -> Outlook {
-        self.outlook
+    pub const fn contention(&self) -> Contention {
+        self.contention
     }
 
     /// Says what is thought of the block, until that changes.
-    pub const fn set_outlook(&mut self, outlook: Outlook) {
-        self.outlook = outlook;
+    pub const fn set_contention(&mut self, contention: Contention) {
+        self.contention = contention;
     }
 
     /// Forgets what was touched.
@@ -277,7 +277,7 @@ impl SimulatedState {
     ///
     /// Effects that leave a value as it was are forgotten. What remains is *plain* if it is no more than slots,
     /// nonces and balances of accounts that were there and have no code, and credits; then the
-    /// transaction may [stay apart](OpenBlock::may_stay_apart).
+    /// transaction may [stay apart](OpenBlock::may_keep_private).
     pub fn conclude<T>(
         &mut self,
         block: &OpenBlock<T>,

@@ -10,9 +10,9 @@ use crate::{
     key::{AddressKey, KeyPart, StateKey},
     key_table::KeyTable,
     open_block::SealedBlock,
-    ordered_state::{OrderedState, PART_MIN},
     outcome::Outcome,
     payments::PaymentsMemory,
+    sequential_state::{PART_MIN, SequentialState},
     state::{Account, CodeRef, StateError, StateView},
     write_set::AccountValue,
 };
@@ -334,7 +334,7 @@ pub struct StateCells {
     /// What became of accounts without anybody using their cells.
     followed: Option<FollowedChanges>,
     /// What became of a block that ran in order, without cells.
-    ordered: Box<OrderedState>,
+    ordered: Box<SequentialState>,
     /// Memory of earlier blocks' results.
     pub(crate) spare: Spare,
 }
@@ -533,12 +533,12 @@ impl StateCells {
     }
 
     /// Hands out what there is of a block that runs in order, which is nothing yet.
-    pub(crate) fn take_ordered(&mut self) -> Box<OrderedState> {
+    pub(crate) fn take_ordered(&mut self) -> Box<SequentialState> {
         std::mem::take(&mut self.ordered)
     }
 
     /// Takes what became of a block that ran in order.
-    pub(crate) fn put_ordered(&mut self, ordered: Box<OrderedState>) {
+    pub(crate) fn put_ordered(&mut self, ordered: Box<SequentialState>) {
         self.ordered = ordered;
     }
 

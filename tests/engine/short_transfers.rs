@@ -318,11 +318,11 @@ fn run_granted(
     match grants {
         Grants::Sets(_) => block.number(),
         Grants::Everything => {}
-        Grants::InOrder => ordered = block.begin_in_order(),
+        Grants::InOrder => ordered = block.begin_sequential(),
     }
     let block = Arc::new(block);
     let mut window = match ordered {
-        Some(ordered) => GrantedState::in_order(Arc::clone(&block), ordered),
+        Some(ordered) => GrantedState::sequential(Arc::clone(&block), ordered),
         None => GrantedState::new(Arc::clone(&block)),
     };
     window.keep_undo();
@@ -364,10 +364,10 @@ fn run_granted(
         block.finish(task, result.clone().unwrap_or(nothing));
         results.push(result.map(|outcome| (outcome, touched)));
     }
-    let ordered = window.into_ordered();
+    let ordered = window.into_sequential();
     let mut block = Arc::into_inner(block).expect("the window is gone");
     if let Some(ordered) = ordered {
-        block.end_in_order(ordered);
+        block.end_sequential(ordered);
     }
     (results, block.seal().expect("all have run").delta)
 }

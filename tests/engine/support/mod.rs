@@ -41,14 +41,14 @@ pub(crate) static PAYING_STAGES: LazyLock<Vec<BankingStage>> = LazyLock::new(|| 
     [1, 2, 4].map(|threads| start(paying(threads))).into()
 });
 
-fn stage(threads: usize, ordered_below: usize) -> BankingStage {
-    start(config(threads, ordered_below))
+fn stage(threads: usize, sequential_below: usize) -> BankingStage {
+    start(config(threads, sequential_below))
 }
 
-fn config(threads: usize, ordered_below: usize) -> StageConfig {
+fn config(threads: usize, sequential_below: usize) -> StageConfig {
     let threads = NonZeroUsize::new(threads).expect("at least one");
     StageConfig {
-        ordered_below,
+        sequential_below,
         ..StageConfig::with_threads(threads)
     }
 }

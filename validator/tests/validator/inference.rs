@@ -31,7 +31,7 @@ fn call_of(nonce: u64) -> Draft {
 /// Short blocks would run in order, where nobody leaves a set.
 fn under_locks() -> Setup {
     Setup {
-        ordered_below: 0,
+        sequential_below: 0,
         ..Setup::default()
     }
 }

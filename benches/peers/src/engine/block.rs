@@ -12,7 +12,7 @@ use lockweave_evm_adapter::{
 };
 use lockweave_runtime::{
     AccessSet, Declaration, DenseId as _, Executor, GrantedState, INFERRED_KEYS_MAX, KeyPart,
-    KeyTable, OpenBlock, Outcome, Recording, Sanitized, SealedBlock, SerialState, SpentBlock,
+    KeyTable, OpenBlock, Outcome, Recording, RecycledBlock, Sanitized, SealedBlock, SerialState,
     StateCells, StateError, StateKey, StateView, TaskId,
 };
 use std::{
@@ -294,7 +294,7 @@ impl Block {
         let (run, (ran, result)) = timed(|| execute_block(stage, block, make, Step::gas_hint));
         result.expect("the block ran while it was recorded");
         block = ran;
-        let (settle, settled) = timed(|| block.settle().expect("a finished block"));
+        let (settle, settled) = timed(|| block.into_executed().expect("a finished block"));
         let (gather, ()) = timed(|| (0..settled.shards()).for_each(|shard| settled.collect(shard)));
         let (join, (sealed, spent)) = timed(|| settled.seal().expect("a finished block"));
         keep_cells(spent);
@@ -352,7 +352,7 @@ thread_local! {
 }
 
 /// Keeps the cells of a run for the next one.
-fn keep_cells(spent: SpentBlock<Step>) {
+fn keep_cells(spent: RecycledBlock<Step>) {
     SPARE_CELLS.set(Some(spent.into_cells()));
 }
 
@@ -364,7 +364,7 @@ pub fn timed<R>(work: impl FnOnce() -> R) -> (Duration, R) {
     (start.elapsed(), result)
 }
 
-fn seal(stage: &BankingStage, open: OpenBlock<Step>) -> (SealedBlock, SpentBlock<Step>) {
+fn seal(stage: &BankingStage, open: OpenBlock<Step>) -> (SealedBlock, RecycledBlock<Step>) {
     seal_block(stage, open).expect("a finished block")
 }
 

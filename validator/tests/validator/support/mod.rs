@@ -42,7 +42,7 @@ pub(crate) struct Setup {
     pub(crate) block_time: Duration,
     pub(crate) pool: PoolConfig,
     /// Blocks with fewer transactions run in order.
-    pub(crate) ordered_below: usize,
+    pub(crate) sequential_below: usize,
     /// Blocks of as many payments, and nothing else, run without locks.
     pub(crate) payments_from: usize,
     pub(crate) tune: fn(&mut RpcConfig),
@@ -53,7 +53,7 @@ impl Default for Setup {
         Self {
             block_time: Duration::ZERO,
             pool: PoolConfig::default(),
-            ordered_below: StageConfig::default().ordered_below,
+            sequential_below: StageConfig::default().sequential_below,
             payments_from: StageConfig::default().payments_from,
             tune: |_| {},
         }
@@ -94,7 +94,7 @@ impl TestNode {
         let threads = NonZeroUsize::new(2).unwrap();
         let config = NodeConfig {
             stage: StageConfig {
-                ordered_below: setup.ordered_below,
+                sequential_below: setup.sequential_below,
                 payments_from: setup.payments_from,
                 ..StageConfig::with_threads(threads)
             },

@@ -132,7 +132,7 @@ impl Recent {
 
 /// What has changed in a block that runs in order. Empty until then, with the memory of earlier blocks.
 #[derive(Default)]
-pub struct OrderedState {
+pub struct SequentialState {
     accounts: PlaceMap<AddressKey, OrderedAccount>,
     slots: PlaceMap<SlotKey, OrderedSlot>,
     /// Where accounts were found, by the end of their address: the last one of each end. They may be of another block.
@@ -145,7 +145,7 @@ pub struct OrderedState {
     room: Room,
 }
 
-impl OrderedState {
+impl SequentialState {
     /// Forgets everything, and keeps the memory, unless little of it was needed for some time.
     pub(crate) fn clear(&mut self) {
         let keys = self.accounts.len().max(self.slots.len());
@@ -466,9 +466,9 @@ impl OrderedState {
     }
 }
 
-impl fmt::Debug for OrderedState {
+impl fmt::Debug for SequentialState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OrderedState")
+        f.debug_struct("SequentialState")
             .field("accounts", &self.accounts.len())
             .field("slots", &self.slots.len())
             .finish_non_exhaustive()
@@ -620,9 +620,9 @@ mod tests {
                     declaration: Declaration::Inferred,
                 };
                 let mut block = OpenBlock::to_infer(cells, vec![transaction; transactions.len()]);
-                let ordered = block.begin_in_order().expect("a new block");
+                let ordered = block.begin_sequential().expect("a new block");
                 let block = Arc::new(block);
-                let mut window = GrantedState::in_order(Arc::clone(&block), ordered);
+                let mut window = GrantedState::sequential(Arc::clone(&block), ordered);
                 let mut oracle = SerialState::new(view.clone(), rules);
                 let mut untouched = SerialState::new(view.clone(), rules);
                 for (index, (effects, looks)) in transactions.iter().enumerate() {
@@ -663,10 +663,10 @@ mod tests {
                     prop_assert!(window.account(address(0)).is_err(), "nothing is held any more");
                     block.finish(TaskId::from_index(index), Outcome::system());
                 }
-                let ordered = window.into_ordered().unwrap();
+                let ordered = window.into_sequential().unwrap();
                 let mut block = Arc::into_inner(block).unwrap();
-                block.end_in_order(ordered);
-                let (sealed, spent) = block.settle().unwrap().seal().unwrap();
+                block.end_sequential(ordered);
+                let (sealed, spent) = block.into_executed().unwrap().seal().unwrap();
                 prop_assert_eq!(&sealed.delta, &oracle.delta().unwrap());
                 cells = spent.into_cells();
                 cells.reset(view.clone(), rules);
@@ -690,9 +690,9 @@ mod tests {
         };
         let cells = StateCells::new(view.clone(), rules);
         let mut block = OpenBlock::to_infer(cells, vec![transaction]);
-        let ordered = block.begin_in_order().expect("a new block");
+        let ordered = block.begin_sequential().expect("a new block");
         let block = Arc::new(block);
-        let mut window = GrantedState::in_order(Arc::clone(&block), ordered);
+        let mut window = GrantedState::sequential(Arc::clone(&block), ordered);
         let mut writes = WriteSet::default();
         for number in 1..=ACCOUNTS {
             let address = Address::left_padding_from(&(1_000 + number).to_be_bytes());
@@ -714,12 +714,12 @@ mod tests {
         window.apply(&writes).unwrap();
         window.leave();
         block.finish(TaskId::from_index(0), Outcome::system());
-        let ordered = window.into_ordered().unwrap();
+        let ordered = window.into_sequential().unwrap();
         let mut block = Arc::into_inner(block).unwrap();
-        block.end_in_order(ordered);
+        block.end_sequential(ordered);
         let mut oracle = SerialState::new(view, rules);
         oracle.apply(&writes).unwrap();
-        let settled = block.settle().unwrap();
+        let settled = block.into_executed().unwrap();
         assert!(settled.shards() > 1);
         let (sealed, _) = settled.seal().unwrap();
         assert_eq!(sealed.delta, oracle.delta().unwrap());
@@ -760,7 +760,7 @@ mod tests {
         };
         let (well, torn) = (address(0), address(1));
         let view = Torn(torn);
-        let mut state = OrderedState::default();
+        let mut state = SequentialState::default();
         let value = AccountValue {
             balance: U256::from(5),
             nonce: 1,

@@ -15,7 +15,7 @@ use alloy_primitives::U256;
 /// back](OpenBlock::put_back).
 #[derive(Debug, Default)]
 #[must_use = "the credits are missing until they are put back"]
-pub struct LiftedCredits(Vec<(KeyId, U256)>);
+pub struct SuspendedCredits(Vec<(KeyId, U256)>);
 
 impl<T> OpenBlock<T> {
     /// Takes off the credits that these finished transactions made to these accounts.
@@ -23,7 +23,7 @@ impl<T> OpenBlock<T> {
     /// Who credits an account does not see it. So if a transaction in front of them turns out to need
     /// the account, it can run without these credits, and nobody has to be taken back: of these
     /// transactions none may hold one of the accounts in another mode.
-    pub fn lift_credits(&mut self, tasks: &[TaskId], accounts: &[KeyId]) -> LiftedCredits {
+    pub fn suspend_credits(&mut self, tasks: &[TaskId], accounts: &[KeyId]) -> SuspendedCredits {
         let mut lifted = Vec::new();
         for task in tasks {
             if let Some(draft) = self.draft_mut(*task) {
@@ -36,12 +36,12 @@ impl<T> OpenBlock<T> {
                 cell.account_mut().credits.subtract(*amount);
             });
         }
-        LiftedCredits(lifted)
+        SuspendedCredits(lifted)
     }
 
     /// Whether credits are possible on the accounts as they are now, so that whoever made them would have
     /// made them here too.
-    pub fn can_put_back(&mut self, lifted: &LiftedCredits) -> bool {
+    pub fn can_put_back(&mut self, lifted: &SuspendedCredits) -> bool {
         let mut is_safe = true;
         for (account, amount) in &lifted.0 {
             self.change(*account, |cell| {
@@ -52,7 +52,7 @@ impl<T> OpenBlock<T> {
     }
 
     /// Puts credits back.
-    pub fn put_back(&mut self, lifted: LiftedCredits) {
+    pub fn put_back(&mut self, lifted: SuspendedCredits) {
         for (account, amount) in lifted.0 {
             self.change(account, |cell| cell.account().credits.add(amount));
         }
