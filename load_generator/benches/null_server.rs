@@ -10,10 +10,7 @@ use std::{process::ExitCode, time::Instant};
 
 use alloy_primitives::{Bytes, U256};
 use lockweave_load_generator::{
-    access::{Access, Declarations},
-    accounts::{recipients, senders},
-    client::Endpoint,
-    signing::{Plan, Terms, sign},
+    Access, Connection, Declarations, Endpoint, Plan, Terms, recipients, senders, sign,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -51,7 +48,8 @@ fn main() -> ExitCode {
 
 /// How many were sent, and the seconds that signing took of this thread.
 async fn sign_and_send(url: &str) -> (usize, f64) {
-    let mut connection = Endpoint::new(url, false).expect("loopback").connect();
+    let endpoint = Endpoint::new(url, false).expect("loopback");
+    let mut connection = Connection::new(&endpoint);
     let account = senders(1, 1).expect("a key").remove(0);
     let to = recipients(1, 1)[0];
     let terms = Terms {

@@ -12,33 +12,27 @@
 //! [`pacer`] (when it is sent), [`sender`], [`tracker`] and [`repeats`] (what becomes of it); all of them enter what
 //! happens in the [`ledger`], from which the [`report`] is read.
 
-pub mod access;
-pub mod accounts;
-pub mod chain;
-pub mod client;
-pub mod compare;
-mod contracts;
-pub mod dice;
-pub mod error;
-pub mod find_max;
-pub mod funding;
-pub mod heads;
-pub mod html;
-pub mod ledger;
-pub mod pacer;
-pub mod pacing;
-pub mod plot;
-pub mod repeats;
-pub mod report;
-pub mod run;
-pub mod scenario;
-pub mod sender;
-pub mod series;
-pub mod signing;
-pub mod summary;
-pub mod tracker;
+mod chain;
+mod error;
+mod measure;
+mod random;
+mod report;
+mod rpc;
+mod scenario;
+mod send;
+mod track;
+mod transaction;
 
 pub use error::LoadError;
-pub use report::{Invariant, Report};
-pub use run::{Nobody, Observer, Options, run};
-pub use summary::Summary;
+pub use measure::{Nobody, Observer, Options, Search, Trial, best, find_max, run};
+pub use random::Hotness;
+pub use report::{
+    Comparison, Invariant, KindCounts, Report, Summary, compare, page, short, unlike,
+};
+pub use rpc::{Connection, Endpoint};
+pub use scenario::{CATALOGUE, Description};
+pub use send::{Pace, Stage, read_duration, read_stage};
+pub use track::{BlockSeen, Counts, Latency, Second};
+pub use transaction::{
+    Access, Account, Declarations, Plan, Signed, Slots, Terms, recipients, senders, sign,
+};

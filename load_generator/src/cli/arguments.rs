@@ -4,12 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 use lockweave_load_generator::{
-    LoadError, Options,
-    access::Declarations,
-    accounts::Account,
-    client::Endpoint,
-    dice::Hotness,
-    pacing::{Pace, Stage, read_duration, read_stage},
+    Account, Declarations, Endpoint, Hotness, LoadError, Options, Pace, Stage, read_duration,
+    read_stage,
 };
 
 #[derive(Clone, Debug, Args)]

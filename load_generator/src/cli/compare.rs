@@ -3,12 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use lockweave_load_generator::{
-    LoadError, Report,
-    compare::{compare, unlike},
-    html::page,
-    plot::short,
-};
+use lockweave_load_generator::{LoadError, Report, compare, page, short, unlike};
 
 use super::write_file;
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use lockweave_load_generator::{Observer, ledger::Counts, pacing::Pace, series::Second};
+use lockweave_load_generator::{Counts, Observer, Pace, Second};
 
 /// Where JSON lines go.
 pub(super) type Lines = Option<BufWriter<File>>;

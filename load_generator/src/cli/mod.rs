@@ -3,7 +3,7 @@
 use std::{ffi::OsString, io::Write, path::Path, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
-use lockweave_load_generator::{LoadError, run, scenario::CATALOGUE};
+use lockweave_load_generator::{CATALOGUE, LoadError, run};
 
 mod arguments;
 mod compare;

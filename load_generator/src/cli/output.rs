@@ -3,7 +3,7 @@
 use std::{fs::File, io::BufWriter, path::PathBuf};
 
 use clap::Args;
-use lockweave_load_generator::{Invariant, LoadError, Report, html::page};
+use lockweave_load_generator::{Invariant, LoadError, Report, page};
 use serde_json::json;
 
 use super::{live::Lines, write_file};

@@ -1,10 +1,7 @@
 //! `find-max`.
 
 use clap::Args;
-use lockweave_load_generator::{
-    LoadError, Observer,
-    find_max::{Search, best, find_max},
-};
+use lockweave_load_generator::{LoadError, Observer, Search, best, find_max};
 use serde_json::json;
 
 use super::{arguments::LoadArguments, on_runtime, output::OutputArguments};

@@ -2,8 +2,11 @@
 
 use std::ops::Range;
 
-use super::{Action, Answers, Question, Scenario, Script, Settings, make};
-use crate::{dice::Dice, error::LoadError};
+use super::{
+    model::{Action, Answers, Question, Scenario, Settings},
+    script::Script,
+};
+use crate::{error::LoadError, random::Dice};
 
 /// The mix without `--mix`.
 const DEFAULT_MIX: [(&str, u32); 8] = [
@@ -17,6 +20,9 @@ const DEFAULT_MIX: [(&str, u32); 8] = [
     ("energy", 1),
 ];
 
+/// Makes the scenario of a name.
+type MakePart = fn(&str, &Settings) -> Result<Box<dyn Scenario>, LoadError>;
+
 struct Part {
     name: String,
     weight: usize,
@@ -27,7 +33,11 @@ struct Part {
 pub(super) struct Mixed(Vec<Part>);
 
 impl Mixed {
-    pub(super) fn make(settings: &Settings) -> Result<Box<dyn Scenario>, LoadError> {
+    /// The parts of `settings.mix`, each made by `make_part`.
+    pub(super) fn make(
+        settings: &Settings,
+        make_part: MakePart,
+    ) -> Result<Box<dyn Scenario>, LoadError> {
         let default = DEFAULT_MIX.map(|(name, weight)| (name.to_owned(), weight));
         let mix = if settings.mix.is_empty() {
             &default[..]
@@ -44,7 +54,7 @@ impl Mixed {
                 Ok(Part {
                     name: name.clone(),
                     weight: *weight as usize,
-                    scenario: make(name, settings)?,
+                    scenario: make_part(name, settings)?,
                 })
             })
             .collect::<Result<_, _>>()?;

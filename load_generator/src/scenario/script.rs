@@ -7,7 +7,7 @@ const DEPLOY_GAS: u64 = 3_000_000;
 
 /// One transaction of a script.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
+pub(crate) struct Step {
     /// Nobody, to deploy.
     pub to: Option<Address>,
     /// Init code or call data.
@@ -19,7 +19,7 @@ pub struct Step {
 /// What a scenario wants done before it starts: step n is the deployer's transaction with nonce n, so the deployer's
 /// nonce says how much has been done, and the addresses of contracts are known beforehand.
 #[derive(Clone, Debug)]
-pub struct Script<'a> {
+pub(crate) struct Script<'a> {
     deployer: Address,
     senders: &'a [Address],
     steps: Vec<Step>,
@@ -27,7 +27,7 @@ pub struct Script<'a> {
 
 impl<'a> Script<'a> {
     /// An empty script.
-    pub fn new(deployer: Address, senders: &'a [Address]) -> Self {
+    pub(crate) fn new(deployer: Address, senders: &'a [Address]) -> Self {
         Self {
             deployer,
             senders,
@@ -36,22 +36,22 @@ impl<'a> Script<'a> {
     }
 
     /// Who sends the steps, and so owns the contracts.
-    pub fn deployer(&self) -> Address {
+    pub(crate) fn deployer(&self) -> Address {
         self.deployer
     }
 
     /// Who will send the load.
-    pub fn senders(&self) -> &'a [Address] {
+    pub(crate) fn senders(&self) -> &'a [Address] {
         self.senders
     }
 
     /// The steps so far.
-    pub fn steps(&self) -> &[Step] {
+    pub(crate) fn steps(&self) -> &[Step] {
         &self.steps
     }
 
     /// Deploys a contract; its address. `arguments` are ABI-encoded.
-    pub fn deploy(&mut self, code: &Bytes, arguments: &[u8]) -> Address {
+    pub(crate) fn deploy(&mut self, code: &Bytes, arguments: &[u8]) -> Address {
         let address = self.deployer.create(self.steps.len() as u64);
         self.steps.push(Step {
             to: None,
@@ -62,7 +62,7 @@ impl<'a> Script<'a> {
     }
 
     /// Calls a contract.
-    pub fn call(&mut self, to: Address, input: Vec<u8>, gas_limit: u64) {
+    pub(crate) fn call(&mut self, to: Address, input: Vec<u8>, gas_limit: u64) {
         self.steps.push(Step {
             to: Some(to),
             input: input.into(),

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use crate::node::{Faults, start};
 use lockweave_load_generator::{
-    Invariant, Nobody, Options, Report, access::Declarations, accounts::Account, client::Endpoint,
-    dice::Hotness, pacing::Pace, run,
+    Account, Declarations, Endpoint, Hotness, Invariant, Nobody, Options, Pace, Report, run,
 };
 
 fn open() -> Pace {

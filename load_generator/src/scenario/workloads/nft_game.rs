@@ -1,0 +1,182 @@
+//! A breeding game with standing bids.
+
+use alloy_primitives::{Address, B256, U256};
+use alloy_sol_types::SolCall;
+
+use super::{
+    contracts::NftGame,
+    tokens::{ADDRESSES_AT_ONCE, view},
+};
+use crate::{
+    error::LoadError,
+    random::{Dice, Picker},
+    scenario::model::{
+        Action, Answers, Description, Question, Scenario, Settings, grown, items, same,
+    },
+    scenario::script::Script,
+    transaction::{Access, address_key, mapping_slot, number_key, slot},
+};
+
+const BREED: usize = 0;
+const SELL: usize = 1;
+
+/// Sires and bids that one transaction opens, or one question asks for.
+const AT_ONCE: usize = 100;
+
+/// What a bid pays.
+const PRICE: u64 = 10;
+
+/// The entry of the catalogue.
+pub(in crate::scenario) const SCENARIO: Description = Description {
+    name: "nft-game",
+    does: "breeds an animal with a public sire, and sells it to a standing bid",
+    conflicts: "sires and bids (an item is one of each)",
+    checks: "births and sales are what was included; coins only changed hands",
+    make: Breeding::make,
+};
+
+struct Breeding {
+    game: Address,
+    senders: Vec<Address>,
+    picker: Picker,
+    /// Per sender, how many animals it has bred, and whether the last one is still its own.
+    bred: Vec<(u64, bool)>,
+}
+
+impl Breeding {
+    fn make(settings: &Settings) -> Result<Box<dyn Scenario>, LoadError> {
+        let items = items(settings, 256, 10_000)?;
+        Ok(Box::new(Self {
+            game: Address::ZERO,
+            senders: settings.senders.clone(),
+            picker: Picker::new(items, settings.hotness)?,
+            bred: vec![(0, false); settings.senders.len()],
+        }))
+    }
+
+    fn ranges(&self) -> impl Iterator<Item = (U256, U256)> {
+        let end = self.picker.items();
+        (0..end)
+            .step_by(AT_ONCE)
+            .map(move |first| (U256::from(first), U256::from(end.min(first + AT_ONCE))))
+    }
+
+    fn slot_of(key: B256, mapping: u64) -> B256 {
+        mapping_slot(key, slot(mapping))
+    }
+}
+
+/// As the contract makes it.
+fn id(breeder: Address, count: u64) -> U256 {
+    (U256::from_be_slice(breeder.as_slice()) << 64) | U256::from(count)
+}
+
+impl Scenario for Breeding {
+    fn kinds(&self) -> Vec<String> {
+        vec!["breed".to_owned(), "sell".to_owned()]
+    }
+
+    fn set_up(&mut self, script: &mut Script<'_>) {
+        self.game = script.deploy(&NftGame::BYTECODE, &[]);
+        for (first, end) in self.ranges() {
+            let call = NftGame::openCall { first, end };
+            script.call(self.game, call.abi_encode(), 6_000_000);
+        }
+    }
+
+    fn questions(&self) -> Vec<Question> {
+        let counts = self.senders.iter();
+        let mut questions: Vec<_> = counts
+            .map(|sender| view(self.game, &NftGame::bredByCall(*sender)))
+            .collect();
+        questions.extend(self.senders.chunks(ADDRESSES_AT_ONCE).map(|part| {
+            let players = part.to_vec();
+            view(self.game, &NftGame::sumsOfCall { players })
+        }));
+        let ranges = self.ranges();
+        questions
+            .extend(ranges.map(|(first, end)| view(self.game, &NftGame::sumsCall { first, end })));
+        questions
+    }
+
+    fn begin(&mut self, before: &Answers) {
+        for (index, (count, own)) in self.bred.iter_mut().enumerate() {
+            *count = before.word(index, 0).saturating_to();
+            *own = false;
+        }
+    }
+
+    fn next(&mut self, turn: usize, dice: &mut Dice) -> Action {
+        let sender = self.senders[turn];
+        let item = self.picker.pick(dice);
+        let (count, own) = self.bred[turn];
+        let mut access = Access::default();
+        let mut write = |key: B256, mapping: u64| {
+            access.writes.add(self.game, Self::slot_of(key, mapping));
+        };
+        let (kind, input) = if own {
+            let animal = id(sender, count - 1);
+            write(animal.into(), 0);
+            write(address_key(sender), 3);
+            write(number_key(item), 5);
+            self.bred[turn] = (count, false);
+            let bid = U256::from(item);
+            (SELL, NftGame::sellCall { id: animal, bid }.abi_encode())
+        } else {
+            let animal = id(sender, count);
+            write(animal.into(), 0);
+            write(animal.into(), 1);
+            write(address_key(sender), 2);
+            write(number_key(item), 4);
+            if let Some(last) = count.checked_sub(1) {
+                let mother = Self::slot_of(id(sender, last).into(), 1);
+                access.reads.add(self.game, mother);
+            }
+            self.bred[turn] = (count + 1, true);
+            let sire = U256::from(item);
+            (BREED, NftGame::breedCall { sire }.abi_encode())
+        };
+        Action {
+            sender: turn,
+            kind,
+            to: self.game,
+            value: U256::ZERO,
+            input: input.into(),
+            gas_limit: 180_000,
+            access,
+            units: 1,
+        }
+    }
+
+    fn judge(&self, before: &Answers, after: &Answers, included: &[u64]) -> Result<(), String> {
+        let first = self.senders.len();
+        let players = first..first + self.senders.chunks(ADDRESSES_AT_ONCE).len();
+        let opened = players.end..players.end + self.ranges().count();
+        let of_players = |word| {
+            (
+                before.sum(players.clone(), word),
+                after.sum(players.clone(), word),
+            )
+        };
+        let of_opened = |word| {
+            (
+                before.sum(opened.clone(), word),
+                after.sum(opened.clone(), word),
+            )
+        };
+        for (what, (was, is), expected) in [
+            ("animals bred by players", of_players(0), included[BREED]),
+            ("offspring of sires", of_opened(0), included[BREED]),
+            ("animals bought", of_opened(2), included[SELL]),
+            ("players' coins", of_players(1), included[SELL] * PRICE),
+        ] {
+            grown(what, was, is, expected)?;
+        }
+        let ((players_had, players_have), (bids_had, bids_have)) = (of_players(1), of_opened(1));
+        same(
+            "coins before and after",
+            players_had + bids_had,
+            players_have + bids_have,
+        )
+    }
+}

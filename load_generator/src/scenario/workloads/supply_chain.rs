@@ -1,0 +1,113 @@
+//! Goods that are scanned on their way.
+
+use alloy_primitives::{Address, U256};
+use alloy_sol_types::SolCall;
+
+use super::{
+    contracts::SupplyChain,
+    tokens::{ADDRESSES_AT_ONCE, view},
+};
+use crate::{
+    error::LoadError,
+    random::{Dice, Picker},
+    scenario::model::{Action, Answers, Description, Question, Scenario, Settings, grown, items},
+    scenario::script::Script,
+    transaction::{Access, address_key, mapping_slot, number_key, slot},
+};
+
+/// Items and places in one view call.
+const AT_ONCE: usize = 1000;
+
+/// The entry of the catalogue.
+pub(in crate::scenario) const SCENARIO: Description = Description {
+    name: "supply-chain",
+    does: "scans an item at a place; an item's history is a hash chain",
+    conflicts: "items' histories (an item is an item) and places' counts",
+    checks: "scans counted by item, by place and by party are what was included",
+    make: Tracking::make,
+};
+
+struct Tracking {
+    contract: Address,
+    senders: Vec<Address>,
+    picker: Picker,
+}
+
+impl Tracking {
+    fn make(settings: &Settings) -> Result<Box<dyn Scenario>, LoadError> {
+        let items = items(settings, 10_000, 100_000)?;
+        Ok(Box::new(Self {
+            contract: Address::ZERO,
+            senders: settings.senders.clone(),
+            picker: Picker::new(items, settings.hotness)?,
+        }))
+    }
+}
+
+impl Scenario for Tracking {
+    fn kinds(&self) -> Vec<String> {
+        vec!["scan".to_owned()]
+    }
+
+    fn set_up(&mut self, script: &mut Script<'_>) {
+        self.contract = script.deploy(&SupplyChain::BYTECODE, &[]);
+    }
+
+    fn questions(&self) -> Vec<Question> {
+        let items = self.picker.items();
+        let ranges = (0..items).step_by(AT_ONCE).map(|first| {
+            let end = U256::from(items.min(first + AT_ONCE));
+            let first = U256::from(first);
+            view(self.contract, &SupplyChain::sumsCall { first, end })
+        });
+        let parties = self.senders.chunks(ADDRESSES_AT_ONCE).map(|part| {
+            let parties = part.to_vec();
+            view(self.contract, &SupplyChain::sumOfCall { parties })
+        });
+        ranges.chain(parties).collect()
+    }
+
+    fn next(&mut self, turn: usize, dice: &mut Dice) -> Action {
+        let item = self.picker.pick(dice);
+        // Places are even: the heat is in the items.
+        let place = dice.below(self.picker.items());
+        let call = SupplyChain::scanCall {
+            item: U256::from(item),
+            place: place as u64,
+        };
+        let mut access = Access::default();
+        for (key, mapping) in [
+            (number_key(item), 0),
+            (number_key(item), 1),
+            (number_key(place), 2),
+            (address_key(self.senders[turn]), 3),
+        ] {
+            let written = mapping_slot(key, slot(mapping));
+            access.writes.add(self.contract, written);
+        }
+        Action {
+            sender: turn,
+            kind: 0,
+            to: self.contract,
+            value: U256::ZERO,
+            input: call.abi_encode().into(),
+            gas_limit: 180_000,
+            access,
+            units: 1,
+        }
+    }
+
+    fn judge(&self, before: &Answers, after: &Answers, included: &[u64]) -> Result<(), String> {
+        let ranges = self.picker.items().div_ceil(AT_ONCE);
+        let all = after.0.len();
+        for (what, range, word) in [
+            ("scans by item", 0..ranges, 0),
+            ("scans by place", 0..ranges, 1),
+            ("scans by party", ranges..all, 0),
+        ] {
+            let was = before.sum(range.clone(), word);
+            grown(what, was, after.sum(range, word), included[0])?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,129 @@
+//! Votes on proposals.
+
+use alloy_primitives::{Address, U256};
+use alloy_sol_types::SolCall;
+
+use super::{
+    contracts::Voting,
+    tokens::{ADDRESSES_AT_ONCE, view},
+};
+use crate::{
+    error::LoadError,
+    random::{Dice, Picker},
+    scenario::model::{
+        Action, Answers, Description, Question, Scenario, Settings, grown, items, same,
+    },
+    scenario::script::Script,
+    transaction::{Access, address_key, mapping_slot, number_key, slot},
+};
+
+/// Members admitted by one transaction.
+const MEMBERS_AT_ONCE: usize = 200;
+
+/// The entry of the catalogue.
+pub(in crate::scenario) const SCENARIO: Description = Description {
+    name: "voting",
+    does: "votes on a proposal, or changes an earlier vote",
+    conflicts: "proposals' tallies (an item is a proposal)",
+    checks: "votes cast are what was included; tallies are what a recount gives",
+    make: Votes::make,
+};
+
+struct Votes {
+    contract: Address,
+    senders: Vec<Address>,
+    picker: Picker,
+}
+
+impl Votes {
+    fn make(settings: &Settings) -> Result<Box<dyn Scenario>, LoadError> {
+        let items = items(settings, 32, 1000)?;
+        Ok(Box::new(Self {
+            contract: Address::ZERO,
+            senders: settings.senders.clone(),
+            picker: Picker::new(items, settings.hotness)?,
+        }))
+    }
+}
+
+impl Scenario for Votes {
+    fn kinds(&self) -> Vec<String> {
+        vec!["vote".to_owned()]
+    }
+
+    fn set_up(&mut self, script: &mut Script<'_>) {
+        self.contract = script.deploy(&Voting::BYTECODE, &[]);
+        for members in script.senders().chunks(MEMBERS_AT_ONCE) {
+            let call = Voting::admitCall {
+                members: members.to_vec(),
+                weight: U256::from(100).to(),
+            };
+            script.call(self.contract, call.abi_encode(), 6_000_000);
+        }
+    }
+
+    fn questions(&self) -> Vec<Question> {
+        let items = self.picker.items();
+        let casts = Voting::castsCall {
+            first: U256::ZERO,
+            end: U256::from(items),
+        };
+        let mut questions = vec![view(self.contract, &casts)];
+        for proposal in 0..items {
+            let proposal = U256::from(proposal);
+            questions.push(view(self.contract, &Voting::talliesCall(proposal)));
+            let parts = self.senders.chunks(ADDRESSES_AT_ONCE);
+            questions.extend(parts.map(|part| {
+                let members = part.to_vec();
+                view(self.contract, &Voting::recountCall { proposal, members })
+            }));
+        }
+        questions
+    }
+
+    fn next(&mut self, turn: usize, dice: &mut Dice) -> Action {
+        let proposal = self.picker.pick(dice);
+        let sender = self.senders[turn];
+        let call = Voting::voteCall {
+            proposal: U256::from(proposal),
+            support: dice.below(2) == 0,
+        };
+        let mut access = Access::default();
+        let weight = mapping_slot(address_key(sender), slot(0));
+        access.reads.add(self.contract, weight);
+        let tally = mapping_slot(number_key(proposal), slot(1));
+        access.writes.add(self.contract, tally);
+        let of_proposal = mapping_slot(number_key(proposal), slot(2));
+        let choice = mapping_slot(address_key(sender), of_proposal);
+        access.writes.add(self.contract, choice);
+        Action {
+            sender: turn,
+            kind: 0,
+            to: self.contract,
+            value: U256::ZERO,
+            input: call.abi_encode().into(),
+            gas_limit: 120_000,
+            access,
+            units: 1,
+        }
+    }
+
+    fn judge(&self, before: &Answers, after: &Answers, included: &[u64]) -> Result<(), String> {
+        grown(
+            "votes cast",
+            before.word(0, 0),
+            after.word(0, 0),
+            included[0],
+        )?;
+        let parts = self.senders.chunks(ADDRESSES_AT_ONCE).len();
+        for proposal in 0..self.picker.items() {
+            let at = 1 + proposal * (1 + parts);
+            for side in 0..2 {
+                let recount = after.sum(at + 1..at + 1 + parts, side);
+                let what = format!("proposal {proposal}: tally and recount");
+                same(&what, after.word(at, side), recount)?;
+            }
+        }
+        Ok(())
+    }
+}
