@@ -24,10 +24,11 @@ mod track;
 mod transaction;
 
 pub use error::LoadError;
-pub use measure::{Nobody, Observer, Options, Search, Trial, best, find_max, run};
+pub use measure::{NoObserver, Observer, Options, Search, Trial, best_trial, find_max, run};
 pub use random::Hotness;
 pub use report::{
-    Comparison, Invariant, KindCounts, Report, Summary, compare, page, short, unlike,
+    Comparison, Invariant, KindCounts, Report, Summary, compare, differing_settings, html_page,
+    short_number,
 };
 pub use rpc::{Connection, Endpoint};
 pub use scenario::{CATALOGUE, Description};

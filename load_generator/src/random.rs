@@ -1,18 +1,18 @@
-//! Seeded choices: which thing a transaction touches, and how much those choices meet.
+//! Seeded random choices: which item a transaction accesses, and how often the same item is chosen.
 
 use super::error::LoadError;
 
-/// `SplitMix64` (Steele, Lea, Flood 2014): small, and the same numbers from a seed for ever.
+/// `SplitMix64` (Steele, Lea, Flood 2014): small, and a seed gives the same numbers on every platform.
 #[derive(Clone, Debug)]
-pub(crate) struct Dice(u64);
+pub(crate) struct RandomSource(u64);
 
-impl Dice {
-    /// Dice of a seed.
+impl RandomSource {
+    /// A random source with a seed.
     pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// 64 evenly distributed bits.
+    /// 64 uniformly distributed bits.
     pub(crate) fn bits(&mut self) -> u64 {
         // The generator is defined modulo 2^64.
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -22,9 +22,9 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    /// A number below `end`, which is at least 1.
+    /// A number below `end`. `end` must be at least 1.
     pub(crate) fn below(&mut self, end: usize) -> usize {
-        // The high half of a product with the range is even to within end / 2^64.
+        // The high half of the product with the range is uniform to within end / 2^64.
         let product = u128::from(self.bits()) * (end as u128);
         usize::try_from(product >> 64).expect("below `end`")
     }
@@ -40,16 +40,16 @@ impl Dice {
     }
 }
 
-/// How much transactions meet in the same things.
+/// How often transactions access the same items.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Hotness {
     /// Share of the choices that fall into the hot set, 0 to 1.
     pub hot_share: f64,
-    /// Size of the hot set: the first so many things.
+    /// Size of the hot set, which is the first items.
     pub hot_items: usize,
-    /// Zipf exponent of the choices outside the hot set, 0 for even ones. Thing i has weight 1 / (i + 1)^exponent.
+    /// Zipf exponent of the choices outside the hot set; 0 for uniform choices. Item i has weight 1 / (i + 1)^exponent.
     pub zipf: f64,
-    /// So many successive transactions take the same thing, and so form a chain.
+    /// This many successive transactions choose the same item and so form a chain.
     pub chain_length: usize,
 }
 
@@ -64,23 +64,23 @@ impl Default for Hotness {
     }
 }
 
-/// Most things a scenario can have.
+/// The largest number of items of a scenario.
 pub(crate) const ITEMS_MAX: usize = 1_000_000;
 
-/// Chooses among things by a [`Hotness`].
+/// Chooses items by a [`Hotness`].
 #[derive(Clone, Debug)]
 pub(crate) struct Picker {
     hotness: Hotness,
     items: usize,
-    /// Sums of the Zipf weights; empty when choices are even.
+    /// Running sums of the Zipf weights; empty for uniform choices.
     sums: Vec<f64>,
     chain: Option<(usize, usize)>,
 }
 
 impl Picker {
-    /// Chooses among `items` things.
+    /// Chooses among `items` items.
     pub(crate) fn new(items: usize, hotness: Hotness) -> Result<Self, LoadError> {
-        let complaint = if items == 0 || items > ITEMS_MAX {
+        let error = if items == 0 || items > ITEMS_MAX {
             Some(format!("there must be 1 to {ITEMS_MAX} items"))
         } else if !(0.0..=1.0).contains(&hotness.hot_share) {
             Some("the hot share must be between 0 and 1".to_owned())
@@ -89,12 +89,12 @@ impl Picker {
         } else if !(0.0..=10.0).contains(&hotness.zipf) {
             Some("the Zipf exponent must be between 0 and 10".to_owned())
         } else if hotness.chain_length == 0 {
-            Some("a chain has at least one transaction".to_owned())
+            Some("the chain length must be at least 1".to_owned())
         } else {
             None
         };
-        if let Some(complaint) = complaint {
-            return Err(LoadError::Options(complaint));
+        if let Some(error) = error {
+            return Err(LoadError::Options(error));
         }
         let mut sums = Vec::new();
         if hotness.zipf > 0.0 {
@@ -114,30 +114,30 @@ impl Picker {
         })
     }
 
-    /// How many things there are.
+    /// The number of items.
     pub(crate) fn items(&self) -> usize {
         self.items
     }
 
-    /// The next choice.
-    pub(crate) fn pick(&mut self, dice: &mut Dice) -> usize {
+    /// The next item.
+    pub(crate) fn pick(&mut self, random: &mut RandomSource) -> usize {
         if let Some((item, left)) = self.chain.filter(|(_, left)| *left > 0) {
             self.chain = Some((item, left - 1));
             return item;
         }
-        let item = self.fresh(dice);
+        let item = self.fresh(random);
         self.chain = Some((item, self.hotness.chain_length - 1));
         item
     }
 
-    fn fresh(&self, dice: &mut Dice) -> usize {
-        if self.hotness.hot_share > 0.0 && dice.unit() < self.hotness.hot_share {
-            return dice.below(self.hotness.hot_items);
+    fn fresh(&self, random: &mut RandomSource) -> usize {
+        if self.hotness.hot_share > 0.0 && random.unit() < self.hotness.hot_share {
+            return random.below(self.hotness.hot_items);
         }
         let Some(total) = self.sums.last() else {
-            return dice.below(self.items);
+            return random.below(self.items);
         };
-        let point = dice.unit() * total;
+        let point = random.unit() * total;
         self.sums
             .partition_point(|sum| *sum <= point)
             .min(self.items - 1)
@@ -146,14 +146,14 @@ impl Picker {
 
 #[cfg(test)]
 mod tests {
-    use super::{Dice, Hotness, Picker};
+    use super::{Hotness, Picker, RandomSource};
 
     fn shares(hotness: Hotness) -> Vec<usize> {
         let mut picker = Picker::new(10, hotness).expect("sound");
-        let mut dice = Dice::new(1);
+        let mut random = RandomSource::new(1);
         let mut counts = vec![0; 10];
         for _ in 0..10_000 {
-            counts[picker.pick(&mut dice)] += 1;
+            counts[picker.pick(&mut random)] += 1;
         }
         counts
     }
@@ -161,13 +161,13 @@ mod tests {
     #[test]
     fn a_seed_decides_the_numbers() {
         // The reference implementation's first outputs from seed 0.
-        let mut dice = Dice::new(0);
-        assert_eq!(dice.bits(), 0xe220_a839_7b1d_cdaf);
-        assert_eq!(dice.bits(), 0x6e78_9e6a_a1b9_65f4);
+        let mut random = RandomSource::new(0);
+        assert_eq!(random.bits(), 0xe220_a839_7b1d_cdaf);
+        assert_eq!(random.bits(), 0x6e78_9e6a_a1b9_65f4);
     }
 
     #[test]
-    fn even_without_heat() {
+    fn choices_are_uniform_without_hotness() {
         let counts = shares(Hotness::default());
         assert!(
             counts.iter().all(|count| (850..1150).contains(count)),
@@ -182,7 +182,7 @@ mod tests {
             hot_items: 2,
             ..Hotness::default()
         });
-        // 80 % there, and a fifth of the rest.
+        // 80 % directly, and a fifth of the remaining 20 %.
         let hot = counts[0] + counts[1];
         assert!((8_200..8_600).contains(&hot), "{counts:?}");
     }
@@ -208,8 +208,8 @@ mod tests {
             },
         )
         .expect("sound");
-        let mut dice = Dice::new(3);
-        let picks: Vec<usize> = (0..50).map(|_| picker.pick(&mut dice)).collect();
+        let mut random = RandomSource::new(3);
+        let picks: Vec<usize> = (0..50).map(|_| picker.pick(&mut random)).collect();
         assert!(
             picks
                 .chunks(5)
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused() {
+    fn invalid_options_are_rejected() {
         let wrong = |items, change: fn(&mut Hotness)| {
             let mut hotness = Hotness::default();
             change(&mut hotness);

@@ -1,4 +1,4 @@
-//! What a run asks of the chain, and has done on it, before and after the load.
+//! Deployment of a scenario's contracts.
 
 use std::time::Duration;
 
@@ -14,14 +14,14 @@ use crate::{
     transaction::{Access, Account, Declarations, Plan, Terms, sign},
 };
 
-/// Gas limits of the steps of a deployment that are on their way at a time: they fit into one block of most chains.
-/// A node that makes a block for every transaction (anvil) would leave what does not fit in its pool.
+/// Sum of the gas limits of the deployment steps that are in flight at a time. It fits into one block of most chains. A
+/// node that makes a block for every transaction (anvil) would leave the rest in its pool.
 const STEPS_GAS: u64 = 15_000_000;
 
-/// Puts a scenario's contracts in place, with what is there already left alone; how many steps were still to be done.
+/// Deploys the contracts of a scenario and returns the number of steps that were still missing.
 ///
-/// The account that deploys is derived from the seed and everything its script says, so another scenario, other
-/// settings or a newer contract have another deployer, and the deployer's nonce says how far its script has come.
+/// The deployer's account is derived from the seed and from all bytes of the script. Another scenario, other settings
+/// or a newer contract therefore have another deployer, and the deployer's nonce is the number of completed steps.
 pub(crate) async fn deploy(
     connection: &mut Connection,
     scenario: &mut dyn Scenario,
@@ -29,7 +29,7 @@ pub(crate) async fn deploy(
     seed: u64,
     funder: &Account,
     terms: &Terms,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<usize, LoadError> {
     let mut draft = Script::new(Address::ZERO, senders);
     scenario.set_up(&mut draft);
@@ -48,7 +48,7 @@ pub(crate) async fn deploy(
     let done = usize::try_from(done).unwrap_or(usize::MAX);
     let Some(rest) = script.steps().get(done..) else {
         return Err(LoadError::Deployment(format!(
-            "{} has done more than this scenario's script; take another --seed",
+            "{} has sent more transactions than this scenario's deployment; use another --seed",
             deployer.address
         )));
     };
@@ -61,11 +61,11 @@ pub(crate) async fn deploy(
     };
     let gas: u64 = rest.iter().map(|step| step.gas_limit).sum();
     let needed = U256::from(gas) * U256::from(terms.max_fee_per_gas);
-    let poor = [(deployer.address, needed)];
-    fund(connection, funder, &poor, &terms, patience).await?;
+    let needed = [(deployer.address, needed)];
+    fund(connection, funder, &needed, &terms, timeout).await?;
     let mut first = done as u64;
     for steps in batches(rest) {
-        carry_out(connection, &deployer, first, steps, &terms, patience).await?;
+        execute_steps(connection, &deployer, first, steps, &terms, timeout).await?;
         first += steps.len() as u64;
     }
     Ok(rest.len())
@@ -80,7 +80,7 @@ fn deployer(seed: u64, steps: &[Step]) -> Result<Account, LoadError> {
     Account::from_secret(keccak256([label, &text].concat()))
 }
 
-/// Steps in their order, as many at a time as [`STEPS_GAS`] has room for.
+/// Splits the steps into batches whose gas limits sum to at most [`STEPS_GAS`], but at least one step each.
 fn batches(mut steps: &[Step]) -> Vec<&[Step]> {
     let mut batches = Vec::new();
     while !steps.is_empty() {
@@ -96,13 +96,13 @@ fn batches(mut steps: &[Step]) -> Vec<&[Step]> {
     batches
 }
 
-async fn carry_out(
+async fn execute_steps(
     connection: &mut Connection,
     deployer: &Account,
     first: u64,
     steps: &[Step],
     terms: &Terms,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<(), LoadError> {
     let mut calls = Vec::with_capacity(steps.len());
     let mut hashes: Vec<B256> = Vec::with_capacity(steps.len());
@@ -127,9 +127,9 @@ async fn carry_out(
         .iter()
         .map(|hash| Call::new("eth_getTransactionReceipt", json!([hash])))
         .collect();
-    let end = Instant::now() + patience;
+    let end = Instant::now() + timeout;
     loop {
-        // Some nodes count a nonce before they can show its receipt, so it is the receipts that are waited for.
+        // Some nodes count a nonce before they return its receipt, so this waits for the receipts.
         let answers: Result<Vec<Value>, LoadError> =
             connection.batch(&receipts).await?.into_iter().collect();
         let answers = answers?;
@@ -138,7 +138,7 @@ async fn carry_out(
         }
         if Instant::now() > end {
             return Err(LoadError::Deployment(
-                "the contracts did not get into blocks in time; raise --drain, or see whether the node makes blocks"
+                "the contracts were not included in time; raise --drain, or check that the node makes blocks"
                     .to_owned(),
             ));
         }
@@ -146,12 +146,14 @@ async fn carry_out(
     }
 }
 
-/// Whether the steps from `first` on, whose receipts these are, did what they should.
+/// Checks that the steps from `first` on succeeded.
 fn all_succeeded(first: u64, receipts: &[Value]) -> Result<(), LoadError> {
     for (step, receipt) in (first..).zip(receipts) {
         let (_, success, _) = read_receipt(receipt)?;
         if !success {
-            return Err(LoadError::Deployment(format!("step {step} reverted")));
+            return Err(LoadError::Deployment(format!(
+                "deployment step {step} reverted"
+            )));
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Gives accounts what they will spend. Idempotent: who has enough gets nothing.
+//! Funding of accounts. Idempotent: an account with a sufficient balance receives nothing.
 
 use std::time::Duration;
 
@@ -16,13 +16,14 @@ use crate::{
 /// Transfers per batch.
 const BATCH: usize = 50;
 
-/// Tops up each account to what it needs, in wei; how many needed it. Waits at most `patience` for the blocks.
+/// Tops up each account to the given balance in wei; waits at most `timeout` for inclusion. Returns the number of
+/// accounts that were funded.
 pub(crate) async fn fund(
     connection: &mut Connection,
     funder: &Account,
     needed: &[(Address, U256)],
     terms: &Terms,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<usize, LoadError> {
     let addresses: Vec<Address> = needed.iter().map(|(address, _)| *address).collect();
     let balances = connection
@@ -45,7 +46,7 @@ pub(crate) async fn fund(
         .await?[0];
     if has < costs {
         return Err(LoadError::Funding(format!(
-            "the funder {} has {has} wei and needs {costs}; name a richer one with --funder-key or --funder-mnemonic, or send less",
+            "the funder {} has {has} wei and needs {costs}; choose another one with --funder-key or --funder-mnemonic, or send less",
             funder.address,
         )));
     }
@@ -75,16 +76,16 @@ pub(crate) async fn fund(
             Call::new("eth_sendRawTransaction", json!([signed.raw]))
         })
         .collect();
-    // Nodes bound how many transactions of one account may wait, so each batch passes before the next.
+    // Nodes limit the number of pending transactions of an account, so each batch is included before the next is sent.
     let mut nonce = first;
     for batch in transfers.chunks(BATCH) {
         for result in connection.batch(batch).await? {
             result?;
         }
         nonce += batch.len() as u64;
-        if !wait_for_nonce(connection, funder.address, nonce, patience).await? {
+        if !wait_for_nonce(connection, funder.address, nonce, timeout).await? {
             return Err(LoadError::Funding(
-                "the transfers to the senders did not get into blocks in time; raise --drain, or see whether the node makes blocks"
+                "the transfers to the senders were not included in time; raise --drain, or check that the node makes blocks"
                     .to_owned(),
             ));
         }

@@ -10,4 +10,4 @@ mod state;
 
 pub(crate) use deploy::deploy;
 pub(crate) use funding::fund;
-pub(crate) use state::{ask, nonces, terms};
+pub(crate) use state::{query, read_nonces, read_terms};

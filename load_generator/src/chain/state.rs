@@ -9,18 +9,18 @@ use tokio::time::Instant;
 use crate::{
     error::LoadError,
     rpc::{Call, Connection, read_quantity},
-    scenario::{Answers, Question},
+    scenario::{Answers, Query},
     transaction::{Declarations, Terms},
 };
 
-/// Questions in one batch.
-const QUESTIONS: usize = 50;
+/// Queries in one batch.
+const QUERIES_AT_ONCE: usize = 50;
 
-/// How often a block is waited for.
+/// Time between two polls while waiting for a block.
 pub(super) const POLL: Duration = Duration::from_millis(20);
 
-/// Fees that hold while the base fee grows by `headroom`.
-pub(crate) async fn terms(
+/// Reads chain id and base fee. The fees stay sufficient while the base fee grows by the factor `headroom`.
+pub(crate) async fn read_terms(
     connection: &mut Connection,
     headroom: u32,
     declarations: Declarations,
@@ -45,8 +45,8 @@ pub(crate) async fn terms(
     })
 }
 
-/// The next nonces of the addresses, in the state of a block tag.
-pub(crate) async fn nonces(
+/// The next nonces of the addresses at a block tag.
+pub(crate) async fn read_nonces(
     connection: &mut Connection,
     addresses: &[Address],
     tag: &str,
@@ -60,34 +60,32 @@ pub(crate) async fn nonces(
         .collect())
 }
 
-/// Answers of the latest state.
-pub(crate) async fn ask(
+/// Answers at the latest block.
+pub(crate) async fn query(
     connection: &mut Connection,
-    questions: &[Question],
+    queries: &[Query],
 ) -> Result<Answers, LoadError> {
-    let mut answers = Vec::with_capacity(questions.len());
-    for some in questions.chunks(QUESTIONS) {
-        let calls: Vec<Call> = some
+    let mut answers = Vec::with_capacity(queries.len());
+    for chunk in queries.chunks(QUERIES_AT_ONCE) {
+        let calls: Vec<Call> = chunk
             .iter()
-            .map(|question| match question {
-                Question::Balance(address) => {
-                    Call::new("eth_getBalance", json!([address, "latest"]))
-                }
-                Question::View { to, input } => {
-                    // `data` is understood by every node, `input` by newer ones only.
+            .map(|query| match query {
+                Query::Balance(address) => Call::new("eth_getBalance", json!([address, "latest"])),
+                Query::View { to, input } => {
+                    // Every node accepts `data`; only newer ones accept `input`.
                     Call::new("eth_call", json!([{"to": to, "data": input}, "latest"]))
                 }
             })
             .collect();
         let results = connection.batch(&calls).await?;
-        for (question, result) in some.iter().zip(results) {
+        for (query, result) in chunk.iter().zip(results) {
             let value = result?;
-            answers.push(match question {
-                Question::Balance(_) => {
+            answers.push(match query {
+                Query::Balance(_) => {
                     let balance = read_quantity("eth_getBalance", &value)?;
                     Bytes::from(balance.to_be_bytes::<32>())
                 }
-                Question::View { .. } => {
+                Query::View { .. } => {
                     serde_json::from_value(value).map_err(|error| LoadError::Protocol {
                         method: "eth_call".to_owned(),
                         what: error.to_string(),
@@ -99,14 +97,14 @@ pub(crate) async fn ask(
     Ok(Answers(answers))
 }
 
-/// Waits until an address has sent all its transactions below `nonce`; whether it did in time.
+/// Waits until the nonce of an address reaches `nonce`. Returns false after `timeout`.
 pub(crate) async fn wait_for_nonce(
     connection: &mut Connection,
     address: Address,
     nonce: u64,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<bool, LoadError> {
-    let end = Instant::now() + patience;
+    let end = Instant::now() + timeout;
     loop {
         let is = connection
             .quantity("eth_getTransactionCount", json!([address, "latest"]))

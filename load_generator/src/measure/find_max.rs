@@ -1,45 +1,45 @@
-//! The highest rate that a node keeps up with.
+//! The highest rate that a node sustains.
 
 use super::run::{Observer, Options, run};
 use crate::{error::LoadError, report::Report, send::Pace};
 
-/// What is searched for, and how long.
+/// Parameters of a search.
 #[derive(Clone, Copy, Debug)]
 pub struct Search {
-    /// The first rate tried, in transactions a second.
+    /// The first rate, in transactions per second.
     pub first_rate: f64,
-    /// No rate above this is tried.
+    /// The highest rate that is tried.
     pub highest_rate: f64,
-    /// The 99th percentile of inclusion must stay below this, in milliseconds.
+    /// The 99th percentile of the inclusion latency must stay below this, in milliseconds.
     pub p99_ms: f64,
     /// The search ends when the rate is known to within this share.
     pub precision: f64,
-    /// Most runs.
+    /// The largest number of runs.
     pub trials: u32,
 }
 
-/// One rate that was tried.
+/// One tried rate.
 #[derive(Clone, Debug)]
 pub struct Trial {
-    /// Transactions a second.
+    /// Transactions per second.
     pub rate: f64,
-    /// Why the node did not keep up; nothing if it did.
-    pub complaint: Option<String>,
+    /// Why the node did not sustain the rate, or `None` if it did.
+    pub failure: Option<String>,
     /// The run's report.
     pub report: Report,
 }
 
-/// Doubles the rate until the node no longer keeps up, then halves the gap. The trials in their order.
+/// Doubles the rate until the node no longer sustains it, then bisects. Returns the trials in their order.
 ///
-/// `options.pace` gives the duration of a trial; its rate is not used. A search ends early with what it knows when
-/// the node loses transactions: what is still in its pool would be part of every later trial.
+/// `options.pace` gives the duration of a trial; its rate is not used. A search ends early when the node loses
+/// transactions, because those in its pool would be part of every later trial.
 pub async fn find_max(
     options: &Options,
     search: &Search,
     observer: &mut dyn Observer,
 ) -> Result<Vec<Trial>, LoadError> {
-    let sound = |rate: f64| rate.is_finite() && rate > 0.0;
-    if !sound(search.first_rate) || !sound(search.highest_rate) || search.precision <= 0.0 {
+    let valid = |rate: f64| rate.is_finite() && rate > 0.0;
+    if !valid(search.first_rate) || !valid(search.highest_rate) || search.precision <= 0.0 {
         return Err(LoadError::Options(
             "rates and precision must be above 0".to_owned(),
         ));
@@ -48,18 +48,18 @@ pub async fn find_max(
     let mut trials = Vec::new();
     let mut rate = search.first_rate.min(search.highest_rate);
     for _ in 0..search.trials {
-        observer.phase(&format!("trying {rate:.0} transactions a second"));
+        observer.phase(&format!("trying {rate:.0} transactions per second"));
         let options = Options {
             pace: Pace::constant(rate, options.pace.duration()),
             ..options.clone()
         };
         let report = run(&options, observer).await?;
-        let complaint = complaint(&report, search.p99_ms);
-        bounds.learn(rate, complaint.is_none());
+        let failure = failure(&report, search.p99_ms);
+        bounds.learn(rate, failure.is_none());
         let lost = report.summary.lost > 0;
         trials.push(Trial {
             rate,
-            complaint,
+            failure,
             report,
         });
         match bounds.next(search) {
@@ -70,13 +70,13 @@ pub async fn find_max(
     Ok(trials)
 }
 
-/// The highest rate that was kept up with.
-pub fn best(trials: &[Trial]) -> Option<&Trial> {
-    let kept = trials.iter().filter(|trial| trial.complaint.is_none());
+/// The trial with the highest sustained rate.
+pub fn best_trial(trials: &[Trial]) -> Option<&Trial> {
+    let kept = trials.iter().filter(|trial| trial.failure.is_none());
     kept.max_by(|one, other| one.rate.total_cmp(&other.rate))
 }
 
-fn complaint(report: &Report, p99_ms: f64) -> Option<String> {
+fn failure(report: &Report, p99_ms: f64) -> Option<String> {
     let p99 = report.summary.latency_ms.p99;
     if !report.is_sound() {
         Some("transactions were lost, or the state is wrong".to_owned())
@@ -91,7 +91,7 @@ fn complaint(report: &Report, p99_ms: f64) -> Option<String> {
     }
 }
 
-/// What is known of the highest rate.
+/// Known bounds of the highest rate.
 #[derive(Clone, Copy, Debug, Default)]
 struct Bounds {
     good: Option<f64>,
@@ -107,14 +107,14 @@ impl Bounds {
         }
     }
 
-    /// The next rate to try; nothing when the answer is known well enough.
+    /// The next rate to try, or `None` when the bounds are close enough.
     fn next(&self, search: &Search) -> Option<f64> {
         match (self.good, self.bad) {
             (None, None) => Some(search.first_rate),
             (Some(good), None) => {
                 (good < search.highest_rate).then(|| (good * 2.0).min(search.highest_rate))
             }
-            // Below one transaction a second nobody wants to know.
+            // Rates below one transaction per second are not searched.
             (None, Some(bad)) => (bad >= 2.0).then_some(bad / 2.0),
             (Some(good), Some(bad)) => {
                 (bad - good > search.precision * good).then(|| f64::midpoint(good, bad))
@@ -125,7 +125,7 @@ impl Bounds {
 
 #[cfg(test)]
 mod tests {
-    use super::{Bounds, Search, best, complaint};
+    use super::{Bounds, Search, best_trial, failure};
     use crate::report::Report;
 
     const SEARCH: Search = Search {
@@ -136,7 +136,7 @@ mod tests {
         trials: 20,
     };
 
-    /// The rates that a search tries against a node that keeps up with `limit`.
+    /// The rates that a search tries against a node that sustains `limit`.
     fn rates(limit: f64, search: &Search) -> Vec<f64> {
         let mut bounds = Bounds::default();
         let mut rates = Vec::new();
@@ -166,17 +166,17 @@ mod tests {
     }
 
     #[test]
-    fn keeping_up_means_all_of_it() {
+    fn every_kind_of_failure_counts() {
         let mut report = Report::sample();
-        assert_eq!(complaint(&report, 1000.0), None);
+        assert_eq!(failure(&report, 1000.0), None);
         report.summary.latency_ms.p99 = 1001.0;
-        assert!(complaint(&report, 1000.0).is_some());
+        assert!(failure(&report, 1000.0).is_some());
         report.summary.latency_ms.p99 = 1.0;
         report.summary.failed = 1;
-        assert!(complaint(&report, 1000.0).is_some());
+        assert!(failure(&report, 1000.0).is_some());
         report.summary.failed = 0;
         report.overload.push("slow".to_owned());
-        assert_eq!(complaint(&report, 1000.0).as_deref(), Some("slow"));
-        assert!(best(&[]).is_none());
+        assert_eq!(failure(&report, 1000.0).as_deref(), Some("slow"));
+        assert!(best_trial(&[]).is_none());
     }
 }

@@ -6,5 +6,5 @@
 mod find_max;
 mod run;
 
-pub use find_max::{Search, Trial, best, find_max};
-pub use run::{Nobody, Observer, Options, run};
+pub use find_max::{Search, Trial, best_trial, find_max};
+pub use run::{NoObserver, Observer, Options, run};

@@ -7,110 +7,115 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::{
-    chain::{ask, deploy, fund, nonces, terms},
+    chain::{deploy, fund, query, read_nonces, read_terms},
     error::LoadError,
-    random::{Dice, Hotness},
+    random::{Hotness, RandomSource},
     report::{Circumstances, Invariant, KindCounts, Report},
     rpc::{Connection, Endpoint},
-    scenario::{Action, Answers, Question, Scenario, Settings, make},
-    send::{Pace, Pacer, Rules},
+    scenario::{Action, Answers, Query, Scenario, Settings, make},
+    send::{Pace, Pacer, ResendRules},
     track::{Counts, Ledger, Second, Shared},
     transaction::{Account, Declarations, Plan, Terms, senders, sign_all},
 };
 
-/// What to do. Everything here is bounded.
+/// Options of a run. Everything is bounded.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The node.
     pub endpoint: Endpoint,
-    /// What is sent, by name.
+    /// Name of the scenario.
     pub scenario: String,
-    /// When it is sent.
+    /// Rates and duration.
     pub pace: Pace,
-    /// Decides senders and every choice.
+    /// Decides the senders and every random choice.
     pub seed: u64,
     /// Number of senders.
     pub senders: u32,
-    /// Number of things to choose from, see [`Settings::items`].
+    /// Number of items, see [`Settings::items`].
     pub items: Option<usize>,
-    /// How much transactions meet.
+    /// How often transactions access the same items.
     pub hotness: Hotness,
-    /// Parts of `mixed`.
+    /// Parts of `mixed` with their weights.
     pub mix: Vec<(String, u32)>,
-    /// Trace of `replay`.
+    /// Trace file of `replay`.
     pub trace: Option<PathBuf>,
-    /// How accesses are declared.
+    /// How transactions declare their accesses.
     pub declarations: Declarations,
-    /// Who pays for the senders' ether.
+    /// The account that funds the senders.
     pub funder: Account,
-    /// By what factor the base fee may grow before transactions no longer pay enough.
+    /// The fees stay sufficient while the base fee grows by at most this factor.
     pub fee_headroom: u32,
-    /// Connections that send.
+    /// Number of connections that send.
     pub connections: usize,
-    /// Most transactions in one JSON-RPC batch.
+    /// Largest number of transactions in one JSON-RPC batch.
     pub batch: usize,
-    /// Most transactions of a run.
+    /// Largest number of transactions of a run.
     pub max_transactions: usize,
-    /// Threads that sign.
+    /// Number of threads that sign.
     pub signing_threads: usize,
-    /// How long after the last send the run waits for blocks.
+    /// How long the run waits for inclusion after the last send.
     pub drain: Duration,
-    /// A refused transaction is offered again after this time, doubled with each try.
+    /// A refused transaction is resent after this time, doubled with each try.
     pub refused_after: Duration,
-    /// After this time without progress the node is asked whether it still knows a sender's oldest transaction.
+    /// After this time without progress, the node is asked whether it still knows a sender's oldest transaction.
     pub silent_after: Duration,
-    /// Repeats of refused transactions, as a share of the rate, while load is sent.
+    /// Resends of refused transactions, as a share of the rate, while load is sent.
     pub repeat_share: f64,
 }
 
-/// Who hears of a run as it goes.
+/// Receives the progress of a run.
 pub trait Observer: Send {
     /// A phase begins.
     fn phase(&mut self, what: &str) {
         let _ = what;
     }
 
-    /// A second of sending is over.
+    /// A second of sending has ended.
     fn second(&mut self, second: &Second, counts: Counts) {
         let _ = (second, counts);
     }
 }
 
-/// Hears nothing.
+/// Ignores all progress.
 #[derive(Clone, Copy, Debug)]
-pub struct Nobody;
+pub struct NoObserver;
 
-impl Observer for Nobody {}
+impl Observer for NoObserver {}
 
-/// Makes a run.
+/// Runs a measurement and reports its results.
 pub async fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report, LoadError> {
     let count = options.pace.transactions(options.max_transactions)?;
     check(options)?;
-    observer.phase("putting contracts in place");
-    let mut site = Site::prepare(options).await?;
+    observer.phase("deploying contracts");
+    let mut prepared = Prepared::prepare(options).await?;
 
-    observer.phase("choosing and funding");
+    observer.phase("planning and funding");
     let (plans, entries) = plan(
-        site.scenario.as_mut(),
+        prepared.scenario.as_mut(),
         options.seed,
         count,
-        &site.first_nonces,
+        &prepared.first_nonces,
     );
-    let funded = site.fund(options, &plans).await?;
+    let funded = prepared.fund(options, &plans).await?;
 
     observer.phase("signing");
     let signing = Instant::now();
-    let signed = sign_all(&plans, &site.terms, &site.accounts, options.signing_threads)?;
+    let signed = sign_all(
+        &plans,
+        &prepared.terms,
+        &prepared.accounts,
+        options.signing_threads,
+    )?;
     drop(plans);
     #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
     let signed_per_second = count as f64 / signing.elapsed().as_secs_f64();
 
     observer.phase("sending");
-    let head = site
+    let head = prepared
         .connection
         .quantity("eth_blockNumber", json!([]))
         .await?;
-    let shared = Arc::new(Shared::new(signed, site.accounts.len()));
+    let shared = Arc::new(Shared::new(signed, prepared.accounts.len()));
     pacer(options, count, head + 1)
         .send_all(&shared, &mut |second, counts| {
             observer.second(second, counts);
@@ -120,7 +125,7 @@ pub async fn run(options: &Options, observer: &mut dyn Observer) -> Result<Repor
     observer.phase("checking");
     let (mut report, outcome) = {
         let ledger = shared.ledger();
-        let outcome = Outcome::new(&ledger, &entries, site.scenario.kinds());
+        let outcome = Outcome::new(&ledger, &entries, prepared.scenario.kinds());
         let circumstances = Circumstances {
             scenario: options.scenario.clone(),
             declarations: format!("{:?}", options.declarations).to_lowercase(),
@@ -128,36 +133,36 @@ pub async fn run(options: &Options, observer: &mut dyn Observer) -> Result<Repor
             seed: options.seed,
             send_seconds: options.pace.duration().as_secs_f64(),
             funded,
-            deployed: site.deployed,
+            deployed: prepared.deployed,
             signed_per_second,
             kinds: outcome.kinds.clone(),
         };
         (Report::new(&ledger, circumstances), outcome)
     };
     report.invariant = if report.summary.lost > 0 {
-        let why = "transactions are still open, the state may yet change";
+        let why = "transactions are pending, so the state may still change";
         Invariant::Unchecked(why.to_owned())
     } else {
-        site.verdict(&outcome).await?
+        prepared.verdict(&outcome).await?
     };
     Ok(report)
 }
 
-/// A scenario in place, and where its senders stand.
-struct Site {
+/// A deployed scenario and the state of its senders before the load.
+struct Prepared {
     connection: Connection,
     accounts: Vec<Account>,
     addresses: Vec<Address>,
     scenario: Box<dyn Scenario>,
     terms: Terms,
-    /// Steps of deployment that were still to be done.
+    /// Number of deployment steps that were missing.
     deployed: usize,
     first_nonces: Vec<u64>,
-    questions: Vec<Question>,
+    queries: Vec<Query>,
     before: Answers,
 }
 
-impl Site {
+impl Prepared {
     async fn prepare(options: &Options) -> Result<Self, LoadError> {
         let accounts = senders(options.seed, options.senders)?;
         let addresses: Vec<Address> = accounts.iter().map(|account| account.address).collect();
@@ -173,7 +178,7 @@ impl Site {
             },
         )?;
         let mut connection = Connection::new(&options.endpoint);
-        let terms = terms(&mut connection, options.fee_headroom, options.declarations).await?;
+        let terms = read_terms(&mut connection, options.fee_headroom, options.declarations).await?;
         let deployed = deploy(
             &mut connection,
             scenario.as_mut(),
@@ -185,8 +190,8 @@ impl Site {
         )
         .await?;
         let first_nonces = settled_nonces(&mut connection, &addresses).await?;
-        let questions = scenario.questions();
-        let before = ask(&mut connection, &questions).await?;
+        let queries = scenario.queries();
+        let before = query(&mut connection, &queries).await?;
         scenario.begin(&before);
         Ok(Self {
             connection,
@@ -196,26 +201,26 @@ impl Site {
             terms,
             deployed,
             first_nonces,
-            questions,
+            queries,
             before,
         })
     }
 
-    /// Gives the senders what their plans may cost; how many needed it.
+    /// Funds the senders with the highest cost of their plans. Returns the number of accounts that were funded.
     async fn fund(&mut self, options: &Options, plans: &[Plan]) -> Result<usize, LoadError> {
         let needed = needed(plans, &self.addresses, &self.terms);
-        let (connection, patience) = (&mut self.connection, options.drain);
-        fund(connection, &options.funder, &needed, &self.terms, patience).await
+        let (connection, timeout) = (&mut self.connection, options.drain);
+        fund(connection, &options.funder, &needed, &self.terms, timeout).await
     }
 
-    /// Whether nonces and the scenario's state are what is in blocks.
+    /// Checks nonces and the scenario's state against the included transactions.
     async fn verdict(&mut self, outcome: &Outcome) -> Result<Invariant, LoadError> {
-        let nonces = nonces(&mut self.connection, &self.addresses, "latest").await?;
+        let nonces = read_nonces(&mut self.connection, &self.addresses, "latest").await?;
         let firsts = self.first_nonces.iter().zip(&outcome.in_blocks);
         let expected: Vec<u64> = firsts.map(|(first, count)| first + count).collect();
-        let after = ask(&mut self.connection, &self.questions).await?;
+        let after = query(&mut self.connection, &self.queries).await?;
         let verdict = nonces_agree(&self.addresses, &nonces, &expected)
-            .and_then(|()| self.scenario.judge(&self.before, &after, &outcome.units));
+            .and_then(|()| self.scenario.check(&self.before, &after, &outcome.units));
         Ok(match verdict {
             Ok(()) => Invariant::Holds,
             Err(what) => Invariant::Broken(what),
@@ -224,41 +229,41 @@ impl Site {
 }
 
 fn check(options: &Options) -> Result<(), LoadError> {
-    let complaint = if options.senders == 0 || options.connections == 0 || options.batch == 0 {
+    let error = if options.senders == 0 || options.connections == 0 || options.batch == 0 {
         "senders, connections and batch must be at least 1"
     } else if !(0.0..=1.0).contains(&options.repeat_share) {
-        "the share of repeats must be between 0 and 1"
+        "the repeat share must be between 0 and 1"
     } else {
         return Ok(());
     };
-    Err(LoadError::Options(complaint.to_owned()))
+    Err(LoadError::Options(error.to_owned()))
 }
 
-/// The senders' nonces, if nothing of theirs is still on its way.
+/// The nonces of the senders; an error if transactions of theirs are pending.
 async fn settled_nonces(
     connection: &mut Connection,
     addresses: &[Address],
 ) -> Result<Vec<u64>, LoadError> {
-    let latest = nonces(connection, addresses, "latest").await?;
-    if latest == nonces(connection, addresses, "pending").await? {
+    let latest = read_nonces(connection, addresses, "latest").await?;
+    if latest == read_nonces(connection, addresses, "pending").await? {
         return Ok(latest);
     }
     Err(LoadError::Options(
-        "transactions of an earlier run still wait in the node's pool; let them pass, or take another --seed".to_owned(),
+        "transactions of an earlier run are still pending in the node's pool; wait for them, or use another --seed".to_owned(),
     ))
 }
 
-/// Kind and units of a transaction, for the judgement.
+/// Kind and units of a transaction, for the check of the invariant.
 type Entry = (usize, u64);
 
-/// `count` transactions, senders in turn unless the scenario decides them.
+/// Plans `count` transactions. Senders take turns unless the scenario chooses them.
 fn plan(
     scenario: &mut dyn Scenario,
     seed: u64,
     count: usize,
     first_nonces: &[u64],
 ) -> (Vec<Plan>, Vec<Entry>) {
-    let mut dice = Dice::new(seed);
+    let mut random = RandomSource::new(seed);
     let mut nonces = first_nonces.to_vec();
     (0..count)
         .map(|index| {
@@ -271,7 +276,7 @@ fn plan(
                 gas_limit,
                 access,
                 units,
-            } = scenario.next(index % nonces.len(), &mut dice);
+            } = scenario.next(index % nonces.len(), &mut random);
             let nonce = nonces[sender];
             nonces[sender] += 1;
             let plan = Plan {
@@ -288,7 +293,7 @@ fn plan(
         .unzip()
 }
 
-/// What each sender may have to spend, in wei.
+/// The highest amount in wei that each sender may spend.
 fn needed(plans: &[Plan], senders: &[Address], terms: &Terms) -> Vec<(Address, U256)> {
     let nothing = senders.iter().map(|sender| (*sender, U256::ZERO));
     let mut needed: Vec<_> = nothing.collect();
@@ -310,7 +315,7 @@ fn pacer(options: &Options, count: usize, next_block: u64) -> Pacer {
         batch: options.batch,
         drain: options.drain,
         next_block,
-        repeats: Rules {
+        resend: ResendRules {
             refused_after: options.refused_after,
             silent_after: options.silent_after,
             per_second: rate * options.repeat_share,
@@ -321,12 +326,12 @@ fn pacer(options: &Options, count: usize, next_block: u64) -> Pacer {
     }
 }
 
-/// What got into blocks.
+/// Transactions in blocks, summed up.
 struct Outcome {
     kinds: BTreeMap<String, KindCounts>,
-    /// Units included, by kind.
+    /// Sums of units of the included transactions, by kind.
     units: Vec<u64>,
-    /// Transactions in blocks, by sender.
+    /// Number of transactions in blocks, by sender.
     in_blocks: Vec<u64>,
 }
 
@@ -354,7 +359,7 @@ fn nonces_agree(addresses: &[Address], are: &[u64], expected: &[u64]) -> Result<
     for ((address, is), expected) in addresses.iter().zip(are).zip(expected) {
         if is != expected {
             return Err(format!(
-                "{address} has nonce {is}; its transactions in blocks say {expected}"
+                "{address} has nonce {is}; from its transactions in blocks, {expected} was expected"
             ));
         }
     }

@@ -1,38 +1,38 @@
-//! Two reports side by side, with what chance alone can explain.
+//! Comparison of two reports, with confidence intervals.
 //!
-//! The seconds of a run are resampled in blocks (moving block bootstrap; Künsch 1989), since neighbouring seconds
-//! resemble each other. Each resampled run gives a throughput and latency percentiles; the middle 95 % of the
-//! differences between resampled runs of A and of B are the confidence interval of the difference. It speaks of the
-//! spread within these two runs, not of what another day, machine or seed would bring.
+//! The seconds of a run are resampled in blocks (moving block bootstrap; Künsch 1989), because neighbouring seconds
+//! are correlated. Each resampled run gives a throughput and latency percentiles. The middle 95 % of the differences
+//! between resampled runs of A and B are the confidence interval. It covers the variation within these two runs, not
+//! variation between days, machines or seeds.
 
 use std::collections::BTreeMap;
 
 use super::model::Report;
 use crate::{
     error::LoadError,
-    random::Dice,
+    random::RandomSource,
     track::{Second, quantile_of},
 };
 
-/// Resampled runs.
+/// Number of resampled runs.
 const RESAMPLES: usize = 2_000;
 
-/// Seconds that are resampled together.
+/// Length of a resampled block, in seconds.
 const BLOCK_SECONDS: usize = 3;
 
-/// Seconds that a run must have for anything to be said.
+/// Shortest run that can be compared, in seconds.
 const SECONDS_MIN: usize = 6;
 
-/// A figure of both runs.
+/// One figure of both runs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Comparison {
-    /// What it is.
+    /// Name of the figure.
     pub figure: &'static str,
-    /// Its unit.
+    /// Unit of the figure.
     pub unit: &'static str,
-    /// Of A.
+    /// Value of A.
     pub a: f64,
-    /// Of B.
+    /// Value of B.
     pub b: f64,
     /// B − A.
     pub difference: f64,
@@ -41,16 +41,16 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Whether the interval leaves out 0.
+    /// Whether the interval excludes 0.
     pub fn is_significant(&self) -> bool {
         self.interval.0 > 0.0 || self.interval.1 < 0.0
     }
 }
 
-/// A figure of some seconds; nothing where they do not have it.
+/// Reads a figure from some seconds; `None` if they have no value.
 type Read = fn(&[&Second]) -> Option<f64>;
 
-/// What is compared: its name, unit, and how it is read.
+/// The compared figures: name, unit, and how to read them.
 const FIGURES: [(&str, &str, Read); 6] = [
     ("included", "tx/s", |seconds| {
         Some(mean(seconds, |second| second.included))
@@ -66,16 +66,16 @@ const FIGURES: [(&str, &str, Read); 6] = [
     ("latency p99", "ms", |seconds| latency(seconds, 0.99)),
 ];
 
-/// Compares two runs: throughput and latency until the last inclusion, so that what came late counts for both.
+/// Compares two runs until their last inclusion, so that late transactions count for both.
 pub fn compare(a: &Report, b: &Report) -> Result<Vec<Comparison>, LoadError> {
-    let (a, b) = (until_the_last(a)?, until_the_last(b)?);
-    // Always the same resamples: a comparison of the same files always says the same.
-    let mut dice = Dice::new(1);
+    let (a, b) = (seconds_of(a)?, seconds_of(b)?);
+    // A constant seed: a comparison of the same files always gives the same result.
+    let mut random = RandomSource::new(1);
     let mut differences = vec![Vec::with_capacity(RESAMPLES); FIGURES.len()];
     for _ in 0..RESAMPLES {
-        let (some_a, some_b) = (resample(&a, &mut dice), resample(&b, &mut dice));
+        let (sample_a, sample_b) = (resample(&a, &mut random), resample(&b, &mut random));
         for ((_, _, read), differences) in FIGURES.iter().zip(&mut differences) {
-            if let (Some(of_a), Some(of_b)) = (read(&some_a), read(&some_b)) {
+            if let (Some(of_a), Some(of_b)) = (read(&sample_a), read(&sample_b)) {
                 differences.push(of_b - of_a);
             }
         }
@@ -102,15 +102,15 @@ pub fn compare(a: &Report, b: &Report) -> Result<Vec<Comparison>, LoadError> {
         .collect())
 }
 
-/// In what the runs were not made alike; a difference may come from there.
-pub fn unlike(a: &Report, b: &Report) -> Vec<String> {
+/// Settings that differ between the runs. They may explain a difference.
+pub fn differing_settings(a: &Report, b: &Report) -> Vec<String> {
     let circumstances = |report: &Report| {
         [
             ("scenario", report.scenario.clone()),
             ("declarations", report.declarations.clone()),
             ("seed", report.seed.to_string()),
             ("intended rate", format!("{:.1}", report.intended_rate)),
-            ("seconds of sending", format!("{:.1}", report.send_seconds)),
+            ("send seconds", format!("{:.1}", report.send_seconds)),
         ]
     };
     let pairs = circumstances(a).into_iter().zip(circumstances(b));
@@ -120,21 +120,21 @@ pub fn unlike(a: &Report, b: &Report) -> Vec<String> {
         .collect()
 }
 
-fn until_the_last(report: &Report) -> Result<Vec<&Second>, LoadError> {
+fn seconds_of(report: &Report) -> Result<Vec<&Second>, LoadError> {
     let seconds: Vec<&Second> = report.series.iter().collect();
     if seconds.len() < SECONDS_MIN {
         return Err(LoadError::Options(format!(
-            "a run of {} seconds is too short to be compared; send for at least {SECONDS_MIN}",
+            "a run of {} seconds is too short to compare; send for at least {SECONDS_MIN}",
             seconds.len()
         )));
     }
     Ok(seconds)
 }
 
-fn resample<'a>(seconds: &[&'a Second], dice: &mut Dice) -> Vec<&'a Second> {
+fn resample<'a>(seconds: &[&'a Second], random: &mut RandomSource) -> Vec<&'a Second> {
     let mut sample = Vec::with_capacity(seconds.len() + BLOCK_SECONDS);
     while sample.len() < seconds.len() {
-        let start = dice.below(seconds.len() - BLOCK_SECONDS + 1);
+        let start = random.below(seconds.len() - BLOCK_SECONDS + 1);
         sample.extend(&seconds[start..start + BLOCK_SECONDS]);
     }
     sample.truncate(seconds.len());
@@ -166,7 +166,7 @@ fn latency(seconds: &[&Second], quantile: f64) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Comparison, compare, unlike};
+    use super::{Comparison, compare, differing_settings};
     use crate::{report::model::Report, track::Second};
 
     /// A run of 30 s with about `included` a second and latencies around `milliseconds`.
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_real_difference_is_told_from_chance() {
+    fn a_real_difference_is_significant() {
         let (a, b) = (report(100, 50), report(120, 50));
         let compared = compare(&a, &b).expect("long enough");
         let included = figure(&compared, "included");
@@ -204,11 +204,11 @@ mod tests {
     }
 
     #[test]
-    fn short_runs_are_not_compared_and_unlike_ones_are_said_to_be() {
+    fn short_runs_are_rejected_and_differing_settings_are_listed() {
         let (mut a, b) = (report(100, 50), report(100, 50));
-        assert!(unlike(&a, &b).is_empty());
+        assert!(differing_settings(&a, &b).is_empty());
         a.scenario = "swaps".to_owned();
-        assert_eq!(unlike(&a, &b).len(), 1);
+        assert_eq!(differing_settings(&a, &b).len(), 1);
         a.series.truncate(5);
         assert!(compare(&a, &b).is_err());
     }

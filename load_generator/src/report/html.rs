@@ -1,10 +1,10 @@
-//! A report as one HTML page: no scripts, nothing from elsewhere, readable on a phone.
+//! A report as one self-contained HTML page: no scripts, nothing fetched, readable on a phone.
 
 use std::fmt::Write;
 
 use super::{
     model::{Invariant, Report},
-    plot::{Line, Style, escape, plot, short},
+    plot::{Line, Style, escape, plot, short_number},
 };
 use crate::track::{Latency, Second};
 
@@ -29,10 +29,10 @@ td:first-child,th:first-child{text-align:left}th{color:var(--dim);font-weight:60
 .bar{height:.5rem;background:var(--c3);border-radius:2px;min-width:2px}
 ";
 
-/// The page.
-pub fn page(report: &Report) -> String {
+/// The report as an HTML page.
+pub fn html_page(report: &Report) -> String {
     let title = format!(
-        "{} at {:.0} a second",
+        "{} at {:.0} per second",
         report.scenario, report.intended_rate
     );
     let mut page = format!(
@@ -68,12 +68,12 @@ fn verdict(report: &Report) -> String {
         Invariant::Unchecked(why) => items.push(format!("the invariant was not checked: {why}")),
     }
     if items.is_empty() {
-        let text = "The node kept up, everything is accounted for and the invariant holds.";
+        let text = "The node kept up, no transaction was lost and the invariant holds.";
         return format!("<div class=\"verdict\" id=\"verdict\"><p>{text}</p></div>\n");
     }
-    let list = each(&items, |item| format!("<li>{}</li>", escape(item)));
+    let list = concat(&items, |item| format!("<li>{}</li>", escape(item)));
     format!(
-        "<div class=\"verdict bad\" id=\"verdict\"><p>Something is to be said of this run:</p><ul>{list}</ul></div>\n"
+        "<div class=\"verdict bad\" id=\"verdict\"><p>This run has problems:</p><ul>{list}</ul></div>\n"
     )
 }
 
@@ -81,13 +81,16 @@ fn figures(report: &Report) -> String {
     let summary = &report.summary;
     #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
     let rows: Vec<(&str, String)> = vec![
-        ("intended, a second", format!("{:.1}", report.intended_rate)),
         (
-            "handed over in time, a second",
+            "intended per second",
+            format!("{:.1}", report.intended_rate),
+        ),
+        (
+            "submitted in time per second",
             format!("{:.1}", report.sent_rate),
         ),
-        ("included, a second", format!("{:.1}", summary.tps)),
-        ("gas, a second", short(summary.gas_per_s)),
+        ("included per second", format!("{:.1}", summary.tps)),
+        ("gas per second", short_number(summary.gas_per_s)),
         ("sent", summary.sent.to_string()),
         ("included", summary.included.to_string()),
         (
@@ -95,11 +98,11 @@ fn figures(report: &Report) -> String {
             format!("{} ({} reverted)", summary.failed, report.reverted),
         ),
         ("lost", summary.lost.to_string()),
-        ("never handed over", report.unsent.to_string()),
-        ("handed over again", report.repeats.to_string()),
-        ("blocks", short(report.blocks.len() as f64)),
+        ("never submitted", report.unsent.to_string()),
+        ("resent", report.repeats.to_string()),
+        ("blocks", short_number(report.blocks.len() as f64)),
     ];
-    let rows = each(rows, |(name, value)| {
+    let rows = concat(rows, |(name, value)| {
         format!("<tr><td>{name}</td><td>{value}</td></tr>")
     });
     format!("<section><h2>Figures</h2><table>{rows}</table></section>\n")
@@ -107,15 +110,15 @@ fn figures(report: &Report) -> String {
 
 fn latencies(report: &Report) -> String {
     let rows = [
-        ("handed over", Some(report.lag_ms)),
+        ("submitted", Some(report.lag_ms)),
         ("accepted", Some(report.accepted_ms)),
-        ("told of", report.seen_ms),
+        ("announced", report.seen_ms),
         ("included", Some(report.summary.latency_ms)),
     ];
     let rows = rows
         .into_iter()
         .filter_map(|(name, latency)| Some((name, latency?)));
-    let rows = each(rows, |(name, latency)| {
+    let rows = concat(rows, |(name, latency)| {
         let Latency {
             p50,
             p90,
@@ -149,7 +152,7 @@ fn plots(report: &Report) -> String {
     let count = |name, class, read: fn(&Second) -> u64| {
         line(name, class, &move |second| Some(read(second) as f64))
     };
-    // A second without inclusions has no latency, which is not a latency of 0.
+    // A second without inclusions has no latency; that differs from a latency of 0.
     let latency = |name, class, read: fn(&Latency) -> f64| {
         line(name, class, &move |second| {
             (!second.latency_us.is_empty()).then(|| read(&second.latency_ms))
@@ -165,11 +168,11 @@ fn plots(report: &Report) -> String {
     };
     let mut figures = vec![
         figure(
-            "Transactions each second",
+            "Transactions per second",
             Style::Lines,
             &[
                 count("intended", "c0", |second| second.intended),
-                count("handed over", "c1", |second| second.sent),
+                count("submitted", "c1", |second| second.sent),
                 count("included", "c2", |second| second.included),
             ],
         ),
@@ -183,25 +186,25 @@ fn plots(report: &Report) -> String {
                 latency("p50", "c2", |latency| latency.p50),
             ],
         ),
-        figure("Gas of each block", Style::Bars, &[gas]),
+        figure("Gas per block", Style::Bars, &[gas]),
     ];
     if !report.refusals.is_empty() || report.reverted > 0 {
         let lines = [
-            count("said no", "c3", |second| second.refused),
+            count("refused", "c3", |second| second.refused),
             count("reverted", "c0", |second| second.reverted),
         ];
-        figures.push(figure("Failures each second", Style::Lines, &lines));
+        figures.push(figure("Failures per second", Style::Lines, &lines));
     }
     figures.concat()
 }
 
-/// What `one` makes of every item, one after the other.
-fn each<T>(items: impl IntoIterator<Item = T>, one: impl Fn(T) -> String) -> String {
-    items.into_iter().map(one).collect::<Vec<_>>().concat()
+/// Concatenates what `render` returns for each item.
+fn concat<T>(items: impl IntoIterator<Item = T>, render: impl Fn(T) -> String) -> String {
+    items.into_iter().map(render).collect::<Vec<_>>().concat()
 }
 
 fn figure(title: &str, style: Style, lines: &[Line]) -> String {
-    let legend = each(lines, |line| {
+    let legend = concat(lines, |line| {
         format!("<span><b class=\"{}\"></b>{}</span>", line.class, line.name)
     });
     format!(
@@ -212,13 +215,13 @@ fn figure(title: &str, style: Style, lines: &[Line]) -> String {
 
 fn failures(report: &Report) -> String {
     let own = [
-        ("never handed over".to_owned(), report.unsent),
+        ("never submitted".to_owned(), report.unsent),
         ("reverted".to_owned(), report.reverted),
         ("lost".to_owned(), report.summary.lost),
-        ("accepted, then unknown".to_owned(), report.dropped),
+        ("dropped by the node".to_owned(), report.dropped),
     ];
-    let told = report.refusals.iter().chain(&report.troubles);
-    let mut reasons: Vec<(String, u64)> = told
+    let refused = report.refusals.iter().chain(&report.troubles);
+    let mut reasons: Vec<(String, u64)> = refused
         .map(|(kind, times)| (kind.clone(), *times))
         .chain(own)
         .filter(|(_, times)| *times > 0)
@@ -229,7 +232,7 @@ fn failures(report: &Report) -> String {
     reasons.sort_by_key(|(_, times)| std::cmp::Reverse(*times));
     let most = reasons[0].1;
     #[expect(clippy::cast_precision_loss, reason = "a bar's width")]
-    let rows = each(&reasons, |(reason, times)| {
+    let rows = concat(&reasons, |(reason, times)| {
         let width = *times as f64 / most as f64 * 100.0;
         format!(
             "<tr><td>{}<div class=\"bar\" style=\"width:{width:.1}%\"></div></td><td>{times}</td></tr>",
@@ -242,7 +245,7 @@ fn failures(report: &Report) -> String {
 }
 
 fn kinds(report: &Report) -> String {
-    let rows = each(&report.kinds, |(kind, counts)| {
+    let rows = concat(&report.kinds, |(kind, counts)| {
         format!(
             "<tr><td>{}</td><td>{}</td><td>{}</td></tr>",
             escape(kind),
@@ -251,17 +254,17 @@ fn kinds(report: &Report) -> String {
         )
     });
     format!(
-        "<section><h2>In blocks by kind</h2><table><tr><th>kind</th><th>included</th><th>reverted</th></tr>{rows}</table></section>\n"
+        "<section><h2>Transactions in blocks by kind</h2><table><tr><th>kind</th><th>included</th><th>reverted</th></tr>{rows}</table></section>\n"
     )
 }
 
 #[cfg(test)]
 mod tests {
-    use super::page;
+    use super::html_page;
     use crate::{report::model::Report, track::BlockSeen};
 
     #[test]
-    fn a_page_needs_nothing_but_itself() {
+    fn a_page_is_self_contained() {
         let mut report = Report::sample();
         report.refusals.insert("<b>pool & co</b>".to_owned(), 3);
         report.blocks.push(BlockSeen {
@@ -270,7 +273,7 @@ mod tests {
             gas: 21_000,
             transactions: 1,
         });
-        let page = page(&report);
+        let page = html_page(&report);
         for forbidden in [
             "<script",
             "src=",

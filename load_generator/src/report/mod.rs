@@ -10,9 +10,9 @@ mod html;
 mod model;
 mod plot;
 
-pub use compare::{Comparison, compare, unlike};
-pub use html::page;
+pub use compare::{Comparison, compare, differing_settings};
+pub use html::html_page;
 pub use model::{Invariant, KindCounts, Report, Summary};
-pub use plot::short;
+pub use plot::short_number;
 
 pub(crate) use model::Circumstances;

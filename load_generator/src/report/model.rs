@@ -1,4 +1,4 @@
-//! What a run found, and what it says about the node.
+//! The report of a run and its signs of overload.
 
 use std::collections::BTreeMap;
 
@@ -6,43 +6,43 @@ use serde::{Deserialize, Serialize};
 
 use crate::track::{BlockSeen, Latency, Ledger, Second};
 
-/// Below this share of the intended rate the loader is said to have fallen behind.
-const ACHIEVED: f64 = 0.99;
+/// Below this share of the intended rate, the sent rate is a sign of overload.
+const SENT_SHARE_MIN: f64 = 0.99;
 
-/// The first fields of what `--json` writes. `sent` = `included` + `failed` + `lost`.
+/// The first fields of the `--json` output. `sent` = `included` + `failed` + `lost`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    /// Transactions handed to the node at least once.
+    /// Transactions submitted at least once.
     pub sent: u64,
-    /// In a block and successful.
+    /// In a block, successful.
     pub included: u64,
-    /// Refused to the end, or in a block and reverted.
+    /// Refused at the end of the run, or in a block and reverted.
     pub failed: u64,
-    /// Neither refused nor in a block when the run's patience ended.
+    /// Neither refused nor in a block at the end of the run.
     pub lost: u64,
     /// From the first intended send time to the last inclusion.
     pub seconds: f64,
-    /// Included transactions a second.
+    /// Included transactions per second.
     pub tps: f64,
-    /// Gas used a second, of the run's own transactions.
+    /// Gas per second, used by the run's own transactions.
     pub gas_per_s: f64,
-    /// To inclusion, from the intended send time.
+    /// Latency of inclusion, from the intended send time.
     pub latency_ms: Latency,
 }
 
-/// Whether the state after the run is what it should be.
+/// Result of the check of the state after the run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "verdict", content = "why")]
 pub enum Invariant {
-    /// It is.
+    /// The state is as expected.
     Holds,
-    /// It is not, and why.
+    /// The state is wrong, and how.
     Broken(String),
-    /// Nobody knows, and why.
+    /// The state was not checked, and why.
     Unchecked(String),
 }
 
-/// Transactions of one kind in blocks.
+/// Number of transactions of one kind in blocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KindCounts {
     /// Successful.
@@ -51,95 +51,95 @@ pub struct KindCounts {
     pub reverted: u64,
 }
 
-/// What a run found; `--json` writes it.
+/// Results of a run; the `--json` output.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// The figures in short.
+    /// Summary of the results.
     #[serde(flatten)]
     pub summary: Summary,
-    /// What was sent.
+    /// Name of the scenario.
     pub scenario: String,
     /// How accesses were declared.
     pub declarations: String,
-    /// The node.
+    /// URL of the node.
     pub endpoint: String,
-    /// What decided the choices.
+    /// Seed of the random choices.
     pub seed: u64,
-    /// Transactions whose time came.
+    /// Transactions whose intended send time came.
     pub intended: u64,
-    /// Of those, never handed over: the connections were busy until the end.
+    /// Of those, never submitted: the connections were busy until the end.
     pub unsent: u64,
     /// In a block and reverted; part of `failed`.
     pub reverted: u64,
-    /// Transactions that were handed over again.
+    /// Number of resends.
     pub repeats: u64,
-    /// Transactions that the node accepted and then did not know.
+    /// Transactions that the node accepted and later did not know.
     pub dropped: u64,
-    /// Until when transactions were to be sent, in seconds.
+    /// Duration of sending, in seconds.
     pub send_seconds: f64,
-    /// Transactions a second that were to be sent.
+    /// Intended transactions per second.
     pub intended_rate: f64,
-    /// Transactions a second that were handed over in that time.
+    /// Transactions per second submitted within that duration.
     pub sent_rate: f64,
-    /// Until they were handed over, from the intended time.
+    /// Latency of submission, from the intended send time.
     pub lag_ms: Latency,
-    /// Until the node's yes, from the intended time.
+    /// Latency of acceptance by the node, from the intended send time.
     pub accepted_ms: Latency,
-    /// Until the node told of the block by subscription, from the intended time; only over WebSocket.
+    /// Latency of the announcement of the block over WebSocket, from the intended send time.
     pub seen_ms: Option<Latency>,
-    /// How often the node said no or the transport failed, by kind, repeats counted.
+    /// Number of refusals and transport errors by kind, including those of resends.
     pub refusals: BTreeMap<String, u64>,
-    /// Failed questions about blocks and transactions, by kind. They delay what is seen.
+    /// Number of failed queries about blocks and transactions by kind. They delay observed inclusions.
     pub troubles: BTreeMap<String, u64>,
-    /// What is in blocks, by kind.
+    /// Number of transactions in blocks by kind.
     pub kinds: BTreeMap<String, KindCounts>,
-    /// Accounts that had to be given ether.
+    /// Number of accounts that were funded.
     pub funded: usize,
-    /// Steps of deployment that were still to be done.
+    /// Number of deployment steps that were missing.
     pub deployed: usize,
-    /// Transactions signed a second, all threads together.
+    /// Transactions signed per second, by all threads together.
     pub signed_per_second: f64,
-    /// The state afterwards.
+    /// Result of the check of the state.
     pub invariant: Invariant,
-    /// In what the node did not keep up; empty if it did.
+    /// Signs that the node did not keep up; empty if it did.
     pub overload: Vec<String>,
-    /// Each second.
+    /// Counts and latencies of each second.
     pub series: Vec<Second>,
-    /// Each block with transactions of the run.
+    /// Blocks with transactions of the run.
     pub blocks: Vec<BlockSeen>,
 }
 
-/// What a report says of the run's circumstances.
+/// Facts about a run that the ledger does not hold; see [`Report`].
 #[derive(Clone, Debug)]
 pub struct Circumstances {
-    /// What was sent.
+    /// Name of the scenario.
     pub scenario: String,
     /// How accesses were declared.
     pub declarations: String,
-    /// The node.
+    /// URL of the node.
     pub endpoint: String,
-    /// What decided the choices.
+    /// Seed of the random choices.
     pub seed: u64,
-    /// Until when transactions were to be sent, in seconds.
+    /// Duration of sending, in seconds.
     pub send_seconds: f64,
-    /// Accounts that had to be given ether.
+    /// Number of accounts that were funded.
     pub funded: usize,
-    /// Steps of deployment that were still to be done.
+    /// Number of deployment steps that were missing.
     pub deployed: usize,
-    /// Transactions signed a second.
+    /// Transactions signed per second.
     pub signed_per_second: f64,
-    /// What is in blocks, by kind.
+    /// Number of transactions in blocks by kind.
     pub kinds: BTreeMap<String, KindCounts>,
 }
 
 impl Report {
-    /// Of a run that is over, with its invariant still to be checked.
+    /// The report of a finished run. Its invariant is not checked yet.
     pub fn new(ledger: &Ledger, circumstances: Circumstances) -> Self {
         let counts = ledger.counts();
         let seconds = ledger.last_included.as_secs_f64();
         let series = ledger.series.all();
         let send_seconds = circumstances.send_seconds;
-        // What was handed over late belongs to no intended rate.
+        // Late submissions do not count.
         let in_time = series
             .iter()
             .take_while(|second| to_float(second.second) < send_seconds)
@@ -177,37 +177,37 @@ impl Report {
             funded: circumstances.funded,
             deployed: circumstances.deployed,
             signed_per_second: circumstances.signed_per_second,
-            invariant: Invariant::Unchecked("the run has only just ended".to_owned()),
+            invariant: Invariant::Unchecked("the check has not run".to_owned()),
             overload: Vec::new(),
             series,
             blocks: ledger.blocks.clone(),
         };
-        report.overload = report.overload();
+        report.overload = report.signs_of_overload();
         report
     }
 
-    /// Whether every transaction that was sent is accounted for and nothing speaks against the state.
+    /// Whether no transaction was lost and the state is not known to be wrong.
     pub fn is_sound(&self) -> bool {
         self.summary.lost == 0 && !matches!(self.invariant, Invariant::Broken(_))
     }
 
-    /// Whether the node took all that was intended, in time, and nothing failed.
+    /// Whether the node kept up: every transaction submitted in time, none lost or failed.
     pub fn kept_up(&self) -> bool {
         self.is_sound() && self.summary.failed == 0 && self.overload.is_empty()
     }
 
-    fn overload(&self) -> Vec<String> {
+    fn signs_of_overload(&self) -> Vec<String> {
         let mut signs = Vec::new();
         let (intended, sent) = (self.intended_rate, self.sent_rate);
         if self.unsent > 0 {
             signs.push(format!(
-                "{} of {} intended transactions were never handed over: all connections waited for the node until the end",
+                "{} of {} intended transactions were never submitted: all connections waited for the node until the end",
                 self.unsent, self.intended
             ));
         }
-        if sent < intended * ACHIEVED {
+        if sent < intended * SENT_SHARE_MIN {
             signs.push(format!(
-                "{sent:.0} transactions a second were handed over in time, {intended:.0} were intended"
+                "{sent:.0} transactions per second were submitted in time, {intended:.0} were intended"
             ));
         }
         let included_in_time: u64 = self
@@ -217,35 +217,35 @@ impl Report {
             .map(|second| second.included + second.reverted)
             .sum();
         let included = rate(included_in_time, self.send_seconds);
-        if let Some((first, last)) = self.rise() {
+        if let Some((first, last)) = self.latency_rise() {
             signs.push(format!(
-                "the median time to inclusion rose from {first:.0} ms to {last:.0} ms while load was sent ({included:.0} a second got into blocks, {intended:.0} were intended): transactions piled up"
+                "the median time to inclusion rose from {first:.0} ms to {last:.0} ms while load was sent ({included:.0} per second were included, {intended:.0} were intended): transactions piled up"
             ));
         }
         let refusals: u64 = self.refusals.values().sum();
         if refusals > 0 {
             signs.push(format!(
-                "the node or the transport said no {refusals} times, see the kinds"
+                "{refusals} refusals and transport errors; see their kinds"
             ));
         }
         if self.dropped > 0 {
             signs.push(format!(
-                "{} accepted transactions had to be sent again because the node no longer knew them",
+                "{} accepted transactions were resent because the node no longer knew them",
                 self.dropped
             ));
         }
         if self.summary.lost > 0 {
             signs.push(format!(
-                "{} transactions were neither refused nor in a block when the patience ended",
+                "{} transactions were neither refused nor in a block at the end of the run",
                 self.summary.lost
             ));
         }
         signs
     }
 
-    /// Median latency of the first and the last quarter of the seconds in which load was sent, where it at least
-    /// doubled and grew by an eighth of that time.
-    fn rise(&self) -> Option<(f64, f64)> {
+    /// Median latency of the first and the last quarter of the seconds in which load was sent, if it at least doubled
+    /// and grew by an eighth of that duration.
+    fn latency_rise(&self) -> Option<(f64, f64)> {
         let medians: Vec<f64> = self
             .series
             .iter()
@@ -285,7 +285,7 @@ fn rate(amount: u64, seconds: f64) -> f64 {
 
 #[cfg(test)]
 impl Report {
-    /// A report of nothing, in which nothing is wrong.
+    /// A report of an empty run with no signs of overload.
     pub(crate) fn sample() -> Self {
         let circumstances = Circumstances {
             scenario: "transfers".to_owned(),
@@ -326,23 +326,23 @@ mod tests {
     }
 
     #[test]
-    fn what_piles_up_is_said() {
+    fn rising_latency_is_a_sign_of_overload() {
         let steady = with_medians(&[200.0, 210.0, 190.0, 205.0, 200.0, 210.0, 200.0, 190.0]);
-        assert!(steady.overload().is_empty());
+        assert!(steady.signs_of_overload().is_empty());
         let rising = with_medians(&[200.0, 500.0, 900.0, 1300.0, 1700.0, 2100.0, 2500.0, 2900.0]);
-        assert!(rising.overload()[0].contains("rose from 350 ms to 2700 ms"));
+        assert!(rising.signs_of_overload()[0].contains("rose from 350 ms to 2700 ms"));
     }
 
     #[test]
-    fn falling_behind_and_refusals_are_said() {
+    fn falling_behind_and_refusals_are_signs_of_overload() {
         let mut report = Report::sample();
         (report.intended, report.unsent) = (100, 40);
         (report.intended_rate, report.sent_rate) = (100.0, 60.0);
         report.refusals.insert("txpool is full".to_owned(), 3);
-        let signs = report.overload();
+        let signs = report.signs_of_overload();
         assert_eq!(signs.len(), 3, "{signs:?}");
         assert!(signs[0].starts_with("40 of 100"));
-        assert!(signs[1].starts_with("60 transactions a second"));
+        assert!(signs[1].starts_with("60 transactions per second"));
         report.overload = signs;
         assert!(report.is_sound() && !report.kept_up());
         report.invariant = Invariant::Broken("x".to_owned());

@@ -1,10 +1,10 @@
-//! Plots as SVG, without scripts or anything from elsewhere.
+//! Plots as self-contained SVG.
 //!
-//! A plot is drawn for the width of a phone and scales up from there, so its text stays readable on both.
+//! A plot is drawn for the width of a phone and scales up, so its text is readable on large screens too.
 
 use std::fmt::Write;
 
-/// Units of the drawing: pixels on a narrow phone.
+/// Size and margins of a plot, in pixels on a narrow phone.
 const WIDTH: f64 = 360.0;
 const HEIGHT: f64 = 210.0;
 const LEFT: f64 = 48.0;
@@ -12,18 +12,18 @@ const RIGHT: f64 = 16.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 24.0;
 
-/// Points of a line; more could not be seen.
+/// Largest number of points of a line.
 const POINTS_MAX: usize = 600;
 
-/// Steps of an axis, about.
+/// Approximate number of ticks of an axis.
 const STEPS: f64 = 4.0;
 
-/// One line or set of bars.
+/// One line, or one set of bars.
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
-    /// What it shows.
+    /// Name in the legend.
     pub name: &'static str,
-    /// Its colour: a class of the page's style, `c0` to `c3`.
+    /// Colour: a class of the page's style, `c0` to `c3`.
     pub class: &'static str,
     /// Points from left to right.
     pub points: Vec<(f64, f64)>,
@@ -38,11 +38,11 @@ pub(crate) enum Style {
     Bars,
 }
 
-/// The plot of some lines over seconds, as an SVG element. `label` says for those who cannot see it what it shows.
+/// Plots lines over seconds as an SVG element. `label` is the text for screen readers.
 pub(crate) fn plot(label: &str, style: Style, lines: &[Line]) -> String {
     let points = || lines.iter().flat_map(|line| &line.points);
     let x_end = points().map(|(x, _)| *x).fold(1.0, f64::max);
-    let step = step(points().map(|(_, y)| *y).fold(0.0, f64::max));
+    let step = tick_step(points().map(|(_, y)| *y).fold(0.0, f64::max));
     let y_end = points()
         .map(|(_, y)| (y / step).ceil() * step)
         .fold(step, f64::max);
@@ -62,11 +62,11 @@ pub(crate) fn plot(label: &str, style: Style, lines: &[Line]) -> String {
             WIDTH - RIGHT,
             LEFT - 5.0,
             y + 4.0,
-            short(tick)
+            short_number(tick)
         );
         tick += step;
     }
-    let x_step = self::step(x_end);
+    let x_step = tick_step(x_end);
     let mut tick = 0.0;
     while tick <= x_end {
         let _ = write!(
@@ -74,13 +74,13 @@ pub(crate) fn plot(label: &str, style: Style, lines: &[Line]) -> String {
             r#"<text x="{:.1}" y="{:.1}" text-anchor="middle">{} s</text>"#,
             x_of(tick),
             HEIGHT - 7.0,
-            short(tick)
+            short_number(tick)
         );
         tick += x_step;
     }
     for line in lines {
         let mut path = String::new();
-        for (index, (x, y)) in thinned(&line.points).into_iter().enumerate() {
+        for (index, (x, y)) in downsample(&line.points).into_iter().enumerate() {
             let (x, y) = (x_of(x), y_of(y));
             let _ = match (style, index) {
                 (Style::Bars, _) => write!(path, "M{x:.1} {:.1}V{y:.1}", y_of(0.0)),
@@ -94,8 +94,8 @@ pub(crate) fn plot(label: &str, style: Style, lines: &[Line]) -> String {
     svg
 }
 
-/// At most [`POINTS_MAX`] points: of each group the highest, so that peaks stay.
-fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+/// Reduces to at most [`POINTS_MAX`] points. Each group keeps its highest point, so that peaks stay visible.
+fn downsample(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let group = points.len().div_ceil(POINTS_MAX).max(1);
     let groups = points.chunks(group);
     groups
@@ -103,8 +103,8 @@ fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
         .collect()
 }
 
-/// A step of 1, 2 or 5 times a power of ten, with about [`STEPS`] of them up to `highest`.
-fn step(highest: f64) -> f64 {
+/// A step of 1, 2 or 5 times a power of ten; about [`STEPS`] of them reach `highest`.
+fn tick_step(highest: f64) -> f64 {
     let raw = (highest / STEPS).max(1e-9);
     let power = 10_f64.powf(raw.log10().floor());
     let factors = [1.0, 2.0, 5.0, 10.0];
@@ -117,7 +117,7 @@ fn step(highest: f64) -> f64 {
 }
 
 /// A number in few characters: 1.5k, 20M.
-pub fn short(number: f64) -> String {
+pub fn short_number(number: f64) -> String {
     let units = [(1e9, "G"), (1e6, "M"), (1e3, "k")];
     let (scale, unit) = units
         .into_iter()
@@ -129,7 +129,7 @@ pub fn short(number: f64) -> String {
     format!("{text}{unit}")
 }
 
-/// Text for an HTML page.
+/// Escapes text for an HTML page.
 pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
@@ -147,7 +147,7 @@ pub(crate) fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Line, Style, escape, plot, short, step, thinned};
+    use super::{Line, Style, downsample, escape, plot, short_number, tick_step};
 
     fn line(points: Vec<(f64, f64)>) -> Line {
         Line {
@@ -164,7 +164,7 @@ mod tests {
             Style::Lines,
             &[line(vec![(0.0, 0.0), (10.0, 100.0)])],
         );
-        // From the lower left corner of the axes to the upper right one.
+        // From the lower left to the upper right corner of the axes.
         assert!(svg.contains("M48.0 186.0L344.0 10.0"), "{svg}");
         assert!(svg.contains("x &lt; y") && svg.contains(">100</text>"));
         let bars = plot("", Style::Bars, &[line(vec![(5.0, 50.0), (10.0, 100.0)])]);
@@ -181,7 +181,7 @@ mod tests {
     fn peaks_survive_thinning() {
         let mut points: Vec<_> = (0..10_000).map(|x| (f64::from(x), 1.0)).collect();
         points[7_777].1 = 9.0;
-        let thin = thinned(&points);
+        let thin = downsample(&points);
         assert!(thin.len() <= 600);
         assert!(thin.contains(&(7_777.0, 9.0)));
     }
@@ -189,10 +189,10 @@ mod tests {
     #[test]
     fn numbers_are_short_and_steps_round() {
         for (number, text) in [(0.0, "0"), (1500.0, "1.5k"), (2e7, "20M"), (0.25, "0.25")] {
-            assert_eq!(short(number), text);
+            assert_eq!(short_number(number), text);
         }
         for (highest, expected) in [(0.0, 1.0), (4.0, 1.0), (100.0, 50.0), (7000.0, 2000.0)] {
-            assert!((step(highest) - expected).abs() < 1e-9, "{highest}");
+            assert!((tick_step(highest) - expected).abs() < 1e-9, "{highest}");
         }
         assert_eq!(escape("<a href='x'>&"), "&lt;a href=&#39;x&#39;&gt;&amp;");
     }

@@ -1,6 +1,6 @@
 //! JSON-RPC 2.0 over HTTP (keep-alive) or WebSocket, in batches.
 //!
-//! A connection has one batch on its way at a time; whoever wants more opens more connections.
+//! A connection has one batch in flight at a time. Use several connections to send in parallel.
 
 use alloy_primitives::{Address, U256};
 use futures_util::{SinkExt, StreamExt};
@@ -31,7 +31,7 @@ impl Call {
     }
 }
 
-/// One connection, see the module.
+/// One connection, see the [module](self).
 #[derive(Debug)]
 pub struct Connection {
     endpoint: Endpoint,
@@ -39,7 +39,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// A connection to the endpoint; nothing is opened until the first batch.
+    /// A connection to the endpoint. It opens with the first batch.
     pub fn new(endpoint: &Endpoint) -> Self {
         Self {
             endpoint: endpoint.clone(),
@@ -47,7 +47,7 @@ impl Connection {
         }
     }
 
-    /// Sends the calls as one batch. The outer error is the transport's, the inner ones are the node's answers, in
+    /// Sends the calls as one batch. The outer error is a transport error; the inner results are the node's answers in
     /// the order of the calls.
     pub async fn batch(
         &mut self,
@@ -66,10 +66,10 @@ impl Connection {
         };
         let replies = match serde_json::from_str(&answer) {
             Ok(Value::Array(replies)) => replies,
-            // A server that refuses the whole batch answers with one error object.
+            // A server that rejects the whole batch answers with one error object.
             Ok(single @ Value::Object(_)) => {
                 let error = read_reply(method, &single).err();
-                return Err(error.unwrap_or_else(|| protocol("one object for a batch")));
+                return Err(error.unwrap_or_else(|| protocol("an object instead of an array")));
             }
             _ => return Err(protocol(&answer.chars().take(200).collect::<String>())),
         };
@@ -95,9 +95,10 @@ impl Connection {
             .collect())
     }
 
-    /// Hands over signed transactions (0x and hexadecimal digits) as one batch; the errors are as in [`Self::batch`].
+    /// Sends signed transactions (0x and hexadecimal digits) as one batch; errors are as in [`Self::batch`].
     ///
-    /// This is the loader's hot path: the body is written as text, and of the answers only errors are kept.
+    /// This is the hot path of the load generator: the body is written as text, and only errors are read from the
+    /// answers.
     pub async fn send_raw(
         &mut self,
         transactions: &[&str],
@@ -110,7 +111,7 @@ impl Connection {
             let call = format_args!(
                 r#"{{"jsonrpc":"2.0","id":{id},"method":"{METHOD}","params":["{raw}"]}}"#
             );
-            std::fmt::Write::write_fmt(&mut body, call).expect("a string takes all");
+            std::fmt::Write::write_fmt(&mut body, call).expect("writing to a string does not fail");
         }
         body.push(']');
         let answer = self.exchange(body).await?;
@@ -119,7 +120,7 @@ impl Connection {
             what: what.chars().take(200).collect(),
         };
         let Ok(replies) = serde_json::from_str::<Vec<SendReply>>(&answer) else {
-            // A server that refuses the whole batch answers with one error object.
+            // A server that rejects the whole batch answers with one error object.
             let single: Value = serde_json::from_str(&answer).map_err(|_| protocol(&answer))?;
             let error = read_reply(METHOD, &single).err();
             return Err(error.unwrap_or_else(|| protocol(&answer)));
@@ -148,7 +149,7 @@ impl Connection {
             .collect())
     }
 
-    /// One call.
+    /// Sends one call.
     pub async fn call(&mut self, method: &'static str, params: Value) -> Result<Value, LoadError> {
         let mut results = self.batch(&[Call::new(method, params)]).await?;
         results.pop().unwrap_or_else(|| {
@@ -159,7 +160,7 @@ impl Connection {
         })
     }
 
-    /// One call that answers with a quantity.
+    /// Sends one call whose result is a quantity.
     pub async fn quantity(
         &mut self,
         method: &'static str,
@@ -168,11 +169,11 @@ impl Connection {
         let value = self.call(method, params).await?;
         u64::try_from(read_quantity(method, &value)?).map_err(|_| LoadError::Protocol {
             method: method.to_owned(),
-            what: "a number beyond 64 bits".to_owned(),
+            what: "a number above 64 bits".to_owned(),
         })
     }
 
-    /// `method` (`eth_getBalance`, `eth_getTransactionCount`) of every address at a block tag.
+    /// Calls `method` (`eth_getBalance` or `eth_getTransactionCount`) for every address at a block tag.
     pub async fn of_addresses(
         &mut self,
         method: &'static str,
@@ -180,8 +181,8 @@ impl Connection {
         tag: &str,
     ) -> Result<Vec<U256>, LoadError> {
         let mut values = Vec::with_capacity(addresses.len());
-        for some in addresses.chunks(100) {
-            let calls: Vec<Call> = some
+        for chunk in addresses.chunks(100) {
+            let calls: Vec<Call> = chunk
                 .iter()
                 .map(|address| Call::new(method, json!([address, tag])))
                 .collect();
@@ -214,7 +215,7 @@ impl Connection {
         let answer =
             answer.unwrap_or_else(|_| Err(LoadError::Transport("no answer in time".to_owned())));
         if answer.is_err() {
-            // A late answer must not be taken for the next one.
+            // A late answer must not be taken for the answer to the next batch.
             self.web_socket = None;
         }
         answer
@@ -247,7 +248,7 @@ impl Connection {
     }
 }
 
-/// What matters of a reply to `eth_sendRawTransaction`.
+/// The needed parts of a reply to `eth_sendRawTransaction`.
 #[derive(Deserialize)]
 struct SendReply {
     id: Option<u64>,
@@ -263,7 +264,7 @@ struct SendError {
     message: String,
 }
 
-/// reqwest says only "error sending request"; what happened is in its source.
+/// reqwest's message is only "error sending request"; its sources give the cause.
 fn with_source(error: &reqwest::Error) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);

@@ -1,4 +1,4 @@
-//! Reading what a node answers.
+//! Decoding of answers.
 
 use alloy_primitives::{B256, U256};
 use serde_json::Value;
@@ -22,7 +22,7 @@ pub(super) fn read_reply(method: &str, reply: &Value) -> Result<Value, LoadError
         })
 }
 
-/// A JSON-RPC quantity (`"0x1f"`).
+/// Reads a JSON-RPC quantity (`"0x1f"`).
 pub(crate) fn read_quantity(method: &str, value: &Value) -> Result<U256, LoadError> {
     value
         .as_str()
@@ -34,7 +34,7 @@ pub(crate) fn read_quantity(method: &str, value: &Value) -> Result<U256, LoadErr
         })
 }
 
-/// Hash, whether it succeeded, gas used.
+/// Reads the hash, success and gas used of a receipt.
 pub(crate) fn read_receipt(receipt: &Value) -> Result<(B256, bool, u64), LoadError> {
     let broken = || LoadError::Protocol {
         method: "receipt".to_owned(),

@@ -1,4 +1,4 @@
-//! The address of a node, checked before anything is sent to it.
+//! Addresses of nodes.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use url::{Host, Url};
 
 use crate::error::LoadError;
 
-/// After this long without an answer a batch counts as a transport error.
+/// A batch without an answer after this time is a transport error.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// A checked address of a node.
+/// A checked URL of a node.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     pub(super) url: Url,
@@ -17,7 +17,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Checks the address. Anything but a loopback address needs `allow_remote`.
+    /// Parses and checks a URL. Only loopback addresses are accepted unless `allow_remote` is set.
     pub fn new(text: &str, allow_remote: bool) -> Result<Self, LoadError> {
         let endpoint_error = |why: String| LoadError::Endpoint {
             url: text.to_owned(),
@@ -26,7 +26,7 @@ impl Endpoint {
         let url = Url::parse(text).map_err(|error| endpoint_error(error.to_string()))?;
         if !matches!(url.scheme(), "http" | "ws") {
             return Err(endpoint_error(format!(
-                "scheme {} is not http or ws (no TLS here)",
+                "scheme {} is not http or ws (TLS is not supported)",
                 url.scheme()
             )));
         }
@@ -39,7 +39,7 @@ impl Endpoint {
         if !loopback && !allow_remote {
             return Err(LoadError::NotLoopback(text.to_owned()));
         }
-        // Neither a proxy nor a redirect may carry the load to a host that was not checked.
+        // Neither a proxy nor a redirect may send the load to an unchecked host.
         let http = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
@@ -50,12 +50,12 @@ impl Endpoint {
         Ok(Self { url, http })
     }
 
-    /// The address.
+    /// The URL.
     pub fn url(&self) -> &Url {
         &self.url
     }
 
-    /// Whether it is a WebSocket's, over which a node can tell of new blocks.
+    /// Whether the URL is a WebSocket URL, over which the node can announce blocks.
     pub fn is_web_socket(&self) -> bool {
         self.url.scheme() == "ws"
     }
@@ -67,7 +67,7 @@ mod tests {
     use crate::error::LoadError;
 
     #[test]
-    fn only_loopback_unless_told() {
+    fn only_loopback_unless_allowed() {
         for url in [
             "http://127.0.0.1:8545",
             "ws://[::1]:8545",

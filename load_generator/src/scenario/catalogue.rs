@@ -21,19 +21,21 @@ pub const CATALOGUE: [Description; 10] = [
     trace::SCENARIO,
 ];
 
-/// Described here and not in its own file, because it makes its parts from the catalogue.
+/// Described here and not in its own file, because its parts come from the catalogue.
 const MIXED: Description = Description {
     name: "mixed",
-    does: "several of the above by weight, see --mix",
-    conflicts: "whatever its parts do",
-    checks: "whatever its parts check",
+    does: "several of the scenarios by weight, see --mix",
+    conflicts: "what its parts conflict on",
+    checks: "what its parts check",
     make: |settings| Mixed::make(settings, make),
 };
 
-/// The scenario of a name.
+/// Makes the scenario with a name.
 pub(crate) fn make(name: &str, settings: &Settings) -> Result<Box<dyn Scenario>, LoadError> {
     if settings.senders.is_empty() {
-        return Err(LoadError::Options("there must be a sender".to_owned()));
+        return Err(LoadError::Options(
+            "there must be at least one sender".to_owned(),
+        ));
     }
     let description = CATALOGUE.iter().find(|one| one.name == name);
     let description = description.ok_or_else(|| {

@@ -21,5 +21,5 @@ pub use catalogue::CATALOGUE;
 pub use model::Description;
 
 pub(crate) use catalogue::make;
-pub(crate) use model::{Action, Answers, Question, Scenario, Settings};
+pub(crate) use model::{Action, Answers, Query, Scenario, Settings};
 pub(crate) use script::{Script, Step};

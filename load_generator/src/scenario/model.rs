@@ -1,73 +1,72 @@
-//! What can be sent. A scenario is pure: it states its deployment, its calls and its questions, and others carry
-//! them to the chain. So each can be tested without a node, and run against any.
+//! The [`Scenario`] trait and its types.
 
 use alloy_primitives::{Address, Bytes, U256};
 
 use super::script::Script;
 use crate::{
     error::LoadError,
-    random::{Dice, Hotness},
+    random::{Hotness, RandomSource},
     transaction::Access,
 };
 
-/// A scenario's entry.
+/// An entry of the catalogue.
 #[derive(Clone, Copy, Debug)]
 pub struct Description {
-    /// As `--scenario` takes it.
+    /// The value of `--scenario`.
     pub name: &'static str,
     /// What its transactions do.
     pub does: &'static str,
-    /// What they conflict on, and what an item (`--items`) is.
+    /// The state its transactions conflict on, and what an item (`--items`) is.
     pub conflicts: &'static str,
-    /// What is checked at the end.
+    /// What is checked after the run.
     pub checks: &'static str,
     pub(super) make: fn(&Settings) -> Result<Box<dyn Scenario>, LoadError>,
 }
 
-/// What the options decide about a scenario.
+/// Options of a scenario.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    /// Decides every choice.
+    /// Seed of every random choice.
     pub seed: u64,
-    /// Who sends.
+    /// The sending accounts.
     pub senders: Vec<Address>,
-    /// How many recipients, pools, markets, proposals … there are; each scenario has its own default.
+    /// Number of recipients, pools, markets, proposals …; each scenario has a default.
     pub items: Option<usize>,
-    /// How much transactions meet in the same items.
+    /// How often transactions access the same items.
     pub hotness: Hotness,
-    /// Scenarios and weights of `mixed`.
+    /// Parts of `mixed` with their weights.
     pub mix: Vec<(String, u32)>,
     /// The trace of `replay`: JSON lines, as `lockweave-validator declare` writes them.
     pub trace: Option<std::path::PathBuf>,
 }
 
-/// One transaction, before it has a nonce.
+/// One transaction without a nonce.
 #[derive(Clone, Debug)]
 pub(crate) struct Action {
-    /// Position of its sender.
+    /// Index of the sender.
     pub sender: usize,
-    /// Position in [`Scenario::kinds`].
+    /// Index into [`Scenario::kinds`].
     pub kind: usize,
-    /// Who is called or paid.
+    /// The called contract or paid account.
     pub to: Address,
     /// Wei.
     pub value: U256,
     /// Call data.
     pub input: Bytes,
-    /// Gas that is enough without declarations.
+    /// Sufficient gas, without the cost of declarations.
     pub gas_limit: u64,
-    /// What it may touch.
+    /// The accessed slots.
     pub access: Access,
-    /// What the judgement counts it as when it is included.
+    /// How much an included transaction counts in [`Scenario::check`].
     pub units: u64,
 }
 
-/// Something to be asked of the chain's state before and after a run.
+/// A query of the chain's state before and after a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Question {
-    /// An address's balance; answered with one word, in wei.
+pub(crate) enum Query {
+    /// An address's balance; the answer is one word, in wei.
     Balance(Address),
-    /// A view function.
+    /// A call of a view function.
     View {
         /// The contract.
         to: Address,
@@ -76,13 +75,13 @@ pub(crate) enum Question {
     },
 }
 
-/// The chain's answers, in the order of the questions.
+/// The chain's answers, in the order of the queries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Answers(pub Vec<Bytes>);
 
 impl Answers {
-    /// Word `word` of answer `index` as a number. A missing one is 0, as on a chain without the contract; then the
-    /// judgement fails on its figures.
+    /// Word `word` of answer `index` as a number. A missing word is 0, as on a chain without the contract; the check
+    /// then fails on its figures.
     pub(crate) fn word(&self, index: usize, word: usize) -> U256 {
         self.0
             .get(index)
@@ -91,63 +90,67 @@ impl Answers {
             .unwrap_or_default()
     }
 
-    /// Sum of word `word` over the answers of a range.
+    /// The sum of word `word` over a range of answers.
     pub(crate) fn sum(&self, range: std::ops::Range<usize>, word: usize) -> U256 {
         range.map(|index| self.word(index, word)).sum()
     }
 
-    /// The answers of a range, on their own.
+    /// A range of the answers.
     pub(crate) fn part(&self, range: std::ops::Range<usize>) -> Self {
         Self(self.0.get(range).map_or_else(Vec::new, <[Bytes]>::to_vec))
     }
 }
 
-/// A kind of load. See the [module](self).
+/// A kind of load. A scenario does no I/O: other folders carry its calls and queries to the chain.
 pub(crate) trait Scenario: Send {
-    /// The kinds of its transactions.
+    /// Names of the kinds of its transactions.
     fn kinds(&self) -> Vec<String>;
 
-    /// States what has to be on the chain. Must depend on nothing but the settings, so that a second run finds
-    /// everything in place.
+    /// Writes the deployment. It must depend on the settings only, so that a second run finds everything in place.
     fn set_up(&mut self, script: &mut Script<'_>);
 
-    /// What the invariant is judged by.
-    fn questions(&self) -> Vec<Question>;
+    /// The queries that [`Self::check`] needs.
+    fn queries(&self) -> Vec<Query>;
 
-    /// The state from which the run starts, for scenarios whose calls depend on it.
+    /// Receives the answers before the run, for scenarios whose calls depend on the state.
     fn begin(&mut self, before: &Answers) {
         let _ = before;
     }
 
-    /// The next transaction; `turn` is the sender whose turn it is.
-    fn next(&mut self, turn: usize, dice: &mut Dice) -> Action;
+    /// The next transaction. `turn` is the index of the sender whose turn it is.
+    fn next(&mut self, turn: usize, random: &mut RandomSource) -> Action;
 
-    /// Whether the state after the run is what its included transactions should have left; if not, what is wrong.
-    /// `included` are the sums of their units, by kind.
-    fn judge(&self, before: &Answers, after: &Answers, included: &[u64]) -> Result<(), String>;
+    /// Checks the state after the run against the included transactions; the error says what is wrong. `included` are
+    /// the sums of their units, by kind.
+    fn check(&self, before: &Answers, after: &Answers, included: &[u64]) -> Result<(), String>;
 }
 
-/// `what` must have grown by `expected`.
-pub(super) fn grown(what: &str, before: U256, after: U256, expected: u64) -> Result<(), String> {
+/// Checks that `what` has grown by `expected`.
+pub(super) fn check_growth(
+    what: &str,
+    before: U256,
+    after: U256,
+    expected: u64,
+) -> Result<(), String> {
     let expected = U256::from(expected);
     match after.checked_sub(before) {
         Some(gain) if gain == expected => Ok(()),
         _ => Err(format!(
-            "{what} went from {before} to {after}; the included transactions say +{expected}"
+            "{what} went from {before} to {after}; from the included transactions, +{expected} was expected"
         )),
     }
 }
 
-/// Two ways of counting must agree.
+/// Checks that two ways of counting agree.
 pub(super) fn same(what: &str, one: U256, other: U256) -> Result<(), String> {
     if one == other {
         Ok(())
     } else {
-        Err(format!("{what}: {one} and {other} should be the same"))
+        Err(format!("{what}: {one} and {other} should be equal"))
     }
 }
 
-/// Items of a scenario within its bound.
+/// The number of items, within the scenario's bound.
 pub(super) fn items(settings: &Settings, default: usize, bound: usize) -> Result<usize, LoadError> {
     let items = settings
         .items

@@ -5,19 +5,19 @@ use alloy_primitives::{Address, Bytes};
 /// Gas of a deployment; the largest contract needs about half of it.
 const DEPLOY_GAS: u64 = 3_000_000;
 
-/// One transaction of a script.
+/// One transaction of a deployment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Step {
-    /// Nobody, to deploy.
+    /// The called contract, or `None` to deploy one.
     pub to: Option<Address>,
     /// Init code or call data.
     pub input: Bytes,
-    /// Most gas.
+    /// Gas limit.
     pub gas_limit: u64,
 }
 
-/// What a scenario wants done before it starts: step n is the deployer's transaction with nonce n, so the deployer's
-/// nonce says how much has been done, and the addresses of contracts are known beforehand.
+/// The deployment of a scenario. Step n is the deployer's transaction with nonce n. The deployer's nonce is therefore
+/// the number of completed steps, and the addresses of contracts are known in advance.
 #[derive(Clone, Debug)]
 pub(crate) struct Script<'a> {
     deployer: Address,
@@ -35,12 +35,12 @@ impl<'a> Script<'a> {
         }
     }
 
-    /// Who sends the steps, and so owns the contracts.
+    /// The account that sends the steps and owns the contracts.
     pub(crate) fn deployer(&self) -> Address {
         self.deployer
     }
 
-    /// Who will send the load.
+    /// The accounts that send the load.
     pub(crate) fn senders(&self) -> &'a [Address] {
         self.senders
     }
@@ -50,7 +50,7 @@ impl<'a> Script<'a> {
         &self.steps
     }
 
-    /// Deploys a contract; its address. `arguments` are ABI-encoded.
+    /// Adds the deployment of a contract and returns its address. `arguments` are ABI-encoded.
     pub(crate) fn deploy(&mut self, code: &Bytes, arguments: &[u8]) -> Address {
         let address = self.deployer.create(self.steps.len() as u64);
         self.steps.push(Step {
@@ -61,7 +61,7 @@ impl<'a> Script<'a> {
         address
     }
 
-    /// Calls a contract.
+    /// Adds a call of a contract.
     pub(crate) fn call(&mut self, to: Address, input: Vec<u8>, gas_limit: u64) {
         self.steps.push(Step {
             to: Some(to),

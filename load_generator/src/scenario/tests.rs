@@ -7,7 +7,7 @@ use super::{
     model::{Action, Answers, Scenario, Settings},
     script::Script,
 };
-use crate::random::{Dice, Hotness};
+use crate::random::{Hotness, RandomSource};
 
 fn settings(seed: u64) -> Settings {
     Settings {
@@ -37,9 +37,9 @@ fn ready(name: &str, seed: u64) -> Box<dyn Scenario> {
 
 fn actions(name: &str, seed: u64) -> Vec<Action> {
     let mut scenario = ready(name, seed);
-    let mut dice = Dice::new(seed);
+    let mut random = RandomSource::new(seed);
     (0..200)
-        .map(|index| scenario.next(index % 5, &mut dice))
+        .map(|index| scenario.next(index % 5, &mut random))
         .collect()
 }
 
@@ -53,14 +53,14 @@ fn a_seed_decides_everything() {
 }
 
 #[test]
-fn actions_are_within_what_the_scenario_states() {
+fn actions_match_kinds_senders_and_declarations() {
     for name in names() {
         let kinds = ready(name, 1).kinds().len();
         let actions = actions(name, 1);
         assert!(actions.iter().all(|action| action.kind < kinds), "{name}");
         for (index, action) in actions.iter().enumerate() {
             assert_eq!(action.sender, index % 5, "{name}");
-            // A call that declares nothing could not be declared.
+            // Exactly the contract calls declare accesses.
             let declares = !action.access.to_list().0.is_empty();
             assert_eq!(declares, !action.input.is_empty(), "{name}");
         }
@@ -68,19 +68,19 @@ fn actions_are_within_what_the_scenario_states() {
 }
 
 #[test]
-fn an_empty_chain_is_not_taken_for_a_good_one() {
+fn an_unchanged_state_fails_the_check() {
     for name in names() {
         let scenario = ready(name, 1);
         let zeros = Bytes::from(vec![0; 96]);
-        let answers = Answers(vec![zeros; scenario.questions().len()]);
+        let answers = Answers(vec![zeros; scenario.queries().len()]);
         let included = vec![1; scenario.kinds().len()];
-        let verdict = scenario.judge(&answers, &answers, &included);
+        let verdict = scenario.check(&answers, &answers, &included);
         assert!(verdict.is_err(), "{name}");
     }
 }
 
 #[test]
-fn nonsense_is_refused() {
+fn invalid_settings_are_rejected() {
     let with = |name: &str, change: fn(&mut Settings)| {
         let mut settings = settings(1);
         change(&mut settings);

@@ -13,4 +13,4 @@ mod sender;
 pub use pace::{Pace, Stage, read_duration, read_stage};
 
 pub(crate) use pacer::Pacer;
-pub(crate) use resend::Rules;
+pub(crate) use resend::ResendRules;

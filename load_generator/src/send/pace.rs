@@ -1,17 +1,17 @@
-//! When transactions are meant to be sent.
+//! Intended send times.
 
 use std::time::Duration;
 
 use crate::error::LoadError;
 
-/// A piece of an open loop: the rate goes in a straight line from one to the other.
+/// A stage of an open loop. The rate changes linearly.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Stage {
-    /// Transactions a second at its beginning.
+    /// Transactions per second at the beginning.
     pub from: f64,
-    /// Transactions a second at its end.
+    /// Transactions per second at the end.
     pub to: f64,
-    /// How long it lasts.
+    /// Duration of the stage.
     pub duration: Duration,
 }
 
@@ -20,7 +20,7 @@ impl Stage {
         f64::midpoint(self.from, self.to) * self.duration.as_secs_f64()
     }
 
-    /// Seconds after its beginning at which it has sent `count` transactions: the root of
+    /// Seconds from the beginning until `count` transactions are sent: the root of
     /// from·t + (to − from)/(2·duration)·t² = count, in the form that stays exact for equal rates.
     fn reached(&self, count: f64) -> f64 {
         let slope = (self.to - self.from) / self.duration.as_secs_f64();
@@ -35,24 +35,24 @@ impl Stage {
     }
 }
 
-/// How the load is paced.
+/// Rates of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Pace {
-    /// Rates that do not depend on what the node answers: constant, ramps, steps.
+    /// Open loop: rates that do not depend on the node's answers.
     Open(Vec<Stage>),
-    /// A new transaction whenever one has ended.
+    /// Closed loop: a new transaction for each that has reached a block.
     Closed {
-        /// Transactions on their way at a time.
+        /// Number of transactions in flight.
         in_flight: usize,
-        /// At the latest after this time nothing new is sent.
+        /// Duration of sending.
         duration: Duration,
-        /// Most transactions.
+        /// Largest number of transactions.
         count: usize,
     },
 }
 
 impl Pace {
-    /// One rate.
+    /// An open loop with a constant rate.
     pub fn constant(rate: f64, duration: Duration) -> Self {
         Self::Open(vec![Stage {
             from: rate,
@@ -61,7 +61,7 @@ impl Pace {
         }])
     }
 
-    /// Until when something is sent.
+    /// Duration of sending.
     pub fn duration(&self) -> Duration {
         match self {
             Self::Open(stages) => stages.iter().map(|stage| stage.duration).sum(),
@@ -69,7 +69,7 @@ impl Pace {
         }
     }
 
-    /// Transactions a second on average, where that is decided beforehand.
+    /// Average transactions per second of an open loop.
     pub fn mean_rate(&self) -> Option<f64> {
         match self {
             Self::Open(stages) => {
@@ -80,16 +80,16 @@ impl Pace {
         }
     }
 
-    /// How many transactions the run has at most; an error above `bound`.
+    /// The largest number of transactions of the run; an error if it exceeds `bound`.
     pub fn transactions(&self, bound: usize) -> Result<usize, LoadError> {
         let wanted = match self {
             Self::Open(stages) => {
-                let sound = |rate: f64| rate.is_finite() && rate >= 0.0;
+                let valid = |rate: f64| rate.is_finite() && rate >= 0.0;
                 if stages
                     .iter()
-                    .any(|stage| !sound(stage.from) || !sound(stage.to))
+                    .any(|stage| !valid(stage.from) || !valid(stage.to))
                 {
-                    let what = "rates must be numbers that are not negative".to_owned();
+                    let what = "rates must be finite numbers and at least 0".to_owned();
                     return Err(LoadError::Options(what));
                 }
                 stages.iter().map(Stage::transactions).sum()
@@ -106,7 +106,7 @@ impl Pace {
                 "{wanted:.0} transactions are more than --max-transactions {bound}; lower the rate or the duration, or raise the bound"
             )));
         }
-        // A hair of tolerance: ten times a tenth is one.
+        // A small tolerance for rounding: ten times a tenth is one.
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -115,13 +115,13 @@ impl Pace {
         let count = (wanted + 1e-6).floor() as usize;
         if count == 0 {
             return Err(LoadError::Options(
-                "no transaction fits into this rate and duration".to_owned(),
+                "this rate and duration give no transaction".to_owned(),
             ));
         }
         Ok(count)
     }
 
-    /// Intended send times of the first `count` transactions of an open loop, after the start; none of a closed one.
+    /// Intended send times of the first `count` transactions of an open loop, from the start; empty for a closed loop.
     pub fn schedule(&self, count: usize) -> Vec<Duration> {
         let Self::Open(stages) = self else {
             return Vec::new();
@@ -142,13 +142,13 @@ impl Pace {
             sent = end;
             start += stage.duration.as_secs_f64();
         }
-        // What rounding leaves over is due at the end.
+        // Transactions left over by rounding are due at the end.
         times.resize(count, Duration::from_secs_f64(start));
         times
     }
 }
 
-/// Reads `500ms`, `10s`, `2m`, `1h`; at most a day, which bounds every wait.
+/// Parses `500ms`, `10s`, `2m`, `1h`; at most a day, so that every wait is bounded.
 pub fn read_duration(text: &str) -> Result<Duration, String> {
     let units = [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
     let (digits, scale) = units
@@ -157,24 +157,24 @@ pub fn read_duration(text: &str) -> Result<Duration, String> {
         .ok_or("a duration ends in ms, s, m or h")?;
     let number: f64 = digits
         .parse()
-        .map_err(|_| "a duration begins with a number")?;
+        .map_err(|_| "a duration starts with a number")?;
     Duration::try_from_secs_f64(number * scale)
         .ok()
         .filter(|duration| *duration <= Duration::from_hours(24))
-        .ok_or_else(|| "a duration is between 0 and a day".to_owned())
+        .ok_or_else(|| "a duration is between 0 and 24h".to_owned())
 }
 
-/// Reads a stage: `2000:10s` is a step, `500-2000:30s` a ramp.
+/// Parses a stage: `2000:10s` is a step, `500-2000:30s` a ramp.
 pub fn read_stage(text: &str) -> Result<Stage, String> {
     let (rates, duration) = text
         .split_once(':')
         .ok_or("a stage is RATE:DURATION or FROM-TO:DURATION")?;
     let rate = |text: &str| -> Result<f64, String> {
-        let rate: f64 = text.parse().map_err(|_| format!("{text} is no rate"))?;
+        let rate: f64 = text.parse().map_err(|_| format!("{text} is not a rate"))?;
         if rate.is_finite() && rate >= 0.0 {
             Ok(rate)
         } else {
-            Err(format!("{text} is no rate"))
+            Err(format!("{text} is not a rate"))
         }
     };
     let (from, to) = match rates.split_once('-') {
@@ -183,7 +183,7 @@ pub fn read_stage(text: &str) -> Result<Stage, String> {
     };
     let duration = read_duration(duration)?;
     if duration.is_zero() {
-        return Err("a stage has to last".to_owned());
+        return Err("the duration of a stage must be above 0".to_owned());
     }
     Ok(Stage { from, to, duration })
 }
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_falling_ramp_ends_at_its_end() {
+    fn a_falling_ramp_ends_in_time() {
         let pace = stages(&["100-0:2s"]);
         let times = pace.schedule(100);
         assert!(times.is_sorted());
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_read_or_refused() {
+    fn valid_texts_are_parsed_and_others_rejected() {
         assert_eq!(read_duration("1.5s"), Ok(Duration::from_millis(1500)));
         assert_eq!(read_duration("2m"), Ok(Duration::from_mins(2)));
         for text in ["", "10", "s", "-1s", "25h", "NaNs"] {

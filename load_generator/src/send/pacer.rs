@@ -1,4 +1,4 @@
-//! Hands over what is due, and waits until all of it is in blocks or the patience has ended.
+//! Submits due transactions and waits until all are in blocks or the drain time has passed.
 
 use std::{
     collections::VecDeque,
@@ -10,44 +10,44 @@ use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
     pace::Pace,
-    resend::{Rules, repeat},
+    resend::{ResendRules, resend},
     sender::send_batches,
 };
 use crate::{
     rpc::{Connection, Endpoint},
-    track::{Counts, Heads, Second, Shared, Tracker, listen},
+    track::{Counts, Heads, Second, Shared, Tracker, subscribe_heads},
 };
 
-/// Batches that may wait for one connection.
+/// Largest number of batches queued for one connection.
 const QUEUE: usize = 4;
 
-/// The pacer looks at the clock this often.
+/// Time between two checks for due transactions.
 const TICK: Duration = Duration::from_millis(2);
 
-/// How long the run waits for answers that are on their way when its patience has ended.
+/// How long the run waits for outstanding answers after the drain time.
 const LAST_ANSWERS: Duration = Duration::from_secs(20);
 
-/// What the pacer needs to know.
+/// Settings of the pacer.
 #[derive(Clone, Debug)]
 pub(crate) struct Pacer {
     /// The node.
     pub endpoint: Endpoint,
-    /// When what is due.
+    /// Rates and duration.
     pub pace: Pace,
-    /// Connections that send.
+    /// Number of connections that send.
     pub connections: usize,
-    /// Most transactions in one batch.
+    /// Largest number of transactions in one batch.
     pub batch: usize,
-    /// How long after the last send the run waits for blocks.
+    /// How long the run waits for inclusion after the last send.
     pub drain: Duration,
     /// The first block that can hold a transaction of the run.
     pub next_block: u64,
-    /// How repeats are made.
-    pub repeats: Rules,
+    /// Settings of resending.
+    pub resend: ResendRules,
 }
 
 impl Pacer {
-    /// Sends everything in its time. `each_second` hears of every second that is over.
+    /// Sends all transactions at their times. Calls `each_second` for every second that has ended.
     pub(crate) async fn send_all(
         &self,
         shared: &Arc<Shared>,
@@ -66,7 +66,7 @@ impl Pacer {
         let heads = Arc::new(Heads::default());
         if self.endpoint.is_web_socket() {
             let endpoint = self.endpoint.clone();
-            watchers.spawn(listen(endpoint, shared.start, Arc::clone(&heads)));
+            watchers.spawn(subscribe_heads(endpoint, shared.start, Arc::clone(&heads)));
         }
         let tracker = Tracker {
             connection: Connection::new(&self.endpoint),
@@ -75,42 +75,42 @@ impl Pacer {
             heads,
         };
         watchers.spawn(tracker.follow());
-        let repeater = watchers.spawn(repeat(
-            self.repeats,
+        let resender = watchers.spawn(resend(
+            self.resend,
             Connection::new(&self.endpoint),
             queues.clone(),
             Arc::clone(shared),
         ));
 
-        let mut due = Due::new(&self.pace, shared, queues.len());
+        let mut due = DueQueue::new(&self.pace, shared, queues.len());
         let send_end = self.pace.duration();
-        let mut told = 0;
+        let mut reported = 0;
         loop {
             let now = shared.start.elapsed();
             due.advance(&self.pace, shared, now);
-            due.hand_over(&queues, self.batch);
-            while told < usize::try_from(now.as_secs()).unwrap_or(usize::MAX) {
+            due.enqueue(&queues, self.batch);
+            while reported < usize::try_from(now.as_secs()).unwrap_or(usize::MAX) {
                 let (second, counts) = {
                     let ledger = shared.ledger();
-                    (ledger.series.second(told), ledger.counts())
+                    (ledger.series.second(reported), ledger.counts())
                 };
                 each_second(&second, counts);
-                told += 1;
+                reported += 1;
             }
-            let over = due.next == shared.signed.len() || now >= send_end;
-            if over && due.is_empty() && shared.ledger().all_in_blocks()
+            let all_due = due.next == shared.signed.len() || now >= send_end;
+            if all_due && due.is_empty() && shared.ledger().all_in_blocks()
                 || now >= send_end + self.drain
             {
                 break;
             }
             tokio::select! {
                 () = tokio::time::sleep(TICK) => {}
-                () = shared.ended.notified() => {}
+                () = shared.progress.notified() => {}
             }
         }
-        shared.over.store(true, Ordering::Relaxed);
-        // Answers that are on their way still count: without them a refused transaction would pass for a lost one.
-        repeater.abort();
+        shared.stopped.store(true, Ordering::Relaxed);
+        // Outstanding answers still count: without them, a refused transaction would be reported as lost.
+        resender.abort();
         drop(queues);
         let last_answers = async { while senders.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(LAST_ANSWERS, last_answers).await;
@@ -120,21 +120,21 @@ impl Pacer {
             let ledger = shared.ledger();
             (ledger.series.all(), ledger.counts())
         };
-        for second in all.0.iter().skip(told) {
+        for second in all.0.iter().skip(reported) {
             each_second(second, all.1);
         }
     }
 }
 
-/// What is due and not handed over.
-struct Due {
+/// Transactions that are due and not yet queued.
+struct DueQueue {
     next: usize,
     schedule: Vec<Duration>,
-    /// By connection: a sender's transactions all take the same one, in nonce order.
+    /// By connection. A sender's transactions all use the same connection, in nonce order.
     waiting: Vec<VecDeque<usize>>,
 }
 
-impl Due {
+impl DueQueue {
     fn new(pace: &Pace, shared: &Shared, connections: usize) -> Self {
         Self {
             next: 0,
@@ -147,7 +147,7 @@ impl Due {
         self.waiting.iter().all(VecDeque::is_empty)
     }
 
-    /// An intended time is fixed here, whether or not there is room to hand over: waiting counts as latency.
+    /// Fixes the intended time even if no connection is free, so that waiting counts as latency.
     fn advance(&mut self, pace: &Pace, shared: &Shared, now: Duration) {
         let mut ledger = shared.ledger();
         let counts = ledger.counts();
@@ -169,7 +169,7 @@ impl Due {
         }
     }
 
-    fn hand_over(&mut self, queues: &[mpsc::Sender<Vec<usize>>], batch: usize) {
+    fn enqueue(&mut self, queues: &[mpsc::Sender<Vec<usize>>], batch: usize) {
         for (queue, waiting) in queues.iter().zip(&mut self.waiting) {
             while !waiting.is_empty() {
                 let Ok(permit) = queue.try_reserve() else {

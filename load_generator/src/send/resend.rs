@@ -1,4 +1,4 @@
-//! Sends again what the node refused or lost, without becoming a load of its own.
+//! Resends transactions that the node refused or dropped, at a bounded rate.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,33 +10,33 @@ use crate::{
     track::Shared,
 };
 
-/// The ledger is looked at this often.
+/// Time between two checks of the ledger.
 const TICK: Duration = Duration::from_millis(50);
 
-/// Transactions asked about in one batch.
-const ASKED_AT_ONCE: usize = 100;
+/// Transactions queried in one batch.
+const QUERIES_AT_ONCE: usize = 100;
 
-/// How repeats are made.
+/// Settings of resending.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Rules {
-    /// A refused transaction is offered again after this time, doubled with each try up to sixteenfold.
+pub(crate) struct ResendRules {
+    /// A refused transaction is resent after this time, doubled with each try up to sixteenfold.
     pub refused_after: Duration,
-    /// The node is asked whether it knows a sender's oldest transaction when nothing of that sender got into a block
-    /// for this time, doubled likewise.
+    /// If no transaction of a sender reached a block for this time (doubled likewise), the node is asked whether it
+    /// knows the sender's oldest one.
     pub silent_after: Duration,
-    /// Most repeats a second while the load runs: a share of its rate.
+    /// Largest number of resends per second while load is sent: a share of its rate.
     pub per_second: f64,
-    /// Most repeats a second after the last send, when nothing new competes with them.
+    /// Largest number of resends per second after the last send.
     pub per_second_after: f64,
-    /// When the last new transaction is due.
+    /// Intended time of the last new transaction.
     pub send_end: Duration,
-    /// Most transactions in one batch.
+    /// Largest number of transactions in one batch.
     pub batch: usize,
 }
 
-/// Repeats until it is aborted or the queues are closed.
-pub(crate) async fn repeat(
-    rules: Rules,
+/// Resends until it is aborted or the queues are closed.
+pub(crate) async fn resend(
+    rules: ResendRules,
     mut connection: Connection,
     queues: Vec<mpsc::Sender<Vec<usize>>>,
     shared: Arc<Shared>,
@@ -51,23 +51,23 @@ pub(crate) async fn repeat(
             rules.per_second_after
         };
         let allowed = budget.grow(per_second, now);
-        let (mut repeats, stalled) = {
+        let (mut resends, stalled) = {
             let mut ledger = shared.ledger();
             (
                 ledger.take_refused(now, rules.refused_after, allowed),
                 ledger.take_stalled(now, rules.silent_after),
             )
         };
-        budget.spend(repeats.len());
-        for some in stalled.chunks(ASKED_AT_ONCE) {
-            let unknown = unknown_of(&mut connection, some, &shared).await;
+        budget.spend(resends.len());
+        for chunk in stalled.chunks(QUERIES_AT_ONCE) {
+            let unknown = unknown_of(&mut connection, chunk, &shared).await;
             let mut ledger = shared.ledger();
             for index in unknown {
-                repeats.extend(ledger.forgotten(index));
+                resends.extend(ledger.mark_dropped(index));
             }
         }
         let mut by_connection = vec![Vec::new(); queues.len()];
-        for index in repeats {
+        for index in resends {
             by_connection[shared.signed[index].sender % queues.len()].push(index);
         }
         for (queue, indexes) in queues.iter().zip(by_connection) {
@@ -80,9 +80,9 @@ pub(crate) async fn repeat(
     }
 }
 
-/// Which of the transactions the node does not know. What it does not answer is asked again later.
-async fn unknown_of(connection: &mut Connection, some: &[usize], shared: &Shared) -> Vec<usize> {
-    let calls: Vec<Call> = some
+/// The transactions that the node does not know. Failed queries are repeated later.
+async fn unknown_of(connection: &mut Connection, chunk: &[usize], shared: &Shared) -> Vec<usize> {
+    let calls: Vec<Call> = chunk
         .iter()
         .map(|&index| {
             let hash = shared.signed[index].hash;
@@ -92,23 +92,23 @@ async fn unknown_of(connection: &mut Connection, some: &[usize], shared: &Shared
     match connection.batch(&calls).await {
         Ok(answers) => {
             let mut unknown = Vec::new();
-            for (&index, answer) in some.iter().zip(answers) {
+            for (&index, answer) in chunk.iter().zip(answers) {
                 match answer {
                     Ok(transaction) if transaction.is_null() => unknown.push(index),
                     Ok(_) => {}
-                    Err(error) => shared.ledger().trouble(&error.to_string()),
+                    Err(error) => shared.ledger().query_failed(&error.to_string()),
                 }
             }
             unknown
         }
         Err(error) => {
-            shared.ledger().trouble(&error.to_string());
+            shared.ledger().query_failed(&error.to_string());
             Vec::new()
         }
     }
 }
 
-/// How many repeats may be made: grows with time, and holds at most one second's worth.
+/// The number of allowed resends. It grows with time up to one second's worth.
 #[derive(Debug, Default)]
 struct Budget {
     left: f64,
@@ -129,9 +129,9 @@ impl Budget {
         whole
     }
 
-    fn spend(&mut self, repeats: usize) {
+    fn spend(&mut self, resends: usize) {
         #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
-        let spent = repeats as f64;
+        let spent = resends as f64;
         self.left -= spent;
     }
 }
@@ -149,7 +149,7 @@ mod tests {
         budget.spend(5);
         assert_eq!(budget.grow(100.0, Duration::from_millis(59)), 0);
         assert_eq!(budget.grow(100.0, Duration::from_mins(1)), 100);
-        // Less than one a second still lets one pass now and then.
+        // A rate below one per second still allows one resend now and then.
         assert_eq!(Budget::default().grow(0.5, Duration::from_mins(1)), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! A connection that sends: takes batches from a bounded queue and enters the answers.
+//! A connection that sends: takes batches from a bounded queue and records the answers.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -10,17 +10,17 @@ use crate::{
     track::{Answer, Shared},
 };
 
-/// Sends until the queue is closed or the run is over.
+/// Sends until the queue is closed or the run has ended.
 pub(crate) async fn send_batches(
     mut connection: Connection,
     mut queue: mpsc::Receiver<Vec<usize>>,
     shared: Arc<Shared>,
 ) {
     while let Some(batch) = queue.recv().await {
-        if shared.over.load(Ordering::Relaxed) {
+        if shared.stopped.load(Ordering::Relaxed) {
             return;
         }
-        // Only now it is handed over: what waited in the queue until the end was never sent.
+        // Submission starts here: a batch that stays in the queue until the end was never sent.
         let now = shared.start.elapsed();
         let transactions: Vec<&str> = {
             let mut ledger = shared.ledger();
@@ -49,7 +49,7 @@ pub(crate) async fn send_batches(
     }
 }
 
-/// Nodes agree on the words more than on the codes (geth, reth, anvil, besu).
+/// Classifies by message: nodes (geth, reth, anvil, besu) agree on messages more than on codes.
 fn classify(result: Result<(), LoadError>) -> Answer {
     match result {
         Ok(()) => Answer::Accepted,
@@ -76,7 +76,7 @@ mod tests {
     use crate::{error::LoadError, track::Answer};
 
     #[test]
-    fn answers_are_told_apart() {
+    fn answers_are_classified() {
         let rpc = |message: &str| {
             classify(Err(LoadError::Rpc {
                 method: String::new(),

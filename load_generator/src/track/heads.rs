@@ -1,4 +1,4 @@
-//! New blocks as the node tells of them, over a WebSocket subscription.
+//! New blocks that the node announces over a WebSocket subscription.
 
 use std::{
     collections::BTreeMap,
@@ -17,41 +17,47 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::rpc::{Endpoint, read_quantity};
 
-/// Blocks remembered until somebody asks for them.
-const REMEMBERED: usize = 4096;
+/// Number of blocks whose announcement time is kept.
+const ANNOUNCEMENTS_MAX: usize = 4096;
 
-/// After a broken subscription the next is tried after this time.
-const AGAIN: Duration = Duration::from_secs(1);
+/// Time before a broken subscription is renewed.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// When the node told of which block, as time since the run's start.
+/// When the node announced each block, as time since the run's start.
 #[derive(Debug, Default)]
 pub(crate) struct Heads {
-    told: Mutex<BTreeMap<u64, Duration>>,
-    /// Rung at every block.
-    pub news: Notify,
+    announced: Mutex<BTreeMap<u64, Duration>>,
+    /// Notified at every announced block.
+    pub new_head: Notify,
 }
 
 impl Heads {
-    /// When the node told of a block, if it did.
-    pub(crate) fn told(&self, number: u64) -> Option<Duration> {
-        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.get(&number).copied()
+    /// When the node announced a block, if it did.
+    pub(crate) fn announced_at(&self, number: u64) -> Option<Duration> {
+        let announced = self
+            .announced
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        announced.get(&number).copied()
     }
 
-    fn tell(&self, number: u64, time: Duration) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.entry(number).or_insert(time);
-        while told.len() > REMEMBERED {
-            told.pop_first();
+    fn announce(&self, number: u64, time: Duration) {
+        let mut announced = self
+            .announced
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        announced.entry(number).or_insert(time);
+        while announced.len() > ANNOUNCEMENTS_MAX {
+            announced.pop_first();
         }
-        drop(told);
-        self.news.notify_one();
+        drop(announced);
+        self.new_head.notify_one();
     }
 }
 
-/// Subscribes to `newHeads` and listens until it is aborted. What it misses while a connection is broken is not told,
-/// and so has no time of being seen; blocks are read by number anyway.
-pub(crate) async fn listen(endpoint: Endpoint, start: Instant, heads: Arc<Heads>) {
+/// Subscribes to `newHeads` and records announcements until it is aborted. Blocks missed while the connection is broken
+/// have no announcement time; the tracker reads blocks by number anyway.
+pub(crate) async fn subscribe_heads(endpoint: Endpoint, start: Instant, heads: Arc<Heads>) {
     loop {
         if let Ok((mut stream, _)) = tokio_tungstenite::connect_async(endpoint.url().as_str()).await
         {
@@ -65,16 +71,16 @@ pub(crate) async fn listen(endpoint: Endpoint, start: Instant, heads: Arc<Heads>
                     if let Message::Text(text) = message
                         && let Some(number) = read_head(&text)
                     {
-                        heads.tell(number, start.elapsed());
+                        heads.announce(number, start.elapsed());
                     }
                 }
             }
         }
-        sleep(AGAIN).await;
+        sleep(RETRY_DELAY).await;
     }
 }
 
-/// The number of the block that a notification tells of.
+/// The block number in a notification.
 fn read_head(text: &str) -> Option<u64> {
     let message: Value = serde_json::from_str(text).ok()?;
     let number = &message["params"]["result"]["number"];
@@ -86,7 +92,7 @@ fn read_head(text: &str) -> Option<u64> {
 mod tests {
     use std::time::Duration;
 
-    use super::{Heads, REMEMBERED, read_head};
+    use super::{ANNOUNCEMENTS_MAX, Heads, read_head};
 
     #[test]
     fn heads_are_read_and_other_messages_are_not() {
@@ -102,12 +108,12 @@ mod tests {
     #[test]
     fn the_first_time_counts_and_memory_is_bounded() {
         let heads = Heads::default();
-        heads.tell(1, Duration::from_secs(1));
-        heads.tell(1, Duration::from_secs(2));
-        assert_eq!(heads.told(1), Some(Duration::from_secs(1)));
-        for number in 2..REMEMBERED as u64 + 2 {
-            heads.tell(number, Duration::ZERO);
+        heads.announce(1, Duration::from_secs(1));
+        heads.announce(1, Duration::from_secs(2));
+        assert_eq!(heads.announced_at(1), Some(Duration::from_secs(1)));
+        for number in 2..ANNOUNCEMENTS_MAX as u64 + 2 {
+            heads.announce(number, Duration::ZERO);
         }
-        assert_eq!(heads.told(1), None);
+        assert_eq!(heads.announced_at(1), None);
     }
 }

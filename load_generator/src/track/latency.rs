@@ -1,4 +1,4 @@
-//! The figures of a run.
+//! Latency percentiles.
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
@@ -14,17 +14,17 @@ pub struct Latency {
     pub p99: f64,
     /// 99.9th percentile.
     pub p999: f64,
-    /// Longest.
+    /// Maximum.
     pub max: f64,
 }
 
 impl Latency {
-    /// Of a histogram in microseconds.
+    /// Percentiles of a histogram in microseconds.
     pub fn of(histogram: &Histogram<u64>) -> Self {
         Self::from_quantiles(|quantile| histogram.value_at_quantile(quantile))
     }
 
-    /// Of values in microseconds and how often each came, in the order of the values.
+    /// Percentiles of sorted values in microseconds, each with its count.
     pub fn of_counts(counts: &[(u64, u64)]) -> Self {
         Self::from_quantiles(|quantile| quantile_of(counts, quantile))
     }
@@ -45,7 +45,7 @@ impl Latency {
     }
 }
 
-/// The smallest of the values that at least this share of the counts does not exceed; 0 of nothing.
+/// The smallest value that at least this share of the counts does not exceed; 0 if there are no values.
 pub(crate) fn quantile_of(counts: &[(u64, u64)], quantile: f64) -> u64 {
     let total: u64 = counts.iter().map(|(_, count)| count).sum();
     #[expect(

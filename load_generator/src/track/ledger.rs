@@ -1,4 +1,4 @@
-//! What became of every transaction. Pure: times come from the caller.
+//! The state of every transaction of a run. The ledger has no clock: callers pass times in.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -11,25 +11,25 @@ use hdrhistogram::Histogram;
 use super::series::{BlockSeen, Series};
 use crate::transaction::Signed;
 
-/// Of how many of an account's oldest waiting transactions a repeat consists at most.
-const REPEAT_WINDOW: usize = 16;
+/// Largest number of a sender's oldest pending transactions that are resent at a time.
+const RESEND_WINDOW: usize = 16;
 
-/// A patience doubles with each try at most so often.
+/// A delay doubles with each try at most this often.
 const DOUBLINGS_MAX: u32 = 4;
 
-/// Kinds of refusals, and of troubles, that are told apart.
+/// Largest number of distinct kinds of refusals, and of failed queries.
 const KINDS_MAX: usize = 64;
 
-/// Where a transaction stands.
+/// State of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Not handed over.
+    /// Not submitted.
     Unsent,
-    /// Handed to a connection; no answer that settles anything.
+    /// Submitted, without an answer that decides its state.
     Sent,
-    /// The node took it.
+    /// Accepted by the node.
     Accepted,
-    /// The node said no, last time it was asked.
+    /// Refused by the node's last answer.
     Refused,
     /// In a block, successful.
     Included,
@@ -41,7 +41,7 @@ pub enum State {
 struct Entry {
     state: State,
     intended: Duration,
-    /// Last handed over, or last asked about.
+    /// Time of the last submission or query.
     last_tried: Duration,
     tries: u32,
     accepted: bool,
@@ -50,85 +50,85 @@ struct Entry {
 /// The node's answer to one `eth_sendRawTransaction`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// Taken, or known already.
+    /// Accepted, or already known.
     Accepted,
-    /// The nonce has been used: this transaction is in a block, or another one took its place.
+    /// The nonce is used: this transaction or another one with its nonce is in a block.
     NonceUsed,
-    /// Not taken; the node's words.
+    /// Refused, with the node's message.
     Refused(String),
-    /// Nobody knows whether it arrived.
+    /// It is unknown whether the transaction arrived; with the error.
     Unknown(String),
 }
 
 /// Totals at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Intended: their time has come.
+    /// Transactions whose intended time has come.
     pub due: u64,
-    /// Handed to the node at least once.
+    /// Transactions submitted at least once.
     pub sent: u64,
     /// In a block, successful.
     pub included: u64,
     /// In a block, reverted.
     pub reverted: u64,
-    /// Refused by the node, last time it was asked.
+    /// Refused by the node's last answer.
     pub refused: u64,
-    /// Sent and neither refused nor in a block: lost, if the run is over.
+    /// Submitted, and neither refused nor in a block. At the end of the run they are lost.
     pub waiting: u64,
 }
 
-/// A receipt of a block, as far as it matters.
+/// The needed parts of a receipt.
 #[derive(Clone, Copy, Debug)]
 pub struct Receipt {
-    /// Of the transaction.
+    /// Hash of the transaction.
     pub hash: B256,
-    /// Whether it did not revert.
+    /// Whether the transaction succeeded.
     pub success: bool,
-    /// Gas it used.
+    /// Gas used.
     pub gas_used: u64,
 }
 
-/// See the module. Times are since the run's start.
+/// The state of every transaction of a run. Times are since the run's start.
 #[derive(Debug)]
 pub struct Ledger {
     entries: Vec<Entry>,
     by_hash: HashMap<B256, usize>,
-    /// Per sender, its transactions in nonce order.
+    /// By sender: its transactions in nonce order.
     by_sender: Vec<Vec<usize>>,
-    /// Per sender, how many of its first transactions are in blocks.
-    settled: Vec<usize>,
-    /// Per sender, when one of its transactions was last seen in a block.
+    /// By sender: the number of its first transactions that are in blocks.
+    in_blocks_prefix: Vec<usize>,
+    /// By sender: when one of its transactions was last seen in a block.
     progress: Vec<Duration>,
     sender_of: Vec<usize>,
     counts: Counts,
-    /// From intended time to being handed over, in microseconds.
+    /// From the intended time to submission, in microseconds.
     pub lag_us: Histogram<u64>,
-    /// From intended time to the node's yes, in microseconds.
+    /// From the intended time to acceptance, in microseconds.
     pub accepted_us: Histogram<u64>,
-    /// From intended time to the receipt being read, in microseconds.
+    /// From the intended time to reading the receipt, in microseconds.
     pub included_us: Histogram<u64>,
-    /// From intended time to the block being told of by subscription, in microseconds.
+    /// From the intended time to the announcement of the block, in microseconds.
     pub seen_us: Histogram<u64>,
-    /// How often the node said no, by its words; repeats counted.
+    /// Number of refusals and transport errors by kind, including those of resends.
     pub refusals: BTreeMap<String, u64>,
-    /// Failed questions about blocks and transactions, by kind. They delay what is seen.
+    /// Number of failed queries about blocks and transactions by kind. They delay observed inclusions.
     pub troubles: BTreeMap<String, u64>,
-    /// Transactions handed to the node again.
+    /// Number of resends.
     pub repeats: u64,
-    /// Transactions that the node had accepted and then did not know.
+    /// Transactions that the node accepted and later did not know.
     pub dropped: u64,
-    /// Gas that the included and reverted ones used.
+    /// Gas used by the transactions in blocks.
     pub gas: u64,
-    /// When the last one was seen in a block.
+    /// When the last transaction was seen in a block.
     pub last_included: Duration,
-    /// What happened when.
+    /// Counts of each second.
     pub series: Series,
     /// Blocks with transactions of the run.
     pub blocks: Vec<BlockSeen>,
 }
 
 impl Ledger {
-    /// A ledger of what will be sent.
+    /// A ledger of transactions that are not sent yet.
     pub fn new(signed: &[Signed], senders: usize) -> Self {
         let mut by_sender = vec![Vec::new(); senders];
         for (index, one) in signed.iter().enumerate() {
@@ -147,7 +147,7 @@ impl Ledger {
             entries: vec![unsent; signed.len()],
             by_hash: by_hash.map(|(index, one)| (one.hash, index)).collect(),
             by_sender,
-            settled: vec![0; senders],
+            in_blocks_prefix: vec![0; senders],
             progress: vec![Duration::ZERO; senders],
             sender_of: signed.iter().map(|one| one.sender).collect(),
             counts: Counts::default(),
@@ -171,17 +171,17 @@ impl Ledger {
         self.counts
     }
 
-    /// Whether everything that was intended is in a block.
+    /// Whether every due transaction is in a block.
     pub fn all_in_blocks(&self) -> bool {
         self.counts.included + self.counts.reverted == self.counts.due
     }
 
-    /// A transaction's state.
+    /// State of a transaction.
     pub fn state(&self, index: usize) -> State {
         self.entries[index].state
     }
 
-    /// Whether a transaction of this hash is waited for.
+    /// Whether this hash belongs to a submitted transaction that is not in a block yet.
     pub fn waits_for(&self, hash: &B256) -> bool {
         self.by_hash.get(hash).is_some_and(|&index| {
             let state = self.entries[index].state;
@@ -189,14 +189,14 @@ impl Ledger {
         })
     }
 
-    /// Its time has come.
+    /// The intended time of a transaction has come.
     pub fn due(&mut self, index: usize, intended: Duration) {
         self.entries[index].intended = intended;
         self.counts.due += 1;
         self.series.counts(intended).intended += 1;
     }
 
-    /// It is handed to the node now; again, maybe.
+    /// A transaction is submitted, for the first time or again.
     pub fn sent(&mut self, index: usize, now: Duration) {
         let entry = &mut self.entries[index];
         entry.last_tried = now;
@@ -212,8 +212,8 @@ impl Ledger {
 
     /// The node answered.
     pub fn answered(&mut self, index: usize, answer: &Answer, now: Duration) {
-        if let Answer::Refused(words) | Answer::Unknown(words) = answer {
-            count_kind(&mut self.refusals, words);
+        if let Answer::Refused(message) | Answer::Unknown(message) = answer {
+            count_kind(&mut self.refusals, message);
             self.series.counts(now).refused += 1;
         }
         let entry = &mut self.entries[index];
@@ -226,9 +226,9 @@ impl Ledger {
                 }
                 self.set(index, State::Accepted);
             }
-            // A refused repeat says nothing of the copy that was accepted.
+            // A refused resend says nothing about the accepted copy.
             (Answer::Refused(_), State::Sent) if !entry.accepted => self.set(index, State::Refused),
-            // Whether it arrived is open again.
+            // It is unknown again whether the transaction arrived.
             (Answer::NonceUsed | Answer::Unknown(_), State::Refused) => {
                 self.set(index, State::Sent);
             }
@@ -236,18 +236,18 @@ impl Ledger {
         }
     }
 
-    /// A block was read at `now`, and told of by subscription at `told`; `gas` is what all in it used.
+    /// A block was read at `now`, and announced at `announced_at`. `gas` is the gas used by all of its transactions.
     pub fn block(
         &mut self,
         number: u64,
         gas: u64,
         receipts: &[Receipt],
         now: Duration,
-        told: Option<Duration>,
+        announced_at: Option<Duration>,
     ) {
         let ours = receipts.iter();
         let transactions = ours
-            .filter(|receipt| self.receipt(receipt, now, told))
+            .filter(|receipt| self.receipt(receipt, now, announced_at))
             .count() as u64;
         if transactions > 0 {
             self.blocks.push(BlockSeen {
@@ -259,8 +259,13 @@ impl Ledger {
         }
     }
 
-    /// Whether it is one of ours. A second receipt of the same transaction changes nothing.
-    fn receipt(&mut self, receipt: &Receipt, now: Duration, told: Option<Duration>) -> bool {
+    /// Whether the transaction belongs to the run. A second receipt changes nothing.
+    fn receipt(
+        &mut self,
+        receipt: &Receipt,
+        now: Duration,
+        announced_at: Option<Duration>,
+    ) -> bool {
         let Some(&index) = self.by_hash.get(&receipt.hash) else {
             return false;
         };
@@ -270,8 +275,11 @@ impl Ledger {
         }
         let latency = now.saturating_sub(entry.intended);
         record(&mut self.included_us, latency);
-        if let Some(told) = told {
-            record(&mut self.seen_us, told.saturating_sub(entry.intended));
+        if let Some(announced_at) = announced_at {
+            record(
+                &mut self.seen_us,
+                announced_at.saturating_sub(entry.intended),
+            );
         }
         self.series
             .in_block(now, receipt.success, receipt.gas_used, latency);
@@ -288,49 +296,49 @@ impl Ledger {
         true
     }
 
-    /// A question about the chain failed.
-    pub fn trouble(&mut self, words: &str) {
-        count_kind(&mut self.troubles, words);
+    /// A query about the chain failed.
+    pub fn query_failed(&mut self, message: &str) {
+        count_kind(&mut self.troubles, message);
     }
 
-    /// Which refused transactions should be offered again now, at most `budget`: those among their senders' oldest
-    /// that were refused at least `patience` ago, doubled with each try.
-    pub fn take_refused(&mut self, now: Duration, patience: Duration, budget: usize) -> Vec<usize> {
-        let mut repeats = Vec::new();
+    /// Refused transactions to resend now, at most `budget`: those among their senders' oldest that were refused at
+    /// least `delay` ago, doubled with each try.
+    pub fn take_refused(&mut self, now: Duration, delay: Duration, budget: usize) -> Vec<usize> {
+        let mut resends = Vec::new();
         if self.counts.refused == 0 {
-            return repeats;
+            return resends;
         }
         for sender in 0..self.by_sender.len() {
             for index in self.window(sender) {
-                if repeats.len() >= budget {
-                    return repeats;
+                if resends.len() >= budget {
+                    return resends;
                 }
                 let entry = &mut self.entries[index];
                 let waited = now.saturating_sub(entry.last_tried);
-                if entry.state == State::Refused && waited >= doubled(patience, entry.tries) {
+                if entry.state == State::Refused && waited >= doubled(delay, entry.tries) {
                     entry.last_tried = now;
                     self.set(index, State::Sent);
-                    repeats.push(index);
+                    resends.push(index);
                 }
             }
         }
-        repeats
+        resends
     }
 
-    /// Senders whose oldest transaction has been silent, and that have got nothing into a block, for `patience`
-    /// (doubled with each try): those oldest transactions. The node may have dropped them, and all later nonces of
-    /// their senders would wait for ever; it should be asked.
-    pub fn take_stalled(&mut self, now: Duration, patience: Duration) -> Vec<usize> {
+    /// The oldest transaction of each stalled sender: it has no final state, and no transaction of the sender reached a
+    /// block for `delay`, doubled with each try. The node may have dropped it, and the sender's later nonces would wait
+    /// forever, so the caller asks the node.
+    pub fn take_stalled(&mut self, now: Duration, delay: Duration) -> Vec<usize> {
         let mut stalled = Vec::new();
         for sender in 0..self.by_sender.len() {
-            let first = self.first_unsettled(sender);
+            let first = self.first_pending(sender);
             let Some(&index) = self.by_sender[sender].get(first) else {
                 continue;
             };
             let entry = &mut self.entries[index];
             let since = entry.last_tried.max(self.progress[sender]);
             if matches!(entry.state, State::Sent | State::Accepted)
-                && now.saturating_sub(since) >= doubled(patience, entry.tries)
+                && now.saturating_sub(since) >= doubled(delay, entry.tries)
             {
                 entry.last_tried = now;
                 entry.tries += 1;
@@ -340,9 +348,9 @@ impl Ledger {
         stalled
     }
 
-    /// The node does not know this transaction: what of its sender should be sent again. Same bytes, so a repeat can
-    /// do no harm.
-    pub fn forgotten(&mut self, index: usize) -> Vec<usize> {
+    /// The node does not know this transaction. Returns the sender's transactions to resend. Resent bytes are
+    /// identical, so a resend does no harm.
+    pub fn mark_dropped(&mut self, index: usize) -> Vec<usize> {
         let entry = &self.entries[index];
         if !matches!(entry.state, State::Sent | State::Accepted) {
             return Vec::new();
@@ -355,12 +363,12 @@ impl Ledger {
         window
     }
 
-    /// Transactions that are in a block and successful.
+    /// Transactions that are in blocks, successful.
     pub fn included(&self) -> impl Iterator<Item = usize> {
         self.with_state(State::Included)
     }
 
-    /// Transactions that are in a block and reverted.
+    /// Transactions that are in blocks, reverted.
     pub fn reverted(&self) -> impl Iterator<Item = usize> {
         self.with_state(State::Reverted)
     }
@@ -371,29 +379,29 @@ impl Ledger {
             .map(|(index, _)| index)
     }
 
-    /// Per sender, how many of its transactions are in blocks.
+    /// By sender: the number of its transactions in blocks.
     pub fn in_blocks_by_sender(&self) -> Vec<u64> {
         let senders = self.by_sender.iter();
         senders
             .map(|indexes| {
-                let settled = indexes.iter();
-                settled
+                let indexes = indexes.iter();
+                indexes
                     .filter(|&&index| in_block(self.entries[index].state))
                     .count() as u64
             })
             .collect()
     }
 
-    /// The sender's oldest transactions that are not in blocks.
+    /// The sender's oldest transactions that are not in blocks, at most [`RESEND_WINDOW`].
     fn window(&mut self, sender: usize) -> Vec<usize> {
-        let first = self.first_unsettled(sender);
+        let first = self.first_pending(sender);
         let rest = self.by_sender[sender].iter().skip(first);
-        rest.take(REPEAT_WINDOW).copied().collect()
+        rest.take(RESEND_WINDOW).copied().collect()
     }
 
-    fn first_unsettled(&mut self, sender: usize) -> usize {
+    fn first_pending(&mut self, sender: usize) -> usize {
         let of_sender = &self.by_sender[sender];
-        let first = &mut self.settled[sender];
+        let first = &mut self.in_blocks_prefix[sender];
         while of_sender
             .get(*first)
             .is_some_and(|&index| in_block(self.entries[index].state))
@@ -430,14 +438,14 @@ fn in_block(state: State) -> bool {
     matches!(state, State::Included | State::Reverted)
 }
 
-/// The first try is part of `tries`.
-fn doubled(patience: Duration, tries: u32) -> Duration {
-    patience * 2_u32.pow(tries.saturating_sub(1).min(DOUBLINGS_MAX))
+/// `tries` includes the first try.
+fn doubled(delay: Duration, tries: u32) -> Duration {
+    delay * 2_u32.pow(tries.saturating_sub(1).min(DOUBLINGS_MAX))
 }
 
-fn count_kind(kinds: &mut BTreeMap<String, u64>, words: &str) {
+fn count_kind(kinds: &mut BTreeMap<String, u64>, message: &str) {
     // Digits (fees, nonces, ports) would make every refusal its own kind.
-    let blanked = words.chars().take(120);
+    let blanked = message.chars().take(120);
     let kind: String = blanked
         .map(|c| if c.is_ascii_digit() { '#' } else { c })
         .collect();
@@ -448,10 +456,9 @@ fn count_kind(kinds: &mut BTreeMap<String, u64>, words: &str) {
 
 fn record(histogram: &mut Histogram<u64>, latency: Duration) {
     let microseconds = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
-    // An auto-resizing histogram takes every value that a run can last.
     histogram
         .record(microseconds)
-        .expect("an auto-resizing histogram takes it");
+        .expect("an auto-resizing histogram takes every value");
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ pub use latency::Latency;
 pub use ledger::Counts;
 pub use series::{BlockSeen, Second};
 
-pub(crate) use heads::{Heads, listen};
+pub(crate) use heads::{Heads, subscribe_heads};
 pub(crate) use latency::quantile_of;
 pub(crate) use ledger::{Answer, Ledger};
 pub(crate) use shared::Shared;

@@ -1,4 +1,4 @@
-//! What happened in each second of a run.
+//! Counts and latencies of each second of a run.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -6,41 +6,41 @@ use serde::{Deserialize, Serialize};
 
 use super::latency::Latency;
 
-/// One second of a run, as a JSON line has it.
+/// One second of a run; a line of the `--jsonl` output.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Second {
-    /// Seconds since the start, at its beginning.
+    /// Number of the second since the start.
     pub second: u64,
-    /// Transactions that were to be sent in it.
+    /// Transactions with an intended time in this second.
     pub intended: u64,
-    /// Handed to the node for the first time.
+    /// Transactions submitted for the first time.
     pub sent: u64,
     /// Accepted by the node.
     pub accepted: u64,
-    /// Answers that said no, and broken transports.
+    /// Refusals and transport errors.
     pub refused: u64,
     /// Seen in a block, successful.
     pub included: u64,
     /// Seen in a block, reverted.
     pub reverted: u64,
-    /// Gas of those.
+    /// Gas used by those in blocks.
     pub gas: u64,
-    /// From intended time to block, of those.
+    /// Latency of inclusion of those in blocks.
     pub latency_ms: Latency,
-    /// The same in full: microseconds rounded to two digits, and how often.
+    /// The full distribution: microseconds rounded to two digits, with counts.
     pub latency_us: Vec<(u64, u64)>,
 }
 
 /// A block with transactions of the run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct BlockSeen {
-    /// Its number.
+    /// Block number.
     pub number: u64,
-    /// Seconds after the start at which it was seen.
+    /// When it was seen, in seconds since the start.
     pub seconds: f64,
-    /// Gas used in it, by everybody.
+    /// Gas used by all of its transactions.
     pub gas: u64,
-    /// Transactions of the run in it.
+    /// Number of transactions of the run.
     pub transactions: u64,
 }
 
@@ -65,12 +65,12 @@ impl Series {
         &mut self.0[second]
     }
 
-    /// The counts of the second of `time`.
+    /// The counts of the second that contains `time`.
     pub fn counts(&mut self, time: Duration) -> &mut Second {
         &mut self.at(time).counts
     }
 
-    /// One was seen in a block.
+    /// A transaction was seen in a block.
     pub fn in_block(&mut self, time: Duration, success: bool, gas: u64, latency: Duration) {
         let bucket = self.at(time);
         if success {
@@ -83,7 +83,7 @@ impl Series {
         *bucket.latencies.entry(rounded(microseconds)).or_default() += 1;
     }
 
-    /// A second; an empty one where nothing happened.
+    /// One second; empty if nothing happened.
     pub fn second(&self, second: usize) -> Second {
         let Some(bucket) = self.0.get(second) else {
             return Second {
@@ -107,7 +107,7 @@ impl Series {
     }
 }
 
-/// Two significant digits, rounded down: enough for plots and resampling, and few enough to keep.
+/// Rounds down to two significant digits: precise enough for plots and resampling, and few distinct values.
 fn rounded(value: u64) -> u64 {
     let mut scale = 1;
     while value / scale >= 100 {

@@ -1,4 +1,4 @@
-//! What the tasks of a run share.
+//! State shared by the tasks of a run.
 
 use std::sync::{Mutex, MutexGuard, PoisonError, atomic::AtomicBool};
 
@@ -7,17 +7,17 @@ use tokio::{sync::Notify, time::Instant};
 use super::ledger::Ledger;
 use crate::transaction::Signed;
 
-/// What the tasks of a run share.
+/// State shared by the tasks of a run.
 #[derive(Debug)]
 pub(crate) struct Shared {
     /// All transactions of the run.
     pub signed: Vec<Signed>,
-    /// The run's start.
+    /// Start of the run.
     pub start: Instant,
-    /// Rung when something ended.
-    pub ended: Notify,
-    /// The run's patience has ended: nothing more is handed over.
-    pub over: AtomicBool,
+    /// Notified when new blocks were read.
+    pub progress: Notify,
+    /// The run has progress: nothing more is submitted.
+    pub stopped: AtomicBool,
     ledger: Mutex<Ledger>,
 }
 
@@ -28,13 +28,13 @@ impl Shared {
         Self {
             signed,
             start: Instant::now(),
-            ended: Notify::new(),
-            over: AtomicBool::new(false),
+            progress: Notify::new(),
+            stopped: AtomicBool::new(false),
             ledger,
         }
     }
 
-    /// The ledger, for a short while.
+    /// Locks the ledger. Hold the lock only briefly.
     pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,4 +1,4 @@
-//! Follows the chain and enters what is in its blocks.
+//! Reads new blocks and records their receipts in the ledger.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,35 +11,35 @@ use crate::{
     rpc::{Call, Connection, read_quantity, read_receipt},
 };
 
-/// Time between two questions for the head. Part of every inclusion latency, so it is short.
+/// Time between two polls of the head. It is part of every inclusion latency, so it is short.
 const POLL: Duration = Duration::from_millis(20);
 
 /// Blocks fetched in one batch.
 const BLOCKS_AT_ONCE: u64 = 8;
 
-/// Receipts fetched in one batch, where they come one by one.
+/// Receipts fetched in one batch, if they are fetched one by one.
 const RECEIPTS_AT_ONCE: usize = 100;
 
-/// After so many failures in a row to get a block's receipts at once they are fetched one by one.
+/// After this many successive failures to get all receipts of a block, receipts are fetched one by one.
 const FAILURES_MAX: u32 = 5;
 
-/// JSON-RPC's code for a method that does not exist.
+/// JSON-RPC's error code for an unknown method.
 const NO_SUCH_METHOD: i64 = -32601;
 
 /// Follows the chain until it is aborted.
 #[derive(Debug)]
 pub(crate) struct Tracker {
-    /// Its own connection.
+    /// A connection of its own.
     pub connection: Connection,
-    /// The next block to be read.
+    /// The next block to read.
     pub next: u64,
-    /// What it enters things in.
+    /// State of the run.
     pub shared: Arc<Shared>,
-    /// What the node tells of, if there is a subscription.
+    /// Announced blocks, if there is a subscription.
     pub heads: Arc<Heads>,
 }
 
-/// A block as far as it matters.
+/// The needed parts of a block.
 struct Block {
     number: u64,
     gas: u64,
@@ -47,8 +47,7 @@ struct Block {
 }
 
 impl Tracker {
-    /// Reads every block as it comes. A failed question is counted, told in the report, and asked again: the run's own
-    /// end bounds the trying.
+    /// Reads every new block. A failed query is counted, reported and repeated until the run ends.
     pub(crate) async fn follow(mut self) {
         let mut one_by_one = false;
         let mut failures = 0;
@@ -60,12 +59,12 @@ impl Tracker {
                     let missing =
                         matches!(&error, LoadError::Rpc { code, .. } if *code == NO_SUCH_METHOD);
                     one_by_one |= missing || failures >= FAILURES_MAX;
-                    self.shared.ledger().trouble(&error.to_string());
+                    self.shared.ledger().query_failed(&error.to_string());
                 }
             }
             tokio::select! {
                 () = tokio::time::sleep(POLL) => {}
-                () = self.heads.news.notified() => {}
+                () = self.heads.new_head.notified() => {}
             }
         }
     }
@@ -85,12 +84,12 @@ impl Tracker {
             let now = self.shared.start.elapsed();
             let mut ledger = self.shared.ledger();
             for block in blocks {
-                let told = self.heads.told(block.number);
-                ledger.block(block.number, block.gas, &block.receipts, now, told);
+                let announced_at = self.heads.announced_at(block.number);
+                ledger.block(block.number, block.gas, &block.receipts, now, announced_at);
             }
             drop(ledger);
             self.next = last + 1;
-            self.shared.ended.notify_one();
+            self.shared.progress.notify_one();
         }
         Ok(())
     }
@@ -109,7 +108,7 @@ impl Tracker {
                 let answer = answer?;
                 let receipts = answer.as_array().ok_or_else(|| LoadError::Protocol {
                     method: method.to_owned(),
-                    what: "no receipts of a block below the head".to_owned(),
+                    what: "no receipts for a block below the head".to_owned(),
                 })?;
                 let receipts: Vec<Receipt> =
                     receipts.iter().map(receipt).collect::<Result<_, _>>()?;
@@ -122,7 +121,7 @@ impl Tracker {
             .collect()
     }
 
-    /// For nodes without `eth_getBlockReceipts`: the block's hashes, and the receipts of those that are ours.
+    /// For nodes without `eth_getBlockReceipts`: reads the block's hashes, and the receipts of the run's transactions.
     async fn read_one_by_one(&mut self, last: u64) -> Result<Vec<Block>, LoadError> {
         let method = "eth_getBlockByNumber";
         let numbers = self.next..=last;
@@ -148,8 +147,8 @@ impl Tracker {
                 hashes.filter(|hash| ledger.waits_for(hash)).collect()
             };
             let mut receipts = Vec::with_capacity(ours.len());
-            for some in ours.chunks(RECEIPTS_AT_ONCE) {
-                let calls: Vec<Call> = some
+            for chunk in ours.chunks(RECEIPTS_AT_ONCE) {
+                let calls: Vec<Call> = chunk
                     .iter()
                     .map(|hash| Call::new("eth_getTransactionReceipt", json!([hash])))
                     .collect();

@@ -1,26 +1,26 @@
-//! What a transaction is known to touch, and how that is declared.
+//! Storage slots that a transaction accesses, and their declaration.
 
 use alloy_eips::eip2930::{AccessList, AccessListItem};
 use alloy_primitives::{Address, B256, U256, keccak256};
 
-/// How transactions state what they touch.
+/// How transactions declare their accesses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Declarations {
-    /// Not at all (EIP-1559 transactions).
+    /// No declaration (EIP-1559 transactions).
     #[default]
     None,
-    /// By access lists (EIP-2930 lists in EIP-1559 transactions): hints that any chain takes.
+    /// Access lists (EIP-2930 lists in EIP-1559 transactions): hints that every chain accepts.
     Lists,
-    /// By signed sets (Lockweave's type 0x44): what is not declared fails.
+    /// Signed access sets (Lockweave's type 0x44): undeclared accesses fail.
     Signed,
 }
 
-/// Storage slots of contracts.
+/// A set of storage slots by contract.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Slots(Vec<(Address, Vec<B256>)>);
 
 impl Slots {
-    /// A slot of a contract, listed once.
+    /// Adds a slot of a contract.
     pub fn add(&mut self, contract: Address, slot: B256) {
         let position = self.0.iter().position(|(known, _)| *known == contract);
         let position = position.unwrap_or_else(|| {
@@ -33,7 +33,7 @@ impl Slots {
         }
     }
 
-    /// As an EIP-2930 list.
+    /// The slots as an EIP-2930 list.
     pub fn to_list(&self) -> AccessList {
         let items = self.0.iter().map(|(address, slots)| AccessListItem {
             address: *address,
@@ -43,17 +43,17 @@ impl Slots {
     }
 }
 
-/// What one transaction may touch, apart from its sender, its recipient and its fee: at least what it will.
+/// All storage slots that a transaction may access. Sender, recipient and fee are implied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Access {
-    /// Slots that are looked at.
+    /// Slots that are read.
     pub reads: Slots,
     /// Slots that are written.
     pub writes: Slots,
 }
 
 impl Access {
-    /// Everything in one EIP-2930 list.
+    /// Reads and writes in one EIP-2930 list.
     pub fn to_list(&self) -> AccessList {
         let mut all = self.writes.clone();
         for (address, slots) in &self.reads.0 {
@@ -65,23 +65,23 @@ impl Access {
     }
 }
 
-/// Slot `number` of the contract itself.
+/// Storage slot `number`.
 pub(crate) fn slot(number: u64) -> B256 {
     B256::from(U256::from(number))
 }
 
-/// Where Solidity puts `mapping[key]` when the mapping stands at `base`. The key is an address, a number or another
+/// Solidity's storage slot of `mapping[key]` for a mapping at slot `base`. The key is an address, a number or another
 /// value of up to 32 bytes, padded on the left.
 pub(crate) fn mapping_slot(key: B256, base: B256) -> B256 {
     keccak256([key.0, base.0].concat())
 }
 
-/// An address as a mapping's key.
+/// An address as the key of a mapping.
 pub(crate) fn address_key(address: Address) -> B256 {
     address.into_word()
 }
 
-/// A number as a mapping's key.
+/// A number as the key of a mapping.
 pub(crate) fn number_key(number: usize) -> B256 {
     B256::from(U256::from(number))
 }

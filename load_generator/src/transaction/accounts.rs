@@ -1,4 +1,4 @@
-//! Keys: senders and recipients from a seed, the funder from a mnemonic or a key.
+//! Accounts: senders and recipients derived from a seed, the funder from a mnemonic or a key.
 
 use alloy_primitives::{Address, B256, hex, keccak256};
 use alloy_signer_local::{MnemonicBuilder, coins_bip39::English};
@@ -7,21 +7,21 @@ use std::sync::LazyLock;
 
 use crate::error::LoadError;
 
-/// What libsecp256k1 signs with: tables that are made once.
+/// The signing context of libsecp256k1, created once.
 pub(crate) static SIGNING: LazyLock<Secp256k1<SignOnly>> = LazyLock::new(Secp256k1::signing_only);
 
 /// An address and its key.
 #[derive(Clone)]
 pub struct Account {
-    /// Of the public key.
+    /// Address of the public key.
     pub address: Address,
-    /// What signs.
+    /// Secret key.
     pub key: SecretKey,
 }
 
 impl std::fmt::Debug for Account {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // The key stays out of logs.
+        // Never logs the key.
         formatter
             .debug_struct("Account")
             .field("address", &self.address)
@@ -30,7 +30,7 @@ impl std::fmt::Debug for Account {
 }
 
 impl Account {
-    /// The account of 32 secret bytes.
+    /// The account with a 32-byte secret key.
     pub fn from_secret(secret: B256) -> Result<Self, LoadError> {
         let key = SecretKey::from_byte_array(secret.0)
             .map_err(|error| LoadError::Key(error.to_string()))?;
@@ -51,7 +51,7 @@ impl Account {
         Self::from_secret(signer.to_bytes())
     }
 
-    /// The account of a key in hexadecimal digits.
+    /// The account with a hexadecimal key.
     pub fn from_hex(text: &str) -> Result<Self, LoadError> {
         let bytes = hex::decode(text.trim()).map_err(|error| LoadError::Key(error.to_string()))?;
         let secret = B256::try_from(bytes.as_slice())
@@ -60,14 +60,14 @@ impl Account {
     }
 }
 
-/// `count` senders of a seed: secret i is keccak256("lockweave-loadgen sender" ‖ seed ‖ i).
+/// `count` senders from a seed: key i is keccak256("lockweave-loadgen sender" ‖ seed ‖ i).
 pub fn senders(seed: u64, count: u32) -> Result<Vec<Account>, LoadError> {
     (0..count)
         .map(|index| Account::from_secret(derive(b"lockweave-loadgen sender", seed, index)))
         .collect()
 }
 
-/// `count` addresses nobody has a key of.
+/// `count` addresses from a seed, without known keys.
 pub fn recipients(seed: u64, count: u32) -> Vec<Address> {
     (0..count)
         .map(|index| Address::from_word(derive(b"lockweave-loadgen recipient", seed, index)))

@@ -1,4 +1,4 @@
-//! Signed transactions, made on all cores: EIP-1559 ones, or of type 0x44 where sets are signed.
+//! Signing of transactions on all cores: EIP-1559 transactions, or type 0x44 for signed access sets.
 
 use alloy_consensus::{SignableTransaction, TxEip1559};
 use alloy_eips::{eip2718::Encodable2718, eip2930::AccessList};
@@ -19,40 +19,40 @@ const LISTED_SLOT_GAS: u64 = 1_900;
 /// Gas of a plain transfer of ether.
 pub(crate) const TRANSFER_GAS: u64 = 21_000;
 
-/// What every transaction of a run has in common. Fees are in wei per gas.
+/// Fields that all transactions of a run share. Fees are in wei per gas.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms {
     /// EIP-155 chain id.
     pub chain_id: u64,
-    /// Most that is paid for a unit of gas.
+    /// Maximum fee per gas.
     pub max_fee_per_gas: u128,
-    /// Most of it that goes to the block's maker.
+    /// Maximum priority fee per gas, paid to the block's proposer.
     pub max_priority_fee_per_gas: u128,
-    /// How transactions state what they touch.
+    /// How transactions declare their accesses.
     pub declarations: Declarations,
 }
 
-/// A transaction before its signature.
+/// An unsigned transaction.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Position of the sender among the senders.
+    /// Index of the sender.
     pub sender: usize,
     /// The sender's nonce.
     pub nonce: u64,
-    /// Who is called or paid; nobody, to deploy.
+    /// The called contract or paid account, or `Create` to deploy.
     pub to: TxKind,
     /// Wei.
     pub value: U256,
     /// Call data.
     pub input: Bytes,
-    /// Most gas it may use, without what declarations cost.
+    /// Gas limit without the cost of declarations.
     pub gas_limit: u64,
-    /// What it may touch.
+    /// The accessed slots.
     pub access: Access,
 }
 
 impl Plan {
-    /// The gas limit it is signed with: declarations cost gas of their own.
+    /// The gas limit to sign, including the cost of declarations.
     pub fn signed_gas_limit(&self, declarations: Declarations) -> u64 {
         let cost = |list: &AccessList| -> u64 {
             let items = list.0.iter();
@@ -71,20 +71,20 @@ impl Plan {
     }
 }
 
-/// Ready to be sent.
+/// A signed transaction.
 #[derive(Clone, Debug)]
 pub struct Signed {
-    /// Position of the sender among the senders.
+    /// Index of the sender.
     pub sender: usize,
     /// The sender's nonce.
     pub nonce: u64,
     /// Transaction hash.
     pub hash: B256,
-    /// EIP-2718 bytes, as `eth_sendRawTransaction` takes them: 0x and hexadecimal digits.
+    /// EIP-2718 bytes as `eth_sendRawTransaction` takes them: 0x and hexadecimal digits.
     pub raw: String,
 }
 
-/// Signs one.
+/// Signs one transaction.
 pub fn sign(plan: &Plan, terms: &Terms, account: &Account) -> Signed {
     let gas_limit = plan.signed_gas_limit(terms.declarations);
     let (hash, bytes) = if terms.declarations == Declarations::Signed {
@@ -141,7 +141,7 @@ fn signature(digest: B256, account: &Account) -> Signature {
     Signature::from_bytes_and_parity(&bytes, i32::from(recovery) == 1)
 }
 
-/// Signs all, on `threads` threads, in the order of the plans.
+/// Signs all plans on `threads` threads, in their order.
 pub(crate) fn sign_all(
     plans: &[Plan],
     terms: &Terms,
@@ -150,7 +150,7 @@ pub(crate) fn sign_all(
 ) -> Result<Vec<Signed>, LoadError> {
     if plans.iter().any(|plan| plan.sender >= accounts.len()) {
         return Err(LoadError::Options(
-            "a plan names a sender that does not exist".to_owned(),
+            "a plan has a sender that does not exist".to_owned(),
         ));
     }
     let share = plans.len().div_ceil(threads.max(1)).max(1);
@@ -214,7 +214,7 @@ mod tests {
         let bytes = hex::decode(&listed.raw).expect("hexadecimal");
         let TxEnvelope::Eip1559(listed) = TxEnvelope::decode_2718_exact(&bytes).expect("sound")
         else {
-            panic!("of type 2");
+            panic!("not of type 2");
         };
         assert_eq!(listed.tx().access_list.0[0].storage_keys.len(), 2);
         assert_eq!(listed.tx().gas_limit, 50_000 + 2_400 + 2 * 1_900);
@@ -228,7 +228,7 @@ mod tests {
             account.address
         );
         let LockweaveTxEnvelope::Declared(declared) = envelope else {
-            panic!("of type 0x44");
+            panic!("not of type 0x44");
         };
         assert_eq!(declared.tx().declared_entries(), 4);
         assert_eq!(declared.tx().gas_limit, 50_000 + 2 * (2_400 + 1_900));

@@ -9,9 +9,9 @@ use super::{
 };
 use crate::{
     error::LoadError,
-    random::{Dice, Picker},
+    random::{Picker, RandomSource},
     scenario::model::{
-        Action, Answers, Description, Question, Scenario, Settings, grown, items, same,
+        Action, Answers, Description, Query, Scenario, Settings, check_growth, items, same,
     },
     scenario::script::Script,
     transaction::{Access, address_key, mapping_slot, number_key, slot},
@@ -23,18 +23,18 @@ const BUY: usize = 1;
 /// Watt-hours of one trade.
 const ENERGY: u64 = 10;
 
-/// Households or periods opened by one transaction, or in one view call.
+/// Households or periods opened by one transaction or queried by one view call.
 const AT_ONCE: usize = 200;
 
-/// Cents that every household and every period's pot start with.
+/// Initial balance of every household and period, in cents.
 const MONEY: u128 = 1_000_000_000_000_000;
 
 /// The entry of the catalogue.
 pub(in crate::scenario) const SCENARIO: Description = Description {
     name: "energy",
     does: "sells or buys energy in a delivery period, at a price that follows supply and demand",
-    conflicts: "periods' books (an item is a period)",
-    checks: "energy sold and bought is the same by period and by meter; no money came or went",
+    conflicts: "periods' order totals (an item is a period)",
+    checks: "energy sold and bought is the same by period and by meter; the sum of money is unchanged",
     make: EnergyTrade::make,
 };
 
@@ -87,7 +87,7 @@ impl Scenario for EnergyTrade {
         }
     }
 
-    fn questions(&self) -> Vec<Question> {
+    fn queries(&self) -> Vec<Query> {
         let periods = self.ranges().map(|(first, end)| {
             let call = EnergyMarket::sumsOfPeriodsCall { first, end };
             view(self.market, &call)
@@ -99,10 +99,10 @@ impl Scenario for EnergyTrade {
         periods.chain(households).collect()
     }
 
-    fn next(&mut self, turn: usize, dice: &mut Dice) -> Action {
-        let item = self.picker.pick(dice);
+    fn next(&mut self, turn: usize, random: &mut RandomSource) -> Action {
+        let item = self.picker.pick(random);
         let period = U256::from(item);
-        let kind = if dice.below(2) == 0 { SELL } else { BUY };
+        let kind = if random.below(2) == 0 { SELL } else { BUY };
         let energy = ENERGY;
         let input = if kind == SELL {
             EnergyMarket::sellCall { period, energy }.abi_encode()
@@ -126,7 +126,7 @@ impl Scenario for EnergyTrade {
         }
     }
 
-    fn judge(&self, before: &Answers, after: &Answers, included: &[u64]) -> Result<(), String> {
+    fn check(&self, before: &Answers, after: &Answers, included: &[u64]) -> Result<(), String> {
         let periods = 0..self.ranges().count();
         let households = periods.end..after.0.len();
         for (what, range, kind) in [
@@ -136,7 +136,7 @@ impl Scenario for EnergyTrade {
             ("energy bought by households", &households, BUY),
         ] {
             let was = before.sum(range.clone(), kind);
-            grown(what, was, after.sum(range.clone(), kind), included[kind])?;
+            check_growth(what, was, after.sum(range.clone(), kind), included[kind])?;
         }
         let money = |answers: &Answers| answers.sum(0..answers.0.len(), 2);
         same("money before and after", money(before), money(after))

@@ -9,9 +9,9 @@ use super::{
 };
 use crate::{
     error::LoadError,
-    random::{Dice, Picker},
+    random::{Picker, RandomSource},
     scenario::model::{
-        Action, Answers, Description, Question, Scenario, Settings, grown, items, same,
+        Action, Answers, Description, Query, Scenario, Settings, check_growth, items, same,
     },
     scenario::script::Script,
     transaction::{Access, recipients},
@@ -22,7 +22,7 @@ pub(in crate::scenario) const SCENARIO: Description = Description {
     name: "erc20",
     does: "transfers 1 unit of an ERC-20 token to a holder",
     conflicts: "holders' token balances (an item is a receiving holder)",
-    checks: "the holders gained what was included; all balances add up to the supply",
+    checks: "the holders gained the included amount; all balances add up to the supply",
     make: Erc20::make,
 };
 
@@ -61,15 +61,15 @@ impl Scenario for Erc20 {
         );
     }
 
-    fn questions(&self) -> Vec<Question> {
-        let mut questions = vec![supply(self.token)];
-        questions.extend(balances(self.token, &self.holders));
-        questions.extend(balances(self.token, &self.senders));
-        questions
+    fn queries(&self) -> Vec<Query> {
+        let mut queries = vec![supply(self.token)];
+        queries.extend(balances(self.token, &self.holders));
+        queries.extend(balances(self.token, &self.senders));
+        queries
     }
 
-    fn next(&mut self, turn: usize, dice: &mut Dice) -> Action {
-        let to = self.holders[self.picker.pick(dice)];
+    fn next(&mut self, turn: usize, random: &mut RandomSource) -> Action {
+        let to = self.holders[self.picker.pick(random)];
         let mut access = Access::default();
         access
             .writes
@@ -88,10 +88,10 @@ impl Scenario for Erc20 {
         }
     }
 
-    fn judge(&self, before: &Answers, after: &Answers, included: &[u64]) -> Result<(), String> {
+    fn check(&self, before: &Answers, after: &Answers, included: &[u64]) -> Result<(), String> {
         let of_holders = 1..1 + balances(self.token, &self.holders).len();
         let gained = |answers: &Answers| answers.sum(of_holders.clone(), 0);
-        grown(
+        check_growth(
             "the holders' tokens",
             gained(before),
             gained(after),

@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     error::LoadError,
-    random::{Dice, Picker},
-    scenario::model::{Action, Answers, Description, Question, Scenario, Settings, items, same},
+    random::{Picker, RandomSource},
+    scenario::model::{Action, Answers, Description, Query, Scenario, Settings, items, same},
     scenario::script::Script,
     transaction::{Access, address_key, mapping_slot, number_key, slot},
 };
@@ -24,15 +24,15 @@ const WITHDRAW: usize = 3;
 const PRICE: usize = 4;
 const LIQUIDATE: usize = 5;
 
-/// Every so many transactions moves a price, and as many try to liquidate.
+/// One of this many transactions sets a price, and one tries to liquidate.
 const SPECIAL_EVERY: usize = 10;
 
 /// The entry of the catalogue.
 pub(in crate::scenario) const SCENARIO: Description = Description {
     name: "lending",
-    does: "deposits, borrows, repays, withdraws, moves an oracle's price, liquidates",
+    does: "deposits, borrows, repays, withdraws, sets an oracle's price, liquidates",
     conflicts: "markets' totals and prices (an item is a market), and the position that is liquidated",
-    checks: "positions add up to the totals, totals to the tokens held, no token came or went",
+    checks: "positions add up to the totals and totals to the tokens held; balances add up to each supply",
     make: Loans::make,
 };
 
@@ -42,7 +42,7 @@ struct Loans {
     debt: Address,
     senders: Vec<Address>,
     picker: Picker,
-    /// Per sender, the market of its loan and the next step of it.
+    /// By sender: the market of its loan and the loan's next step.
     progress: Vec<(usize, usize)>,
 }
 
@@ -59,14 +59,14 @@ impl Loans {
         }))
     }
 
-    fn choose(&mut self, turn: usize, dice: &mut Dice) -> (usize, usize) {
-        match dice.below(SPECIAL_EVERY) {
-            0 => (PRICE, self.picker.pick(dice)),
-            1 => (LIQUIDATE, self.picker.pick(dice)),
+    fn choose(&mut self, turn: usize, random: &mut RandomSource) -> (usize, usize) {
+        match random.below(SPECIAL_EVERY) {
+            0 => (PRICE, self.picker.pick(random)),
+            1 => (LIQUIDATE, self.picker.pick(random)),
             _ => {
                 let (market, step) = self.progress[turn];
                 let market = if step == DEPOSIT {
-                    self.picker.pick(dice)
+                    self.picker.pick(random)
                 } else {
                     market
                 };
@@ -145,31 +145,31 @@ impl Scenario for Loans {
         );
     }
 
-    fn questions(&self) -> Vec<Question> {
-        let mut questions = vec![
+    fn queries(&self) -> Vec<Query> {
+        let mut queries = vec![
             supply(self.collateral),
             supply(self.debt),
             balance(self.collateral, self.lending),
             balance(self.debt, self.lending),
         ];
         for token in [self.collateral, self.debt] {
-            questions.extend(balances(token, &self.senders));
+            queries.extend(balances(token, &self.senders));
         }
         for market in 0..self.picker.items() {
             let market = U256::from(market);
-            questions.push(view(self.lending, &Lending::totalsCall(market)));
+            queries.push(view(self.lending, &Lending::totalsCall(market)));
             let parts = self.senders.chunks(ADDRESSES_AT_ONCE);
-            questions.extend(parts.map(|part| {
+            queries.extend(parts.map(|part| {
                 let accounts = part.to_vec();
                 view(self.lending, &Lending::sumsCall { market, accounts })
             }));
         }
-        questions
+        queries
     }
 
-    fn next(&mut self, turn: usize, dice: &mut Dice) -> Action {
-        let (kind, market) = self.choose(turn, dice);
-        let victim = self.senders[dice.below(self.senders.len())];
+    fn next(&mut self, turn: usize, random: &mut RandomSource) -> Action {
+        let (kind, market) = self.choose(turn, random);
+        let victim = self.senders[random.below(self.senders.len())];
         let number = U256::from(market);
         let input = match kind {
             DEPOSIT => Lending::depositCall {
@@ -194,7 +194,7 @@ impl Scenario for Loans {
             .abi_encode(),
             PRICE => Lending::setPriceCall {
                 market: number,
-                price: U256::from(700 + dice.below(600)),
+                price: U256::from(700 + random.below(600)),
             }
             .abi_encode(),
             _ => Lending::liquidateCall {
@@ -215,7 +215,7 @@ impl Scenario for Loans {
         }
     }
 
-    fn judge(&self, _: &Answers, after: &Answers, _: &[u64]) -> Result<(), String> {
+    fn check(&self, _: &Answers, after: &Answers, _: &[u64]) -> Result<(), String> {
         let parts = self.senders.chunks(ADDRESSES_AT_ONCE).len();
         let first_market = 4 + 2 * parts;
         let mut totals = [U256::ZERO; 2];

@@ -1,4 +1,4 @@
-//! A breeding game with standing bids.
+//! A breeding game with standing bids for animals.
 
 use alloy_primitives::{Address, B256, U256};
 use alloy_sol_types::SolCall;
@@ -9,9 +9,9 @@ use super::{
 };
 use crate::{
     error::LoadError,
-    random::{Dice, Picker},
+    random::{Picker, RandomSource},
     scenario::model::{
-        Action, Answers, Description, Question, Scenario, Settings, grown, items, same,
+        Action, Answers, Description, Query, Scenario, Settings, check_growth, items, same,
     },
     scenario::script::Script,
     transaction::{Access, address_key, mapping_slot, number_key, slot},
@@ -20,10 +20,10 @@ use crate::{
 const BREED: usize = 0;
 const SELL: usize = 1;
 
-/// Sires and bids that one transaction opens, or one question asks for.
+/// Sires and bids that one transaction opens or one query sums up.
 const AT_ONCE: usize = 100;
 
-/// What a bid pays.
+/// The amount of a bid.
 const PRICE: u64 = 10;
 
 /// The entry of the catalogue.
@@ -31,7 +31,7 @@ pub(in crate::scenario) const SCENARIO: Description = Description {
     name: "nft-game",
     does: "breeds an animal with a public sire, and sells it to a standing bid",
     conflicts: "sires and bids (an item is one of each)",
-    checks: "births and sales are what was included; coins only changed hands",
+    checks: "births and sales equal the included transactions; the sum of coins is unchanged",
     make: Breeding::make,
 };
 
@@ -39,7 +39,7 @@ struct Breeding {
     game: Address,
     senders: Vec<Address>,
     picker: Picker,
-    /// Per sender, how many animals it has bred, and whether the last one is still its own.
+    /// By sender: the number of animals it has bred, and whether it still owns the last one.
     bred: Vec<(u64, bool)>,
 }
 
@@ -66,7 +66,7 @@ impl Breeding {
     }
 }
 
-/// As the contract makes it.
+/// The id of an animal; the contract computes it in the same way.
 fn id(breeder: Address, count: u64) -> U256 {
     (U256::from_be_slice(breeder.as_slice()) << 64) | U256::from(count)
 }
@@ -84,19 +84,19 @@ impl Scenario for Breeding {
         }
     }
 
-    fn questions(&self) -> Vec<Question> {
+    fn queries(&self) -> Vec<Query> {
         let counts = self.senders.iter();
-        let mut questions: Vec<_> = counts
+        let mut queries: Vec<_> = counts
             .map(|sender| view(self.game, &NftGame::bredByCall(*sender)))
             .collect();
-        questions.extend(self.senders.chunks(ADDRESSES_AT_ONCE).map(|part| {
+        queries.extend(self.senders.chunks(ADDRESSES_AT_ONCE).map(|part| {
             let players = part.to_vec();
             view(self.game, &NftGame::sumsOfCall { players })
         }));
         let ranges = self.ranges();
-        questions
+        queries
             .extend(ranges.map(|(first, end)| view(self.game, &NftGame::sumsCall { first, end })));
-        questions
+        queries
     }
 
     fn begin(&mut self, before: &Answers) {
@@ -106,9 +106,9 @@ impl Scenario for Breeding {
         }
     }
 
-    fn next(&mut self, turn: usize, dice: &mut Dice) -> Action {
+    fn next(&mut self, turn: usize, random: &mut RandomSource) -> Action {
         let sender = self.senders[turn];
-        let item = self.picker.pick(dice);
+        let item = self.picker.pick(random);
         let (count, own) = self.bred[turn];
         let mut access = Access::default();
         let mut write = |key: B256, mapping: u64| {
@@ -148,7 +148,7 @@ impl Scenario for Breeding {
         }
     }
 
-    fn judge(&self, before: &Answers, after: &Answers, included: &[u64]) -> Result<(), String> {
+    fn check(&self, before: &Answers, after: &Answers, included: &[u64]) -> Result<(), String> {
         let first = self.senders.len();
         let players = first..first + self.senders.chunks(ADDRESSES_AT_ONCE).len();
         let opened = players.end..players.end + self.ranges().count();
@@ -170,7 +170,7 @@ impl Scenario for Breeding {
             ("animals bought", of_opened(2), included[SELL]),
             ("players' coins", of_players(1), included[SELL] * PRICE),
         ] {
-            grown(what, was, is, expected)?;
+            check_growth(what, was, is, expected)?;
         }
         let ((players_had, players_have), (bids_had, bids_have)) = (of_players(1), of_opened(1));
         same(

@@ -1,4 +1,4 @@
-//! Goods that are scanned on their way.
+//! Goods that are scanned along a supply chain.
 
 use alloy_primitives::{Address, U256};
 use alloy_sol_types::SolCall;
@@ -9,8 +9,10 @@ use super::{
 };
 use crate::{
     error::LoadError,
-    random::{Dice, Picker},
-    scenario::model::{Action, Answers, Description, Question, Scenario, Settings, grown, items},
+    random::{Picker, RandomSource},
+    scenario::model::{
+        Action, Answers, Description, Query, Scenario, Settings, check_growth, items,
+    },
     scenario::script::Script,
     transaction::{Access, address_key, mapping_slot, number_key, slot},
 };
@@ -23,7 +25,7 @@ pub(in crate::scenario) const SCENARIO: Description = Description {
     name: "supply-chain",
     does: "scans an item at a place; an item's history is a hash chain",
     conflicts: "items' histories (an item is an item) and places' counts",
-    checks: "scans counted by item, by place and by party are what was included",
+    checks: "scans by item, by place and by party equal the included transactions",
     make: Tracking::make,
 };
 
@@ -53,7 +55,7 @@ impl Scenario for Tracking {
         self.contract = script.deploy(&SupplyChain::BYTECODE, &[]);
     }
 
-    fn questions(&self) -> Vec<Question> {
+    fn queries(&self) -> Vec<Query> {
         let items = self.picker.items();
         let ranges = (0..items).step_by(AT_ONCE).map(|first| {
             let end = U256::from(items.min(first + AT_ONCE));
@@ -67,10 +69,10 @@ impl Scenario for Tracking {
         ranges.chain(parties).collect()
     }
 
-    fn next(&mut self, turn: usize, dice: &mut Dice) -> Action {
-        let item = self.picker.pick(dice);
-        // Places are even: the heat is in the items.
-        let place = dice.below(self.picker.items());
+    fn next(&mut self, turn: usize, random: &mut RandomSource) -> Action {
+        let item = self.picker.pick(random);
+        // Places are chosen uniformly: hotness applies to items only.
+        let place = random.below(self.picker.items());
         let call = SupplyChain::scanCall {
             item: U256::from(item),
             place: place as u64,
@@ -97,7 +99,7 @@ impl Scenario for Tracking {
         }
     }
 
-    fn judge(&self, before: &Answers, after: &Answers, included: &[u64]) -> Result<(), String> {
+    fn check(&self, before: &Answers, after: &Answers, included: &[u64]) -> Result<(), String> {
         let ranges = self.picker.items().div_ceil(AT_ONCE);
         let all = after.0.len();
         for (what, range, word) in [
@@ -106,7 +108,7 @@ impl Scenario for Tracking {
             ("scans by party", ranges..all, 0),
         ] {
             let was = before.sum(range.clone(), word);
-            grown(what, was, after.sum(range, word), included[0])?;
+            check_growth(what, was, after.sum(range, word), included[0])?;
         }
         Ok(())
     }

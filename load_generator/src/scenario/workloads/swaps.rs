@@ -9,21 +9,21 @@ use super::{
 };
 use crate::{
     error::LoadError,
-    random::{Dice, Picker},
-    scenario::model::{Action, Answers, Description, Question, Scenario, Settings, items, same},
+    random::{Picker, RandomSource},
+    scenario::model::{Action, Answers, Description, Query, Scenario, Settings, items, same},
     scenario::script::Script,
     transaction::{Access, slot},
 };
 
-/// Questions about one pool.
+/// Queries per pool.
 const OF_POOL: usize = 3;
 
 /// The entry of the catalogue.
 pub(in crate::scenario) const SCENARIO: Description = Description {
     name: "swaps",
-    does: "sells one token for the other in a constant-product pool after Uniswap V2",
-    conflicts: "pools' reserves and token balances (an item is a pool; --items 1 makes all meet)",
-    checks: "no pool's product of reserves fell, reserves are the pools' balances, no token came or went",
+    does: "sells one token for the other in a constant-product pool like Uniswap V2",
+    conflicts: "pools' reserves and token balances (an item is a pool; with --items 1 all swaps conflict)",
+    checks: "no product of reserves fell; reserves equal the pools' balances; balances add up to each supply",
     make: Swaps::make,
 };
 
@@ -37,7 +37,7 @@ struct Swaps {
 
 impl Swaps {
     fn make(settings: &Settings) -> Result<Box<dyn Scenario>, LoadError> {
-        // Every sender approves every pool, so pools are dear.
+        // Every sender approves every pool, so each pool adds to the deployment's cost.
         let items = items(settings, 8, 64)?;
         Ok(Box::new(Self {
             tokens: [Address::ZERO; 2],
@@ -88,7 +88,7 @@ impl Scenario for Swaps {
         }
     }
 
-    fn questions(&self) -> Vec<Question> {
+    fn queries(&self) -> Vec<Query> {
         let [first, second] = self.tokens;
         let of_pools = self.pools.iter().flat_map(|pool| {
             [
@@ -97,22 +97,22 @@ impl Scenario for Swaps {
                 balance(second, *pool),
             ]
         });
-        let mut questions: Vec<_> = of_pools.collect();
+        let mut queries: Vec<_> = of_pools.collect();
         for token in self.tokens {
-            questions.push(supply(token));
-            questions.push(balance(token, self.deployer));
-            questions.extend(balances(token, &self.senders));
+            queries.push(supply(token));
+            queries.push(balance(token, self.deployer));
+            queries.extend(balances(token, &self.senders));
         }
-        questions
+        queries
     }
 
-    fn next(&mut self, turn: usize, dice: &mut Dice) -> Action {
-        let pool = self.pools[self.picker.pick(dice)];
+    fn next(&mut self, turn: usize, random: &mut RandomSource) -> Action {
+        let pool = self.pools[self.picker.pick(random)];
         let sender = self.senders[turn];
-        let zero_for_one = dice.below(2) == 0;
+        let zero_for_one = random.below(2) == 0;
         let call = Pool::swapCall {
             zeroForOne: zero_for_one,
-            amountIn: U256::from(1_000_000 + dice.below(1_000_000)),
+            amountIn: U256::from(1_000_000 + random.below(1_000_000)),
             amountOutMin: U256::ZERO,
         };
         let mut access = Access::default();
@@ -135,7 +135,7 @@ impl Scenario for Swaps {
         }
     }
 
-    fn judge(&self, before: &Answers, after: &Answers, included: &[u64]) -> Result<(), String> {
+    fn check(&self, before: &Answers, after: &Answers, included: &[u64]) -> Result<(), String> {
         let mut grew = false;
         let mut held = [U256::ZERO; 2];
         for pool in 0..self.pools.len() {
@@ -157,10 +157,10 @@ impl Scenario for Swaps {
                 held[side] += balance;
             }
         }
-        // The fee stays in the pools.
+        // The swap fee stays in the pool, so every swap makes its product grow.
         if grew != (included[0] > 0) {
             return Err(format!(
-                "{} swaps were included, but the pools say otherwise",
+                "{} swaps were included, which contradicts the pools' reserves",
                 included[0]
             ));
         }

@@ -1,10 +1,10 @@
-//! Replay of a recorded trace's conflicts.
+//! Replay of the conflicts of a recorded trace.
 //!
-//! A trace is a file of JSON lines, as `lockweave-validator declare` prints them; of each line `from` and `accesses`
-//! are used. The chain under load has none of the recording's state, so a stand-in contract reads and writes slots of
-//! its own: one for every account or slot of the recording. What commutes in the recording is left out, for it would
-//! conflict here: credits (fees and payments), and reads of code, which nobody writes. A sender's own account needs
-//! no slot, for its nonce orders its transactions anyway.
+//! A trace is a file of JSON lines, printed by `lockweave-validator declare`; `from` and `accesses` of each line are
+//! used. The chain under load has none of the recorded state, so a stand-in contract reads and writes slots of its own,
+//! one for every recorded account or slot. Accesses that commute in the recording are omitted, because they would
+//! conflict here: credits (fees and payments) and reads of code, which is never written. A sender's own account needs
+//! no slot, because its nonce orders its transactions anyway.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -18,13 +18,13 @@ use serde::Deserialize;
 use super::{contracts::Mirror, tokens::view};
 use crate::{
     error::LoadError,
-    random::Dice,
-    scenario::model::{Action, Answers, Description, Question, Scenario, Settings, grown},
+    random::RandomSource,
+    scenario::model::{Action, Answers, Description, Query, Scenario, Settings, check_growth},
     scenario::script::Script,
     transaction::Access,
 };
 
-/// Most slots of one transaction: its gas has to stay below 2^24 (EIP-7825).
+/// Largest numbers of slots of one transaction: its gas must stay below 2^24 (EIP-7825).
 const WRITES_MAX: usize = 400;
 const READS_MAX: usize = 1_200;
 
@@ -55,9 +55,9 @@ struct Touch {
 /// The entry of the catalogue.
 pub(in crate::scenario) const SCENARIO: Description = Description {
     name: "replay",
-    does: "touches what the transactions of a recorded trace touched (--trace), through a stand-in contract",
-    conflicts: "what the recording conflicted on: slots, and accounts as slots (--items and heat do not apply)",
-    checks: "every slot was written as often as the included transactions say",
+    does: "repeats the accesses of a recorded trace (--trace) in a stand-in contract",
+    conflicts: "the recorded conflicts: slots, and accounts as slots (--items and hotness do not apply)",
+    checks: "every slot was written once per included transaction that writes it",
     make: Trace::make,
 };
 
@@ -72,7 +72,7 @@ impl Trace {
     fn make(settings: &Settings) -> Result<Box<dyn Scenario>, LoadError> {
         let Some(path) = &settings.trace else {
             return Err(LoadError::Options(
-                "a replay needs --trace FILE; `lockweave-validator declare --replay PATH:BLOCK` writes one"
+                "replay needs --trace FILE; `lockweave-validator declare --replay PATH:BLOCK` prints one"
                     .to_owned(),
             ));
         };
@@ -98,17 +98,17 @@ fn read(text: &str, path: &Path, senders: usize) -> Result<Vec<Touch>, LoadError
     let mut touches = Vec::new();
     let lines = text.lines().enumerate();
     for (number, line) in lines.filter(|(_, line)| !line.trim().is_empty()) {
-        let complaint = |what: String| {
+        let line_error = |what: String| {
             LoadError::Options(format!("{}, line {}: {what}", path.display(), number + 1))
         };
         let line: Line =
-            serde_json::from_str(line).map_err(|error| complaint(error.to_string()))?;
+            serde_json::from_str(line).map_err(|error| line_error(error.to_string()))?;
         let count = known.len();
         let sender = *known.entry(line.from).or_insert(count) % senders;
         let touch = touch(&line, sender);
         if touch.reads.len() > READS_MAX || touch.writes.len() > WRITES_MAX {
-            return Err(complaint(format!(
-                "{} reads and {} writes do not fit into one transaction ({READS_MAX} and {WRITES_MAX} do); leave the line out",
+            return Err(line_error(format!(
+                "{} reads and {} writes do not fit into one transaction (at most {READS_MAX} and {WRITES_MAX}); remove the line",
                 touch.reads.len(),
                 touch.writes.len()
             )));
@@ -162,7 +162,7 @@ impl Scenario for Trace {
         self.mirror = script.deploy(&Mirror::BYTECODE, &[]);
     }
 
-    fn questions(&self) -> Vec<Question> {
+    fn queries(&self) -> Vec<Query> {
         let parts = self.written.chunks(SLOTS_AT_ONCE);
         parts
             .map(|part| {
@@ -172,8 +172,8 @@ impl Scenario for Trace {
             .collect()
     }
 
-    /// The recording decides the sender. After its end it begins again.
-    fn next(&mut self, _: usize, _: &mut Dice) -> Action {
+    /// The trace decides the sender. It starts again after its end.
+    fn next(&mut self, _: usize, _: &mut RandomSource) -> Action {
         let touch = &self.touches[self.next];
         self.next = (self.next + 1) % self.touches.len();
         let mut access = Access::default();
@@ -202,9 +202,9 @@ impl Scenario for Trace {
         }
     }
 
-    fn judge(&self, before: &Answers, after: &Answers, included: &[u64]) -> Result<(), String> {
+    fn check(&self, before: &Answers, after: &Answers, included: &[u64]) -> Result<(), String> {
         let sum = |answers: &Answers| answers.sum(0..answers.0.len(), 0);
-        grown("writes of the slots", sum(before), sum(after), included[0])
+        check_growth("writes of the slots", sum(before), sum(after), included[0])
     }
 }
 
@@ -215,7 +215,7 @@ mod tests {
     use super::read;
 
     #[test]
-    fn a_trace_keeps_what_conflicts() {
+    fn only_conflicting_accesses_are_kept() {
         let from = "0x0000000000000000000000000000000000000001";
         let other = "0x0000000000000000000000000000000000000002";
         let line = format!(

@@ -4,8 +4,10 @@ use alloy_primitives::{Address, Bytes, U256};
 
 use crate::{
     error::LoadError,
-    random::{Dice, Picker},
-    scenario::model::{Action, Answers, Description, Question, Scenario, Settings, grown, items},
+    random::{Picker, RandomSource},
+    scenario::model::{
+        Action, Answers, Description, Query, Scenario, Settings, check_growth, items,
+    },
     scenario::script::Script,
     transaction::{Access, TRANSFER_GAS, recipients},
 };
@@ -14,8 +16,8 @@ use crate::{
 pub(in crate::scenario) const SCENARIO: Description = Description {
     name: "transfers",
     does: "pays 1 wei to a recipient",
-    conflicts: "recipients' balances (an item is a recipient); only credits, which need not wait for each other",
-    checks: "the recipients gained exactly what was included",
+    conflicts: "recipients' balances (an item is a recipient); only credits, which commute",
+    checks: "the recipients gained exactly the included amount",
     make: Transfers::make,
 };
 
@@ -41,16 +43,16 @@ impl Scenario for Transfers {
 
     fn set_up(&mut self, _: &mut Script<'_>) {}
 
-    fn questions(&self) -> Vec<Question> {
+    fn queries(&self) -> Vec<Query> {
         let all = self.recipients.iter();
-        all.map(|address| Question::Balance(*address)).collect()
+        all.map(|address| Query::Balance(*address)).collect()
     }
 
-    fn next(&mut self, turn: usize, dice: &mut Dice) -> Action {
+    fn next(&mut self, turn: usize, random: &mut RandomSource) -> Action {
         Action {
             sender: turn,
             kind: 0,
-            to: self.recipients[self.picker.pick(dice)],
+            to: self.recipients[self.picker.pick(random)],
             value: U256::ONE,
             input: Bytes::new(),
             gas_limit: TRANSFER_GAS,
@@ -59,9 +61,9 @@ impl Scenario for Transfers {
         }
     }
 
-    fn judge(&self, before: &Answers, after: &Answers, included: &[u64]) -> Result<(), String> {
+    fn check(&self, before: &Answers, after: &Answers, included: &[u64]) -> Result<(), String> {
         let all = 0..self.recipients.len();
         let (was, is) = (before.sum(all.clone(), 0), after.sum(all, 0));
-        grown("the recipients' balance", was, is, included[0])
+        check_growth("the recipients' balance", was, is, included[0])
     }
 }

@@ -9,15 +9,15 @@ use super::{
 };
 use crate::{
     error::LoadError,
-    random::{Dice, Picker},
+    random::{Picker, RandomSource},
     scenario::model::{
-        Action, Answers, Description, Question, Scenario, Settings, grown, items, same,
+        Action, Answers, Description, Query, Scenario, Settings, check_growth, items, same,
     },
     scenario::script::Script,
     transaction::{Access, address_key, mapping_slot, number_key, slot},
 };
 
-/// Members admitted by one transaction.
+/// Members registered by one transaction.
 const MEMBERS_AT_ONCE: usize = 200;
 
 /// The entry of the catalogue.
@@ -25,7 +25,7 @@ pub(in crate::scenario) const SCENARIO: Description = Description {
     name: "voting",
     does: "votes on a proposal, or changes an earlier vote",
     conflicts: "proposals' tallies (an item is a proposal)",
-    checks: "votes cast are what was included; tallies are what a recount gives",
+    checks: "votes cast equal the included transactions; tallies equal a recount",
     make: Votes::make,
 };
 
@@ -62,31 +62,31 @@ impl Scenario for Votes {
         }
     }
 
-    fn questions(&self) -> Vec<Question> {
+    fn queries(&self) -> Vec<Query> {
         let items = self.picker.items();
         let casts = Voting::castsCall {
             first: U256::ZERO,
             end: U256::from(items),
         };
-        let mut questions = vec![view(self.contract, &casts)];
+        let mut queries = vec![view(self.contract, &casts)];
         for proposal in 0..items {
             let proposal = U256::from(proposal);
-            questions.push(view(self.contract, &Voting::talliesCall(proposal)));
+            queries.push(view(self.contract, &Voting::talliesCall(proposal)));
             let parts = self.senders.chunks(ADDRESSES_AT_ONCE);
-            questions.extend(parts.map(|part| {
+            queries.extend(parts.map(|part| {
                 let members = part.to_vec();
                 view(self.contract, &Voting::recountCall { proposal, members })
             }));
         }
-        questions
+        queries
     }
 
-    fn next(&mut self, turn: usize, dice: &mut Dice) -> Action {
-        let proposal = self.picker.pick(dice);
+    fn next(&mut self, turn: usize, random: &mut RandomSource) -> Action {
+        let proposal = self.picker.pick(random);
         let sender = self.senders[turn];
         let call = Voting::voteCall {
             proposal: U256::from(proposal),
-            support: dice.below(2) == 0,
+            support: random.below(2) == 0,
         };
         let mut access = Access::default();
         let weight = mapping_slot(address_key(sender), slot(0));
@@ -108,8 +108,8 @@ impl Scenario for Votes {
         }
     }
 
-    fn judge(&self, before: &Answers, after: &Answers, included: &[u64]) -> Result<(), String> {
-        grown(
+    fn check(&self, before: &Answers, after: &Answers, included: &[u64]) -> Result<(), String> {
+        check_growth(
             "votes cast",
             before.word(0, 0),
             after.word(0, 0),

@@ -71,7 +71,7 @@ fn latency_counts_from_the_intended_time() {
 }
 
 #[test]
-fn what_was_never_handed_over_is_due_and_not_sent() {
+fn what_was_never_submitted_is_due_and_not_sent() {
     let mut ledger = ledger(2, 1);
     ledger.due(1, ms(5));
     assert_eq!(
@@ -86,11 +86,11 @@ fn what_was_never_handed_over_is_due_and_not_sent() {
 }
 
 #[test]
-fn a_refused_repeat_does_not_undo_an_acceptance() {
+fn a_refused_resend_does_not_undo_an_acceptance() {
     let mut ledger = ledger(1, 1);
     ledger.answered(0, &Answer::Accepted, ms(1));
     assert_eq!(ledger.take_stalled(ms(100), ms(50)), [0]);
-    assert_eq!(ledger.forgotten(0), [0]);
+    assert_eq!(ledger.mark_dropped(0), [0]);
     assert_eq!(ledger.dropped, 1);
     ledger.sent(0, ms(100));
     refuse(&mut ledger, 0, ms(101));
@@ -99,7 +99,7 @@ fn a_refused_repeat_does_not_undo_an_acceptance() {
 }
 
 #[test]
-fn the_refused_are_offered_again_ever_more_rarely_and_within_the_budget() {
+fn refused_transactions_are_resent_with_growing_delays_and_within_the_budget() {
     let mut ledger = ledger(3, 3);
     refuse(&mut ledger, 1, ms(1));
     refuse(&mut ledger, 2, ms(1));
@@ -122,19 +122,19 @@ fn the_refused_are_offered_again_ever_more_rarely_and_within_the_budget() {
 }
 
 #[test]
-fn a_sender_that_moves_is_not_stalled() {
+fn a_sender_with_progress_is_not_stalled() {
     let mut ledger = ledger(3, 3);
     assert!(ledger.take_stalled(ms(40), ms(50)).is_empty());
     include(&mut ledger, 0, ms(45));
     assert!(
         ledger.take_stalled(ms(60), ms(50)).is_empty(),
-        "it has just moved"
+        "it has just made progress"
     );
     assert_eq!(ledger.take_stalled(ms(95), ms(50)), [1]);
     assert!(
         ledger.take_stalled(ms(150), ms(50)).is_empty(),
-        "it was just asked about"
+        "it was just queried"
     );
-    assert_eq!(ledger.forgotten(1), [1, 2]);
+    assert_eq!(ledger.mark_dropped(1), [1, 2]);
     assert_eq!(ledger.in_blocks_by_sender(), [1]);
 }
