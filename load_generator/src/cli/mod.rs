@@ -15,7 +15,7 @@ mod search;
 use arguments::LoadArguments;
 use output::OutputArguments;
 
-/// Honest load for any EVM JSON-RPC endpoint.
+/// Load generator for any EVM JSON-RPC endpoint.
 ///
 /// Latencies count from the intended send time, every transaction is accounted for, and a seed decides every choice.
 #[derive(Debug, Parser)]

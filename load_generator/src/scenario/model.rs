@@ -61,6 +61,28 @@ pub(crate) struct Action {
     pub units: u64,
 }
 
+impl Action {
+    /// A call of kind 0 that counts 1 and sends no ether.
+    pub(crate) fn call(
+        sender: usize,
+        to: Address,
+        input: Vec<u8>,
+        gas_limit: u64,
+        access: Access,
+    ) -> Self {
+        Self {
+            sender,
+            kind: 0,
+            to,
+            value: U256::ZERO,
+            input: input.into(),
+            gas_limit,
+            access,
+            units: 1,
+        }
+    }
+}
+
 /// A query of the chain's state before and after a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Query {
@@ -142,7 +164,7 @@ pub(super) fn check_growth(
 }
 
 /// Checks that two ways of counting agree.
-pub(super) fn same(what: &str, one: U256, other: U256) -> Result<(), String> {
+pub(super) fn check_equal(what: &str, one: U256, other: U256) -> Result<(), String> {
     if one == other {
         Ok(())
     } else {
@@ -151,7 +173,11 @@ pub(super) fn same(what: &str, one: U256, other: U256) -> Result<(), String> {
 }
 
 /// The number of items, within the scenario's bound.
-pub(super) fn items(settings: &Settings, default: usize, bound: usize) -> Result<usize, LoadError> {
+pub(super) fn item_count(
+    settings: &Settings,
+    default: usize,
+    bound: usize,
+) -> Result<usize, LoadError> {
     let items = settings
         .items
         .unwrap_or(default.max(settings.hotness.hot_items));

@@ -3,15 +3,12 @@
 use alloy_primitives::{Address, U256};
 use alloy_sol_types::SolCall;
 
-use super::{
-    contracts::EnergyMarket,
-    tokens::{ADDRESSES_AT_ONCE, view},
-};
+use super::{contracts::EnergyMarket, single_contract::SingleContract};
 use crate::{
     error::LoadError,
-    random::{Picker, RandomSource},
+    random::RandomSource,
     scenario::model::{
-        Action, Answers, Description, Query, Scenario, Settings, check_growth, items, same,
+        Action, Answers, Description, Query, Scenario, Settings, check_equal, check_growth,
     },
     scenario::script::Script,
     transaction::{Access, address_key, mapping_slot, number_key, slot},
@@ -39,26 +36,14 @@ pub(in crate::scenario) const SCENARIO: Description = Description {
 };
 
 struct EnergyTrade {
-    market: Address,
-    senders: Vec<Address>,
-    picker: Picker,
+    contract: SingleContract,
 }
 
 impl EnergyTrade {
     fn make(settings: &Settings) -> Result<Box<dyn Scenario>, LoadError> {
-        let items = items(settings, 96, 10_000)?;
         Ok(Box::new(Self {
-            market: Address::ZERO,
-            senders: settings.senders.clone(),
-            picker: Picker::new(items, settings.hotness)?,
+            contract: SingleContract::new(settings, 96, 10_000)?,
         }))
-    }
-
-    fn ranges(&self) -> impl Iterator<Item = (U256, U256)> {
-        let end = self.picker.items();
-        (0..end)
-            .step_by(AT_ONCE)
-            .map(move |first| (U256::from(first), U256::from(end.min(first + AT_ONCE))))
     }
 }
 
@@ -68,7 +53,7 @@ impl Scenario for EnergyTrade {
     }
 
     fn set_up(&mut self, script: &mut Script<'_>) {
-        self.market = script.deploy(&EnergyMarket::BYTECODE, &[]);
+        self.contract.address = script.deploy(&EnergyMarket::BYTECODE, &[]);
         let open = |households: &[Address], first, end| {
             EnergyMarket::openCall {
                 households: households.to_vec(),
@@ -80,27 +65,27 @@ impl Scenario for EnergyTrade {
         };
         for households in script.senders().chunks(AT_ONCE) {
             let input = open(households, U256::ZERO, U256::ZERO);
-            script.call(self.market, input, 6_000_000);
+            script.call(self.contract.address, input, 6_000_000);
         }
-        for (first, end) in self.ranges() {
-            script.call(self.market, open(&[], first, end), 6_000_000);
+        for (first, end) in self.contract.ranges(AT_ONCE) {
+            script.call(self.contract.address, open(&[], first, end), 6_000_000);
         }
     }
 
     fn queries(&self) -> Vec<Query> {
-        let periods = self.ranges().map(|(first, end)| {
+        let periods = self.contract.ranges(AT_ONCE).map(|(first, end)| {
             let call = EnergyMarket::sumsOfPeriodsCall { first, end };
-            view(self.market, &call)
+            self.contract.view(&call)
         });
-        let households = self.senders.chunks(ADDRESSES_AT_ONCE).map(|part| {
+        let households = self.contract.sender_parts().map(|part| {
             let households = part.to_vec();
-            view(self.market, &EnergyMarket::sumsOfCall { households })
+            self.contract.view(&EnergyMarket::sumsOfCall { households })
         });
         periods.chain(households).collect()
     }
 
     fn next(&mut self, turn: usize, random: &mut RandomSource) -> Action {
-        let item = self.picker.pick(random);
+        let item = self.contract.picker.pick(random);
         let period = U256::from(item);
         let kind = if random.below(2) == 0 { SELL } else { BUY };
         let energy = ENERGY;
@@ -111,23 +96,18 @@ impl Scenario for EnergyTrade {
         };
         let mut access = Access::default();
         let book = mapping_slot(number_key(item), slot(0));
-        access.writes.add(self.market, book);
-        let meter = mapping_slot(address_key(self.senders[turn]), slot(1));
-        access.writes.add(self.market, meter);
+        access.writes.add(self.contract.address, book);
+        let meter = mapping_slot(address_key(self.contract.senders[turn]), slot(1));
+        access.writes.add(self.contract.address, meter);
         Action {
-            sender: turn,
             kind,
-            to: self.market,
-            value: U256::ZERO,
-            input: input.into(),
-            gas_limit: 120_000,
-            access,
             units: ENERGY,
+            ..self.contract.call(turn, input, 120_000, access)
         }
     }
 
     fn check(&self, before: &Answers, after: &Answers, included: &[u64]) -> Result<(), String> {
-        let periods = 0..self.ranges().count();
+        let periods = 0..self.contract.ranges(AT_ONCE).count();
         let households = periods.end..after.0.len();
         for (what, range, kind) in [
             ("energy offered in periods", &periods, SELL),
@@ -139,6 +119,6 @@ impl Scenario for EnergyTrade {
             check_growth(what, was, after.sum(range.clone(), kind), included[kind])?;
         }
         let money = |answers: &Answers| answers.sum(0..answers.0.len(), 2);
-        same("money before and after", money(before), money(after))
+        check_equal("money before and after", money(before), money(after))
     }
 }

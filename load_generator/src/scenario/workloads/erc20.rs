@@ -11,7 +11,8 @@ use crate::{
     error::LoadError,
     random::{Picker, RandomSource},
     scenario::model::{
-        Action, Answers, Description, Query, Scenario, Settings, check_growth, items, same,
+        Action, Answers, Description, Query, Scenario, Settings, check_equal, check_growth,
+        item_count,
     },
     scenario::script::Script,
     transaction::{Access, recipients},
@@ -35,7 +36,7 @@ struct Erc20 {
 
 impl Erc20 {
     fn make(settings: &Settings) -> Result<Box<dyn Scenario>, LoadError> {
-        let items = items(settings, 1024, 100_000)?;
+        let items = item_count(settings, 1024, 100_000)?;
         Ok(Box::new(Self {
             token: Address::ZERO,
             senders: settings.senders.clone(),
@@ -76,16 +77,13 @@ impl Scenario for Erc20 {
             .add(self.token, balance_slot(self.senders[turn]));
         access.writes.add(self.token, balance_slot(to));
         let value = U256::ONE;
-        Action {
-            sender: turn,
-            kind: 0,
-            to: self.token,
-            value: U256::ZERO,
-            input: Token::transferCall { to, value }.abi_encode().into(),
-            gas_limit: 80_000,
+        Action::call(
+            turn,
+            self.token,
+            Token::transferCall { to, value }.abi_encode(),
+            80_000,
             access,
-            units: 1,
-        }
+        )
     }
 
     fn check(&self, before: &Answers, after: &Answers, included: &[u64]) -> Result<(), String> {
@@ -98,6 +96,6 @@ impl Scenario for Erc20 {
             included[0],
         )?;
         let all = after.sum(1..after.0.len(), 0);
-        same("supply and balances", after.word(0, 0), all)
+        check_equal("supply and balances", after.word(0, 0), all)
     }
 }

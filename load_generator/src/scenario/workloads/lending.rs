@@ -12,7 +12,9 @@ use super::{
 use crate::{
     error::LoadError,
     random::{Picker, RandomSource},
-    scenario::model::{Action, Answers, Description, Query, Scenario, Settings, items, same},
+    scenario::model::{
+        Action, Answers, Description, Query, Scenario, Settings, check_equal, item_count,
+    },
     scenario::script::Script,
     transaction::{Access, address_key, mapping_slot, number_key, slot},
 };
@@ -48,7 +50,7 @@ struct Loans {
 
 impl Loans {
     fn make(settings: &Settings) -> Result<Box<dyn Scenario>, LoadError> {
-        let items = items(settings, 8, 1024)?;
+        let items = item_count(settings, 8, 1024)?;
         Ok(Box::new(Self {
             lending: Address::ZERO,
             collateral: Address::ZERO,
@@ -204,14 +206,14 @@ impl Scenario for Loans {
             .abi_encode(),
         };
         Action {
-            sender: turn,
             kind,
-            to: self.lending,
-            value: U256::ZERO,
-            input: input.into(),
-            gas_limit: 250_000,
-            access: self.access(kind, market, self.senders[turn], victim),
-            units: 1,
+            ..Action::call(
+                turn,
+                self.lending,
+                input,
+                250_000,
+                self.access(kind, market, self.senders[turn], victim),
+            )
         }
     }
 
@@ -224,7 +226,7 @@ impl Scenario for Loans {
             for (side, total) in totals.iter_mut().enumerate() {
                 let stated = after.word(at, side);
                 let counted = after.sum(at + 1..at + 1 + parts, side);
-                same(
+                check_equal(
                     &format!("market {market}: total and positions"),
                     stated,
                     counted,
@@ -232,13 +234,13 @@ impl Scenario for Loans {
                 *total += stated;
             }
         }
-        same("collateral owed and held", totals[0], after.word(2, 0))?;
+        check_equal("collateral owed and held", totals[0], after.word(2, 0))?;
         let lent = (U256::from(1) << 110) - totals[1];
-        same("debt tokens not lent and held", lent, after.word(3, 0))?;
+        check_equal("debt tokens not lent and held", lent, after.word(3, 0))?;
         for side in 0..2 {
             let at = 4 + side * parts;
             let all = after.word(2 + side, 0) + after.sum(at..at + parts, 0);
-            same("a token's supply and balances", after.word(side, 0), all)?;
+            check_equal("a token's supply and balances", after.word(side, 0), all)?;
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! One file for each scenario: its calls, its queries and its invariant.
 //!
-//! Two files are used by the others: `tokens` (ERC-20 tokens) and `contracts` (bindings of the compiled contracts).
+//! Three files are used by the others: `single_contract` (what scenarios with one contract share), `tokens` (ERC-20
+//! tokens) and `contracts` (bindings of the compiled contracts).
 
 pub(super) mod energy;
 pub(super) mod erc20;
@@ -12,6 +13,7 @@ pub(super) mod trace;
 pub(super) mod transfers;
 pub(super) mod voting;
 
+mod single_contract;
 mod tokens;
 
 mod contracts;

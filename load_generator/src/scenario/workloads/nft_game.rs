@@ -3,15 +3,12 @@
 use alloy_primitives::{Address, B256, U256};
 use alloy_sol_types::SolCall;
 
-use super::{
-    contracts::NftGame,
-    tokens::{ADDRESSES_AT_ONCE, view},
-};
+use super::{contracts::NftGame, single_contract::SingleContract};
 use crate::{
     error::LoadError,
-    random::{Picker, RandomSource},
+    random::RandomSource,
     scenario::model::{
-        Action, Answers, Description, Query, Scenario, Settings, check_growth, items, same,
+        Action, Answers, Description, Query, Scenario, Settings, check_equal, check_growth,
     },
     scenario::script::Script,
     transaction::{Access, address_key, mapping_slot, number_key, slot},
@@ -36,29 +33,17 @@ pub(in crate::scenario) const SCENARIO: Description = Description {
 };
 
 struct Breeding {
-    game: Address,
-    senders: Vec<Address>,
-    picker: Picker,
+    contract: SingleContract,
     /// By sender: the number of animals it has bred, and whether it still owns the last one.
     bred: Vec<(u64, bool)>,
 }
 
 impl Breeding {
     fn make(settings: &Settings) -> Result<Box<dyn Scenario>, LoadError> {
-        let items = items(settings, 256, 10_000)?;
         Ok(Box::new(Self {
-            game: Address::ZERO,
-            senders: settings.senders.clone(),
-            picker: Picker::new(items, settings.hotness)?,
+            contract: SingleContract::new(settings, 256, 10_000)?,
             bred: vec![(0, false); settings.senders.len()],
         }))
-    }
-
-    fn ranges(&self) -> impl Iterator<Item = (U256, U256)> {
-        let end = self.picker.items();
-        (0..end)
-            .step_by(AT_ONCE)
-            .map(move |first| (U256::from(first), U256::from(end.min(first + AT_ONCE))))
     }
 
     fn slot_of(key: B256, mapping: u64) -> B256 {
@@ -77,25 +62,26 @@ impl Scenario for Breeding {
     }
 
     fn set_up(&mut self, script: &mut Script<'_>) {
-        self.game = script.deploy(&NftGame::BYTECODE, &[]);
-        for (first, end) in self.ranges() {
+        self.contract.address = script.deploy(&NftGame::BYTECODE, &[]);
+        for (first, end) in self.contract.ranges(AT_ONCE) {
             let call = NftGame::openCall { first, end };
-            script.call(self.game, call.abi_encode(), 6_000_000);
+            script.call(self.contract.address, call.abi_encode(), 6_000_000);
         }
     }
 
     fn queries(&self) -> Vec<Query> {
-        let counts = self.senders.iter();
+        let counts = self.contract.senders.iter();
         let mut queries: Vec<_> = counts
-            .map(|sender| view(self.game, &NftGame::bredByCall(*sender)))
+            .map(|sender| self.contract.view(&NftGame::bredByCall(*sender)))
             .collect();
-        queries.extend(self.senders.chunks(ADDRESSES_AT_ONCE).map(|part| {
+        queries.extend(self.contract.sender_parts().map(|part| {
             let players = part.to_vec();
-            view(self.game, &NftGame::sumsOfCall { players })
+            self.contract.view(&NftGame::sumsOfCall { players })
         }));
-        let ranges = self.ranges();
-        queries
-            .extend(ranges.map(|(first, end)| view(self.game, &NftGame::sumsCall { first, end })));
+        let ranges = self.contract.ranges(AT_ONCE);
+        queries.extend(
+            ranges.map(|(first, end)| self.contract.view(&NftGame::sumsCall { first, end })),
+        );
         queries
     }
 
@@ -107,12 +93,14 @@ impl Scenario for Breeding {
     }
 
     fn next(&mut self, turn: usize, random: &mut RandomSource) -> Action {
-        let sender = self.senders[turn];
-        let item = self.picker.pick(random);
+        let sender = self.contract.senders[turn];
+        let item = self.contract.picker.pick(random);
         let (count, own) = self.bred[turn];
         let mut access = Access::default();
         let mut write = |key: B256, mapping: u64| {
-            access.writes.add(self.game, Self::slot_of(key, mapping));
+            access
+                .writes
+                .add(self.contract.address, Self::slot_of(key, mapping));
         };
         let (kind, input) = if own {
             let animal = id(sender, count - 1);
@@ -130,28 +118,22 @@ impl Scenario for Breeding {
             write(number_key(item), 4);
             if let Some(last) = count.checked_sub(1) {
                 let mother = Self::slot_of(id(sender, last).into(), 1);
-                access.reads.add(self.game, mother);
+                access.reads.add(self.contract.address, mother);
             }
             self.bred[turn] = (count + 1, true);
             let sire = U256::from(item);
             (BREED, NftGame::breedCall { sire }.abi_encode())
         };
         Action {
-            sender: turn,
             kind,
-            to: self.game,
-            value: U256::ZERO,
-            input: input.into(),
-            gas_limit: 180_000,
-            access,
-            units: 1,
+            ..self.contract.call(turn, input, 180_000, access)
         }
     }
 
     fn check(&self, before: &Answers, after: &Answers, included: &[u64]) -> Result<(), String> {
-        let first = self.senders.len();
-        let players = first..first + self.senders.chunks(ADDRESSES_AT_ONCE).len();
-        let opened = players.end..players.end + self.ranges().count();
+        let first = self.contract.senders.len();
+        let players = first..first + self.contract.sender_parts().len();
+        let opened = players.end..players.end + self.contract.ranges(AT_ONCE).count();
         let of_players = |word| {
             (
                 before.sum(players.clone(), word),
@@ -173,7 +155,7 @@ impl Scenario for Breeding {
             check_growth(what, was, is, expected)?;
         }
         let ((players_had, players_have), (bids_had, bids_have)) = (of_players(1), of_opened(1));
-        same(
+        check_equal(
             "coins before and after",
             players_had + bids_had,
             players_have + bids_have,

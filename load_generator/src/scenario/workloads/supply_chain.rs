@@ -1,18 +1,13 @@
 //! Goods that are scanned along a supply chain.
 
-use alloy_primitives::{Address, U256};
+use alloy_primitives::U256;
 use alloy_sol_types::SolCall;
 
-use super::{
-    contracts::SupplyChain,
-    tokens::{ADDRESSES_AT_ONCE, view},
-};
+use super::{contracts::SupplyChain, single_contract::SingleContract};
 use crate::{
     error::LoadError,
-    random::{Picker, RandomSource},
-    scenario::model::{
-        Action, Answers, Description, Query, Scenario, Settings, check_growth, items,
-    },
+    random::RandomSource,
+    scenario::model::{Action, Answers, Description, Query, Scenario, Settings, check_growth},
     scenario::script::Script,
     transaction::{Access, address_key, mapping_slot, number_key, slot},
 };
@@ -30,18 +25,13 @@ pub(in crate::scenario) const SCENARIO: Description = Description {
 };
 
 struct Tracking {
-    contract: Address,
-    senders: Vec<Address>,
-    picker: Picker,
+    contract: SingleContract,
 }
 
 impl Tracking {
     fn make(settings: &Settings) -> Result<Box<dyn Scenario>, LoadError> {
-        let items = items(settings, 10_000, 100_000)?;
         Ok(Box::new(Self {
-            contract: Address::ZERO,
-            senders: settings.senders.clone(),
-            picker: Picker::new(items, settings.hotness)?,
+            contract: SingleContract::new(settings, 10_000, 100_000)?,
         }))
     }
 }
@@ -52,27 +42,27 @@ impl Scenario for Tracking {
     }
 
     fn set_up(&mut self, script: &mut Script<'_>) {
-        self.contract = script.deploy(&SupplyChain::BYTECODE, &[]);
+        self.contract.address = script.deploy(&SupplyChain::BYTECODE, &[]);
     }
 
     fn queries(&self) -> Vec<Query> {
-        let items = self.picker.items();
+        let items = self.contract.picker.items();
         let ranges = (0..items).step_by(AT_ONCE).map(|first| {
             let end = U256::from(items.min(first + AT_ONCE));
             let first = U256::from(first);
-            view(self.contract, &SupplyChain::sumsCall { first, end })
+            self.contract.view(&SupplyChain::sumsCall { first, end })
         });
-        let parties = self.senders.chunks(ADDRESSES_AT_ONCE).map(|part| {
+        let parties = self.contract.sender_parts().map(|part| {
             let parties = part.to_vec();
-            view(self.contract, &SupplyChain::sumOfCall { parties })
+            self.contract.view(&SupplyChain::sumOfCall { parties })
         });
         ranges.chain(parties).collect()
     }
 
     fn next(&mut self, turn: usize, random: &mut RandomSource) -> Action {
-        let item = self.picker.pick(random);
+        let item = self.contract.picker.pick(random);
         // Places are chosen uniformly: hotness applies to items only.
-        let place = random.below(self.picker.items());
+        let place = random.below(self.contract.picker.items());
         let call = SupplyChain::scanCall {
             item: U256::from(item),
             place: place as u64,
@@ -82,25 +72,16 @@ impl Scenario for Tracking {
             (number_key(item), 0),
             (number_key(item), 1),
             (number_key(place), 2),
-            (address_key(self.senders[turn]), 3),
+            (address_key(self.contract.senders[turn]), 3),
         ] {
             let written = mapping_slot(key, slot(mapping));
-            access.writes.add(self.contract, written);
+            access.writes.add(self.contract.address, written);
         }
-        Action {
-            sender: turn,
-            kind: 0,
-            to: self.contract,
-            value: U256::ZERO,
-            input: call.abi_encode().into(),
-            gas_limit: 180_000,
-            access,
-            units: 1,
-        }
+        self.contract.call(turn, call.abi_encode(), 180_000, access)
     }
 
     fn check(&self, before: &Answers, after: &Answers, included: &[u64]) -> Result<(), String> {
-        let ranges = self.picker.items().div_ceil(AT_ONCE);
+        let ranges = self.contract.picker.items().div_ceil(AT_ONCE);
         let all = after.0.len();
         for (what, range, word) in [
             ("scans by item", 0..ranges, 0),

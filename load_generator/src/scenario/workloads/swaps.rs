@@ -10,7 +10,9 @@ use super::{
 use crate::{
     error::LoadError,
     random::{Picker, RandomSource},
-    scenario::model::{Action, Answers, Description, Query, Scenario, Settings, items, same},
+    scenario::model::{
+        Action, Answers, Description, Query, Scenario, Settings, check_equal, item_count,
+    },
     scenario::script::Script,
     transaction::{Access, slot},
 };
@@ -38,7 +40,7 @@ struct Swaps {
 impl Swaps {
     fn make(settings: &Settings) -> Result<Box<dyn Scenario>, LoadError> {
         // Every sender approves every pool, so each pool adds to the deployment's cost.
-        let items = items(settings, 8, 64)?;
+        let items = item_count(settings, 8, 64)?;
         Ok(Box::new(Self {
             tokens: [Address::ZERO; 2],
             pools: Vec::new(),
@@ -123,16 +125,7 @@ impl Scenario for Swaps {
         }
         let sold = self.tokens[usize::from(!zero_for_one)];
         access.reads.add(sold, allowance_slot(sender, pool));
-        Action {
-            sender: turn,
-            kind: 0,
-            to: pool,
-            value: U256::ZERO,
-            input: call.abi_encode().into(),
-            gas_limit: 200_000,
-            access,
-            units: 1,
-        }
+        Action::call(turn, pool, call.abi_encode(), 200_000, access)
     }
 
     fn check(&self, before: &Answers, after: &Answers, included: &[u64]) -> Result<(), String> {
@@ -149,7 +142,7 @@ impl Scenario for Swaps {
             grew |= product(is) > product(was);
             for side in 0..2 {
                 let balance = after.word(at + 1 + side, 0);
-                same(
+                check_equal(
                     &format!("pool {pool}: reserve and balance"),
                     is[side],
                     balance,
@@ -168,7 +161,7 @@ impl Scenario for Swaps {
         for (side, held) in held.into_iter().enumerate() {
             let at = self.pools.len() * OF_POOL + side * (1 + parts);
             let others = after.sum(at + 1..at + 1 + parts, 0);
-            same(
+            check_equal(
                 "a token's supply and balances",
                 after.word(at, 0),
                 held + others,

@@ -191,14 +191,14 @@ impl Scenario for Trace {
         };
         let gas = 60_000 + 4_000 * touch.reads.len() + 26_000 * touch.writes.len();
         Action {
-            sender: touch.sender,
-            kind: 0,
-            to: self.mirror,
-            value: U256::ZERO,
-            input: call.abi_encode().into(),
-            gas_limit: gas as u64,
-            access,
             units: touch.writes.len() as u64,
+            ..Action::call(
+                touch.sender,
+                self.mirror,
+                call.abi_encode(),
+                gas as u64,
+                access,
+            )
         }
     }
 

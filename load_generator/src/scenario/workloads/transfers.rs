@@ -6,7 +6,7 @@ use crate::{
     error::LoadError,
     random::{Picker, RandomSource},
     scenario::model::{
-        Action, Answers, Description, Query, Scenario, Settings, check_growth, items,
+        Action, Answers, Description, Query, Scenario, Settings, check_growth, item_count,
     },
     scenario::script::Script,
     transaction::{Access, TRANSFER_GAS, recipients},
@@ -28,7 +28,7 @@ struct Transfers {
 
 impl Transfers {
     fn make(settings: &Settings) -> Result<Box<dyn Scenario>, LoadError> {
-        let items = items(settings, 1024, 100_000)?;
+        let items = item_count(settings, 1024, 100_000)?;
         Ok(Box::new(Self {
             recipients: recipients(settings.seed, u32::try_from(items).unwrap_or(u32::MAX)),
             picker: Picker::new(items, settings.hotness)?,

@@ -1,17 +1,14 @@
 //! Votes on proposals.
 
-use alloy_primitives::{Address, U256};
+use alloy_primitives::U256;
 use alloy_sol_types::SolCall;
 
-use super::{
-    contracts::Voting,
-    tokens::{ADDRESSES_AT_ONCE, view},
-};
+use super::{contracts::Voting, single_contract::SingleContract};
 use crate::{
     error::LoadError,
-    random::{Picker, RandomSource},
+    random::RandomSource,
     scenario::model::{
-        Action, Answers, Description, Query, Scenario, Settings, check_growth, items, same,
+        Action, Answers, Description, Query, Scenario, Settings, check_equal, check_growth,
     },
     scenario::script::Script,
     transaction::{Access, address_key, mapping_slot, number_key, slot},
@@ -30,18 +27,13 @@ pub(in crate::scenario) const SCENARIO: Description = Description {
 };
 
 struct Votes {
-    contract: Address,
-    senders: Vec<Address>,
-    picker: Picker,
+    contract: SingleContract,
 }
 
 impl Votes {
     fn make(settings: &Settings) -> Result<Box<dyn Scenario>, LoadError> {
-        let items = items(settings, 32, 1000)?;
         Ok(Box::new(Self {
-            contract: Address::ZERO,
-            senders: settings.senders.clone(),
-            picker: Picker::new(items, settings.hotness)?,
+            contract: SingleContract::new(settings, 32, 1000)?,
         }))
     }
 }
@@ -52,60 +44,52 @@ impl Scenario for Votes {
     }
 
     fn set_up(&mut self, script: &mut Script<'_>) {
-        self.contract = script.deploy(&Voting::BYTECODE, &[]);
+        self.contract.address = script.deploy(&Voting::BYTECODE, &[]);
         for members in script.senders().chunks(MEMBERS_AT_ONCE) {
             let call = Voting::admitCall {
                 members: members.to_vec(),
                 weight: U256::from(100).to(),
             };
-            script.call(self.contract, call.abi_encode(), 6_000_000);
+            script.call(self.contract.address, call.abi_encode(), 6_000_000);
         }
     }
 
     fn queries(&self) -> Vec<Query> {
-        let items = self.picker.items();
+        let items = self.contract.picker.items();
         let casts = Voting::castsCall {
             first: U256::ZERO,
             end: U256::from(items),
         };
-        let mut queries = vec![view(self.contract, &casts)];
+        let mut queries = vec![self.contract.view(&casts)];
         for proposal in 0..items {
             let proposal = U256::from(proposal);
-            queries.push(view(self.contract, &Voting::talliesCall(proposal)));
-            let parts = self.senders.chunks(ADDRESSES_AT_ONCE);
+            queries.push(self.contract.view(&Voting::talliesCall(proposal)));
+            let parts = self.contract.sender_parts();
             queries.extend(parts.map(|part| {
                 let members = part.to_vec();
-                view(self.contract, &Voting::recountCall { proposal, members })
+                self.contract
+                    .view(&Voting::recountCall { proposal, members })
             }));
         }
         queries
     }
 
     fn next(&mut self, turn: usize, random: &mut RandomSource) -> Action {
-        let proposal = self.picker.pick(random);
-        let sender = self.senders[turn];
+        let proposal = self.contract.picker.pick(random);
+        let sender = self.contract.senders[turn];
         let call = Voting::voteCall {
             proposal: U256::from(proposal),
             support: random.below(2) == 0,
         };
         let mut access = Access::default();
         let weight = mapping_slot(address_key(sender), slot(0));
-        access.reads.add(self.contract, weight);
+        access.reads.add(self.contract.address, weight);
         let tally = mapping_slot(number_key(proposal), slot(1));
-        access.writes.add(self.contract, tally);
+        access.writes.add(self.contract.address, tally);
         let of_proposal = mapping_slot(number_key(proposal), slot(2));
         let choice = mapping_slot(address_key(sender), of_proposal);
-        access.writes.add(self.contract, choice);
-        Action {
-            sender: turn,
-            kind: 0,
-            to: self.contract,
-            value: U256::ZERO,
-            input: call.abi_encode().into(),
-            gas_limit: 120_000,
-            access,
-            units: 1,
-        }
+        access.writes.add(self.contract.address, choice);
+        self.contract.call(turn, call.abi_encode(), 120_000, access)
     }
 
     fn check(&self, before: &Answers, after: &Answers, included: &[u64]) -> Result<(), String> {
@@ -115,13 +99,13 @@ impl Scenario for Votes {
             after.word(0, 0),
             included[0],
         )?;
-        let parts = self.senders.chunks(ADDRESSES_AT_ONCE).len();
-        for proposal in 0..self.picker.items() {
+        let parts = self.contract.sender_parts().len();
+        for proposal in 0..self.contract.picker.items() {
             let at = 1 + proposal * (1 + parts);
             for side in 0..2 {
                 let recount = after.sum(at + 1..at + 1 + parts, side);
                 let what = format!("proposal {proposal}: tally and recount");
-                same(&what, after.word(at, side), recount)?;
+                check_equal(&what, after.word(at, side), recount)?;
             }
         }
         Ok(())
