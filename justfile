@@ -10,10 +10,11 @@ default:
 test:
     cargo test --workspace --release
 
-# Checks formatting and lints, as CI does.
+# Checks formatting, lints and layout, as CI does.
 lint:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets -- -D warnings
+    .ci/check_layout
 
 # Replays the recorded mainnet blocks: `just replay --threads 4 --repeat 5`.
 replay *ARGS:
