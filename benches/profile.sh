@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Where the instructions of a workload go, ours and the yardstick's, by phase, a transaction.
+# Counts the instructions of a workload by phase, for a transaction: ours and the yardstick's.
 #
 #   benches/profile.sh WORKLOAD [ENGINE...] [-- OPTIONS]
 #
@@ -8,9 +8,9 @@
 # the bench `profile`: `--transactions T` for a smaller block, `--gas-max G` for small mainnet blocks, `--under-locks` for
 # payments under locks.
 #
-# Callgrind (Debian: valgrind) counts what runs on the clock, in one run and in five; the difference is
-# that of four runs that are warm. Counts hardly differ from run to run, whatever else the machine does.
-# What callgrind wrote stays in target/profile, for `callgrind_annotate` or kcachegrind.
+# Callgrind (Debian: valgrind) counts what runs within the measured time, once in one run and once in five. The
+# difference is that of four warm runs. Counts hardly depend on what else the machine does. Callgrind's files stay in
+# target/profile, for `callgrind_annotate` or kcachegrind.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
