@@ -25,7 +25,8 @@ use conformance::{
     engine::Engine,
     fork,
     report::{Listed, Report},
-    state, suite,
+    state,
+    suite::{self, Suite},
     wrong_lists::wrong_lists,
 };
 use lockweave::{SealedBlock, StateView, evm::ChainSpec};
@@ -34,22 +35,24 @@ use lockweave_validator::chain::{
     block::Envelope,
     execution::PreparedBlock,
 };
-use std::{process::ExitCode, sync::Arc, time::Instant};
+use std::{process::ExitCode, sync::Arc};
 
-const SUITE: &str = "block_access_lists";
+const SUITE: Suite = Suite {
+    name: "block_access_lists",
+    archive: "blockchain_tests.tar.zst",
+    // Made by plain revm.
+    own: (
+        "own_access_lists.json",
+        include_str!("conformance/own_access_lists.json"),
+    ),
+    sample: 8,
+    notes: &[
+        "All cases run in memory, one in 8 on the accounts database too; with `LOCKWEAVE_ON_DISK=1` all.",
+    ],
+};
 
 /// The part of the archive whose blocks have lists.
 const DIRECTORY: &str = "eels_amsterdam_bal/";
-
-/// One case in this many runs on the accounts database too. `LOCKWEAVE_ON_DISK` may say otherwise.
-const SAMPLE: u64 = 8;
-
-/// A small file of the same form, made by plain revm: for where there is no archive.
-const OWN: &str = include_str!("conformance/own_access_lists.json");
-
-/// What a reader of the table should know.
-const NOTE: &str = "All cases run in memory, one in 8 on the accounts database too; with \
-                    `LOCKWEAVE_ON_DISK=1` all.";
 
 /// Cases that are known not to pass, by the beginning of path and name.
 const LISTED: &[Listed] = &[];
@@ -60,20 +63,7 @@ const WRONG: &str = "3. wrong lists refused";
 const CHAIN: &str = "blocks taken and refused";
 
 fn main() -> ExitCode {
-    let start = Instant::now();
-    let sample = Sample::one_in(SAMPLE);
-    let own = Fixture::own("own_access_lists.json", OWN);
-    let mut report = suite::run_archive("blockchain_tests.tar.zst", &own, |engine, file| {
-        run_file(engine, file, sample.of(file))
-    });
-    report.note(NOTE);
-    sample.say();
-    println!("{:.1} s", start.elapsed().as_secs_f64());
-    if report.close(SUITE) {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    SUITE.run(run_file)
 }
 
 /// Runs every case of a file of the part with lists.

@@ -22,48 +22,35 @@ use conformance::{
     engine::Engine,
     fork, next_block,
     report::{Listed, Report},
-    state, suite,
+    state,
+    suite::{self, Suite},
 };
 use lockweave_validator::chain::block::Envelope;
-use std::{process::ExitCode, time::Instant};
+use std::process::ExitCode;
 
-const SUITE: &str = "ethereum_blockchain_tests";
-
-/// One case in this many runs on the accounts database too: all of them take 211 s on four busy cores,
-/// where all in memory take 10. `LOCKWEAVE_ON_DISK` may say otherwise.
-const SAMPLE: u64 = 4;
-
-/// A small file of the same form, made by plain revm: for where there is no archive.
-const OWN: &str = include_str!("conformance/own_blockchain_tests.json");
-
-/// What a reader of the table should know.
-const NOTES: [&str; 3] = [
-    "All cases run in memory, one in 4 on the accounts database too; with `LOCKWEAVE_ON_DISK=1` all.",
-    "Of proof of work, difficulties and uncles are checked; seals (ethash) are not: the fixtures' \
-     `sealEngine` is `NoProof`.",
-    "The irregular state change of the DAO fork is not supported; no fixture has it.",
-];
+const SUITE: Suite = Suite {
+    name: "ethereum_blockchain_tests",
+    archive: "blockchain_tests.tar.zst",
+    // Made by plain revm.
+    own: (
+        "own_blockchain_tests.json",
+        include_str!("conformance/own_blockchain_tests.json"),
+    ),
+    // All cases take 211 s on the accounts database, on four busy cores, and 10 s in memory.
+    sample: 4,
+    notes: &[
+        "All cases run in memory, one in 4 on the accounts database too; with `LOCKWEAVE_ON_DISK=1` all.",
+        "Of proof of work, difficulties and uncles are checked; seals (ethash) are not: the fixtures' \
+         `sealEngine` is `NoProof`.",
+        "The irregular state change of the DAO fork is not supported; no fixture has it.",
+    ],
+};
 
 /// Cases that are known not to pass, by the beginning of path and name.
 const LISTED: &[Listed] = &[];
 
 fn main() -> ExitCode {
-    let start = Instant::now();
-    let sample = Sample::one_in(SAMPLE);
-    let own = Fixture::own("own_blockchain_tests.json", OWN);
-    let mut report = suite::run_archive("blockchain_tests.tar.zst", &own, |engine, file| {
-        run_file(engine, file, sample.of(file))
-    });
-    for note in NOTES {
-        report.note(note);
-    }
-    sample.say();
-    println!("{:.1} s", start.elapsed().as_secs_f64());
-    if report.close(SUITE) {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    SUITE.run(run_file)
 }
 
 /// Runs every case of a file.

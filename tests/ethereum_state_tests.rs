@@ -22,32 +22,32 @@ use conformance::{
     fork,
     report::{Listed, Report},
     state::{self, FixtureAccount},
-    suite,
+    suite::{self, Suite},
 };
 use lockweave::{
     MemoryState, StateView, Step,
     evm::{BlockContext, ChainSpec, EvmTransaction, SpecId, recover_sender},
 };
 use serde::Deserialize;
-use std::{collections::BTreeMap, error::Error, process::ExitCode, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, error::Error, process::ExitCode, sync::Arc};
 
-const SUITE: &str = "ethereum_state_tests";
-
-/// One case in this many runs on the accounts database too; `LOCKWEAVE_ON_DISK` may say otherwise.
-const SAMPLE: u64 = 16;
+const SUITE: Suite = Suite {
+    name: "ethereum_state_tests",
+    archive: "state_tests.tar.zst",
+    own: (
+        "own_state_tests.json",
+        include_str!("conformance/own_state_tests.json"),
+    ),
+    sample: 16,
+    notes: &[
+        "All cases run in memory, one in 16 on the accounts database too; with `LOCKWEAVE_ON_DISK=1` all.",
+        "Constantinople is run as Petersburg: revm has no rules for EIP-1283 (net gas metering), which no \
+         public chain ever ran. The fixtures' cases of Constantinople pass by these rules.",
+    ],
+};
 
 /// Cases that are known not to pass: path, test name, fork, data, gas and value index.
 const LISTED: &[Listed] = &[];
-
-/// What a reader of the table should know.
-const NOTES: [&str; 2] = [
-    "All cases run in memory, one in 16 on the accounts database too; with `LOCKWEAVE_ON_DISK=1` all.",
-    "Constantinople is run as Petersburg: revm has no rules for EIP-1283 (net gas metering), which no \
-     public chain ever ran. The fixtures' cases of Constantinople pass by these rules.",
-];
-
-/// A small file of the same form, for where there is no archive.
-const OWN: &str = include_str!("conformance/own_state_tests.json");
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -119,22 +119,7 @@ struct FixtureReceipt {
 }
 
 fn main() -> ExitCode {
-    let start = Instant::now();
-    let sample = Sample::one_in(SAMPLE);
-    let own = Fixture::own("own_state_tests.json", OWN);
-    let mut report = suite::run_archive("state_tests.tar.zst", &own, |engine, file| {
-        run_file(engine, file, sample.of(file))
-    });
-    for note in NOTES {
-        report.note(note);
-    }
-    sample.say();
-    println!("{:.1} s", start.elapsed().as_secs_f64());
-    if report.close(SUITE) {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    SUITE.run(run_file)
 }
 
 /// Runs every case of a file.
