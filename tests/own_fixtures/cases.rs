@@ -1,6 +1,6 @@
 //! The chains of the blockchain tests and of the tests of access lists.
 
-use crate::world::{Contents, Made, Plan, World, legacy, signer, transfer};
+use crate::world::{AccountContents, Contents, Made, Plan, World, legacy, signer, transfer};
 use alloy_consensus::{Block, BlockBody, TxEnvelope, proofs::calculate_transaction_root};
 use alloy_eips::{
     eip2935::HISTORY_STORAGE_ADDRESS,
@@ -326,18 +326,24 @@ fn list(list: &[AccountChanges]) -> Value {
 
 fn state(contents: &Contents) -> Value {
     let accounts = contents.iter().map(|(address, account)| {
-        let (nonce, balance, code, slots) = account;
-        let slots = slots.iter();
-        let slots = slots.map(|(slot, value)| (format!("{slot:#x}"), json!(value)));
-        let account = json!({
-            "nonce": format!("{nonce:#x}"),
-            "balance": balance,
-            "code": code,
-            "storage": slots.collect::<Map<_, _>>(),
-        });
-        (address.to_string(), account)
+        let slot = |slot, value| (format!("{slot:#x}"), json!(value));
+        (address.to_string(), account_json(account, slot))
     });
     accounts.collect::<Map<_, _>>().into()
+}
+
+/// An account, with its slots in the form that `slot` gives them.
+pub(crate) fn account_json(
+    (nonce, balance, code, slots): &AccountContents,
+    slot: impl Fn(U256, U256) -> (String, Value),
+) -> Value {
+    let slots = slots.iter().map(|(key, value)| slot(*key, *value));
+    json!({
+        "nonce": format!("{nonce:#x}"),
+        "balance": balance,
+        "code": code,
+        "storage": slots.collect::<Map<_, _>>(),
+    })
 }
 
 fn text(value: &Value) -> Vec<u8> {

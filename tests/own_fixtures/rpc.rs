@@ -1,7 +1,7 @@
 //! A chain with recorded requests, in the form of Ethereum's JSON-RPC suite.
 
 use crate::{
-    cases::{CONTRACT, COUNTER, RECEIVER, plain_chain},
+    cases::{CONTRACT, COUNTER, RECEIVER, account_json, plain_chain},
     world::signer,
 };
 use alloy_eips::eip2718::Encodable2718;
@@ -133,19 +133,10 @@ fn schemas() -> Value {
 fn genesis_json(genesis: &crate::world::World) -> Value {
     let header = genesis.header();
     let alloc = genesis.contents().into_iter();
-    let alloc = alloc.map(|(address, (nonce, balance, code, slots))| {
-        let slots = slots.into_iter();
-        let slots = slots.map(|(slot, value)| {
-            let word = |number: U256| hex::encode_prefixed(number.to_be_bytes::<32>());
-            (word(slot), json!(word(value)))
-        });
-        let account = json!({
-            "nonce": format!("{nonce:#x}"),
-            "balance": balance,
-            "code": code,
-            "storage": slots.collect::<Map<_, _>>(),
-        });
-        (address.to_string(), account)
+    let alloc = alloc.map(|(address, account)| {
+        let word = |number: U256| hex::encode_prefixed(number.to_be_bytes::<32>());
+        let slot = |slot, value| (word(slot), json!(word(value)));
+        (address.to_string(), account_json(&account, slot))
     });
     json!({
         "config": {

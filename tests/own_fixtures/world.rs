@@ -66,7 +66,10 @@ impl Made {
 }
 
 /// An account: nonce, balance, code, slots that are not zero.
-pub(crate) type Contents = BTreeMap<Address, (u64, U256, Bytes, BTreeMap<U256, U256>)>;
+pub(crate) type AccountContents = (u64, U256, Bytes, BTreeMap<U256, U256>);
+
+/// All accounts.
+pub(crate) type Contents = BTreeMap<Address, AccountContents>;
 
 /// A chain up to one block. A clone of it is the beginning of a branch.
 #[derive(Clone)]
@@ -174,7 +177,7 @@ impl World {
         &self.header
     }
 
-    /// All accounts. Empty ones are none, on every fork used here.
+    /// All accounts. On the forks used here an empty account does not exist.
     pub(crate) fn contents(&self) -> Contents {
         let accounts = self.database.cache.accounts.iter();
         let existing = accounts.filter(|(_, account)| {

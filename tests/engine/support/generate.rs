@@ -1,6 +1,6 @@
 //! Strategies for blocks.
 
-use super::{Case, contracts};
+use super::{Case, contracts, insert_account};
 use alloy_consensus::{Header, Signed, TxEip1559, TxEip2930, TxEnvelope, TxLegacy};
 use alloy_eips::{
     eip2930::{AccessList, AccessListItem},
@@ -10,7 +10,7 @@ use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256};
 use lockweave::{
     ChainSpec, EvmBlock, EvmTransaction, MemoryState,
     evm::{BlockInput, Ommers, SpecId},
-    runtime::{Account, Code},
+    runtime::Account,
 };
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -218,15 +218,9 @@ pub(crate) fn state() -> MemoryState {
             },
         );
     }
-    for (index, bytes) in contracts::all().into_iter().enumerate() {
-        let code = Arc::new(Code::new(bytes.into()));
-        let account = Account {
-            nonce: 1,
-            balance: U256::from(index * 100),
-            code_hash: code.hash(),
-        };
-        state.insert_account(contract(index), account);
-        state.insert_code(code);
+    for (index, code) in contracts::all().into_iter().enumerate() {
+        let balance = U256::from(index * 100);
+        insert_account(&mut state, contract(index), 1, balance, &code);
         for slot in 0_u64..4 {
             let value = U256::from((slot + 1) % 4);
             state.insert_slot(contract(index), U256::from(slot), value);
@@ -382,33 +376,41 @@ pub(crate) fn case(transactions_max: usize) -> impl Strategy<Value = Case> {
             .iter()
             .map(|draft| {
                 let nonce = &mut nonces[usize::from(draft.sender)];
-                let used = *nonce + u64::from(draft.nonce_slip);
-                *nonce += u64::from(!draft.nonce_slip);
-                draft.transaction(used, fork)
+                draft.transaction(next_nonce(nonce, draft.nonce_slip), fork)
             })
             .collect();
-        let withdrawals = if fork.is_enabled_in(SpecId::SHANGHAI) {
-            vec![Withdrawal {
-                address: sender(0),
-                amount: 3,
-                ..Withdrawal::default()
-            }]
-        } else {
-            Vec::new()
-        };
-        let input = BlockInput {
-            header: header(fork),
-            transactions,
-            ommers: Ommers::Count(usize::from(!fork.is_enabled_in(SpecId::MERGE))),
-            withdrawals,
-        };
-        let chain = ChainSpec::single_fork(1, fork);
-        let block = EvmBlock::new(&chain, input).expect("a sound header");
         Case {
-            block,
+            block: rewarded_block(fork, transactions),
             view: Arc::new(state()),
         }
     })
+}
+
+/// The nonce of a sender's next transaction: one too high, and not counted, if it slips.
+fn next_nonce(nonce: &mut u64, slips: bool) -> u64 {
+    let used = *nonce + u64::from(slips);
+    *nonce += u64::from(!slips);
+    used
+}
+
+/// A block of these transactions with an ommer before the merge, and with a withdrawal from Shanghai on.
+fn rewarded_block(fork: SpecId, transactions: Vec<EvmTransaction>) -> EvmBlock {
+    let withdrawal = Withdrawal {
+        address: sender(0),
+        amount: 3,
+        ..Withdrawal::default()
+    };
+    let input = BlockInput {
+        header: header(fork),
+        transactions,
+        ommers: Ommers::Count(usize::from(!fork.is_enabled_in(SpecId::MERGE))),
+        withdrawals: if fork.is_enabled_in(SpecId::SHANGHAI) {
+            vec![withdrawal]
+        } else {
+            Vec::new()
+        },
+    };
+    EvmBlock::new(&ChainSpec::single_fork(1, fork), input).expect("a sound header")
 }
 
 /// As a [payer](Pays::from): the beneficiary, which the state has as an account that can pay.
@@ -497,25 +499,9 @@ pub(crate) fn payments_in(fork: SpecId, payments: &[Pays]) -> Case {
     let mut nonces = [0_u64; 256];
     let transactions = payments.iter().map(|payment| {
         let nonce = &mut nonces[usize::from(payment.from)];
-        let used = *nonce + u64::from(payment.nonce_slip);
-        *nonce += u64::from(!payment.nonce_slip);
-        payment.transaction(used, fork)
+        payment.transaction(next_nonce(nonce, payment.nonce_slip), fork)
     });
-    let input = BlockInput {
-        header: header(fork),
-        transactions: transactions.collect(),
-        ommers: Ommers::Count(usize::from(!fork.is_enabled_in(SpecId::MERGE))),
-        withdrawals: if fork.is_enabled_in(SpecId::SHANGHAI) {
-            vec![Withdrawal {
-                address: sender(0),
-                amount: 3,
-                ..Withdrawal::default()
-            }]
-        } else {
-            Vec::new()
-        },
-    };
-    let block = EvmBlock::new(&ChainSpec::single_fork(1, fork), input).expect("a sound header");
+    let block = rewarded_block(fork, transactions.collect());
     let mut state = state();
     let account = Account {
         balance: U256::from(1_000_000_000),

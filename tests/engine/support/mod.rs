@@ -3,15 +3,17 @@
 pub(crate) mod contracts;
 pub(crate) mod generate;
 
+use alloy_primitives::{Address, Bytes, KECCAK256_EMPTY, U256};
 use lockweave::{
-    BankingStage, EvmExecutor, EvmInferrer, OpenBlock, Sanitized, SealedBlock, StageConfig,
-    StateView, Step,
+    BankingStage, EvmExecutor, EvmInferrer, MemoryState, OpenBlock, Sanitized, SealedBlock,
+    StageConfig, StateView, Step,
     banking_stage::InferredStats,
-    evm::{EvmBlock, InvalidStep, TemplateCache, TemplateScope},
+    evm::{BlockContext, EvmBlock, InvalidStep, TemplateCache, TemplateScope},
     execute_block, execute_inferred_block,
     runtime::{
-        AccessSet, Declaration, DenseId, ExecutionError, Executor, GrantedState, INFERRED_KEYS_MAX,
-        KeyTable, Recording, SerialState, StateCells, TaskId,
+        AccessSet, Account, Code, Declaration, DenseId, ExecutionError, Executor, GrantedState,
+        INFERRED_KEYS_MAX, KeyTable, Outcome, Recording, SerialState, StateCells, StateDelta,
+        TaskId,
     },
     seal_block,
 };
@@ -55,6 +57,54 @@ fn config(threads: usize, sequential_below: usize) -> StageConfig {
 
 fn start(config: StageConfig) -> BankingStage {
     BankingStage::new(config).expect("threads")
+}
+
+/// Inserts an account with its code.
+pub(crate) fn insert_account(
+    state: &mut MemoryState,
+    address: Address,
+    nonce: u64,
+    balance: U256,
+    code: &[u8],
+) {
+    let code_hash = if code.is_empty() {
+        KECCAK256_EMPTY
+    } else {
+        let code = Arc::new(Code::new(Bytes::copy_from_slice(code)));
+        let hash = code.hash();
+        state.insert_code(code);
+        hash
+    };
+    let account = Account {
+        nonce,
+        balance,
+        code_hash,
+    };
+    state.insert_account(address, account);
+}
+
+/// An outcome and the keys touched, or the error's text.
+pub(crate) type Ran = Result<(Outcome, AccessSet), String>;
+
+/// Runs steps serially and records the keys that each touches. Returns the result of each step and the state changes.
+pub(crate) fn run_serially(
+    executor: &mut EvmExecutor<Recording<SerialState>>,
+    context: &BlockContext,
+    view: &Arc<dyn StateView>,
+    steps: &[Step],
+) -> (Vec<Ran>, StateDelta) {
+    let mut state = Recording::new(SerialState::new(Arc::clone(view), context.rules()));
+    let results = steps.iter().map(|step| {
+        let result = executor.execute(step, &mut state);
+        let set = state.take_access(INFERRED_KEYS_MAX).expect("few keys");
+        match result {
+            Ok(outcome) => Ok((outcome, set)),
+            Err(error) => Err(error.to_string()),
+        }
+    });
+    let results = results.collect();
+    let delta = state.state().delta().expect("a state in memory");
+    (results, delta)
 }
 
 /// A block and the state before it.
