@@ -11,3 +11,16 @@ pub mod report;
 pub mod store;
 pub mod stores;
 pub mod workload;
+
+use std::{fmt::Display, io::Write as _, process::ExitCode};
+
+/// Prints an error to standard error. The exit code is 0 without one and 2 with one.
+pub fn exit_code(result: Result<(), impl Display>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: {error}");
+            ExitCode::from(2)
+        }
+    }
+}

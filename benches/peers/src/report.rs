@@ -1,6 +1,6 @@
 //! What was measured of the stores, as a table.
 
-use crate::store::StoreKind;
+use crate::stores::StoreKind;
 use serde::{Deserialize, Serialize};
 use std::io::Write;
 

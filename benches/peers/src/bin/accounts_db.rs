@@ -3,9 +3,10 @@
 use clap::Parser;
 use hdrhistogram::Histogram;
 use lockweave_peers::{
-    machine,
+    exit_code, machine,
     report::{Report, write_header, write_line, write_ratios},
-    store::{Store, StoreError, StoreKind},
+    store::{Store, StoreError},
+    stores::StoreKind,
     workload::{Value, Workload, mix},
 };
 use serde::{Deserialize, Serialize};
@@ -119,13 +120,7 @@ fn main() -> ExitCode {
         Some(phase) => child(&args, phase),
         None => parent(&args),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "error: {error}");
-            ExitCode::from(2)
-        }
-    }
+    exit_code(result)
 }
 
 fn parent(args: &Args) -> Result<(), StoreError> {

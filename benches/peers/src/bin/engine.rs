@@ -1,13 +1,16 @@
 //! Our engine beside the best sequential revm, on the same blocks, in the same run.
 
 use clap::Parser;
-use lockweave_peers::engine::{
-    block::{AccessSource, Block},
-    chart,
-    measure::{self, Configuration, Effort, WorkloadResult},
-    report::{self, WorkloadSize},
-    schedulers,
-    workload::{Selection, WorkloadError, WorkloadName},
+use lockweave_peers::{
+    engine::{
+        block::{AccessSource, Block},
+        chart,
+        measure::{self, Configuration, Effort, WorkloadResult},
+        report::{self, WorkloadSize},
+        schedulers,
+        workload::{Selection, WorkloadError, WorkloadName},
+    },
+    exit_code,
 };
 use serde_json::json;
 use std::{
@@ -85,13 +88,7 @@ enum Access {
 }
 
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "error: {error}");
-            ExitCode::from(2)
-        }
-    }
+    exit_code(run(&Args::parse()))
 }
 
 /// Pairs of runs behind a ceiling at most, and at least.

@@ -2,12 +2,15 @@
 
 use clap::Parser;
 use lockweave_banking_stage::{BankingStage, StageConfig, pin_thread};
-use lockweave_peers::engine::{
-    block::{AccessSource, Block, timed},
-    measure::Samples,
-    phases::instructions_by_phase,
-    workload::{Selection, WorkloadName},
-    yardstick::Yardstick,
+use lockweave_peers::{
+    engine::{
+        block::{AccessSource, Block, timed},
+        measure::Samples,
+        phases::instructions_by_phase,
+        workload::{Selection, WorkloadName},
+        yardstick::Yardstick,
+    },
+    exit_code,
 };
 use std::{
     error::Error,
@@ -73,13 +76,7 @@ enum Engine {
 }
 
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "error: {error}");
-            ExitCode::from(2)
-        }
-    }
+    exit_code(run(&Args::parse()))
 }
 
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {

@@ -2,12 +2,15 @@
 
 use clap::Parser;
 use lockweave_banking_stage::{BankingStage, StageConfig, simulate::SimulatedCosts};
-use lockweave_peers::engine::{
-    block::{AccessSource, Block},
-    costs,
-    measure::{Samples, ceiling},
-    model::{BlockModel, SimulatedBlock},
-    workload::{WorkloadError, WorkloadName},
+use lockweave_peers::{
+    engine::{
+        block::{AccessSource, Block},
+        costs,
+        measure::{Samples, ceiling},
+        model::{BlockModel, SimulatedBlock},
+        workload::{WorkloadError, WorkloadName},
+    },
+    exit_code,
 };
 use serde_json::json;
 use std::{error::Error, io::Write, num::NonZeroUsize, process::ExitCode};
@@ -60,13 +63,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "error: {error}");
-            ExitCode::from(2)
-        }
-    }
+    exit_code(run(&Args::parse()))
 }
 
 /// Runs behind a measured time.
