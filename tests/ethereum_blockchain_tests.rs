@@ -1,13 +1,11 @@
-//! Ethereum's blockchain tests: whole blocks, held against their headers.
+//! Ethereum's blockchain tests: whole blocks, compared with their headers.
 //!
-//! Every block is decoded, held against its parent's header and its own body, and run: as the
-//! validator's import runs it, and through the engine, on one worker and on four. What it comes to is
-//! held against its header, the state root included. A block that is to be refused must be refused
-//! for the fixture's reason.
+//! Every block is decoded, checked against its parent's header and its own body, and executed: as the validator's
+//! import does it, and through the engine on one worker and on four. The result is compared with its header, the
+//! state root included. A block that must be refused must be refused for the fixture's reason.
 //!
-//! A block on another branch than the last one moves the chain's end there if it makes that branch the
-//! heavier one or, without proof of work, in any case. On the accounts database the blocks behind the
-//! common ancestor are undone for that.
+//! A block on another branch becomes the head if it makes that branch the heaviest or, without proof of work, in any
+//! case. On the accounts database the blocks after the common ancestor are undone for that.
 //!
 //! The archive is `blockchain_tests.tar.zst` in `LOCKWEAVE_FIXTURES`. The last line is the count.
 
@@ -31,7 +29,7 @@ use std::process::ExitCode;
 const SUITE: Suite = Suite {
     name: "ethereum_blockchain_tests",
     archive: "blockchain_tests.tar.zst",
-    // Made by plain revm.
+    // Generated with plain revm.
     own: (
         "own_blockchain_tests.json",
         include_str!("conformance/own_blockchain_tests.json"),
@@ -88,7 +86,7 @@ fn run_case(engine: &Engine, test: &BlockchainTest, on_disk: bool) -> Result<(),
         run_durably(engine, test, &chain, next.as_ref(), &mut durable)
             .map_err(|problem| format!("on disk, {problem}"))?;
     }
-    // Refused blocks leave nothing that is in the way of the next one.
+    // After refused blocks the next block is accepted.
     if let Some(next) = next {
         let taken = chain.import_block(engine, next, None)?;
         taken.map_err(|refusal| format!("the next block was refused: {refusal:?}"))?;
@@ -96,7 +94,7 @@ fn run_case(engine: &Engine, test: &BlockchainTest, on_disk: bool) -> Result<(),
     Ok(())
 }
 
-/// Holds a chain's end and its state against the fixture.
+/// Compares a chain's head and its state with the fixture.
 fn check_end(test: &BlockchainTest, chain: &Chain) -> Result<(), String> {
     if chain.head() != test.last_block_hash {
         let (head, expected) = (chain.head(), test.last_block_hash);

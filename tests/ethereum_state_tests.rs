@@ -1,10 +1,9 @@
 //! Ethereum's state tests: one transaction on a given state, through locks and cells.
 //!
-//! Every case is run from the signed bytes of its transaction: decoded, its sender recovered, run
-//! serially while recording what it touches, then in parallel on one worker and on four. State root,
-//! logs hash and, where the fixture has a receipt, gas and status are held against the fixture; a
-//! transaction that is to be refused must be refused for the fixture's reason and leave the state as
-//! it was.
+//! Every case starts from the signed bytes of its transaction: they are decoded, the sender is recovered, and the
+//! transaction runs serially with its accesses recorded, then in parallel on one worker and on four. State root, logs
+//! hash and, if the fixture has a receipt, gas and status are compared with the fixture. A transaction that must be
+//! refused must be refused for the fixture's reason and leave the state unchanged.
 //!
 //! The archive is `state_tests.tar.zst` in `LOCKWEAVE_FIXTURES`. The last line is the count.
 
@@ -80,7 +79,7 @@ struct Environment {
     excess_blob_gas: Option<U256>,
 }
 
-/// Only who signed: everything else is in the signed bytes.
+/// The sender. All other fields are in the signed bytes.
 #[derive(Deserialize)]
 struct SignedBy {
     sender: Option<Address>,
@@ -252,7 +251,7 @@ fn header(env: &Environment, spec: SpecId) -> Header {
     }
 }
 
-/// State tests have no chain: the hash of a block is that of its number in decimal.
+/// State tests have no chain: a block's hash is the hash of its decimal number.
 fn block_hashes(number: u64) -> impl Iterator<Item = (u64, B256)> {
     (number.saturating_sub(256)..number).map(|earlier| (earlier, keccak256(earlier.to_string())))
 }
@@ -266,7 +265,7 @@ fn insert_block_hashes(state: &mut MemoryState, number: u64) {
 /// The state before a case, in an accounts database.
 struct Stored {
     view: Arc<dyn StateView>,
-    /// Behind the view, which reads from it.
+    /// Kept open: the view reads from it.
     _chain: DurableChain,
 }
 
@@ -282,7 +281,7 @@ fn stored_state(chain: &ChainSpec, test: &StateTest) -> Result<Stored, Box<dyn E
     })
 }
 
-/// The transaction of a case from its signed bytes, as a node gets it.
+/// The transaction of a case from its signed bytes, as a node receives it.
 fn decode(post: &Post, spec: SpecId, sender: Option<Address>) -> Result<EvmTransaction, Refusal> {
     let bytes = &post.txbytes;
     let envelope = TxEnvelope::decode_2718_exact(bytes).map_err(|error| {
@@ -302,7 +301,7 @@ fn decode(post: &Post, spec: SpecId, sender: Option<Address>) -> Result<EvmTrans
     }
 }
 
-/// The type of a blob or set-code transaction whose receiver is empty: its sixth field.
+/// The type of a blob or set-code transaction whose recipient, the sixth field, is empty.
 fn creating_type(bytes: &[u8]) -> Option<u8> {
     let (kind @ (3 | 4), mut rest) = bytes.split_first().map(|(kind, rest)| (*kind, rest))? else {
         return None;
@@ -315,9 +314,9 @@ fn creating_type(bytes: &[u8]) -> Option<u8> {
     (rest.first() == Some(&alloy_rlp::EMPTY_STRING_CODE)).then_some(kind)
 }
 
-/// Whether a transaction bids more than there is room for in 128 bits.
+/// Whether a transaction bids more than 128 bits can hold.
 fn has_large_fee(bytes: &[u8]) -> bool {
-    // The type, and which fields are fees.
+    // The type, and the indices of the fee fields.
     let (kind, mut rest) = match bytes.split_first() {
         Some((kind @ 1..=4, rest)) => (*kind, rest),
         _ => (0, bytes),

@@ -92,8 +92,8 @@ fn run_archive(
     report
 }
 
-/// The tests of a file by their names. What cannot be read is a failure by the name of the file or, if
-/// the file is JSON, of the test.
+/// The tests of a file by their names. A file that is not JSON is one failure; in a JSON file each test that cannot be
+/// read is one.
 pub(crate) fn tests<T: DeserializeOwned>(
     report: &mut Report,
     file: &Fixture,
@@ -128,7 +128,7 @@ pub(crate) fn tests<T: DeserializeOwned>(
     tests
 }
 
-/// Runs a case. A panic is a failure of this case, and not the end of the others.
+/// Runs a case. A panic fails this case; the others still run.
 pub(crate) fn guarded(
     engine: &mut Engine,
     run: impl FnOnce(&Engine) -> Result<(), String>,
@@ -139,7 +139,7 @@ pub(crate) fn guarded(
     })
 }
 
-/// What a panic said.
+/// The message of a panic.
 fn text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))

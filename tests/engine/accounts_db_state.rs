@@ -31,7 +31,7 @@ fn open(folder: &Path) -> Db {
     Db::open(folder, options).expect("a database")
 }
 
-/// Everything a state in memory has, as the changes that lead to it.
+/// A state in memory as the changes that create it.
 fn genesis(state: &MemoryState) -> StateDelta {
     let mut delta = StateDelta::default();
     let mut known = BTreeSet::new();

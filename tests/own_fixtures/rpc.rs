@@ -124,7 +124,7 @@ pub(crate) fn files() -> Vec<(String, Vec<u8>)> {
     files
 }
 
-/// What results look like, for requests that are held against that alone.
+/// The schemas of results, for requests whose results are only checked for their form.
 fn schemas() -> Value {
     let price = json!({ "type": "string", "pattern": "^0x([1-9a-f][0-9a-f]*|0)$" });
     json!({ "methods": [{ "name": "eth_gasPrice", "result": { "schema": price } }] })

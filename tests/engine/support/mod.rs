@@ -1,4 +1,4 @@
-//! Random blocks, and the ways to run them.
+//! Random blocks, and the runs that tests compare.
 
 pub(crate) mod contracts;
 pub(crate) mod generate;
@@ -23,19 +23,19 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-/// Worker counts every property is checked with.
+/// The worker counts of every property.
 pub(crate) const WORKERS: [usize; 5] = [1, 2, 3, 4, 8];
 
-/// A stage for each worker count, kept between cases, which runs blocks under locks however short they are.
+/// A stage for each worker count, kept between cases. It runs blocks of any length under locks.
 pub(crate) static STAGES: LazyLock<Vec<BankingStage>> =
     LazyLock::new(|| WORKERS.map(|threads| stage(threads, 0)).into());
 
-/// Stages that run blocks that declare nothing in order, with one to seven helpers who look ahead.
-pub(crate) static ORDERED_STAGES: LazyLock<Vec<BankingStage>> =
+/// Stages that run blocks without declared access sequentially, with one, two or seven prefetch workers.
+pub(crate) static SEQUENTIAL_STAGES: LazyLock<Vec<BankingStage>> =
     LazyLock::new(|| [2, 3, 8].map(|threads| stage(threads, usize::MAX)).into());
 
-/// Stages that run payments without locks, however few there are.
-pub(crate) static PAYING_STAGES: LazyLock<Vec<BankingStage>> = LazyLock::new(|| {
+/// Stages that run payments without locks, in blocks of any length.
+pub(crate) static PAYMENT_STAGES: LazyLock<Vec<BankingStage>> = LazyLock::new(|| {
     let paying = |threads| StageConfig {
         payments_from: 1,
         ..config(threads, usize::MAX)
@@ -125,18 +125,18 @@ impl std::fmt::Debug for Case {
 
 pub(crate) type Granted = EvmExecutor<GrantedState<Step>>;
 
-/// Why a parallel run failed: the task, and what its executor said.
+/// Why a parallel run failed: the task, and its executor's error.
 pub(crate) type Failure = (usize, ExecutionError<InvalidStep>);
 
-/// Says of each step that it costs as much as one may that runs without locks, so that all but the
-/// smallest blocks are worth sharing.
+/// The cost of a step, rounded up to the most that a payment without locks may cost, so that all but the smallest blocks
+/// run in parallel.
 fn crowded(step: &Step) -> u64 {
     step.gas_hint().max(99_000)
 }
 
 impl Case {
-    /// Runs the block on the oracle and records what each step touches. Steps that may not be in the
-    /// block are left out, and the case without them is returned.
+    /// Runs the block on the oracle and records the keys that each step touches. Returns the steps without the invalid
+    /// ones, their sets and the result.
     pub(crate) fn record(&self) -> (Vec<Step>, Vec<AccessSet>, SealedBlock) {
         let context = self.block.context();
         let mut executor = EvmExecutor::<Recording<SerialState>>::new(context);
@@ -172,22 +172,22 @@ impl Case {
         self.run_with(stage, steps, sets, make)
     }
 
-    /// Runs steps in order, with nothing declared, while helpers look ahead, and once more under locks with the
-    /// sets that this found. All come to what is expected; returns how many simulations were taken.
-    pub(crate) fn check_ordered(
+    /// Runs steps sequentially without declared access, beside prefetch workers, and once more under locks with the
+    /// sets found. All results must equal `expected`. Returns how many simulations were used.
+    pub(crate) fn check_sequential(
         &self,
         steps: &[Step],
         expected: &SealedBlock,
     ) -> Result<usize, TestCaseError> {
-        let runs = ORDERED_STAGES.iter().map(|stage| {
+        let runs = SEQUENTIAL_STAGES.iter().map(|stage| {
             let stats = self.check_touched(stage, steps, expected)?;
             Ok(stats.simulations_taken)
         });
         runs.sum()
     }
 
-    /// Runs steps with nothing declared, which must leave no sets, and once more with the sets that this found. Both come to
-    /// what is expected.
+    /// Runs steps without declared access, which must cause no access violation, and once more with the sets found. Both
+    /// results must equal `expected`.
     pub(crate) fn check_touched(
         &self,
         stage: &BankingStage,
@@ -208,8 +208,7 @@ impl Case {
         Ok(stats)
     }
 
-    /// Runs steps in parallel, in this order, with nothing declared, by templates if there are, for calls
-    /// within the scope.
+    /// Runs steps in parallel without declared access, with templates for calls within the scope, if given.
     pub(crate) fn run_inferred(
         &self,
         stage: &BankingStage,
@@ -266,8 +265,8 @@ impl Case {
         }
     }
 
-    /// Runs steps in parallel with an executor of the test's own: with keys numbered beforehand, and with
-    /// keys numbered by the stage. Both must come to the same.
+    /// Runs steps in parallel with the test's own executor: with keys numbered beforehand, and with keys numbered by the
+    /// stage. Both results must be equal.
     pub(crate) fn run_with<E>(
         &self,
         stage: &BankingStage,

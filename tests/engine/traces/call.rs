@@ -188,8 +188,8 @@ pub(super) fn plain_calls(calls: &[([u64; 2], u64)]) -> Vec<Step> {
 pub(super) fn traced(context: &BlockContext, codes: [&[u8]; 3], steps: &[Step]) -> (u64, Vec<Ran>) {
     let [code, called @ ..] = codes;
     let state = state(code, called, &[5, 5, 5, 5]);
-    let machine = run_serially(&mut EvmExecutor::new(context), context, &state, steps);
+    let plain = run_serially(&mut EvmExecutor::new(context), context, &state, steps);
     let mut executor = EvmExecutor::new(context).with_traces(0);
-    assert_eq!(run_serially(&mut executor, context, &state, steps), machine);
-    (executor.traced(), machine.0)
+    assert_eq!(run_serially(&mut executor, context, &state, steps), plain);
+    (executor.traced(), plain.0)
 }

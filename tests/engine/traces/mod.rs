@@ -211,11 +211,8 @@ fn another_fork_has_traces_of_its_own() {
     ] {
         let context = context(fork, CONTRACT);
         executor.set_block(&context);
-        let machine = run_serially(&mut EvmExecutor::new(&context), &context, &state, &steps);
-        assert_eq!(
-            run_serially(&mut executor, &context, &state, &steps),
-            machine
-        );
+        let plain = run_serially(&mut EvmExecutor::new(&context), &context, &state, &steps);
+        assert_eq!(run_serially(&mut executor, &context, &state, &steps), plain);
         assert_eq!(executor.traced(), count);
     }
 }
@@ -250,9 +247,9 @@ proptest! {
         let state = state(&assemble(&pieces, end), [&called[0], &called[1]], &slots);
         let mut nonces = [0; 2];
         let steps: Vec<_> = calls.iter().map(|call| call.step(&mut nonces)).collect();
-        let machine = run_serially(&mut EvmExecutor::new(&context), &context, &state, &steps);
+        let plain = run_serially(&mut EvmExecutor::new(&context), &context, &state, &steps);
         let mut executor = EvmExecutor::new(&context).with_traces(after);
         let traced = run_serially(&mut executor, &context, &state, &steps);
-        prop_assert_eq!(traced, machine);
+        prop_assert_eq!(traced, plain);
     }
 }
