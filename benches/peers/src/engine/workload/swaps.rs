@@ -23,7 +23,7 @@ const TICK_SPACING: u64 = 60;
 const TICK_LAST: i64 = 887_220;
 const AMOUNT_IN: u64 = 2_000;
 
-/// Whether swaps can meet.
+/// Whether swaps share a pool.
 pub(super) enum Pools {
     /// Every account has its own contracts.
     Independent,
@@ -31,7 +31,7 @@ pub(super) enum Pools {
     One,
 }
 
-/// The contracts that belong together.
+/// Contracts that belong together.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cluster {
     pub(super) router: Address,
@@ -112,7 +112,7 @@ fn insert_pool(state: &mut MemoryState, pool: Address, tokens: [Address; 2]) {
     let slot0 = price | (U256::ONE << (160 + 24 + 16)) | (U256::ONE << (160 + 24 + 32));
     let liquidity = U256::from(10_u64).pow(U256::from(21));
     state.insert_slot(pool, U256::ZERO, slot0);
-    // Fees have grown before, as in any pool in use.
+    // Fee growth is not zero, as in any used pool.
     state.insert_slot(pool, U256::from(1), U256::ONE << 100);
     state.insert_slot(pool, U256::from(2), U256::ONE << 100);
     state.insert_slot(pool, U256::from(3), liquidity);
