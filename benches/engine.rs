@@ -30,7 +30,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Blocks of this much gas and more are the large ones.
 const LARGE_BLOCK_GAS: u64 = 15_000_000;
-/// Pairs of runs behind each ratio.
+/// Pairs of runs for each ratio.
 const PAIRS: usize = 15;
 
 fn main() {

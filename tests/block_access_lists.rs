@@ -165,7 +165,7 @@ fn check_block(
         let reads = Arc::clone(&view);
         let stored = ListedBlock::new(engine, durable.spec(), view, decoded, list)?;
         if stored.sealed != memory.sealed {
-            return Err("comes to something else on disk".to_owned());
+            return Err("has another result on disk".to_owned());
         }
         let on_disk = |part: Result<(), String>| part.map_err(|one| format!("on disk, {one}"));
         let built = on_disk(stored.check_built());
@@ -290,7 +290,7 @@ impl<'a> ListedBlock<'a> {
             let sealed = run.map_err(|error| error.to_string())?;
             if sealed != self.sealed {
                 return Err(format!(
-                    "comes to {sealed:?}, under locks to {:?}",
+                    "has the result {sealed:?}, under locks {:?}",
                     self.sealed
                 ));
             }

@@ -172,7 +172,7 @@ fn run_case(
             if is_durable {
                 let stored = stored_state(&chain, test).map_err(|error| error.to_string())?;
                 if engine.run(&context, &steps, &stored.view)? != run {
-                    return Err("on the accounts database it comes to something else".to_owned());
+                    return Err("on the accounts database the result differs".to_owned());
                 }
             }
             match run {

@@ -42,7 +42,7 @@ fuzz_target!(|data: &[u8]| -> Corpus {
         return Corpus::Reject;
     };
     let case = tree.current();
-    differential_revm::compare(&case).expect("plain revm says the same");
+    differential_revm::compare(&case).expect("the result of plain revm");
     let (steps, sets, serial) = case.record();
     for stage in STAGES.iter() {
         let recorded = case.run(stage, &steps, &sets).expect("sets that suffice");

@@ -168,7 +168,7 @@ impl Chain {
         for run in by_list.into_iter().flatten() {
             match run {
                 Ok(sealed) if sealed.delta == executed.delta => {}
-                Ok(_) => return Err("comes to other changes by its list".to_owned()),
+                Ok(_) => return Err("has other changes by its list".to_owned()),
                 Err(error) => return Ok(Err(BlockRefusal::List(error))),
             }
         }
@@ -222,7 +222,7 @@ impl Chain {
         };
         match (imported, prepared.finish(run, contract)) {
             (Ok(serial), Ok(parallel)) if serial.delta != parallel.delta => {
-                Err("the import comes to other changes than the engine".to_owned())
+                Err("the import has other changes than the engine".to_owned())
             }
             (Ok(_), Ok(parallel)) => Ok(Ok(parallel)),
             (Err(serial), Err(_)) => Ok(Err(serial)),

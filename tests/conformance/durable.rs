@@ -51,7 +51,7 @@ impl Sample {
         let stated = std::env::var(SAMPLE).ok();
         let stated = stated.map(|text| match text.parse::<u64>() {
             Ok(number) if number > 0 => number,
-            _ => panic!("{SAMPLE} is {text}; it must be a number from 1 on: one case in so many"),
+            _ => panic!("{SAMPLE} is {text}; it must be a number from 1 on: one case in this many"),
         });
         Self(stated.unwrap_or(usual))
     }
@@ -69,7 +69,7 @@ impl Sample {
     }
 
     /// Prints the sample.
-    pub(crate) fn say(self) {
+    pub(crate) fn print(self) {
         match self.0 {
             1 => println!("all cases in memory and on the accounts database"),
             one_in => println!(

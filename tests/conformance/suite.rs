@@ -48,7 +48,7 @@ impl Suite {
         for note in self.notes {
             report.note(note);
         }
-        sample.say();
+        sample.print();
         println!("{:.1} s", start.elapsed().as_secs_f64());
         if report.close(self.name) {
             ExitCode::SUCCESS

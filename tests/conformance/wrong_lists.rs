@@ -147,7 +147,7 @@ pub(crate) fn wrong_lists(header: &Header, list: &[AccountChanges]) -> Vec<Wrong
         account.storage_changes.pop().map(drop)
     });
     add(
-        "a change is behind the block",
+        "a change is after the block",
         Expected::Malformed,
         &|list| {
             let changes = list.iter_mut().flat_map(|one| &mut one.nonce_changes);

@@ -1,11 +1,11 @@
 //! Payments by contracts: whether the paid account is read, and what a payment costs.
 
-use crate::support::insert_account;
-use alloy_consensus::{Header, Signed, TxLegacy};
-use alloy_primitives::{Address, B256, Signature, TxKind, U256, hex};
+use crate::support::{insert_account, signed};
+use alloy_consensus::{Header, TxLegacy};
+use alloy_primitives::{Address, B256, TxKind, U256, hex};
 use lockweave::{
     EvmExecutor, EvmTransaction, MemoryState, Step,
-    evm::{BlockContext, ChainSpec, LockweaveTxEnvelope, SpecId},
+    evm::{BlockContext, ChainSpec, SpecId},
     runtime::{AccessMode, Executor, INFERRED_KEYS_MAX, Recording, SerialState, StateKey},
 };
 use std::sync::Arc;
@@ -50,9 +50,7 @@ fn call(nonce: u64, target: Address, data: &[B256]) -> Step {
         value: U256::ZERO,
         input: data.concat().into(),
     };
-    let signature = Signature::test_signature();
-    let envelope: LockweaveTxEnvelope = Signed::new_unhashed(transaction, signature).into();
-    Step::Transaction(EvmTransaction::new(envelope, SENDER))
+    Step::Transaction(EvmTransaction::new(signed(transaction), SENDER))
 }
 
 /// Runs calls of the sender one after the other. Returns the gas of each, and its access mode on the account it paid.
@@ -102,7 +100,7 @@ fn an_account_in_use_before_the_block_is_paid_without_a_read() {
     assert_eq!(ran[2], (gas + 25_000, seen));
     // It was not in use before the block, so it is read again.
     assert_eq!(ran[3], (gas, seen));
-    // Its nonce before the block says nothing, as it was a contract.
+    // It was a contract, so its nonce before the block does not show that it still exists.
     assert_eq!(ran[5], (gas + 25_000, seen));
     assert_eq!(ran[6], ran[0]);
 }

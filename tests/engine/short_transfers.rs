@@ -3,10 +3,10 @@
 // The test enters one grant after the other on one thread, which makes its unsafe calls sound.
 #![allow(unsafe_code)]
 
-use crate::support::{Ran, insert_account, run_serially};
-use alloy_consensus::{Header, Signed, TxEip1559, TxEip2930, TxLegacy};
+use crate::support::{RECENT_FORKS, Ran, insert_account, run_serially, signed};
+use alloy_consensus::{Header, TxEip1559, TxEip2930, TxLegacy};
 use alloy_eips::eip2930::{AccessList, AccessListItem};
-use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256, address, hex};
+use alloy_primitives::{Address, B256, Bytes, TxKind, U256, address, hex};
 use lockweave::{
     AccessSet, EvmExecutor, EvmTransaction, MemoryState, Step,
     evm::{BlockContext, ChainSpec, LockweaveTxEnvelope, SpecId, TxDeclared},
@@ -62,21 +62,13 @@ fn any_address() -> impl Strategy<Value = Address> {
 }
 
 fn fork() -> impl Strategy<Value = SpecId> {
-    prop::sample::select(vec![
+    let early = [
         SpecId::FRONTIER,
         SpecId::TANGERINE,
         SpecId::SPURIOUS_DRAGON,
         SpecId::BYZANTIUM,
-        SpecId::ISTANBUL,
-        SpecId::BERLIN,
-        SpecId::LONDON,
-        SpecId::MERGE,
-        SpecId::SHANGHAI,
-        SpecId::CANCUN,
-        SpecId::PRAGUE,
-        SpecId::OSAKA,
-        SpecId::AMSTERDAM,
-    ])
+    ];
+    prop::sample::select([&early[..], &RECENT_FORKS].concat())
 }
 
 /// The fields of a transaction of any type.
@@ -152,7 +144,6 @@ fn parts() -> impl Strategy<Value = Parts> {
 
 impl Parts {
     fn envelope(&self) -> LockweaveTxEnvelope {
-        let signature = Signature::test_signature();
         let access_list = AccessList(
             self.listed
                 .iter()
@@ -176,7 +167,7 @@ impl Parts {
                     value,
                     input,
                 };
-                Signed::new_unhashed(transaction, signature).into()
+                signed(transaction)
             }
             1 => {
                 let transaction = TxEip2930 {
@@ -189,7 +180,7 @@ impl Parts {
                     access_list,
                     input,
                 };
-                Signed::new_unhashed(transaction, signature).into()
+                signed(transaction)
             }
             2 => {
                 let transaction = TxEip1559 {
@@ -203,7 +194,7 @@ impl Parts {
                     access_list,
                     input,
                 };
-                Signed::new_unhashed(transaction, signature).into()
+                signed(transaction)
             }
             _ => {
                 let mut transaction = TxDeclared {
@@ -222,7 +213,7 @@ impl Parts {
                 if let (TxKind::Call(recipient), false) = (to, value == U256::ONE) {
                     transaction.credits.push(recipient);
                 }
-                Signed::new_unhashed(transaction, signature).into()
+                signed(transaction)
             }
         }
     }

@@ -3,12 +3,16 @@
 pub(crate) mod contracts;
 pub(crate) mod generate;
 
-use alloy_primitives::{Address, Bytes, KECCAK256_EMPTY, U256};
+use alloy_consensus::Signed;
+use alloy_primitives::{Address, Bytes, KECCAK256_EMPTY, Signature, U256};
 use lockweave::{
     BankingStage, EvmExecutor, EvmInferrer, MemoryState, OpenBlock, Sanitized, SealedBlock,
     StageConfig, StateView, Step,
     banking_stage::InferredStats,
-    evm::{BlockContext, EvmBlock, InvalidStep, TemplateCache, TemplateScope},
+    evm::{
+        BlockContext, EvmBlock, InvalidStep, LockweaveTxEnvelope, SpecId, TemplateCache,
+        TemplateScope,
+    },
     execute_block, execute_inferred_block,
     runtime::{
         AccessSet, Account, Code, Declaration, DenseId, ExecutionError, Executor, GrantedState,
@@ -57,6 +61,27 @@ fn config(threads: usize, sequential_below: usize) -> StageConfig {
 
 fn start(config: StageConfig) -> BankingStage {
     BankingStage::new(config).expect("threads")
+}
+
+/// The forks since Istanbul.
+pub(crate) const RECENT_FORKS: [SpecId; 9] = [
+    SpecId::ISTANBUL,
+    SpecId::BERLIN,
+    SpecId::LONDON,
+    SpecId::MERGE,
+    SpecId::SHANGHAI,
+    SpecId::CANCUN,
+    SpecId::PRAGUE,
+    SpecId::OSAKA,
+    SpecId::AMSTERDAM,
+];
+
+/// A transaction with the test signature.
+pub(crate) fn signed<T>(transaction: T) -> LockweaveTxEnvelope
+where
+    Signed<T>: Into<LockweaveTxEnvelope>,
+{
+    Signed::new_unhashed(transaction, Signature::test_signature()).into()
 }
 
 /// Inserts an account with its code.

@@ -1,13 +1,13 @@
 //! Calls of the contract, the state before them, and the runs that are compared.
 
 use super::program::{CALLED, CONTRACT, SENDERS, word};
-use crate::support::{Ran, insert_account, run_serially};
-use alloy_consensus::{Header, Signed, TxEip1559};
+use crate::support::{Ran, insert_account, run_serially, signed};
+use alloy_consensus::{Header, TxEip1559};
 use alloy_eips::eip2930::{AccessList, AccessListItem};
-use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256};
+use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
 use lockweave::{
     EvmExecutor, EvmTransaction, MemoryState, Step,
-    evm::{BlockContext, ChainSpec, LockweaveTxEnvelope, SpecId, TxDeclared},
+    evm::{BlockContext, ChainSpec, SpecId, TxDeclared},
     runtime::StateView,
 };
 use proptest::prelude::*;
@@ -87,8 +87,7 @@ impl Parts {
         );
         let (chain_id, gas_limit, max_fee_per_gas) = (1, self.gas, 9);
         let max_priority_fee_per_gas = self.tip;
-        let signature = Signature::test_signature();
-        let envelope: LockweaveTxEnvelope = if is_signed {
+        let envelope = if is_signed {
             let transaction = TxDeclared {
                 chain_id,
                 nonce,
@@ -102,7 +101,7 @@ impl Parts {
                 writes: AccessList(access_list.0.iter().take(4).cloned().collect()),
                 ..TxDeclared::default()
             };
-            Signed::new_unhashed(transaction, signature).into()
+            signed(transaction)
         } else {
             let transaction = TxEip1559 {
                 chain_id,
@@ -115,7 +114,7 @@ impl Parts {
                 access_list,
                 input,
             };
-            Signed::new_unhashed(transaction, signature).into()
+            signed(transaction)
         };
         Step::Transaction(EvmTransaction::new(envelope, SENDERS[self.sender]))
     }
@@ -176,9 +175,7 @@ pub(super) fn plain_calls(calls: &[([u64; 2], u64)]) -> Vec<Step> {
             input: input.into(),
             ..TxEip1559::default()
         };
-        let signature = Signature::test_signature();
-        let envelope: LockweaveTxEnvelope = Signed::new_unhashed(transaction, signature).into();
-        Step::Transaction(EvmTransaction::new(envelope, SENDERS[0]))
+        Step::Transaction(EvmTransaction::new(signed(transaction), SENDERS[0]))
     });
     steps.collect()
 }

@@ -6,7 +6,7 @@
 mod call;
 mod program;
 
-use crate::support::{Ran, contracts, run_serially};
+use crate::support::{RECENT_FORKS, Ran, contracts, run_serially};
 use alloy_primitives::Address;
 use call::{context, parts, plain_calls, state, traced};
 use lockweave::{EvmExecutor, evm::SpecId};
@@ -223,17 +223,7 @@ proptest! {
     /// Outcomes, errors, state changes and, for steps with an outcome, the keys touched are those of plain execution.
     #[test]
     fn traces_equal_plain_execution(
-        fork in prop::sample::select(vec![
-            SpecId::ISTANBUL,
-            SpecId::BERLIN,
-            SpecId::LONDON,
-            SpecId::MERGE,
-            SpecId::SHANGHAI,
-            SpecId::CANCUN,
-            SpecId::PRAGUE,
-            SpecId::OSAKA,
-            SpecId::AMSTERDAM,
-        ]),
+        fork in prop::sample::select(RECENT_FORKS.to_vec()),
         beneficiary in prop::sample::select(vec![SENDERS[0], CONTRACT, CALLED[0], Address::repeat_byte(9)]),
         pieces in prop::collection::vec(piece(), 1..60),
         end in end(),

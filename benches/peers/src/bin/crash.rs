@@ -27,7 +27,7 @@ struct Args {
     /// How long.
     #[arg(long, value_name = "S", default_value_t = 60)]
     seconds: u64,
-    /// Stop after so many kills.
+    /// Stop after this many kills.
     #[arg(long, value_name = "N")]
     kills: Option<u64>,
     /// Of the moments of the kills.

@@ -126,7 +126,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
             measure_schedulers(args, &mut out)?;
             continue;
         }
-        tell(&format!("{}: making the blocks", workload.name()));
+        progress(&format!("{}: making the blocks", workload.name()));
         let blocks = match workload.blocks_among(args.transactions, &args.selection) {
             // The other workloads can still be measured.
             Err(error @ WorkloadError::NoFixtures(_)) if args.workloads.is_empty() => {
@@ -162,7 +162,7 @@ fn measure_schedulers(args: &Args, out: &mut impl Write) -> Result<(), Box<dyn E
         );
     }
     for conflict_percent in CONFLICT_PERCENTS {
-        tell(&format!("scheduler: {conflict_percent} % conflict"));
+        progress(&format!("scheduler: {conflict_percent} % conflict"));
         let results = schedulers::measure(conflict_percent);
         clear();
         if args.json {
@@ -192,12 +192,12 @@ fn measure_workload(
         rounds_max: 51,
     };
     let name = workload.name();
-    tell(&format!("{name}: holding all runs against the yardstick"));
+    progress(&format!("{name}: holding all runs against the yardstick"));
     let mut result = measure::measure(blocks, &configurations, effort, |rounds| {
-        tell(&format!("{name}: {rounds} rounds"));
+        progress(&format!("{name}: {rounds} rounds"));
     })?;
     if let ([block], false) = (blocks, args.no_ceiling) {
-        tell(&format!("{name}: yardsticks side by side"));
+        progress(&format!("{name}: yardsticks side by side"));
         let pairs = ceiling_pairs(result.sequential.times_ms.median());
         result.ceiling = Some(measure::ceiling(block, threads, pairs)?);
     }
@@ -268,8 +268,8 @@ fn configurations(args: &Args, blocks: &[Block], threads: usize) -> Vec<Configur
         .collect()
 }
 
-/// Progress, on a terminal.
-fn tell(text: &str) {
+/// Prints progress: on a terminal in place of the last, elsewhere as a line.
+fn progress(text: &str) {
     let mut stderr = std::io::stderr();
     if stderr.is_terminal() {
         let _ = write!(stderr, "\r\x1b[2K{text}");

@@ -109,7 +109,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
             report.check(block, &model, costs, threads)?;
         }
         for workers in &args.workers {
-            report.tell(&model, *workers, model.simulate(*workers, costs, 1.0))?;
+            report.print(&model, *workers, model.simulate(*workers, costs, 1.0))?;
         }
         report.out.flush()?;
     }
@@ -158,7 +158,7 @@ fn print_costs(
     }
     writeln!(
         out,
-        "{cores} cores; a turn {turn} ns ({turn_again} for who had the last one), a task fed or completed {task} \
+        "{cores} cores; a turn {turn} ns ({turn_again} after its own turn), a task fed or completed {task} \
          and {key} for each key; a call {call}, a called worker comes after {wake}, a waiting one begins \
          after {hand_over}"
     )
@@ -232,7 +232,7 @@ impl<W: Write> Report<'_, W> {
         Ok(())
     }
 
-    fn tell(
+    fn print(
         &mut self,
         model: &BlockModel,
         workers: usize,

@@ -115,7 +115,7 @@ fn transaction(keys: &Keys) -> Transaction {
         }],
         ..Message::default()
     };
-    // Nobody asks for it.
+    // Not used.
     let hash = MessageHash::Precomputed(message.recent_blockhash);
     let transaction = VersionedTransaction {
         signatures: vec![Signature::default()],

@@ -14,7 +14,7 @@ const TRANSFERS: usize = 33_628;
 const TOKEN: Address = address!("0x70ce400000000000000000000000000000000001");
 /// Accounts in the hot set.
 const HOT_HOLDERS: u64 = 10;
-/// One transfer in so many goes to the hot set.
+/// One transfer in this many goes to the hot set.
 const HOT_SHARE: u64 = 10;
 
 /// The recipients of tokens.

@@ -121,7 +121,7 @@ impl WorkloadName {
 /// Which recorded blocks are measured.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Selection {
-    /// Only recorded blocks of at most so much gas.
+    /// Only recorded blocks of at most this much gas.
     #[arg(long, value_name = "G", default_value_t = u64::MAX, hide_default_value = true)]
     gas_max: u64,
     /// Only the recorded blocks of these numbers.
