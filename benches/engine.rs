@@ -1,10 +1,10 @@
 //! What declared access gains: blocks run serially and under locks, and the lock table alone.
 //!
 //! `cargo bench --bench engine`; ratios of the same run are printed first, then criterion's figures.
-//! `LOCKWEAVE_RATIOS=NAME` prints the ratios of the workloads whose names begin so (all, if it is empty),
-//! and nothing else.
-//! Mainnet blocks come from the fixtures (`LOCKWEAVE_FIXTURES`, else `../shared/fixtures`) and are
-//! left out, with a note, where there are none.
+//! `LOCKWEAVE_RATIOS=NAME` prints only the ratios of the workloads whose names begin with NAME (all, if it is
+//! empty).
+//! Mainnet blocks come from the fixtures (`LOCKWEAVE_FIXTURES`, else `../shared/fixtures`). Without
+//! them they are left out, with a note.
 
 mod support;
 
@@ -30,7 +30,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Blocks of this much gas and more are the large ones.
 const LARGE_BLOCK_GAS: u64 = 15_000_000;
-/// Pairs of runs behind each ratio.
+/// Pairs of runs for each ratio.
 const PAIRS: usize = 15;
 
 fn main() {
@@ -114,9 +114,9 @@ enum Sets {
     Recorded,
     /// Inferred on the clock, by simulation alone.
     Simulated,
-    /// Inferred on the clock, by templates that are learned on the clock too: each run begins without.
+    /// Inferred on the clock, by templates that are learned on the clock too: each run begins with none.
     Templates,
-    /// As before, but each block begins with what the blocks in front of it have taught.
+    /// The same, but each block begins with the templates of earlier blocks.
     Warm,
 }
 
@@ -188,7 +188,7 @@ fn print_ratio(group: &[Workload], threads: usize, sets: Sets) {
     }
 }
 
-/// What inference did in the last run of each block.
+/// The inference statistics of the last run of each block.
 fn print_inference(runs: &[InferredStats]) {
     let sum = |count: fn(&InferredStats) -> usize| runs.iter().map(count).sum::<usize>();
     println!(
@@ -204,8 +204,8 @@ fn print_inference(runs: &[InferredStats]) {
     );
 }
 
-/// What this machine's cores give together: one serial run alone, against as many side by side, each
-/// with memory of its own. No way of sharing the work of one block can do better.
+/// The ceiling of this machine's cores: one serial run alone, compared with one on every core at once, each with its
+/// own memory. Parallel execution of one block cannot do better.
 fn print_ceiling(threads: usize, workload: &Workload) {
     let mut copies: Vec<_> = (0..threads).map(|_| workload.copy()).collect();
     let timed = |workloads: &mut [Workload]| {
@@ -269,10 +269,10 @@ fn blocks(criterion: &mut Criterion, workloads: &[Vec<Workload>]) {
     group.finish();
 }
 
-/// Tasks held at a time: as many as a window.
+/// Tasks that hold locks at a time: one batch.
 const WINDOW: usize = 2_048;
 
-/// The lock table alone, on one thread: a window of transactions acquired and released.
+/// The lock table alone, on one thread: it locks and releases a batch of transactions.
 fn lock_table(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("lock_table");
     group.throughput(Throughput::Elements(WINDOW as u64));
@@ -290,7 +290,7 @@ fn lock_table(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Exclusive keys of each task; those in conflict share their first key.
+/// Exclusive keys of each task. Tasks in conflict share their first key.
 fn accesses(keys: usize, conflict_percent: usize) -> Vec<Vec<KeyAccess>> {
     (0..WINDOW)
         .map(|task| {
@@ -316,7 +316,7 @@ fn pass(
     for (task, access) in accesses.iter().enumerate() {
         black_box(table.acquire(TaskId::from_index(task), Access::Keys(access)));
     }
-    // Block order is an order in which every task is granted when its turn comes.
+    // In block order every task is granted at its turn.
     for (task, access) in accesses.iter().enumerate() {
         table.release(TaskId::from_index(task), Access::Keys(access), runnable);
     }

@@ -2,21 +2,23 @@
 # Transfers and token transfers over JSON-RPC, in batches: this node beside anvil, in one run.
 #
 # usage: benches/rpc.sh [TRANSACTIONS] [WORK_FOLDER]
-# anvil comes from npm (@foundry-rs/anvil) where npm is there; without it only this node is measured.
-# LOCKWEAVE_VALIDATOR and LOCKWEAVE_RPC_LOAD name binaries that are built already.
+# anvil comes from npm (@foundry-rs/anvil); without npm only this node is measured.
+# LOCKWEAVE_VALIDATOR and LOCKWEAVE_RPC_LOAD name binaries; without them they are built.
 # LOCKWEAVE_TOKEN names a JSON file with a token's bytecode (default ../shared/accept/accept/build/Token.json).
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. tests/lib/node.sh
 
 transactions=${1:-20000}
 work=${2:-target/rpc-bench}
 token=${LOCKWEAVE_TOKEN:-../shared/accept/accept/build/Token.json}
 mkdir -p "$work"
 work=$(cd "$work" && pwd)
-validator=${LOCKWEAVE_VALIDATOR:-} load=${LOCKWEAVE_RPC_LOAD:-}
-if [ -z "$validator" ] || [ -z "$load" ]; then
-    cargo build --quiet --release --package lockweave-validator --bin lockweave-validator --example rpc_load
-    validator=target/release/lockweave-validator load=target/release/examples/rpc_load
+validator=$(binary "${LOCKWEAVE_VALIDATOR:-}" lockweave-validator)
+load=${LOCKWEAVE_RPC_LOAD:-}
+if [ -z "$load" ]; then
+    cargo build --quiet --release --package lockweave-validator --example rpc_load
+    load=target/release/examples/rpc_load
 fi
 
 anvil=
@@ -26,9 +28,6 @@ if command -v npm >/dev/null 2>&1; then
     anvil=$(find "$work/node_modules/@foundry-rs" -path '*bin/anvil' -type f 2>/dev/null | head -n 1)
 fi
 
-node=
-trap '[ -z "$node" ] || kill "$node" 2>/dev/null || true' EXIT
-
 measure() {
     local name=$1 url=$2
     for kind in transfer erc20; do
@@ -36,9 +35,7 @@ measure() {
         printf '%s ' "$name"
         "$load" --url "$url" --pid "$node" --kind "$kind" --transactions "$transactions" --token "$token"
     done
-    kill "$node"
-    wait "$node" 2>/dev/null || true
-    node=
+    stop_node 2>/dev/null || true
 }
 
 wait_for() {
@@ -54,20 +51,13 @@ wait_for() {
 }
 
 for storage in memory disk; do
-    log="$work/lockweave-$storage.log"
     options=()
     if [ "$storage" = disk ]; then
         rm -rf "$work/data"
         options=(--datadir "$work/data")
     fi
-    "$validator" run --dev --http.port 0 --log.filter warn "${options[@]}" >"$log" 2>&1 &
-    node=$!
-    url=
-    for _ in $(seq 50); do
-        url=$(sed -n 's/^Listening on \(http:[^ ]*\).*/\1/p' "$log")
-        [ -z "$url" ] || break
-        sleep 0.1
-    done
+    start_node "$work/lockweave-$storage.log" 5 \
+        "$validator" run --dev --http.port 0 --log.filter warn "${options[@]}"
     wait_for "$url"
     measure "lockweave-$storage" "$url"
 done

@@ -1,15 +1,15 @@
 //! Block access lists (EIP-7928), in three parts for every block that has one:
 //!
-//! 1. the list built while the block runs under locks, on one worker and on four, is the block's, byte
+//! 1. the list built while the block runs under locks, on one worker and on four, equals the block's list, byte
 //!    for byte and by its hash;
-//! 2. given the list, all transactions run at once, on values taken from it, and come to the same;
-//! 3. lists that are wrong in one thing, to which a header commits, are refused for that.
+//! 2. given the list, all transactions run at once on values taken from it, with the same result;
+//! 3. lists with one error, to which a header commits, are refused for that error.
 //!
-//! All of it in memory, and on the accounts database a sample of the cases or, with
-//! `LOCKWEAVE_ON_DISK=1`, all of them: there the state is read from disk.
+//! All cases run in memory. A sample or, with `LOCKWEAVE_ON_DISK=1`, all of them also run on the accounts database,
+//! with the state read from disk.
 //!
-//! Blocks that are to be refused are held against the fixture's reason, and so is the list that comes
-//! with them. The archive is `blockchain_tests.tar.zst` in `LOCKWEAVE_FIXTURES`; the last line is the
+//! A block that must be refused must be refused for the fixture's reason, and so must the list given with it. The
+//! archive is `blockchain_tests.tar.zst` in `LOCKWEAVE_FIXTURES`; the last line is the
 //! count of parts.
 
 mod conformance;
@@ -25,28 +25,34 @@ use conformance::{
     engine::Engine,
     fork,
     report::{Listed, Report},
-    state, suite,
+    state,
+    suite::{self, Suite},
     wrong_lists::wrong_lists,
 };
 use lockweave::engine::{EngineError, InvalidAccessList};
 use lockweave::{SealedBlock, StateView, evm::ChainSpec};
-use lockweave_validator::chain::{block::Envelope, execution::PreparedBlock};
-use std::{process::ExitCode, sync::Arc, time::Instant};
+use lockweave_validator::chain::{
+    block::Envelope,
+    execution::PreparedBlock,
+};
+use std::{process::ExitCode, sync::Arc};
 
-const SUITE: &str = "block_access_lists";
+const SUITE: Suite = Suite {
+    name: "block_access_lists",
+    archive: "blockchain_tests.tar.zst",
+    // Generated with plain revm.
+    own: (
+        "own_access_lists.json",
+        include_str!("conformance/own_access_lists.json"),
+    ),
+    sample: 8,
+    notes: &[
+        "All cases run in memory, one in 8 on the accounts database too; with `LOCKWEAVE_ON_DISK=1` all.",
+    ],
+};
 
 /// The part of the archive whose blocks have lists.
 const DIRECTORY: &str = "eels_amsterdam_bal/";
-
-/// One case in this many runs on the accounts database too. `LOCKWEAVE_ON_DISK` may say otherwise.
-const SAMPLE: u64 = 8;
-
-/// A small file of the same form, made by plain revm: for where there is no archive.
-const OWN: &str = include_str!("conformance/own_access_lists.json");
-
-/// What a reader of the table should know.
-const NOTE: &str = "All cases run in memory, one in 8 on the accounts database too; with \
-                    `LOCKWEAVE_ON_DISK=1` all.";
 
 /// Cases that are known not to pass, by the beginning of path and name.
 const LISTED: &[Listed] = &[];
@@ -57,20 +63,7 @@ const WRONG: &str = "3. wrong lists refused";
 const CHAIN: &str = "blocks taken and refused";
 
 fn main() -> ExitCode {
-    let start = Instant::now();
-    let sample = Sample::one_in(SAMPLE);
-    let own = Fixture::own("own_access_lists.json", OWN);
-    let mut report = suite::run_archive("blockchain_tests.tar.zst", &own, |engine, file| {
-        run_file(engine, file, sample.of(file))
-    });
-    report.note(NOTE);
-    sample.say();
-    println!("{:.1} s", start.elapsed().as_secs_f64());
-    if report.close(SUITE) {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    SUITE.run(run_file)
 }
 
 /// Runs every case of a file of the part with lists.
@@ -172,13 +165,13 @@ fn check_block(
         let reads = Arc::clone(&view);
         let stored = ListedBlock::new(engine, durable.spec(), view, decoded, list)?;
         if stored.sealed != memory.sealed {
-            return Err("comes to something else on disk".to_owned());
+            return Err("has another result on disk".to_owned());
         }
         let on_disk = |part: Result<(), String>| part.map_err(|one| format!("on disk, {one}"));
         let built = on_disk(stored.check_built());
         let before = reads.count();
         let mut given = on_disk(stored.check_given());
-        // What the list does not say is there to be read: at least the sender of a transaction.
+        // Values that are not in the list are read from the state: at least the sender of a transaction.
         if stored.prepared.evm().transactions() > 0 && reads.count() == before {
             given = given.and(Err("on disk, it read nothing from the database".to_owned()));
         }
@@ -195,7 +188,7 @@ fn check_block(
     Ok(())
 }
 
-/// A list that comes with a block to be refused for it is refused on the state on disk, too.
+/// A wrong list that is given with a block is refused on the state on disk too.
 fn check_refused(
     engine: &Engine,
     durable: &mut DurableChain,
@@ -211,7 +204,7 @@ fn check_refused(
         return Ok(());
     };
     let view = durable.state_before(&decoded)?;
-    // If its header is refused, no list is looked at.
+    // If its header is refused, the list is not checked.
     let Ok(prepared) = PreparedBlock::new(durable.spec(), decoded) else {
         return Ok(());
     };
@@ -235,7 +228,7 @@ fn check_refused(
     Ok(())
 }
 
-/// A block, its list, and what it comes to.
+/// A block, its list, and its result.
 struct ListedBlock<'a> {
     engine: &'a Engine,
     spec: &'a ChainSpec,
@@ -271,7 +264,7 @@ impl<'a> ListedBlock<'a> {
         })
     }
 
-    /// The list that was built is the block's.
+    /// The built list equals the block's.
     fn check_built(&self) -> Result<(), String> {
         if alloy_rlp::encode(&self.built) != alloy_rlp::encode(self.list.to_vec()) {
             let (built, list) = (&self.built, self.list);
@@ -288,7 +281,7 @@ impl<'a> ListedBlock<'a> {
         }
     }
 
-    /// Run by the list, the block comes to the same.
+    /// Run by the list, the block has the same result.
     fn check_given(&self) -> Result<(), String> {
         for run in self
             .engine
@@ -297,7 +290,7 @@ impl<'a> ListedBlock<'a> {
             let sealed = run.map_err(|error| error.to_string())?;
             if sealed != self.sealed {
                 return Err(format!(
-                    "comes to {sealed:?}, under locks to {:?}",
+                    "has the result {sealed:?}, under locks {:?}",
                     self.sealed
                 ));
             }
@@ -305,8 +298,7 @@ impl<'a> ListedBlock<'a> {
         Ok(())
     }
 
-    /// Wrong lists are refused: for what is wrong with them if a header commits to them, and for their
-    /// hash, if none does.
+    /// Wrong lists are refused: for their error if a header commits to them, and for their hash if none does.
     fn check_wrong(&self) -> Result<(), String> {
         for wrong in wrong_lists(&self.block.header, self.list) {
             let name = wrong.name;

@@ -1,13 +1,11 @@
-//! Ethereum's blockchain tests: whole blocks, held against their headers.
+//! Ethereum's blockchain tests: whole blocks, compared with their headers.
 //!
-//! Every block is decoded, held against its parent's header and its own body, and run: as the
-//! validator's import runs it, and through the engine, on one worker and on four. What it comes to is
-//! held against its header, the state root included. A block that is to be refused must be refused
-//! for the fixture's reason.
+//! Every block is decoded, checked against its parent's header and its own body, and executed: as the validator's
+//! import does it, and through the engine on one worker and on four. The result is compared with its header, the
+//! state root included. A block that must be refused must be refused for the fixture's reason.
 //!
-//! A block on another branch than the last one moves the chain's end there if it makes that branch the
-//! heavier one or, without proof of work, in any case. On the accounts database the blocks behind the
-//! common ancestor are undone for that.
+//! A block on another branch becomes the head if it makes that branch the heaviest or, without proof of work, in any
+//! case. On the accounts database the blocks after the common ancestor are undone for that.
 //!
 //! The archive is `blockchain_tests.tar.zst` in `LOCKWEAVE_FIXTURES`. The last line is the count.
 
@@ -22,48 +20,35 @@ use conformance::{
     engine::Engine,
     fork, next_block,
     report::{Listed, Report},
-    state, suite,
+    state,
+    suite::{self, Suite},
 };
 use lockweave_validator::chain::block::Envelope;
-use std::{process::ExitCode, time::Instant};
+use std::process::ExitCode;
 
-const SUITE: &str = "ethereum_blockchain_tests";
-
-/// One case in this many runs on the accounts database too: all of them take 211 s on four busy cores,
-/// where all in memory take 10. `LOCKWEAVE_ON_DISK` may say otherwise.
-const SAMPLE: u64 = 4;
-
-/// A small file of the same form, made by plain revm: for where there is no archive.
-const OWN: &str = include_str!("conformance/own_blockchain_tests.json");
-
-/// What a reader of the table should know.
-const NOTES: [&str; 3] = [
-    "All cases run in memory, one in 4 on the accounts database too; with `LOCKWEAVE_ON_DISK=1` all.",
-    "Of proof of work, difficulties and uncles are checked; seals (ethash) are not: the fixtures' \
-     `sealEngine` is `NoProof`.",
-    "The irregular state change of the DAO fork is not supported; no fixture has it.",
-];
+const SUITE: Suite = Suite {
+    name: "ethereum_blockchain_tests",
+    archive: "blockchain_tests.tar.zst",
+    // Generated with plain revm.
+    own: (
+        "own_blockchain_tests.json",
+        include_str!("conformance/own_blockchain_tests.json"),
+    ),
+    // All cases take 211 s on the accounts database, on four busy cores, and 10 s in memory.
+    sample: 4,
+    notes: &[
+        "All cases run in memory, one in 4 on the accounts database too; with `LOCKWEAVE_ON_DISK=1` all.",
+        "Of proof of work, difficulties and uncles are checked; seals (ethash) are not: the fixtures' \
+         `sealEngine` is `NoProof`.",
+        "The irregular state change of the DAO fork is not supported; no fixture has it.",
+    ],
+};
 
 /// Cases that are known not to pass, by the beginning of path and name.
 const LISTED: &[Listed] = &[];
 
 fn main() -> ExitCode {
-    let start = Instant::now();
-    let sample = Sample::one_in(SAMPLE);
-    let own = Fixture::own("own_blockchain_tests.json", OWN);
-    let mut report = suite::run_archive("blockchain_tests.tar.zst", &own, |engine, file| {
-        run_file(engine, file, sample.of(file))
-    });
-    for note in NOTES {
-        report.note(note);
-    }
-    sample.say();
-    println!("{:.1} s", start.elapsed().as_secs_f64());
-    if report.close(SUITE) {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    SUITE.run(run_file)
 }
 
 /// Runs every case of a file.
@@ -101,7 +86,7 @@ fn run_case(engine: &Engine, test: &BlockchainTest, on_disk: bool) -> Result<(),
         run_durably(engine, test, &chain, next.as_ref(), &mut durable)
             .map_err(|problem| format!("on disk, {problem}"))?;
     }
-    // Refused blocks leave nothing that is in the way of the next one.
+    // After refused blocks the next block is accepted.
     if let Some(next) = next {
         let taken = chain.import_block(engine, next, None)?;
         taken.map_err(|refusal| format!("the next block was refused: {refusal:?}"))?;
@@ -109,7 +94,7 @@ fn run_case(engine: &Engine, test: &BlockchainTest, on_disk: bool) -> Result<(),
     Ok(())
 }
 
-/// Holds a chain's end and its state against the fixture.
+/// Compares a chain's head and its state with the fixture.
 fn check_end(test: &BlockchainTest, chain: &Chain) -> Result<(), String> {
     if chain.head() != test.last_block_hash {
         let (head, expected) = (chain.head(), test.last_block_hash);

@@ -1,10 +1,9 @@
 //! Ethereum's state tests: one transaction on a given state, through locks and cells.
 //!
-//! Every case is run from the signed bytes of its transaction: decoded, its sender recovered, run
-//! serially while recording what it touches, then in parallel on one worker and on four. State root,
-//! logs hash and, where the fixture has a receipt, gas and status are held against the fixture; a
-//! transaction that is to be refused must be refused for the fixture's reason and leave the state as
-//! it was.
+//! Every case starts from the signed bytes of its transaction: they are decoded, the sender is recovered, and the
+//! transaction runs serially with its accesses recorded, then in parallel on one worker and on four. State root, logs
+//! hash and, if the fixture has a receipt, gas and status are compared with the fixture. A transaction that must be
+//! refused must be refused for the fixture's reason and leave the state unchanged.
 //!
 //! The archive is `state_tests.tar.zst` in `LOCKWEAVE_FIXTURES`. The last line is the count.
 
@@ -22,32 +21,32 @@ use conformance::{
     fork,
     report::{Listed, Report},
     state::{self, FixtureAccount},
-    suite,
+    suite::{self, Suite},
 };
 use lockweave::{
     MemoryState, StateView, Step,
     evm::{BlockContext, ChainSpec, EvmTransaction, SpecId, recover_sender},
 };
 use serde::Deserialize;
-use std::{collections::BTreeMap, error::Error, process::ExitCode, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, error::Error, process::ExitCode, sync::Arc};
 
-const SUITE: &str = "ethereum_state_tests";
-
-/// One case in this many runs on the accounts database too; `LOCKWEAVE_ON_DISK` may say otherwise.
-const SAMPLE: u64 = 16;
+const SUITE: Suite = Suite {
+    name: "ethereum_state_tests",
+    archive: "state_tests.tar.zst",
+    own: (
+        "own_state_tests.json",
+        include_str!("conformance/own_state_tests.json"),
+    ),
+    sample: 16,
+    notes: &[
+        "All cases run in memory, one in 16 on the accounts database too; with `LOCKWEAVE_ON_DISK=1` all.",
+        "Constantinople is run as Petersburg: revm has no rules for EIP-1283 (net gas metering), which no \
+         public chain ever ran. The fixtures' cases of Constantinople pass by these rules.",
+    ],
+};
 
 /// Cases that are known not to pass: path, test name, fork, data, gas and value index.
 const LISTED: &[Listed] = &[];
-
-/// What a reader of the table should know.
-const NOTES: [&str; 2] = [
-    "All cases run in memory, one in 16 on the accounts database too; with `LOCKWEAVE_ON_DISK=1` all.",
-    "Constantinople is run as Petersburg: revm has no rules for EIP-1283 (net gas metering), which no \
-     public chain ever ran. The fixtures' cases of Constantinople pass by these rules.",
-];
-
-/// A small file of the same form, for where there is no archive.
-const OWN: &str = include_str!("conformance/own_state_tests.json");
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -80,7 +79,7 @@ struct Environment {
     excess_blob_gas: Option<U256>,
 }
 
-/// Only who signed: everything else is in the signed bytes.
+/// The sender. All other fields are in the signed bytes.
 #[derive(Deserialize)]
 struct SignedBy {
     sender: Option<Address>,
@@ -119,22 +118,7 @@ struct FixtureReceipt {
 }
 
 fn main() -> ExitCode {
-    let start = Instant::now();
-    let sample = Sample::one_in(SAMPLE);
-    let own = Fixture::own("own_state_tests.json", OWN);
-    let mut report = suite::run_archive("state_tests.tar.zst", &own, |engine, file| {
-        run_file(engine, file, sample.of(file))
-    });
-    for note in NOTES {
-        report.note(note);
-    }
-    sample.say();
-    println!("{:.1} s", start.elapsed().as_secs_f64());
-    if report.close(SUITE) {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    SUITE.run(run_file)
 }
 
 /// Runs every case of a file.
@@ -188,7 +172,7 @@ fn run_case(
             if is_durable {
                 let stored = stored_state(&chain, test).map_err(|error| error.to_string())?;
                 if engine.run(&context, &steps, &stored.view)? != run {
-                    return Err("on the accounts database it comes to something else".to_owned());
+                    return Err("on the accounts database the result differs".to_owned());
                 }
             }
             match run {
@@ -267,7 +251,7 @@ fn header(env: &Environment, spec: SpecId) -> Header {
     }
 }
 
-/// State tests have no chain: the hash of a block is that of its number in decimal.
+/// State tests have no chain: a block's hash is the hash of its decimal number.
 fn block_hashes(number: u64) -> impl Iterator<Item = (u64, B256)> {
     (number.saturating_sub(256)..number).map(|earlier| (earlier, keccak256(earlier.to_string())))
 }
@@ -281,7 +265,7 @@ fn insert_block_hashes(state: &mut MemoryState, number: u64) {
 /// The state before a case, in an accounts database.
 struct Stored {
     view: Arc<dyn StateView>,
-    /// Behind the view, which reads from it.
+    /// Kept open: the view reads from it.
     _chain: DurableChain,
 }
 
@@ -297,7 +281,7 @@ fn stored_state(chain: &ChainSpec, test: &StateTest) -> Result<Stored, Box<dyn E
     })
 }
 
-/// The transaction of a case from its signed bytes, as a node gets it.
+/// The transaction of a case from its signed bytes, as a node receives it.
 fn decode(post: &Post, spec: SpecId, sender: Option<Address>) -> Result<EvmTransaction, Refusal> {
     let bytes = &post.txbytes;
     let envelope = TxEnvelope::decode_2718_exact(bytes).map_err(|error| {
@@ -317,7 +301,7 @@ fn decode(post: &Post, spec: SpecId, sender: Option<Address>) -> Result<EvmTrans
     }
 }
 
-/// The type of a blob or set-code transaction whose receiver is empty: its sixth field.
+/// The type of a blob or set-code transaction whose recipient, the sixth field, is empty.
 fn creating_type(bytes: &[u8]) -> Option<u8> {
     let (kind @ (3 | 4), mut rest) = bytes.split_first().map(|(kind, rest)| (*kind, rest))? else {
         return None;
@@ -330,9 +314,9 @@ fn creating_type(bytes: &[u8]) -> Option<u8> {
     (rest.first() == Some(&alloy_rlp::EMPTY_STRING_CODE)).then_some(kind)
 }
 
-/// Whether a transaction bids more than there is room for in 128 bits.
+/// Whether a transaction bids more than 128 bits can hold.
 fn has_large_fee(bytes: &[u8]) -> bool {
-    // The type, and which fields are fees.
+    // The type, and the indices of the fee fields.
     let (kind, mut rest) = match bytes.split_first() {
         Some((kind @ 1..=4, rest)) => (*kind, rest),
         _ => (0, bytes),

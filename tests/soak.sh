@@ -1,53 +1,52 @@
 #!/usr/bin/env bash
-# A node under full load for a long time: is its memory flat, does it start again in time, is its chain
-# right? Not part of CI.
+# A node under full load for a long time: checks that its memory stays flat, that it restarts in time, and
+# that its state is right. Not part of CI.
 #
 # usage: tests/soak.sh [SECONDS] [WORK_FOLDER]     (default 1800 seconds, target/soak)
 #
-# Windows of the past are made small, so that they are full early and what still grows is a leak. The
-# memory that is the node's own (what is mapped from files is the system's to drop) is read from its
-# metrics every few seconds; the mean of the last third of the run may be at most a tenth, or 64 MiB,
-# over that of the middle third. The slope over both, in MiB an hour, is told as well.
-# A round of load that fails while the machine stood still for some seconds (as a stopped process or a
-# suspended machine does) is told and made up for; any other that fails is the soak's failure.
+# The history windows are small, so that they are full early and later growth is a leak. The node's anonymous
+# memory (without mapped files) is read from its metrics every few seconds. The mean of the last third of the
+# run may exceed that of the middle third by at most a tenth, or 64 MiB. The slope over both, in MiB an hour,
+# is printed as well.
+# A round of load that fails while the machine pauses for some seconds (a stopped process, a suspended machine)
+# is printed and repeated; any other failed round fails the soak.
 # LOCKWEAVE_SCENARIO names the load (default transfers), LOCKWEAVE_VALIDATOR and LOCKWEAVE_LOADGEN binaries.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. tests/lib/node.sh
 seconds=${1:-1800}
 work=${2:-target/soak}
 mkdir -p "$work"
-validator=${LOCKWEAVE_VALIDATOR:-} loadgen=${LOCKWEAVE_LOADGEN:-}
-if [ -z "$validator" ] || [ -z "$loadgen" ]; then
-    cargo build --quiet --release --bin lockweave-validator --bin lockweave-loadgen
-    validator=target/release/lockweave-validator loadgen=target/release/lockweave-loadgen
-fi
+validator=$(binary "${LOCKWEAVE_VALIDATOR:-}" lockweave-validator)
+loadgen=$(binary "${LOCKWEAVE_LOADGEN:-}" lockweave-loadgen)
 rm -rf "$work/data"
 log=$work/node.log samples=$work/memory.csv
 
 start() {
-    "$validator" run --dev --datadir "$work/data" --http.port 0 --block-time 0 --metrics --metrics.port 0 \
-        --history.transactions 100000 --history.body-blocks 5000 --log.filter warn >"$log" 2>&1 &
-    node=$!
-    url=
-    for _ in $(seq 100); do
-        url=$(sed -n 's/^Listening on \(http:[^ ]*\).*/\1/p' "$log")
-        [ -z "$url" ] || break
-        sleep 0.05
-    done
-    [ -n "$url" ] || { cat "$log"; exit 1; }
+    start_node "$log" 5 \
+        "$validator" run --dev --datadir "$work/data" --http.port 0 --block-time 0 --metrics --metrics.port 0 \
+        --history.transactions 100000 --history.body-blocks 5000 --log.filter warn
     metrics=$(sed -n 's/^Metrics on \(http:[^ ,]*\).*/\1/p' "$log")
 }
 metric() {
     curl --silent --max-time 5 "$metrics" | sed -n "s/^$1 //p" | head -n 1
 }
 
-node= load= clock=
-trap 'for one in $load $clock $node; do kill -TERM "$one" 2>/dev/null || true; done' EXIT
+load='' clock=''
+stop_all() {
+    local process
+    for process in $load $clock $node; do
+        kill -TERM "$process" 2>/dev/null || true
+    done
+}
+trap stop_all EXIT
 start
 begin=$(date +%s)
 pauses=$work/pauses.csv rounds=$work/rounds.csv
-: >"$pauses" >"$rounds" >"$work/load.log"
-# A second that takes five is a pause.
+for file in "$pauses" "$rounds" "$work/load.log"; do
+    : >"$file"
+done
+# A one-second sleep that takes five seconds or more is a pause.
 watch_clock() {
     local last now
     last=$(date +%s)
@@ -60,9 +59,9 @@ watch_clock() {
 watch_clock &
 clock=$!
 paused() { awk -F, '{ sum += $2 } END { print sum + 0 }' "$pauses"; }
-# Seconds that the node could work.
+# Seconds since the start, without pauses.
 elapsed() { echo $(($(date +%s) - begin - $(paused))); }
-# The generator signs ahead what it sends, so a long run is many short ones with accounts of their own.
+# The generator signs its transactions beforehand, so a long run is many short ones with separate accounts.
 load_rounds() {
     local round=0 failed=0 before result
     while [ "$(elapsed)" -lt "$seconds" ]; do
@@ -81,7 +80,7 @@ load_rounds() {
             echo "round $round failed ($result) after $(elapsed) s: $(tail -n 1 "$work/round.log" | cut -c 1-400)" >&2
         fi
         echo "$round,$result" >>"$rounds"
-        # Whoever cannot hold three in a row holds none.
+        # Three failed rounds in a row end the load.
         [ "$failed" -lt 3 ] || return 1
         round=$((round + 1))
     done
@@ -105,24 +104,19 @@ lost=$(count lost)
 echo "rounds of load: $(count held) all accounted for, $lost lost, $(count paused) broken by a pause;" \
     "$(wc -l <"$pauses") pauses, $(paused) s together"
 
-stop() {
-    kill -TERM "$node"
-    wait "$node"
-}
-stop
+stop_node
 for _ in 1 2 3; do
     before=$(wc -l <"$pauses")
     restarted=$(date +%s%N)
     start
     restart_ms=$((($(date +%s%N) - restarted) / 1000000))
-    stop
-    # One that was held up says nothing.
+    stop_node
+    # A restart during a pause of the machine is repeated.
     [ "$restart_ms" -gt 3000 ] || break
     sleep 2
     [ "$(wc -l <"$pauses")" != "$before" ] || break
 done
-node=
-# Old blocks are gone, so the chain is not executed again; the state is held against its commitment.
+# Old blocks are pruned, so the chain is not executed again; the state is compared with its commitment.
 "$validator" db verify --datadir "$work/data/state"
 awk -F, -v seconds="$seconds" -v restart="$restart_ms" -v lost="$lost" '
     NR > 1 && $2 > 0 {

@@ -1,5 +1,5 @@
 //! Accesses in any order, any mode and any number: an access set that is sorted, unique, bounded and
-//! allows each of them, or a clear refusal.
+//! allows each of them, or an error.
 
 #![no_main]
 

@@ -1,5 +1,5 @@
-// Opens the golden database with one file replaced, and reads all of it. What is damaged may be refused,
-// never panic; what is found sound must be readable.
+// Opens the golden database with one file replaced, and reads all of it. Damage may cause an error, not a panic. A
+// database that opens must be readable.
 
 use lockweave_accounts_db::{
     CheckpointMode, Db, Options,
@@ -15,7 +15,7 @@ const FILES: [(&str, &[u8]); 3] = [
     ("log.0", include_bytes!("../../accounts_db/tests/golden/log.0")),
 ];
 
-/// Makes the checksum of the frame at `at` right, so that what is in it is looked at.
+/// Corrects the checksum of the frame at `at`, so that its contents are parsed.
 fn seal(bytes: &mut [u8], at: usize) {
     if let Some(frame) = bytes.get_mut(at..at + 256) {
         let sum = xxh3_128(&frame[..240]);

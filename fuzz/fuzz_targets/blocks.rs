@@ -1,11 +1,11 @@
-//! Blocks of generated code and hostile accesses: under locks and with sets inferred they come to what
-//! the serial oracle says, and that comes to what plain revm says.
+//! Blocks of generated code and hostile accesses: under locks and with inferred sets they have the result of the
+//! serial oracle, which has the result of plain revm.
 //!
 //! The input seeds the generator that the engine's property tests use: the fuzzer keeps the seeds whose
 //! blocks reach code that no other block reached.
 
 #![no_main]
-// What is shared with the tests has more than is needed here.
+// The modules shared with the tests have more than this target needs.
 #![allow(dead_code, unused_imports)]
 
 #[path = "../../tests/engine/differential_revm.rs"]
@@ -22,7 +22,7 @@ use lockweave::evm::{TemplateCache, TemplateScope};
 use std::sync::{Arc, LazyLock};
 use support::{STAGES, generate};
 
-/// What the inputs so far have taught.
+/// The templates of all inputs so far.
 static TEMPLATES: LazyLock<Arc<TemplateCache>> = LazyLock::new(Arc::default);
 
 /// Transactions in a block at most.
@@ -42,7 +42,7 @@ fuzz_target!(|data: &[u8]| -> Corpus {
         return Corpus::Reject;
     };
     let case = tree.current();
-    differential_revm::compare(&case).expect("plain revm says the same");
+    differential_revm::compare(&case).expect("the result of plain revm");
     let (steps, sets, serial) = case.record();
     for stage in STAGES.iter() {
         let recorded = case.run(stage, &steps, &sets).expect("sets that suffice");
@@ -52,7 +52,7 @@ fuzz_target!(|data: &[u8]| -> Corpus {
             "{} workers, recorded",
             stage.config().threads
         );
-        // By simulation alone, and twice by templates that all inputs so far have taught.
+        // By simulation alone, and twice by the templates of all inputs so far.
         let scopes = [None, Some(TemplateScope::Every), Some(TemplateScope::Waiting)];
         for scope in scopes {
             let templates = scope.map(|scope| (&*TEMPLATES, scope));

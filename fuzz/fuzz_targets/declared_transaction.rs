@@ -1,5 +1,5 @@
-//! Bytes that should be a transaction of type 0x44: refused, or what they decode to encodes to them again
-//! and has a sound access set.
+//! Bytes as a transaction of type 0x44: they are refused, or the decoded transaction encodes to the same bytes and
+//! has a valid access set.
 
 #![no_main]
 

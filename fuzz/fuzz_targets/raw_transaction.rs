@@ -1,4 +1,4 @@
-//! What anybody may send: bytes that should be a transaction.
+//! Any bytes as a raw transaction sent to a node.
 //!
 //! `fuzz/run 60 raw_transaction`
 

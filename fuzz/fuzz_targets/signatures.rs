@@ -1,4 +1,4 @@
-//! Batches of signatures: whatever their numbers, many together come to what libsecp256k1 comes to for each.
+//! Batches of signatures: for any numbers a batch has the results of libsecp256k1 for each signature.
 //!
 //! Numbers are a few bits set among zeros or ones, so that ends of limbs, of words and of digits are met, plain or times `r`;
 //! `r` is any number or that of a real signature.

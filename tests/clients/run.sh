@@ -1,21 +1,18 @@
 #!/usr/bin/env bash
 # Real clients against a development node: ethers, web3.py, Hardhat 3 and forge, once with a block for
-# every transaction and once with blocks every 400 ms. What they need is installed into the work folder
-# from npm and PyPI; a client that cannot be installed is named and left out, unless STRICT=1.
+# every transaction and once with blocks every 400 ms. Their packages are installed into the work folder
+# from npm and PyPI. A client that cannot be installed is named and left out; with STRICT=1 it is a failure.
 #
 # usage: tests/clients/run.sh [WORK_FOLDER]
 # LOCKWEAVE_VALIDATOR names a binary; without it one is built.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+. tests/lib/node.sh
 here=$PWD/tests/clients
 work=${1:-target/clients}
 mkdir -p "$work/js" "$work/hardhat"
 work=$(cd "$work" && pwd)
-binary=${LOCKWEAVE_VALIDATOR:-}
-if [ -z "$binary" ]; then
-    cargo build --quiet --release --bin lockweave-validator
-    binary=$PWD/target/release/lockweave-validator
-fi
+validator=$(binary "${LOCKWEAVE_VALIDATOR:-}" lockweave-validator)
 strict=${STRICT:-0}
 export HARDHAT_DISABLE_TELEMETRY_PROMPT=true
 
@@ -64,19 +61,8 @@ if [ $js = 0 ]; then
 fi
 (cd "$work/js" && node "$here/compile.mjs" "$here/contracts" "$work/artifacts")
 
-node=
-trap '[ -z "$node" ] || kill -TERM "$node" 2>/dev/null || true' EXIT
 for block_time in 0 400; do
-    log=$work/node-$block_time.log
-    "$binary" run --dev --http.port 0 --block-time "$block_time" >"$log" 2>&1 &
-    node=$!
-    url=
-    for _ in $(seq 50); do
-        url=$(sed -n 's/^Listening on \(http:[^ ]*\).*/\1/p' "$log")
-        [ -z "$url" ] || break
-        sleep 0.1
-    done
-    [ -n "$url" ] || { cat "$log"; exit 1; }
+    start_node "$work/node-$block_time.log" 5 "$validator" run --dev --http.port 0 --block-time "$block_time"
     echo "--- block time $block_time ms, $url"
     (cd "$work/js" && timeout 300 node "$here/ethers.mjs" "$url" "$work/artifacts")
     if [ $web3 = 1 ]; then
@@ -91,7 +77,5 @@ for block_time in 0 400; do
     if [ $forge = 1 ]; then
         timeout 300 "$here/forge/run.sh" "$url" "$work" "$work/forge-js"
     fi
-    kill -TERM "$node"
-    wait "$node"
-    node=
+    stop_node
 done

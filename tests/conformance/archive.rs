@@ -1,4 +1,4 @@
-//! Suites in archives: read as a stream, never unpacked, their files spread over threads.
+//! Suites in archives: read as a stream, not unpacked; threads share the files.
 
 use std::{
     fs::File,
@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-/// Files read and waiting for a thread.
+/// Files that are read and wait for a thread, at most.
 const WAITING_MAX: usize = 64;
 
 /// One file of an archive.
@@ -20,7 +20,7 @@ pub(crate) struct Fixture {
 }
 
 impl Fixture {
-    /// A file of the repository's own.
+    /// A file of this repository.
     pub(crate) fn own(name: &str, text: &str) -> Self {
         Self {
             path: name.to_owned(),
@@ -28,7 +28,7 @@ impl Fixture {
         }
     }
 
-    /// Whether it is of the repository's own.
+    /// Whether it is a file of this repository.
     pub(crate) fn is_own(&self) -> bool {
         self.path.starts_with("own_")
     }
@@ -37,7 +37,7 @@ impl Fixture {
 /// Where the archives are: `LOCKWEAVE_FIXTURES`, or `shared/fixtures` beside the workspace.
 pub(crate) fn directory() -> PathBuf {
     if let Some(stated) = std::env::var_os("LOCKWEAVE_FIXTURES") {
-        // Tests run in their package's folder, but paths are meant from the workspace's.
+        // Tests run in their package's folder; paths are relative to the workspace.
         return workspace().join(stated);
     }
     workspace().join("../shared/fixtures")
@@ -62,8 +62,8 @@ pub(crate) fn threads() -> NonZeroUsize {
     thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
-/// Hands every JSON file to one of `threads` threads, each with what `start` made for it, and
-/// returns what they made of them; and why the archive could not be read to its end, if it could not.
+/// Runs every JSON file on one of `threads` threads, each with its own result of `start`. Returns the results of all
+/// files, and the error if the archive cannot be read to its end.
 pub(crate) fn for_each<W, T: Send>(
     archive: &Path,
     threads: NonZeroUsize,
@@ -99,7 +99,7 @@ pub(crate) fn for_each<W, T: Send>(
     })
 }
 
-/// Reads the JSON files of an archive until `take` wants no more.
+/// Reads the JSON files of an archive until `take` returns false.
 fn read(archive: &Path, mut take: impl FnMut(Fixture) -> bool) -> io::Result<()> {
     let decoder = zstd::Decoder::new(File::open(archive)?)?;
     let mut archive = tar::Archive::new(decoder);

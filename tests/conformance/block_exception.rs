@@ -1,4 +1,4 @@
-//! Which of our refusals of a block is of the kind that a fixture's exception names.
+//! Whether a block is refused for the reason that the fixture names.
 
 use crate::conformance::exception::{self, is_kind};
 use alloy_primitives::B256;
@@ -11,15 +11,15 @@ use lockweave_validator::chain::{
 /// Why a fixture's block is refused.
 #[derive(Debug)]
 pub(crate) enum BlockRefusal {
-    /// Its bytes are no block.
+    /// Its bytes are not a block.
     Rlp(alloy_rlp::Error),
     /// Its parent is not among the blocks before it.
     UnknownParent,
     /// Its header does not follow from its parent's.
     Header(InvalidHeader),
-    /// It does not come to what its header says.
+    /// Its result differs from its header.
     Block(InvalidBlock),
-    /// It is right, but not by the access list that came with it.
+    /// It is right, but not by the access list that is given with it.
     List(EngineError),
     /// Its header commits to another state.
     StateRoot,
@@ -38,7 +38,7 @@ impl BlockRefusal {
     }
 }
 
-/// Whether `refusal` is what one of the exceptions (`A|B`) means.
+/// Whether one of the exceptions (`A|B`) names `refusal`.
 pub(crate) fn matches(exceptions: &str, refusal: &BlockRefusal) -> bool {
     exceptions.split('|').any(|exception| {
         let (kind, name) = exception.split_once('.').unwrap_or(("", exception));
@@ -61,8 +61,8 @@ pub(crate) fn matches(exceptions: &str, refusal: &BlockRefusal) -> bool {
     })
 }
 
-/// What is wrong with a list that came with a block and to which its header commits. One that says
-/// something else than what happens may also make a step impossible.
+/// The error of a list that is given with a block and to which its header commits. A list that differs from the
+/// block's accesses may also make a step fail.
 fn is_list_kind(name: &str, error: &EngineError) -> bool {
     match error {
         EngineError::List(InvalidAccessList::TooLarge { .. }) => {
@@ -76,8 +76,8 @@ fn is_list_kind(name: &str, error: &EngineError) -> bool {
     }
 }
 
-/// The names of a list that is not the block's. Which entry is too much or missing shows in the list
-/// alone; against the header it is another hash.
+/// The exceptions of a list that is not the block's. Only the list shows which entry is extra or missing; against the
+/// header it is a wrong hash.
 fn is_wrong_list(name: &str) -> bool {
     matches!(
         name,
@@ -88,7 +88,7 @@ fn is_wrong_list(name: &str) -> bool {
     )
 }
 
-/// A transaction whose bytes are none: the decoder refuses it before any rule does.
+/// Bytes that are not a transaction: the decoder refuses them before any rule does.
 fn is_rlp_kind(name: &str) -> bool {
     exception::is_bytes_kind(name)
         || matches!(
@@ -131,7 +131,7 @@ fn is_header_kind(name: &str, invalid: &InvalidHeader) -> bool {
         }
         InvalidHeader::BaseFee { .. } => name == "INVALID_BASEFEE_PER_GAS",
         InvalidHeader::ExcessBlobGas { .. } => name == "INCORRECT_EXCESS_BLOB_GAS",
-        // Since the merge a hash that is not that of no uncles is wrong by itself.
+        // Since the merge any hash but that of an empty list of uncles is wrong.
         InvalidHeader::Ommers => matches!(
             name,
             "IMPORT_IMPOSSIBLE_UNCLES_OVER_PARIS" | "INVALID_UNCLES_HASH"
@@ -165,7 +165,7 @@ fn is_block_kind(name: &str, invalid: &InvalidBlock) -> bool {
         InvalidBlock::AccessList(InvalidAccessList::TooLarge { .. }) => {
             name == "BLOCK_ACCESS_LIST_GAS_LIMIT_EXCEEDED"
         }
-        // No list came with the block, so there is nothing but another hash.
+        // No list is given with the block, so only the hash differs.
         InvalidBlock::AccessList(_) => is_wrong_list(name) || name == "INCORRECT_BLOCK_FORMAT",
         InvalidBlock::Ommers(invalid) => is_ommer_kind(name, invalid),
         InvalidBlock::GasLimit { .. } => name == "GAS_USED_OVERFLOW",
@@ -183,7 +183,7 @@ fn is_block_kind(name: &str, invalid: &InvalidBlock) -> bool {
         InvalidBlock::Layout(
             EvmBlockError::MissingField { field, .. } | EvmBlockError::UnknownFork { field, .. },
         ) => match name {
-            // A client that knows the fork's fields alone comes to another hash.
+            // A client that knows only the fork's fields computes another hash.
             "INCORRECT_BLOCK_FORMAT" | "INVALID_BLOCK_HASH" => true,
             "INVALID_BAL_HASH" | "INVALID_BLOCK_ACCESS_LIST" => *field == "blockAccessListHash",
             _ => false,
@@ -210,5 +210,5 @@ fn is_ommer_kind(name: &str, invalid: &InvalidOmmer) -> bool {
     }
 }
 
-/// A block that was taken, or why it was not.
+/// A block that was accepted, or why it was refused.
 pub(crate) type Taken = Result<B256, BlockRefusal>;

@@ -28,7 +28,7 @@ pub(crate) struct BlockchainTest {
     pub(crate) post_state_hash: Option<B256>,
 }
 
-/// A block, and why it is to be refused, if it is.
+/// A block, and the reason if it must be refused.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct TestBlock {
@@ -39,13 +39,13 @@ pub(crate) struct TestBlock {
     pub(crate) expect_exception: Option<String>,
     #[serde(default)]
     pub(crate) block_access_list: Option<Vec<TestAccount>>,
-    /// The parts of a block that is to be refused.
+    /// The decoded fields of a block that must be refused.
     #[serde(default)]
     pub(crate) rlp_decoded: Option<DecodedBlock>,
 }
 
 impl TestBlock {
-    /// The access list that comes with the block, right or wrong.
+    /// The access list given with the block, right or wrong.
     pub(crate) fn given_list(&self) -> Option<BlockAccessList> {
         let decoded = self.rlp_decoded.as_ref();
         let wrong = decoded.and_then(|decoded| decoded.block_access_list.as_deref());
@@ -53,13 +53,13 @@ impl TestBlock {
     }
 }
 
-/// What is read of a header.
+/// The fields of a header that tests read.
 #[derive(Deserialize)]
 pub(crate) struct TestHeader {
     pub(crate) hash: B256,
 }
 
-/// What is read of the parts of a block that is to be refused.
+/// The decoded fields of a block that must be refused, as far as tests read them.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct DecodedBlock {
@@ -114,7 +114,7 @@ struct TestStorage {
     post_value: U256,
 }
 
-/// A fixture's list in the form in which it is encoded.
+/// A fixture's list in the form that is encoded.
 fn access_list(accounts: &[TestAccount]) -> BlockAccessList {
     let index = |index: U64| BlockAccessIndex::new(index.to());
     let account = |account: &TestAccount| AccountChanges {
@@ -141,7 +141,7 @@ fn access_list(accounts: &[TestAccount]) -> BlockAccessList {
     accounts.iter().map(account).collect()
 }
 
-/// The suite and its part that a file is of.
+/// The suite and the part of it that contain a file.
 pub(crate) fn group(path: &str) -> &str {
     let end = path
         .match_indices('/')

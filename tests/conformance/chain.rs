@@ -23,30 +23,30 @@ use lockweave_validator::chain::{
 };
 use std::{collections::HashMap, sync::Arc};
 
-/// Where fixtures have the deposit contract: where mainnet has it.
+/// The deposit contract, in fixtures as on mainnet.
 pub(crate) const DEPOSIT_CONTRACT: Address = address!("00000000219ab540356cbb839cbe05303d7705fa");
 
-/// How many blocks back a hash can be asked for.
+/// The number of earlier blocks whose hashes a block can read.
 const BLOCK_HASHES: u64 = 256;
 
-/// A block that was taken, and the state after it.
+/// An accepted block, and the state after it.
 struct Known {
     header: Header,
     state: MerkleState,
     /// The hashes of its uncles.
     ommers: Vec<B256>,
-    /// The sum of difficulties up to and with it.
+    /// The sum of difficulties up to and including it.
     difficulty: U256,
 }
 
-/// All blocks that were taken, on whatever branch.
+/// All accepted blocks, on any branch.
 pub(crate) struct Chain {
     spec: ChainSpec,
     blocks: HashMap<B256, Known>,
     head: B256,
 }
 
-/// What happens to a block that is taken: a difference between two ways to run it is a failure.
+/// The result of a block: accepted or refused. A difference between two paths is a failure.
 pub(crate) type Import = Result<Taken, String>;
 
 impl Chain {
@@ -79,7 +79,7 @@ impl Chain {
         &self.spec
     }
 
-    /// The state after a block that was taken, as its child sees it.
+    /// The state after an accepted block, as its child sees it.
     pub(crate) fn state_after(&self, hash: B256) -> Option<Arc<dyn StateView>> {
         self.blocks.get(&hash).map(|known| self.view(known))
     }
@@ -99,14 +99,14 @@ impl Chain {
         &self.blocks[&self.head].state
     }
 
-    /// How many blocks were taken.
+    /// The number of accepted blocks.
     pub(crate) fn len(&self) -> usize {
         self.blocks.len()
     }
 
-    /// Takes a block if it is a child of one that was taken, and right.
+    /// Accepts a block if its parent is accepted and the block is right.
     ///
-    /// With its access list, it has to be right by that too.
+    /// If an access list is given, the block must be right by that too.
     pub(crate) fn import(
         &mut self,
         engine: &Engine,
@@ -120,15 +120,15 @@ impl Chain {
         self.import_block(engine, block, list)
     }
 
-    /// What a block would be refused for if its header had the root of its transactions. Fixtures of
-    /// one wrong transaction have a header without it, so those blocks are wrong twice.
+    /// The refusal of a block with a corrected transactions root. A fixture with one wrong transaction has a header
+    /// with another root, so its block has two errors.
     pub(crate) fn import_mended(&mut self, engine: &Engine, rlp: &[u8]) -> Import {
         let mut block = decode(rlp).map_err(|error| error.to_string())?;
         block.header.transactions_root = calculate_transaction_root(&block.body.transactions);
         self.import_block(engine, block, None)
     }
 
-    /// Takes a block, as [`Self::import`] does.
+    /// Accepts a block, as [`Self::import`] does.
     pub(crate) fn import_block(
         &mut self,
         engine: &Engine,
@@ -168,7 +168,7 @@ impl Chain {
         for run in by_list.into_iter().flatten() {
             match run {
                 Ok(sealed) if sealed.delta == executed.delta => {}
-                Ok(_) => return Err("comes to other changes by its list".to_owned()),
+                Ok(_) => return Err("has other changes by its list".to_owned()),
                 Err(error) => return Ok(Err(BlockRefusal::List(error))),
             }
         }
@@ -186,7 +186,7 @@ impl Chain {
         })))
     }
 
-    /// Runs a block as the validator's import does and, through the engine, under locks.
+    /// Runs a block as the validator's import does, and through the engine under locks.
     fn execute(
         &self,
         engine: &Engine,
@@ -203,7 +203,7 @@ impl Chain {
         let imported = execute_prepared(prepared.clone(), &view, merkle, contract);
         let (sealed, access_list) = match run {
             Ok(run) => run,
-            // The limit of the block is looked at first when it is imported.
+            // The import checks the block's gas limit first.
             Err((index, source)) => {
                 return match imported {
                     Err(invalid) => Ok(Err(invalid)),
@@ -222,7 +222,7 @@ impl Chain {
         };
         match (imported, prepared.finish(run, contract)) {
             (Ok(serial), Ok(parallel)) if serial.delta != parallel.delta => {
-                Err("the import comes to other changes than the engine".to_owned())
+                Err("the import has other changes than the engine".to_owned())
             }
             (Ok(_), Ok(parallel)) => Ok(Ok(parallel)),
             (Err(serial), Err(_)) => Ok(Err(serial)),
@@ -231,7 +231,7 @@ impl Chain {
         }
     }
 
-    /// The youngest ancestors of a child of this block, as far as uncles are held against them.
+    /// The newest ancestors of a child of this block, as many as uncles are checked against.
     fn ancestors(&self, mut hash: B256) -> Vec<Ancestor> {
         let mut ancestors = Vec::new();
         while let Some(known) = self.blocks.get(&hash)
@@ -263,8 +263,7 @@ impl Chain {
         Arc::new(state)
     }
 
-    /// Keeps a block. It is the new end if it is of the heavier branch; without proof of work, if it
-    /// is the last that came.
+    /// Stores a block. It becomes the head if its branch is the heaviest or, without proof of work, in any case.
     fn insert(&mut self, known: Known) -> B256 {
         let hash = known.header.hash_slow();
         let is_heavier = known.difficulty > self.blocks[&self.head].difficulty;
@@ -276,8 +275,8 @@ impl Chain {
     }
 }
 
-/// A block whose header commits to a list that is not the one it comes to: the list that came with it
-/// must be refused too, by every number of workers, and says more about what is wrong.
+/// A block whose header commits to a list that differs from its accesses. The list given with it must be refused too,
+/// with every number of workers; its error is more specific.
 fn refused_with_list(
     invalid: InvalidAccessList,
     by_list: Vec<Result<SealedBlock, EngineError>>,
@@ -295,7 +294,7 @@ fn refused_with_list(
     Ok(refusal)
 }
 
-/// A block that is all of its bytes.
+/// Decodes a block from all of its bytes.
 pub(crate) fn decode(mut rlp: &[u8]) -> alloy_rlp::Result<Block<Envelope>> {
     let block = Block::<Envelope>::decode(&mut rlp)?;
     if rlp.is_empty() {
@@ -305,7 +304,7 @@ pub(crate) fn decode(mut rlp: &[u8]) -> alloy_rlp::Result<Block<Envelope>> {
     }
 }
 
-/// Takes a block, or sees that it is refused for the fixture's reason.
+/// Accepts a block, or checks that it is refused for the fixture's reason.
 pub(crate) fn run_block(
     engine: &Engine,
     chain: &mut Chain,

@@ -41,36 +41,35 @@ const SAMPLE: &str = "LOCKWEAVE_ON_DISK";
 
 /// Which cases are run on the accounts database too.
 ///
-/// A case there costs a hundred times what it costs in memory: a folder, its files, and writes that
-/// wait for the disk.
+/// A case there takes a hundred times as long as in memory: a folder, its files, and writes that wait for the disk.
 #[derive(Clone, Copy)]
 pub(crate) struct Sample(u64);
 
 impl Sample {
-    /// One in `usual`, if `LOCKWEAVE_ON_DISK` does not say otherwise.
+    /// One in `usual`, unless `LOCKWEAVE_ON_DISK` overrides it.
     pub(crate) fn one_in(usual: u64) -> Self {
         let stated = std::env::var(SAMPLE).ok();
         let stated = stated.map(|text| match text.parse::<u64>() {
             Ok(number) if number > 0 => number,
-            _ => panic!("{SAMPLE} is {text}; it must be a number from 1 on: one case in so many"),
+            _ => panic!("{SAMPLE} is {text}; it must be a number from 1 on: one case in this many"),
         });
         Self(stated.unwrap_or(usual))
     }
 
-    /// The sample of a file: of the repository's own every case.
+    /// The sample of a file: every case of a file of this repository.
     pub(crate) fn of(self, file: &Fixture) -> Self {
         if file.is_own() { Self(1) } else { self }
     }
 
-    /// Whether a case is among them: by its name, so that it is the same in every run.
+    /// Whether a case is in the sample. Its name decides, so every run has the same sample.
     pub(crate) fn has(self, name: &str) -> bool {
         let hash = keccak256(name);
         let low = u64::from_le_bytes(hash[..8].try_into().expect("eight bytes"));
         low.is_multiple_of(self.0)
     }
 
-    /// Says which they are.
-    pub(crate) fn say(self) {
+    /// Prints the sample.
+    pub(crate) fn print(self) {
         match self.0 {
             1 => println!("all cases in memory and on the accounts database"),
             one_in => println!(
@@ -81,19 +80,19 @@ impl Sample {
     }
 }
 
-/// A block of whatever branch.
+/// A block of any branch.
 struct Known {
     block: Block<Envelope>,
-    /// The sum of difficulties up to and with it.
+    /// The sum of difficulties up to and including it.
     difficulty: U256,
 }
 
-/// A chain in a folder of its own.
+/// A chain in its own folder.
 ///
-/// The database holds one branch. A block on another is reached by undoing the blocks behind their
-/// common ancestor, opening the chain anew, and importing the branch.
+/// The database holds one branch. To switch to another, the blocks after the common ancestor are undone, the chain is
+/// opened again, and the other branch is imported.
 pub(crate) struct DurableChain {
-    /// The open chain; `None` only while it is opened anew.
+    /// The open chain; `None` only while it is opened again.
     open: Option<Open>,
     parameters: ChainParameters,
     genesis: B256,
@@ -188,7 +187,7 @@ impl DurableChain {
         state.map_err(|error| error.to_string())
     }
 
-    /// Holds the newest state, all of it, against one in memory.
+    /// Compares the whole newest state with one in memory.
     pub(crate) fn check_state(&self, expected: &MemoryState) -> Result<(), String> {
         let store = self.store();
         let whole = store.whole_state_at(store.head().number());
@@ -201,7 +200,7 @@ impl DurableChain {
         }
     }
 
-    /// The state on which a block is run: that after its parent, whatever branch that is on.
+    /// The state before a block: that after its parent, on any branch.
     pub(crate) fn state_before(
         &mut self,
         block: &Block<Envelope>,
@@ -223,9 +222,8 @@ impl DurableChain {
             .map_or(self.parameters.genesis.difficulty, |known| known.difficulty)
     }
 
-    /// Imports a block, as `lockweave-validator import` does. One that is taken also goes through the
-    /// engine, on the state on disk. It ends the chain if it is of the heavier branch; without proof of
-    /// work, in any case.
+    /// Imports a block, as `lockweave-validator import` does. An accepted block also runs through the engine, on the
+    /// state on disk. It becomes the head if its branch is the heaviest or, without proof of work, in any case.
     pub(crate) fn import(&mut self, engine: &Engine, rlp: &[u8]) -> Result<Import, String> {
         let Ok(block) = super::chain::decode(rlp) else {
             return Ok(Import::Refused(None));
@@ -233,7 +231,7 @@ impl DurableChain {
         self.import_block(engine, block)
     }
 
-    /// Imports a block that is decoded.
+    /// Imports a decoded block.
     pub(crate) fn import_block(
         &mut self,
         engine: &Engine,
@@ -283,7 +281,7 @@ impl DurableChain {
         };
         let undone = self.store().db().undo_to(common);
         undone.map_err(|error| format!("undoing to block {common}: {error}"))?;
-        // The store has an index of the blocks that are undone.
+        // The store indexes the blocks that are undone.
         self.open = None;
         let open = Open::new(&self.folder, &self.parameters);
         self.open = Some(open.map_err(|error| format!("after undoing: {error}"))?);
@@ -298,8 +296,7 @@ impl DurableChain {
         Ok(())
     }
 
-    /// Runs a block that was imported through the engine, on the state before it, and holds the state
-    /// on disk against what it comes to.
+    /// Runs an imported block through the engine, on the state before it, and compares the state on disk with the result.
     fn run_on_disk(
         &self,
         engine: &Engine,
@@ -329,7 +326,7 @@ impl DurableChain {
     }
 }
 
-/// Imports a fixture's block, or sees that it is refused and leaves nothing.
+/// Imports a fixture's block, or checks that it is refused and leaves nothing.
 pub(crate) fn run_block(
     engine: &Engine,
     chain: &mut DurableChain,
@@ -347,15 +344,15 @@ pub(crate) fn run_block(
     }
 }
 
-/// What the importer said of a block.
+/// The importer's result for a block.
 pub(crate) enum Import {
     Added,
     Known,
-    /// Refused; without an error, its bytes are no block.
+    /// Refused. There is no error if its bytes are not a block.
     Refused(Option<ImportError>),
 }
 
-/// A state with the hashes of earlier blocks that a fixture has.
+/// A state with a fixture's block hashes.
 pub(crate) struct WithBlockHashes {
     pub(crate) state: Arc<dyn StateView>,
     pub(crate) hashes: HashMap<u64, B256>,
@@ -398,7 +395,7 @@ impl CountingView {
         }
     }
 
-    /// How many there were.
+    /// The number of reads.
     pub(crate) fn count(&self) -> u64 {
         self.reads.load(Ordering::Relaxed)
     }

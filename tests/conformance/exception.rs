@@ -1,4 +1,4 @@
-//! Which of our refusals is of the kind that a fixture's exception names.
+//! Whether a transaction is refused for the reason that the fixture names.
 
 use lockweave::evm::InvalidStep;
 use revm::context::result::InvalidTransaction as Invalid;
@@ -6,21 +6,19 @@ use revm::context::result::InvalidTransaction as Invalid;
 /// Why a fixture's transaction is refused.
 #[derive(Debug)]
 pub(crate) enum Refusal {
-    /// Its bytes are no transaction.
+    /// Its bytes are not a transaction.
     Bytes(String),
-    /// Its bytes are a transaction with blobs or authorizations that creates a contract. There is
-    /// no such thing, so they are no transaction either.
+    /// A transaction with blobs or authorizations and without a recipient, which its encoding does not allow.
     Creation(u8),
-    /// It bids more than 2^128 - 1 wei for a unit of gas, which no account can pay for and its form
-    /// here has no room for.
+    /// It bids more than 2^128 - 1 wei a unit of gas, which no account can pay and its type here cannot hold.
     Fee,
-    /// Its signature names nobody, or not who is meant.
+    /// Its signature is invalid, or by another account than the fixture's sender.
     Signature(String),
-    /// It may not be in the block.
+    /// It is invalid in the block.
     Step(InvalidStep),
 }
 
-/// Whether `refusal` is what one of the exceptions (`A|B`) means.
+/// Whether one of the exceptions (`A|B`) names `refusal`.
 pub(crate) fn matches(exceptions: &str, refusal: &Refusal) -> bool {
     exceptions.split('|').any(|exception| {
         let name = exception
@@ -38,7 +36,7 @@ pub(crate) fn matches(exceptions: &str, refusal: &Refusal) -> bool {
     })
 }
 
-/// Whether an exception is about bytes that are no transaction.
+/// Whether an exception is about bytes that are not a transaction.
 pub(crate) fn is_bytes_kind(name: &str) -> bool {
     name.starts_with("RLP_")
         || is_fee_kind(name)
@@ -56,7 +54,7 @@ pub(crate) fn is_bytes_kind(name: &str) -> bool {
         )
 }
 
-/// Whether an exception is about fees that are too large as such.
+/// Whether an exception is about fees above the limit of their type.
 fn is_fee_kind(name: &str) -> bool {
     matches!(
         name,
@@ -72,7 +70,7 @@ pub(crate) fn is_signature_kind(name: &str) -> bool {
     )
 }
 
-/// Whether revm's refusal of a transaction is what this exception means.
+/// Whether this exception names revm's refusal of a transaction.
 pub(crate) fn is_kind(name: &str, invalid: &Invalid) -> bool {
     match name {
         "INSUFFICIENT_ACCOUNT_FUNDS" => matches!(

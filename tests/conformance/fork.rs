@@ -25,7 +25,7 @@ struct BlobSchedule {
     base_fee_update_fraction: U256,
 }
 
-/// The fork that a fixture means.
+/// The fork by a fixture's name for it.
 pub(crate) fn spec(fork: &str) -> Option<SpecId> {
     Some(match fork {
         "Frontier" => SpecId::FRONTIER,
@@ -33,8 +33,7 @@ pub(crate) fn spec(fork: &str) -> Option<SpecId> {
         "EIP150" => SpecId::TANGERINE,
         "EIP158" => SpecId::SPURIOUS_DRAGON,
         "Byzantium" => SpecId::BYZANTIUM,
-        // Fixtures say nothing of Constantinople as it was before EIP-1283 was taken out that
-        // differs from what it was afterwards.
+        // No fixture depends on EIP-1283, which Constantinople had and Petersburg removed.
         "Constantinople" | "ConstantinopleFix" => SpecId::PETERSBURG,
         "Istanbul" => SpecId::ISTANBUL,
         "Berlin" => SpecId::BERLIN,
@@ -49,7 +48,7 @@ pub(crate) fn spec(fork: &str) -> Option<SpecId> {
     })
 }
 
-/// The schedule of a network: a fork (`Osaka`), or two and when the second begins
+/// The schedule of a network: one fork (`Osaka`), or two and the start of the second
 /// (`PragueToOsakaAtTime15k`, `BerlinToLondonAt5`).
 pub(crate) fn chain_spec(network: &str, config: Option<&Config>) -> Option<ChainSpec> {
     let chain_id = config.map_or(1, |config| config.chainid.to());
@@ -74,7 +73,7 @@ pub(crate) fn chain_spec(network: &str, config: Option<&Config>) -> Option<Chain
     Some(chain)
 }
 
-/// The forks of a network and when they begin.
+/// The forks of a network and their starts.
 fn phases(network: &str) -> Option<Vec<(&str, Activation)>> {
     let first = |name| (name, Activation::Number(0));
     let Some((forks, start)) = network.rsplit_once("At") else {
@@ -113,7 +112,7 @@ fn blob_params(fork: SpecId, blobs: &BlobSchedule) -> BlobParams {
     }
 }
 
-/// A schedule as a genesis file has it.
+/// A schedule in the form of a genesis file.
 pub(crate) fn chain_config(chain: &ChainSpec, deposit_contract: Address) -> ChainConfig {
     let start = |fork: SpecId| {
         let mut forks = chain.forks.iter();

@@ -1,7 +1,7 @@
-//! What Ethereum's own suites are run with: a reader of their archives, the engine on one case at a
-//! time, and the closing count.
+//! The harness of Ethereum's own suites: a reader of their archives, the engine on one case at a time, and the closing
+//! count.
 
-// Every suite is a program of its own and uses its part.
+// Every suite is a separate program and uses a part of this.
 #![allow(dead_code)]
 
 pub(crate) mod archive;

@@ -1,4 +1,4 @@
-//! A block that continues a chain: what shows that refused blocks left nothing behind.
+//! A block that continues a chain. It shows that refused blocks left nothing behind.
 
 use crate::conformance::{
     chain::{Chain, DEPOSIT_CONTRACT},
@@ -19,11 +19,11 @@ use lockweave_validator::chain::{
     requests::requests,
 };
 
-/// How much later the block is, in seconds.
+/// The seconds between the last block and this one.
 const LATER_S: u64 = 12;
 
-/// A block without transactions behind the chain's last, as it has to be; `None` if there is none,
-/// because a contract of the protocol does not answer or the access list has no room.
+/// A valid block without transactions on the chain's head. `None` if none is possible, because a system contract fails
+/// or the access list exceeds the gas limit.
 pub(crate) fn empty_child(
     engine: &Engine,
     chain: &Chain,
@@ -68,7 +68,7 @@ pub(crate) fn empty_child(
         Err((_, InvalidStep::SystemCall { .. })) => return Ok(None),
         Err((step, error)) => return Err(format!("step {step} of the next block: {error}")),
     };
-    // Its list may be too much for the limit, which it can hardly change.
+    // The list may exceed the gas limit, which a block can change only a little.
     let items = total_bal_items(&list);
     if items > block.header.gas_limit / ITEM_COST as u64 {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! What became of a suite's cases, its closing line, and its table in docs/CONFORMANCE.md.
+//! The results of a suite's cases, its closing line, and its table in docs/CONFORMANCE.md.
 
 use super::archive::workspace;
 use std::{
@@ -7,15 +7,15 @@ use std::{
     fs,
 };
 
-/// Failures that are printed in full; the count says how many there are.
+/// Failures that are printed in full. The count covers all.
 const FAILURES_SHOWN: usize = 200;
 
-/// Where to put the suite's table: a file, relative to the workspace.
+/// The variable that names the file for the suite's table, relative to the workspace.
 const TABLE: &str = "LOCKWEAVE_CONFORMANCE_TABLE";
 
 /// A case that is known not to pass.
 pub(crate) struct Listed {
-    /// What the case's name begins with.
+    /// The beginning of the case's name.
     pub(crate) case: &'static str,
     /// Why it does not pass.
     pub(crate) reason: &'static str,
@@ -45,14 +45,14 @@ pub(crate) struct Report {
     groups: BTreeMap<String, Counts>,
     failed: Vec<(String, String)>,
     listed: Vec<(String, &'static str)>,
-    /// Cases that are listed and pass all the same.
+    /// Listed cases that pass.
     unlisted: Vec<String>,
-    /// What a reader of the table should know.
+    /// Notes below the table.
     notes: Vec<&'static str>,
 }
 
 impl Report {
-    /// Says something below the table.
+    /// Adds a note below the table.
     pub(crate) fn note(&mut self, note: &'static str) {
         self.notes.push(note);
     }
@@ -90,7 +90,7 @@ impl Report {
         }
     }
 
-    /// Takes over the counts of another.
+    /// Adds the counts of another report.
     pub(crate) fn merge(&mut self, other: Self) {
         for (group, counts) in other.groups {
             let sum = self.groups.entry(group).or_default();
@@ -114,8 +114,8 @@ impl Report {
         total
     }
 
-    /// Prints failures, listed cases and, as the last line, the count; writes the table, where one is
-    /// wanted. Returns whether nothing failed.
+    /// Prints failures, listed cases and, as the last line, the count. Writes the table if the variable is set. Returns
+    /// whether nothing failed.
     pub(crate) fn close(mut self, suite: &str) -> bool {
         self.failed.sort();
         self.listed.sort();
@@ -178,13 +178,13 @@ impl Report {
     }
 }
 
-/// What the file begins with.
+/// The beginning of the file.
 const HEAD: &str = "# Conformance\n\nWhat Ethereum's own suites come to, run through the engine and the \
     validator. Every section is written by\nits suite; nothing here is written by hand:\n\n```sh\n\
     LOCKWEAVE_CONFORMANCE_TABLE=docs/CONFORMANCE.md cargo test --release --test ethereum_state_tests \\\n  \
     --test ethereum_blockchain_tests --test block_access_lists --test rpc_compat\n```\n";
 
-/// The text with the section of a suite put in the place of its old one, or at the end.
+/// The text with the section of a suite replaced, or added at the end.
 fn with_section(text: &str, suite: &str, table: &str) -> String {
     let title = format!("\n## {suite}\n");
     let section = format!("{title}\n{table}");

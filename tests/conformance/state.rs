@@ -23,7 +23,7 @@ pub(crate) struct FixtureAccount {
 }
 
 impl FixtureAccount {
-    /// The account as a genesis file has it.
+    /// The account in the form of a genesis file.
     pub(crate) fn genesis(&self) -> GenesisAccount {
         let slots = self.storage.iter();
         let slots = slots.map(|(slot, value)| (B256::from(*slot), B256::from(*value)));

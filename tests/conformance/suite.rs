@@ -1,7 +1,8 @@
-//! What every suite does around its cases: files from the archive, cases from files, panics.
+//! A suite around its cases: files from the archive, cases from files, panics, the closing line.
 
 use super::{
     archive::{self, Fixture},
+    durable::Sample,
     engine::Engine,
     report::Report,
 };
@@ -11,16 +12,57 @@ use std::{
     any::Any,
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
+    process::ExitCode,
+    time::Instant,
 };
 
-/// The group of what is no case, but should have been some.
+/// The group of files and tests that cannot be read.
 const UNREADABLE: &str = "unreadable";
 
-/// Runs every file of an archive, on all cores, and the repository's own; where there is no archive,
-/// says so and runs only these.
+/// A suite: where its cases are, and how they are reported.
+pub(crate) struct Suite {
+    /// Its name, in the closing line and in the table.
+    pub(crate) name: &'static str,
+    /// The archive with its cases.
+    pub(crate) archive: &'static str,
+    /// Name and text of a small file of the same form in the repository, which always runs.
+    pub(crate) own: (&'static str, &'static str),
+    /// One case in this many runs on the accounts database too; `LOCKWEAVE_ON_DISK` overrides it.
+    pub(crate) sample: u64,
+    /// Notes below the table.
+    pub(crate) notes: &'static [&'static str],
+}
+
+impl Suite {
+    /// Runs every file and prints the report; the last line is the count.
+    pub(crate) fn run(
+        &self,
+        run_file: impl Fn(&mut Engine, &Fixture, Sample) -> Report + Sync,
+    ) -> ExitCode {
+        let start = Instant::now();
+        let sample = Sample::one_in(self.sample);
+        let own = Fixture::own(self.own.0, self.own.1);
+        let mut report = run_archive(self.archive, &own, |engine, file| {
+            run_file(engine, file, sample.of(file))
+        });
+        for note in self.notes {
+            report.note(note);
+        }
+        sample.print();
+        println!("{:.1} s", start.elapsed().as_secs_f64());
+        if report.close(self.name) {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs every file of an archive, on all cores, and then the repository's own file. Without the archive only the
+/// own file runs, and a line says so.
 ///
-/// An archive that breaks off, or in which nothing is for the suite, is a failure.
-pub(crate) fn run_archive(
+/// An archive that cannot be read to its end, or that has no case for the suite, is a failure.
+fn run_archive(
     name: &str,
     own: &Fixture,
     run_file: impl Fn(&mut Engine, &Fixture) -> Report + Sync,
@@ -50,8 +92,8 @@ pub(crate) fn run_archive(
     report
 }
 
-/// The tests of a file by their names. What cannot be read is a failure by the name of the file or, if
-/// the file is JSON, of the test.
+/// The tests of a file by their names. A file that is not JSON is one failure; in a JSON file each test that cannot be
+/// read is one.
 pub(crate) fn tests<T: DeserializeOwned>(
     report: &mut Report,
     file: &Fixture,
@@ -86,7 +128,7 @@ pub(crate) fn tests<T: DeserializeOwned>(
     tests
 }
 
-/// Runs a case. A panic is a failure of this case, and not the end of the others.
+/// Runs a case. A panic fails this case; the others still run.
 pub(crate) fn guarded(
     engine: &mut Engine,
     run: impl FnOnce(&Engine) -> Result<(), String>,
@@ -97,7 +139,7 @@ pub(crate) fn guarded(
     })
 }
 
-/// What a panic said.
+/// The message of a panic.
 fn text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))

@@ -1,4 +1,4 @@
-//! Access lists that are wrong in one thing, made out of a right one.
+//! Access lists with one error, made from a right one.
 
 use alloy_consensus::Header;
 use alloy_eips::eip7928::{
@@ -8,19 +8,19 @@ use alloy_eips::eip7928::{
 use alloy_primitives::{Address, Bytes, U256};
 use lockweave::engine::{EngineError, InvalidAccessList};
 
-/// How a wrong list is to be refused.
+/// The expected refusal of a wrong list.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Expected {
     /// For its form.
     Malformed,
     /// For its size.
     TooLarge,
-    /// For what it says of the block: by comparison, or because a step cannot be run on it.
+    /// For its content: by comparison with the block, or because a step fails on it.
     Wrong,
 }
 
 impl Expected {
-    /// Whether this is such a refusal.
+    /// Whether `error` is this refusal.
     pub(crate) const fn is(self, error: &EngineError) -> bool {
         matches!(
             (self, error),
@@ -46,11 +46,11 @@ pub(crate) struct WrongList {
     pub(crate) header: Header,
     /// The list.
     pub(crate) list: BlockAccessList,
-    /// How it is to be refused.
+    /// The expected refusal.
     pub(crate) expected: Expected,
 }
 
-/// Everything that can be made wrong of a list.
+/// Every wrong list that can be made from a list.
 #[expect(
     clippy::too_many_lines,
     reason = "a table: a name, what is expected, how it is made"
@@ -63,7 +63,7 @@ pub(crate) fn wrong_lists(header: &Header, list: &[AccountChanges]) -> Vec<Wrong
         let mut changed = list.to_vec();
         if change(&mut changed).is_some() {
             let hash = compute_block_access_list_hash(&changed);
-            // An entry too many may be the one that is too much.
+            // One more entry may exceed the size limit.
             let size = total_bal_items(&changed);
             let expected = match expected {
                 Expected::Wrong if size > header.gas_limit / ITEM_COST as u64 => Expected::TooLarge,
@@ -147,7 +147,7 @@ pub(crate) fn wrong_lists(header: &Header, list: &[AccountChanges]) -> Vec<Wrong
         account.storage_changes.pop().map(drop)
     });
     add(
-        "a change is behind the block",
+        "a change is after the block",
         Expected::Malformed,
         &|list| {
             let changes = list.iter_mut().flat_map(|one| &mut one.nonce_changes);
@@ -161,10 +161,10 @@ pub(crate) fn wrong_lists(header: &Header, list: &[AccountChanges]) -> Vec<Wrong
     wrong
 }
 
-/// Makes a list wrong; `None` where it has nothing to be made wrong in this way.
+/// Makes a list wrong; `None` if the list has no entry for this error.
 type Change<'a> = &'a dyn Fn(&mut BlockAccessList) -> Option<()>;
 
-/// Says everything that can be said twice, twice.
+/// Duplicates every kind of entry, one a list.
 fn duplicates(add: &mut dyn FnMut(&'static str, Expected, Change<'_>)) {
     add("a nonce is there twice", Expected::Malformed, &|list| {
         let mut accounts = list.iter_mut();
@@ -224,7 +224,7 @@ fn insert_account(list: &mut BlockAccessList, address: Address) -> Option<()> {
     Some(())
 }
 
-/// Adds a slot that nobody touches.
+/// Adds a slot that the block does not touch.
 fn add_read(list: &mut BlockAccessList) -> Option<()> {
     let account = list.last_mut()?;
     let slot = U256::MAX - U256::from(0xa5);
@@ -233,7 +233,7 @@ fn add_read(list: &mut BlockAccessList) -> Option<()> {
     Some(())
 }
 
-/// The list itself, in a block with too low a limit for it.
+/// The list itself, in a block whose gas limit is too low for it.
 fn too_large(header: &Header, list: &[AccountChanges]) -> Option<WrongList> {
     let gas_limit = (total_bal_items(list) * ITEM_COST as u64).checked_sub(1)?;
     Some(WrongList {

@@ -1,9 +1,9 @@
-//! The engine on the accounts database does what it does on a state in memory.
-//!
-//! Recorded mainnet blocks come from `mainnet_blocks.tar.zst` in `LOCKWEAVE_FIXTURES`, else
-//! `../shared/fixtures`; where it is not there, the test says so and passes.
+//! The engine has the same results on the accounts database as on a state in memory.
 
-use crate::support::{Case, STAGES, WORKERS, generate};
+use crate::{
+    mainnet_blocks,
+    support::{Case, STAGES, WORKERS, generate},
+};
 use alloy_primitives::{Address, KECCAK256_EMPTY, U256};
 use lockweave::{
     ChainSpec, EvmExecutor, MemoryState, SealedBlock, StateView, Step,
@@ -16,7 +16,7 @@ use proptest::prelude::*;
 use std::{
     collections::{BTreeMap, BTreeSet},
     num::NonZeroUsize,
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
 };
 
@@ -31,7 +31,7 @@ fn open(folder: &Path) -> Db {
     Db::open(folder, options).expect("a database")
 }
 
-/// Everything a state in memory has, as the changes that lead to it.
+/// A state in memory as the changes that create it.
 fn genesis(state: &MemoryState) -> StateDelta {
     let mut delta = StateDelta::default();
     let mut known = BTreeSet::new();
@@ -118,15 +118,9 @@ proptest! {
 
 #[test]
 fn recorded_blocks_have_the_same_receipts_on_both_states() {
-    let fixtures = std::env::var_os("LOCKWEAVE_FIXTURES").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/fixtures"),
-        PathBuf::from,
-    );
-    let archive = fixtures.join("mainnet_blocks.tar.zst");
-    if !archive.exists() {
-        println!("no {}: left out", archive.display());
+    let Some(archive) = mainnet_blocks::archive() else {
         return;
-    }
+    };
     let mut count = 0;
     for recorded in RecordedBlocks::open(&archive, None).expect("a sound archive") {
         let recorded = recorded.expect("a sound block");

@@ -1,6 +1,6 @@
 //! Our executor against plain revm, one transaction after another on revm's own database.
 //!
-//! Journal, credits and loading of accounts are ours; what a transaction means must not be.
+//! Journal, credits and account loading are our own; results must equal revm's.
 
 use crate::support::{Case, generate};
 use lockweave::{
@@ -81,7 +81,7 @@ fn contents_of_ours(state: &MemoryState) -> Contents {
     accounts.collect()
 }
 
-/// With EIP-161 an empty account is none; revm's database leaves its record.
+/// With EIP-161 an empty account does not exist; revm's database keeps its record.
 fn contents_of_revm(database: &CacheDB<EmptyDB>, clear_empty: bool) -> Contents {
     use revm::database::AccountState;
     let accounts = database.cache.accounts.iter();
@@ -167,7 +167,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn every_transaction_comes_to_what_plain_revm_says(case in generate::case(30)) {
+    fn every_transaction_has_the_result_of_plain_revm(case in generate::case(30)) {
         compare(&case)?;
     }
 }

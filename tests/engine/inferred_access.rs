@@ -1,7 +1,7 @@
-//! Blocks that declare nothing: whatever their transactions do, the result is the oracle's.
+//! Blocks without declared access: for any transactions the result is the oracle's.
 
 use crate::support::{
-    Case, Granted, ORDERED_STAGES, STAGES, WORKERS, contracts, generate, generate::Call,
+    Case, Granted, SEQUENTIAL_STAGES, STAGES, WORKERS, contracts, generate, generate::Call,
 };
 use alloy_primitives::{Address, B256, U256};
 use lockweave::{
@@ -22,10 +22,11 @@ use std::{
     time::Duration,
 };
 
-/// Runs a case with every worker count and returns how many left their sets and were rolled back in all runs.
+/// Runs a case with every worker count. Returns how many transactions left their inferred sets, and how many were
+/// rolled back, in all runs.
 fn check(case: &Case) -> Result<(usize, usize), TestCaseError> {
     let (steps, _, expected) = case.record();
-    case.check_ordered(&steps, &expected)?;
+    case.check_sequential(&steps, &expected)?;
     let mut counted = (0, 0);
     for (stage, workers) in STAGES.iter().zip(WORKERS) {
         for _ in 0..2 {
@@ -50,31 +51,31 @@ proptest! {
         check(&case)?;
     }
 
-    /// What a transaction did apart from the others is there for whoever comes for it all the same.
+    /// The private effects of a transaction are visible to a transaction that reads them after all.
     #[test]
-    fn nobody_is_so_much_alone_that_others_cannot_come(case in generate::crowds()) {
+    fn private_effects_are_visible_to_later_readers(case in generate::crowds()) {
         check(&case)?;
     }
 }
 
-/// Calls that have nothing to do with each other are executed by those who look ahead.
+/// Prefetch workers execute calls that are independent of each other.
 #[test]
-fn helpers_that_look_ahead_execute() -> Result<(), TestCaseError> {
-    let case = generate::crowd(&(0..64).map(Call::Mind).collect::<Vec<_>>());
+fn prefetch_workers_execute() -> Result<(), TestCaseError> {
+    let case = generate::crowd(&(0..64).map(Call::Private).collect::<Vec<_>>());
     let (steps, _, expected) = case.record();
     // A helper has to be woken, and 64 calls are over soon.
     let mut taken = 0;
     for _ in 0..1_000 {
-        taken += case.check_ordered(&steps, &expected)?;
+        taken += case.check_sequential(&steps, &expected)?;
         if taken > 0 {
             return Ok(());
         }
     }
-    prop_assert!(false, "nobody has looked ahead in 3,000 runs");
+    prop_assert!(false, "no prefetch worker executed a call in 3,000 runs");
     Ok(())
 }
 
-/// Panics on helpers' threads.
+/// Panics on prefetch workers.
 struct Fragile {
     inferrer: EvmInferrer,
     panics: Arc<AtomicUsize>,
@@ -85,16 +86,16 @@ impl Infer<Step> for Fragile {
         let is_helper = |name: &str| name.starts_with("banking");
         if thread::current().name().is_some_and(is_helper) {
             self.panics.fetch_add(1, Ordering::Relaxed);
-            panic!("a helper that looks ahead is meant to panic here");
+            panic!("a prefetch worker is meant to panic here");
         }
         self.inferrer.infer(step, state)
     }
 }
 
-/// Nobody waits for a helper that panicked, and nothing is missing.
+/// A prefetch worker that panics does not stall the block, and the result is complete.
 #[test]
-fn helpers_that_panic_are_done_without() {
-    let case = generate::crowd(&(0..64).map(Call::Mind).collect::<Vec<_>>());
+fn prefetch_workers_may_panic() {
+    let case = generate::crowd(&(0..64).map(Call::Private).collect::<Vec<_>>());
     let (steps, _, expected) = case.record();
     let panics = Arc::new(AtomicUsize::new(0));
     for _ in 0..1_000 {
@@ -117,7 +118,7 @@ fn helpers_that_panic_are_done_without() {
                 inferrer,
             )
         };
-        let stage = &ORDERED_STAGES[1];
+        let stage = &SEQUENTIAL_STAGES[1];
         let (open, result) = execute_inferred_block(stage, open, make, |_| 100_000);
         result.expect("the calling thread goes on");
         let (found, _) = seal_block(stage, open).expect("a finished block");
@@ -127,24 +128,27 @@ fn helpers_that_panic_are_done_without() {
             return;
         }
     }
-    panic!("nobody has looked ahead in 1,000 runs");
+    panic!("no prefetch worker ran in 1,000 runs");
 }
 
-/// Many who come, before and behind those whom they come for.
+/// Many readers of private effects, before and after the transactions that they read.
 #[test]
-fn loners_are_found_in_front_and_behind() -> Result<(), TestCaseError> {
+fn private_effects_are_read_before_and_after() -> Result<(), TestCaseError> {
     let mut counted = (0, 0);
     for step in [1, 5, 62] {
         let call = |place: u8| match place % 8 {
-            7 => Call::Stalk(step),
-            _ => Call::Mind(place % 64),
+            7 => Call::Walk(step),
+            _ => Call::Private(place % 64),
         };
         let (left, rolled_back) = check(&generate::crowd(&(1..64).map(call).collect::<Vec<_>>()))?;
         counted.0 += left;
         counted.1 += rolled_back;
     }
     prop_assert!(counted.0 > 0, "they are meant to leave their sets");
-    prop_assert!(counted.1 > 0, "and to come for some who have run ahead");
+    prop_assert!(
+        counted.1 > 0,
+        "and to read transactions that have run early"
+    );
     Ok(())
 }
 
@@ -170,9 +174,9 @@ fn slots_that_depend_on_earlier_transactions() -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Fees that were paid behind a transaction are not seen by it, and whoever paid them need not pay again.
+/// A transaction does not see fees that later transactions pay, and these are not rolled back.
 #[test]
-fn who_only_credits_an_account_is_not_taken_back() -> Result<(), TestCaseError> {
+fn transactions_that_only_credit_an_account_are_not_rolled_back() -> Result<(), TestCaseError> {
     let reader = generate::address_of(&contracts::fee_reader());
     let counter = generate::address_of(&contracts::counter());
     let target = |call| if call < 2 { reader } else { counter };
@@ -185,10 +189,10 @@ fn who_only_credits_an_account_is_not_taken_back() -> Result<(), TestCaseError> 
     Ok(())
 }
 
-/// A state whose accounts take a while to be read by helpers, so that what these look at is known late.
-struct Dawdling(Arc<dyn StateView>);
+/// A state whose accounts are slow to read on prefetch workers, so that their simulations finish late.
+struct SlowState(Arc<dyn StateView>);
 
-impl StateView for Dawdling {
+impl StateView for SlowState {
     fn account(&self, address: Address) -> Result<Option<Account>, StateError> {
         let thread = thread::current();
         if thread
@@ -217,10 +221,10 @@ impl StateView for Dawdling {
     }
 }
 
-/// Runs a case on a state that [takes a while](Dawdling), and returns how many transactions were known late.
+/// Runs a case on a [slow state](SlowState) and returns how many simulations finished late.
 fn check_late(mut case: Case) -> Result<usize, TestCaseError> {
     let (steps, _, expected) = case.record();
-    case.view = Arc::new(Dawdling(case.view));
+    case.view = Arc::new(SlowState(case.view));
     let mut late = 0;
     for stage in &STAGES[1..] {
         match case.run_inferred(stage, &steps, None) {
@@ -238,14 +242,14 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
     #[test]
-    fn what_is_known_late_comes_to_the_same(case in generate::case(40)) {
+    fn late_simulations_have_the_same_result(case in generate::case(40)) {
         check_late(case)?;
     }
 }
 
 /// Long transactions that others depend on, and that depend on others.
 #[test]
-fn long_transactions_among_those_they_conflict_with() -> Result<(), TestCaseError> {
+fn long_transactions_among_conflicting_ones() -> Result<(), TestCaseError> {
     let codes = [
         contracts::appender(),
         contracts::router(),
@@ -263,12 +267,12 @@ fn long_transactions_among_those_they_conflict_with() -> Result<(), TestCaseErro
     }
     prop_assert!(
         late > 0,
-        "helpers are meant to take longer than all the rest"
+        "prefetch workers are meant to take longer than all others"
     );
     Ok(())
 }
 
-/// A block in which every set is wrong still runs most of its transactions only once in order.
+/// In a block in which every set is wrong most transactions still run only once.
 #[test]
 fn hostile_blocks_soon_run_alone() {
     let calls = 600;
@@ -277,7 +281,7 @@ fn hostile_blocks_soon_run_alone() {
     for stage in &STAGES[1..] {
         let (found, stats) = case.run_inferred(stage, &steps, None).expect("sound steps");
         assert_eq!(found, expected);
-        // Twice as many run alone after each run that was torn, and soon one violation tears it.
+        // After each run that ends with a violation twice as many transactions run alone.
         assert!(stats.violations <= 40, "{stats:?}");
         assert!(stats.rolled_back <= calls / 10, "{stats:?}");
     }

@@ -1,4 +1,4 @@
-//! The engine as a whole: blocks in parallel, held against the serial oracle and against plain revm.
+//! The engine as a whole: blocks in parallel, compared with the serial oracle and with plain revm.
 //!
 //! One binary, because linking revm takes longer than running the tests.
 

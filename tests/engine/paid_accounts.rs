@@ -1,21 +1,20 @@
-//! Payments by contracts: whether the paid account is looked at, and what a payment costs.
+//! Payments by contracts: whether the paid account is read, and what a payment costs.
 
-use alloy_consensus::{Header, Signed, TxLegacy};
-use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, Signature, TxKind, U256, hex};
+use crate::support::{insert_account, signed};
+use alloy_consensus::{Header, TxLegacy};
+use alloy_primitives::{Address, B256, TxKind, U256, hex};
 use lockweave::{
     EvmExecutor, EvmTransaction, MemoryState, Step,
-    evm::{BlockContext, ChainSpec, LockweaveTxEnvelope, SpecId},
-    runtime::{
-        AccessMode, Account, Code, Executor, INFERRED_KEYS_MAX, Recording, SerialState, StateKey,
-    },
+    evm::{BlockContext, ChainSpec, SpecId},
+    runtime::{AccessMode, Executor, INFERRED_KEYS_MAX, Recording, SerialState, StateKey},
 };
 use std::sync::Arc;
 
 const SENDER: Address = Address::repeat_byte(1);
 const PAYER: Address = Address::repeat_byte(2);
-/// Has no code, had a nonce before the block, and holds nothing.
+/// Has no code, a nonce before the block, and no balance.
 const IN_USE: Address = Address::repeat_byte(3);
-/// Has no code and no nonce, and holds something.
+/// Has no code, no nonce, and a balance.
 const UNSPENT: Address = Address::repeat_byte(4);
 const ABSENT: Address = Address::repeat_byte(5);
 /// A contract that destroys itself when it is called.
@@ -36,20 +35,7 @@ fn state() -> MemoryState {
         (UNSPENT, 0, U256::from(5), &[]),
         (DOOMED, 1, U256::from(7), &DESTROYS_ITSELF),
     ] {
-        let code_hash = if code.is_empty() {
-            KECCAK256_EMPTY
-        } else {
-            let code = Arc::new(Code::new(Bytes::copy_from_slice(code)));
-            let hash = code.hash();
-            state.insert_code(code);
-            hash
-        };
-        let account = Account {
-            nonce,
-            balance,
-            code_hash,
-        };
-        state.insert_account(address, account);
+        insert_account(&mut state, address, nonce, balance, code);
     }
     state
 }
@@ -64,12 +50,10 @@ fn call(nonce: u64, target: Address, data: &[B256]) -> Step {
         value: U256::ZERO,
         input: data.concat().into(),
     };
-    let signature = Signature::test_signature();
-    let envelope: LockweaveTxEnvelope = Signed::new_unhashed(transaction, signature).into();
-    Step::Transaction(EvmTransaction::new(envelope, SENDER))
+    Step::Transaction(EvmTransaction::new(signed(transaction), SENDER))
 }
 
-/// Runs calls of the sender one after the other; what gas each took, and how each used the account it paid.
+/// Runs calls of the sender one after the other. Returns the gas of each, and its access mode on the account it paid.
 fn run(calls: &[(Address, &[B256])]) -> Vec<(u64, Option<AccessMode>)> {
     let header = Header {
         number: 1,
@@ -95,7 +79,7 @@ fn run(calls: &[(Address, &[B256])]) -> Vec<(u64, Option<AccessMode>)> {
 }
 
 #[test]
-fn who_was_in_use_before_the_block_is_paid_unseen() {
+fn an_account_in_use_before_the_block_is_paid_without_a_read() {
     let one = B256::with_last_byte(1);
     let words = [IN_USE, UNSPENT, ABSENT, DOOMED].map(|account| [account.into_word(), one]);
     let [in_use, unspent, absent, doomed] = &words;
@@ -114,9 +98,9 @@ fn who_was_in_use_before_the_block_is_paid_unseen() {
     // A new account takes 25,000 (EIP-161).
     assert_eq!(ran[1], (gas, seen));
     assert_eq!(ran[2], (gas + 25_000, seen));
-    // It was not in use before the block, so it is looked at again.
+    // It was not in use before the block, so it is read again.
     assert_eq!(ran[3], (gas, seen));
-    // Its nonce before the block says nothing, as it was a contract.
+    // It was a contract, so its nonce before the block does not show that it still exists.
     assert_eq!(ran[5], (gas + 25_000, seen));
     assert_eq!(ran[6], ran[0]);
 }

@@ -1,28 +1,28 @@
-//! Blocks that are payments, or nearly: without locks they come to what they come to one after another.
+//! Blocks of payments, or nearly: the path without locks has the results of serial execution.
 
-use crate::support::{Case, Failure, PAYING_STAGES, STAGES, generate};
+use crate::support::{Case, Failure, PAYMENT_STAGES, STAGES, generate};
 use alloy_primitives::{Address, U256};
-use generate::{Paid, Pays};
+use generate::{Payment, Recipient};
 use lockweave::{
     evm::SpecId,
     runtime::{AccessSet, SealedBlock},
 };
 use proptest::prelude::*;
 
-/// What became of a block, or at which step it ended and why.
+/// The result of a block, or the step at which it failed and why.
 fn ended(result: Result<SealedBlock, Failure>) -> Result<SealedBlock, (usize, String)> {
     result.map_err(|(task, error)| (task, error.to_string()))
 }
 
-/// Runs a block without locks where that can be, with what cannot be in it and without; returns how many payments
-/// ran so in all runs of the latter.
+/// Runs a block without locks where possible, with its invalid steps and without them. Returns how many payments ran
+/// without locks in all runs of the latter.
 fn check(case: &Case) -> Result<usize, TestCaseError> {
     let (steps, sets, expected) = case.record();
     let all = case.block.steps();
     let one_by_one = case.run_inferred(&STAGES[0], all, None);
     let one_by_one = ended(one_by_one.map(|(sealed, _)| sealed));
     let mut payments = 0;
-    for stage in PAYING_STAGES.iter() {
+    for stage in PAYMENT_STAGES.iter() {
         let stats = case.check_touched(stage, &steps, &expected)?;
         payments += stats.payments;
         let declared = case.run(stage, &steps, &sets);
@@ -36,22 +36,22 @@ fn check(case: &Case) -> Result<usize, TestCaseError> {
     Ok(payments)
 }
 
-/// How many payments [`check`] counts if all of a block run without locks.
+/// The payments that [`check`] counts if all of a block run without locks.
 fn all_of(payments: usize) -> usize {
-    payments * PAYING_STAGES.len()
+    payments * PAYMENT_STAGES.len()
 }
 
-/// A block of one of these forks has steps of the protocol behind its transactions, one of the other has none.
+/// With the first fork a block has protocol steps after its transactions, with the second none.
 const BEHIND_AND_NOT: [SpecId; 2] = [SpecId::OSAKA, SpecId::MERGE];
 
 const RICH: U256 = U256::from_limbs([1_000_000_000_000_000_000, 0, 0, 0]);
 
-fn pays(from: u8, to: Address, value: U256) -> Pays {
-    Pays {
+fn payment(from: u8, to: Address, value: U256) -> Payment {
+    Payment {
         from,
-        to: Paid::Address(to),
+        to: Recipient::Address(to),
         value,
-        ..Pays::default()
+        ..Payment::default()
     }
 }
 
@@ -59,25 +59,25 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn they_come_to_what_they_come_to_in_order(case in generate::payments(40)) {
+    fn payments_equal_serial_execution(case in generate::payments(40)) {
         check(&case)?;
     }
 }
 
 #[test]
-fn what_is_paid_can_be_spent_by_who_comes_later() -> Result<(), TestCaseError> {
+fn a_payment_can_be_spent_later_in_the_block() -> Result<(), TestCaseError> {
     let [first, second, third] = [0, 1, 2].map(generate::sender);
     let half = RICH / U256::from(2);
-    // The second has what it spends only because the first has paid, and the third because the second has.
+    // Each payment after the first spends what the previous one paid.
     let chain = [
-        pays(0, second, half),
-        pays(1, third, RICH + half / U256::from(2)),
-        pays(2, first, RICH + half),
-        pays(0, first, U256::from(7)),
-        pays(0, generate::beneficiary(), U256::from(7)),
-        pays(1, Address::repeat_byte(0x77), U256::ZERO),
-        pays(1, generate::EMPTY, U256::ZERO),
-        pays(1, Address::repeat_byte(0x78), U256::from(1)),
+        payment(0, second, half),
+        payment(1, third, RICH + half / U256::from(2)),
+        payment(2, first, RICH + half),
+        payment(0, first, U256::from(7)),
+        payment(0, generate::beneficiary(), U256::from(7)),
+        payment(1, Address::repeat_byte(0x77), U256::ZERO),
+        payment(1, generate::EMPTY, U256::ZERO),
+        payment(1, Address::repeat_byte(0x78), U256::from(1)),
     ];
     for fork in generate::FORKS {
         let case = generate::payments_in(fork, &chain);
@@ -91,8 +91,8 @@ fn what_is_paid_can_be_spent_by_who_comes_later() -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Checks a block that is valid as a whole, and does not run without locks.
-fn runs_under_locks(block: &[Pays]) -> Result<(), TestCaseError> {
+/// Checks a valid block that does not run without locks.
+fn runs_under_locks(block: &[Payment]) -> Result<(), TestCaseError> {
     for fork in BEHIND_AND_NOT {
         let case = generate::payments_in(fork, block);
         prop_assert_eq!(
@@ -106,30 +106,30 @@ fn runs_under_locks(block: &[Pays]) -> Result<(), TestCaseError> {
 }
 
 #[test]
-fn what_is_not_a_payment_has_the_block_run_under_locks() -> Result<(), TestCaseError> {
+fn a_block_with_more_than_payments_runs_under_locks() -> Result<(), TestCaseError> {
     let one = U256::from(1);
     let sender = generate::sender(1);
     let others = [
         // Runs code.
-        Pays {
-            to: Paid::Contract,
-            ..pays(0, sender, one)
+        Payment {
+            to: Recipient::Contract,
+            ..payment(0, sender, one)
         },
-        // Is given what it may need.
-        Pays {
+        // Is sent by the beneficiary, which fees credit.
+        Payment {
             from: generate::BENEFICIARY,
-            ..pays(0, sender, one)
+            ..payment(0, sender, one)
         },
-        // Is no account's.
-        pays(0, Address::with_last_byte(4), one),
-        // Has something to say.
-        Pays {
+        // Pays a precompile.
+        payment(0, Address::with_last_byte(4), one),
+        // Has input.
+        Payment {
             has_input: true,
-            ..pays(0, sender, one)
+            ..payment(0, sender, one)
         },
     ];
     for other in others {
-        let mut block = vec![pays(2, sender, one); 12];
+        let mut block = vec![payment(2, sender, one); 12];
         block.insert(6, other);
         runs_under_locks(&block)?;
     }
@@ -137,24 +137,24 @@ fn what_is_not_a_payment_has_the_block_run_under_locks() -> Result<(), TestCaseE
 }
 
 #[test]
-fn who_cannot_take_more_gets_none() -> Result<(), TestCaseError> {
+fn an_overflowing_payment_fails() -> Result<(), TestCaseError> {
     let one = U256::from(1);
-    // Many are paid, so that most are followed before it shows.
-    let others = (0x30..0xf0).map(|last| pays(2, Address::with_last_byte(last), one));
+    // Many payments, so that most of the account history is replayed before the failure shows.
+    let others = (0x30..0xf0).map(|last| payment(2, Address::with_last_byte(last), one));
     let mut block: Vec<_> = others.collect();
-    block.push(pays(2, generate::FULL, U256::from(101)));
+    block.push(payment(2, generate::FULL, U256::from(101)));
     runs_under_locks(&block)
 }
 
 #[test]
-fn who_has_got_code_in_front_runs_it() -> Result<(), TestCaseError> {
+fn an_account_that_got_code_earlier_runs_it() -> Result<(), TestCaseError> {
     let one = U256::from(1);
-    let mut block = vec![Pays {
-        to: Paid::Created,
-        ..pays(0, Address::ZERO, U256::ZERO)
+    let mut block = vec![Payment {
+        to: Recipient::Created,
+        ..payment(0, Address::ZERO, U256::ZERO)
     }];
     let created = generate::sender(0).create(0);
-    block.extend((0..12).map(|_| pays(1, created, one)));
+    block.extend((0..12).map(|_| payment(1, created, one)));
     for fork in BEHIND_AND_NOT {
         let case = generate::payments_in(fork, &block);
         prop_assert_eq!(check(&case)?, 0);
@@ -162,18 +162,18 @@ fn who_has_got_code_in_front_runs_it() -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Whatever is missing in a set, that is what the block fails for.
+/// A block fails for the key that is missing in a set.
 #[test]
-fn what_is_not_declared_is_not_touched() {
+fn undeclared_keys_are_not_touched() {
     let one = U256::from(1);
-    // Nothing but payments: no reward any more, and no withdrawals yet.
+    // Only payments: a fork without block rewards and without withdrawals.
     let fork = SpecId::MERGE;
     let case = generate::payments_in(
         fork,
         &[
-            pays(0, generate::sender(1), one),
-            pays(1, generate::sender(1), one),
-            pays(2, generate::sender(0), one),
+            payment(0, generate::sender(1), one),
+            payment(1, generate::sender(1), one),
+            payment(2, generate::sender(0), one),
         ],
     );
     let (steps, sets, _) = case.record();
@@ -187,7 +187,7 @@ fn what_is_not_declared_is_not_touched() {
             sets[step] = AccessSet::Keys(some);
             let expected = ended(case.run(&STAGES[0], &steps, &sets));
             assert!(expected.is_err(), "{}", entries[left_out].key);
-            for stage in PAYING_STAGES.iter() {
+            for stage in PAYMENT_STAGES.iter() {
                 assert_eq!(ended(case.run(stage, &steps, &sets)), expected);
             }
             missing += 1;
@@ -197,16 +197,16 @@ fn what_is_not_declared_is_not_touched() {
 }
 
 #[test]
-fn other_steps_in_front_and_behind_are_seen_and_see() -> Result<(), TestCaseError> {
+fn steps_before_and_after_payments_see_each_other() -> Result<(), TestCaseError> {
     let one = U256::from(1);
-    let call = Pays {
-        to: Paid::Reader,
+    let call = Payment {
+        to: Recipient::Reader,
         has_input: true,
-        ..pays(0, Address::ZERO, one)
+        ..payment(0, Address::ZERO, one)
     };
     let mut block = vec![call.clone()];
-    // Who called in front is paid as well, and pays.
-    let payments = (0..20).map(|index| pays(1 - index % 2, generate::sender(index % 3), one));
+    // The caller before the payments is paid as well, and pays.
+    let payments = (0..20).map(|index| payment(1 - index % 2, generate::sender(index % 3), one));
     block.extend(payments);
     let only_in_front = block.clone();
     block.extend([call.clone(), call]);

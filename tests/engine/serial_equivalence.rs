@@ -1,4 +1,4 @@
-//! Whatever the block, the worker count and the interleaving: the result is the oracle's.
+//! For every block, worker count and interleaving the result is the oracle's.
 
 use crate::support::{STAGES, WORKERS, generate};
 use lockweave::{
@@ -24,7 +24,7 @@ proptest! {
         }
     }
 
-    /// Declaring too much costs time, never correctness.
+    /// Too large a declaration costs time, not correctness.
     #[test]
     fn wider_sets_change_nothing(
         case in generate::case(40),
@@ -44,7 +44,7 @@ proptest! {
         }
     }
 
-    /// The recording run and the plain oracle are the same.
+    /// A recording run has the result of the plain oracle.
     #[test]
     fn recording_changes_nothing(case in generate::case(40)) {
         let (steps, _, expected) = case.record();
@@ -64,9 +64,9 @@ fn widen(set: &AccessSet, choice: u8, pick: prop::sample::Index) -> AccessSet {
     let picked = entries[pick.index(entries.len())].key;
     let extra = AccessSet::build(|extra| {
         match choice {
-            // What it holds, in a stronger mode.
+            // A key of the set, in a stronger mode.
             0 | 1 => extra.insert(picked, AccessMode::Write),
-            // A key of somebody else's.
+            // A key outside the set.
             2 => extra.insert(StateKey::account(generate::beneficiary()), AccessMode::Read),
             3 => extra.insert(StateKey::code(picked.address), AccessMode::Write),
             _ => extra,

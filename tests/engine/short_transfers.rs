@@ -1,20 +1,18 @@
-//! Plain transfers without the machine, held against the machine.
+//! Plain transfers without the interpreter have the results of plain execution.
 
-// One thread enters one grant after the other: the test itself makes that sound.
+// The test enters one grant after the other on one thread, which makes its unsafe calls sound.
 #![allow(unsafe_code)]
 
-use alloy_consensus::{Header, Signed, TxEip1559, TxEip2930, TxLegacy};
+use crate::support::{RECENT_FORKS, Ran, insert_account, run_serially, signed};
+use alloy_consensus::{Header, TxEip1559, TxEip2930, TxLegacy};
 use alloy_eips::eip2930::{AccessList, AccessListItem};
-use alloy_primitives::{
-    Address, B256, Bytes, KECCAK256_EMPTY, Signature, TxKind, U256, address, hex,
-};
+use alloy_primitives::{Address, B256, Bytes, TxKind, U256, address, hex};
 use lockweave::{
     AccessSet, EvmExecutor, EvmTransaction, MemoryState, Step,
     evm::{BlockContext, ChainSpec, LockweaveTxEnvelope, SpecId, TxDeclared},
     runtime::{
-        AccessMode, Account, Code, Declaration, DenseId, Executor, GrantedState, INFERRED_KEYS_MAX,
-        OpenBlock, Outcome, OutcomeKind, Recording, Sanitized, SerialState, StateDelta, StateKey,
-        StateView, Status, TaskId,
+        AccessMode, Declaration, DenseId, Executor, GrantedState, OpenBlock, Outcome, OutcomeKind,
+        Sanitized, StateDelta, StateKey, StateView, Status, TaskId,
     },
 };
 use proptest::prelude::*;
@@ -28,26 +26,13 @@ const ABSENT: Address = Address::repeat_byte(5);
 const FULL: Address = Address::repeat_byte(6);
 const PRECOMPILE: Address = address!("0x0000000000000000000000000000000000000004");
 const BASE_FEE: u64 = 7;
-/// Leaves an account whose code is one byte that is no instruction.
+/// Init code that deploys one byte of code, which is not an instruction.
 const DEPLOYS_INVALID: [u8; 10] = hex!("60fe60005360016000f3");
 
 fn state() -> Arc<dyn StateView> {
     let mut state = MemoryState::new();
     let mut insert = |address, nonce, balance, code: &[u8]| {
-        let code_hash = if code.is_empty() {
-            KECCAK256_EMPTY
-        } else {
-            let code = Arc::new(Code::new(Bytes::copy_from_slice(code)));
-            let hash = code.hash();
-            state.insert_code(code);
-            hash
-        };
-        let account = Account {
-            nonce,
-            balance,
-            code_hash,
-        };
-        state.insert_account(address, account);
+        insert_account(&mut state, address, nonce, balance, code);
     };
     insert(RICH, 1, U256::from(10_u64.pow(18)), &[]);
     insert(POOR, 1, U256::from(21_000 * 9 + 5), &[]);
@@ -59,7 +44,7 @@ fn state() -> Arc<dyn StateView> {
     Arc::new(state)
 }
 
-fn anybody() -> impl Strategy<Value = Address> {
+fn any_address() -> impl Strategy<Value = Address> {
     prop::sample::select(vec![
         RICH,
         RICH,
@@ -71,30 +56,22 @@ fn anybody() -> impl Strategy<Value = Address> {
         FULL,
         PRECOMPILE,
         Address::ZERO,
-        // In a block in which it creates a contract.
+        // A contract that a transaction of the block may create.
         RICH.create(1),
     ])
 }
 
 fn fork() -> impl Strategy<Value = SpecId> {
-    prop::sample::select(vec![
+    let early = [
         SpecId::FRONTIER,
         SpecId::TANGERINE,
         SpecId::SPURIOUS_DRAGON,
         SpecId::BYZANTIUM,
-        SpecId::ISTANBUL,
-        SpecId::BERLIN,
-        SpecId::LONDON,
-        SpecId::MERGE,
-        SpecId::SHANGHAI,
-        SpecId::CANCUN,
-        SpecId::PRAGUE,
-        SpecId::OSAKA,
-        SpecId::AMSTERDAM,
-    ])
+    ];
+    prop::sample::select([&early[..], &RECENT_FORKS].concat())
 }
 
-/// What a transaction is made of, whatever its type.
+/// The fields of a transaction of any type.
 #[derive(Clone, Debug)]
 struct Parts {
     kind: u8,
@@ -111,7 +88,7 @@ struct Parts {
 
 fn parts() -> impl Strategy<Value = Parts> {
     let to = prop_oneof![
-        12 => anybody().prop_map(TxKind::Call),
+        12 => any_address().prop_map(TxKind::Call),
         1 => Just(TxKind::Create),
     ];
     let chain_id = prop::sample::select(vec![Some(1), Some(1), Some(1), Some(2), None]);
@@ -146,7 +123,7 @@ fn parts() -> impl Strategy<Value = Parts> {
     ];
     let listed = prop_oneof![
         3 => Just(Vec::new()),
-        1 => prop::collection::vec(anybody(), 1..3),
+        1 => prop::collection::vec(any_address(), 1..3),
     ];
     let fees = (price, tip, value);
     (0_u8..4, to, chain_id, nonce, gas_limit, fees, input, listed).prop_map(
@@ -167,7 +144,6 @@ fn parts() -> impl Strategy<Value = Parts> {
 
 impl Parts {
     fn envelope(&self) -> LockweaveTxEnvelope {
-        let signature = Signature::test_signature();
         let access_list = AccessList(
             self.listed
                 .iter()
@@ -191,7 +167,7 @@ impl Parts {
                     value,
                     input,
                 };
-                Signed::new_unhashed(transaction, signature).into()
+                signed(transaction)
             }
             1 => {
                 let transaction = TxEip2930 {
@@ -204,7 +180,7 @@ impl Parts {
                     access_list,
                     input,
                 };
-                Signed::new_unhashed(transaction, signature).into()
+                signed(transaction)
             }
             2 => {
                 let transaction = TxEip1559 {
@@ -218,7 +194,7 @@ impl Parts {
                     access_list,
                     input,
                 };
-                Signed::new_unhashed(transaction, signature).into()
+                signed(transaction)
             }
             _ => {
                 let mut transaction = TxDeclared {
@@ -233,43 +209,17 @@ impl Parts {
                     reads: access_list,
                     ..TxDeclared::default()
                 };
-                // Some declare whom they pay, and some do not.
+                // Some declare the account they pay, and some do not.
                 if let (TxKind::Call(recipient), false) = (to, value == U256::ONE) {
                     transaction.credits.push(recipient);
                 }
-                Signed::new_unhashed(transaction, signature).into()
+                signed(transaction)
             }
         }
     }
 }
 
-type Recorded = Recording<SerialState>;
-/// An outcome and what was touched, or why there is none.
-type Ran = Result<(Outcome, AccessSet), String>;
-
-/// What became of each step, with the keys of those that have an outcome, and of the state.
-fn run(
-    mut executor: EvmExecutor<Recorded>,
-    context: &BlockContext,
-    steps: &[Step],
-) -> (Vec<Ran>, StateDelta) {
-    let mut state = Recording::new(SerialState::new(state(), context.rules()));
-    let results = steps
-        .iter()
-        .map(|step| {
-            let result = executor.execute(step, &mut state);
-            let set = state.take_access(INFERRED_KEYS_MAX).expect("few keys");
-            match result {
-                Ok(outcome) => Ok((outcome, set)),
-                Err(error) => Err(error.to_string()),
-            }
-        })
-        .collect();
-    let delta = state.state().delta().expect("a state in memory");
-    (results, delta)
-}
-
-/// The keys of a transfer, and those of the only contract there is.
+/// The keys of a transfer, and the code of the one contract in the state.
 fn keys_of_transfer(transaction: &EvmTransaction, beneficiary: Address) -> AccessSet {
     let set = AccessSet::build(|set| {
         let sender = transaction.sender();
@@ -285,19 +235,19 @@ fn keys_of_transfer(transaction: &EvmTransaction, beneficiary: Address) -> Acces
     set.expect("few keys")
 }
 
-/// What a window is granted.
+/// The keys granted to each transaction.
 #[derive(Clone, Copy)]
 enum Grants<'a> {
-    /// Of each transaction, these keys. It runs, is taken back and runs again.
+    /// These keys. Each transaction runs, is reverted and runs again.
     Sets(&'a [AccessSet]),
-    /// Everything, on the block's cells; twice as well.
+    /// All keys, on the block's cells; each transaction runs twice as well.
     Everything,
-    /// Everything, in a block that runs in order.
-    InOrder,
+    /// All keys, on a sequential state; each transaction runs once.
+    Sequential,
 }
 
-/// The same under grants; of steps that have no outcome only that they have none. Under grants of everything with what
-/// was touched.
+/// Runs steps under grants. Returns the outcome of each step that has one, with the keys touched, and the state changes.
+/// Under `Grants::Sets` the keys touched are not meaningful.
 fn run_granted(
     context: &BlockContext,
     steps: &[Step],
@@ -308,51 +258,51 @@ fn run_granted(
         transaction: step.clone(),
         access: match grants {
             Grants::Sets(sets) => sets[index].clone(),
-            Grants::Everything | Grants::InOrder => AccessSet::empty(),
+            Grants::Everything | Grants::Sequential => AccessSet::empty(),
         },
         declaration: Declaration::Recorded,
     };
     let sanitized = steps.iter().enumerate().map(sanitized).collect();
     let mut block = OpenBlock::new(state(), context.rules(), sanitized);
-    let mut ordered = None;
+    let mut sequential = None;
     match grants {
         Grants::Sets(_) => block.number(),
         Grants::Everything => {}
-        Grants::InOrder => ordered = block.begin_sequential(),
+        Grants::Sequential => sequential = block.begin_sequential(),
     }
     let block = Arc::new(block);
-    let mut window = match ordered {
-        Some(ordered) => GrantedState::sequential(Arc::clone(&block), ordered),
+    let mut granted = match sequential {
+        Some(sequential) => GrantedState::sequential(Arc::clone(&block), sequential),
         None => GrantedState::new(Arc::clone(&block)),
     };
-    window.keep_undo();
+    granted.keep_undo();
     let mut results = Vec::new();
     for (task, step) in steps.iter().enumerate() {
         let task = TaskId::from_index(task);
-        // SAFETY: there is one window, which is in one grant at a time.
+        // SAFETY: there is one granted state, which holds one grant at a time.
         unsafe {
             if let Grants::Sets(_) = grants {
                 block.resolve(task).expect("a state in memory");
-                window.enter(task);
+                granted.enter(task);
             } else {
-                window.enter_everything(task);
+                granted.enter_everything(task);
             }
         }
-        let mut result = executor.execute(step, &mut window).ok();
-        if !matches!(grants, Grants::InOrder) {
+        let mut result = executor.execute(step, &mut granted).ok();
+        if !matches!(grants, Grants::Sequential) {
             // SAFETY: as above; the record is of this task.
             unsafe {
-                let record = window.take_undo();
-                window.revert(record);
+                let record = granted.take_undo();
+                granted.revert(record);
             }
-            window.touched().clear();
+            granted.touched().clear();
             let first = result;
-            result = executor.execute(step, &mut window).ok();
-            drop(window.take_undo());
+            result = executor.execute(step, &mut granted).ok();
+            drop(granted.take_undo());
             assert_eq!(first, result, "the second run saw the state of the first");
         }
-        let touched = AccessSet::of_touches(window.touched().drain(..));
-        window.leave();
+        let touched = AccessSet::of_touches(granted.touched().drain(..));
+        granted.leave();
         let nothing = Outcome {
             kind: OutcomeKind::System,
             status: Status::Reverted,
@@ -364,10 +314,10 @@ fn run_granted(
         block.finish(task, result.clone().unwrap_or(nothing));
         results.push(result.map(|outcome| (outcome, touched)));
     }
-    let ordered = window.into_sequential();
-    let mut block = Arc::into_inner(block).expect("the window is gone");
-    if let Some(ordered) = ordered {
-        block.end_sequential(ordered);
+    let sequential = granted.into_sequential();
+    let mut block = Arc::into_inner(block).expect("the granted state is dropped");
+    if let Some(sequential) = sequential {
+        block.end_sequential(sequential);
     }
     (results, block.seal().expect("all have run").delta)
 }
@@ -384,16 +334,13 @@ fn header(fork: SpecId, beneficiary: Address) -> Header {
     }
 }
 
-/// Holds all ways to run these steps against the machine.
+/// Runs these steps in every way and compares the results with those of plain execution, which it returns.
 fn check(context: &BlockContext, steps: &[Step]) -> Vec<Ran> {
-    let machine = run(EvmExecutor::new(context), context, steps);
-    let short = run(
-        EvmExecutor::new(context).with_short_transfers(),
-        context,
-        steps,
-    );
-    assert_eq!(short, machine);
-    let (ran, delta) = machine;
+    let run = |mut executor| run_serially(&mut executor, context, &state(), steps);
+    let plain = run(EvmExecutor::new(context));
+    let short = run(EvmExecutor::new(context).with_short_transfers());
+    assert_eq!(short, plain);
+    let (ran, delta) = plain;
     let sets = ran.iter().zip(steps).map(|(ran, step)| {
         let transaction = step.transaction().expect("one each");
         ran.as_ref().map_or_else(
@@ -410,7 +357,7 @@ fn check(context: &BlockContext, steps: &[Step]) -> Vec<Ran> {
     assert!(outcomes.eq(expected.clone().map(|ran| ran.map(|(outcome, _)| outcome))));
     assert_eq!(changes, delta);
     let expected: Vec<_> = expected.collect();
-    for grants in [Grants::Everything, Grants::InOrder] {
+    for grants in [Grants::Everything, Grants::Sequential] {
         let (results, changes) = run_granted(context, steps, grants);
         assert_eq!(results, expected);
         assert_eq!(changes, delta);
@@ -457,12 +404,12 @@ fn a_payment_to_a_contract_of_the_same_block_runs_it() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_500))]
 
-    /// Outcomes, refusals, effects and what was touched are the machine's.
+    /// Outcomes, errors, state changes and keys touched are those of plain execution.
     #[test]
-    fn they_come_to_what_the_machine_comes_to(
+    fn short_transfers_equal_plain_execution(
         fork in fork(),
-        beneficiary in anybody(),
-        transactions in prop::collection::vec((anybody(), parts()), 1..6),
+        beneficiary in any_address(),
+        transactions in prop::collection::vec((any_address(), parts()), 1..6),
     ) {
         let context = BlockContext::new(&ChainSpec::single_fork(1, fork), &header(fork, beneficiary));
         let steps: Vec<_> = transactions

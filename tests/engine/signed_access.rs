@@ -1,4 +1,4 @@
-//! Transactions that sign what they touch (type 0x44): right, wrong and hostile declarations.
+//! Transactions with signed access (type 0x44): right, wrong and hostile declarations.
 
 use crate::support::{Case, STAGES, WORKERS, generate};
 use alloy_consensus::{Signed, Transaction as _};
@@ -14,13 +14,13 @@ use lockweave::{
 use proptest::prelude::*;
 use std::sync::Arc;
 
-/// The same transaction, signing that it touches `set`.
+/// The same transaction with `set` as its signed access.
 fn declaring(transaction: &EvmTransaction, set: &AccessSet) -> EvmTransaction {
     let envelope = transaction.envelope();
     let mut declared = TxDeclared {
         chain_id: 1,
         nonce: envelope.nonce(),
-        // Declared keys are paid for, as entries of an EIP-2930 list are.
+        // Declared keys cost gas, as entries of an EIP-2930 list do.
         gas_limit: envelope.gas_limit() + 200_000,
         max_fee_per_gas: envelope.max_fee_per_gas(),
         max_priority_fee_per_gas: envelope
@@ -36,7 +36,7 @@ fn declaring(transaction: &EvmTransaction, set: &AccessSet) -> EvmTransaction {
     EvmTransaction::new(signed, transaction.sender())
 }
 
-/// Runs steps on the oracle; leaves out what may not be in the block.
+/// Runs steps on the oracle, without the invalid ones.
 fn record(case: &Case, steps: Vec<Step>) -> (Vec<Step>, Vec<AccessSet>, SealedBlock) {
     let context = case.block.context();
     let mut executor = lockweave::EvmExecutor::<Recording<SerialState>>::new(context);
@@ -59,7 +59,7 @@ fn record(case: &Case, steps: Vec<Step>) -> (Vec<Step>, Vec<AccessSet>, SealedBl
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(120))]
 
-    /// Whatever was signed, the parallel run ends as the serial one does.
+    /// For any declaration the parallel run has the result of the serial one.
     #[test]
     fn declarations_mean_the_same_on_every_path(
         case in generate::case(40).prop_filter(
@@ -82,7 +82,7 @@ proptest! {
             })
             .collect();
         let (steps, sets, expected) = record(&case, steps);
-        case.check_ordered(&steps, &expected)?;
+        case.check_sequential(&steps, &expected)?;
         for (stage, workers) in STAGES.iter().zip(WORKERS) {
             match case.run(stage, &steps, &sets) {
                 Ok(found) => prop_assert_eq!(&found, &expected, "{} workers", workers),
@@ -171,6 +171,6 @@ fn a_right_declaration_succeeds_and_is_charged_as_a_list() {
     let outcome = &sealed.outcomes[0];
     assert!(outcome.is_success(), "{outcome:?}");
     // EIP-2930: 2400 for the address and 1900 for the slot, whose first use is then 2000 cheaper. The
-    // contract is the recipient, which is warm anyway.
+    // contract is the recipient, which is always warm.
     assert_eq!(outcome.gas_used, gas_plain + 2400 + 1900 - 2000);
 }

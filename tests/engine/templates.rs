@@ -1,4 +1,4 @@
-//! Templates learned from anything: what is predicted may be wrong, the result is the oracle's.
+//! Templates learned from any block: a prediction may be wrong, the result is the oracle's.
 
 use crate::support::{Case, STAGES, WORKERS, contracts, generate};
 use lockweave::{
@@ -8,7 +8,7 @@ use lockweave::{
 use proptest::prelude::*;
 use std::sync::{Arc, LazyLock};
 
-/// Runs a case twice with every worker count, all runs learning from each other.
+/// Runs a case twice with every worker count. All runs share their templates.
 fn check(
     case: &Case,
     cache: &Arc<TemplateCache>,
@@ -30,7 +30,7 @@ fn check(
     Ok(all)
 }
 
-/// What all cases so far have taught: of other blocks, other forks, other states.
+/// The templates of all cases so far: of other blocks, other forks, other states.
 static TAUGHT_BY_ALL: LazyLock<Arc<TemplateCache>> = LazyLock::new(Arc::default);
 
 proptest! {
@@ -50,7 +50,7 @@ const SCOPES: [TemplateScope; 3] = [
     TemplateScope::Crowded,
 ];
 
-/// Contracts whose slots depend on what ran before them, and one that changes its ways.
+/// Contracts whose slots depend on earlier transactions, and one that changes its slots.
 #[test]
 fn hostile_contracts_are_right_and_are_given_up() -> Result<(), TestCaseError> {
     let hostile = [
@@ -58,7 +58,7 @@ fn hostile_contracts_are_right_and_are_given_up() -> Result<(), TestCaseError> {
         contracts::router(),
         contracts::shifter(),
         contracts::pointer_chaser(),
-        contracts::turncoat(),
+        contracts::slot_switcher(),
     ];
     let cases = (hostile.iter()).flat_map(|code| SCOPES.map(|scope| (code, scope)));
     for (code, scope) in cases {
@@ -66,7 +66,7 @@ fn hostile_contracts_are_right_and_are_given_up() -> Result<(), TestCaseError> {
         let cache = Arc::default();
         for calls in [7, 60, 300] {
             for stats in check(&generate::calls_of(target, calls), &cache, scope)? {
-                // Twice as many run alone after each run that was torn, and soon one violation tears it.
+                // After each run that ends with a violation twice as many transactions run alone.
                 prop_assert!(stats.violations <= 40, "{stats:?}");
             }
         }
@@ -74,13 +74,13 @@ fn hostile_contracts_are_right_and_are_given_up() -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// A contract that behaves one way for so long that it is believed, and then another.
+/// A contract that uses one slot until its template is trusted, and then another.
 #[test]
-fn a_turncoat_costs_violations_and_a_withdrawal() -> Result<(), TestCaseError> {
+fn a_contract_that_changes_its_slots_loses_its_template() -> Result<(), TestCaseError> {
     for scope in [TemplateScope::Every, TemplateScope::Waiting] {
         let cache = Arc::default();
-        let target = generate::address_of(&contracts::turncoat());
-        // Up to here it is one contract's ordinary mapping.
+        let target = generate::address_of(&contracts::slot_switcher());
+        // Up to here the contract uses an ordinary mapping.
         let trusting = check(&generate::calls_of(target, 32), &cache, scope)?;
         let by_template: usize = trusting.iter().map(|stats| stats.by_template).sum();
         prop_assert!(by_template > 32, "{by_template} predicted");
@@ -96,7 +96,7 @@ fn a_turncoat_costs_violations_and_a_withdrawal() -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Calls that are predicted are not simulated, and run under locks beside each other.
+/// Predicted calls are not simulated, and run in parallel under locks.
 #[test]
 fn calls_like_earlier_ones_are_predicted() -> Result<(), TestCaseError> {
     let cache = Arc::default();
@@ -108,15 +108,15 @@ fn calls_like_earlier_ones_are_predicted() -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Of each sender's calls the first is simulated, which is all that it takes, and the others are predicted.
+/// The first call of each sender is simulated, and all others are predicted.
 #[test]
-fn who_waits_for_a_call_in_front_is_predicted() -> Result<(), TestCaseError> {
+fn a_call_that_waits_for_an_earlier_one_is_predicted() -> Result<(), TestCaseError> {
     let cache = Arc::default();
     let case = generate::calls_of(generate::address_of(&contracts::token()), 400);
     let runs = check(&case, &cache, TemplateScope::Waiting)?;
     let senders = usize::from(generate::SENDERS);
     let warm = runs.last().expect("several runs");
-    // A worker that has not seen the template yet simulates.
+    // A worker that does not see the template yet simulates.
     let predicted = 350..=400 - senders;
     prop_assert!(predicted.contains(&warm.by_template), "{warm:?}");
     prop_assert!(warm.simulations_taken > 0, "{warm:?}");
@@ -124,8 +124,8 @@ fn who_waits_for_a_call_in_front_is_predicted() -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// In a long block whose calls wait for each other the first teach, and the others are predicted, from when
-/// somebody has judged by the first.
+/// In a long block whose calls wait for each other the first calls create the template. Later calls are predicted
+/// once a worker has evaluated it.
 #[test]
 fn a_crowded_block_is_predicted() -> Result<(), TestCaseError> {
     let counter = generate::address_of(&contracts::counter());
@@ -133,7 +133,7 @@ fn a_crowded_block_is_predicted() -> Result<(), TestCaseError> {
         let case = generate::crowded_calls(counter, calls);
         let (steps, _, expected) = case.record();
         for stage in &STAGES[1..] {
-            // Who is to judge may be off its core until all others are looked at, on a busy machine more than once.
+            // On a busy machine the worker that evaluates may not run until all others are simulated, more than once.
             let mut tries = 10;
             loop {
                 let cache = Arc::default();

@@ -1,5 +1,4 @@
-//! A transaction that reaches for what it does not hold has no effect, and is found out in every
-//! interleaving.
+//! A transaction that accesses an undeclared key has no effect, and is detected in every interleaving.
 
 use crate::support::{Granted, STAGES, generate};
 use lockweave::{
@@ -35,7 +34,7 @@ fn weaken(set: &AccessSet, choice: u8, pick: prop::sample::Index) -> Option<Acce
     Some(set.expect("a smaller set"))
 }
 
-/// Runs steps as the EVM does, but takes a transaction that was stopped as one that did nothing.
+/// Runs steps as the EVM does. A transaction that is stopped has an outcome without effects.
 struct Lenient(Granted);
 
 fn nothing_happened() -> Outcome {
@@ -56,7 +55,7 @@ impl Executor<GrantedState<Step>> for Lenient {
     ) -> Result<Outcome, ExecutionError<InvalidStep>> {
         match self.0.execute(step, state) {
             Err(ExecutionError::Access(AccessError::Undeclared(_))) => {
-                // Whoever was stopped can still do what it is allowed to: nothing is stuck.
+                // A stopped transaction can still write within its grant.
                 state.apply(&WriteSet::default())?;
                 Ok(nothing_happened())
             }
@@ -69,7 +68,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(160))]
 
     #[test]
-    fn it_is_found_out_the_same_way_everywhere(
+    fn it_is_detected_in_the_same_way_everywhere(
         case in generate::case(30),
         victim in any::<prop::sample::Index>(),
         (choice, pick) in (0_u8..4, any::<prop::sample::Index>()),
@@ -98,13 +97,13 @@ proptest! {
         prop_assert!(verdicts.windows(2).all(|pair| pair[0] == pair[1]), "{verdicts:?}");
     }
 
-    /// The block ends as if the transaction that was stopped had not been in it.
+    /// The block ends as if it did not contain the stopped transaction.
     #[test]
     fn it_leaves_no_effect(
         case in generate::case(12),
         (choice, pick) in (0_u8..4, any::<prop::sample::Index>()),
     ) {
-        // The last step is the victim, so that nothing behind it changes its sets.
+        // The victim is the last step, so no later step has other sets.
         let (steps, mut sets, _) = case.record();
         prop_assume!(!steps.is_empty());
         let last = steps.len() - 1;

@@ -1,4 +1,4 @@
-//! An undo record takes back all that a transaction did, and nothing else.
+//! An undo record reverts all effects of a transaction, and nothing else.
 
 // `revert` is unsafe: the test holds the grant that makes it sound.
 #![allow(unsafe_code)]
@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Runs every step, takes it back, and runs it again.
+/// Runs every step, reverts it, and runs it again.
 struct TwiceOver {
     executor: Granted,
     reverted: Arc<AtomicUsize>,
@@ -32,8 +32,8 @@ impl Executor<GrantedState<Step>> for TwiceOver {
         let first = self.executor.execute(step, state)?;
         let record = state.take_undo();
         self.reverted.fetch_add(record.len(), Ordering::Relaxed);
-        // SAFETY: the record is of the task in whose grant we are. Only credits are not held for
-        // writing, and the test runs on one worker, so nobody adds beside us.
+        // SAFETY: the record belongs to the task whose grant is held. Only credits are shared between grants,
+        // and the test runs on one worker, so no other thread adds to them.
         unsafe { state.revert(record) };
         let second = self.executor.execute(step, state)?;
         drop(state.take_undo());
@@ -46,7 +46,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
-    fn what_is_taken_back_leaves_no_trace(case in generate::case(40)) {
+    fn a_reverted_run_leaves_no_trace(case in generate::case(40)) {
         let (steps, sets, expected) = case.record();
         let reverted = Arc::new(AtomicUsize::new(0));
         let context = case.block.context().clone();

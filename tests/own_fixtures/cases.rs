@@ -1,6 +1,6 @@
 //! The chains of the blockchain tests and of the tests of access lists.
 
-use crate::world::{Contents, Made, Plan, World, legacy, signer, transfer};
+use crate::world::{AccountContents, Contents, Made, Plan, World, legacy, signer, transfer};
 use alloy_consensus::{Block, BlockBody, TxEnvelope, proofs::calculate_transaction_root};
 use alloy_eips::{
     eip2935::HISTORY_STORAGE_ADDRESS,
@@ -19,12 +19,12 @@ use std::collections::BTreeMap;
 pub(crate) const COUNTER: [u8; 27] = hex!("60005460010180600055346001556002545060005260206000a000");
 /// Code that returns one byte of code, STOP.
 const CREATION: &[u8] = &hex!("60016000f3");
-/// Where the counter is.
+/// The counter's address.
 pub(crate) const CONTRACT: Address = Address::repeat_byte(0x51);
-/// Who only ever receives.
+/// An account that only receives.
 pub(crate) const RECEIVER: Address = Address::repeat_byte(0x77);
 
-/// Two who send, with ten ether each, and a contract.
+/// Two senders with ten ether each, and a contract.
 pub(crate) fn accounts() -> Contents {
     let ether = U256::from(10_000_000_000_000_000_000_u64);
     let mut accounts: Contents = [1, 2]
@@ -75,7 +75,7 @@ pub(crate) fn plain_chain() -> (World, World, Vec<Made>) {
     (genesis, world, blocks)
 }
 
-/// One branch, then a longer one from the genesis, which the last block to come makes the chain.
+/// One branch, then a longer one from the genesis, which becomes the chain with the last block.
 fn reorganisation() -> Value {
     let genesis = World::new(SpecId::CANCUN, false, &accounts());
     let (mut left, mut right) = (genesis.clone(), genesis.clone());
@@ -93,8 +93,8 @@ fn reorganisation() -> Value {
     test("Cancun", &genesis, blocks, &right)
 }
 
-/// With proof of work: a branch of equal weight does not win, a heavier one does, and takes the block
-/// that it drove out as an uncle.
+/// With proof of work: a branch of equal weight does not win. A heavier one does, and includes the replaced block as an
+/// uncle.
 fn reorganisation_by_weight() -> Value {
     let genesis = World::new(SpecId::BERLIN, false, &accounts());
     let (mut left, mut right) = (genesis.clone(), genesis.clone());
@@ -112,7 +112,7 @@ fn reorganisation_by_weight() -> Value {
             ..block(vec![pay(2, 1, 2), pay(1, 0, 3)])
         })),
     ];
-    // The uncle is there already.
+    // The uncle is included already.
     let again = right.clone().add(Plan {
         ommers: vec![first.block.header],
         ..block(Vec::new())
@@ -125,7 +125,7 @@ fn reorganisation_by_weight() -> Value {
     test("Berlin", &genesis, blocks, &right)
 }
 
-/// Blocks that are wrong in one thing, between right ones.
+/// Blocks with one error, between right ones.
 fn refused_blocks() -> Value {
     let genesis = World::new(SpecId::CANCUN, false, &accounts());
     let mut world = genesis.clone();
@@ -188,7 +188,7 @@ pub(crate) fn access_lists() -> Vec<u8> {
         WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS,
         CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS,
     ] {
-        // STOP: contracts of the protocol that have nothing to say.
+        // STOP: system contracts without requests.
         let stop = (1, U256::ZERO, Bytes::from_static(&[0]), BTreeMap::new());
         accounts.insert(contract, stop);
     }
@@ -227,7 +227,7 @@ pub(crate) fn access_lists() -> Vec<u8> {
     });
     wrong("BlockException.INVALID_BLOCK_ACCESS_LIST", &|list| {
         let mut changes = list.iter_mut().flat_map(|one| &mut one.balance_changes);
-        let change = changes.next().expect("somebody paid");
+        let change = changes.next().expect("a payment");
         change.post_balance += U256::from(1);
     });
     blocks.push(taken(&world.add(right)));
@@ -326,18 +326,24 @@ fn list(list: &[AccountChanges]) -> Value {
 
 fn state(contents: &Contents) -> Value {
     let accounts = contents.iter().map(|(address, account)| {
-        let (nonce, balance, code, slots) = account;
-        let slots = slots.iter();
-        let slots = slots.map(|(slot, value)| (format!("{slot:#x}"), json!(value)));
-        let account = json!({
-            "nonce": format!("{nonce:#x}"),
-            "balance": balance,
-            "code": code,
-            "storage": slots.collect::<Map<_, _>>(),
-        });
-        (address.to_string(), account)
+        let slot = |slot, value| (format!("{slot:#x}"), json!(value));
+        (address.to_string(), account_json(account, slot))
     });
     accounts.collect::<Map<_, _>>().into()
+}
+
+/// An account, with its slots in the form that `slot` gives them.
+pub(crate) fn account_json(
+    (nonce, balance, code, slots): &AccountContents,
+    slot: impl Fn(U256, U256) -> (String, Value),
+) -> Value {
+    let slots = slots.iter().map(|(key, value)| slot(*key, *value));
+    json!({
+        "nonce": format!("{nonce:#x}"),
+        "balance": balance,
+        "code": code,
+        "storage": slots.collect::<Map<_, _>>(),
+    })
 }
 
 fn text(value: &Value) -> Vec<u8> {

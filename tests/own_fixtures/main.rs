@@ -1,8 +1,8 @@
-//! The repository's own small fixtures, for where Ethereum's archives are not: chains that plain revm
-//! ran, one transaction after another on its own database. Nothing of Lockweave is in what they state.
+//! The repository's own small fixtures, used where Ethereum's archives are missing: chains executed by plain
+//! revm on its own database, one transaction after another. No Lockweave code takes part.
 //!
-//! The files are committed. Here they are made anew and must come out the same; with
-//! `LOCKWEAVE_WRITE_FIXTURES=1` they are written.
+//! The files are committed. The test generates them again and compares; with `LOCKWEAVE_WRITE_FIXTURES=1` it writes
+//! them.
 
 mod cases;
 mod rpc;
@@ -10,11 +10,11 @@ mod world;
 
 use std::{fs, path::Path};
 
-/// Writes the files instead of holding them against what is there.
+/// Writes the files instead of comparing them.
 const WRITE: &str = "LOCKWEAVE_WRITE_FIXTURES";
 
 #[test]
-fn the_committed_files_are_what_plain_revm_comes_to() {
+fn the_committed_files_are_the_results_of_plain_revm() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = vec![
         (
@@ -39,7 +39,7 @@ fn the_committed_files_are_what_plain_revm_comes_to() {
         let committed = fs::read(&path).unwrap_or_default();
         assert!(
             committed == bytes,
-            "{name} is not what is made here; write it with {WRITE}=1"
+            "{name} differs from the generated file; write it with {WRITE}=1"
         );
     }
 }

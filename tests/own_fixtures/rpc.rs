@@ -1,7 +1,7 @@
 //! A chain with recorded requests, in the form of Ethereum's JSON-RPC suite.
 
 use crate::{
-    cases::{CONTRACT, COUNTER, RECEIVER, plain_chain},
+    cases::{CONTRACT, COUNTER, RECEIVER, account_json, plain_chain},
     world::signer,
 };
 use alloy_eips::eip2718::Encodable2718;
@@ -124,7 +124,7 @@ pub(crate) fn files() -> Vec<(String, Vec<u8>)> {
     files
 }
 
-/// What results look like, for requests that are held against that alone.
+/// The schemas of results, for requests whose results are only checked for their form.
 fn schemas() -> Value {
     let price = json!({ "type": "string", "pattern": "^0x([1-9a-f][0-9a-f]*|0)$" });
     json!({ "methods": [{ "name": "eth_gasPrice", "result": { "schema": price } }] })
@@ -133,19 +133,10 @@ fn schemas() -> Value {
 fn genesis_json(genesis: &crate::world::World) -> Value {
     let header = genesis.header();
     let alloc = genesis.contents().into_iter();
-    let alloc = alloc.map(|(address, (nonce, balance, code, slots))| {
-        let slots = slots.into_iter();
-        let slots = slots.map(|(slot, value)| {
-            let word = |number: U256| hex::encode_prefixed(number.to_be_bytes::<32>());
-            (word(slot), json!(word(value)))
-        });
-        let account = json!({
-            "nonce": format!("{nonce:#x}"),
-            "balance": balance,
-            "code": code,
-            "storage": slots.collect::<Map<_, _>>(),
-        });
-        (address.to_string(), account)
+    let alloc = alloc.map(|(address, account)| {
+        let word = |number: U256| hex::encode_prefixed(number.to_be_bytes::<32>());
+        let slot = |slot, value| (word(slot), json!(word(value)));
+        (address.to_string(), account_json(&account, slot))
     });
     json!({
         "config": {

@@ -36,13 +36,13 @@ use revm::{
 };
 use std::collections::BTreeMap;
 
-/// Two ether, and what an uncle's miner loses of it for every generation, eighths.
+/// The block reward: two ether. An uncle's miner gets an eighth less for each generation.
 const REWARD_WEI: u64 = 2_000_000_000_000_000_000;
 /// Cancun's share of an excess in the blob fee, as of EIP-4844; there are no blobs here.
 const BLOB_FRACTION: u64 = 3_338_477;
 const GAS_LIMIT: u64 = 10_000_000;
 
-/// What a block is made of.
+/// The inputs of a block.
 #[derive(Clone, Default)]
 pub(crate) struct Plan {
     pub(crate) transactions: Vec<TxEnvelope>,
@@ -52,7 +52,7 @@ pub(crate) struct Plan {
     pub(crate) extra_data: &'static str,
 }
 
-/// A block with its access list, where there is one.
+/// A block with its access list, if it has one.
 #[derive(Clone)]
 pub(crate) struct Made {
     pub(crate) block: Block<TxEnvelope>,
@@ -66,9 +66,12 @@ impl Made {
 }
 
 /// An account: nonce, balance, code, slots that are not zero.
-pub(crate) type Contents = BTreeMap<Address, (u64, U256, Bytes, BTreeMap<U256, U256>)>;
+pub(crate) type AccountContents = (u64, U256, Bytes, BTreeMap<U256, U256>);
 
-/// A chain up to one block. A clone of it is the beginning of a branch.
+/// All accounts.
+pub(crate) type Contents = BTreeMap<Address, AccountContents>;
+
+/// A chain up to one block. A clone begins a branch.
 #[derive(Clone)]
 pub(crate) struct World {
     database: CacheDB<EmptyDB>,
@@ -77,7 +80,7 @@ pub(crate) struct World {
     header: Header,
 }
 
-/// Who signs: a key of this byte alone.
+/// The signer whose key repeats this byte.
 pub(crate) fn signer(byte: u8) -> PrivateKeySigner {
     PrivateKeySigner::from_bytes(&B256::repeat_byte(byte)).expect("a valid key")
 }
@@ -123,7 +126,7 @@ pub(crate) fn legacy(from: u8, nonce: u64, to: TxKind, value: u64) -> TxEnvelope
 }
 
 impl World {
-    /// A chain that is its genesis: a fork, whether headers commit to access lists, and accounts.
+    /// A chain with only a genesis: its fork, whether headers commit to access lists, and its accounts.
     pub(crate) fn new(fork: SpecId, with_lists: bool, accounts: &Contents) -> Self {
         let mut database = CacheDB::new(EmptyDB::new());
         for (address, (nonce, balance, code, slots)) in accounts {
@@ -174,7 +177,7 @@ impl World {
         &self.header
     }
 
-    /// All accounts. Empty ones are none, on every fork used here.
+    /// All accounts. On the forks used here an empty account does not exist.
     pub(crate) fn contents(&self) -> Contents {
         let accounts = self.database.cache.accounts.iter();
         let existing = accounts.filter(|(_, account)| {
@@ -277,7 +280,7 @@ impl World {
         }
     }
 
-    /// Runs a block on the database; the receipts, and the access list.
+    /// Runs a block on the database. Returns the receipts and the access list.
     fn execute(
         &mut self,
         header: &Header,
@@ -378,7 +381,7 @@ fn environment(envelope: &TxEnvelope) -> TxEnv {
     }
 }
 
-/// What the protocol pays out behind the transactions.
+/// The protocol's payments after the transactions.
 fn credits(header: &Header, plan: &Plan, fork: SpecId) -> Vec<(Address, U256)> {
     let withdrawals = plan.withdrawals.iter();
     let mut credits: Vec<_> = withdrawals

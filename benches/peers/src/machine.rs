@@ -1,8 +1,8 @@
-//! What the operating system says about processes and files.
+//! Figures of the operating system about processes and files.
 
 use std::{fs, io, os::unix::fs::MetadataExt, path::Path};
 
-/// Memory of this process in MiB: all that is resident, and what of it is not from files.
+/// Memory of this process in MiB: resident, and the anonymous part of it.
 pub fn resident_mib() -> io::Result<(f64, f64)> {
     let status = fs::read_to_string("/proc/self/status")?;
     let field = |name: &str| {

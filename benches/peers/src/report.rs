@@ -1,15 +1,15 @@
-//! What was measured of the stores, as a table.
+//! The measurements of the stores, as a table.
 
-use crate::store::StoreKind;
+use crate::stores::StoreKind;
 use serde::{Deserialize, Serialize};
 use std::io::Write;
 
-/// What was measured of a store.
+/// The measurements of a store.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Report {
     /// Its name.
     pub store: String,
-    /// Cores there are.
+    /// Cores of the machine.
     #[serde(default)]
     pub cores: usize,
     /// Entries at the end.
@@ -36,7 +36,7 @@ pub struct Report {
     /// The same on each of four threads, in all.
     #[serde(default)]
     pub reads_per_s_4: f64,
-    /// Of keys that are given 1,024 at a time.
+    /// Reads of 1,024 keys at a time.
     #[serde(default)]
     pub batched_reads_per_s_1: f64,
     /// The same on each of four threads, in all.
@@ -57,7 +57,7 @@ pub struct Report {
     /// Memory of the process.
     #[serde(default)]
     pub rss_mib: f64,
-    /// What of it is not from files.
+    /// The anonymous part of it.
     #[serde(default)]
     pub rss_anonymous_mib: f64,
 }
@@ -111,7 +111,7 @@ pub fn write_line(out: &mut dyn Write, report: &Report) -> std::io::Result<()> {
 
 type Figure = fn(&Report) -> f64;
 
-/// Writes how much faster ours is than the best of the others.
+/// Writes the ratio of our store to the best of the others.
 pub fn write_ratios(out: &mut dyn Write, reports: &[Report]) -> std::io::Result<()> {
     let ours = StoreKind::Lockweave.name();
     let Some(own) = reports.iter().find(|report| report.store == ours) else {
@@ -131,7 +131,7 @@ pub fn write_ratios(out: &mut dyn Write, reports: &[Report]) -> std::io::Result<
         }),
     ];
     for (name, is_more_better, figure) in figures {
-        // As a speed: the more, the better.
+        // As a speed: more is better.
         let speed = |report: &Report| {
             let figure = figure(report);
             if is_more_better { figure } else { 1.0 / figure }

@@ -1,9 +1,12 @@
-//! What a store must do to be measured.
+//! The interface of a store under measurement.
 
 use crate::workload::{Entry, Key, Value};
-use std::{error::Error, path::Path};
+use std::error::Error;
 
-/// Whatever a store fails with.
+/// Bytes of cache for a store that has a cache.
+pub const CACHE_BYTES: u64 = 2 << 30;
+
+/// The error of a store.
 pub type StoreError = Box<dyn Error + Send + Sync>;
 
 /// A store under measurement.
@@ -25,62 +28,9 @@ pub trait Read {
     /// The value of a key.
     fn get(&mut self, key: &Key) -> Result<Option<Value>, StoreError>;
 
-    /// The values of keys that are known beforehand, as a block's declared ones are, in their order. A
-    /// store that has no way of its own reads one after another.
+    /// The values of keys that are known beforehand, as a block's declared keys are, in their order. By default
+    /// they are read one after another.
     fn get_many(&mut self, keys: &[Key]) -> Result<Vec<Option<Value>>, StoreError> {
         keys.iter().map(|key| self.get(key)).collect()
-    }
-}
-
-/// The stores that can be measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum StoreKind {
-    /// Our accounts database, with state commitment, history and compaction.
-    Lockweave,
-    /// redb.
-    Redb,
-    /// fjall.
-    Fjall,
-    /// LMDB through heed.
-    Lmdb,
-    /// RocksDB.
-    #[cfg(feature = "rocksdb")]
-    Rocksdb,
-}
-
-impl StoreKind {
-    /// All of them.
-    pub const ALL: &[Self] = &[
-        Self::Lockweave,
-        Self::Redb,
-        Self::Fjall,
-        Self::Lmdb,
-        #[cfg(feature = "rocksdb")]
-        Self::Rocksdb,
-    ];
-
-    /// The name in reports and on the command line.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Lockweave => "lockweave",
-            Self::Redb => "redb",
-            Self::Fjall => "fjall",
-            Self::Lmdb => "lmdb",
-            #[cfg(feature = "rocksdb")]
-            Self::Rocksdb => "rocksdb",
-        }
-    }
-
-    /// Opens or creates the store in a folder.
-    pub fn open(self, folder: &Path) -> Result<Box<dyn Store>, StoreError> {
-        std::fs::create_dir_all(folder)?;
-        Ok(match self {
-            Self::Lockweave => Box::new(crate::stores::lockweave::Lockweave::open(folder)?),
-            Self::Redb => Box::new(crate::stores::redb::Redb::open(folder)?),
-            Self::Fjall => Box::new(crate::stores::fjall::Fjall::open(folder)?),
-            Self::Lmdb => Box::new(crate::stores::lmdb::Lmdb::open(folder)?),
-            #[cfg(feature = "rocksdb")]
-            Self::Rocksdb => Box::new(crate::stores::rocksdb::Rocksdb::open(folder)?),
-        })
     }
 }

@@ -1,7 +1,6 @@
 //! The work: storage slots of many contracts, loaded, then updated and added to block by block.
 //!
-//! Everything follows from entry numbers by arithmetic, so that a second process can tell what the
-//! first one wrote.
+//! Keys and values are computed from entry numbers, so that a second process knows what the first one wrote.
 
 use alloy_primitives::{Address, U256};
 
@@ -18,7 +17,7 @@ pub const LOAD_BLOCK: u64 = 100_000;
 pub const UPDATES: u64 = 20_000;
 /// Entries a block adds.
 pub const INSERTS: u64 = 5_000;
-/// Entries for each contract there is.
+/// Entries for each contract.
 const ENTRIES_PER_CONTRACT: u64 = 1_000;
 
 /// `SplitMix64`'s output function.
@@ -37,7 +36,7 @@ pub fn split(key: &Key) -> (Address, U256) {
     )
 }
 
-/// What was written so far: how often each entry was.
+/// The writes so far: a count for each entry.
 #[derive(Clone, Debug)]
 pub struct Workload {
     /// Entries loaded at first.
@@ -79,7 +78,7 @@ impl Workload {
         value(entry, version.copied().unwrap_or(0))
     }
 
-    /// The next block of the load; `None` when everything is there.
+    /// The next block of the load; `None` after the last.
     pub fn load_block(&mut self) -> Option<Vec<Entry>> {
         let start = self.entries();
         let end = (start + LOAD_BLOCK).min(self.loaded);
@@ -122,7 +121,7 @@ fn value(entry: u64, version: u16) -> Value {
     value
 }
 
-/// Fills `bytes` with words that follow from a seed.
+/// Fills `bytes` with words derived from a seed.
 fn words(bytes: &mut [u8], mut seed: u64) {
     for chunk in bytes.chunks_mut(8) {
         let word = seed.to_le_bytes();

@@ -1,5 +1,4 @@
-//! The yardstick and our engine come to the same, on every workload that is made, and a difference is
-//! seen.
+//! The yardstick and our engine have the same results on every generated workload, and a difference is detected.
 
 use lockweave_banking_stage::{BankingStage, StageConfig};
 use lockweave_peers::engine::{
@@ -29,7 +28,7 @@ fn stage() -> BankingStage {
 fn all_ways_to_run_a_block_agree() {
     let stage = stage();
     for workload in WorkloadName::ALL {
-        // Recorded blocks are as large as they are; the binary checks them whenever it runs.
+        // Recorded blocks cannot be made smaller; the binary checks them at every run.
         if workload.name().starts_with("mainnet") || workload == WorkloadName::Scheduler {
             continue;
         }
@@ -38,7 +37,7 @@ fn all_ways_to_run_a_block_agree() {
                 let steps = block.steps_with(access);
                 let before = block.flat_state().expect("a state in memory");
                 let mut yardstick = Yardstick::new(block.context(), steps, before);
-                // Twice, because a run starts where the last one is forgotten.
+                // Twice, because a run must not depend on the previous one.
                 for _ in 0..2 {
                     yardstick.reset();
                     yardstick.run().expect("a sound block");

@@ -1,4 +1,4 @@
-//! Small contracts that do what makes parallel execution hard.
+//! Small contracts that are hard to execute in parallel.
 
 use revm::bytecode::opcode::{
     ADD, ADDRESS, AND, BALANCE, CALL, CALLDATALOAD, CALLER, CALLVALUE, COINBASE, CREATE2,
@@ -32,7 +32,7 @@ pub(crate) fn counter() -> Vec<u8> {
     ])
 }
 
-/// Follows slots from the one calldata names, twice, and writes its callvalue plus one where it ends.
+/// Follows slots twice, from the one that calldata names, and writes its callvalue plus one to the last.
 pub(crate) fn pointer_chaser() -> Vec<u8> {
     code(&[
         &[CALLVALUE, PUSH1, 1, ADD],
@@ -81,7 +81,7 @@ pub(crate) fn code_reader() -> Vec<u8> {
     ])
 }
 
-/// Calls the address in calldata with half of nothing, or the value it was sent; notes the result.
+/// Calls the address in calldata with its own callvalue and 32 zero bytes, and stores the result.
 pub(crate) fn forwarder() -> Vec<u8> {
     code(&[
         &ZERO,
@@ -106,7 +106,7 @@ pub(crate) fn delegator() -> Vec<u8> {
     ])
 }
 
-/// Calls the address in calldata with all its value, writes a slot, and takes it all back.
+/// Calls the address in calldata with all its value, writes a slot, and reverts.
 pub(crate) fn reverter() -> Vec<u8> {
     code(&[
         &ZERO,
@@ -205,7 +205,7 @@ pub(crate) fn fork_teller() -> Vec<u8> {
     code(&[&[PUSH0, SLOAD, PUSH1, 1, ADD, PUSH0, SSTORE, STOP]])
 }
 
-/// Appends calldata's word to an array: where it writes depends on how many did so before.
+/// Appends calldata's word to an array: its slot depends on the number of earlier calls.
 pub(crate) fn appender() -> Vec<u8> {
     code(&[
         &word(0),
@@ -236,14 +236,14 @@ pub(crate) fn shifter() -> Vec<u8> {
         &[KECCAK256, DUP1],
         &ZERO,
         &[SSTORE],
-        // The value is what is left in the slot, which nobody has declared, plus one.
+        // The value is that of the slot, which no set contains, plus one.
         &[DUP1, SLOAD, PUSH1, 1, ADD, SWAP1, SSTORE, STOP],
     ])
 }
 
-/// Writes the caller's slot; where bit 5 of calldata's word is set, one that follows from the word. So
-/// it behaves one way for a number of calls, and then another.
-pub(crate) fn turncoat() -> Vec<u8> {
+/// Writes the caller's slot or, if bit 5 of calldata's word is set, a slot derived from the word. So its slots change
+/// after a number of calls.
+pub(crate) fn slot_switcher() -> Vec<u8> {
     let one_way = [CALLER, SLOAD, PUSH1, 1, ADD, CALLER, SSTORE, STOP];
     code(&[
         &word(0),
@@ -256,8 +256,8 @@ pub(crate) fn turncoat() -> Vec<u8> {
     ])
 }
 
-/// Adds one in a mapping of a mapping, hashing each place at each use; then hashes 64 bytes that memory
-/// may have to grow for, and none at all that lie anywhere, and writes what both come to.
+/// Adds one in a mapping of a mapping and hashes each slot at each use. Then hashes 64 bytes, which may expand memory,
+/// and zero bytes at any offset, and writes the results.
 pub(crate) fn hasher() -> Vec<u8> {
     let place = [
         &[CALLER][..],
@@ -289,7 +289,7 @@ pub(crate) fn hasher() -> Vec<u8> {
     ])
 }
 
-/// Its first call says that it was there; later ones write down what the beneficiary has by then.
+/// The first call sets a flag; later ones store the beneficiary's balance.
 pub(crate) fn fee_reader() -> Vec<u8> {
     code(&[
         &[PUSH1, 3, SLOAD, PUSH1, 12, JUMPI],
@@ -298,9 +298,10 @@ pub(crate) fn fee_reader() -> Vec<u8> {
     ])
 }
 
-/// Adds one, and what is in slot 64, to the slot that calldata names. Where it names none, goes on from one
-/// [loner](super::generate::loner) to another, as far as the second word says, and adds its balance to its slot.
-pub(crate) fn stalker() -> Vec<u8> {
+/// Adds one, and the value of slot 64, to the slot that calldata names. If it names none, moves from one
+/// [single sender](super::generate::single_sender) to another, as far as the second word says, and adds that account's
+/// balance to its slot.
+pub(crate) fn balance_walker() -> Vec<u8> {
     let stalk = code(&[
         &ZERO,
         &[SLOAD, DUP1],
@@ -324,7 +325,7 @@ pub(crate) fn stalker() -> Vec<u8> {
     ])
 }
 
-/// All contracts that calls are made to.
+/// All contracts that transactions call.
 pub(crate) fn all() -> Vec<Vec<u8>> {
     vec![
         counter(),
@@ -343,9 +344,9 @@ pub(crate) fn all() -> Vec<Vec<u8>> {
         appender(),
         router(),
         shifter(),
-        turncoat(),
+        slot_switcher(),
         hasher(),
         fee_reader(),
-        stalker(),
+        balance_walker(),
     ]
 }

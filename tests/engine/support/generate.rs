@@ -1,6 +1,6 @@
 //! Strategies for blocks.
 
-use super::{Case, contracts};
+use super::{Case, contracts, insert_account};
 use alloy_consensus::{Header, Signed, TxEip1559, TxEip2930, TxEnvelope, TxLegacy};
 use alloy_eips::{
     eip2930::{AccessList, AccessListItem},
@@ -10,7 +10,7 @@ use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256};
 use lockweave::{
     ChainSpec, EvmBlock, EvmTransaction, MemoryState,
     evm::{BlockInput, Ommers, SpecId},
-    runtime::{Account, Code},
+    runtime::Account,
 };
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -37,11 +37,11 @@ pub(crate) fn sender(index: u8) -> Address {
     Address::with_last_byte(0x80 + index)
 }
 
-/// Accounts that send one transaction of a block each.
-pub(crate) const LONERS: u8 = 128;
+/// Accounts that send one transaction each.
+pub(crate) const SINGLE_SENDERS: u8 = 128;
 
-/// One of them, by what the [stalker](contracts::stalker) calls it.
-pub(crate) fn loner(index: u8) -> Address {
+/// One of them, by its number in the [balance walker](contracts::balance_walker).
+pub(crate) fn single_sender(index: u8) -> Address {
     Address::left_padding_from(&[1, index])
 }
 
@@ -54,7 +54,7 @@ pub(crate) fn beneficiary() -> Address {
 }
 
 /// Addresses that transactions and calls name: senders, contracts, the beneficiary, a precompile,
-/// and nobody.
+/// and accounts that do not exist.
 fn any_address() -> impl Strategy<Value = Address> {
     let contracts = contracts::all().len();
     prop_oneof![
@@ -66,9 +66,9 @@ fn any_address() -> impl Strategy<Value = Address> {
     ]
 }
 
-/// One transaction before its nonce is known.
+/// A transaction without its nonce.
 #[derive(Clone, Debug)]
-struct Draft {
+struct Unsigned {
     sender: u8,
     to: Option<Address>,
     value: u64,
@@ -79,7 +79,7 @@ struct Draft {
     nonce_slip: bool,
 }
 
-/// What a transaction may use at most that is looked at beside the others.
+/// The gas limit of a long-running transaction.
 const GAS_LIMIT_LONG: u64 = 3_000_000;
 
 fn word() -> impl Strategy<Value = U256> {
@@ -89,10 +89,10 @@ fn word() -> impl Strategy<Value = U256> {
     ]
 }
 
-fn draft() -> impl Strategy<Value = Draft> {
+fn unsigned() -> impl Strategy<Value = Unsigned> {
     let to = prop_oneof![
         9 => any_address().prop_map(Some),
-        // Most of the time a few hot contracts.
+        // As often a contract of any kind.
         9 => (0..contracts::all().len()).prop_map(|index| Some(contract(index))),
         1 => Just(None),
     ];
@@ -107,7 +107,7 @@ fn draft() -> impl Strategy<Value = Draft> {
         (0_u8..3, 0_u8..3, prop::bool::weighted(0.02)),
     )
         .prop_map(
-            |((sender, to, value), words, gas_limit, (gas_price, kind, nonce_slip))| Draft {
+            |((sender, to, value), words, gas_limit, (gas_price, kind, nonce_slip))| Unsigned {
                 sender,
                 to,
                 value,
@@ -120,8 +120,8 @@ fn draft() -> impl Strategy<Value = Draft> {
         )
 }
 
-impl Draft {
-    /// A call by the first sender, of no value.
+impl Unsigned {
+    /// A call by the first sender, without value.
     const fn call(to: Address, words: [U256; 2]) -> Self {
         Self {
             sender: 0,
@@ -208,7 +208,7 @@ impl Draft {
 pub(crate) fn state() -> MemoryState {
     let mut state = MemoryState::new();
     let senders = (0..SENDERS).map(sender);
-    for sender in senders.chain((0..LONERS).map(loner)) {
+    for sender in senders.chain((0..SINGLE_SENDERS).map(single_sender)) {
         let balance = U256::from(10_u64).pow(U256::from(18));
         state.insert_account(
             sender,
@@ -218,15 +218,9 @@ pub(crate) fn state() -> MemoryState {
             },
         );
     }
-    for (index, bytes) in contracts::all().into_iter().enumerate() {
-        let code = Arc::new(Code::new(bytes.into()));
-        let account = Account {
-            nonce: 1,
-            balance: U256::from(index * 100),
-            code_hash: code.hash(),
-        };
-        state.insert_account(contract(index), account);
-        state.insert_code(code);
+    for (index, code) in contracts::all().into_iter().enumerate() {
+        let balance = U256::from(index * 100);
+        insert_account(&mut state, contract(index), 1, balance, &code);
         for slot in 0_u64..4 {
             let value = U256::from((slot + 1) % 4);
             state.insert_slot(contract(index), U256::from(slot), value);
@@ -254,42 +248,42 @@ fn header(fork: SpecId) -> Header {
     }
 }
 
-/// The address of a contract of [`contracts::all`], by what makes it.
+/// The address of a contract of [`contracts::all`], by its code.
 pub(crate) fn address_of(code: &[u8]) -> Address {
     let position = contracts::all().iter().position(|known| known == code);
     contract(position.expect("one of them"))
 }
 
-/// A block of calls of one contract, by 64 [loners](loner) and then by the senders in turn.
+/// A block of calls of one contract, by 64 [single senders](single_sender) and then by the senders in turn.
 pub(crate) fn crowded_calls(target: Address, calls: usize) -> Case {
     let fork = SpecId::CANCUN;
     let mut nonces = [0; SENDERS as usize];
     let transactions = (0..calls).map(|call| {
-        let draft = Draft::call(target, [U256::from(call), U256::ZERO]);
+        let unsigned = Unsigned::call(target, [U256::from(call), U256::ZERO]);
         if let Ok(index) = u8::try_from(call)
             && index < 64
         {
-            return draft.transaction_by(loner(index), 0, fork);
+            return unsigned.transaction_by(single_sender(index), 0, fork);
         }
         let sender = u8::try_from(call % usize::from(SENDERS)).unwrap_or(0);
         let nonce = &mut nonces[usize::from(sender)];
         *nonce += 1;
-        Draft { sender, ..draft }.transaction(*nonce - 1, fork)
+        Unsigned { sender, ..unsigned }.transaction(*nonce - 1, fork)
     });
     block_of(transactions.collect(), fork)
 }
 
-/// A block of calls of one contract by the senders in turn, with nothing else in it.
+/// A block of calls of one contract by the senders in turn.
 pub(crate) fn calls_of(target: Address, calls: usize) -> Case {
     calls_with(target, calls, |_| false)
 }
 
-/// The same, in which some calls may be long.
+/// The same with some long calls.
 pub(crate) fn calls_with(target: Address, calls: usize, is_long: impl Fn(usize) -> bool) -> Case {
     calls_to(|_| target, calls, is_long)
 }
 
-/// The same, in which every call has a target of its own.
+/// The same with a target for each call.
 pub(crate) fn calls_to(
     target: impl Fn(usize) -> Address,
     calls: usize,
@@ -301,7 +295,7 @@ pub(crate) fn calls_to(
         .map(|call| {
             let sender = u8::try_from(call % usize::from(SENDERS)).unwrap_or(0);
             let nonce = &mut nonces[usize::from(sender)];
-            let draft = Draft {
+            let unsigned = Unsigned {
                 sender,
                 value: 1,
                 gas_limit: if is_long(call) {
@@ -309,10 +303,10 @@ pub(crate) fn calls_to(
                 } else {
                     400_000
                 },
-                ..Draft::call(target(call), [U256::from(call), U256::ZERO])
+                ..Unsigned::call(target(call), [U256::from(call), U256::ZERO])
             };
             *nonce += 1;
-            draft.transaction(*nonce - 1, fork)
+            unsigned.transaction(*nonce - 1, fork)
         })
         .collect();
     block_of(transactions, fork)
@@ -332,41 +326,41 @@ fn block_of(transactions: Vec<EvmTransaction>, fork: SpecId) -> Case {
     }
 }
 
-/// What a [loner](loner) does.
+/// A call of the [balance walker](contracts::balance_walker).
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Call {
-    /// Something that nobody else has to do with.
-    Mind(u8),
-    /// Goes on by so much and takes what it finds there.
-    Stalk(u64),
+    /// By this single sender, on its own slot.
+    Private(u8),
+    /// Moves on by so many accounts and reads the balance there.
+    Walk(u64),
 }
 
-/// A block of calls of the [stalker](contracts::stalker), each by another account.
+/// A block of calls of the [balance walker](contracts::balance_walker), each by another account.
 pub(crate) fn crowd(calls: &[Call]) -> Case {
     let fork = SpecId::CANCUN;
-    let mut others = 64..LONERS;
+    let mut others = 64..SINGLE_SENDERS;
     let transactions = calls.iter().map(|call| {
         let (from, words) = match call {
-            Call::Mind(own) => (*own, [U256::from(*own), U256::ZERO]),
-            Call::Stalk(step) => {
-                let from = others.next().expect("few stalk");
+            Call::Private(own) => (*own, [U256::from(*own), U256::ZERO]),
+            Call::Walk(step) => {
+                let from = others.next().expect("few walk");
                 (from, [U256::ZERO, U256::from(*step)])
             }
         };
-        let draft = Draft::call(address_of(&contracts::stalker()), words);
-        draft.transaction_by(loner(from), 0, fork)
+        let unsigned = Unsigned::call(address_of(&contracts::balance_walker()), words);
+        unsigned.transaction_by(single_sender(from), 0, fork)
     });
     block_of(transactions.collect(), fork)
 }
 
-/// Loners in any order, and some who stalk them.
+/// Private calls in any order, and some that read their senders' balances.
 pub(crate) fn crowds() -> impl Strategy<Value = Case> {
     let loners = Just((1..64).collect::<Vec<u8>>()).prop_shuffle();
     let stalks = prop::collection::vec((0_usize..64, 0_u64..64), 0..8);
     (loners, 2_usize..64, stalks).prop_map(|(loners, count, stalks)| {
-        let mut calls: Vec<_> = loners.into_iter().take(count).map(Call::Mind).collect();
+        let mut calls: Vec<_> = loners.into_iter().take(count).map(Call::Private).collect();
         for (place, step) in stalks {
-            calls.insert(place.min(calls.len()), Call::Stalk(step));
+            calls.insert(place.min(calls.len()), Call::Walk(step));
         }
         crowd(&calls)
     })
@@ -375,57 +369,65 @@ pub(crate) fn crowds() -> impl Strategy<Value = Case> {
 /// A block of up to `transactions_max` transactions over [`state`], of any fork.
 pub(crate) fn case(transactions_max: usize) -> impl Strategy<Value = Case> {
     let fork = prop::sample::select(FORKS.to_vec());
-    let drafts = prop::collection::vec(draft(), 1..transactions_max);
-    (fork, drafts).prop_map(|(fork, drafts)| {
+    let unsigned_list = prop::collection::vec(unsigned(), 1..transactions_max);
+    (fork, unsigned_list).prop_map(|(fork, unsigned_list)| {
         let mut nonces = [0_u64; SENDERS as usize];
-        let transactions = drafts
+        let transactions = unsigned_list
             .iter()
-            .map(|draft| {
-                let nonce = &mut nonces[usize::from(draft.sender)];
-                let used = *nonce + u64::from(draft.nonce_slip);
-                *nonce += u64::from(!draft.nonce_slip);
-                draft.transaction(used, fork)
+            .map(|unsigned| {
+                let nonce = &mut nonces[usize::from(unsigned.sender)];
+                unsigned.transaction(next_nonce(nonce, unsigned.nonce_slip), fork)
             })
             .collect();
-        let withdrawals = if fork.is_enabled_in(SpecId::SHANGHAI) {
-            vec![Withdrawal {
-                address: sender(0),
-                amount: 3,
-                ..Withdrawal::default()
-            }]
-        } else {
-            Vec::new()
-        };
-        let input = BlockInput {
-            header: header(fork),
-            transactions,
-            ommers: Ommers::Count(usize::from(!fork.is_enabled_in(SpecId::MERGE))),
-            withdrawals,
-        };
-        let chain = ChainSpec::single_fork(1, fork);
-        let block = EvmBlock::new(&chain, input).expect("a sound header");
         Case {
-            block,
+            block: rewarded_block(fork, transactions),
             view: Arc::new(state()),
         }
     })
 }
 
-/// As a [payer](Pays::from): the beneficiary, which the state has as an account that can pay.
+/// The nonce of a sender's next transaction: one too high, and not counted, if it slips.
+fn next_nonce(nonce: &mut u64, slips: bool) -> u64 {
+    let used = *nonce + u64::from(slips);
+    *nonce += u64::from(!slips);
+    used
+}
+
+/// A block of these transactions with an ommer before the merge, and with a withdrawal from Shanghai on.
+fn rewarded_block(fork: SpecId, transactions: Vec<EvmTransaction>) -> EvmBlock {
+    let withdrawal = Withdrawal {
+        address: sender(0),
+        amount: 3,
+        ..Withdrawal::default()
+    };
+    let input = BlockInput {
+        header: header(fork),
+        transactions,
+        ommers: Ommers::Count(usize::from(!fork.is_enabled_in(SpecId::MERGE))),
+        withdrawals: if fork.is_enabled_in(SpecId::SHANGHAI) {
+            vec![withdrawal]
+        } else {
+            Vec::new()
+        },
+    };
+    EvmBlock::new(&ChainSpec::single_fork(1, fork), input).expect("a sound header")
+}
+
+/// As a [payer](Payment::from): the beneficiary, which can pay in this state.
 pub(crate) const BENEFICIARY: u8 = u8::MAX;
 
-/// An account that cannot take more than a little.
+/// An account whose balance is nearly the maximum.
 pub(crate) const FULL: Address = Address::with_last_byte(0xfe);
 
-/// An account of nothing, as there were before EIP-161.
+/// An empty account, as existed before EIP-161.
 pub(crate) const EMPTY: Address = Address::with_last_byte(0xfd);
 
-/// A payment, or what looks like one.
+/// A payment, or a transaction that resembles one.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Pays {
+pub(crate) struct Payment {
     /// One of the senders, or the beneficiary.
     pub(crate) from: u8,
-    pub(crate) to: Paid,
+    pub(crate) to: Recipient,
     pub(crate) value: U256,
     pub(crate) tip: u8,
     pub(crate) nonce_slip: bool,
@@ -433,25 +435,25 @@ pub(crate) struct Pays {
     pub(crate) is_dynamic: bool,
 }
 
-/// Who is paid.
+/// The account that is paid.
 #[derive(Clone, Debug)]
-pub(crate) enum Paid {
+pub(crate) enum Recipient {
     Address(Address),
-    /// One that takes it.
+    /// A contract that accepts it.
     Contract,
-    /// One that looks at the beneficiary's balance and its own.
+    /// A contract that reads the beneficiary's balance and its own.
     Reader,
-    /// One that comes of it.
+    /// A contract that it creates.
     Created,
 }
 
-impl Default for Paid {
+impl Default for Recipient {
     fn default() -> Self {
         Self::Address(Address::ZERO)
     }
 }
 
-fn paid() -> impl Strategy<Value = Paid> {
+fn recipient() -> impl Strategy<Value = Recipient> {
     let address = prop_oneof![
         12 => (0..SENDERS).prop_map(sender),
         3 => Just(beneficiary()),
@@ -460,20 +462,20 @@ fn paid() -> impl Strategy<Value = Paid> {
         1 => Just(EMPTY),
     ];
     prop_oneof![
-        60 => address.prop_map(Paid::Address),
-        1 => Just(Paid::Contract),
-        1 => Just(Paid::Reader),
+        60 => address.prop_map(Recipient::Address),
+        1 => Just(Recipient::Contract),
+        1 => Just(Recipient::Reader),
     ]
 }
 
-fn pays() -> impl Strategy<Value = Pays> {
+fn payment() -> impl Strategy<Value = Payment> {
     let half = 500_000_000_000_000_000_u64;
     let from = prop_oneof![60 => 0..SENDERS, 1 => Just(BENEFICIARY)];
     let value =
         prop_oneof![4 => 0_u64..3, 4 => 1_u64..1_000_000, 1 => Just(half), 1 => Just(half / 2)];
     let slip = prop::bool::weighted(0.01);
-    (from, paid(), value, 0_u8..3, slip, any::<bool>()).prop_map(
-        |(from, to, value, tip, nonce_slip, is_dynamic)| Pays {
+    (from, recipient(), value, 0_u8..3, slip, any::<bool>()).prop_map(
+        |(from, to, value, tip, nonce_slip, is_dynamic)| Payment {
             from,
             to,
             value: U256::from(value),
@@ -485,37 +487,21 @@ fn pays() -> impl Strategy<Value = Pays> {
     )
 }
 
-/// A block of up to `payments_max` payments, of any fork, with what the protocol does around them.
+/// A block of up to `payments_max` payments, of any fork, with the protocol's own steps.
 pub(crate) fn payments(payments_max: usize) -> impl Strategy<Value = Case> {
     let fork = prop::sample::select(FORKS.to_vec());
-    let payments = prop::collection::vec(pays(), 1..payments_max);
+    let payments = prop::collection::vec(payment(), 1..payments_max);
     (fork, payments).prop_map(|(fork, payments)| payments_in(fork, &payments))
 }
 
-/// A block of these payments, with what the protocol does around them.
-pub(crate) fn payments_in(fork: SpecId, payments: &[Pays]) -> Case {
+/// A block of these payments, with the protocol's own steps.
+pub(crate) fn payments_in(fork: SpecId, payments: &[Payment]) -> Case {
     let mut nonces = [0_u64; 256];
     let transactions = payments.iter().map(|payment| {
         let nonce = &mut nonces[usize::from(payment.from)];
-        let used = *nonce + u64::from(payment.nonce_slip);
-        *nonce += u64::from(!payment.nonce_slip);
-        payment.transaction(used, fork)
+        payment.transaction(next_nonce(nonce, payment.nonce_slip), fork)
     });
-    let input = BlockInput {
-        header: header(fork),
-        transactions: transactions.collect(),
-        ommers: Ommers::Count(usize::from(!fork.is_enabled_in(SpecId::MERGE))),
-        withdrawals: if fork.is_enabled_in(SpecId::SHANGHAI) {
-            vec![Withdrawal {
-                address: sender(0),
-                amount: 3,
-                ..Withdrawal::default()
-            }]
-        } else {
-            Vec::new()
-        },
-    };
-    let block = EvmBlock::new(&ChainSpec::single_fork(1, fork), input).expect("a sound header");
+    let block = rewarded_block(fork, transactions.collect());
     let mut state = state();
     let account = Account {
         balance: U256::from(1_000_000_000),
@@ -534,7 +520,7 @@ pub(crate) fn payments_in(fork: SpecId, payments: &[Pays]) -> Case {
     }
 }
 
-impl Pays {
+impl Payment {
     fn transaction(&self, nonce: u64, fork: SpecId) -> EvmTransaction {
         let base_fee = if fork.is_enabled_in(SpecId::LONDON) {
             7
@@ -542,10 +528,10 @@ impl Pays {
             0
         };
         let (to, gas_limit) = match self.to {
-            Paid::Address(address) => (Some(address), 30_000),
-            Paid::Contract => (Some(address_of(&contracts::counter())), 100_000),
-            Paid::Reader => (Some(address_of(&contracts::balance_reader())), 300_000),
-            Paid::Created => (None, 400_000),
+            Recipient::Address(address) => (Some(address), 30_000),
+            Recipient::Contract => (Some(address_of(&contracts::counter())), 100_000),
+            Recipient::Reader => (Some(address_of(&contracts::balance_reader())), 300_000),
+            Recipient::Created => (None, 400_000),
         };
         let from = if self.from == BENEFICIARY {
             beneficiary()

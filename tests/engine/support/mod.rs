@@ -1,17 +1,23 @@
-//! Random blocks, and the ways to run them.
+//! Random blocks, and the runs that tests compare.
 
 pub(crate) mod contracts;
 pub(crate) mod generate;
 
+use alloy_consensus::Signed;
+use alloy_primitives::{Address, Bytes, KECCAK256_EMPTY, Signature, U256};
 use lockweave::{
-    BankingStage, EvmExecutor, EvmInferrer, OpenBlock, Sanitized, SealedBlock, StageConfig,
-    StateView, Step,
+    BankingStage, EvmExecutor, EvmInferrer, MemoryState, OpenBlock, Sanitized, SealedBlock,
+    StageConfig, StateView, Step,
     banking_stage::InferredStats,
-    evm::{EvmBlock, InvalidStep, TemplateCache, TemplateScope},
+    evm::{
+        BlockContext, EvmBlock, InvalidStep, LockweaveTxEnvelope, SpecId, TemplateCache,
+        TemplateScope,
+    },
     execute_block, execute_inferred_block,
     runtime::{
-        AccessSet, Declaration, DenseId, ExecutionError, Executor, GrantedState, INFERRED_KEYS_MAX,
-        KeyTable, Recording, SerialState, StateCells, TaskId,
+        AccessSet, Account, Code, Declaration, DenseId, ExecutionError, Executor, GrantedState,
+        INFERRED_KEYS_MAX, KeyTable, Outcome, Recording, SerialState, StateCells, StateDelta,
+        TaskId,
     },
     seal_block,
 };
@@ -21,19 +27,19 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-/// Worker counts every property is checked with.
+/// The worker counts of every property.
 pub(crate) const WORKERS: [usize; 5] = [1, 2, 3, 4, 8];
 
-/// A stage for each worker count, kept between cases, which runs blocks under locks however short they are.
+/// A stage for each worker count, kept between cases. It runs blocks of any length under locks.
 pub(crate) static STAGES: LazyLock<Vec<BankingStage>> =
     LazyLock::new(|| WORKERS.map(|threads| stage(threads, 0)).into());
 
-/// Stages that run blocks that declare nothing in order, with one to seven helpers who look ahead.
-pub(crate) static ORDERED_STAGES: LazyLock<Vec<BankingStage>> =
+/// Stages that run blocks without declared access sequentially, with one, two or seven prefetch workers.
+pub(crate) static SEQUENTIAL_STAGES: LazyLock<Vec<BankingStage>> =
     LazyLock::new(|| [2, 3, 8].map(|threads| stage(threads, usize::MAX)).into());
 
-/// Stages that run payments without locks, however few there are.
-pub(crate) static PAYING_STAGES: LazyLock<Vec<BankingStage>> = LazyLock::new(|| {
+/// Stages that run payments without locks, in blocks of any length.
+pub(crate) static PAYMENT_STAGES: LazyLock<Vec<BankingStage>> = LazyLock::new(|| {
     let paying = |threads| StageConfig {
         payments_from: 1,
         ..config(threads, usize::MAX)
@@ -57,6 +63,75 @@ fn start(config: StageConfig) -> BankingStage {
     BankingStage::new(config).expect("threads")
 }
 
+/// The forks since Istanbul.
+pub(crate) const RECENT_FORKS: [SpecId; 9] = [
+    SpecId::ISTANBUL,
+    SpecId::BERLIN,
+    SpecId::LONDON,
+    SpecId::MERGE,
+    SpecId::SHANGHAI,
+    SpecId::CANCUN,
+    SpecId::PRAGUE,
+    SpecId::OSAKA,
+    SpecId::AMSTERDAM,
+];
+
+/// A transaction with the test signature.
+pub(crate) fn signed<T>(transaction: T) -> LockweaveTxEnvelope
+where
+    Signed<T>: Into<LockweaveTxEnvelope>,
+{
+    Signed::new_unhashed(transaction, Signature::test_signature()).into()
+}
+
+/// Inserts an account with its code.
+pub(crate) fn insert_account(
+    state: &mut MemoryState,
+    address: Address,
+    nonce: u64,
+    balance: U256,
+    code: &[u8],
+) {
+    let code_hash = if code.is_empty() {
+        KECCAK256_EMPTY
+    } else {
+        let code = Arc::new(Code::new(Bytes::copy_from_slice(code)));
+        let hash = code.hash();
+        state.insert_code(code);
+        hash
+    };
+    let account = Account {
+        nonce,
+        balance,
+        code_hash,
+    };
+    state.insert_account(address, account);
+}
+
+/// An outcome and the keys touched, or the error's text.
+pub(crate) type Ran = Result<(Outcome, AccessSet), String>;
+
+/// Runs steps serially and records the keys that each touches. Returns the result of each step and the state changes.
+pub(crate) fn run_serially(
+    executor: &mut EvmExecutor<Recording<SerialState>>,
+    context: &BlockContext,
+    view: &Arc<dyn StateView>,
+    steps: &[Step],
+) -> (Vec<Ran>, StateDelta) {
+    let mut state = Recording::new(SerialState::new(Arc::clone(view), context.rules()));
+    let results = steps.iter().map(|step| {
+        let result = executor.execute(step, &mut state);
+        let set = state.take_access(INFERRED_KEYS_MAX).expect("few keys");
+        match result {
+            Ok(outcome) => Ok((outcome, set)),
+            Err(error) => Err(error.to_string()),
+        }
+    });
+    let results = results.collect();
+    let delta = state.state().delta().expect("a state in memory");
+    (results, delta)
+}
+
 /// A block and the state before it.
 #[derive(Clone)]
 pub(crate) struct Case {
@@ -75,18 +150,18 @@ impl std::fmt::Debug for Case {
 
 pub(crate) type Granted = EvmExecutor<GrantedState<Step>>;
 
-/// Why a parallel run failed: the task, and what its executor said.
+/// Why a parallel run failed: the task, and its executor's error.
 pub(crate) type Failure = (usize, ExecutionError<InvalidStep>);
 
-/// Says of each step that it costs as much as one may that runs without locks, so that all but the
-/// smallest blocks are worth sharing.
+/// The cost of a step, rounded up to the most that a payment without locks may cost, so that all but the smallest blocks
+/// run in parallel.
 fn crowded(step: &Step) -> u64 {
     step.gas_hint().max(99_000)
 }
 
 impl Case {
-    /// Runs the block on the oracle and records what each step touches. Steps that may not be in the
-    /// block are left out, and the case without them is returned.
+    /// Runs the block on the oracle and records the keys that each step touches. Returns the steps without the invalid
+    /// ones, their sets and the result.
     pub(crate) fn record(&self) -> (Vec<Step>, Vec<AccessSet>, SealedBlock) {
         let context = self.block.context();
         let mut executor = EvmExecutor::<Recording<SerialState>>::new(context);
@@ -122,22 +197,22 @@ impl Case {
         self.run_with(stage, steps, sets, make)
     }
 
-    /// Runs steps in order, with nothing declared, while helpers look ahead, and once more under locks with the
-    /// sets that this found. All come to what is expected; returns how many simulations were taken.
-    pub(crate) fn check_ordered(
+    /// Runs steps sequentially without declared access, beside prefetch workers, and once more under locks with the
+    /// sets found. All results must equal `expected`. Returns how many simulations were used.
+    pub(crate) fn check_sequential(
         &self,
         steps: &[Step],
         expected: &SealedBlock,
     ) -> Result<usize, TestCaseError> {
-        let runs = ORDERED_STAGES.iter().map(|stage| {
+        let runs = SEQUENTIAL_STAGES.iter().map(|stage| {
             let stats = self.check_touched(stage, steps, expected)?;
             Ok(stats.simulations_taken)
         });
         runs.sum()
     }
 
-    /// Runs steps with nothing declared, which must leave no sets, and once more with the sets that this found. Both come to
-    /// what is expected.
+    /// Runs steps without declared access, which must cause no access violation, and once more with the sets found. Both
+    /// results must equal `expected`.
     pub(crate) fn check_touched(
         &self,
         stage: &BankingStage,
@@ -158,8 +233,7 @@ impl Case {
         Ok(stats)
     }
 
-    /// Runs steps in parallel, in this order, with nothing declared, by templates if there are, for calls
-    /// within the scope.
+    /// Runs steps in parallel without declared access, with templates for calls within the scope, if given.
     pub(crate) fn run_inferred(
         &self,
         stage: &BankingStage,
@@ -216,8 +290,8 @@ impl Case {
         }
     }
 
-    /// Runs steps in parallel with an executor of the test's own: with keys numbered beforehand, and with
-    /// keys numbered by the stage. Both must come to the same.
+    /// Runs steps in parallel with the test's own executor: with keys numbered beforehand, and with keys numbered by the
+    /// stage. Both results must be equal.
     pub(crate) fn run_with<E>(
         &self,
         stage: &BankingStage,

@@ -1,11 +1,12 @@
-//! The same work on our accounts database and on other stores, each in processes of its own.
+//! The same work on our accounts database and on other stores, each in separate processes.
 
 use clap::Parser;
 use hdrhistogram::Histogram;
 use lockweave_peers::{
-    machine,
+    exit_code, machine,
     report::{Report, write_header, write_line, write_ratios},
-    store::{Store, StoreError, StoreKind},
+    store::{Store, StoreError},
+    stores::StoreKind,
     workload::{Value, Workload, mix},
 };
 use serde::{Deserialize, Serialize};
@@ -45,8 +46,7 @@ struct Args {
     /// directory].
     #[arg(long, value_name = "DIR", alias = "folder")]
     datadir: Option<PathBuf>,
-    /// Go on with what an earlier run with the same number of entries left in the folder, instead of
-    /// loading.
+    /// Continue with the folder of an earlier run with the same number of entries, instead of loading.
     #[arg(long, requires = "datadir")]
     reuse: bool,
     /// One JSON object a line instead of a table.
@@ -54,20 +54,20 @@ struct Args {
     json: bool,
     #[arg(long, hide = true, value_enum)]
     phase: Option<Phase>,
-    /// Blocks that the folder has behind the loaded entries; none if it is not loaded yet.
+    /// Blocks that the folder has after the loaded entries; none if it is not loaded yet.
     #[arg(long, hide = true)]
     done: Option<u64>,
 }
 
-/// Blocks before the first one measured where a store was opened anew: its cache is filled by them.
+/// Unmeasured blocks after a store is reopened. They fill its cache.
 const WARM_BLOCKS: u64 = 20;
 
-/// What a store's folder holds.
+/// The contents of a store's folder.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Prepared {
     /// Entries loaded.
     entries: u64,
-    /// Blocks committed behind them.
+    /// Blocks committed after them.
     blocks: u64,
 }
 
@@ -76,7 +76,7 @@ impl Prepared {
         datadir.join(format!("{}.json", store.name()))
     }
 
-    /// What an earlier run left, if it may be used and ended well.
+    /// The contents that an earlier run left, if that is allowed and it ended well.
     fn load(args: &Args, datadir: &Path, store: StoreKind) -> Result<Option<Self>, StoreError> {
         let folder = datadir.join(store.name());
         match std::fs::read(Self::path(datadir, store)) {
@@ -119,13 +119,7 @@ fn main() -> ExitCode {
         Some(phase) => child(&args, phase),
         None => parent(&args),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "error: {error}");
-            ExitCode::from(2)
-        }
-    }
+    exit_code(result)
 }
 
 fn parent(args: &Args) -> Result<(), StoreError> {
@@ -153,7 +147,7 @@ fn parent(args: &Args) -> Result<(), StoreError> {
         let folder = datadir.join(store.name());
         let prepared = Prepared::load(args, &datadir, *store)?;
         if prepared.is_some() {
-            // Until this run has ended nobody knows how many blocks there are.
+            // The number of blocks is unknown until this run ends.
             std::fs::remove_file(Prepared::path(&datadir, *store))?;
         }
         let done = prepared.map(|prepared| prepared.blocks);
@@ -326,7 +320,7 @@ fn read(args: &Args, kind: StoreKind, folder: &Path, phase: Phase) -> Result<Out
     if phase == Phase::Cold {
         report.cold_reads_per_s = round(reads(&*store, &workload, 1, time, false)?);
     } else {
-        // Warm: everything that will be read was read once.
+        // Warm: every entry is read once before it is measured.
         reads(&*store, &workload, 4, time, false)?;
         report.reads_per_s_1 = round(reads(&*store, &workload, 1, time, false)?);
         report.reads_per_s_4 = round(reads(&*store, &workload, 4, time, false)?);
@@ -336,11 +330,10 @@ fn read(args: &Args, kind: StoreKind, folder: &Path, phase: Phase) -> Result<Out
     Ok((report, store))
 }
 
-/// Keys made up before they are read.
+/// Keys generated before they are read.
 const READ_BATCH: usize = 1024;
 
-/// Random reads on so many threads, each checked, one after another or all of a batch at once; gives
-/// reads a second.
+/// Random reads on this many threads, each checked, one after another or in batches. Returns reads a second.
 fn reads(
     store: &dyn Store,
     workload: &Workload,
@@ -356,7 +349,7 @@ fn reads(
         let mut batch = Vec::with_capacity(READ_BATCH);
         let mut keys = Vec::with_capacity(READ_BATCH);
         while reading < time {
-            // Making keys up is not the store's work, and not in the time.
+            // Generating keys is not measured.
             batch.clear();
             keys.clear();
             for _ in 0..READ_BATCH {

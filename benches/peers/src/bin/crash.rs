@@ -1,4 +1,4 @@
-//! Kills a process that writes, again and again, and checks what it finds.
+//! Kills a writing process again and again, and checks the database after each kill.
 
 use alloy_primitives::{Address, B256, Bytes, U256};
 use clap::Parser;
@@ -16,18 +16,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Kill a writing process with SIGKILL again and again, and check that nothing it acknowledged is lost
-/// and nothing half done is seen.
+/// Kill a writing process with SIGKILL again and again, and check that no acknowledged block is lost and no partial
+/// block is visible.
 ///
-/// The writer commits blocks that follow from their number, so what must be found after a kill is
-/// known to the last byte: state, state commitment, payload and the readable history.
+/// The writer derives blocks from their numbers, so every byte expected after a kill is known: state, state
+/// commitment, payload and the readable history.
 #[derive(Clone, Debug, Parser)]
 #[command(version, max_term_width = 100)]
 struct Args {
     /// How long.
     #[arg(long, value_name = "S", default_value_t = 60)]
     seconds: u64,
-    /// Stop after so many kills.
+    /// Stop after this many kills.
     #[arg(long, value_name = "N")]
     kills: Option<u64>,
     /// Of the moments of the kills.
@@ -47,7 +47,7 @@ struct Args {
 struct Report {
     kills: u64,
     blocks: u64,
-    /// Blocks that were durable though the kill came before they were acknowledged.
+    /// Blocks that were durable but not acknowledged before the kill.
     unacknowledged: u64,
     /// Records that a kill left unfinished.
     unfinished: u64,
@@ -105,7 +105,7 @@ fn block(number: u64) -> (StateDelta, Vec<u8>) {
         };
         slots.insert((address, slot), value);
     }
-    // Now and then an account is destroyed with its storage.
+    // Some blocks destroy an account with its storage.
     if number % 7 == 3 {
         let gone = account(number % ACCOUNTS);
         delta.wiped.push(gone);
@@ -155,7 +155,7 @@ fn write(args: &Args) -> Result<u64, StoreError> {
     }
 }
 
-/// The state as it must be.
+/// The expected state.
 #[derive(Default)]
 struct Model {
     next: u64,
@@ -304,13 +304,12 @@ fn kill_again_and_again(args: &Args) -> Result<u64, StoreError> {
     Ok(report.lost)
 }
 
-/// Lets a writer run for some time behind its first block, kills it, and gives the last block it
-/// acknowledged.
+/// Lets a writer run for some time after its first block, kills it, and returns the last block it acknowledged.
 fn run_and_kill(folder: &Path, time: Duration) -> Result<Option<u64>, StoreError> {
     let mut writer = start(folder)?;
     let mut line = String::new();
     let mut acknowledged = None;
-    // The kill comes from another thread, so that it strikes anywhere.
+    // Another thread kills the writer, so that the kill comes at any point.
     let killer = std::thread::scope(|scope| -> Result<(), StoreError> {
         let pid = writer.child.id();
         scope.spawn(move || {
@@ -323,7 +322,7 @@ fn run_and_kill(folder: &Path, time: Duration) -> Result<Option<u64>, StoreError
             }
         });
         while writer.acknowledged.read_line(&mut line)? > 0 {
-            // A line without an end was cut off, and so was the acknowledgement.
+            // A line without an end is not an acknowledgement.
             if line.ends_with('\n') {
                 acknowledged = Some(line.trim().parse::<u64>()?);
             }

@@ -1,13 +1,16 @@
 //! Our engine beside the best sequential revm, on the same blocks, in the same run.
 
 use clap::Parser;
-use lockweave_peers::engine::{
-    block::{AccessSource, Block},
-    chart,
-    measure::{self, Configuration, Effort, WorkloadResult},
-    report::{self, WorkloadSize},
-    schedulers,
-    workload::{Selection, WorkloadError, WorkloadName},
+use lockweave_peers::{
+    engine::{
+        block::{AccessSource, Block},
+        chart,
+        measure::{self, Configuration, Effort, WorkloadResult},
+        report::{self, WorkloadSize},
+        schedulers,
+        workload::{Selection, WorkloadError, WorkloadName},
+    },
+    exit_code,
 };
 use serde_json::json;
 use std::{
@@ -24,14 +27,13 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Measure our engine beside the best sequential revm, on the same blocks.
 ///
-/// Both run in turn, so every ratio is of two runs beside each other. Before anything is timed, every
-/// way to run a block is held against the yardstick: same receipts, same state. Blocks are made
-/// from a seed, or read from the recordings in `LOCKWEAVE_FIXTURES` (else ../shared/fixtures).
+/// Both run in turn, so every ratio is of two adjacent runs. Before anything is timed, every path is compared with
+/// the yardstick: same receipts, same state. Blocks are generated from a seed, or read from the recordings in
+/// `LOCKWEAVE_FIXTURES` (else ../shared/fixtures).
 ///
-/// What is timed: ours from opening the block to its changes gathered and sealed, cold loads
-/// included; inference where access is inferred; numbering of keys where it is signed. The
-/// yardstick from its first transaction to its last. What is not, for either: making the block and
-/// its state, recovering senders, clearing memory.
+/// Timed, for our engine: from opening the block to its sealed changes, with cold loads, with inference if access is
+/// inferred, and with numbering of keys if it is signed. For the yardstick: from its first transaction to its last.
+/// Not timed, for both: making the block and its state, recovering senders, clearing memory.
 #[derive(Clone, Debug, Parser)]
 #[command(version, max_term_width = 100)]
 // Switches of a command line, not states.
@@ -46,16 +48,16 @@ struct Args {
     /// One JSON object a line instead of a table.
     #[arg(long)]
     json: bool,
-    /// Writes a chart of the speed-ups there, as SVG.
+    /// Write a chart of the speed-ups to this file, as SVG.
     #[arg(long, value_name = "FILE")]
     chart: Option<PathBuf>,
-    /// Seconds for each workload, unless its fewest rounds take longer.
+    /// Seconds for each workload, unless its minimum of rounds takes longer.
     #[arg(long, value_name = "S", default_value_t = 6.0)]
     seconds: f64,
     /// Rounds of each workload at least.
     #[arg(long, value_name = "R", default_value_t = 3)]
     rounds: usize,
-    /// Transactions of the blocks that are made, instead of their workload's own number.
+    /// Transactions of generated blocks, instead of their workload's own number.
     #[arg(long, value_name = "T")]
     transactions: Option<usize>,
     /// Only this access [default: all].
@@ -72,7 +74,7 @@ struct Args {
     each_block: bool,
     #[command(flatten)]
     selection: Selection,
-    /// No sequential runs side by side, which find what the cores give together.
+    /// No sequential runs side by side, which measure the ceiling of the cores.
     #[arg(long)]
     no_ceiling: bool,
 }
@@ -85,22 +87,16 @@ enum Access {
 }
 
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "error: {error}");
-            ExitCode::from(2)
-        }
-    }
+    exit_code(run(&Args::parse()))
 }
 
-/// Pairs of runs behind a ceiling at most, and at least.
+/// Pairs of runs for a ceiling, at most and at least.
 const CEILING_PAIRS_MAX: usize = 5;
 const CEILING_PAIRS_MIN: usize = 2;
-/// Time for them, if the fewest pairs do not take longer.
+/// Time for them, unless the fewest pairs take longer.
 const CEILING_MS: f64 = 3_000.0;
 
-/// How many pairs that is where one run takes so long.
+/// The pairs for this time of one run.
 // Few, and not below zero.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn ceiling_pairs(sequential_ms: f64) -> usize {
@@ -130,9 +126,9 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
             measure_schedulers(args, &mut out)?;
             continue;
         }
-        tell(&format!("{}: making the blocks", workload.name()));
+        progress(&format!("{}: making the blocks", workload.name()));
         let blocks = match workload.blocks_among(args.transactions, &args.selection) {
-            // All the others can be measured all the same.
+            // The other workloads can still be measured.
             Err(error @ WorkloadError::NoFixtures(_)) if args.workloads.is_empty() => {
                 clear();
                 let _ = writeln!(std::io::stderr(), "{}: {error}", workload.name());
@@ -166,7 +162,7 @@ fn measure_schedulers(args: &Args, out: &mut impl Write) -> Result<(), Box<dyn E
         );
     }
     for conflict_percent in CONFLICT_PERCENTS {
-        tell(&format!("scheduler: {conflict_percent} % conflict"));
+        progress(&format!("scheduler: {conflict_percent} % conflict"));
         let results = schedulers::measure(conflict_percent);
         clear();
         if args.json {
@@ -196,12 +192,12 @@ fn measure_workload(
         rounds_max: 51,
     };
     let name = workload.name();
-    tell(&format!("{name}: holding all runs against the yardstick"));
+    progress(&format!("{name}: holding all runs against the yardstick"));
     let mut result = measure::measure(blocks, &configurations, effort, |rounds| {
-        tell(&format!("{name}: {rounds} rounds"));
+        progress(&format!("{name}: {rounds} rounds"));
     })?;
     if let ([block], false) = (blocks, args.no_ceiling) {
-        tell(&format!("{name}: yardsticks side by side"));
+        progress(&format!("{name}: yardsticks side by side"));
         let pairs = ceiling_pairs(result.sequential.times_ms.median());
         result.ceiling = Some(measure::ceiling(block, threads, pairs)?);
     }
@@ -272,8 +268,8 @@ fn configurations(args: &Args, blocks: &[Block], threads: usize) -> Vec<Configur
         .collect()
 }
 
-/// Progress, where somebody watches.
-fn tell(text: &str) {
+/// Prints progress: on a terminal in place of the last, elsewhere as a line.
+fn progress(text: &str) {
     let mut stderr = std::io::stderr();
     if stderr.is_terminal() {
         let _ = write!(stderr, "\r\x1b[2K{text}");

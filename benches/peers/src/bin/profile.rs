@@ -1,13 +1,16 @@
-//! One engine on one workload, for a profiler; and what callgrind counted, by phase.
+//! One engine on one workload, for a profiler; and callgrind's counts by phase.
 
 use clap::Parser;
 use lockweave_banking_stage::{BankingStage, StageConfig, pin_thread};
-use lockweave_peers::engine::{
-    block::{AccessSource, Block, timed},
-    measure::Samples,
-    phases::instructions_by_phase,
-    workload::{Selection, WorkloadName},
-    yardstick::Yardstick,
+use lockweave_peers::{
+    engine::{
+        block::{AccessSource, Block, timed},
+        measure::Samples,
+        phases::instructions_by_phase,
+        workload::{Selection, WorkloadName},
+        yardstick::Yardstick,
+    },
+    exit_code,
 };
 use std::{
     error::Error,
@@ -22,44 +25,44 @@ use std::{
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Run a workload in one way, for a profiler, or sort callgrind's counts by phase.
+/// Run a workload on one path, for a profiler, or sort callgrind's counts by phase.
 ///
-/// The clock is in the function `engine::block::timed`, so a profiler that collects inside of it sees what
-/// the bench `engine` measures and nothing else; `benches/profile.sh` does so.
+/// The function `engine::block::timed` holds the clock. A profiler that collects only inside it sees exactly what the
+/// bench `engine` measures; `benches/profile.sh` does so.
 #[derive(Clone, Debug, Parser)]
 #[command(version, max_term_width = 100)]
 struct Args {
     /// The workload.
     #[arg(long, value_name = "W", value_enum, required_unless_present = "phases")]
     workload: Option<WorkloadName>,
-    /// What runs it.
+    /// The engine that runs it.
     #[arg(long, value_name = "E", value_enum, default_value = "recorded")]
     engine: Engine,
-    /// Worker threads of ours.
+    /// Worker threads of our engine.
     #[arg(long, value_name = "N", default_value_t = 1)]
     threads: usize,
-    /// Runs blocks of payments alone under locks, as all others.
+    /// Run blocks of payments under locks, as all others.
     #[arg(long)]
     under_locks: bool,
-    /// Measured runs, after one to warm up.
+    /// Measured runs, after one warm-up run.
     #[arg(long, value_name = "R", default_value_t = 1)]
     runs: usize,
-    /// Transactions of the blocks that are made, instead of their workload's own number.
+    /// Transactions of generated blocks, instead of their workload's own number.
     #[arg(long, value_name = "T")]
     transactions: Option<usize>,
     #[command(flatten)]
     selection: Selection,
-    /// Says how many transactions the workload has, and runs nothing.
+    /// Print the number of transactions of the workload, and run nothing.
     #[arg(long)]
     count: bool,
-    /// Reads what callgrind wrote (with `--compress-strings=no --compress-pos=no`) and says how many
-    /// instructions each phase took.
+    /// Read a file of callgrind (with `--compress-strings=no --compress-pos=no`) and print the instructions of each
+    /// phase.
     #[arg(long, value_name = "FILE", conflicts_with = "workload")]
     phases: Option<PathBuf>,
-    /// For `--phases`: takes away what this file says, of the same with fewer runs.
+    /// For `--phases`: subtract the counts of this file, of the same with fewer runs.
     #[arg(long, value_name = "FILE", requires = "phases")]
     less: Option<PathBuf>,
-    /// For `--phases`: what one of so many transactions took.
+    /// For `--phases`: divide by this number of transactions.
     #[arg(long, value_name = "T", default_value_t = 1)]
     per: u32,
 }
@@ -73,19 +76,13 @@ enum Engine {
 }
 
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "error: {error}");
-            ExitCode::from(2)
-        }
-    }
+    exit_code(run(&Args::parse()))
 }
 
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let mut out = std::io::stdout().lock();
     if let Some(file) = &args.phases {
-        return tell_phases(file, args.less.as_deref(), f64::from(args.per), &mut out);
+        return print_phases(file, args.less.as_deref(), f64::from(args.per), &mut out);
     }
     let workload = args.workload.unwrap_or(WorkloadName::RawSelf);
     let blocks = workload.blocks_among(args.transactions, &args.selection)?;
@@ -153,7 +150,7 @@ fn run_yardstick(args: &Args, blocks: &[Block]) -> Result<Vec<Duration>, Box<dyn
     Ok(times.split_off(1))
 }
 
-fn tell_phases(
+fn print_phases(
     file: &Path,
     less: Option<&Path>,
     per: f64,

@@ -2,12 +2,15 @@
 
 use clap::Parser;
 use lockweave_banking_stage::{BankingStage, StageConfig, simulate::SimulatedCosts};
-use lockweave_peers::engine::{
-    block::{AccessSource, Block},
-    costs,
-    measure::{Samples, ceiling},
-    model::{BlockModel, SimulatedBlock},
-    workload::{WorkloadError, WorkloadName},
+use lockweave_peers::{
+    engine::{
+        block::{AccessSource, Block},
+        costs,
+        measure::{Samples, ceiling},
+        model::{BlockModel, SimulatedBlock},
+        workload::{WorkloadError, WorkloadName},
+    },
+    exit_code,
 };
 use serde_json::json;
 use std::{error::Error, io::Write, num::NonZeroUsize, process::ExitCode};
@@ -17,41 +20,40 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Simulate our stage on more workers than this machine has cores.
 ///
-/// All decisions are those of the engine's own code; workers and their clock are simulated. What a task takes is
-/// measured step by step on the yardstick and scaled to the engine's run on one thread; what turns at the
-/// scheduler, calls and messages take is measured between real threads. The simulation is then held
-/// against real runs on as many threads as there are cores; its error is printed. Caches and memory
-/// that cores share are not in it, so the error has a second figure, with tasks slowed as much
-/// as independent runs side by side slow each other.
+/// The engine's own code takes all decisions; workers and their clock are simulated. The time of a task is measured
+/// step by step on the yardstick and scaled to the engine's run on one thread. The times of scheduler turns, calls and
+/// messages are measured between real threads. The simulation is then compared with real runs on one thread a core,
+/// and its error is printed. It does not model caches and memory that cores share, so a second error is printed, with
+/// tasks slowed as much as independent runs side by side slow each other.
 #[derive(Clone, Debug, Parser)]
 #[command(version, max_term_width = 100)]
 struct Args {
-    /// Only these workloads [default: all that are made, and the large mainnet blocks].
+    /// Only these workloads [default: all generated ones, and the large mainnet blocks].
     #[arg(long = "workload", value_name = "W", value_delimiter = ',', value_enum)]
     workloads: Vec<WorkloadName>,
     /// Numbers of workers.
     #[arg(long, value_delimiter = ',', default_values_t = [8, 16, 32, 64, 128])]
     workers: Vec<usize>,
-    /// Transactions of the blocks that are made, instead of their workload's own number.
+    /// Transactions of generated blocks, instead of their workload's own number.
     #[arg(long, value_name = "T")]
     transactions: Option<usize>,
-    /// Nanoseconds of a turn at the scheduler beside what is done in it, where another worker had the last one
-    /// [default: measured].
+    /// Nanoseconds of a turn at the scheduler after another worker's turn, without the work done in it [default:
+    /// measured].
     #[arg(long, value_name = "NS")]
     turn_ns: Option<u64>,
-    /// Nanoseconds to feed or to complete a task, beside its keys [default: measured].
+    /// Nanoseconds to feed or to complete a task, without its keys [default: measured].
     #[arg(long, value_name = "NS")]
     task_ns: Option<u64>,
-    /// A key's part of that [default: measured].
+    /// Nanoseconds for each of its keys [default: measured].
     #[arg(long, value_name = "NS")]
     key_ns: Option<u64>,
-    /// Nanoseconds until a worker that waits begins with what it is sent [default: measured].
+    /// Nanoseconds until a waiting worker begins a task that it is sent [default: measured].
     #[arg(long, value_name = "NS")]
     hand_over_ns: Option<u64>,
-    /// Nanoseconds until a parked worker that is called comes [default: measured].
+    /// Nanoseconds until a parked worker wakes [default: measured].
     #[arg(long, value_name = "NS")]
     wake_ns: Option<u64>,
-    /// Only the costs, measured.
+    /// Print only the measured costs.
     #[arg(long)]
     only_costs: bool,
     /// One JSON object a line instead of a table.
@@ -60,27 +62,21 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "error: {error}");
-            ExitCode::from(2)
-        }
-    }
+    exit_code(run(&Args::parse()))
 }
 
-/// Runs behind a measured time.
+/// Runs for a measured time.
 const RUNS: usize = 9;
-/// Pairs of runs behind what runs side by side take from each other.
+/// Pairs of runs for the slowdown of runs side by side.
 const CEILING_PAIRS: usize = 3;
-/// More than this part of the time is what bounds a run.
+/// A part of a run that takes more than this share of the time bounds it.
 const BOUND: f64 = 0.85;
 
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let costs = costs(args, cores)?;
     let mut out = std::io::stdout().lock();
-    tell_costs(args, cores, costs, &mut out)?;
+    print_costs(args, cores, costs, &mut out)?;
     if args.only_costs {
         return Ok(());
     }
@@ -99,7 +95,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
             }
             blocks => blocks?,
         };
-        // Of several, the largest stands for all.
+        // The largest of several blocks represents all.
         let Some(block) = blocks.iter().max_by_key(|block| block.gas()) else {
             continue;
         };
@@ -113,7 +109,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
             report.check(block, &model, costs, threads)?;
         }
         for workers in &args.workers {
-            report.tell(&model, *workers, model.simulate(*workers, costs, 1.0))?;
+            report.print(&model, *workers, model.simulate(*workers, costs, 1.0))?;
         }
         report.out.flush()?;
     }
@@ -135,7 +131,7 @@ fn costs(args: &Args, cores: usize) -> Result<SimulatedCosts, Box<dyn Error>> {
     Ok(costs)
 }
 
-fn tell_costs(
+fn print_costs(
     args: &Args,
     cores: usize,
     costs: SimulatedCosts,
@@ -162,13 +158,13 @@ fn tell_costs(
     }
     writeln!(
         out,
-        "{cores} cores; a turn {turn} ns ({turn_again} for who had the last one), a task fed or completed {task} \
+        "{cores} cores; a turn {turn} ns ({turn_again} after its own turn), a task fed or completed {task} \
          and {key} for each key; a call {call}, a called worker comes after {wake}, a waiting one begins \
          after {hand_over}"
     )
 }
 
-/// A stage that runs blocks of payments alone under locks, too: locks are what the model is of.
+/// A stage that runs blocks of payments under locks too, because the model is of locks.
 fn stage(threads: usize) -> Result<BankingStage, Box<dyn Error>> {
     let threads = NonZeroUsize::new(threads).unwrap_or(NonZeroUsize::MIN);
     let stage = BankingStage::new(StageConfig {
@@ -203,7 +199,7 @@ struct Report<'a, W> {
 }
 
 impl<W: Write> Report<'_, W> {
-    /// Holds the simulation against a real run.
+    /// Compares the simulation with a real run.
     fn check(
         &mut self,
         block: &Block,
@@ -236,7 +232,7 @@ impl<W: Write> Report<'_, W> {
         Ok(())
     }
 
-    fn tell(
+    fn print(
         &mut self,
         model: &BlockModel,
         workers: usize,

@@ -1,4 +1,4 @@
-//! That the yardstick and our engine come to the same receipts and the same state.
+//! Checks that the yardstick and our engine have the same receipts and the same state.
 
 use super::{
     block::Block,
@@ -11,7 +11,7 @@ use lockweave_runtime::{AccessSet, Account, KeyPart, Outcome, SealedBlock, State
 use revm::context::result::ExecutionResult;
 use thiserror::Error;
 
-/// The first thing in which two runs of a block differ.
+/// The first difference between two runs of a block.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("the yardstick and the engine disagree about block {block}: {difference}")]
 pub struct Disagreement {
@@ -19,7 +19,7 @@ pub struct Disagreement {
     difference: String,
 }
 
-/// Holds the yardstick's last run against one of ours of the same steps.
+/// Compares the yardstick's last run with one of ours of the same steps.
 pub fn check(
     block: &Block,
     steps: &[Step],
@@ -70,7 +70,7 @@ fn outcomes(steps: &[Step], results: &[ExecutionResult], outcomes: &[Outcome]) -
 /// It was read when the yardstick's state was made.
 const ANSWERS: &str = "the state before the block answers";
 
-/// Compares each key that the block touches, and each that changed.
+/// Compares each key that the block touches, and each that changes.
 fn state(block: &Block, flat: &FlatState, delta: &StateDelta) -> Option<String> {
     let accounts: HashMap<Address, Option<Account>> = delta.accounts.iter().copied().collect();
     let slots: HashMap<(Address, U256), U256> = (delta.slots.iter())

@@ -1,4 +1,4 @@
-//! A bar chart of the speed-ups, as an SVG that can be read on light and on dark ground.
+//! A bar chart of the speed-ups, as an SVG for light and dark backgrounds.
 
 use super::report::Line;
 use std::fmt::Write as _;
@@ -8,15 +8,14 @@ const LABELS: f64 = 170.0;
 const BAR: f64 = 11.0;
 const GAP: f64 = 16.0;
 const TOP: f64 = 64.0;
-/// By access: recorded, signed, inferred. Told apart by lightness too.
+/// By access: recorded, signed, inferred. They differ in lightness too.
 const COLOURS: [(&str, &str); 3] = [
     ("recorded", "#1f77b4"),
     ("signed", "#e08a1e"),
     ("inferred", "#7a9e3b"),
 ];
 
-/// Draws one group of bars for each workload: our speed-up over the yardstick on the most threads
-/// there are lines for.
+/// Draws one group of bars for each workload: our speed-up over the yardstick on the most threads measured.
 pub fn draw(lines: &[Line], cores: usize) -> String {
     let threads = lines.iter().map(|line| line.threads).max().unwrap_or(1);
     let mut workloads: Vec<&str> = Vec::new();

@@ -1,4 +1,4 @@
-//! What the stage's own work takes on this machine: turns, calls and messages between real threads.
+//! The cost of the stage's own work on this machine: turns, calls and messages between real threads.
 
 use super::{block::timed, measure::Samples};
 use lockweave_banking_stage::{
@@ -15,21 +15,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Runs behind each figure.
+/// Runs for each figure.
 const RUNS: usize = 9;
-/// Tasks of a run of tasks that do nothing.
+/// Tasks of a run of empty tasks.
 const TASKS: usize = 100_000;
-/// Keys of a task, where it has any: all but the first its own, for writing; the first is read by all.
+/// Keys of a task that has keys. All tasks read the first; the others are written by one task each.
 const KEYS: usize = 3;
 /// In gas: a batch has one of these, or as many as a batch can have.
 const COST_LARGE: u64 = 300_000;
 const COST_SMALL: u64 = 1_500;
-/// Meetings of two threads behind a figure.
+/// Meetings of two threads for a figure.
 const MEETINGS: usize = 201;
-/// Between two meetings, so that helpers park.
+/// The pause between two meetings, so that helpers park.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Measures on as many threads as there are cores, `cores`; of the least two.
+/// Measures on `cores` threads, at least two.
 pub fn measure(cores: usize) -> Result<SimulatedCosts, StartError> {
     let alone = Turns::measure(1)?;
     let together = Turns::measure(cores.max(2))?;
@@ -47,7 +47,7 @@ pub fn measure(cores: usize) -> Result<SimulatedCosts, StartError> {
     })
 }
 
-// Nanoseconds of what takes less than a second.
+// Nanoseconds of less than a second.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 const fn whole(ns: f64) -> u64 {
     ns.max(0.0) as u64
@@ -56,17 +56,17 @@ const fn whole(ns: f64) -> u64 {
 /// Nanoseconds under the scheduler's lock.
 #[derive(Clone, Copy, Debug)]
 struct Turns {
-    /// Taking it and giving it back, whatever is done there.
+    /// Acquiring and releasing it.
     turn: f64,
     /// Feeding or completing a task without keys.
     task: f64,
-    /// A key's part of that.
+    /// For each key of a task.
     key: f64,
 }
 
 impl Turns {
-    /// From runs of tasks that do nothing: what they take is what the scheduler takes. On several threads
-    /// all want the lock all the time, so it is one after another that they have it.
+    /// Measures runs of empty tasks, whose time is the scheduler's. On several threads all wait for the lock all the
+    /// time, so their turns follow each other.
     fn measure(threads: usize) -> Result<Self, StartError> {
         let stage = stage(threads)?;
         let single = Nothing::new(COST_LARGE, 0).measure(&stage);
@@ -102,7 +102,7 @@ struct Emptiness {
     turns: f64,
 }
 
-/// Tasks that do nothing.
+/// Empty tasks.
 struct Nothing {
     cost: u64,
     keys: usize,
@@ -171,7 +171,7 @@ impl Workload for Nothing {
 /// Nanoseconds until another thread begins.
 #[derive(Clone, Copy, Debug)]
 struct Meetings {
-    /// What it takes to call it.
+    /// The cost of the call.
     call: f64,
     /// From the end of a turn until a parked helper that was called begins.
     wake: f64,
@@ -191,7 +191,7 @@ impl Meetings {
             let [called, begun, came, freed, met] = meeting.stamps.map(AtomicU64::into_inner);
             call.push(difference(called, begun));
             wake.push(difference(called, came));
-            // Sometimes the helper has lost its patience by then.
+            // Sometimes the helper stops waiting before that.
             if met > 0 {
                 hand_over.push(difference(freed, met));
             }
@@ -208,13 +208,12 @@ fn difference(from: u64, to: u64) -> f64 {
     Duration::from_nanos(to.saturating_sub(from)).as_secs_f64() * 1e9
 }
 
-/// Two threads that meet twice. The caller's first task waits for the helper to come for the second; its end
-/// frees two more, one for each.
+/// Two threads that meet twice. The caller's first task waits until the helper begins the second. Its end frees two
+/// more tasks, one for each thread.
 struct Meeting {
     start: Instant,
-    /// When the caller last fed a task before its first one, which is when it calls the helper; when it
-    /// began with its first task; when the helper came; when the first task ended; when the helper began with a
-    /// task that this freed.
+    /// The times at which the caller fed its last task before the first one, which is when it calls the helper; the
+    /// caller began the first task; the helper began the second; the first task ended; the helper began a freed task.
     stamps: [AtomicU64; 5],
 }
 
@@ -223,7 +222,7 @@ const BEGUN: usize = 1;
 const CAME: usize = 2;
 const FREED: usize = 3;
 const MET: usize = 4;
-/// By task: the first has the key for writing, the second none, the others read it.
+/// By task: the first writes the key, the second has no key, the others read it.
 const MEETING_KEYS: [Option<KeyAccess>; 4] = {
     const fn key(mode: AccessMode) -> KeyAccess {
         KeyAccess {
@@ -234,9 +233,9 @@ const MEETING_KEYS: [Option<KeyAccess>; 4] = {
     let read = Some(key(AccessMode::Read));
     [Some(key(AccessMode::Write)), None, read, read]
 };
-/// So much gas that helpers are called at once.
+/// Enough gas that helpers are called at once.
 const COST_OF_MEETING: u64 = 10_000_000;
-/// For the helper to find nothing else and wait.
+/// The time in which the helper finds no other task and waits.
 const REST: Duration = Duration::from_micros(10);
 
 impl Meeting {

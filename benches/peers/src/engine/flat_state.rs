@@ -5,14 +5,14 @@ use alloy_primitives::{
     Address, B256, KECCAK256_EMPTY, U256,
     map::{AddressMap, B256Map, HashMap, U256Map},
 };
-use lockweave_runtime::{AccessSet, Account, CodeRef, KeyPart, StateError};
+use lockweave_runtime::{AccessSet, Account, CodeRef, KeyPart, StateError, StateView};
 use revm::{
     database_interface::{DBErrorMarker, Database},
     state::{AccountId, AccountInfo, Bytecode},
 };
 use thiserror::Error;
 
-/// Something that this state does not have although a block asks for it.
+/// Something that a block reads and this state does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum FlatStateError {
     /// Code that no account of the state has.
@@ -34,14 +34,13 @@ impl DBErrorMarker for FlatStateError {}
 /// An account with its storage.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FlatAccount {
-    /// Its id is its place in the list of accounts, so that revm's look at a slot need not find the
-    /// account again.
+    /// Its id is its index in the list of accounts, so that revm reads a slot without another lookup of the account.
     pub(crate) info: AccountInfo,
     pub(crate) exists: bool,
     pub(crate) slots: U256Map<U256>,
 }
 
-/// Accounts in a vector, found by one look-up; each with its slots.
+/// Accounts in a vector, each with its slots. A lookup takes one hash.
 #[derive(Clone, Debug, Default)]
 pub struct FlatState {
     places: AddressMap<usize>,
@@ -51,11 +50,20 @@ pub struct FlatState {
 }
 
 impl FlatState {
-    /// What a block touches of the state before it.
+    /// The part of the state before a block that it touches.
     pub(crate) fn of(block: &Block) -> Result<Self, StateError> {
-        let view = block.view();
+        let number = block.context().block().number.saturating_to::<u64>();
+        Self::touched(block.view(), block.sets(), number)
+    }
+
+    /// The part of a state that these sets name, and the block hashes that block `number` can read.
+    pub(crate) fn touched(
+        view: &dyn StateView,
+        sets: &[AccessSet],
+        number: u64,
+    ) -> Result<Self, StateError> {
         let mut state = Self::default();
-        for entry in block.sets().iter().flat_map(AccessSet::entries) {
+        for entry in sets.iter().flat_map(AccessSet::entries) {
             let address = entry.key.address;
             let place = if let Some(place) = state.places.get(&address) {
                 *place
@@ -71,8 +79,6 @@ impl FlatState {
                 }
             }
         }
-        // Those that BLOCKHASH can reach.
-        let number = block.context().block().number.saturating_to::<u64>();
         for number in number.saturating_sub(256)..number {
             if let Some(hash) = view.block_hash(number)? {
                 state.block_hashes.insert(number, hash);
@@ -105,7 +111,7 @@ impl FlatState {
         place
     }
 
-    /// Where the account is; an account that is new does not exist yet.
+    /// The index of the account. A new account does not exist yet.
     pub(crate) fn place(&mut self, address: Address) -> usize {
         *self.places.entry(address).or_insert_with(|| {
             let place = self.accounts.len();
@@ -116,7 +122,7 @@ impl FlatState {
         })
     }
 
-    /// Accounts by address, those that do not exist included.
+    /// Accounts by address, including those that do not exist.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Address, &FlatAccount)> {
         let places = self.places.iter();
         places.map(|(address, place)| (*address, &self.accounts[*place]))

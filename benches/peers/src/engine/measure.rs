@@ -1,4 +1,4 @@
-//! Runs side by side: the yardstick and ours in turn, so that both meet the same minute of the machine.
+//! Adjacent runs: the yardstick and our engine in turn, so that both see the same state of the machine.
 
 use super::{
     agreement::{self, Disagreement},
@@ -16,24 +16,24 @@ use thiserror::Error;
 /// Why nothing could be measured.
 #[derive(Debug, Error)]
 pub enum MeasureError {
-    /// The two do not come to the same.
+    /// The results differ.
     #[error(transparent)]
     Disagreement(#[from] Disagreement),
     /// A block cannot be prepared.
     #[error(transparent)]
     Block(#[from] BlockError),
-    /// A block does not run under plain revm.
+    /// A block fails under plain revm.
     #[error(transparent)]
     Yardstick(#[from] YardstickError),
-    /// No threads.
+    /// Threads cannot start.
     #[error(transparent)]
     Start(#[from] StartError),
 }
 
-/// One way in which our engine runs a workload.
+/// A configuration of our engine for a workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Configuration {
-    /// Where the sets come from.
+    /// The source of access sets.
     pub access: AccessSource,
     /// Worker threads.
     pub threads: usize,
@@ -42,7 +42,7 @@ pub struct Configuration {
 /// How much to measure.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
-    /// Time for a workload, if that is more than the fewest rounds take.
+    /// Time for a workload, unless its minimum of rounds takes longer.
     pub time: Duration,
     /// Rounds at least.
     pub rounds_min: usize,
@@ -61,7 +61,7 @@ impl Samples {
         self.0.insert(place, sample);
     }
 
-    /// How many there are.
+    /// The number of samples.
     pub const fn len(&self) -> usize {
         self.0.len()
     }
@@ -71,17 +71,17 @@ impl Samples {
         self.0.is_empty()
     }
 
-    /// The middle one, or between the two in the middle.
+    /// The middle sample, or the mean of the two in the middle.
     pub fn median(&self) -> f64 {
         self.quantile(1, 2)
     }
 
-    /// A quarter is less than this.
+    /// A quarter of the samples is less than this.
     pub fn lower_quartile(&self) -> f64 {
         self.quantile(1, 4)
     }
 
-    /// A quarter is more than this.
+    /// A quarter of the samples is more than this.
     pub fn upper_quartile(&self) -> f64 {
         self.quantile(3, 4)
     }
@@ -100,18 +100,18 @@ impl Samples {
     }
 }
 
-/// What was measured of one way to run a workload.
+/// The measurements of one configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Measured {
     /// Milliseconds of a run over all blocks of the workload.
     pub times_ms: Samples,
-    /// The yardstick's time over ours, run beside each other.
+    /// The yardstick's time over ours, of adjacent runs.
     pub speedups: Samples,
     /// The speed-up of the block that gains least, where there are several: medians over medians.
     pub speedup_of_worst_block: Option<f64>,
 }
 
-/// What was measured of one of several blocks.
+/// The measurements of one of several blocks.
 #[derive(Clone, Debug)]
 pub struct MeasuredBlock {
     /// The block's name.
@@ -122,18 +122,18 @@ pub struct MeasuredBlock {
     pub gas: u64,
     /// Median of the yardstick's times.
     pub sequential_ms: f64,
-    /// Of ours, by configuration.
+    /// Median of our times, by configuration.
     pub ours_ms: Vec<f64>,
 }
 
-/// What was measured of a workload.
+/// The measurements of a workload.
 #[derive(Clone, Debug)]
 pub struct WorkloadResult {
     /// The yardstick.
     pub sequential: Measured,
-    /// As many yardsticks side by side as there are threads, over one alone: the ceiling of this machine.
+    /// The throughput of one yardstick a thread, side by side, over one alone: the ceiling of this machine.
     pub ceiling: Option<Samples>,
-    /// Ours.
+    /// Our engine.
     pub configurations: Vec<(Configuration, Measured)>,
     /// Block by block.
     pub blocks: Vec<MeasuredBlock>,
@@ -169,7 +169,7 @@ impl Bench<'_> {
     }
 }
 
-/// Measures blocks that are run one after another, with rounds told to `progress`.
+/// Measures blocks that run one after another, and reports rounds to `progress`.
 pub fn measure(
     blocks: &[Block],
     configurations: &[Configuration],
@@ -246,7 +246,7 @@ fn stage_of<'s>(stages: &'s [BankingStage], configuration: &Configuration) -> &'
     stage.expect("there is a stage for each number of threads")
 }
 
-/// Runs everything once, which warms it up, and holds it against the yardstick.
+/// Runs every configuration once, as a warm-up, and compares it with the yardstick.
 fn check_all(
     bench: &mut Bench<'_>,
     configurations: &[Configuration],
@@ -263,7 +263,7 @@ fn check_all(
         }
         let (_, sealed) = block.run(stage_of(stages, configuration), access);
         if access == AccessSource::Signed {
-            // Declarations are charged for, so these are other receipts.
+            // Declarations cost gas, so these receipts differ.
             if signed.is_none() {
                 let steps = block.steps_with(access);
                 let mut yardstick = Yardstick::new(block.context(), steps, block.flat_state()?);
@@ -300,7 +300,7 @@ fn run_round(
     for bench in benches {
         let mut sequential = Vec::with_capacity(round.sequential_ms.len());
         sequential.push(bench.run_sequentially()?);
-        // The yardstick runs after every second of ours, so that each of ours has one beside it.
+        // The yardstick runs after every second run of ours, so each of ours is adjacent to one.
         for (place, configuration) in configurations.iter().enumerate() {
             let stage = stage_of(stages, configuration);
             let (time, sealed) = bench.block.run(stage, configuration.access);
@@ -322,8 +322,8 @@ fn run_round(
     Ok(round)
 }
 
-/// What this machine's cores give together: yardsticks side by side, each with memory of its own,
-/// against one alone, `pairs` times. No way of sharing the work of one block can do much better.
+/// The ceiling of this machine's cores: yardsticks side by side, each with its own memory, compared with one alone,
+/// `pairs` times. Parallel execution of one block cannot do much better.
 pub fn ceiling(block: &Block, threads: usize, pairs: usize) -> Result<Samples, MeasureError> {
     let mut samples = Samples::default();
     let mut states = Vec::new();

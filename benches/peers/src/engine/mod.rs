@@ -1,13 +1,13 @@
 //! Our engine beside the best sequential revm, on the same blocks.
 //!
-//! * [`block`]: a block that can be run again and again, and our ways to run it;
-//! * [`yardstick`]: revm on one thread, with nothing of ours around it, on a [`flat_state`];
+//! * [`block`]: a block that can run repeatedly, and our paths;
+//! * [`yardstick`]: plain revm on one thread, on a [`flat_state`];
 //! * [`workload`]: the blocks, by the name of their workload;
-//! * [`agreement`]: that all of them come to the same;
-//! * [`measure`], [`report`], [`chart`]: pairs of runs, and what is said of them;
-//! * [`phases`]: where a run's instructions go;
-//! * [`schedulers`]: schedulers alone; [`model`]: ours on more workers than there are cores, by what
-//!   [its own work costs](costs).
+//! * [`agreement`]: checks that all results are equal;
+//! * [`measure`], [`report`], [`chart`]: pairs of runs, and their reports;
+//! * [`phases`]: a run's instructions by phase;
+//! * [`schedulers`]: schedulers alone; [`model`]: ours on more workers than cores, from the
+//!   [costs of its own work](costs).
 
 pub mod agreement;
 pub mod block;

@@ -1,5 +1,5 @@
-//! A block as the stage's [simulation](lockweave_banking_stage::simulate) sees it: its tasks with what they
-//! take on one thread of the engine, and what is done before and after them.
+//! A block for the stage's [simulation](lockweave_banking_stage::simulate): its tasks with their times on one thread
+//! of the engine, and the work before and after them.
 
 use super::{
     block::{AccessSource, Block},
@@ -13,13 +13,13 @@ use lockweave_banking_stage::{
 use lockweave_runtime::{AccessMode, DenseId, KeyId, KeyTable, TaskId};
 use std::collections::HashMap;
 
-/// Runs of the engine behind a time.
+/// Runs of the engine for a time.
 const RUNS: usize = 7;
-/// Runs of the yardstick behind each task's time.
+/// Runs of the yardstick for each task's time.
 const STEP_RUNS: usize = 3;
-/// Cells are gathered on one thread in blocks with fewer, as `seal_block` does it.
+/// In blocks with fewer cells one thread gathers them, as `seal_block` does it.
 const CELLS_SHARED: usize = 4_096;
-/// In so many tasks otherwise.
+/// The number of gathering tasks in larger blocks.
 const GATHERING_TASKS: u64 = 64;
 
 /// Nanoseconds of a block's parts on one thread.
@@ -29,20 +29,20 @@ pub struct BlockTimes {
     pub all: f64,
     /// Opening the block.
     pub open: f64,
-    /// Preparing all its transactions: looking up what is cold, making cells.
+    /// Preparing all its transactions: cold loads, making cells.
     pub prepare: f64,
     /// Running them, locks included.
     pub run: f64,
-    /// Gathering what changed.
+    /// Gathering changes.
     pub gather: f64,
-    /// Joining it.
+    /// Joining them.
     pub finish: f64,
 }
 
 /// A block for the simulation.
 #[derive(Clone, Debug)]
 pub struct BlockModel {
-    /// Nanoseconds of the whole on one thread, as measured.
+    /// Measured nanoseconds of the whole block on one thread.
     pub one_thread: f64,
     tasks: Vec<SimulatedTask>,
     gathering: Vec<SimulatedTask>,
@@ -50,7 +50,7 @@ pub struct BlockModel {
     serial: u64,
 }
 
-/// What the simulation of a block came to.
+/// The result of a block's simulation.
 #[derive(Clone, Copy, Debug)]
 pub struct SimulatedBlock {
     /// Nanoseconds from opening to sealing.
@@ -59,12 +59,12 @@ pub struct SimulatedBlock {
     pub serial: u64,
     /// The tasks' run.
     pub tasks: SimulatedRun,
-    /// The run that gathers what changed.
+    /// The run that gathers changes.
     pub gathering: SimulatedRun,
 }
 
 impl BlockModel {
-    /// Measures a block on the one thread of `stage`.
+    /// Measures a block on `stage`, which has one thread.
     pub fn measure(
         block: &Block,
         stage: &BankingStage,
@@ -84,7 +84,7 @@ impl BlockModel {
             serial: whole(serial + times.gather - gather),
         };
         model.tasks = tasks(block, &steps);
-        // What the scheduler itself takes is the simulation's to add.
+        // The simulation adds the scheduler's own time.
         let scheduling = simulate(&model.tasks, 1, costs).span;
         let work = (times.all - serial - times.gather - real(scheduling)).max(0.0);
         let prepared = times.prepare / (times.prepare + times.run);
@@ -100,8 +100,8 @@ impl BlockModel {
         Ok(model)
     }
 
-    /// Spreads what preparing and running take: the first by the cells that a task makes, the second as the
-    /// yardstick's time is.
+    /// Distributes the times of preparing and running: the first by the cells that a task makes, the second as the
+    /// yardstick's times.
     fn set_times(&mut self, prepare: f64, run: f64, steps: &[u64]) {
         let cells: u64 = self.tasks.iter().map(|task| task.prepare).sum();
         let all: u64 = steps.iter().sum();
@@ -111,7 +111,7 @@ impl BlockModel {
         }
     }
 
-    /// The block on so many workers, with everything that tasks do taking `slower` times as long.
+    /// The block on this many workers, with every task taking `slower` times as long.
     pub fn simulate(&self, workers: usize, costs: SimulatedCosts, slower: f64) -> SimulatedBlock {
         let slow = |tasks: &[SimulatedTask]| -> Vec<SimulatedTask> {
             let slow = |task: &SimulatedTask| SimulatedTask {
@@ -135,8 +135,7 @@ impl BlockModel {
         }
     }
 
-    /// The longest chain of tasks that wait for each other, in nanoseconds: no number of workers does
-    /// better.
+    /// The longest chain of tasks that wait for each other, in nanoseconds. No number of workers is faster.
     pub fn critical_path(&self) -> u64 {
         critical_path(&self.tasks)
     }
@@ -166,7 +165,7 @@ fn measure_times(block: &Block, stage: &BankingStage) -> BlockTimes {
     }
 }
 
-/// The tasks, without times to run; to prepare one takes as long as it makes cells, and one for itself.
+/// The tasks, without run times. Preparing one takes a unit for each cell that it makes, and one for itself.
 fn tasks(block: &Block, steps: &[u64]) -> Vec<SimulatedTask> {
     let table = block.table();
     let each = |(index, _): (usize, &u64)| {
@@ -284,7 +283,7 @@ mod tests {
             let result = model.simulate(1, costs, 1.0);
             let error = real(result.span) / model.one_thread - 1.0;
             assert!(error.abs() < 0.02, "{}: {error}", workload.name());
-            // Senders who pay themselves are in nobody's way; a chain waits at every task but the first.
+            // Payments to oneself do not conflict; in a chain every task but the first waits.
             let free = if workload == WorkloadName::RawSelf {
                 400
             } else {

@@ -1,14 +1,13 @@
-//! Where a run's instructions go: callgrind's counts, by phase.
+//! A run's instructions by phase, from callgrind's counts.
 //!
-//! Callgrind says for every function, and for every source file that was inlined into it, how many
-//! instructions it ran, and how many each of its calls took. A rule names the phase of a file.
-//! What serves everybody (memory, hash maps, arithmetic) has none: what it takes counts for those
-//! who called it, in the proportion of their calls.
+//! Callgrind counts the instructions of every function, of every source file inlined into it, and of each of its
+//! calls. A rule names the phase of a file. Shared code (memory, hash maps, arithmetic) has no phase: its
+//! instructions count for its callers, in proportion to their calls.
 
 use std::collections::{BTreeMap, HashMap};
 use thiserror::Error;
 
-/// A part of a source file's or function's name, and the phase that it belongs to. The first that fits counts.
+/// A part of a source file's or function's name, and the phase that it belongs to. The first match counts.
 const RULES: [(&str, &str); 44] = [
     ("keccak", "Keccak"),
     ("Keccak", "Keccak"),
@@ -65,7 +64,7 @@ const RULES: [(&str, &str); 44] = [
     ("revm-handler", "handler and frames"),
 ];
 
-/// What callgrind wrote and this module cannot read.
+/// A line of callgrind that this module cannot read.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("line {line} is not of callgrind's format: {text}")]
 pub struct PhasesError {
@@ -76,7 +75,7 @@ pub struct PhasesError {
 /// Instructions by the phase's name.
 pub type Phases = BTreeMap<&'static str, f64>;
 
-/// Counts that belong to no phase of their own.
+/// Counts without a phase.
 const NOBODY: &str = "the rest";
 
 /// The phase of a source file or a function.
@@ -87,13 +86,13 @@ fn phase_of(name: &str) -> Option<&'static str> {
 
 #[derive(Default)]
 struct Function {
-    /// Instructions without a phase: its own, and what it calls that has none.
+    /// Instructions without a phase: its own, and those of its calls.
     own: f64,
-    /// Those who call it: function, phase of the place, instructions.
+    /// Its callers: function, phase of the call site, instructions.
     callers: Vec<(usize, Option<&'static str>, f64)>,
 }
 
-/// A program's functions and what is known of its phases.
+/// A program's functions and its phases so far.
 #[derive(Default)]
 struct Program {
     names: HashMap<String, usize>,
@@ -111,9 +110,9 @@ impl Program {
         self.functions.len() - 1
     }
 
-    /// Gives what has no phase to the callers, until it has come to somebody who has one.
+    /// Passes instructions without a phase on to the callers, until a caller has one.
     fn hand_up(&mut self) {
-        /// Longer chains of calls without a phase are rest.
+        /// Longer chains of calls without a phase count as rest.
         const STEPS: usize = 64;
         let mut left: Vec<f64> = self.functions.iter().map(|function| function.own).collect();
         for _ in 0..STEPS {
@@ -144,9 +143,9 @@ impl Program {
 pub fn instructions_by_phase(text: &str) -> Result<Phases, PhasesError> {
     let mut program = Program::default();
     let (mut file, mut function) = (String::new(), 0);
-    // The file that the functions to come are of, and the phase of the one at hand.
+    // The file of the next functions, and the phase of the current one.
     let (mut home_file, mut home) = (String::new(), None);
-    // The function that is called, if the next line is what a call took.
+    // The called function, if the next line has the cost of a call.
     let (mut callee, mut is_call) = (0, false);
     for (index, line) in text.lines().enumerate() {
         let error = || PhasesError {
@@ -171,7 +170,7 @@ pub fn instructions_by_phase(text: &str) -> Result<Phases, PhasesError> {
             }
             continue;
         }
-        // A line of the source, and what it took. Everything else is a heading, and has a colon.
+        // A source line and its cost. All other lines are headings, which have a colon.
         if !line.starts_with(|first: char| first.is_ascii_digit()) {
             continue;
         }
@@ -210,7 +209,7 @@ mod tests {
             fl=/x/somewhere.rs\nfn=main\n1 2\ncfn=enter\ncalls=1 7\n2 136\ncfn=malloc\ncalls=1 5\n3 10\n\n\
             fl=/x/yet/evm_adapter/src/transfer.rs\nfn=run\n1 50\n";
         let phases = instructions_by_phase(text).unwrap();
-        // `enter` has 104 of its own, 6 inlined, and two thirds of what malloc took; the last third is main's.
+        // `enter` has 104 of its own, 6 inlined, and two thirds of malloc's; `main` has the last third.
         let expected = [
             ("access by grant", 104.0 + 6.0 + 20.0),
             ("transfer without the machine", 50.0),

@@ -1,4 +1,4 @@
-//! What is printed: JSON lines, or a table.
+//! The printed report: JSON lines, or a table.
 
 use super::{
     measure::{Configuration, Measured, MeasuredBlock, WorkloadResult},
@@ -7,18 +7,18 @@ use super::{
 use serde::Serialize;
 use std::fmt::Write as _;
 
-/// One line: a workload run in one way.
+/// One line: a workload in one configuration.
 #[derive(Clone, Debug, Serialize)]
 pub struct Line {
     /// The workload's name.
     pub workload: &'static str,
     /// Transactions of all its blocks.
     pub transactions: usize,
-    /// Gas they use when they sign nothing.
+    /// Their gas without signed access.
     pub gas: u64,
     /// `sequential` or `lockweave`.
     pub engine: &'static str,
-    /// Where the sets come from; nothing for the sequential engine.
+    /// The source of access sets; none for the sequential engine.
     pub access: Option<&'static str>,
     /// Threads.
     pub threads: usize,
@@ -32,7 +32,7 @@ pub struct Line {
     pub ms_upper_quartile: f64,
     /// Giga-gas a second at the median.
     pub ggas_per_s: f64,
-    /// Median of the ratios to the sequential runs beside.
+    /// Median of the ratios to the adjacent sequential runs.
     pub speedup: f64,
     /// A quarter of the ratios is less.
     pub speedup_lower_quartile: f64,
@@ -41,12 +41,12 @@ pub struct Line {
     /// Of several blocks, the speed-up of the one that gains least.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub speedup_of_worst_block: Option<f64>,
-    /// Sequential runs side by side over one alone: what the cores of this machine give together.
+    /// Sequential runs side by side over one alone: the ceiling of this machine's cores.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ceiling: Option<f64>,
 }
 
-/// A workload in figures that do not depend on how it is run.
+/// The figures of a workload that do not depend on the engine.
 #[derive(Clone, Copy, Debug)]
 pub struct WorkloadSize {
     /// Its name.
@@ -96,8 +96,7 @@ fn line(size: WorkloadSize, configuration: Option<Configuration>, measured: &Mea
     }
 }
 
-/// A block of several, as JSON: for each configuration what it took and how that compares, in the order of the
-/// workload's lines.
+/// A block of several, as JSON: time and ratio for each configuration, in the order of the workload's lines.
 pub fn block_line(
     workload: &str,
     block: &MeasuredBlock,

@@ -1,13 +1,12 @@
-//! The best sequential revm that we can write: what every speed-up is measured against.
+//! The best sequential revm that we can write: the baseline of every speed-up.
 //!
 //! revm's own mainnet handler and journal, one instance for all transactions of a block, on a
-//! [`FlatState`] in memory. Nothing of our parallel path is in it: no locks, no access sets, no cells.
-//! After each transaction its journal is drained into the state; the journal's maps, the frames and
-//! the list of results are kept. Accounts carry their place in the state through revm, so that neither a
-//! look at a slot nor the write at the end has to find the account again.
+//! [`FlatState`] in memory. It has no part of our parallel paths: no locks, no access sets, no cells.
+//! After each transaction its journal is drained into the state. The journal's maps, the frames and the list of
+//! results are reused. Accounts carry their index in the state through revm, so neither the read of a slot nor the
+//! final write looks the account up again.
 //!
-//! What is not in its time: making the state, recovering senders, analysing code, giving memory
-//! back. Neither is it in ours.
+//! Not timed, as for our engine: making the state, recovering senders, analysing code, freeing memory.
 
 use super::flat_state::{FlatState, FlatStateError};
 use alloy_primitives::U256;
@@ -46,18 +45,18 @@ type YardstickHandler<'b> =
 #[derive(Debug, Error)]
 #[error("step {step} fails under plain revm: {source}")]
 pub struct YardstickError {
-    /// Its place in the block.
+    /// Its index in the block.
     step: usize,
-    /// What revm said.
+    /// revm's error.
     source: EVMError<FlatStateError>,
 }
 
-/// revm, ready to run one block as often as wanted.
+/// revm, ready to run one block repeatedly.
 pub struct Yardstick<'b> {
     machine: YardstickMachine<'b>,
     handler: YardstickHandler<'b>,
     steps: &'b [Step],
-    /// Of the last run, one for each transaction and system call.
+    /// The results of the last run, one for each transaction and system call.
     results: Vec<ExecutionResult>,
     /// The state before the block.
     before: FlatState,
@@ -115,8 +114,8 @@ impl<'b> Yardstick<'b> {
         Ok(())
     }
 
-    /// What each step takes, in nanoseconds: the least of so many runs. Slower than [`run`](Self::run), by
-    /// what it takes to look at a clock.
+    /// The nanoseconds of each step: the least of this many runs. Reading the clock makes it slower than
+    /// [`run`](Self::run).
     pub fn step_times(&mut self, runs: usize) -> Result<Vec<u64>, YardstickError> {
         let mut times = vec![u64::MAX; self.steps.len()];
         for _ in 0..runs {
@@ -155,7 +154,7 @@ impl<'b> Yardstick<'b> {
         Ok(())
     }
 
-    /// Brings what the last transaction changed from the journal to the state.
+    /// Moves the last transaction's changes from the journal to the state.
     #[inline]
     fn commit(&mut self) {
         let Journal { database, inner } = &mut self.machine.ctx.journaled_state;
@@ -182,7 +181,7 @@ impl<'b> Yardstick<'b> {
         }
     }
 
-    /// What the last run came to, one for each transaction and system call.
+    /// The results of the last run, one for each transaction and system call.
     pub fn results(&self) -> &[ExecutionResult] {
         &self.results
     }
@@ -207,7 +206,7 @@ fn write(flat: &mut super::flat_state::FlatAccount, account: Account, spec: Spec
         flat.info.code = Some(revm::state::Bytecode::default());
         return;
     }
-    // EIP-161 removes what was touched and is empty; before it, a touch was enough to exist.
+    // EIP-161 removes touched empty accounts; before it a touched account existed.
     flat.exists = !(account.is_empty() && spec.is_enabled_in(SpecId::SPURIOUS_DRAGON));
     flat.info.balance = account.info.balance;
     flat.info.nonce = account.info.nonce;

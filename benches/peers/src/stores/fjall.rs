@@ -1,8 +1,7 @@
 //! fjall.
 
-use super::CACHE_BYTES;
 use crate::{
-    store::{Read, Store, StoreError},
+    store::{CACHE_BYTES, Read, Store, StoreError},
     workload::{Entry, Key, Value},
 };
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};

@@ -22,8 +22,8 @@ impl Lmdb {
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
         let mut options = EnvOpenOptions::new().read_txn_without_tls();
         options.map_size(MAP_BYTES);
-        // SAFETY: reading ahead or not changes no result; the folder is this process's own, so nobody
-        // changes the file under the map.
+        // SAFETY: read-ahead changes no result. The folder belongs to this process, so no other process changes
+        // the mapped file.
         let env = unsafe {
             options.flags(EnvFlags::NO_READ_AHEAD);
             options.open(folder)?

@@ -1,8 +1,7 @@
 //! redb.
 
-use super::CACHE_BYTES;
 use crate::{
-    store::{Read, Store, StoreError},
+    store::{CACHE_BYTES, Read, Store, StoreError},
     workload::{Entry, Key, Value},
 };
 use redb::{Database, Durability, ReadOnlyTable, ReadableDatabase, TableDefinition};

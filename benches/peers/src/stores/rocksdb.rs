@@ -1,8 +1,7 @@
 //! `RocksDB`.
 
-use super::CACHE_BYTES;
 use crate::{
-    store::{Read, Store, StoreError},
+    store::{CACHE_BYTES, Read, Store, StoreError},
     workload::{Entry, Key, Value},
 };
 use rocksdb::{BlockBasedOptions, Cache, DB, Options, WriteBatch, WriteOptions};

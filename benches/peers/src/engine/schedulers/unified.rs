@@ -1,9 +1,9 @@
 //! Agave's unified scheduler, on the same work.
 //!
-//! Its tasks are made of Solana transactions: who pays writes, the second key is written as well, and the third, which all
-//! read, is the program that is called.
+//! Its tasks are Solana transactions: the fee payer and the second key are written; the third, which all read, is the
+//! called program.
 
-// Its state machine is to be made once a thread.
+// Its state machine may be created once a thread, by an unsafe function.
 #![allow(unsafe_code)]
 
 use super::{Keys, per_transaction};
@@ -24,14 +24,14 @@ use std::{collections::HashSet, hint::black_box, thread, time::Instant};
 
 type Transaction = RuntimeTransaction<SanitizedTransaction>;
 
-/// Nanoseconds for each transaction, with tasks that were made before, as keys that are numbered, or with `making` them.
-pub(super) fn run(windows: &[Vec<Keys>], making: bool) -> f64 {
-    let transactions: Vec<Vec<Transaction>> = windows
+/// Nanoseconds for each transaction, with tasks made beforehand or, if `making`, on the clock.
+pub(super) fn run(batches: &[Vec<Keys>], making: bool) -> f64 {
+    let transactions: Vec<Vec<Transaction>> = batches
         .iter()
-        .map(|window| window.iter().map(transaction).collect())
+        .map(|batch| batch.iter().map(transaction).collect())
         .collect();
     let on_its_own = || {
-        // SAFETY: the thread makes one and ends with it.
+        // SAFETY: the thread creates one state machine and ends with it.
         let machine = unsafe {
             SchedulingStateMachine::exclusively_initialize_current_thread_for_scheduling(None, None)
         };
@@ -51,21 +51,21 @@ fn schedule(
     if !making {
         prepared = waiting
             .drain(..)
-            .map(|window| tasks(window, &mut queues))
+            .map(|batch| tasks(batch, &mut queues))
             .collect();
     }
-    let windows = prepared.len() + waiting.len();
+    let batches = prepared.len() + waiting.len();
     let (mut prepared, mut waiting) = (prepared.into_iter(), waiting.into_iter());
-    // Memory is given back when the clock has stopped.
-    let mut done = Vec::with_capacity(windows);
+    // Memory is freed after the clock stops.
+    let mut done = Vec::with_capacity(batches);
     let mut ready = Vec::new();
     let start = Instant::now();
-    for _ in 0..windows {
-        let window = match prepared.next() {
-            Some(window) => window,
+    for _ in 0..batches {
+        let batch = match prepared.next() {
+            Some(batch) => batch,
             None => tasks(waiting.next().unwrap_or_default(), &mut queues),
         };
-        for task in &window {
+        for task in &batch {
             ready.extend(machine.schedule_or_buffer_task(Task::clone(task), false));
         }
         while let Some(task) = ready
@@ -75,20 +75,20 @@ fn schedule(
             machine.deschedule_task(&black_box(task));
         }
         assert!(machine.has_no_active_task(), "every task becomes ready");
-        done.push(window);
+        done.push(batch);
     }
     per_transaction(start)
 }
 
-/// The tasks of a window. As ids are in ours, queues are of one window.
-fn tasks(window: Vec<Transaction>, queues: &mut AHashMap<Pubkey, UsageQueue>) -> Vec<Task> {
+/// The tasks of a batch. Queues belong to one batch, as ids do in ours.
+fn tasks(batch: Vec<Transaction>, queues: &mut AHashMap<Pubkey, UsageQueue>) -> Vec<Task> {
     queues.clear();
     let mut queue = |key| {
         let new = || UsageQueue::new(&Capability::FifoQueueing);
         queues.entry(key).or_insert_with(new).clone()
     };
     (0..)
-        .zip(window)
+        .zip(batch)
         .map(|(id, transaction)| SchedulingStateMachine::create_task(transaction, id, &mut queue))
         .collect()
 }
@@ -97,7 +97,7 @@ fn transaction(keys: &Keys) -> Transaction {
     let [program, written, payer] = keys.map(|key| {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&key.to_le_bytes());
-        // Apart from the addresses that Solana keeps for itself.
+        // Outside the addresses that Solana reserves.
         bytes[31] = 1;
         Pubkey::new_from_array(bytes)
     });
@@ -115,7 +115,7 @@ fn transaction(keys: &Keys) -> Transaction {
         }],
         ..Message::default()
     };
-    // Nobody asks for it.
+    // Not used.
     let hash = MessageHash::Precomputed(message.recent_blockhash);
     let transaction = VersionedTransaction {
         signatures: vec![Signature::default()],

@@ -1,24 +1,23 @@
 //! Transfers of one ERC-20 token.
 
-use super::{WorkloadName, holder, made};
+use super::{WorkloadName, another, holder, insert_contract, made};
 use crate::{
     engine::block::{Block, BlockError},
     workload::mix,
 };
 use alloy_consensus::TxLegacy;
 use alloy_primitives::{Address, B256, TxKind, U256, address, hex, keccak256};
-use lockweave_runtime::{Account, Code, MemoryState};
-use std::sync::Arc;
+use lockweave_runtime::MemoryState;
 
 /// 0.9 giga-gas of transfers.
 const TRANSFERS: usize = 33_628;
 const TOKEN: Address = address!("0x70ce400000000000000000000000000000000001");
-/// Of the hot set.
+/// Accounts in the hot set.
 const HOT_HOLDERS: u64 = 10;
-/// One transfer in so many goes to the hot set.
+/// One transfer in this many goes to the hot set.
 const HOT_SHARE: u64 = 10;
 
-/// Who is sent tokens.
+/// The recipients of tokens.
 #[derive(Clone, Copy)]
 pub(super) enum Recipients {
     Themselves,
@@ -40,14 +39,13 @@ pub(super) fn block(
     for index in 0..=transfers {
         insert_holder(&mut state, TOKEN, account(index));
     }
-    let another = |index: u64| (index + 1 + mix(index) % (transfers - 1).max(1)) % transfers;
     let transactions = (0..transfers).map(|index| {
         let recipient = match recipients {
             Recipients::Themselves => index,
             Recipients::Hot if mix(index ^ 0x00f0_0000).is_multiple_of(HOT_SHARE) => {
                 mix(index ^ 0x0ff0_0000) % HOT_HOLDERS.min(transfers)
             }
-            Recipients::Random | Recipients::Hot => another(index),
+            Recipients::Random | Recipients::Hot => another(index, transfers),
             Recipients::Next => index + 1,
         };
         let sender = account(index);
@@ -62,15 +60,11 @@ fn account(index: u64) -> Address {
 
 /// The token's account with its code.
 pub(super) fn insert_token(state: &mut MemoryState, token: Address) {
-    let bytes = hex::decode(include_str!("../../../../contracts/Token.hex").trim());
-    let code = Arc::new(Code::new(bytes.expect("committed hex").into()));
-    let account = Account {
-        nonce: 1,
-        balance: U256::ZERO,
-        code_hash: code.hash(),
-    };
-    state.insert_account(token, account);
-    state.insert_code(code);
+    insert_contract(
+        state,
+        token,
+        include_str!("../../../../contracts/Token.hex"),
+    );
 }
 
 /// An account with ether and tokens.

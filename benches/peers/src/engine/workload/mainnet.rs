@@ -9,7 +9,7 @@ use std::{num::NonZeroUsize, path::PathBuf};
 /// Blocks of this much gas and more are the large ones.
 pub(super) const LARGE_BLOCK_GAS: u64 = 15_000_000;
 
-/// Where the recorded blocks are: `LOCKWEAVE_FIXTURES`, else the folder beside the workspace.
+/// The folder of the recorded blocks: `LOCKWEAVE_FIXTURES`, else the folder beside the workspace.
 pub fn fixtures() -> PathBuf {
     std::env::var_os("LOCKWEAVE_FIXTURES").map_or_else(
         || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures"),
@@ -17,7 +17,7 @@ pub fn fixtures() -> PathBuf {
     )
 }
 
-/// Those of this much gas and more that are selected.
+/// The selected blocks of this much gas and more.
 pub(super) fn blocks(gas_min: u64, selection: &Selection) -> Result<Vec<Block>, WorkloadError> {
     let archive = fixtures().join("mainnet_blocks.tar.zst");
     if !archive.exists() {

@@ -7,17 +7,18 @@ mod raw;
 mod swaps;
 
 use super::block::{Block, BlockError};
+use crate::workload::mix;
 use alloy_consensus::{Header, Signed, TxEnvelope, TxLegacy};
-use alloy_primitives::{Address, B256, Signature, U256};
+use alloy_primitives::{Address, B256, Bytes, Signature, U256, hex};
 use lockweave_evm_adapter::{BlockContext, ChainSpec, EvmTransaction, SpecId, Step};
-use lockweave_runtime::{Account, MemoryState};
+use lockweave_runtime::{Account, Code, MemoryState};
 use lockweave_validator::{recorded::RecordedError, replay::ReplayError};
 use std::sync::Arc;
 use thiserror::Error;
 
 pub use mainnet::fixtures;
 
-/// What is measured.
+/// A workload that can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
 pub enum WorkloadName {
     /// 47,620 plain transfers, each sender to itself.
@@ -85,12 +86,12 @@ impl WorkloadName {
         }
     }
 
-    /// Makes or reads the blocks; `transactions` makes smaller or larger ones of those that are made.
+    /// Generates or reads the blocks. `transactions` changes the size of generated ones.
     pub fn blocks(self, transactions: Option<usize>) -> Result<Vec<Block>, WorkloadError> {
         self.blocks_among(transactions, &Selection::default())
     }
 
-    /// The same, of recorded blocks only those that are selected.
+    /// The same, with only the selected recorded blocks.
     pub fn blocks_among(
         self,
         transactions: Option<usize>,
@@ -120,7 +121,7 @@ impl WorkloadName {
 /// Which recorded blocks are measured.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Selection {
-    /// Only recorded blocks of at most so much gas.
+    /// Only recorded blocks of at most this much gas.
     #[arg(long, value_name = "G", default_value_t = u64::MAX, hide_default_value = true)]
     gas_max: u64,
     /// Only the recorded blocks of these numbers.
@@ -141,7 +142,7 @@ impl Default for Selection {
 /// A workload that cannot be made.
 #[derive(Debug, Error)]
 pub enum WorkloadError {
-    /// A block that does not run.
+    /// A block that cannot be executed.
     #[error(transparent)]
     Block(#[from] BlockError),
     /// Recorded blocks that cannot be read.
@@ -158,10 +159,10 @@ pub enum WorkloadError {
     NoFixtures(std::path::PathBuf),
 }
 
-/// The block's beneficiary in all workloads that are made.
+/// The beneficiary of generated blocks.
 const BENEFICIARY: Address = Address::ZERO;
 
-/// The environment of the blocks that are made: no base fee, no limit.
+/// The environment of generated blocks: no base fee, no gas limit.
 fn context() -> BlockContext {
     let header = Header {
         number: 1,
@@ -181,13 +182,31 @@ fn made(
 ) -> Result<Block, BlockError> {
     let steps: Vec<_> = transactions
         .map(|(sender, transaction)| {
-            // Never looked at: the sender is given.
+            // Unused: the sender is given.
             let signature = Signature::new(U256::ONE, U256::ONE, false);
             let signed = Signed::new_unhashed(transaction, signature);
             Step::Transaction(EvmTransaction::new(TxEnvelope::Legacy(signed), sender))
         })
         .collect();
     Block::record(name.name(), Arc::new(state), context(), &steps)
+}
+
+/// A random index below `count`, other than `index` if there are two or more.
+fn another(index: u64, count: u64) -> u64 {
+    (index + 1 + mix(index) % (count - 1).max(1)) % count
+}
+
+/// Inserts a contract with committed runtime code.
+fn insert_contract(state: &mut MemoryState, address: Address, committed: &str) {
+    let bytes: Bytes = hex::decode(committed.trim()).expect("committed hex").into();
+    let code = Arc::new(Code::new(bytes));
+    let account = Account {
+        nonce: 1,
+        balance: U256::ZERO,
+        code_hash: code.hash(),
+    };
+    state.insert_account(address, account);
+    state.insert_code(code);
 }
 
 /// An account with ether and without code.

@@ -1,10 +1,7 @@
 //! Plain transfers of one wei.
 
-use super::{WorkloadName, holder, made};
-use crate::{
-    engine::block::{Block, BlockError},
-    workload::mix,
-};
+use super::{WorkloadName, another, holder, made};
+use crate::engine::block::{Block, BlockError};
 use alloy_consensus::TxLegacy;
 use alloy_primitives::{Address, TxKind, U256};
 use lockweave_runtime::MemoryState;
@@ -14,7 +11,7 @@ const TRANSFERS: usize = 47_620;
 /// The first account's address.
 const FIRST_ADDRESS: u64 = 1_000;
 
-/// Who is paid.
+/// The recipients of ether.
 #[derive(Clone, Copy)]
 pub(super) enum Recipients {
     Themselves,
@@ -33,15 +30,14 @@ pub(super) fn block(
         Address::from_word(number.into())
     };
     let mut state = MemoryState::new();
-    // The hot recipient is one more, who sends nothing.
+    // The last account is the hot recipient; it sends nothing.
     for index in 0..=transfers {
         state.insert_account(account(index), holder(1, U256::MAX >> 1));
     }
     let transactions = (0..transfers).map(|index| {
         let recipient = match recipients {
             Recipients::Themselves => index,
-            // Another one, whatever the random number is.
-            Recipients::Random => (index + 1 + mix(index) % (transfers - 1).max(1)) % transfers,
+            Recipients::Random => another(index, transfers),
             Recipients::OneHot => transfers,
         };
         let transaction = TxLegacy {

@@ -2,18 +2,17 @@
 //!
 //! The contracts are our own (`benches/contracts/Swap.sol`): router, factory, pool with tick mathematics,
 //! and the tokens. A swap of 2,000 units goes through five calls and ends within one tick, as Uniswap's
-//! does. The state before the block is written as its storage lies, without running constructors.
+//! does. The state before the block is written slot by slot; constructors do not run.
 
 use super::{
     WorkloadName,
     erc20::{insert_holder, insert_token, insert_tokens},
-    made,
+    insert_contract, made,
 };
 use crate::engine::block::{Block, BlockError};
 use alloy_consensus::TxLegacy;
-use alloy_primitives::{Address, B256, Bytes, TxKind, U256, hex, keccak256};
-use lockweave_runtime::{Account, Code, MemoryState};
-use std::sync::Arc;
+use alloy_primitives::{Address, B256, TxKind, U256, keccak256};
+use lockweave_runtime::MemoryState;
 
 /// One swap in each cluster, or all in one.
 const SWAPS: usize = 6_413;
@@ -24,15 +23,15 @@ const TICK_SPACING: u64 = 60;
 const TICK_LAST: i64 = 887_220;
 const AMOUNT_IN: u64 = 2_000;
 
-/// Whether swaps can meet.
+/// Whether swaps share a pool.
 pub(super) enum Pools {
-    /// Every account has contracts of its own.
+    /// Every account has its own contracts.
     Independent,
     /// All accounts use one pool.
     One,
 }
 
-/// The contracts that belong together.
+/// Contracts that belong together.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cluster {
     pub(super) router: Address,
@@ -60,7 +59,7 @@ pub(super) fn block(
     made(name, state, transactions)
 }
 
-/// An address that follows from what it is for.
+/// An address derived from its purpose.
 fn named(purpose: &str, index: u64) -> Address {
     let text = format!("{purpose} {index}");
     Address::from_word(keccak256(text.as_bytes()))
@@ -113,7 +112,7 @@ fn insert_pool(state: &mut MemoryState, pool: Address, tokens: [Address; 2]) {
     let slot0 = price | (U256::ONE << (160 + 24 + 16)) | (U256::ONE << (160 + 24 + 32));
     let liquidity = U256::from(10_u64).pow(U256::from(21));
     state.insert_slot(pool, U256::ZERO, slot0);
-    // Fees have grown before, as in any pool in use.
+    // Fee growth is not zero, as in any used pool.
     state.insert_slot(pool, U256::from(1), U256::ONE << 100);
     state.insert_slot(pool, U256::from(2), U256::ONE << 100);
     state.insert_slot(pool, U256::from(3), liquidity);
@@ -177,18 +176,6 @@ pub(super) fn swap(cluster: &Cluster, sender: Address, nonce: u64) -> TxLegacy {
         value: U256::ZERO,
         input: input.into(),
     }
-}
-
-fn insert_contract(state: &mut MemoryState, address: Address, committed: &str) {
-    let bytes: Bytes = hex::decode(committed.trim()).expect("committed hex").into();
-    let code = Arc::new(Code::new(bytes));
-    let account = Account {
-        nonce: 1,
-        balance: U256::ZERO,
-        code_hash: code.hash(),
-    };
-    state.insert_account(address, account);
-    state.insert_code(code);
 }
 
 /// The slot of a mapping's entry.

@@ -1,8 +1,8 @@
 //! Schedulers alone, on one thread: transactions with three keys, two written and one read by all.
 //!
-//! A window of transactions is put in, then taken out, completed and what that frees taken again, until
-//! none is left; so again for the next window. Ours gets keys that are numbered, as the engine's
-//! scheduler does; and, for comparison with what hashes its keys itself, keys that are not.
+//! A batch of transactions is inserted; ready ones are taken and completed until none is left; then the next batch
+//! follows. Ours gets numbered keys, as in the engine and, for comparison with schedulers that hash their keys, keys
+//! without numbers.
 
 #[cfg(feature = "unified-scheduler")]
 mod unified;
@@ -14,10 +14,10 @@ use lockweave_runtime::{AccessMode, DenseId, KeyAccess, KeyId, TaskId};
 use prio_graph::{AccessKind, GraphNode, PrioGraph, TopLevelId};
 use std::{hint::black_box, time::Instant};
 
-/// Transactions between in and out at most.
-const WINDOW: usize = 2_048;
-/// Windows in a run.
-const WINDOWS: usize = 50;
+/// Transactions in a batch.
+const BATCH: usize = 2_048;
+/// Batches in a run.
+const BATCHES: usize = 50;
 /// Runs of each.
 const RUNS: usize = 11;
 
@@ -33,7 +33,7 @@ pub enum SchedulerKind {
     /// Agave's newer scheduler, with tasks that know their queues.
     #[cfg(feature = "unified-scheduler")]
     Unified,
-    /// The same, looking keys of 32 bytes up and making tasks first.
+    /// The same, with lookup of 32-byte keys and creation of tasks.
     #[cfg(feature = "unified-scheduler")]
     UnifiedMaking,
 }
@@ -64,10 +64,10 @@ impl SchedulerKind {
     }
 }
 
-/// What was measured of one scheduler.
+/// The measurements of one scheduler.
 #[derive(Clone, Debug)]
 pub struct SchedulerResult {
-    /// Which.
+    /// The scheduler.
     pub kind: SchedulerKind,
     /// Transactions in a hundred that write the same key.
     pub conflict_percent: u64,
@@ -82,8 +82,8 @@ type Keys = [u64; 3];
 
 /// Measures all schedulers in turn, at one rate of conflicts.
 pub fn measure(conflict_percent: u64) -> Vec<SchedulerResult> {
-    let windows: Vec<Vec<Keys>> = (0..WINDOWS as u64)
-        .map(|window| keys(window, conflict_percent))
+    let batches: Vec<Vec<Keys>> = (0..BATCHES as u64)
+        .map(|batch| keys(batch, conflict_percent))
         .collect();
     let mut results: Vec<_> = SchedulerKind::ALL
         .iter()
@@ -91,19 +91,19 @@ pub fn measure(conflict_percent: u64) -> Vec<SchedulerResult> {
             kind,
             conflict_percent,
             ns: Samples::default(),
-            transactions: WINDOW * WINDOWS,
+            transactions: BATCH * BATCHES,
         })
         .collect();
     for run in 0..=RUNS {
         for result in &mut results {
             let ns = match result.kind {
-                SchedulerKind::Lockweave => lockweave(&windows, false),
-                SchedulerKind::LockweaveNumbering => lockweave(&windows, true),
-                SchedulerKind::PrioGraph => prio_graph(&windows),
+                SchedulerKind::Lockweave => lockweave(&batches, false),
+                SchedulerKind::LockweaveNumbering => lockweave(&batches, true),
+                SchedulerKind::PrioGraph => prio_graph(&batches),
                 #[cfg(feature = "unified-scheduler")]
-                SchedulerKind::Unified => unified::run(&windows, false),
+                SchedulerKind::Unified => unified::run(&batches, false),
                 #[cfg(feature = "unified-scheduler")]
-                SchedulerKind::UnifiedMaking => unified::run(&windows, true),
+                SchedulerKind::UnifiedMaking => unified::run(&batches, true),
             };
             // The first one warms up.
             if run > 0 {
@@ -114,10 +114,10 @@ pub fn measure(conflict_percent: u64) -> Vec<SchedulerResult> {
     results
 }
 
-fn keys(window: u64, conflict_percent: u64) -> Vec<Keys> {
-    (0..WINDOW as u64)
+fn keys(batch: u64, conflict_percent: u64) -> Vec<Keys> {
+    (0..BATCH as u64)
         .map(|task| {
-            let own = 2 + 2 * (window * WINDOW as u64 + task);
+            let own = 2 + 2 * (batch * BATCH as u64 + task);
             let is_hot = crate::workload::mix(own) % 100 < conflict_percent;
             [0, if is_hot { 1 } else { own }, own + 1]
         })
@@ -133,24 +133,24 @@ fn mode(place: usize) -> AccessMode {
 }
 
 fn per_transaction(start: Instant) -> f64 {
-    let transactions = u32::try_from(WINDOW * WINDOWS).unwrap_or(u32::MAX);
+    let transactions = u32::try_from(BATCH * BATCHES).unwrap_or(u32::MAX);
     start.elapsed().as_secs_f64() * 1e9 / f64::from(transactions)
 }
 
-fn lockweave(windows: &[Vec<Keys>], numbering: bool) -> f64 {
+fn lockweave(batches: &[Vec<Keys>], numbering: bool) -> f64 {
     let mut scheduler = Scheduler::<KeyId, TaskId>::default();
-    // Within a window ids are dense, as those of a block are.
+    // Within a batch ids are dense, as in a block.
     let mut sets: Vec<[KeyAccess; 3]> = Vec::new();
     let mut ids: AHashMap<u64, KeyId> = AHashMap::new();
     let mut freed = Vec::new();
-    let numbered: Vec<Vec<[KeyAccess; 3]>> = windows
+    let numbered: Vec<Vec<[KeyAccess; 3]>> = batches
         .iter()
-        .map(|window| number(window, &mut ids))
+        .map(|batch| number(batch, &mut ids))
         .collect();
     let start = Instant::now();
-    for (window, known) in windows.iter().zip(&numbered) {
+    for (batch, known) in batches.iter().zip(&numbered) {
         if numbering {
-            sets = number(window, &mut ids);
+            sets = number(batch, &mut ids);
         }
         let sets = if numbering { &sets } else { known };
         scheduler.begin(sets.len());
@@ -166,10 +166,10 @@ fn lockweave(windows: &[Vec<Keys>], numbering: bool) -> f64 {
     per_transaction(start)
 }
 
-fn number(window: &[Keys], ids: &mut AHashMap<u64, KeyId>) -> Vec<[KeyAccess; 3]> {
+fn number(batch: &[Keys], ids: &mut AHashMap<u64, KeyId>) -> Vec<[KeyAccess; 3]> {
     ids.clear();
-    let mut sets = Vec::with_capacity(window.len());
-    for keys in window {
+    let mut sets = Vec::with_capacity(batch.len());
+    for keys in batch {
         let mut place = 0;
         sets.push(keys.map(|key| {
             let next = ids.len();
@@ -194,11 +194,11 @@ impl TopLevelId<u64> for Earliest {
     }
 }
 
-fn prio_graph(windows: &[Vec<Keys>]) -> f64 {
+fn prio_graph(batches: &[Vec<Keys>]) -> f64 {
     let mut graph = PrioGraph::new(|id: &u64, _: &GraphNode<u64>| Earliest(std::cmp::Reverse(*id)));
     let start = Instant::now();
-    for window in windows {
-        for (id, keys) in (0_u64..).zip(window) {
+    for batch in batches {
+        for (id, keys) in (0_u64..).zip(batch) {
             let accesses = keys.iter().enumerate().map(|(place, key)| {
                 let kind = if place == 0 {
                     AccessKind::Read
@@ -214,7 +214,7 @@ fn prio_graph(windows: &[Vec<Keys>]) -> f64 {
             black_box(freed);
             completed += 1;
         }
-        assert_eq!(completed, window.len(), "every transaction becomes ready");
+        assert_eq!(completed, batch.len(), "every transaction becomes ready");
         graph.clear();
     }
     per_transaction(start)
