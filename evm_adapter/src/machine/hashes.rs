@@ -3,7 +3,7 @@
 //! Solidity finds `mapping[key]` at `keccak(key . slot)`, and computes that anew at each use: an
 //! ERC-20 transfer hashes each of its two balances' places twice, a third of its instructions.
 
-use crate::{executor::EvmContext, templates::Preimages};
+use crate::{executor::EvmContext, inference::Preimages};
 use alloy_primitives::{U256, keccak256};
 use lockweave_runtime::StateAccess;
 use revm::{

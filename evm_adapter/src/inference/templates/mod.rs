@@ -23,7 +23,7 @@
 //! what was predicted, and a call that leaves it has no effect; so what a hostile contract teaches costs
 //! time, never a result.
 
-pub mod cache;
+mod cache;
 mod derive;
 mod expression;
 mod inputs;

@@ -1,10 +1,11 @@
 //! What a step touches, when nobody has declared it.
 
+use super::templates::{
+    Inputs, LookUp, Observation, PredictedState, Preimages, TemplateCache, Templates,
+};
 use crate::{
-    block::BlockContext,
+    block::{BlockContext, EvmTransaction, Step},
     executor::EvmExecutor,
-    step::{EvmTransaction, Step},
-    templates::{Inputs, LookUp, Observation, PredictedState, Preimages, TemplateCache, Templates},
 };
 use alloy_consensus::Transaction as _;
 use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256};
@@ -15,7 +16,7 @@ use lockweave_runtime::{
 use std::{mem, sync::Arc};
 
 /// Infers access sets of EVM steps: plain transfers from the transaction alone, calls that have a
-/// [template](crate::templates) by that, everything else by running it on the state before the block.
+/// template by that, everything else by running it on the state before the block.
 #[derive(Debug)]
 pub struct EvmInferrer {
     executor: EvmExecutor<SimulatedState>,

@@ -1,6 +1,7 @@
 //! What every step of a block touched and changed, noted while it runs.
 
-use crate::{block::BlockContext, error::InvalidStep, executor::EvmExecutor, step::Step};
+use super::{error::InvalidStep, executor::EvmExecutor};
+use crate::block::{BlockContext, Step};
 use alloy_primitives::{Address, U256};
 use lockweave_runtime::{ExecutionError, Executor, Outcome, StateAccess, WriteSet};
 use std::{

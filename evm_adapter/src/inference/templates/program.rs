@@ -6,7 +6,7 @@ use super::{
     observation::{KEYS_MAX, Observation, hash_value},
     shape::{Shape, ShapePart},
 };
-use crate::hashes::Place as EntryPlace;
+use crate::machine::Place as EntryPlace;
 use alloy_primitives::{Address, B256, U256, keccak256, map::HashMap};
 use lockweave_runtime::{AccessEntry, AccessMode, StateError, StateKey};
 

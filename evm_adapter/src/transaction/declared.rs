@@ -440,7 +440,7 @@ impl Decodable for TxDeclared {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{envelope::LockweaveTxEnvelope, recover::recover_sender};
+    use crate::transaction::{LockweaveTxEnvelope, recover_sender};
     use alloy_eips::eip2718::{Decodable2718, Encodable2718};
     use alloy_primitives::{address, b256, hex, keccak256};
     use proptest::prelude::*;

@@ -11,7 +11,8 @@
 //!
 //! Where a look costs nobody anything ([`StateAccess::is_lookup_free`]) all this is left out, and accounts are loaded whole.
 
-use crate::{code_cache::CodeCache, error::DbError};
+use super::code_cache::CodeCache;
+use crate::executor::DbError;
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, Log, U256};
 use lockweave_runtime::{
     AccessError, AccessMode, AccessSet, AccessSetError, AccountValue, Code, CodeRef, Credit,

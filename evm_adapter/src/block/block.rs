@@ -1,6 +1,6 @@
 //! A block as a sequence of steps, and the environment they run in.
 
-use crate::{
+use super::{
     chain::{ChainSpec, block_reward},
     step::{EvmTransaction, Step, SystemCall},
 };

@@ -10,7 +10,7 @@ use super::{
     program::{PredictedState, Program},
     shape::Shape,
 };
-use crate::hashes::{Place as EntryPlace, SlotHashes};
+use crate::machine::{Place as EntryPlace, SlotHashes};
 use ahash::RandomState;
 use alloy_primitives::{Address, B256, U256, map::HashMap};
 use crossbeam_utils::CachePadded;

@@ -1,16 +1,15 @@
 //! revm as the runtime's executor.
 
-use crate::{
-    block::BlockContext,
+use super::{
     effects::StepEffects,
     error::{DbError, InvalidStep},
-    hashes::{Hashes, instructions},
-    journal::{GuardedJournal, JournalDb, Limits, Touched},
-    precompiles::fast_precompiles,
-    step::{EvmTransaction, Step, SystemCall},
-    templates::Preimages,
+};
+use crate::{
+    block::{BlockContext, EvmTransaction, Step, SystemCall},
+    inference::Preimages,
+    machine::{GuardedJournal, Hashes, JournalDb, Limits, Touched, fast_precompiles, instructions},
+    shortcuts::TransferRules,
     traces::{Ground, Surroundings, TRACE_AFTER, Traced, Traces},
-    transfer::TransferRules,
 };
 use alloy_primitives::{Address, Bytes, U256};
 use lockweave_runtime::{

@@ -1,6 +1,6 @@
 //! What a block does, in its order.
 
-use crate::envelope::LockweaveTxEnvelope;
+use crate::transaction::LockweaveTxEnvelope;
 use alloy_consensus::{Transaction as _, TxType, Typed2718};
 use alloy_primitives::{Address, B256, Bytes};
 use lockweave_runtime::{
