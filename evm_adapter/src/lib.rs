@@ -25,19 +25,20 @@ mod traces;
 mod transaction;
 
 pub use block::{
-    Activation, BlockContext, BlockInput, ChainSpec, EvmBlock, EvmBlockError, EvmTransaction,
-    Ommers, Step, SystemCall, TypedReceipt, logs_bloom, receipts_root,
+    Activation, BlockContext, BlockInput, ChainSpec, EvmBlock, EvmBlockError, Ommers, Step,
+    SystemCall, TypedReceipt, logs_bloom, receipts_root,
 };
 pub use executor::{
-    BlockEffects, EvmExecutor, InvalidStep, NotingExecutor, PlacedStep, StepEffects,
+    BlockEffects, EffectsExecutor, EvmExecutor, InvalidStep, PlacedStep, StepEffects,
 };
 pub use inference::{
     EvmInferrer, InferredPlan, TemplateCache, TemplateCacheStats, TemplateScope, Templates,
 };
 pub use lists::{AccessListBuilder, ListedState, StateBefore};
+pub use machine::EvmContext;
 pub use revm::primitives::hardfork::SpecId;
 pub use traces::TRACE_AFTER;
 pub use transaction::{
-    DECLARED_TX_TYPE, LockweaveTxEnvelope, LockweaveTxType, RecoverError, SignatureFault,
-    SignedTransaction, TxDeclared, recover_sender, recover_senders,
+    DECLARED_TX_TYPE, EvmTransaction, LockweaveTxEnvelope, LockweaveTxType, RecoverError,
+    SignatureFault, SignedTransaction, TxDeclared, recover_sender, recover_senders,
 };

@@ -1,144 +1,11 @@
-//! What a block does, in its order.
+//! The steps of a block: transactions, system calls and protocol credits.
 
-use crate::transaction::LockweaveTxEnvelope;
-use alloy_consensus::{Transaction as _, TxType, Typed2718};
-use alloy_primitives::{Address, B256, Bytes};
-use lockweave_runtime::{
-    AccessMode, AccessSet, AccessSetError, Credit, INFERRED_KEYS_MAX, StateKey,
-};
-use revm::{
-    context::{TxEnv, either::Either},
-    handler::SystemCallTx,
-};
+use crate::transaction::EvmTransaction;
+use alloy_consensus::Transaction as _;
+use alloy_primitives::{Address, Bytes};
+use lockweave_runtime::{AccessMode, AccessSet, Credit, StateKey};
+use revm::{context::TxEnv, handler::SystemCallTx};
 use std::sync::Arc;
-
-/// A transaction with its sender: recovered once, ready to run.
-#[derive(Clone, Debug)]
-pub struct EvmTransaction {
-    envelope: Arc<LockweaveTxEnvelope>,
-    env: Arc<TxEnv>,
-    /// What it is thought to cost in instructions; the limit, where nothing better is known. It stands
-    /// beside the pointers because the scheduler asks for it and should not have to follow one.
-    gas_estimate: u64,
-    /// Its EIP-2718 type; beside the pointers for the same reason.
-    transaction_type: u8,
-    /// What its sender signed that it touches, or why that is no access set.
-    declared: Option<Arc<Result<AccessSet, AccessSetError>>>,
-}
-
-impl EvmTransaction {
-    /// A transaction and the sender its signature gives.
-    pub fn new(envelope: impl Into<LockweaveTxEnvelope>, sender: Address) -> Self {
-        let envelope = envelope.into();
-        let env = Arc::new(environment(&envelope, sender));
-        let declared = envelope.as_declared();
-        Self {
-            gas_estimate: gas_estimate(&env),
-            transaction_type: envelope.ty(),
-            declared: declared.map(|transaction| Arc::new(transaction.tx().access_set(sender))),
-            envelope: Arc::new(envelope),
-            env,
-        }
-    }
-
-    /// What its sender signed that it touches, but for the block's beneficiary; `None` for a
-    /// transaction that signs no such thing.
-    pub fn declared(&self) -> Option<&Result<AccessSet, AccessSetError>> {
-        self.declared.as_deref()
-    }
-
-    /// The signed transaction.
-    pub fn envelope(&self) -> &LockweaveTxEnvelope {
-        &self.envelope
-    }
-
-    /// Its EIP-2718 type.
-    pub const fn transaction_type(&self) -> u8 {
-        self.transaction_type
-    }
-
-    /// Who signed it.
-    pub fn sender(&self) -> Address {
-        self.env.caller
-    }
-
-    /// Its hash.
-    pub fn hash(&self) -> B256 {
-        *self.envelope.tx_hash()
-    }
-
-    /// What the transaction signed that it touches, with the fee it pays to `beneficiary`; `None`
-    /// where it signed nothing, or something that is no access set.
-    pub fn signed_access(&self, beneficiary: Address) -> Option<AccessSet> {
-        let declared = self.declared()?.as_ref().ok()?;
-        let fee = AccessSet::build(|set| {
-            set.insert(StateKey::account(beneficiary), AccessMode::Credit);
-        });
-        declared.union(&fee.ok()?, INFERRED_KEYS_MAX).ok()
-    }
-
-    pub(crate) const fn declared_shared(&self) -> Option<&Arc<Result<AccessSet, AccessSetError>>> {
-        self.declared.as_ref()
-    }
-
-    /// revm's form of it.
-    pub const fn env(&self) -> &Arc<TxEnv> {
-        &self.env
-    }
-}
-
-/// A payment takes about as long as this much gas of instructions, whatever is charged for it and whatever
-/// its limit; who is paid seldom runs more.
-const PAYMENT_GAS: u64 = 5_000;
-
-/// What a transaction is thought to cost before anybody has seen it run.
-fn gas_estimate(env: &TxEnv) -> u64 {
-    let pays = env.kind.is_call() && env.data.is_empty() && env.authorization_list.is_empty();
-    if pays {
-        env.gas_limit.min(PAYMENT_GAS)
-    } else {
-        env.gas_limit
-    }
-}
-
-/// revm's form of a transaction.
-fn environment(transaction: &LockweaveTxEnvelope, sender: Address) -> TxEnv {
-    let is_dynamic = transaction.max_priority_fee_per_gas().is_some();
-    let declared = transaction.as_declared();
-    TxEnv {
-        // For revm a declared transaction is one of EIP-1559 with a longer list of what is warm.
-        tx_type: declared.map_or_else(|| transaction.ty(), |_| TxType::Eip1559 as u8),
-        caller: sender,
-        gas_limit: transaction.gas_limit(),
-        gas_price: if is_dynamic {
-            transaction.max_fee_per_gas()
-        } else {
-            transaction.gas_price().unwrap_or_default()
-        },
-        kind: transaction.kind(),
-        value: transaction.value(),
-        data: transaction.input().clone(),
-        nonce: transaction.nonce(),
-        chain_id: transaction.chain_id(),
-        access_list: declared.map_or_else(
-            || transaction.access_list().cloned().unwrap_or_default(),
-            |transaction| transaction.tx().warm_list(),
-        ),
-        gas_priority_fee: transaction.max_priority_fee_per_gas(),
-        blob_hashes: transaction
-            .blob_versioned_hashes()
-            .map(<[B256]>::to_vec)
-            .unwrap_or_default(),
-        max_fee_per_blob_gas: transaction.max_fee_per_blob_gas().unwrap_or_default(),
-        authorization_list: transaction
-            .authorization_list()
-            .unwrap_or_default()
-            .iter()
-            // Recovered here, once, and not while locks are held.
-            .map(|signed| Either::Right(signed.clone().into_recovered()))
-            .collect(),
-    }
-}
 
 /// A call that the protocol makes, from the system address.
 #[derive(Clone, Debug)]
@@ -225,7 +92,7 @@ impl Step {
     /// The same step, thought to use this much gas: from an earlier run or a simulation of it.
     pub fn with_gas_estimate(mut self, gas: u64) -> Self {
         if let Self::Transaction(transaction) = &mut self {
-            transaction.gas_estimate = gas;
+            transaction.set_gas_estimate(gas);
         }
         self
     }
@@ -234,7 +101,7 @@ impl Step {
     #[must_use]
     pub fn without_gas_estimate(mut self) -> Self {
         if let Self::Transaction(transaction) = &mut self {
-            transaction.gas_estimate = gas_estimate(&transaction.env);
+            transaction.reset_gas_estimate();
         }
         self
     }
@@ -242,7 +109,7 @@ impl Step {
     /// Rough cost in gas: a hint for batching, known before the step runs.
     pub fn gas_hint(&self) -> u64 {
         match self {
-            Self::Transaction(transaction) => transaction.gas_estimate,
+            Self::Transaction(transaction) => transaction.gas_estimate(),
             Self::SystemCall(_) => 50_000,
             Self::Credits(_) => 21_000,
         }

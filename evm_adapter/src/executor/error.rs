@@ -1,54 +1,39 @@
-//! Errors on the way through revm.
+//! Why a step is invalid.
 
 use alloy_primitives::Address;
-use lockweave_runtime::{AccessError, AccessSetError};
-use revm::{
-    context::result::InvalidTransaction, database_interface::DBErrorMarker, primitives::Bytes,
-};
+use lockweave_runtime::AccessSetError;
+use revm::{context::result::InvalidTransaction, primitives::Bytes};
 use thiserror::Error;
 
-/// An [`AccessError`] in the form in which revm passes errors of its database along.
-#[derive(Clone, Debug, Error)]
-#[error(transparent)]
-pub(crate) struct DbError(#[from] AccessError);
-
-impl DBErrorMarker for DbError {}
-
-impl From<DbError> for AccessError {
-    fn from(error: DbError) -> Self {
-        error.0
-    }
-}
-
-/// Why a step may not be in its block at its place.
+/// Why a step may not stand at its position in the block.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum InvalidStep {
-    /// What the transaction signed that it touches is not an access set.
+    /// The signed declaration is not a valid access set.
     #[error(transparent)]
     Declaration(#[from] AccessSetError),
-    /// The beneficiary has so much that its fee cannot be credited without looking.
+    /// The beneficiary's balance is so large that adding the fee could overflow.
     #[error("the balance of the beneficiary {beneficiary} is too large to be credited")]
     BeneficiaryBalance {
         /// The block's beneficiary.
         beneficiary: Address,
     },
-    /// The transaction is refused.
+    /// The transaction is invalid.
     #[error("invalid transaction: {0}")]
     Transaction(InvalidTransaction),
     /// The block's header lacks what the fork requires.
     #[error("invalid header: {0}")]
     Header(String),
-    /// A system call that must succeed did not (EIP-7002, EIP-7251).
+    /// A system call that must succeed failed (EIP-7002, EIP-7251).
     #[error("the system call to {contract} failed: {reason}")]
     SystemCall {
-        /// The contract called.
+        /// The called contract.
         contract: Address,
-        /// How it ended.
+        /// Its status.
         reason: String,
-        /// What it returned.
+        /// Its output.
         output: Bytes,
     },
-    /// revm refused for a reason of its own.
+    /// Another error of revm.
     #[error("the executor refused: {0}")]
     Other(String),
 }

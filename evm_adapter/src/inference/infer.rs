@@ -1,11 +1,11 @@
 //! What a step touches, when nobody has declared it.
 
-use super::templates::{
-    Inputs, LookUp, Observation, PredictedState, Preimages, TemplateCache, Templates,
-};
+use super::templates::{Inputs, LookUp, Observation, PredictedState, TemplateCache, Templates};
 use crate::{
-    block::{BlockContext, EvmTransaction, Step},
+    block::{BlockContext, Step},
     executor::EvmExecutor,
+    machine::Preimages,
+    transaction::EvmTransaction,
 };
 use alloy_consensus::Transaction as _;
 use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256};
@@ -262,10 +262,10 @@ impl EvmInferrer {
     ) -> Result<Inference, StateError> {
         let mut preimages = mem::take(&mut self.preimages);
         preimages.clear();
-        self.executor.note_hashes(Some(preimages));
+        self.executor.record_preimages(Some(preimages));
         let listed = !state.touched().is_empty();
         let inference = self.simulate(step, None, state);
-        self.preimages = self.executor.note_hashes(None).unwrap_or_default();
+        self.preimages = self.executor.record_preimages(None).unwrap_or_default();
         // Keys of an access list stand in the set whether they are touched or not.
         if let Inference::Simulated(outcome) = &inference
             && !listed

@@ -17,8 +17,8 @@ use lockweave_banking_stage::{
     Access, BankingStage, Grant, StageError, Workload, execute_block, seal_block,
 };
 use lockweave_evm_adapter::{
-    AccessListBuilder, BlockEffects, EvmBlock, EvmExecutor, InvalidStep, ListedState,
-    NotingExecutor, PlacedStep, SpecId, StepEffects,
+    AccessListBuilder, BlockEffects, EffectsExecutor, EvmBlock, EvmExecutor, InvalidStep,
+    ListedState, PlacedStep, SpecId, StepEffects,
 };
 use lockweave_runtime::{
     AccessError, AccessSet, Declaration, DenseId, ExecutionError, Executor, GrantedState,
@@ -138,7 +138,7 @@ pub fn list_serially(
 ) -> Result<BlockAccessList, ListError> {
     let mut state = SerialState::new(Arc::clone(view), block.context().rules());
     let mut executor = EvmExecutor::<SerialState>::new(block.context());
-    executor.note_effects();
+    executor.record_effects();
     let mut effects = Vec::with_capacity(block.steps().len());
     for (index, step) in block.steps().iter().enumerate() {
         match executor.execute(step, &mut state) {
@@ -165,9 +165,9 @@ pub fn execute_and_list(
 ) -> Result<(SealedBlock, BlockAccessList), ListError> {
     let steps = block.steps();
     let transactions = (steps.iter().zip(sets).enumerate())
-        .map(|(place, (step, access))| Sanitized {
+        .map(|(index, (step, access))| Sanitized {
             transaction: PlacedStep {
-                place,
+                index,
                 step: step.clone(),
             },
             access: access.clone(),
@@ -178,8 +178,8 @@ pub fn execute_and_list(
     let open = OpenBlock::new(Arc::clone(view), block.context().rules(), transactions);
     let (context, noted) = (block.context().clone(), Arc::clone(&effects));
     // An executor of an earlier block would put its effects there.
-    let make = move |_: Option<NotingExecutor<GrantedState<PlacedStep>>>| {
-        NotingExecutor::new(&context, Arc::clone(&noted))
+    let make = move |_: Option<EffectsExecutor<GrantedState<PlacedStep>>>| {
+        EffectsExecutor::new(&context, Arc::clone(&noted))
     };
     let (open, result) = execute_block(stage, open, make, PlacedStep::gas_hint);
     result.map_err(failure)?;
@@ -269,7 +269,7 @@ impl Workload for ListedBlock {
 
     fn enter(&self, _worker: usize) -> Self::Worker {
         let mut executor = EvmExecutor::new(self.block.context());
-        executor.note_effects();
+        executor.record_effects();
         executor
     }
 

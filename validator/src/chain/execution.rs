@@ -293,7 +293,7 @@ pub fn execute_prepared(
     let mut state = SerialState::new(Arc::clone(view), evm.context().rules());
     let mut executor = EvmExecutor::<SerialState>::new(evm.context());
     let mut list = evm.has_access_list().then(|| {
-        executor.note_effects();
+        executor.record_effects();
         AccessListBuilder::new(Arc::clone(view), evm.context().rules())
     });
     let mut outcomes: Vec<Outcome> = Vec::with_capacity(evm.steps().len());

@@ -34,7 +34,7 @@ mod shape;
 pub(crate) use cache::LookUp;
 pub use cache::{TemplateCache, TemplateCacheStats, Templates};
 pub(crate) use inputs::Inputs;
-pub(crate) use observation::{Observation, Preimages};
+pub(crate) use observation::Observation;
 pub(crate) use program::PredictedState;
 
 #[cfg(test)]
