@@ -15,42 +15,30 @@
 //! **Architecture invariant:** no threads and no files here. Signature recovery is a function of
 //! transactions; who spreads it over cores is the caller's business.
 
-pub mod access_list;
-pub mod block;
-pub mod chain;
-mod code_cache;
-pub mod declared;
-pub mod effects;
-pub mod envelope;
-pub mod error;
-pub mod executor;
-mod hashes;
-pub mod infer;
-mod journal;
-pub mod listed_state;
-mod precompiles;
-pub mod receipt;
-pub mod recover;
-pub mod step;
-pub mod templates;
+mod block;
+mod executor;
+mod inference;
+mod lists;
+mod machine;
+mod shortcuts;
 mod traces;
-mod transfer;
+mod transaction;
 
-pub use access_list::AccessListBuilder;
-pub use block::{BlockContext, BlockInput, EvmBlock, EvmBlockError, Ommers};
-pub use chain::{Activation, ChainSpec};
-pub use declared::{DECLARED_TX_TYPE, TxDeclared};
-pub use effects::{BlockEffects, NotingExecutor, PlacedStep, StepEffects};
-pub use envelope::{LockweaveTxEnvelope, LockweaveTxType};
-pub use error::InvalidStep;
-pub use executor::EvmExecutor;
-pub use infer::{EvmInferrer, InferredPlan, TemplateScope};
-pub use listed_state::{ListedState, StateBefore};
-pub use receipt::{TypedReceipt, logs_bloom, receipts_root};
-pub use recover::{
-    RecoverError, SignatureFault, SignedTransaction, recover_sender, recover_senders,
+pub use block::{
+    Activation, BlockContext, BlockInput, ChainSpec, EvmBlock, EvmBlockError, Ommers, Step,
+    SystemCall, TypedReceipt, logs_bloom, receipts_root,
 };
+pub use executor::{
+    BlockEffects, EffectsExecutor, EvmExecutor, InvalidStep, PlacedStep, StepEffects,
+};
+pub use inference::{
+    EvmInferrer, InferredPlan, TemplateCache, TemplateCacheStats, TemplateScope, Templates,
+};
+pub use lists::{AccessListBuilder, ListedState, StateBefore};
+pub use machine::EvmContext;
 pub use revm::primitives::hardfork::SpecId;
-pub use step::{EvmTransaction, Step, SystemCall};
-pub use templates::{TemplateCache, TemplateCacheStats, Templates};
 pub use traces::TRACE_AFTER;
+pub use transaction::{
+    DECLARED_TX_TYPE, EvmTransaction, LockweaveTxEnvelope, LockweaveTxType, RecoverError,
+    SignatureFault, SignedTransaction, TxDeclared, recover_sender, recover_senders,
+};

@@ -27,9 +27,9 @@ mod program;
 mod tracer;
 
 use crate::{
-    code_cache::CodeCache,
-    step::EvmTransaction,
-    transfer::{Fee, TransferRules},
+    machine::CodeCache,
+    shortcuts::{Fee, TransferRules},
+    transaction::EvmTransaction,
 };
 use alloy_primitives::B256;
 use lockweave_runtime::{

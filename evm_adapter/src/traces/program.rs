@@ -1,7 +1,7 @@
 //! What a trace has been compiled to, and how it runs.
 
 use super::operation::Operation;
-use crate::{hashes::SlotHashes, journal::Limits};
+use crate::machine::{Limits, SlotHashes};
 use alloy_eips::eip2930::AccessList;
 use alloy_primitives::{Address, B256, Bytes, Log, LogData, U256, keccak256};
 use lockweave_runtime::{AccessMode, StateAccess, StateKey, WriteSet};

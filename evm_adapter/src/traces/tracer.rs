@@ -9,7 +9,7 @@ use super::{
     operation::Operation,
     program::{Call, Ground, Input, Program, address_of},
 };
-use crate::code_cache::CodeCache;
+use crate::machine::CodeCache;
 use alloy_primitives::U256;
 use lockweave_runtime::{AccessMode, StateAccess, StateKey};
 use revm::{

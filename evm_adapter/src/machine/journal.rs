@@ -11,12 +11,13 @@
 //!
 //! Where a look costs nobody anything ([`StateAccess::is_lookup_free`]) all this is left out, and accounts are loaded whole.
 
-use crate::{code_cache::CodeCache, error::DbError};
-use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, Log, U256};
-use lockweave_runtime::{
-    AccessError, AccessMode, AccessSet, AccessSetError, AccountValue, Code, CodeRef, Credit,
-    StateAccess, StateKey, UndeclaredAccess, WriteSet,
+use super::{
+    database::{JournalDb, Loaded, loaded_index},
+    error::DbError,
+    write_set::collect,
 };
+use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, Log, U256};
+use lockweave_runtime::{AccessError, Credit, StateAccess, WriteSet};
 use revm::{
     context::{
         JournalInner, JournalTr,
@@ -26,184 +27,15 @@ use revm::{
         },
     },
     context_interface::context::{SStoreResult, SelfDestructResult, StateLoad},
-    database_interface::Database,
     primitives::{AddressMap, AddressSet, HashSet, StorageKey, StorageValue, hardfork::SpecId},
-    state::{Account, AccountId, AccountInfo, AccountStatus, Bytecode, EvmState, TransactionId},
+    state::{Account, Bytecode, EvmState, TransactionId},
 };
-use std::sync::Arc;
 
 type JournalEntry = revm::context::JournalEntry;
 
-/// What is known of an account the transaction loaded.
-#[derive(Debug)]
-struct Loaded {
-    address: Address,
-    /// Nonce and balance before the transaction, once somebody looked.
-    observed: Option<AccountValue>,
-    code_hash: B256,
-}
-
-impl Loaded {
-    /// Of an account that was loaded whole and is not there.
-    const NOTHING: Self = Self {
-        address: Address::ZERO,
-        observed: Some(AccountValue {
-            balance: U256::ZERO,
-            nonce: 0,
-            exists: false,
-        }),
-        code_hash: KECCAK256_EMPTY,
-    };
-}
-
-/// A guarded state in the shape in which revm asks for one.
-#[derive(Debug, Default)]
-pub(crate) struct JournalDb<S> {
-    pub(crate) state: S,
-    /// Accounts loaded by the transaction; revm carries the position along as the account's id.
-    loaded: Vec<Loaded>,
-    codes: CodeCache,
-    /// Whether accounts are loaded whole, all through a transaction.
-    loads_whole: bool,
-    /// What the transaction may touch at all, if it signed that.
-    limits: Option<Limits>,
-}
-
-/// The declaration a transaction signed, and whom the block pays.
-#[derive(Debug)]
-pub(crate) struct Limits {
-    pub(crate) declared: Arc<Result<AccessSet, AccessSetError>>,
-    pub(crate) beneficiary: Address,
-}
-
-impl Limits {
-    /// Whether the declaration allows an access. The fee needs no entry.
-    pub(crate) fn check(&self, key: &StateKey, needed: AccessMode) -> Result<(), UndeclaredAccess> {
-        let held = match &*self.declared {
-            Ok(set) => set.mode(key),
-            Err(_) => None,
-        };
-        let is_fee = needed == AccessMode::Credit && *key == StateKey::account(self.beneficiary);
-        if is_fee || held.is_some_and(|held| held.allows(needed)) {
-            return Ok(());
-        }
-        Err(UndeclaredAccess {
-            transaction: None,
-            key: *key,
-            needed,
-            held,
-        })
-    }
-}
-
-impl<S: StateAccess> JournalDb<S> {
-    /// From now on only what is within the limits may be touched, if there are any, on the state that is here now.
-    pub(crate) fn limit(&mut self, limits: Option<Limits>) {
-        self.loads_whole = limits.is_none() && self.state.is_lookup_free();
-        self.limits = limits;
-    }
-
-    #[inline]
-    fn allow(&self, key: impl FnOnce() -> StateKey, needed: AccessMode) -> Result<(), AccessError> {
-        match &self.limits {
-            None => Ok(()),
-            Some(limits) => Ok(limits.check(&key(), needed)?),
-        }
-    }
-
-    fn account(&mut self, address: Address) -> Result<AccountValue, AccessError> {
-        self.allow(|| StateKey::account(address), AccessMode::Read)?;
-        self.state.account(address)
-    }
-
-    fn may_credit(&mut self, address: Address, amount: U256) -> bool {
-        let allowed = self.allow(|| StateKey::account(address), AccessMode::Credit);
-        allowed.is_ok() && self.state.may_credit(address, amount)
-    }
-
-    /// Looks at the nonce and balance of an account that revm's journal has loaded.
-    fn observe(&mut self, address: Address, account: &mut Account) -> Result<(), DbError> {
-        let loaded = loaded_index(account);
-        if self.loaded[loaded].observed.is_some() {
-            return Ok(());
-        }
-        let value = self.account(address)?;
-        self.loaded[loaded].observed = Some(value);
-        // What was transferred to it so far stands in the record's balance.
-        account.info.balance = account.info.balance.saturating_add(value.balance);
-        account.info.nonce += value.nonce;
-        if !value.exists && account.info.code_hash == KECCAK256_EMPTY {
-            account.status |= AccountStatus::LoadedAsNotExisting;
-        }
-        Ok(())
-    }
-
-    /// Whether an account without code is not empty, whatever it holds.
-    ///
-    /// One that had a nonce and no code before the block has that nonce still: it would lose it if it were
-    /// destroyed, but no contract can be made where a nonce is (EIP-684), and code that an account delegates to
-    /// does not destroy it (EIP-6780). So a payment to it needs no look, which would have to wait for all others.
-    fn is_surely_in_use(&mut self, address: Address) -> bool {
-        self.state.was_in_use(address)
-    }
-
-    fn has_storage(&mut self, address: Address) -> Result<bool, AccessError> {
-        self.allow(|| StateKey::code(address), AccessMode::Read)?;
-        self.state.has_storage(address)
-    }
-}
-
-impl<S: StateAccess> Database for JournalDb<S> {
-    type Error = DbError;
-
-    fn basic(&mut self, address: Address) -> Result<Option<AccountInfo>, DbError> {
-        self.allow(|| StateKey::code(address), AccessMode::Read)?;
-        let observed = if self.loads_whole {
-            Some(self.state.account(address)?)
-        } else {
-            None
-        };
-        let code = self.state.code(address)?;
-        let code_hash = code.hash();
-        if observed.is_some_and(|value| !value.exists) && code_hash == KECCAK256_EMPTY {
-            return Ok(None);
-        }
-        let account_id = AccountId::new(self.loaded.len());
-        let bytecode = self.codes.get(code);
-        self.loaded.push(Loaded {
-            address,
-            observed,
-            code_hash,
-        });
-        let AccountValue { balance, nonce, .. } = observed.unwrap_or_default();
-        Ok(Some(AccountInfo {
-            balance,
-            nonce,
-            code_hash,
-            account_id,
-            code: Some(bytecode),
-        }))
-    }
-
-    fn code_by_hash(&mut self, hash: B256) -> Result<Bytecode, DbError> {
-        // Accounts are loaded with their code, so only the code of none is ever asked for.
-        debug_assert_eq!(hash, KECCAK256_EMPTY);
-        Ok(Bytecode::default())
-    }
-
-    fn storage(&mut self, address: Address, slot: StorageKey) -> Result<StorageValue, DbError> {
-        self.allow(|| StateKey::slot(address, slot), AccessMode::Read)?;
-        Ok(self.state.slot(address, slot)?)
-    }
-
-    fn block_hash(&mut self, number: u64) -> Result<B256, DbError> {
-        Ok(self.state.block_hash(number)?)
-    }
-}
-
 /// revm's journal, with nonce and balance looked at only on purpose.
 #[derive(Debug)]
-pub(crate) struct GuardedJournal<S> {
+pub struct GuardedJournal<S> {
     pub(crate) database: JournalDb<S>,
     inner: JournalInner<JournalEntry>,
     /// A refusal in a place where revm has no way to report one. The transaction is void.
@@ -393,75 +225,6 @@ enum Observe {
     IfCodeless,
     /// If it may be empty.
     IfMaybeEmpty,
-}
-
-fn loaded_index(account: &Account) -> usize {
-    account
-        .info
-        .account_id
-        .expect("every account is loaded through the journal's database")
-        .get()
-}
-
-/// Adds what happened to one account to the transaction's effects.
-fn collect(
-    writes: &mut WriteSet,
-    spec: SpecId,
-    address: Address,
-    account: &Account,
-    loaded: &Loaded,
-) {
-    if !account.is_touched() && !account.is_selfdestructed() && !account.is_created() {
-        return;
-    }
-    let Some(before) = loaded.observed else {
-        // Nobody looked, so nobody took from it either.
-        let amount = account.info.balance;
-        if !amount.is_zero() || loaded.code_hash == KECCAK256_EMPTY {
-            writes.credits.push(Credit { address, amount });
-        }
-        collect_slots(writes, address, account);
-        return;
-    };
-    if account.is_selfdestructed() {
-        let gone = AccountValue::default();
-        if before != gone {
-            writes.accounts.push((address, gone));
-        }
-        if loaded.code_hash != KECCAK256_EMPTY {
-            writes.codes.push((address, CodeRef::EMPTY));
-        }
-        writes.wipes.push(address);
-        return;
-    }
-    // EIP-161 removes what was touched and is empty; before it, a touch was enough to exist.
-    let clear_empty = spec.is_enabled_in(SpecId::SPURIOUS_DRAGON);
-    let after = AccountValue {
-        balance: account.info.balance,
-        nonce: account.info.nonce,
-        exists: !(clear_empty && account.info.is_empty()),
-    };
-    if after != before {
-        writes.accounts.push((address, after));
-    }
-    if account.info.code_hash != loaded.code_hash {
-        let code = account.info.code.as_ref().map(|code| {
-            let bytes = code.original_bytes();
-            CodeRef::new(Arc::new(Code::with_hash(account.info.code_hash, bytes)))
-        });
-        writes.codes.push((address, code.unwrap_or_default()));
-    }
-    if account.is_created() {
-        writes.wipes.push(address);
-    }
-    collect_slots(writes, address, account);
-}
-
-fn collect_slots(writes: &mut WriteSet, address: Address, account: &Account) {
-    let slots = account.changed_storage_slots();
-    writes
-        .slots
-        .extend(slots.map(|(slot, value)| (address, *slot, value.present_value)));
 }
 
 impl<S: StateAccess> JournalTr for GuardedJournal<S> {

@@ -1,18 +1,20 @@
 //! revm as the runtime's executor.
 
-use crate::{
-    block::BlockContext,
+use super::{
+    credits::hand_out,
     effects::StepEffects,
-    error::{DbError, InvalidStep},
-    hashes::{Hashes, instructions},
-    journal::{GuardedJournal, JournalDb, Limits, Touched},
-    precompiles::fast_precompiles,
-    step::{EvmTransaction, Step, SystemCall},
-    templates::Preimages,
-    traces::{Ground, Surroundings, TRACE_AFTER, Traced, Traces},
-    transfer::TransferRules,
+    error::InvalidStep,
+    handler::{EvmMachine, GuardedHandler, MachineError},
+    outcome::{execution_error, outcome},
 };
-use alloy_primitives::{Address, Bytes, U256};
+use crate::{
+    block::{BlockContext, Step, SystemCall},
+    machine::{JournalDb, Limits, Preimages, Touched, fast_precompiles, instructions},
+    shortcuts::TransferRules,
+    traces::{Ground, Surroundings, TRACE_AFTER, Traced, Traces},
+    transaction::EvmTransaction,
+};
+use alloy_primitives::{Bytes, U256};
 use lockweave_runtime::{
     AccessError, Credit, ExecutionError, Executor, Outcome, OutcomeKind, Payment, StateAccess,
     Status, UndeclaredAccess, WriteSet,
@@ -20,29 +22,12 @@ use lockweave_runtime::{
 use revm::{
     Context,
     context::{
-        Block as _, BlockEnv, CfgEnv, ContextTr, Evm, FrameStack, JournalTr, Transaction as _,
-        TxEnv,
-        result::{EVMError, ExecutionResult, HaltReason, Output},
+        Block as _, Evm, FrameStack, JournalTr, Transaction as _,
+        result::{ExecutionResult, HaltReason},
     },
-    handler::{
-        EthFrame, EthPrecompiles, FrameResult, Handler, SYSTEM_ADDRESS,
-        instructions::EthInstructions,
-    },
-    interpreter::interpreter::EthInterpreter,
-    primitives::hardfork::SpecId,
+    handler::{EthPrecompiles, Handler, SYSTEM_ADDRESS},
 };
 use std::{fmt, mem, sync::Arc};
-
-pub(crate) type EvmContext<S> =
-    Context<BlockEnv, Arc<TxEnv>, CfgEnv, JournalDb<S>, GuardedJournal<S>, Hashes>;
-type EvmMachine<S> = Evm<
-    EvmContext<S>,
-    (),
-    EthInstructions<EthInterpreter, EvmContext<S>>,
-    EthPrecompiles,
-    EthFrame<EthInterpreter>,
->;
-type MachineError = EVMError<DbError>;
 
 /// revm, made once for a block and reused for every step a worker runs in it.
 ///
@@ -179,12 +164,12 @@ impl<S: StateAccess + Default> EvmExecutor<S> {
     }
 
     /// Gives this executor a place to note what is hashed, or takes it away.
-    pub(crate) fn note_hashes(&mut self, preimages: Option<Preimages>) -> Option<Preimages> {
+    pub(crate) fn record_preimages(&mut self, preimages: Option<Preimages>) -> Option<Preimages> {
         mem::replace(&mut self.machine.ctx.chain.preimages, preimages)
     }
 
     /// From now on notes what each step touches, for [`take_effects`](Self::take_effects).
-    pub fn note_effects(&mut self) {
+    pub fn record_effects(&mut self) {
         self.machine.ctx.journaled_state.touched = Some(Touched::default());
     }
 
@@ -205,7 +190,7 @@ impl<S: StateAccess + Default> EvmExecutor<S> {
 
     /// Runs a step that is a plain transfer; `None` if it is not, or not certain to go well.
     fn run_transfer(&mut self, step: &Step, state: &mut S) -> Option<Outcome> {
-        if self.is_noting() || !self.shortens_transfers {
+        if self.is_recording() || !self.shortens_transfers {
             return None;
         }
         let transaction = step.transaction()?;
@@ -216,7 +201,7 @@ impl<S: StateAccess + Default> EvmExecutor<S> {
 
     /// Runs a step that is a call by a trace, if there is one for it.
     fn run_traced(&mut self, step: &Step, state: &mut S) -> Traced {
-        if self.is_noting() || self.machine.ctx.chain.preimages.is_some() {
+        if self.is_recording() || self.machine.ctx.chain.preimages.is_some() {
             return Traced::Untraced;
         }
         let limits = (step.transaction()).and_then(|transaction| self.limits_of(transaction));
@@ -244,7 +229,7 @@ impl<S: StateAccess + Default> EvmExecutor<S> {
     }
 
     /// Whether what a step touches is noted, which the machine's journal does.
-    const fn is_noting(&self) -> bool {
+    const fn is_recording(&self) -> bool {
         self.machine.ctx.journaled_state.touched.is_some()
     }
 
@@ -379,51 +364,12 @@ impl<S: StateAccess + Default> EvmExecutor<S> {
     }
 }
 
-/// The runtime's form of revm's errors.
-fn execution_error(error: MachineError) -> ExecutionError<InvalidStep> {
-    match error {
-        EVMError::Database(error) => ExecutionError::Access(AccessError::from(error)),
-        EVMError::Transaction(invalid) => {
-            ExecutionError::Invalid(InvalidStep::Transaction(invalid))
-        }
-        EVMError::Header(invalid) => {
-            ExecutionError::Invalid(InvalidStep::Header(invalid.to_string()))
-        }
-        other => ExecutionError::Invalid(InvalidStep::Other(other.to_string())),
-    }
-}
-
-fn outcome(kind: OutcomeKind, result: ExecutionResult<HaltReason>) -> Outcome {
-    let gas_used = result.tx_gas_used();
-    let ended = |status, logs, output, created| Outcome {
-        kind,
-        status,
-        gas_used,
-        logs,
-        output,
-        created,
-    };
-    match result {
-        ExecutionResult::Success { logs, output, .. } => match output {
-            Output::Call(output) => ended(Status::Succeeded, logs, output, None),
-            Output::Create(output, created) => ended(Status::Succeeded, logs, output, created),
-        },
-        ExecutionResult::Revert { output, logs, .. } => ended(Status::Reverted, logs, output, None),
-        ExecutionResult::Halt { reason, logs, .. } => ended(
-            Status::Halted(format!("{reason:?}")),
-            logs,
-            Bytes::new(),
-            None,
-        ),
-    }
-}
-
 impl<S: StateAccess + Default> Executor<S> for EvmExecutor<S> {
     type Transaction = Step;
     type Invalid = InvalidStep;
 
     fn payment(&self, step: &Step) -> Option<Payment> {
-        let is_short = self.shortens_transfers && !self.is_noting();
+        let is_short = self.shortens_transfers && !self.is_recording();
         let rules = self.rules.as_ref().filter(|_| is_short)?;
         let transaction = step.transaction()?;
         rules.payment(transaction, self.limits_of(transaction).as_ref())
@@ -468,74 +414,10 @@ impl<S: StateAccess + Default> Executor<S> for EvmExecutor<S> {
     }
 }
 
-/// Ether out of nothing. An account that comes up several times is credited once.
-fn hand_out(
-    credits: &[Credit],
-    state: &mut impl StateAccess,
-    writes: &mut WriteSet,
-) -> Result<(), AccessError> {
-    writes.clear();
-    let mut sums: Vec<Credit> = Vec::with_capacity(credits.len());
-    for credit in credits {
-        match sums.iter_mut().find(|sum| sum.address == credit.address) {
-            Some(sum) => sum.amount = sum.amount.saturating_add(credit.amount),
-            None => sums.push(*credit),
-        }
-    }
-    for credit in sums {
-        if state.may_credit(credit.address, credit.amount) {
-            writes.credits.push(credit);
-        } else {
-            let mut value = state.account(credit.address)?;
-            value.balance = value.balance.saturating_add(credit.amount);
-            value.exists = true;
-            writes.accounts.push((credit.address, value));
-        }
-    }
-    Ok(())
-}
-
 impl<S: StateAccess> fmt::Debug for EvmExecutor<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EvmExecutor")
             .field("spec", &self.machine.ctx.cfg.spec)
             .finish_non_exhaustive()
-    }
-}
-
-/// Ethereum's handler, but for the fee: it is a credit, not a look at the beneficiary.
-struct GuardedHandler<S>(std::marker::PhantomData<fn() -> S>);
-
-impl<S> Default for GuardedHandler<S> {
-    fn default() -> Self {
-        Self(std::marker::PhantomData)
-    }
-}
-
-impl<S: StateAccess> Handler for GuardedHandler<S> {
-    type Evm = EvmMachine<S>;
-    type Error = MachineError;
-    type HaltReason = HaltReason;
-
-    fn reward_beneficiary(
-        &self,
-        machine: &mut Self::Evm,
-        result: &mut FrameResult,
-    ) -> Result<(), MachineError> {
-        let context = &mut machine.ctx;
-        let gas = result.gas();
-        // EIP-8037's reservoir is not used gas.
-        let used = gas.used().saturating_sub(gas.reservoir());
-        let base_fee = u128::from(context.block().basefee());
-        let price = context.tx().effective_gas_price(base_fee);
-        let tip = if context.cfg().spec().is_enabled_in(SpecId::LONDON) {
-            price.saturating_sub(base_fee)
-        } else {
-            price
-        };
-        let fee = U256::from(tip) * U256::from(used);
-        let beneficiary: Address = context.block().beneficiary();
-        context.journaled_state.pay_fee(beneficiary, fee)?;
-        Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! What a call brings along, from which the keys it touches may follow.
 
-use crate::step::EvmTransaction;
+use crate::transaction::EvmTransaction;
 use alloy_consensus::Transaction as _;
 use alloy_primitives::{Address, B256, U256};
 

@@ -1,6 +1,6 @@
 //! Senders from signatures.
 
-use crate::envelope::LockweaveTxEnvelope;
+use super::envelope::LockweaveTxEnvelope;
 use alloy_consensus::{TxEnvelope, crypto::SECP256K1N_HALF};
 use alloy_primitives::{Address, B256, Signature};
 use lockweave_signatures::{RecoveryError, Signed, recover};

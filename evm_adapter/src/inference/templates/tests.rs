@@ -2,10 +2,9 @@
 
 use super::{TemplateCache, TemplateCacheStats};
 use crate::{
-    block::BlockContext,
-    chain::ChainSpec,
-    infer::EvmInferrer,
-    step::{EvmTransaction, Step},
+    block::{BlockContext, ChainSpec, Step},
+    inference::EvmInferrer,
+    transaction::EvmTransaction,
 };
 use alloy_consensus::{Header, Signed, TxEnvelope, TxLegacy};
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, Signature, TxKind, U256, keccak256};

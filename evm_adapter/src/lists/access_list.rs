@@ -5,7 +5,7 @@
 //! their effects are added in block order, because a fee says by how much a balance grew, and the list
 //! what it grew to.
 
-use crate::effects::StepEffects;
+use crate::executor::StepEffects;
 use alloy_eips::eip7928::{
     AccountChanges, BalanceChange, BlockAccessIndex, BlockAccessList, CodeChange, NonceChange,
     SlotChanges, StorageChange,

@@ -6,7 +6,7 @@ use super::{
     observation::{KEYS_MAX, Observation, hash_value},
     shape::{Shape, ShapePart},
 };
-use crate::hashes::Place as EntryPlace;
+use crate::machine::SlotPreimage;
 use alloy_primitives::{Address, B256, U256, keccak256, map::HashMap};
 use lockweave_runtime::{AccessEntry, AccessMode, StateError, StateKey};
 
@@ -58,8 +58,8 @@ pub(crate) trait PredictedState {
     fn peek(&mut self, key: StateKey) -> Result<U256, StateError>;
 
     /// Is told what the place of a mapping's entry hashes to, which the call will want to know as well.
-    fn keep_hash(&mut self, place: &EntryPlace, hash: U256) {
-        let _ = (place, hash);
+    fn keep_hash(&mut self, preimage: &SlotPreimage, hash: U256) {
+        let _ = (preimage, hash);
     }
 
     /// Takes a predicted access.
@@ -99,7 +99,7 @@ impl Program {
         &self,
         inputs: &Inputs<'_>,
         state: &mut impl PredictedState,
-        mut entry: impl FnMut(&EntryPlace) -> U256,
+        mut entry: impl FnMut(&SlotPreimage) -> U256,
         values: &mut Vec<U256>,
     ) -> Result<(), StateError> {
         values.clear();
@@ -126,7 +126,7 @@ impl Program {
             observation,
             predicted: HashMap::default(),
         };
-        let entry = |place: &EntryPlace| hash_value(keccak256(place));
+        let entry = |preimage: &SlotPreimage| hash_value(keccak256(preimage));
         self.predict(&observation.inputs, &mut replay, entry, &mut Vec::new())
             .ok()?;
         let covered = observation.keys.iter().all(|observed| {
@@ -150,7 +150,7 @@ fn evaluate(
     node: &Node,
     inputs: &Inputs<'_>,
     state: &mut impl PredictedState,
-    mut entry: impl FnMut(&EntryPlace) -> U256,
+    mut entry: impl FnMut(&SlotPreimage) -> U256,
     values: &[U256],
 ) -> Result<U256, StateError> {
     let value = |place: Place| values[usize::from(place)];
@@ -171,9 +171,9 @@ fn evaluate(
             }
         }
         Node::Keccak(chunks) => {
-            let entry = |place: &EntryPlace| {
-                let hash = entry(place);
-                state.keep_hash(place, hash);
+            let entry = |preimage: &SlotPreimage| {
+                let hash = entry(preimage);
+                state.keep_hash(preimage, hash);
                 hash
             };
             hash(chunks, entry, value)
@@ -186,7 +186,7 @@ fn evaluate(
 /// Hashes values and bytes in a row.
 fn hash(
     chunks: &[Chunk],
-    mut entry: impl FnMut(&EntryPlace) -> U256,
+    mut entry: impl FnMut(&SlotPreimage) -> U256,
     value: impl Fn(Place) -> U256,
 ) -> U256 {
     // A key and a slot, nearly always.

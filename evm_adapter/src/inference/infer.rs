@@ -1,10 +1,11 @@
 //! What a step touches, when nobody has declared it.
 
+use super::templates::{Inputs, LookUp, Observation, PredictedState, TemplateCache, Templates};
 use crate::{
-    block::BlockContext,
+    block::{BlockContext, Step},
     executor::EvmExecutor,
-    step::{EvmTransaction, Step},
-    templates::{Inputs, LookUp, Observation, PredictedState, Preimages, TemplateCache, Templates},
+    machine::Preimages,
+    transaction::EvmTransaction,
 };
 use alloy_consensus::Transaction as _;
 use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256};
@@ -15,7 +16,7 @@ use lockweave_runtime::{
 use std::{mem, sync::Arc};
 
 /// Infers access sets of EVM steps: plain transfers from the transaction alone, calls that have a
-/// [template](crate::templates) by that, everything else by running it on the state before the block.
+/// template by that, everything else by running it on the state before the block.
 #[derive(Debug)]
 pub struct EvmInferrer {
     executor: EvmExecutor<SimulatedState>,
@@ -261,10 +262,10 @@ impl EvmInferrer {
     ) -> Result<Inference, StateError> {
         let mut preimages = mem::take(&mut self.preimages);
         preimages.clear();
-        self.executor.note_hashes(Some(preimages));
+        self.executor.record_preimages(Some(preimages));
         let listed = !state.touched().is_empty();
         let inference = self.simulate(step, None, state);
-        self.preimages = self.executor.note_hashes(None).unwrap_or_default();
+        self.preimages = self.executor.record_preimages(None).unwrap_or_default();
         // Keys of an access list stand in the set whether they are touched or not.
         if let Inference::Simulated(outcome) = &inference
             && !listed

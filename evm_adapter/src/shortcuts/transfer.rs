@@ -7,7 +7,7 @@
 //! every refusal, and the words for it, are revm's. (That a touch creates an account before EIP-161, if
 //! only by a credit of nothing, the state's own rules say.)
 
-use crate::{journal::Limits, step::EvmTransaction};
+use crate::{machine::Limits, transaction::EvmTransaction};
 use alloy_consensus::TxType;
 use alloy_primitives::{Address, Bytes, U256};
 use lockweave_runtime::{

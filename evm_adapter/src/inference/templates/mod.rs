@@ -23,7 +23,7 @@
 //! what was predicted, and a call that leaves it has no effect; so what a hostile contract teaches costs
 //! time, never a result.
 
-pub mod cache;
+mod cache;
 mod derive;
 mod expression;
 mod inputs;
@@ -34,7 +34,7 @@ mod shape;
 pub(crate) use cache::LookUp;
 pub use cache::{TemplateCache, TemplateCacheStats, Templates};
 pub(crate) use inputs::Inputs;
-pub(crate) use observation::{Observation, Preimages};
+pub(crate) use observation::Observation;
 pub(crate) use program::PredictedState;
 
 #[cfg(test)]

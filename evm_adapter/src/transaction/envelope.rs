@@ -1,6 +1,6 @@
 //! Signed transactions of every type: Ethereum's and our own.
 
-use crate::declared::TxDeclared;
+use super::declared::TxDeclared;
 use alloy_consensus::{
     Signed, TransactionEnvelope, TxEip1559, TxEip2930, TxEip7702, TxEnvelope, TxLegacy,
     crypto::RecoveryError,

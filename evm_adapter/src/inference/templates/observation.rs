@@ -1,42 +1,12 @@
 //! What is seen of one call: the keys it touched, the slots' values, and what was hashed.
 
 use super::inputs::Inputs;
+use crate::machine::Preimages;
 use alloy_primitives::{B256, U256, map::HashMap};
 use lockweave_runtime::{AccessEntry, StateKey};
 
-/// Hashes noted of one call, at most; a call with more is one of those that compute, and its slots
-/// seldom follow from its inputs.
-const PREIMAGES_MAX: usize = 512;
 /// Keys of one call that are explained, at most.
 pub(crate) const KEYS_MAX: usize = 256;
-
-/// The Keccak preimages of one call, by their hash.
-#[derive(Debug, Default)]
-pub(crate) struct Preimages {
-    by_hash: HashMap<U256, Vec<u8>>,
-}
-
-impl Preimages {
-    /// Longer preimages name no slot that is explained here.
-    pub(crate) const BYTES_MAX: usize = 160;
-
-    pub(crate) fn clear(&mut self) {
-        self.by_hash.clear();
-    }
-
-    /// Notes a hash, as far as there is room.
-    pub(crate) fn note(&mut self, hash: U256, preimage: &[u8]) {
-        if preimage.len() <= Self::BYTES_MAX && self.by_hash.len() < PREIMAGES_MAX {
-            self.by_hash
-                .entry(hash)
-                .or_insert_with(|| preimage.to_vec());
-        }
-    }
-
-    pub(crate) fn get(&self, hash: U256) -> Option<&[u8]> {
-        self.by_hash.get(&hash).map(Vec::as_slice)
-    }
-}
 
 /// One key that a call touched.
 #[derive(Clone, Copy, Debug)]
@@ -81,7 +51,7 @@ impl<'a> Observation<'a> {
                 }),
             }
         }
-        let mut hashes: Vec<_> = preimages.by_hash.keys().copied().collect();
+        let mut hashes: Vec<_> = preimages.hashes().collect();
         hashes.sort_unstable();
         let mut endings: Vec<_> = hashes.iter().map(|hash| (ending(*hash), *hash)).collect();
         endings.sort_unstable();
@@ -149,8 +119,8 @@ mod tests {
     fn a_structure_lies_behind_the_closest_hash() {
         let mut preimages = Preimages::default();
         let hash = hash_value(keccak256([1]));
-        preimages.note(hash, &[1]);
-        preimages.note(hash + U256::from(2), &[2]);
+        preimages.record(hash, &[1]);
+        preimages.record(hash + U256::from(2), &[2]);
         let seen = Observation::new(inputs(), std::iter::empty(), &preimages).expect("no keys");
         let reach = 100;
         let found = seen.hash_below(hash + U256::from(5), reach);
@@ -164,11 +134,11 @@ mod tests {
     #[test]
     fn room_is_bounded() {
         let mut preimages = Preimages::default();
-        for number in 0..2 * PREIMAGES_MAX {
-            preimages.note(U256::from(number), &[0; 64]);
+        for number in 0..2 * Preimages::COUNT_MAX {
+            preimages.record(U256::from(number), &[0; 64]);
         }
-        preimages.note(U256::MAX, &[0; Preimages::BYTES_MAX + 1]);
-        assert_eq!(preimages.by_hash.len(), PREIMAGES_MAX);
+        preimages.record(U256::MAX, &[0; Preimages::BYTES_MAX + 1]);
+        assert_eq!(preimages.hashes().count(), Preimages::COUNT_MAX);
         let touched = |keys: usize| {
             (0..keys).map(|slot| {
                 let key = StateKey::slot(Address::ZERO, U256::from(slot));

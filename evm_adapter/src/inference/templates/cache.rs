@@ -10,7 +10,7 @@ use super::{
     program::{PredictedState, Program},
     shape::Shape,
 };
-use crate::hashes::{Place as EntryPlace, SlotHashes};
+use crate::machine::{SlotHashes, SlotPreimage};
 use ahash::RandomState;
 use alloy_primitives::{Address, B256, U256, map::HashMap};
 use crossbeam_utils::CachePadded;
@@ -300,7 +300,7 @@ impl Templates {
                     return Ok(LookUp::Learn);
                 }
                 let slots = &mut self.slots;
-                let entry = |place: &EntryPlace| slots.hash(place);
+                let entry = |preimage: &SlotPreimage| slots.hash(preimage);
                 program.predict(inputs, state, entry, &mut self.values)?;
                 Ok(LookUp::Predicted { gas: *gas })
             }
