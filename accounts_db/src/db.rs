@@ -1,19 +1,20 @@
 //! The database.
 
 use crate::{
-    chain::BlockSummary,
-    compaction,
-    core::Core,
-    entry::Body,
+    commit::prepare::PreparedBlock,
     error::{CheckpointError, CommitError, OpenError, ReadError},
-    iterate::Recomputed,
+    index::chain::BlockSummary,
+    log::entry::Body,
+    log::segment::Segment,
+    maintenance::compaction,
+    maintenance::scrub::ScrubReport,
+    maintenance::snapshot::{Sharing, SnapshotError},
     options::{CheckpointMode, Options},
-    prepare::PreparedBlock,
-    reader::Reader,
-    recovery::{self, Recovery},
-    scrub::ScrubReport,
-    segment::Segment,
-    snapshot::{Sharing, SnapshotError},
+    read::iterate::Recomputed,
+    read::reader::Reader,
+    recovery::open as recovery,
+    recovery::open::Recovery,
+    shared::core::Core,
     storage::{Storage, real::RealStorage},
 };
 use alloy_primitives::{B256, Bytes};
@@ -162,14 +163,14 @@ impl Db {
             let Some(place) = place else { return Ok(None) };
             let read = |segment: &Segment, offset| -> Result<Bytes, ReadError> {
                 let entry = segment.read_entry(offset)?;
-                let parsed =
-                    crate::entry::parse(&entry).map_err(|what| segment.damage(offset, what))?;
+                let parsed = crate::log::entry::parse(&entry)
+                    .map_err(|what| segment.damage(offset, what))?;
                 match parsed.body {
                     Body::Payload {
                         number: found,
                         bytes,
                     } if found == number => {
-                        let start = crate::entry::BLOB_HEAD_BYTES;
+                        let start = crate::log::entry::BLOB_HEAD_BYTES;
                         let end = start + usize::try_from(bytes).unwrap_or(usize::MAX);
                         Ok(Bytes::from(entry).slice(start..end))
                     }

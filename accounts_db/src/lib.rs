@@ -34,51 +34,33 @@
 //! EVM. **Architecture invariant:** nothing is written through a map, and nothing is read through one
 //! that is not durable (`map.rs`).
 
-mod ahead;
-mod batch;
-mod chain;
-mod change;
-mod checkpoint;
 mod commit;
-mod compaction;
-mod core;
+mod commitment;
 mod db;
-mod early;
-mod encode;
-mod entry;
 pub mod error;
-mod frame;
-mod hash;
 mod index;
-mod iterate;
-pub mod lattice;
-mod location;
 mod log;
-mod lookup;
-mod manifest;
-mod map;
+mod maintenance;
 mod options;
-mod prepare;
-mod reader;
-mod record;
+mod read;
 mod recovery;
-mod room;
-mod scrub;
-mod segment;
-mod snapshot;
-mod state_root;
+mod shared;
 pub mod storage;
-mod warm_up;
 mod workers;
 
-pub use chain::BlockSummary;
+pub use commit::prepare::PreparedBlock;
+pub use commitment::lattice;
 pub use db::{Db, Stats, Verified};
 pub use error::{CheckpointError, CommitError, Damage, FileError, OpenError, ReadError};
-pub use iterate::{Recomputed, StateItem};
-pub use map::FileMap;
+pub use index::chain::BlockSummary;
+pub use maintenance::{
+    scrub::ScrubReport,
+    snapshot::{Sharing, SnapshotError},
+};
 pub use options::{CheckpointMode, Options};
-pub use prepare::PreparedBlock;
-pub use reader::Reader;
-pub use recovery::Recovery;
-pub use scrub::ScrubReport;
-pub use snapshot::{Sharing, SnapshotError};
+pub use read::{
+    iterate::{Recomputed, StateItem},
+    reader::Reader,
+};
+pub use recovery::open::Recovery;
+pub use storage::map::FileMap;

@@ -7,7 +7,7 @@
 //! same operations give the same outcome.
 
 use super::{Storage, StorageFile};
-use crate::map::FileMap;
+use crate::storage::map::FileMap;
 use parking_lot::Mutex;
 use std::{collections::BTreeMap, fmt, io, path::Path, sync::Arc};
 

@@ -4,7 +4,7 @@
 use super::{Storage, StorageFile};
 use crate::{
     error::{FileError, OpenError},
-    map::FileMap,
+    storage::map::FileMap,
 };
 use memmap2::{Advice, MmapOptions};
 use std::{

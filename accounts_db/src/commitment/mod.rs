@@ -1,0 +1,2 @@
+pub mod lattice;
+pub(crate) mod xof;

@@ -1,0 +1,11 @@
+pub(crate) mod batch;
+pub(crate) mod change;
+pub(crate) mod entry;
+pub(crate) mod frame;
+pub(crate) mod key;
+pub(crate) mod location;
+pub(crate) mod manifest;
+pub(crate) mod read;
+pub(crate) mod record;
+pub(crate) mod segment;
+pub(crate) mod segment_allocator;
