@@ -48,19 +48,13 @@ mod shared;
 pub mod storage;
 mod workers;
 
-pub use commit::prepare::PreparedBlock;
+pub use commit::PreparedBlock;
 pub use commitment::lattice;
 pub use db::{Db, Stats, Verified};
 pub use error::{CheckpointError, CommitError, Damage, FileError, OpenError, ReadError};
-pub use index::chain::BlockSummary;
-pub use maintenance::{
-    scrub::ScrubReport,
-    snapshot::{Sharing, SnapshotError},
-};
+pub use index::BlockSummary;
+pub use maintenance::{ScrubReport, Sharing, SnapshotError};
 pub use options::{CheckpointMode, Options};
-pub use read::{
-    iterate::{Recomputed, StateItem},
-    reader::Reader,
-};
-pub use recovery::open::Recovery;
-pub use storage::map::FileMap;
+pub use read::{Reader, Recomputed, StateItem};
+pub use recovery::Recovery;
+pub use storage::FileMap;

@@ -8,17 +8,14 @@
 //! 4. **Publish**: the index learns the new places. Readers of older blocks go on through the links to
 //!    previous versions.
 
+use super::prepare::PreparedBlock;
 use crate::{
-    commit::prepare::PreparedBlock,
-    error::{CommitError, FileError, ReadError},
-    log::change::ChainChange,
-    log::entry,
-    log::frame,
-    log::location::Location,
-    log::record,
-    log::record::{ENTRIES_START, RecordHeader, RecordKind, record_bytes},
-    log::segment::{SEGMENT_HEADER_BYTES, Segment},
-    shared::core::{Core, Writer},
+    error::{CommitError, FileError},
+    log::{
+        ChainChange, ENTRIES_START, FRAME_BYTES, Location, RecordHeader, SEGMENT_HEADER_BYTES,
+        Segment, append_log_end, entry, record_bytes, seal_record,
+    },
+    shared::{Core, Writer},
 };
 use alloy_primitives::B256;
 use std::{
@@ -72,7 +69,7 @@ impl Core {
             self.erase_refused(writer.position)?;
             writer.has_refused = false;
         }
-        let (segment, offset) = self.room_for(number, writer.position, bytes)?;
+        let (segment, offset) = self.reserve(number, writer.position, bytes)?;
         let oldest = {
             let chain = self.chain.read();
             let first = chain
@@ -97,13 +94,13 @@ impl Core {
             previous: writer.previous,
             body: [0; 16],
         };
-        let checksum = record::seal(&mut block.batch.bytes, &block.lattice, header.clone());
+        let checksum = seal_record(&mut block.batch.bytes, &block.lattice, header.clone());
         let room = segment.places * self.segments().segment_bytes() - offset;
-        record::end_log(&mut block.batch.bytes, room);
+        append_log_end(&mut block.batch.bytes, room);
         let ticket = writer.next_ticket();
-        let early = (block.early.as_ref()).and_then(|it| it.still_there(ticket, header.position));
+        let early = (block.early.as_ref()).and_then(|it| it.still_valid(ticket, header.position));
         // While the medium works, what publishing will change is brought near.
-        let ((), written) = self.workers.beside(
+        let ((), written) = self.workers.run_alongside(
             || self.bring_near_to_change(&block.batch.changes),
             || Self::write(&segment, offset, &block.batch.bytes, early),
         );
@@ -134,18 +131,18 @@ impl Core {
         writer.lattice = block.lattice;
         writer.compaction = block.compaction;
         writer.preparation = block.preparation;
-        self.see_ahead(&segment, &mut writer, &header);
+        self.prepare_for_next(&segment, &mut writer, &header);
         self.note_emptied(&block.emptied, block.sequence);
         drop(writer);
-        self.spare.give_back(block.batch);
+        self.spare_batches.give_back(block.batch);
         self.note_appended(header.bytes);
         Ok(block.commitment)
     }
 
     /// Has another thread map the record for those who read it, and the next segment begun before it is
     /// needed.
-    fn see_ahead(&self, segment: &Arc<Segment>, writer: &mut Writer, record: &RecordHeader) {
-        if !self.workers.are_several() {
+    fn prepare_for_next(&self, segment: &Arc<Segment>, writer: &mut Writer, record: &RecordHeader) {
+        if !self.workers.is_parallel() {
             return;
         }
         let (bytes, offset) = (record.bytes, record.position - segment.start);
@@ -156,19 +153,19 @@ impl Core {
                 segment.populate(offset, bytes);
             }
         });
-        self.fill_ahead(segment, writer, bytes);
+        self.fill_cache_ahead(segment, writer, bytes);
         let end = segment.start + segment.places * self.segments().segment_bytes();
         let next = segment.number + segment.places;
-        if end - writer.position < BLOCKS_AHEAD * bytes && writer.begun_ahead != Some(next) {
-            writer.begun_ahead = Some(next);
-            self.room.want(next, bytes);
+        if end - writer.position < BLOCKS_AHEAD * bytes && writer.segment_requested != Some(next) {
+            writer.segment_requested = Some(next);
+            self.segment_allocator.want(next, bytes);
         }
     }
 
     /// Has other threads bring the pages into memory in which the next record will be written, if it is
     /// not much longer than this one. Memory that the system has to find and clear costs more than what
     /// is written to it, and between blocks these threads have little to do.
-    fn fill_ahead(&self, segment: &Arc<Segment>, writer: &mut Writer, bytes: u64) {
+    fn fill_cache_ahead(&self, segment: &Arc<Segment>, writer: &mut Writer, bytes: u64) {
         let size = segment.places * self.segments().segment_bytes();
         let from = writer.position - segment.start;
         let step = FILL_BYTES as u64;
@@ -213,7 +210,7 @@ impl Core {
         let Some((segment, offset)) = table.at(Location::from_position(position)) else {
             return Ok(());
         };
-        let zeros = [0; frame::FRAME_BYTES];
+        let zeros = [0; FRAME_BYTES];
         (segment.file.write_at(&zeros, offset))
             .map_err(|source| FileError::new("write", &segment.path, source))?;
         (segment.file.sync())
@@ -227,7 +224,7 @@ impl Core {
     }
 
     /// Where a record of so many bytes goes: behind the last one, or into a new segment.
-    fn room_for(
+    fn reserve(
         &self,
         number: u64,
         position: u64,
@@ -263,38 +260,13 @@ impl Core {
         {
             return Err(CommitError::AddressSpace);
         }
-        let segment = self.room.segment(number, places);
+        let segment = self.segment_allocator.segment(number, places);
         let segment = Arc::new(segment.map_err(|source| no_space(block, source))?);
         // The table as it is now: a checkpoint may have freed segments meanwhile.
         let mut table = self.table.write();
         *table = Arc::new(table.with(&segment));
         drop(table);
         Ok(segment)
-    }
-
-    /// Goes back to an earlier block, by a record that restores what the blocks behind it changed.
-    pub(crate) fn undo_to(&self, number: u64) -> Result<(), CommitError> {
-        let (target, latest, oldest) = {
-            let chain = self.chain.read();
-            let latest = chain.latest().ok_or(ReadError::Empty)?.number;
-            (chain.blocks.get(&number).cloned(), latest, chain.oldest)
-        };
-        let target = target.ok_or(ReadError::NotRetained {
-            number,
-            oldest,
-            latest,
-        })?;
-        if latest == number {
-            return Ok(());
-        }
-        let changes = self.changes_since(&target)?;
-        let block = self.prepare_changes(number, &changes, RecordKind::Undo)?;
-        if block.commitment != target.commitment {
-            let what = "undoing the blocks behind this record does not lead back to it";
-            return Err(self.damage_at(target.horizon, what).into());
-        }
-        self.commit(block, target.hash, &[])?;
-        Ok(())
     }
 }
 

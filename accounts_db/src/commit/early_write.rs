@@ -9,9 +9,8 @@
 //! has a ticket.
 
 use crate::{
-    log::record::{ENTRIES_START, PAGE_BYTES, record_bytes},
-    log::segment::SEGMENT_HEADER_BYTES,
-    shared::core::Core,
+    log::{ENTRIES_START, PAGE_BYTES, SEGMENT_HEADER_BYTES, record_bytes},
+    shared::Core,
 };
 use std::{ops::Range, sync::atomic::Ordering};
 
@@ -20,7 +19,7 @@ const START_BYTES_MIN: usize = 256 << 10;
 
 /// What was written of a record before it was committed.
 #[derive(Clone, Debug)]
-pub(crate) struct Early {
+pub(crate) struct EarlyWrite {
     /// Which write at the log's end it was.
     ticket: u64,
     /// Where in the log the record would begin.
@@ -29,9 +28,9 @@ pub(crate) struct Early {
     pages: Range<usize>,
 }
 
-impl Early {
+impl EarlyWrite {
     /// The bytes that need not be written again by the write `ticket`, at `position`.
-    pub(crate) fn still_there(&self, ticket: u64, position: u64) -> Option<Range<usize>> {
+    pub(crate) fn still_valid(&self, ticket: u64, position: u64) -> Option<Range<usize>> {
         let is_last = self.ticket.checked_add(1) == Some(ticket);
         (is_last && self.position == position).then(|| self.pages.clone())
     }
@@ -40,7 +39,7 @@ impl Early {
 impl Core {
     /// Writes what is known of the record `sequence`: room for its head, and entries. Gives what was
     /// written; whatever stands in the way is told when the block is committed.
-    pub(crate) fn write_early(&self, sequence: u64, record: &[u8]) -> Option<Early> {
+    pub(crate) fn write_early(&self, sequence: u64, record: &[u8]) -> Option<EarlyWrite> {
         let page = usize::try_from(PAGE_BYTES).ok()?;
         let pages = page..record.len() - record.len() % page;
         if pages.is_empty() || self.stopped.load(Ordering::Acquire) {
@@ -67,7 +66,7 @@ impl Core {
         if bytes.len() >= START_BYTES_MIN {
             segment.file.start_sync(at, bytes.len() as u64);
         }
-        Some(Early {
+        Some(EarlyWrite {
             ticket,
             position: segment.start + offset,
             pages,

@@ -1,19 +1,16 @@
-//! Looking up what a block changes, and encoding it.
+//! Looks up what a block changes, and encoding it.
 //!
 //! Every changed key is looked up, which yields the previous version's place and value, and an entry with
 //! both is written.
 
 use crate::{
-    commitment::lattice::LatticeChange,
+    commitment::LatticeChange,
     error::{CommitError, DuplicateKey, ReadError},
-    log::batch::Batch,
-    log::change::Change,
-    log::entry,
-    log::entry::{AccountRecord, Body, Value},
-    log::key::Key,
-    log::location::Location,
-    log::segment::SegmentTable,
-    shared::core::Core,
+    log::{
+        Batch, Change, Key, Location, SegmentTable,
+        entry::{self, AccountRecord, Body, Value},
+    },
+    shared::Core,
 };
 use ahash::{AHashMap, AHashSet};
 use alloy_primitives::{Address, U256};
@@ -35,16 +32,16 @@ pub(crate) type SlotChange = (Address, U256, U256);
 
 /// What looking up some keys yields.
 #[derive(Default)]
-pub(crate) struct Part {
+pub(crate) struct EncodedPart {
     pub(crate) batch: Batch,
     /// How the number of an account's slots changes.
     counts: Vec<(Address, i64)>,
 }
 
-impl Part {
+impl EncodedPart {
     fn new(core: &Core) -> Self {
         Self {
-            batch: core.spare.part(),
+            batch: core.spare_batches.part(),
             ..Self::default()
         }
     }
@@ -111,14 +108,14 @@ impl Part {
 
 impl Core {
     /// Looks up the slots, and then the accounts that the block names. Those of which only the number of
-    /// slots changes are left to [`look_up_counted`](Self::look_up_counted), with their counts, if
+    /// slots changes are left to [`encode_slot_counts`](Self::encode_slot_counts), with their counts, if
     /// these were needed already.
     pub(crate) fn look_up(
         &self,
         table: &SegmentTable,
         changes: &Changes<'_>,
-    ) -> Result<(Vec<Part>, Option<Counts>), CommitError> {
-        let look_up = |slots: &[SlotChange]| self.look_up_slots(table, slots);
+    ) -> Result<(Vec<EncodedPart>, Option<SlotCounts>), CommitError> {
+        let look_up = |slots: &[SlotChange]| self.encode_slots(table, slots);
         let mut parts = self.workers.map_chunks(&changes.slots, CHUNK, look_up)?;
         if changes.accounts.is_empty() {
             return Ok((parts, None));
@@ -131,23 +128,23 @@ impl Core {
                 count: counts.remove(address).unwrap_or(0),
             })
             .collect();
-        let look_up = |accounts: &[AccountChange]| self.look_up_accounts(table, accounts);
+        let look_up = |accounts: &[AccountChange]| self.encode_accounts(table, accounts);
         match self.workers.map_chunks(&accounts, CHUNK, look_up) {
             Ok(accounts) => parts.extend(accounts),
-            Err(error) => return Err(told_apart(error, &parts, changes)),
+            Err(error) => return Err(duplicate_or(error, &parts, changes)),
         }
         Ok((parts, Some(counts)))
     }
 
     /// Looks up the accounts of which only the number of slots changes. They are no part of the state
     /// commitment, so this is done while that is computed, by the caller's thread.
-    pub(crate) fn look_up_counted(
+    pub(crate) fn encode_slot_counts(
         &self,
         table: &SegmentTable,
         changes: &Changes<'_>,
-        parts: &[Part],
-        counts: Option<Counts>,
-    ) -> Result<Vec<Part>, CommitError> {
+        parts: &[EncodedPart],
+        counts: Option<SlotCounts>,
+    ) -> Result<Vec<EncodedPart>, CommitError> {
         let counts = counts.unwrap_or_else(|| count(parts));
         let mut accounts: Vec<AccountChange> = (counts.into_iter())
             .filter(|(_, count)| *count != 0)
@@ -160,13 +157,17 @@ impl Core {
         // Maps have an order of their own; a record's bytes follow from the block alone.
         accounts.sort_unstable_by_key(|change| change.address);
         (accounts.chunks(CHUNK))
-            .map(|accounts| self.look_up_accounts(table, accounts))
+            .map(|accounts| self.encode_accounts(table, accounts))
             .collect::<Result<_, _>>()
-            .map_err(|error| told_apart(error, parts, changes))
+            .map_err(|error| duplicate_or(error, parts, changes))
     }
 
-    fn look_up_slots(&self, table: &SegmentTable, slots: &[SlotChange]) -> Result<Part, ReadError> {
-        let mut part = Part::new(self);
+    fn encode_slots(
+        &self,
+        table: &SegmentTable,
+        slots: &[SlotChange],
+    ) -> Result<EncodedPart, ReadError> {
+        let mut part = EncodedPart::new(self);
         let keys: Vec<Key> = (slots.iter())
             .map(|(address, slot, _)| Key::slot(*address, *slot))
             .collect();
@@ -191,12 +192,12 @@ impl Core {
         Ok(part)
     }
 
-    fn look_up_accounts(
+    fn encode_accounts(
         &self,
         table: &SegmentTable,
         accounts: &[AccountChange],
-    ) -> Result<Part, ReadError> {
-        let mut part = Part::new(self);
+    ) -> Result<EncodedPart, ReadError> {
+        let mut part = EncodedPart::new(self);
         let hashes: Vec<u64> = (accounts.iter())
             .map(|change| self.hasher.account(change.address.as_slice()))
             .collect();
@@ -248,10 +249,10 @@ struct AccountChange {
 }
 
 /// By how much the number of an account's slots changes.
-pub(crate) type Counts = AHashMap<Address, i64>;
+pub(crate) type SlotCounts = AHashMap<Address, i64>;
 
-fn count(parts: &[Part]) -> Counts {
-    let mut counts = Counts::new();
+fn count(parts: &[EncodedPart]) -> SlotCounts {
+    let mut counts = SlotCounts::new();
     for (address, count) in parts.iter().flat_map(|part| &part.counts) {
         *counts.entry(*address).or_default() += count;
     }
@@ -260,7 +261,7 @@ fn count(parts: &[Part]) -> Counts {
 
 /// Why accounts could not be looked up. Slots that stand twice are counted twice: that is what is wrong
 /// then.
-fn told_apart(error: ReadError, parts: &[Part], changes: &Changes<'_>) -> CommitError {
+fn duplicate_or(error: ReadError, parts: &[EncodedPart], changes: &Changes<'_>) -> CommitError {
     match check_unique(parts.iter(), changes) {
         Ok(()) => error.into(),
         Err(duplicate) => duplicate,
@@ -269,7 +270,7 @@ fn told_apart(error: ReadError, parts: &[Part], changes: &Changes<'_>) -> Commit
 
 /// Fails if a key stands twice; equal hashes tell, a closer look tells which.
 pub(crate) fn check_unique<'a>(
-    parts: impl Iterator<Item = &'a Part>,
+    parts: impl Iterator<Item = &'a EncodedPart>,
     changes: &Changes<'_>,
 ) -> Result<(), CommitError> {
     let mut hashes: Vec<u64> = parts

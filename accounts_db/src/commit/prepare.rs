@@ -5,23 +5,20 @@
 //! together, compaction adds what it moves, and its pages are written where the log ends, which counts
 //! for nothing until the block is committed (`early.rs`).
 
+use super::{
+    early_write::EarlyWrite,
+    encode::EncodedPart,
+    encode::{Changes, check_unique},
+};
 use crate::{
-    commit::early_write::Early,
-    commit::encode::{Changes, Part, check_unique},
-    commitment::lattice::{Lattice, LatticeChange},
+    commitment::{Lattice, LatticeChange},
     error::{CommitError, ReadError},
-    log::batch::Batch,
-    log::change::{ChainChange, Change},
-    log::entry,
-    log::entry::BLOB_BYTES_MAX,
-    log::key::Key,
-    log::location::Location,
-    log::record::{ENTRIES_START, RecordKind},
-    log::segment::SegmentTable,
-    maintenance::background_gathering::Wish,
-    maintenance::compaction,
-    maintenance::compaction::{Cursor, Request},
-    shared::core::{Core, Writer},
+    log::{
+        Batch, ChainChange, Change, ENTRIES_START, Key, Location, RecordKind, SegmentTable,
+        entry::{self, BLOB_BYTES_MAX},
+    },
+    maintenance::{GatheringInput, gather_moves},
+    shared::{Core, Cursor, GatheringRequest, Writer},
 };
 use ahash::AHashSet;
 use alloy_primitives::{Address, B256, U256};
@@ -50,7 +47,7 @@ pub struct PreparedBlock {
     pub(crate) compaction: Option<Cursor>,
     pub(crate) emptied: Vec<u64>,
     /// What of the record is written already.
-    pub(crate) early: Option<Early>,
+    pub(crate) early: Option<EarlyWrite>,
     /// This preparation's number, by this value's count.
     pub(crate) preparation: u64,
     /// The number of the one that was committed before.
@@ -98,7 +95,7 @@ impl Core {
     /// What a delta changes, with the slots of wiped accounts one by one.
     fn delta_changes<'a>(&self, delta: &'a StateDelta) -> Result<Changes<'a>, CommitError> {
         let mut slots = Cow::Borrowed(delta.slots.as_slice());
-        let wiped = self.slots_of_wiped(&delta.wiped)?;
+        let wiped = self.slots_of_cleared(&delta.wiped)?;
         if !wiped.is_empty() {
             let written: AHashSet<(Address, U256)> = delta
                 .slots
@@ -143,23 +140,23 @@ impl Core {
             sequence,
             lattice: Lattice::default(),
             commitment: B256::ZERO,
-            batch: self.spare.record(),
+            batch: self.spare_batches.record(),
             compaction: cursor,
             emptied: Vec::new(),
             early: None,
             preparation: self.preparations.fetch_add(1, Ordering::Relaxed) + 1,
             follows,
         };
-        let (sum, assembled) = self.workers.beside(
-            || self.sum_up(&parts),
+        let (sum, assembled) = self.workers.run_alongside(
+            || self.sum_elements(&parts),
             || {
-                let counted = self.look_up_counted(&table, changes, &parts, counts)?;
+                let counted = self.encode_slot_counts(&table, changes, &parts, counts)?;
                 self.assemble(&table, changes, &parts, &counted, &mut block)?;
                 Ok::<_, CommitError>(counted)
             },
         );
         for part in parts.into_iter().chain(assembled?) {
-            self.spare.give_back(part.batch);
+            self.spare_batches.give_back(part.batch);
         }
         lattice.apply(&sum?);
         block.commitment = lattice.commitment();
@@ -168,7 +165,7 @@ impl Core {
     }
 
     /// How the state commitment's lattice changes.
-    fn sum_up(&self, parts: &[Part]) -> Result<LatticeChange, CommitError> {
+    fn sum_elements(&self, parts: &[EncodedPart]) -> Result<LatticeChange, CommitError> {
         let sums = self.workers.map_chunks(parts, PARTS, |parts| {
             let mut sum = LatticeChange::default();
             for part in parts {
@@ -189,8 +186,8 @@ impl Core {
         &self,
         table: &SegmentTable,
         changes: &Changes<'_>,
-        parts: &[Part],
-        counted: &[Part],
+        parts: &[EncodedPart],
+        counted: &[EncodedPart],
         block: &mut PreparedBlock,
     ) -> Result<(), CommitError> {
         check_unique(parts.iter().chain(counted), changes)?;
@@ -249,30 +246,32 @@ impl Core {
             .map(|change| change.previous)
             .filter(|previous| !previous.is_none())
             .collect();
-        let ready = self.ahead.found(block.follows, block.compaction);
+        let ready = self
+            .background_gathering
+            .result(block.follows, block.compaction);
         if let Some(ready) = &ready {
             // Nothing moves of which the block itself has a new version.
             let mut gone = superseded.clone();
-            gone.retain(|place| ready.places.contains(place));
+            gone.retain(|place| ready.locations.contains(place));
             gone.sort_unstable();
             block.batch.append_without(&ready.batch, &gone);
             block.compaction = ready.cursor;
             block.emptied.clone_from(&ready.emptied);
         } else {
-            let request = Request {
+            let request = GatheringInput {
                 cursor: block.compaction,
                 appended: own_bytes,
                 batch: std::mem::take(&mut block.batch),
                 superseded: &[],
                 emptied: &[],
-                alone: false,
+                single_threaded: false,
             };
-            let moves = compaction::gather(self, table, request)?;
+            let moves = gather_moves(self, table, request)?;
             block.batch = moves.batch;
             block.compaction = moves.cursor;
             block.emptied = moves.emptied;
         }
-        self.ahead.want(Wish {
+        self.background_gathering.request(GatheringRequest {
             follows: block.preparation,
             cursor: block.compaction,
             superseded,
@@ -280,7 +279,7 @@ impl Core {
             emptied: block.emptied.clone(),
         });
         if let Some(ready) = ready.and_then(Arc::into_inner) {
-            self.spare.give_back(ready.batch);
+            self.spare_batches.give_back(ready.batch);
         }
         Ok(())
     }

@@ -11,7 +11,7 @@
 //! | account | `01`, address 20, nonce 8 little-endian, balance 32 big-endian, code hash 32 |
 //! | slot | `02`, address 20, slot 32 big-endian, value 32 big-endian |
 
-use super::xof::{Accumulator, ELEMENT_BYTES_MAX};
+use super::xof::{Accumulator, ELEMENT_BYTES_MAX, Sign};
 use alloy_primitives::{Address, B256, U256};
 use lockweave_runtime::Account;
 use std::fmt;
@@ -91,10 +91,7 @@ impl LatticeChange {
         if before == after {
             return;
         }
-        for (account, sign) in [
-            (before, super::xof::Sign::Minus),
-            (after, super::xof::Sign::Plus),
-        ] {
+        for (account, sign) in [(before, Sign::Minus), (after, Sign::Plus)] {
             let Some(account) = account else { continue };
             let mut element = [0; ELEMENT_BYTES_MAX];
             element[0] = 1;
@@ -111,10 +108,7 @@ impl LatticeChange {
         if before == after {
             return;
         }
-        for (value, sign) in [
-            (before, super::xof::Sign::Minus),
-            (after, super::xof::Sign::Plus),
-        ] {
+        for (value, sign) in [(before, Sign::Minus), (after, Sign::Plus)] {
             if value.is_zero() {
                 continue;
             }

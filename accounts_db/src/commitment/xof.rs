@@ -92,9 +92,9 @@ macro_rules! wide {
                 let state = end::<TAIL>(state, &message);
                 for word in 0..8 {
                     let (low, high) = (state[word], state[word + 8]);
-                    sum_up::<PLUS>(sums.row(group, word), $xor(low, high));
+                    sum_elements::<PLUS>(sums.row(group, word), $xor(low, high));
                     let high = $xor(high, broadcast(chaining[word]));
-                    sum_up::<PLUS>(sums.row(group, word + 8), high);
+                    sum_elements::<PLUS>(sums.row(group, word + 8), high);
                 }
                 counter = $add(counter, broadcast($width));
             }
@@ -118,7 +118,7 @@ macro_rules! wide {
 
         #[target_feature(enable = $features)]
         #[inline]
-        fn sum_up<const PLUS: bool>(row: &mut [u16; 2 * $width], output: $row) {
+        fn sum_elements<const PLUS: bool>(row: &mut [u16; 2 * $width], output: $row) {
             let place: *mut [u16; 2 * $width] = row;
             // SAFETY: a row has as many bytes as a register; the instructions do not ask for alignment.
             unsafe {

@@ -1,12 +1,12 @@
 //! The blocks the database knows: which are readable, their hashes and their payloads.
 
-use crate::log::location::Location;
+use crate::log::Location;
 use alloy_primitives::B256;
 use borsh::{BorshDeserialize, BorshSerialize};
 use std::collections::BTreeMap;
 
 /// Hashes `BLOCKHASH` can ask for.
-const HASHES_REACHED: u64 = 256;
+pub(crate) const HASHES_REACHED: u64 = 256;
 
 /// A block of the retained history.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub struct BlockSummary {
 
 /// Where a payload is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct PayloadPlace {
+pub(crate) struct PayloadLocation {
     pub(crate) location: Location,
     /// Length of its entry.
     pub(crate) bytes: u64,
@@ -36,7 +36,7 @@ pub(crate) struct PayloadPlace {
 pub(crate) struct Chain {
     pub(crate) blocks: BTreeMap<u64, BlockSummary>,
     pub(crate) hashes: BTreeMap<u64, B256>,
-    pub(crate) payloads: BTreeMap<u64, PayloadPlace>,
+    pub(crate) payloads: BTreeMap<u64, PayloadLocation>,
     /// The oldest readable block, if there is a block. It never goes back.
     pub(crate) oldest: u64,
 }
@@ -125,7 +125,7 @@ impl Chain {
             payloads: (stored.payloads.into_iter())
                 .map(|(number, location, bytes)| {
                     let location = Location::from_units(location);
-                    (number, PayloadPlace { location, bytes })
+                    (number, PayloadLocation { location, bytes })
                 })
                 .collect(),
             oldest: stored.oldest,

@@ -10,26 +10,23 @@
 //! up to which it has the records (8), and its slots (8 each): shards are copied while blocks are
 //! committed, each as of the end of some record, and redo leaves out what a shard has already.
 
+use super::{
+    chain::{Chain, StoredChain},
+    table::Index,
+};
 use crate::{
-    commitment::lattice::{LATTICE_BYTES, Lattice},
-    error::{CheckpointError, FileError, OpenError},
-    index::chain::{Chain, StoredChain},
-    index::table::Index,
-    log::frame,
-    log::frame::{Checksum, FRAME_BYTES, FrameError, Framed, checksum},
-    log::manifest::{Manifest, open_error},
-    log::segment::Segment,
-    options::CheckpointMode,
-    shared::core::Core,
+    commitment::{LATTICE_BYTES, Lattice},
+    error::{Damage, FileError, OpenError},
+    log::{
+        Checksum, FRAME_BYTES, FrameError, Framed, Manifest, SegmentTable, checksum, seal_frame,
+        unseal_frame,
+    },
     storage::{Storage, StorageFile},
     workers::Workers,
 };
 use borsh::{BorshDeserialize, BorshSerialize};
 use parking_lot::Mutex;
-use std::{
-    io,
-    sync::{Arc, atomic::Ordering},
-};
+use std::{io, sync::Arc};
 
 pub(crate) const CHECKPOINT: &str = "index.checkpoint";
 pub(crate) const CHECKPOINT_NEW: &str = "index.checkpoint.new";
@@ -39,26 +36,25 @@ const CHUNK_HEAD_BYTES: usize = 32;
 const CHUNK_BYTES: usize = 1 << 20;
 /// Bytes written between two syncs, so that a block's sync never waits for more.
 const SYNC_BYTES: u64 = 4 << 20;
-/// A checkpoint is written when the log has grown by so many times its length.
-const LOG_FACTOR: u64 = 2;
-const CHUNK_SIDE: u32 = 1;
+const CHUNK_CHAIN: u32 = 1;
 const CHUNK_SHARDS: u32 = 2;
 const SHARD_HEAD_BYTES: usize = 16;
 
 /// The header of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub(crate) struct CheckpointHeader {
-    database: [u8; 16],
-    /// Sequence number of the first record that is not in it.
-    sequence: u64,
+    pub(crate) database: [u8; 16],
+    /// Sequence number of the first record that is not in the checkpoint.
+    pub(crate) sequence: u64,
     /// Byte position of that record.
-    position: u64,
+    pub(crate) position: u64,
     /// Checksum of the last record's header.
-    previous: Checksum,
-    shard_bits: u32,
-    chunks: u64,
-    /// Length of all chunks.
-    bytes: u64,
+    pub(crate) previous: Checksum,
+    pub(crate) shard_bits: u32,
+    /// Number of chunks; [`CheckpointWriter::finish`] fills it in.
+    pub(crate) chunks: u64,
+    /// Length of all chunks in bytes; [`CheckpointWriter::finish`] fills it in.
+    pub(crate) bytes: u64,
 }
 
 impl Framed for CheckpointHeader {
@@ -66,12 +62,29 @@ impl Framed for CheckpointHeader {
     const NAME: &'static str = "checkpoint's header";
 }
 
-/// What a checkpoint has beside the index.
+/// The chain and the counts of a checkpoint.
 #[derive(BorshSerialize, BorshDeserialize)]
-struct Side {
+pub(crate) struct ChainAndCounts {
     lattice: Vec<u8>,
     chain: StoredChain,
     segments: Vec<StoredSegment>,
+}
+
+impl ChainAndCounts {
+    pub(crate) fn new(lattice: &Lattice, chain: &Chain, table: &SegmentTable) -> Self {
+        Self {
+            lattice: lattice.to_bytes().to_vec(),
+            chain: chain.store(),
+            segments: (table.iter())
+                .map(|segment| StoredSegment {
+                    number: segment.number,
+                    end: segment.end(),
+                    live: segment.live(),
+                    newest: segment.newest(),
+                })
+                .collect(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, BorshSerialize, BorshDeserialize)]
@@ -83,7 +96,7 @@ pub(crate) struct StoredSegment {
 }
 
 /// A checkpoint that was read, without the index.
-pub(crate) struct Loaded {
+pub(crate) struct LoadedCheckpoint {
     pub(crate) sequence: u64,
     pub(crate) position: u64,
     pub(crate) previous: Checksum,
@@ -96,207 +109,73 @@ pub(crate) struct Loaded {
     pub(crate) bytes: u64,
 }
 
-/// What the writer of checkpoints knows.
-#[derive(Debug, Default)]
-pub(crate) struct CheckpointState {
-    /// Bytes of records since the last checkpoint began.
-    pub(crate) appended: u64,
-    /// Length of the last checkpoint.
-    pub(crate) bytes: u64,
-    /// Segments that compaction has emptied, with the sequence number of the record that did it.
-    pub(crate) emptied: Vec<(u64, u64)>,
-    /// The thread is to write one.
-    pub(crate) is_wanted: bool,
-    /// The thread is to end.
-    pub(crate) is_closing: bool,
-    /// Why the last attempt failed.
-    pub(crate) failure: Option<CheckpointError>,
-}
-
-impl Core {
-    /// Notes that compaction has emptied segments.
-    pub(crate) fn note_emptied(&self, emptied: &[u64], sequence: u64) {
-        let table = self.segments();
-        let mut state = self.checkpoint.lock();
-        for number in emptied {
-            if let Some(segment) = table.get(*number) {
-                segment.emptied.store(true, Ordering::Relaxed);
-                state.emptied.push((*number, sequence));
-            }
-        }
-    }
-
-    /// Notes that a record was appended, and sees to a checkpoint if one is due.
-    pub(crate) fn note_appended(&self, bytes: u64) {
-        let mut state = self.checkpoint.lock();
-        state.appended += bytes;
-        if state.appended < self.options.checkpoint_bytes {
-            return;
-        }
-        // Of what is written, checkpoints are at most a third.
-        if state.appended < LOG_FACTOR * state.bytes {
-            return;
-        }
-        match self.options.checkpoint_mode {
-            CheckpointMode::Manual => {}
-            CheckpointMode::Background => {
-                state.is_wanted = true;
-                self.checkpoint_wanted.notify_all();
-            }
-            CheckpointMode::Inline => {
-                drop(state);
-                let failure = self.write_checkpoint().err();
-                self.checkpoint.lock().failure = failure;
-            }
-        }
-    }
-
-    /// Writes a checkpoint and gives up the segments that nothing needs any more.
-    pub(crate) fn write_checkpoint(&self) -> Result<(), CheckpointError> {
-        if self.options.read_only {
-            return Err(CheckpointError::ReadOnly);
-        }
-        let _checkpointing = self.checkpointing.lock();
-        let (side, mut header) = {
-            let writer = self.writer.lock();
-            self.checkpoint.lock().appended = 0;
-            let side = Side {
-                lattice: writer.lattice.to_bytes().to_vec(),
-                chain: self.chain.read().store(),
-                segments: (self.segments().iter())
-                    .map(|segment| StoredSegment {
-                        number: segment.number,
-                        end: segment.end(),
-                        live: segment.live(),
-                        newest: segment.newest(),
-                    })
-                    .collect(),
-            };
-            let header = CheckpointHeader {
-                database: self.database,
-                sequence: writer.sequence,
-                position: writer.position,
-                previous: writer.previous,
-                shard_bits: self.index.shard_bits(),
-                chunks: 0,
-                bytes: 0,
-            };
-            (side, header)
-        };
-        let side = borsh::to_vec(&side).expect("memory takes every write");
-        let shards = self.index.shard_count() as u64 * SHARD_HEAD_BYTES as u64;
-        let estimate = CHUNKS_START + side.len() as u64 + shards + self.index.len() * 8;
-        let estimate = estimate + estimate / 64;
-        let mut out = ChunkWriter::create(&*self.storage, estimate);
-        if out.as_ref().is_err_and(FileError::is_out_of_space) && self.room.clear() {
-            out = ChunkWriter::create(&*self.storage, estimate);
-        }
-        let mut out = out?;
-        out.bytes.extend_from_slice(&side);
-        out.write(CHUNK_SIDE)?;
-        let mut shard = 0;
-        while shard < self.index.shard_count() {
-            {
-                // The index stands at the end of a record.
-                let _publishing = self.publishing.read();
-                let position = self.applied.load(Ordering::Acquire);
-                let chunk = &mut out.bytes;
-                while shard < self.index.shard_count() && chunk.len() < CHUNK_BYTES {
-                    chunk.extend_from_slice(&u32_of(shard).to_le_bytes());
-                    let count_at = chunk.len();
-                    chunk.extend_from_slice(&[0; 4]);
-                    chunk.extend_from_slice(&position.to_le_bytes());
-                    let slots_at = chunk.len();
-                    self.index.copy_shard(shard, chunk);
-                    let count = u32_of((chunk.len() - slots_at) / size_of::<u64>());
-                    chunk[count_at..][..4].copy_from_slice(&count.to_le_bytes());
-                    shard += 1;
-                }
-            }
-            out.write(CHUNK_SHARDS)?;
-        }
-        let sequence = header.sequence;
-        header.chunks = out.chunks;
-        header.bytes = out.offset - CHUNKS_START;
-        out.finish(&header)?;
-        self.checkpoint.lock().bytes = header.bytes;
-        self.free_emptied(sequence)
-    }
-
-    /// Writes the manifest, without the segments that were empty before the record `sequence`, and
-    /// then removes them.
-    fn free_emptied(&self, sequence: u64) -> Result<(), CheckpointError> {
-        let freed: Vec<u64> = {
-            let mut state = self.checkpoint.lock();
-            let (freed, kept) = state.emptied.iter().partition(|(_, by)| *by < sequence);
-            state.emptied = kept;
-            let freed: Vec<(u64, u64)> = freed;
-            freed.into_iter().map(|(number, _)| number).collect()
-        };
-        let segments = {
-            let mut table = self.table.write();
-            let segments = freed
-                .iter()
-                .filter_map(|number| table.get(*number).cloned());
-            let segments: Vec<Arc<Segment>> = segments.collect();
-            *table = Arc::new(table.without(&freed));
-            segments
-        };
-        self.store_manifest()?;
-        if self.room.give_up(segments) {
-            let folder = self.storage.describe("");
-            (self.storage.sync_folder())
-                .map_err(|source| FileError::new("sync", folder, source))?;
-        }
-        Ok(())
-    }
-
-    /// Writes what the database consists of.
-    pub(crate) fn store_manifest(&self) -> Result<(), FileError> {
-        let durable = self.applied.load(Ordering::Acquire);
-        let table = self.segments();
-        let manifest = Manifest {
-            database: self.database,
-            hash_key: self.hash_key,
-            segment_bytes: table.segment_bytes(),
-            shard_bits: self.index.shard_bits(),
-            segments: (table.iter().map(|segment| (segment.number, segment.places))).collect(),
-            durable,
-        };
-        manifest.store(&*self.storage)
-    }
-}
-
-fn u32_of(number: usize) -> u32 {
-    u32::try_from(number).expect("shards and their slots are fewer than 2^32")
-}
-
-/// Writes the chunks of a checkpoint.
-struct ChunkWriter<'a> {
+/// Writes a checkpoint: the chain and the counts, then the shards of the index, then [`finish`].
+///
+/// [`finish`]: Self::finish
+pub(crate) struct CheckpointWriter<'a> {
     storage: &'a dyn Storage,
     file: Arc<dyn StorageFile>,
     path: String,
-    /// The next chunk, behind room for its head.
+    /// The next chunk, after space for its head.
     bytes: Vec<u8>,
+    /// Shards added so far.
+    shards: usize,
     offset: u64,
     synced: u64,
     chunks: u64,
 }
 
-impl<'a> ChunkWriter<'a> {
-    fn create(storage: &'a dyn Storage, bytes: u64) -> Result<Self, FileError> {
+impl<'a> CheckpointWriter<'a> {
+    /// Creates the file, with space reserved for an index of this size, and writes the chain and the
+    /// counts.
+    pub(crate) fn create(
+        storage: &'a dyn Storage,
+        contents: &ChainAndCounts,
+        index: &Index,
+    ) -> Result<Self, FileError> {
+        let contents = borsh::to_vec(contents).expect("writing to memory does not fail");
+        let shards = (index.shard_count() * SHARD_HEAD_BYTES) as u64;
+        let estimate = CHUNKS_START + contents.len() as u64 + shards + index.len() * 8;
         let path = storage.describe(CHECKPOINT_NEW);
-        let file = (storage.create(CHECKPOINT_NEW, bytes))
+        let file = (storage.create(CHECKPOINT_NEW, estimate + estimate / 64))
             .map_err(|source| FileError::new("create", &path, source))?;
-        Ok(Self {
+        let mut writer = Self {
             storage,
             file,
             path,
             bytes: vec![0; CHUNK_HEAD_BYTES],
+            shards: 0,
             offset: CHUNKS_START,
             synced: CHUNKS_START,
             chunks: 0,
-        })
+        };
+        writer.bytes.extend_from_slice(&contents);
+        writer.write(CHUNK_CHAIN)?;
+        Ok(writer)
+    }
+
+    /// Copies the next shards, at most one chunk of them, as of a log position; `false` if there are no
+    /// more. [`write_shards`](Self::write_shards) must follow.
+    pub(crate) fn copy_shards(&mut self, index: &Index, position: u64) -> bool {
+        let chunk = &mut self.bytes;
+        let first = self.shards;
+        while self.shards < index.shard_count() && chunk.len() < CHUNK_BYTES {
+            chunk.extend_from_slice(&u32_of(self.shards).to_le_bytes());
+            let count_at = chunk.len();
+            chunk.extend_from_slice(&[0; 4]);
+            chunk.extend_from_slice(&position.to_le_bytes());
+            let slots_at = chunk.len();
+            index.copy_shard(self.shards, chunk);
+            let count = u32_of((chunk.len() - slots_at) / size_of::<u64>());
+            chunk[count_at..][..4].copy_from_slice(&count.to_le_bytes());
+            self.shards += 1;
+        }
+        self.shards > first
+    }
+
+    /// Writes the copied shards.
+    pub(crate) fn write_shards(&mut self) -> Result<(), FileError> {
+        self.write(CHUNK_SHARDS)
     }
 
     /// Writes the chunk and begins another in the same memory.
@@ -318,14 +197,17 @@ impl<'a> ChunkWriter<'a> {
         Ok(())
     }
 
-    /// Makes the chunks durable, then the header, then the name.
-    fn finish(self, header: &CheckpointHeader) -> Result<(), FileError> {
+    /// Makes the chunks durable, then the header, then the name. Returns the length of the chunks.
+    pub(crate) fn finish(self, mut header: CheckpointHeader) -> Result<u64, FileError> {
+        header.chunks = self.chunks;
+        header.bytes = self.offset - CHUNKS_START;
         self.file.sync().map_err(self.error("sync"))?;
-        let frame = frame::seal(header).0;
+        let frame = seal_frame(&header).0;
         self.file.write_at(&frame, 0).map_err(self.error("write"))?;
         self.file.sync().map_err(self.error("sync"))?;
         (self.storage.rename(CHECKPOINT_NEW, CHECKPOINT)).map_err(self.error("rename"))?;
-        (self.storage.sync_folder()).map_err(self.error("sync the folder of"))
+        (self.storage.sync_folder()).map_err(self.error("sync the folder of"))?;
+        Ok(header.bytes)
     }
 
     fn error(&self, action: &'static str) -> impl FnOnce(io::Error) -> FileError + use<> {
@@ -334,8 +216,12 @@ impl<'a> ChunkWriter<'a> {
     }
 }
 
+fn u32_of(number: usize) -> u32 {
+    u32::try_from(number).expect("shards and their slots are fewer than 2^32")
+}
+
 /// Asks for the checkpoint's bytes, without waiting for them.
-pub(crate) fn read_ahead(storage: &dyn Storage) {
+pub(crate) fn read_checkpoint_ahead(storage: &dyn Storage) {
     if let Ok(file) = storage.open(CHECKPOINT)
         && let Ok(bytes) = file.size()
     {
@@ -344,11 +230,11 @@ pub(crate) fn read_ahead(storage: &dyn Storage) {
 }
 
 /// The index as a checkpoint has it, and what else is in there; an empty one if there is none.
-pub(crate) fn load(
+pub(crate) fn load_checkpoint(
     storage: &dyn Storage,
     manifest: &Manifest,
     workers: &Workers,
-) -> Result<(Index, Option<Loaded>), OpenError> {
+) -> Result<(Index, Option<LoadedCheckpoint>), OpenError> {
     let path = storage.describe(CHECKPOINT);
     let file = match storage.open(CHECKPOINT) {
         Ok(file) => file,
@@ -360,22 +246,22 @@ pub(crate) fn load(
     let reader = ChunkReader { file, path };
     let header = reader.header(manifest.database, manifest.shard_bits)?;
     let mut place = Place::default();
-    let side =
+    let first =
         (reader.next_chunk(&header, &mut place)?).ok_or_else(|| reader.damaged(0, "no chunks"))?;
-    let bytes = reader.chunk(side)?;
-    if side.kind != CHUNK_SIDE {
-        return Err(reader.damaged(side.offset, "the first chunk is not the chain's"));
+    let bytes = reader.chunk(first)?;
+    if first.kind != CHUNK_CHAIN {
+        return Err(reader.damaged(first.offset, "the first chunk is not the chain's"));
     }
-    let stored: Side = borsh::from_slice(&bytes)
-        .map_err(|error| reader.damaged(side.offset, &error.to_string()))?;
+    let stored: ChainAndCounts = borsh::from_slice(&bytes)
+        .map_err(|error| reader.damaged(first.offset, &error.to_string()))?;
     let Ok(lattice) = <&[u8; LATTICE_BYTES]>::try_from(&stored.lattice[..]) else {
-        return Err(reader.damaged(side.offset, "the lattice has the wrong length"));
+        return Err(reader.damaged(first.offset, "the lattice has the wrong length"));
     };
     // Nearly all of it are slots.
     let index = Index::new(manifest.shard_bits, header.bytes / size_of::<u64>() as u64);
     // Where a chunk ends is known when its head was read: whoever has read one goes on to its rest.
     let place = Mutex::new(place);
-    let positions = workers.map_numbers(workers.count(), |_| {
+    let positions = workers.map_range(workers.count(), |_| {
         let mut positions = Vec::new();
         loop {
             let chunk = reader.next_chunk(&header, &mut place.lock())?;
@@ -393,7 +279,7 @@ pub(crate) fn load(
     let Some(shard_positions) = shard_positions else {
         return Err(reader.damaged(CHUNKS_START, "a shard of the index is missing"));
     };
-    let loaded = Loaded {
+    let loaded = LoadedCheckpoint {
         sequence: header.sequence,
         position: header.position,
         previous: header.previous,
@@ -407,7 +293,7 @@ pub(crate) fn load(
 }
 
 /// Checks every byte of the checkpoint, if there is one; gives how many those are.
-pub(crate) fn check(
+pub(crate) fn check_checkpoint(
     storage: &dyn Storage,
     database: [u8; 16],
     shard_bits: u32,
@@ -457,7 +343,7 @@ struct ChunkReader {
 
 impl ChunkReader {
     fn damaged(&self, offset: u64, what: &str) -> OpenError {
-        OpenError::Damaged(crate::error::Damage {
+        OpenError::Damaged(Damage {
             file: self.path.clone(),
             offset,
             what: format!("the checkpoint: {what}"),
@@ -482,8 +368,10 @@ impl ChunkReader {
             let offset = (FRAME_BYTES + at) as u64;
             return Err(self.damaged(offset, "a byte behind the header is not zero"));
         }
-        let (header, _) = frame::unseal::<CheckpointHeader>(&page)
-            .map_err(|error: FrameError| open_error(error, "checkpoint", self.path.clone(), 0))?;
+        let (header, _) =
+            unseal_frame::<CheckpointHeader>(&page).map_err(|error: FrameError| {
+                error.into_open_error("checkpoint", self.path.clone(), 0)
+            })?;
         if header.database != database || header.shard_bits != shard_bits {
             return Err(self.damaged(0, "it is of another database"));
         }

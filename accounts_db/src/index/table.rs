@@ -12,8 +12,8 @@
 //! group has a version that is odd while slots move to other places, and a look-up that saw it odd or
 //! changed is done again under the shard's lock.
 
-use super::memory::{Current, Part, View};
-use crate::log::location::{LOCATION_BITS, Location};
+use super::memory::{CurrentGroup, TableGroup, TableSlots};
+use crate::log::{LOCATION_BITS, Location};
 use lockweave_runtime::prefetch;
 use parking_lot::{Mutex, RwLock};
 use std::sync::atomic::{AtomicU64, Ordering, fence};
@@ -41,16 +41,16 @@ pub(crate) struct Index {
 struct Group {
     /// Odd while slots move.
     version: AtomicU64,
-    tables: Current,
+    tables: CurrentGroup,
     /// Held while slots move.
     moving: Mutex<()>,
 }
 
 impl Group {
-    fn new(view: View) -> Self {
+    fn new(view: TableGroup) -> Self {
         Self {
             version: AtomicU64::new(0),
-            tables: Current::new(view),
+            tables: CurrentGroup::new(view),
             moving: Mutex::default(),
         }
     }
@@ -73,7 +73,7 @@ struct Shard(RwLock<Table>);
 
 #[derive(Debug)]
 struct Table {
-    slots: Part,
+    slots: TableSlots,
     used: usize,
 }
 
@@ -109,10 +109,10 @@ impl Index {
         // Nearly every shard has less than this; one that has more grows.
         let most = mean + 4 * mean.isqrt();
         let capacity = (most * 4 / 3 + 1).next_multiple_of(CAPACITY_MIN);
-        let views: Vec<View> = (0..groups)
-            .map(|_| View::new(shards / groups, capacity))
+        let views: Vec<TableGroup> = (0..groups)
+            .map(|_| TableGroup::new(shards / groups, capacity))
             .collect();
-        let tables = views.iter().flat_map(View::parts).map(Table::new);
+        let tables = views.iter().flat_map(TableGroup::parts).map(Table::new);
         Self {
             shards: tables.map(|table| Shard(RwLock::new(table))).collect(),
             shard_bits,
@@ -242,7 +242,7 @@ impl Index {
                 return;
             }
             let capacity = (capacity + capacity / 4 + 1).next_multiple_of(CAPACITY_MIN);
-            let view = View::new(neighbours.len(), capacity);
+            let view = TableGroup::new(neighbours.len(), capacity);
             for (shard, part) in neighbours.iter().zip(view.parts()) {
                 shard.0.write().move_to(part);
             }
@@ -365,7 +365,7 @@ fn find(slots: &[AtomicU64], wanted: u64) -> Option<usize> {
 }
 
 impl Table {
-    const fn new(slots: Part) -> Self {
+    const fn new(slots: TableSlots) -> Self {
         Self { slots, used: 0 }
     }
 
@@ -423,7 +423,7 @@ impl Table {
     }
 
     /// Moves everything into another part of memory, which is larger.
-    fn move_to(&mut self, part: Part) {
+    fn move_to(&mut self, part: TableSlots) {
         let mut moved = Self::new(part);
         for slot in &*self.slots {
             let slot = slot.load(Ordering::Relaxed);

@@ -1,9 +1,9 @@
 //! Entries on their way into a record, and the memory they are made in.
 
-use crate::{
-    log::change::{ChainChange, Change},
-    log::entry,
-    log::location::Location,
+use super::{
+    change::{ChainChange, Change},
+    entry::{self},
+    location::Location,
 };
 use parking_lot::Mutex;
 
@@ -26,7 +26,7 @@ impl Batch {
 
     /// Notes that the entry about to be written is the same key's, with the same value, as the one at
     /// `previous`.
-    pub(crate) fn note_moved(&mut self, hash: u64, previous: Location, weight: u64, forgets: bool) {
+    pub(crate) fn push_moved(&mut self, hash: u64, previous: Location, weight: u64, forgets: bool) {
         let weight = u32::try_from(weight).unwrap_or(u32::MAX);
         self.changes.push(Change {
             hash,

@@ -1,10 +1,9 @@
 //! What entries do to the index, to the counts of what is alive and to the chain.
 
-use crate::{
-    log::entry,
-    log::entry::{Body, Entry, Value},
-    log::key::KeyHasher,
-    log::location::Location,
+use super::{
+    entry::{self, Body, Entry, Value},
+    key::KeyHasher,
+    location::Location,
 };
 use alloy_primitives::B256;
 

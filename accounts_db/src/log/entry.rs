@@ -4,12 +4,13 @@
 //! the key's previous version (6). All numbers of the format are little-endian; balances, slots and
 //! values are big-endian words, as the EVM has them. An entry's length is a multiple of 16.
 
-use crate::{
-    log::key::{Key, KeyHasher},
-    log::location::{LOCATION_BITS, Location},
+use super::{
+    key::{Key, KeyHasher},
+    location::{LOCATION_BITS, Location},
 };
 use alloy_primitives::{Address, B256, U256};
 use lockweave_runtime::Account;
+use std::ops::Range;
 
 /// Bytes before an entry's body.
 pub(crate) const HEAD_BYTES: usize = 12;
@@ -367,10 +368,10 @@ pub(crate) fn value_of(kind: Kind, bytes: &[u8], key: &Key) -> Option<Value> {
     let body = bytes.get(HEAD_BYTES..kind.bytes())?;
     let value = match (kind, key) {
         (Kind::SlotPut | Kind::SlotUpdate, Key::Slot(address, slot)) => {
-            let is_of = body[..ADDRESS_BYTES] == address[..]
+            let is_version_of = body[..ADDRESS_BYTES] == address[..]
                 && body[ADDRESS_BYTES..SLOT_KEY_BYTES] == slot[..];
             let word = array::<WORD_BYTES>(&body[SLOT_KEY_BYTES..SLOT_KEY_BYTES + WORD_BYTES]);
-            is_of.then(|| Value::Slot(U256::from_be_bytes(word)))?
+            is_version_of.then(|| Value::Slot(U256::from_be_bytes(word)))?
         }
         (Kind::AccountPut | Kind::AccountUpdate, Key::Account(address)) => {
             let record = &body[ADDRESS_BYTES..ADDRESS_BYTES + ACCOUNT_BYTES];
@@ -431,6 +432,16 @@ fn parse_body(kind: Kind, body: &[u8]) -> Body {
             hash: B256::from_slice(&body[8..40]),
         },
     }
+}
+
+/// The bytes of the blob in its entry.
+pub(crate) fn blob_range(body: &Body) -> Range<usize> {
+    let bytes = match body {
+        Body::Code { bytes, .. } | Body::Payload { bytes, .. } => *bytes,
+        Body::Value { .. } | Body::Drop { .. } | Body::Ancestor { .. } => 0,
+    };
+    let end = BLOB_HEAD_BYTES + usize::try_from(bytes).unwrap_or(usize::MAX);
+    BLOB_HEAD_BYTES..end
 }
 
 /// The hash by which the index finds an entry; `None` where it does not.

@@ -7,7 +7,7 @@
 //! 240  16  XXH3-128 of bytes 0 to 239, little-endian
 //! ```
 
-use crate::error::Damage;
+use crate::error::{Damage, OpenError};
 use borsh::{BorshDeserialize, BorshSerialize};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -18,7 +18,7 @@ const HEADER_START: usize = 12;
 const HEADER_END: usize = 240;
 
 /// The version of every file format; they change together.
-pub(crate) const VERSION: u32 = 1;
+const VERSION: u32 = 1;
 
 /// A checksum: XXH3-128, little-endian.
 pub(crate) type Checksum = [u8; 16];
@@ -57,10 +57,22 @@ impl FrameError {
         };
         Damage { file, offset, what }
     }
+
+    /// What it means for opening the database.
+    pub(crate) fn into_open_error(self, name: &str, file: String, offset: u64) -> OpenError {
+        match self {
+            Self::Newer(found) => OpenError::NewerVersion {
+                file,
+                found,
+                supported: VERSION,
+            },
+            error => OpenError::Damaged(error.damage(name, file, offset)),
+        }
+    }
 }
 
 /// Puts a header into a frame, and gives the frame's checksum.
-pub(crate) fn seal<T: Framed>(header: &T) -> ([u8; FRAME_BYTES], Checksum) {
+pub(crate) fn seal_frame<T: Framed>(header: &T) -> ([u8; FRAME_BYTES], Checksum) {
     let mut frame = [0; FRAME_BYTES];
     frame[..MAGIC_END].copy_from_slice(&T::MAGIC);
     frame[MAGIC_END..HEADER_START].copy_from_slice(&VERSION.to_le_bytes());
@@ -72,7 +84,7 @@ pub(crate) fn seal<T: Framed>(header: &T) -> ([u8; FRAME_BYTES], Checksum) {
 }
 
 /// Takes a header out of a frame, with the frame's checksum.
-pub(crate) fn unseal<T: Framed>(frame: &[u8]) -> Result<(T, Checksum), FrameError> {
+pub(crate) fn unseal_frame<T: Framed>(frame: &[u8]) -> Result<(T, Checksum), FrameError> {
     let damaged = |what: &str| FrameError::Damaged(format!("the {} {what}", T::NAME));
     let Some(frame) = frame.first_chunk::<FRAME_BYTES>() else {
         return Err(damaged("is cut short"));

@@ -1,9 +1,8 @@
 //! The manifest: what the database consists of. Always replaced as a whole, by rename.
 
+use super::frame::{Checksum, FRAME_BYTES, FrameError, Framed, checksum, seal_frame, unseal_frame};
 use crate::{
     error::{Damage, FileError, OpenError},
-    log::frame,
-    log::frame::{Checksum, FRAME_BYTES, FrameError, Framed, VERSION, checksum},
     storage::Storage,
 };
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -46,14 +45,14 @@ impl Manifest {
             bytes: body.len() as u64,
             body: checksum(&body),
         };
-        let mut bytes = frame::seal(&header).0.to_vec();
+        let mut bytes = seal_frame(&header).0.to_vec();
         bytes.extend_from_slice(&body);
         bytes
     }
 
     pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, FrameError> {
         let damaged = |what: &str| FrameError::Damaged(what.to_owned());
-        let (header, _) = frame::unseal::<ManifestHeader>(bytes)?;
+        let (header, _) = unseal_frame::<ManifestHeader>(bytes)?;
         let body = &bytes[FRAME_BYTES..];
         if body.len() as u64 != header.bytes || checksum(body) != header.body {
             return Err(damaged("the manifest has the wrong checksum"));
@@ -89,7 +88,7 @@ impl Manifest {
         file.read_at(&mut bytes, 0).map_err(read)?;
         Self::from_bytes(&bytes)
             .map(Some)
-            .map_err(|error| open_error(error, "manifest", path.clone(), 0))
+            .map_err(|error| error.into_open_error("manifest", path.clone(), 0))
     }
 
     /// Replaces the manifest, durably.
@@ -105,17 +104,5 @@ impl Manifest {
         file.sync().map_err(error("sync"))?;
         (storage.rename(MANIFEST_NEW, MANIFEST)).map_err(error("rename"))?;
         storage.sync_folder().map_err(error("sync the folder of"))
-    }
-}
-
-/// What a frame that cannot be read means for opening.
-pub(crate) fn open_error(error: FrameError, name: &str, file: String, offset: u64) -> OpenError {
-    match error {
-        FrameError::Newer(found) => OpenError::NewerVersion {
-            file,
-            found,
-            supported: VERSION,
-        },
-        error => OpenError::Damaged(error.damage(name, file, offset)),
     }
 }

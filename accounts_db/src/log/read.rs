@@ -1,19 +1,12 @@
 //! Reading records one after another.
 
-use crate::{
-    commit::encode::Changes,
-    error::{CommitError, FileError, ReadError},
-    index::chain::BlockSummary,
-    log::entry::{Body, Value},
-    log::frame,
-    log::frame::{Checksum, FRAME_BYTES, FrameError},
-    log::key::Key,
-    log::location::Location,
-    log::record::{PAGE_BYTES, Record, RecordHeader},
-    log::segment::{SEGMENT_HEADER_BYTES, Segment, SegmentTable},
-    shared::core::Core,
+use super::{
+    frame::{Checksum, FRAME_BYTES, FrameError, unseal_frame},
+    record::{PAGE_BYTES, Record, RecordHeader},
+    segment::{SEGMENT_HEADER_BYTES, Segment, SegmentTable},
 };
-use std::{collections::BTreeSet, ops::ControlFlow, sync::Arc};
+use crate::error::{Damage, FileError, ReadError};
+use std::{ops::ControlFlow, sync::Arc};
 
 /// Why the log does not go on.
 #[derive(Debug)]
@@ -27,7 +20,7 @@ pub(crate) enum RecordError {
 
 /// What the next record must be.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Expected {
+pub(crate) struct ExpectedRecord {
     pub(crate) database: [u8; 16],
     pub(crate) sequence: u64,
     pub(crate) previous: Checksum,
@@ -39,7 +32,7 @@ pub(crate) fn read_record(
     segment: &Segment,
     offset: u64,
 ) -> Result<Record, RecordError> {
-    let header = read_header(table, segment, offset)?;
+    let header = read_record_header(table, segment, offset)?;
     let size = segment.places * table.segment_bytes();
     let in_place = header.position == segment.start + offset;
     let fits = offset
@@ -54,7 +47,7 @@ pub(crate) fn read_record(
 }
 
 /// Reads the header at `offset` of a segment.
-pub(crate) fn read_header(
+pub(crate) fn read_record_header(
     table: &SegmentTable,
     segment: &Segment,
     offset: u64,
@@ -63,7 +56,7 @@ pub(crate) fn read_header(
         return Err(RecordError::Frame(FrameError::Blank));
     }
     let frame = read(segment, offset, FRAME_BYTES as u64)?;
-    let (header, _) = frame::unseal::<RecordHeader>(&frame).map_err(RecordError::Frame)?;
+    let (header, _) = unseal_frame::<RecordHeader>(&frame).map_err(RecordError::Frame)?;
     Ok(header)
 }
 
@@ -75,14 +68,14 @@ fn read(segment: &Segment, offset: u64, bytes: u64) -> Result<Vec<u8>, RecordErr
 }
 
 /// Reads the record at `offset` of a segment if it is the expected one.
-pub(crate) fn read_expected(
+pub(crate) fn read_expected_record(
     table: &SegmentTable,
     segment: &Segment,
     offset: u64,
-    expected: &Expected,
+    expected: &ExpectedRecord,
 ) -> Result<Record, RecordError> {
     // The header alone first: a stale one may tell any length.
-    let header = read_header(table, segment, offset)?;
+    let header = read_record_header(table, segment, offset)?;
     if header.database != expected.database
         || header.sequence != expected.sequence
         || header.previous != expected.previous
@@ -97,7 +90,7 @@ pub(crate) fn read_expected(
 }
 
 /// Calls `visit` with every durable record from a byte position on.
-pub(crate) fn walk(
+pub(crate) fn walk_records(
     table: &SegmentTable,
     from: u64,
     mut visit: impl FnMut(&Arc<Segment>, u64, Record) -> ControlFlow<()>,
@@ -123,91 +116,7 @@ impl RecordError {
         match self {
             Self::File(error) => ReadError::File(error),
             Self::Frame(error) => ReadError::Damaged(error.damage("record", file, offset)),
-            Self::Foreign(what) => ReadError::Damaged(crate::error::Damage { file, offset, what }),
+            Self::Foreign(what) => ReadError::Damaged(Damage { file, offset, what }),
         }
-    }
-}
-
-impl Core {
-    /// What leads from the newest block back to `target`.
-    pub(crate) fn changes_since(
-        &self,
-        target: &BlockSummary,
-    ) -> Result<Changes<'static>, CommitError> {
-        let table = self.segments();
-        let (mut accounts, mut slots) = (BTreeSet::new(), BTreeSet::new());
-        let mut damaged = None;
-        walk(&table, target.horizon.position(), |segment, _, record| {
-            for entry in record.entries() {
-                match entry {
-                    Ok((_, entry, _)) => match entry.body {
-                        Body::Value {
-                            key: Key::Account(address),
-                            ..
-                        } => {
-                            accounts.insert(address);
-                        }
-                        Body::Value {
-                            key: Key::Slot(address, slot),
-                            ..
-                        } => {
-                            slots.insert((address, slot));
-                        }
-                        _ => {}
-                    },
-                    Err((position, what)) => {
-                        damaged = Some(segment.damage(position - segment.start, what));
-                        return ControlFlow::Break(());
-                    }
-                }
-            }
-            ControlFlow::Continue(())
-        })
-        .map_err(|(file, offset, error)| error.into_read_error(file, offset))?;
-        if let Some(error) = damaged {
-            return Err(error.into());
-        }
-        let value = |key: Key| -> Result<Option<Value>, ReadError> {
-            match self.find(&table, self.hasher.hash(&key), &key)? {
-                Some((location, entry)) => {
-                    self.version_at(&table, target.horizon, location, &entry)
-                }
-                None => Ok(None),
-            }
-        };
-        let mut account_changes = Vec::with_capacity(accounts.len());
-        for address in accounts {
-            let account = match value(Key::Account(address))? {
-                Some(Value::Account(record)) => record.account,
-                _ => None,
-            };
-            account_changes.push((address, account));
-        }
-        let mut slot_changes = Vec::with_capacity(slots.len());
-        for (address, slot) in slots {
-            let word = match value(Key::Slot(address, slot))? {
-                Some(Value::Slot(word)) => word,
-                _ => alloy_primitives::U256::ZERO,
-            };
-            slot_changes.push((address, slot.into(), word));
-        }
-        Ok(Changes {
-            accounts: account_changes.into(),
-            slots: slot_changes.into(),
-            codes: &[],
-        })
-    }
-
-    /// Where a position lies, for messages.
-    pub(crate) fn place_of(&self, position: u64) -> (String, u64) {
-        let table = self.segments();
-        if let Some((segment, offset)) = table.at(Location::from_position(position)) {
-            return (segment.path.clone(), offset);
-        }
-        let name = crate::log::segment::name(position / table.segment_bytes());
-        (
-            self.storage.describe(&name),
-            position % table.segment_bytes(),
-        )
     }
 }

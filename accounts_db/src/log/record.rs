@@ -1,12 +1,10 @@
 //! A block's record in the log: header, state commitment, entries, padding.
 
-use crate::{
-    commitment::lattice::{LATTICE_BYTES, Lattice},
-    log::entry,
-    log::entry::Entry,
-    log::frame,
-    log::frame::{Checksum, FRAME_BYTES, FrameError, Framed, checksum},
+use super::{
+    entry::{self, Entry},
+    frame::{Checksum, FRAME_BYTES, FrameError, Framed, checksum, seal_frame, unseal_frame},
 };
+use crate::commitment::{LATTICE_BYTES, Lattice};
 use borsh::{BorshDeserialize, BorshSerialize};
 
 /// Records begin and end at multiples of this, so that no durable sector is written again.
@@ -64,19 +62,23 @@ pub(crate) const fn record_bytes(entries_bytes: u64) -> u64 {
 
 /// Completes a record whose entries stand in `record` from [`ENTRIES_START`] on: fills in lattice,
 /// padding and header, and gives the header's checksum.
-pub(crate) fn seal(record: &mut Vec<u8>, lattice: &Lattice, mut header: RecordHeader) -> Checksum {
+pub(crate) fn seal_record(
+    record: &mut Vec<u8>,
+    lattice: &Lattice,
+    mut header: RecordHeader,
+) -> Checksum {
     let bytes = usize::try_from(header.bytes).expect("a record fits into memory");
     record.resize(bytes, 0);
     record[FRAME_BYTES..ENTRIES_START].copy_from_slice(&lattice.to_bytes());
     header.body = checksum(&record[FRAME_BYTES..]);
-    let (frame, checksum) = frame::seal(&header);
+    let (frame, checksum) = seal_frame(&header);
     record[..FRAME_BYTES].copy_from_slice(&frame);
     checksum
 }
 
 /// Appends what stands behind the newest record: a blank page, if the `room` that the record has in its
 /// segment is large enough for one.
-pub(crate) fn end_log(record: &mut Vec<u8>, room: u64) {
+pub(crate) fn append_log_end(record: &mut Vec<u8>, room: u64) {
     let end = room.min(record.len() as u64 + PAGE_BYTES);
     record.resize(usize::try_from(end).unwrap_or(record.len()), 0);
 }
@@ -92,7 +94,7 @@ pub(crate) struct Record {
 impl Record {
     /// Checks a whole record.
     pub(crate) fn parse(bytes: Vec<u8>) -> Result<Self, FrameError> {
-        let (header, checksum_found) = frame::unseal::<RecordHeader>(&bytes)?;
+        let (header, checksum_found) = unseal_frame::<RecordHeader>(&bytes)?;
         let damaged = |what: &str| Err(FrameError::Damaged(what.to_owned()));
         if header.bytes != bytes.len() as u64
             || header.entries_bytes > header.bytes

@@ -1,15 +1,15 @@
 //! Segments: the files of the log, and the table of them.
 
+use super::{
+    entry::{self, FIXED_BYTES_MAX, Value},
+    frame::Framed,
+    key::Key,
+    location::{LOCATION_BITS, Location, UNIT_BYTES},
+    record::PAGE_BYTES,
+};
 use crate::{
     error::{Damage, FileError, ReadError},
-    log::entry,
-    log::entry::{FIXED_BYTES_MAX, Value},
-    log::frame::Framed,
-    log::key::Key,
-    log::location::{LOCATION_BITS, Location, UNIT_BYTES},
-    log::record::PAGE_BYTES,
-    storage::StorageFile,
-    storage::map::FileMap,
+    storage::{FileMap, StorageFile},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
 use std::{
@@ -42,14 +42,14 @@ impl Framed for SegmentHeader {
 }
 
 /// The file name of a segment.
-pub(crate) fn name(number: u64) -> String {
+pub(crate) fn segment_file_name(number: u64) -> String {
     format!("{NAME_PREFIX}{number}")
 }
 
 /// The number of the segment with this file name.
-pub(crate) fn number(file: &str) -> Option<u64> {
+pub(crate) fn segment_number(file: &str) -> Option<u64> {
     let number = file.strip_prefix(NAME_PREFIX)?.parse().ok()?;
-    (name(number) == file).then_some(number)
+    (segment_file_name(number) == file).then_some(number)
 }
 
 /// A file of the log.

@@ -5,26 +5,24 @@
 //! in memory already, where fresh ones cost more than what is written to them. What the file has of its
 //! earlier life is of other positions in the log and does not count.
 
-use crate::{
-    error::FileError,
-    log::frame,
-    log::record::PAGE_BYTES,
-    log::segment,
-    log::segment::{SEGMENT_HEADER_BYTES, Segment, SegmentHeader},
-    storage::Storage,
+use super::{
+    frame::seal_frame,
+    record::PAGE_BYTES,
+    segment::{SEGMENT_HEADER_BYTES, Segment, SegmentHeader, segment_file_name},
 };
+use crate::{error::FileError, storage::Storage};
 use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
 
 /// Files kept for segments to come.
-const SPARES_MAX: usize = 2;
+const SPARE_SEGMENTS_MAX: usize = 2;
 /// The header's page, and a blank one behind it: there the log ends for now.
 const BEGINNING_BYTES: usize = 2 * 4096;
 const _: () = assert!(BEGINNING_BYTES as u64 == SEGMENT_HEADER_BYTES + PAGE_BYTES);
 
 /// Where new segments come from.
 #[derive(Debug)]
-pub(crate) struct Room {
+pub(crate) struct SegmentAllocator {
     storage: Arc<dyn Storage>,
     database: [u8; 16],
     segment_bytes: u64,
@@ -44,7 +42,7 @@ struct Wanted {
     is_closing: bool,
 }
 
-impl Room {
+impl SegmentAllocator {
     pub(crate) fn new(storage: Arc<dyn Storage>, database: [u8; 16], segment_bytes: u64) -> Self {
         Self {
             storage,
@@ -66,7 +64,7 @@ impl Room {
             if next.number == number && next.places == places {
                 return Ok(next);
             }
-            let _ = self.storage.remove(&segment::name(next.number));
+            let _ = self.storage.remove(&segment_file_name(next.number));
         }
         self.begin(number, places)
     }
@@ -117,7 +115,7 @@ impl Room {
             places,
             segment_bytes: self.segment_bytes,
         };
-        let name = segment::name(number);
+        let name = segment_file_name(number);
         let path = self.storage.describe(&name);
         let error = |action| {
             let path = path.clone();
@@ -126,13 +124,13 @@ impl Room {
         let spare = self.take_spare(places);
         let is_reused = spare.is_some();
         let (file, current_name) = if let Some(spare) = spare {
-            (spare.file, segment::name(spare.number))
+            (spare.file, segment_file_name(spare.number))
         } else {
             let file = self.storage.create(&name, places * self.segment_bytes);
             (file.map_err(error("create"))?, name.clone())
         };
         let mut beginning = [0; BEGINNING_BYTES];
-        let frame = frame::seal(&header).0;
+        let frame = seal_frame(&header).0;
         beginning[..frame.len()].copy_from_slice(&frame);
         let written = (file.write_at(&beginning, 0))
             .and_then(|()| file.sync())
@@ -158,11 +156,11 @@ impl Room {
         let mut spares = self.spares.lock();
         let mut has_removed = false;
         for segment in segments {
-            if segment.places == 1 && spares.len() < SPARES_MAX {
+            if segment.places == 1 && spares.len() < SPARE_SEGMENTS_MAX {
                 spares.push(segment);
             } else {
                 // If this fails the file stays until the next opening.
-                let _ = self.storage.remove(&segment::name(segment.number));
+                let _ = self.storage.remove(&segment_file_name(segment.number));
                 has_removed = true;
             }
         }
@@ -173,7 +171,7 @@ impl Room {
     pub(crate) fn clear(&self) -> bool {
         let spares = std::mem::take(&mut *self.spares.lock());
         for segment in &spares {
-            let _ = self.storage.remove(&segment::name(segment.number));
+            let _ = self.storage.remove(&segment_file_name(segment.number));
         }
         !spares.is_empty()
     }
@@ -190,7 +188,7 @@ impl Room {
                 Ok(segment) if is_ours => return Some(segment),
                 Ok(segment) => {
                     // A snapshot has the file as well.
-                    let _ = self.storage.remove(&segment::name(segment.number));
+                    let _ = self.storage.remove(&segment_file_name(segment.number));
                     return None;
                 }
                 Err(segment) => spares.insert(at, segment),

@@ -10,21 +10,15 @@
 
 use crate::{
     error::ReadError,
-    log::batch::Batch,
-    log::change::{ChainChange, Change},
-    log::entry,
-    log::entry::{Body, Entry, FIXED_BYTES_MAX},
-    log::frame,
-    log::frame::FRAME_BYTES,
-    log::location::Location,
-    log::record::{ENTRIES_START, PAGE_BYTES, RecordHeader},
-    log::segment::{SEGMENT_HEADER_BYTES, Segment, SegmentTable},
-    shared::core::Core,
+    log::{
+        Batch, ChainChange, Change, ENTRIES_START, FRAME_BYTES, Location, PAGE_BYTES, RecordHeader,
+        Segment, SegmentTable,
+        entry::{self, Body, Entry, FIXED_BYTES_MAX},
+        unseal_frame,
+    },
+    shared::{Core, Cursor, Moves},
 };
-use std::{
-    ops::Range,
-    sync::{Arc, atomic::Ordering},
-};
+use std::sync::{Arc, atomic::Ordering};
 
 /// A segment with more alive than this share is not worth moving.
 const LIVE_SHARE_MAX: f64 = 0.9;
@@ -42,33 +36,8 @@ const LOOK_MIN: u64 = 512;
 /// Largest part of a segment read at once.
 const READ_BYTES_MAX: u64 = 1 << 20;
 
-/// Where compaction goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Cursor {
-    /// The segment's number.
-    pub(crate) segment: u64,
-    /// Offset of the next entry or record.
-    pub(crate) offset: u64,
-    /// Where the record ends in which `offset` is an entry; `offset` itself between records.
-    entries_end: u64,
-    record_end: u64,
-}
-
-/// What a commit takes along.
-#[derive(Debug)]
-pub(crate) struct Moves {
-    /// The block's entries, and behind them those that move.
-    pub(crate) batch: Batch,
-    /// From the first to behind the last place from which something moves.
-    pub(crate) places: Range<Location>,
-    /// Where to go on; `None` if there is nothing to do.
-    pub(crate) cursor: Option<Cursor>,
-    /// Segments that are empty once this is applied.
-    pub(crate) emptied: Vec<u64>,
-}
-
 /// Bytes of the log and bytes alive in it, of the segments that are not given up yet.
-pub(crate) fn usage(table: &SegmentTable) -> (u64, u64) {
+pub(crate) fn log_usage(table: &SegmentTable) -> (u64, u64) {
     let kept = table
         .iter()
         .filter(|segment| !segment.emptied.load(Ordering::Relaxed));
@@ -79,7 +48,7 @@ pub(crate) fn usage(table: &SegmentTable) -> (u64, u64) {
 
 /// How many bytes a commit that appends `appended` bytes should move.
 fn budget(core: &Core, table: &SegmentTable, appended: u64) -> u64 {
-    let (bytes, live) = usage(table);
+    let (bytes, live) = log_usage(table);
     #[expect(clippy::cast_precision_loss, reason = "a ratio")]
     let excess = bytes as f64 / live.max(1) as f64 - core.options.space_amplification;
     if excess <= 0.0 {
@@ -115,7 +84,7 @@ fn choose(core: &Core, table: &SegmentTable, emptied: &[u64]) -> Option<Arc<Segm
 }
 
 /// What [`gather`] goes by.
-pub(crate) struct Request<'a> {
+pub(crate) struct GatheringInput<'a> {
     /// Where to go on.
     pub(crate) cursor: Option<Cursor>,
     /// What the entries are added to.
@@ -127,18 +96,18 @@ pub(crate) struct Request<'a> {
     /// Segments that are as good as empty, though they are not marked so yet.
     pub(crate) emptied: &'a [u64],
     /// Whether the caller's thread does all of it.
-    pub(crate) alone: bool,
+    pub(crate) single_threaded: bool,
 }
 
 /// Gathers what a commit takes along.
-pub(crate) fn gather(
+pub(crate) fn gather_moves(
     core: &Core,
     table: &SegmentTable,
-    request: Request<'_>,
+    request: GatheringInput<'_>,
 ) -> Result<Moves, ReadError> {
     let mut moves = Moves {
         batch: request.batch,
-        places: Location::NONE..Location::NONE,
+        locations: Location::NONE..Location::NONE,
         cursor: request.cursor,
         emptied: Vec::new(),
     };
@@ -167,7 +136,7 @@ pub(crate) fn gather(
             cursor,
             superseded: superseded(table, &segment, &moves.batch.changes, request.superseded),
             batch: &mut moves.batch,
-            alone: request.alone,
+            single_threaded: request.single_threaded,
         };
         scan = scan.saturating_sub(scanner.run(target, scan)?);
         let cursor = scanner.cursor;
@@ -184,20 +153,9 @@ pub(crate) fn gather(
             .map(|it| it.previous)
     };
     if let (Some(first), Some(last)) = (places().min(), places().max()) {
-        moves.places = first..Location::from_units(last.units() + 1);
+        moves.locations = first..Location::from_units(last.units() + 1);
     }
     Ok(moves)
-}
-
-impl Cursor {
-    const fn start(segment: &Segment) -> Self {
-        Self {
-            segment: segment.number,
-            offset: SEGMENT_HEADER_BYTES,
-            entries_end: SEGMENT_HEADER_BYTES,
-            record_end: SEGMENT_HEADER_BYTES,
-        }
-    }
 }
 
 /// The places in a segment that changes replace, and those of `others`, sorted.
@@ -224,7 +182,7 @@ struct Scanner<'a> {
     cursor: Cursor,
     superseded: Vec<Location>,
     batch: &'a mut Batch,
-    alone: bool,
+    single_threaded: bool,
 }
 
 impl Scanner<'_> {
@@ -254,7 +212,7 @@ impl Scanner<'_> {
         }
         let mut bytes = [0; FRAME_BYTES];
         self.segment.read(&mut bytes, start)?;
-        let (header, _) = frame::unseal::<RecordHeader>(&bytes)
+        let (header, _) = unseal_frame::<RecordHeader>(&bytes)
             .map_err(|_| self.segment.damage(start, "a record's header is damaged"))?;
         if header.bytes < PAGE_BYTES || start + header.bytes > self.segment.end() {
             return Err(self.segment.damage(start, "a record's length is wrong"));
@@ -268,7 +226,7 @@ impl Scanner<'_> {
 
     fn take(&mut self, moved: Batch) {
         self.batch.append(&moved);
-        self.core.spare.give_back(moved);
+        self.core.spare_batches.give_back(moved);
     }
 
     /// Looks at entries of the record: as many as there is room to move, of one read's worth.
@@ -307,7 +265,7 @@ impl Scanner<'_> {
             at = whole.len();
             let moved = self.look_at(&[(start, &whole)])?;
             self.take(moved);
-        } else if self.alone {
+        } else if self.single_threaded {
             for found in found.chunks(PARALLEL_CHUNK) {
                 let moved = self.look_at(found)?;
                 self.take(moved);
@@ -336,7 +294,7 @@ impl Scanner<'_> {
         }
         let known: Vec<u64> = hashes.iter().copied().flatten().collect();
         self.core.index.bring_near(&known);
-        let mut moved = self.core.spare.part();
+        let mut moved = self.core.spare_batches.part();
         for ((offset, bytes), hash) in entries.iter().zip(hashes) {
             let location = Location::from_position(self.segment.start + offset);
             if let Some(hash) = hash
@@ -352,16 +310,16 @@ impl Scanner<'_> {
             let Some(hash) = hash else { continue };
             match &entry.body {
                 Body::Value { value, .. } if value.is_tombstone() => {
-                    moved.note_moved(hash, location, 0, true);
+                    moved.push_moved(hash, location, 0, true);
                     entry::write_drop(&mut moved.bytes, location, hash);
                 }
                 Body::Value { key, value, .. } => {
-                    moved.note_moved(hash, location, value.move_bytes(), false);
+                    moved.push_moved(hash, location, value.move_bytes(), false);
                     entry::write_value(&mut moved.bytes, location, key, value, None);
                 }
                 Body::Code { hash: code, .. } => {
-                    moved.note_moved(hash, location, entry.bytes, false);
-                    let bytes = blob(bytes, &entry.body);
+                    moved.push_moved(hash, location, entry.bytes, false);
+                    let bytes = &bytes[entry::blob_range(&entry.body)];
                     entry::write_code(&mut moved.bytes, location, *code, bytes);
                 }
                 Body::Drop { .. } | Body::Payload { .. } | Body::Ancestor { .. } => {}
@@ -391,17 +349,7 @@ impl Scanner<'_> {
             bytes: entry.bytes,
         });
         moved.entry_count += 1;
-        let payload = blob(bytes, &entry.body);
+        let payload = &bytes[entry::blob_range(&entry.body)];
         entry::write_payload(&mut moved.bytes, location, number, payload);
     }
-}
-
-/// The blob of a blob's entry.
-pub(crate) fn blob<'a>(entry: &'a [u8], body: &Body) -> &'a [u8] {
-    let length = match body {
-        Body::Code { bytes, .. } | Body::Payload { bytes, .. } => *bytes,
-        _ => 0,
-    };
-    let start = entry::BLOB_HEAD_BYTES;
-    &entry[start..start + usize::try_from(length).unwrap_or(0)]
 }

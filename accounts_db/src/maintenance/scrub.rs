@@ -2,17 +2,15 @@
 
 use crate::{
     error::{Damage, FileError, OpenError, ReadError},
-    index::checkpoint,
-    log::entry,
-    log::entry::Body,
-    log::frame,
-    log::frame::FRAME_BYTES,
-    log::manifest::{MANIFEST, Manifest},
-    log::read as log,
-    log::read::RecordError,
-    log::record::Record,
-    log::segment::{SEGMENT_HEADER_BYTES, Segment, SegmentHeader, SegmentTable},
-    shared::core::{Core, is_of},
+    index::check_checkpoint,
+    log::{
+        FRAME_BYTES, Key, MANIFEST, Manifest, PAGE_BYTES, Record, RecordError,
+        SEGMENT_HEADER_BYTES, Segment, SegmentHeader, SegmentTable,
+        entry::{self, Body},
+        read_record, read_record_header, unseal_frame,
+    },
+    read::is_version_of,
+    shared::Core,
 };
 use std::{io, ops::ControlFlow, sync::Arc};
 
@@ -96,7 +94,7 @@ impl Core {
     }
 
     fn scrub_checkpoint(&self, report: &mut ScrubReport) -> Result<(), ReadError> {
-        match checkpoint::check(&*self.storage, self.database, self.index.shard_bits()) {
+        match check_checkpoint(&*self.storage, self.database, self.index.shard_bits()) {
             Ok(bytes) => {
                 report.bytes += bytes;
                 Ok(())
@@ -112,15 +110,15 @@ impl Core {
         for shard in 0..self.index.shard_count() {
             for location in self.index.locations(shard) {
                 let entry = self.entry_at(&table, location)?;
-                let entry = entry.ok_or_else(|| self.lost(location))?;
+                let entry = entry.ok_or_else(|| self.missing_segment(location))?;
                 let hash = entry::index_hash(&self.hasher, &entry.body);
                 let is_newest = hash.is_some_and(|hash| self.index.contains(hash, location));
                 let key = match entry.body {
                     Body::Value { key, .. } => Some(key),
-                    Body::Code { hash, .. } => Some(crate::log::key::Key::Code(hash)),
+                    Body::Code { hash, .. } => Some(Key::Code(hash)),
                     _ => None,
                 };
-                if !is_newest || !key.is_some_and(|key| is_of(&entry, &key)) {
+                if !is_newest || !key.is_some_and(|key| is_version_of(&entry, &key)) {
                     return Err(self.damage_at(location, "the index names an entry it should not"));
                 }
             }
@@ -168,7 +166,7 @@ fn scrub_segment(
     scrub_segment_header(core, segment, report)?;
     let mut offset = SEGMENT_HEADER_BYTES;
     while offset < end {
-        match log::read_record(table, segment, offset) {
+        match read_record(table, segment, offset) {
             Ok(record) => {
                 scrub_entries(segment, &record, report);
                 report.records += 1;
@@ -205,7 +203,7 @@ fn scrub_segment_header(
         offset,
         what: what.to_owned(),
     };
-    match frame::unseal::<SegmentHeader>(&page) {
+    match unseal_frame::<SegmentHeader>(&page) {
         Ok((header, _)) if header.database == core.database && header.number == segment.number => {}
         Ok(_) => report.note(damage(0, "the segment's header is of another segment")),
         Err(error) => report.note(error.damage("segment's header", segment.path.clone(), 0)),
@@ -250,16 +248,16 @@ fn next_record(
     offset: u64,
     end: u64,
 ) -> Result<u64, ReadError> {
-    let mut next = offset + crate::log::record::PAGE_BYTES;
+    let mut next = offset + PAGE_BYTES;
     while next < end {
-        match log::read_header(table, segment, next) {
+        match read_record_header(table, segment, next) {
             Ok(header)
                 if header.database == core.database && header.position == segment.start + next =>
             {
                 return Ok(next);
             }
             Err(RecordError::File(error)) => return Err(error.into()),
-            _ => next += crate::log::record::PAGE_BYTES,
+            _ => next += PAGE_BYTES,
         }
     }
     Ok(end)

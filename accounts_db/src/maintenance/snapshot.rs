@@ -5,11 +5,10 @@
 //! last: a folder without one is no snapshot.
 
 use crate::{
-    error::{CheckpointError, FileError, OpenError, ReadError},
-    index::checkpoint::CHECKPOINT,
-    log::manifest::{MANIFEST, Manifest},
-    log::segment,
-    shared::core::Core,
+    error::{CheckpointError, Damage, FileError, OpenError, ReadError},
+    index::CHECKPOINT,
+    log::{MANIFEST, Manifest, segment_file_name, segment_number},
+    shared::Core,
     storage::{Storage, StorageFile},
 };
 use alloy_primitives::B256;
@@ -33,7 +32,7 @@ pub enum SnapshotError {
     },
     /// Bytes of the snapshot are damaged.
     #[error("the snapshot is damaged: {0}")]
-    Damaged(crate::error::Damage),
+    Damaged(Damage),
     /// The state is not what its commitment says.
     #[error("the state after block {number} has commitment {found}, but {expected} is recorded")]
     Commitment {
@@ -92,7 +91,7 @@ impl Core {
         let total = ends.iter().sum();
         let mut done = 0;
         for (segment, end) in table.iter().zip(&ends) {
-            let name = segment::name(segment.number);
+            let name = segment_file_name(segment.number);
             let is_shared = sharing == Sharing::Links
                 && Some(segment.number) != last
                 && link(&*self.storage, &name, target)?;
@@ -144,7 +143,7 @@ fn require_empty(target: &dyn Storage) -> Result<(), SnapshotError> {
     let folder = target.describe("");
     let names = (target.list()).map_err(|source| FileError::new("list", &folder, source))?;
     let known = |name: &&String| {
-        segment::number(name).is_some() || [MANIFEST, CHECKPOINT].contains(&name.as_str())
+        segment_number(name).is_some() || [MANIFEST, CHECKPOINT].contains(&name.as_str())
     };
     match names.iter().find(known) {
         Some(name) => Err(SnapshotError::NotEmpty {

@@ -5,15 +5,14 @@
 //! mapped; the newest segments first, until half of the memory that was free is used. A log that does
 //! not fit is read on from where it is needed.
 
-use crate::{shared::core::Core, storage::real};
-
+use crate::{shared::Core, storage::memory_available};
 /// Bytes read in one go.
 const STEP_BYTES: u64 = 8 << 20;
 
 impl Core {
     /// Reads the log until all of it is in memory, or there is no room for more, or the database closes.
     pub(crate) fn warm_up(&self) {
-        let mut room = real::memory_available().unwrap_or(0) / 2;
+        let mut room = memory_available().unwrap_or(0) / 2;
         let table = self.segments();
         for segment in table.iter().rev() {
             let end = segment.end();

@@ -4,14 +4,15 @@
 //! account's slots means looking at every key. That is for tools, state roots and the rare
 //! destruction of a contract that has storage (before Cancun); block execution never needs it.
 
+use super::reader::Reader;
 use crate::{
+    commitment::{Lattice, LatticeChange},
     error::ReadError,
-    log::entry::{AccountRecord, Body, Value},
-    log::key::Key,
-    log::location::Location,
-    log::segment::SegmentTable,
-    read::reader::Reader,
-    shared::core::Core,
+    log::{
+        Key, Location, SegmentTable,
+        entry::{AccountRecord, Body, Value},
+    },
+    shared::Core,
 };
 use ahash::AHashMap;
 use alloy_primitives::{Address, U256};
@@ -35,7 +36,7 @@ impl Core {
             for location in &locations {
                 let Some(entry) = self.entry_at(table, *location)? else {
                     if self.index.locations(shard).contains(location) {
-                        return Err(self.lost(*location));
+                        return Err(self.missing_segment(*location));
                     }
                     // Its segment was freed meanwhile; the index says where everything is now.
                     continue 'again;
@@ -52,7 +53,7 @@ impl Core {
     }
 
     /// Every slot, not zero, of accounts that lose their storage.
-    pub(crate) fn slots_of_wiped(
+    pub(crate) fn slots_of_cleared(
         &self,
         wiped: &[Address],
     ) -> Result<Vec<(Address, U256)>, ReadError> {
@@ -91,7 +92,7 @@ impl Core {
             missing.fetch_sub(slots.len() as u64, Ordering::Relaxed);
             Ok(slots)
         };
-        let parts = (self.workers).map_numbers(self.index.shard_count(), slots_of)?;
+        let parts = (self.workers).map_range(self.index.shard_count(), slots_of)?;
         Ok(parts.into_iter().flatten().collect())
     }
 }
@@ -180,7 +181,7 @@ impl Reader {
             left
         };
         let shards = core.index.shard_count();
-        (core.workers).reduce_numbers(shards, Recomputed::default, part, merge)
+        (core.workers).reduce_range(shards, Recomputed::default, part, merge)
     }
 }
 
@@ -203,13 +204,13 @@ pub struct Recomputed {
     pub accounts: u64,
     /// Slots that are not zero.
     pub slots: u64,
-    change: crate::commitment::lattice::LatticeChange,
+    change: LatticeChange,
 }
 
 impl Recomputed {
     /// The state commitment.
     pub fn commitment(&self) -> alloy_primitives::B256 {
-        let mut lattice = crate::commitment::lattice::Lattice::default();
+        let mut lattice = Lattice::default();
         lattice.apply(&self.change);
         lattice.commitment()
     }

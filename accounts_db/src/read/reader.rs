@@ -1,20 +1,18 @@
 //! Reading the state after one block.
 
+use super::lookup::FastLookup;
 use crate::{
     error::ReadError,
-    log::entry::{AccountRecord, Body, Value},
-    log::key::Key,
-    log::location::Location,
-    log::segment::SegmentTable,
-    read::lookup::Quick,
-    shared::core::Core,
+    index::HASHES_REACHED,
+    log::{
+        Key, Location, SegmentTable,
+        entry::{self, AccountRecord, Value},
+    },
+    shared::Core,
 };
-use alloy_primitives::{Address, B256, Bytes, U256};
+use alloy_primitives::{Address, B256, U256};
 use lockweave_runtime::{Account, Code, KeyPart, StateError, StateKey, StateView};
 use std::{fmt, sync::Arc};
-
-/// How far back `BLOCKHASH` sees.
-const HASHES_REACHED: u64 = 256;
 
 /// Keys looked up in one go.
 const BATCH: usize = 64;
@@ -118,15 +116,17 @@ impl Reader {
     #[inline]
     pub(crate) fn value(&self, key: &Key) -> Result<Option<Value>, ReadError> {
         let hash = self.core.hasher.hash(key);
-        match self.core.find_quickly(&self.table, hash, key) {
-            Quick::Absent => return Ok(None),
-            Quick::Found(location, value) if location < self.horizon => return Ok(Some(value)),
-            Quick::Found(..) | Quick::Unknown => {}
+        match self.core.find_fast(&self.table, hash, key) {
+            FastLookup::Absent => return Ok(None),
+            FastLookup::Found(location, value) if location < self.horizon => {
+                return Ok(Some(value));
+            }
+            FastLookup::Found(..) | FastLookup::Unknown => {}
         }
-        self.value_slowly(hash, key)
+        self.find_value_at(hash, key)
     }
 
-    fn value_slowly(&self, hash: u64, key: &Key) -> Result<Option<Value>, ReadError> {
+    fn find_value_at(&self, hash: u64, key: &Key) -> Result<Option<Value>, ReadError> {
         match self.core.find(&self.table, hash, key)? {
             Some((location, entry)) => {
                 self.core
@@ -183,25 +183,7 @@ impl Reader {
 
     /// Code by its hash. Code is named by its content, so it does not matter at which block it came.
     pub fn code(&self, hash: B256) -> Result<Option<Arc<Code>>, ReadError> {
-        let key = Key::Code(hash);
-        let index_hash = self.core.hasher.hash(&key);
-        loop {
-            let Some((location, entry)) = self.core.find(&self.table, index_hash, &key)? else {
-                return Ok(None);
-            };
-            let Body::Code { bytes, .. } = entry.body else {
-                return Err(self.core.lost(location));
-            };
-            let read = |segment: &crate::log::segment::Segment, offset| segment.read_entry(offset);
-            let Some(blob) = self.core.with_segment(&self.table, location, read) else {
-                // Moved and freed in between.
-                continue;
-            };
-            let start = crate::log::entry::BLOB_HEAD_BYTES;
-            let end = start + usize::try_from(bytes).unwrap_or(usize::MAX);
-            let code = Bytes::from(blob?).slice(start..end);
-            return Ok(Some(Arc::new(Code::with_hash(hash, code))));
-        }
+        self.core.code(&self.table, hash)
     }
 
     /// Asks the operating system to bring what these keys need into memory, without waiting for it.
@@ -215,7 +197,7 @@ impl Reader {
             if let Some(location) = self.core.index.first_candidate(hash) {
                 self.core
                     .with_segment(&self.table, location, |segment, offset| {
-                        segment.prefetch(offset, crate::log::entry::Kind::SlotPut.bytes());
+                        segment.prefetch(offset, entry::Kind::SlotPut.bytes());
                     });
             }
         }

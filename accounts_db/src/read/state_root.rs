@@ -4,7 +4,8 @@
 //! every account and slot is read and hashed. The state commitment of a block is another thing
 //! ([`lattice`](crate::commitment::lattice)), which costs what the block changed.
 
-use crate::{error::ReadError, read::iterate::StateItem, read::reader::Reader};
+use super::{iterate::StateItem, reader::Reader};
+use crate::error::ReadError;
 use ahash::AHashMap;
 use alloy_primitives::{Address, B256, U256};
 use alloy_trie::{

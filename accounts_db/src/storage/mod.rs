@@ -9,10 +9,12 @@
 //! * bytes that are durable stay as they are until they are written again.
 
 pub mod faulty;
-pub(crate) mod map;
+mod map;
+
+pub use map::FileMap;
+pub(crate) use real::{RealStorage, memory_available};
 pub mod real;
 
-use crate::storage::map::FileMap;
 use std::{fmt, io, path::Path, sync::Arc};
 
 /// A folder of files.
