@@ -1,20 +1,16 @@
 //! The database.
 
 use crate::{
-    chain::BlockSummary,
-    compaction,
-    core::Core,
-    entry::Body,
+    commit::PreparedBlock,
     error::{CheckpointError, CommitError, OpenError, ReadError},
-    iterate::Recomputed,
+    index::BlockSummary,
+    maintenance::{ScrubReport, Sharing, SnapshotError, log_usage},
     options::{CheckpointMode, Options},
-    prepare::PreparedBlock,
-    reader::Reader,
-    recovery::{self, Recovery},
-    scrub::ScrubReport,
-    segment::Segment,
-    snapshot::{Sharing, SnapshotError},
-    storage::{Storage, real::RealStorage},
+    read::{Reader, Recomputed},
+    recovery,
+    recovery::Recovery,
+    shared::Core,
+    storage::{RealStorage, Storage},
 };
 use alloy_primitives::{B256, Bytes};
 use lockweave_runtime::StateDelta;
@@ -59,12 +55,12 @@ impl Db {
         if has_thread {
             db.start("accounts-db-checkpoint", Core::run_checkpoints)?;
         }
-        if core.workers.are_several() && !core.options.read_only {
-            db.start("accounts-db-room", |core| core.room.run())?;
-            core.ahead.begin();
-            db.start("accounts-db-ahead", Core::look_ahead)?;
+        if core.workers.is_parallel() && !core.options.read_only {
+            db.start("accounts-db-room", |core| core.segment_allocator.run())?;
+            core.background_gathering.expect_thread();
+            db.start("accounts-db-ahead", Core::run_background_gathering)?;
             db.start("accounts-db-warm", |core| {
-                core.remove_strays();
+                core.remove_leftover_files();
                 core.warm_up();
             })?;
         }
@@ -157,33 +153,7 @@ impl Db {
     /// The payload a block was committed with; `None` if it had none, was undone, or is older than
     /// payloads are kept.
     pub fn payload(&self, number: u64) -> Result<Option<Bytes>, ReadError> {
-        loop {
-            let place = self.core.chain.read().payloads.get(&number).copied();
-            let Some(place) = place else { return Ok(None) };
-            let read = |segment: &Segment, offset| -> Result<Bytes, ReadError> {
-                let entry = segment.read_entry(offset)?;
-                let parsed =
-                    crate::entry::parse(&entry).map_err(|what| segment.damage(offset, what))?;
-                match parsed.body {
-                    Body::Payload {
-                        number: found,
-                        bytes,
-                    } if found == number => {
-                        let start = crate::entry::BLOB_HEAD_BYTES;
-                        let end = start + usize::try_from(bytes).unwrap_or(usize::MAX);
-                        Ok(Bytes::from(entry).slice(start..end))
-                    }
-                    _ => Err(segment.damage(offset, "the entry is not the block's payload")),
-                }
-            };
-            let table = self.core.segments();
-            match self.core.with_segment(&table, place.location, read) {
-                Some(payload) => return payload.map(Some),
-                // Moved and freed in between.
-                None if self.core.chain.read().payloads.get(&number) != Some(&place) => {}
-                None => return Err(self.core.lost(place.location)),
-            }
-        }
+        self.core.payload(number)
     }
 
     /// Numbers of the oldest and the newest block with a payload.
@@ -287,7 +257,7 @@ impl Db {
     /// Figures about the database.
     pub fn stats(&self) -> Stats {
         let table = self.core.segments();
-        let (_, live) = compaction::usage(&table);
+        let (_, live) = log_usage(&table);
         let chain = self.core.chain.read();
         Stats {
             latest: chain.latest().map(|block| block.number),
@@ -307,8 +277,8 @@ impl Drop for Db {
     fn drop(&mut self) {
         self.core.checkpoint.lock().is_closing = true;
         self.core.checkpoint_wanted.notify_all();
-        self.core.room.close();
-        self.core.ahead.close();
+        self.core.segment_allocator.close();
+        self.core.background_gathering.close();
         for thread in self.helpers.drain(..) {
             let _ = thread.join();
         }
@@ -317,26 +287,6 @@ impl Drop for Db {
             // So that the next opening knows how far the log was durable. If it fails, a damaged last
             // record will be taken for an unfinished one.
             let _ = self.core.store_manifest();
-        }
-    }
-}
-
-impl Core {
-    /// Writes checkpoints when they are wanted, until the database closes.
-    fn run_checkpoints(&self) {
-        loop {
-            {
-                let mut state = self.checkpoint.lock();
-                while !state.is_wanted && !state.is_closing {
-                    self.checkpoint_wanted.wait(&mut state);
-                }
-                if state.is_closing {
-                    return;
-                }
-                state.is_wanted = false;
-            }
-            let failure = self.write_checkpoint().err();
-            self.checkpoint.lock().failure = failure;
         }
     }
 }

@@ -32,7 +32,7 @@ impl Workers {
     }
 
     /// Whether something can be done beside what the caller does.
-    pub(crate) const fn are_several(&self) -> bool {
+    pub(crate) const fn is_parallel(&self) -> bool {
         self.pool.is_some()
     }
 
@@ -59,7 +59,7 @@ impl Workers {
     }
 
     /// What `work` makes of each number below `count`, in their order.
-    pub(crate) fn map_numbers<R: Send, E: Send>(
+    pub(crate) fn map_range<R: Send, E: Send>(
         &self,
         count: usize,
         work: impl Fn(usize) -> Result<R, E> + Sync + Send,
@@ -70,8 +70,8 @@ impl Workers {
         }
     }
 
-    /// Like [`map_numbers`](Self::map_numbers), with what comes out merged into one.
-    pub(crate) fn reduce_numbers<R: Send, E: Send>(
+    /// Like [`map_range`](Self::map_range), with what comes out merged into one.
+    pub(crate) fn reduce_range<R: Send, E: Send>(
         &self,
         count: usize,
         none: impl Fn() -> R + Sync + Send,
@@ -91,7 +91,7 @@ impl Workers {
 
     /// Has the other threads do something while the caller's does something else; with one thread the
     /// caller's own comes first.
-    pub(crate) fn beside<R: Send, O>(
+    pub(crate) fn run_alongside<R: Send, O>(
         &self,
         others: impl FnOnce() -> R + Send,
         own: impl FnOnce() -> O,

@@ -31,18 +31,18 @@ enum Memory {
 
 /// A table's part of the memory, which lives as long as one of its parts.
 #[derive(Debug)]
-pub(super) struct Part {
+pub(super) struct TableSlots {
     slots: NonNull<AtomicU64>,
     count: usize,
     _memory: Arc<Memory>,
 }
 
 // SAFETY: a part is a shared slice of atomic numbers, kept alive by the memory's count.
-unsafe impl Send for Part {}
+unsafe impl Send for TableSlots {}
 // SAFETY: as above.
-unsafe impl Sync for Part {}
+unsafe impl Sync for TableSlots {}
 
-impl Deref for Part {
+impl Deref for TableSlots {
     type Target = [AtomicU64];
 
     #[inline]
@@ -54,7 +54,7 @@ impl Deref for Part {
 
 /// Several tables of the same size, side by side.
 #[derive(Debug)]
-pub(super) struct View {
+pub(super) struct TableGroup {
     memory: Arc<Memory>,
     slots: NonNull<AtomicU64>,
     tables: usize,
@@ -63,11 +63,11 @@ pub(super) struct View {
 }
 
 // SAFETY: a view is a shared slice of atomic numbers, kept alive by the memory's count.
-unsafe impl Send for View {}
+unsafe impl Send for TableGroup {}
 // SAFETY: as above.
-unsafe impl Sync for View {}
+unsafe impl Sync for TableGroup {}
 
-impl View {
+impl TableGroup {
     /// `tables` tables of at least `slots` zeros each.
     pub(super) fn new(tables: usize, slots: usize) -> Self {
         let bytes = tables * slots * size_of::<AtomicU64>();
@@ -89,8 +89,8 @@ impl View {
     }
 
     /// Each of the tables, to be kept.
-    pub(super) fn parts(&self) -> impl Iterator<Item = Part> {
-        (0..self.tables).map(|table| Part {
+    pub(super) fn parts(&self) -> impl Iterator<Item = TableSlots> {
+        (0..self.tables).map(|table| TableSlots {
             // SAFETY: the memory has `tables * count` slots.
             slots: unsafe { self.slots.add(table * self.count) },
             count: self.count,
@@ -114,18 +114,18 @@ impl View {
 /// Views that were replaced stay, so that whoever still reads one reads memory; but their pages are
 /// given back, so that what is read is zeros.
 #[derive(Debug)]
-pub(super) struct Current {
-    view: AtomicPtr<View>,
-    replaced: Mutex<Vec<NonNull<View>>>,
+pub(super) struct CurrentGroup {
+    view: AtomicPtr<TableGroup>,
+    replaced: Mutex<Vec<NonNull<TableGroup>>>,
 }
 
 // SAFETY: views may be shared and sent, and the pointers are theirs alone.
-unsafe impl Send for Current {}
+unsafe impl Send for CurrentGroup {}
 // SAFETY: as above.
-unsafe impl Sync for Current {}
+unsafe impl Sync for CurrentGroup {}
 
-impl Current {
-    pub(super) fn new(view: View) -> Self {
+impl CurrentGroup {
+    pub(super) fn new(view: TableGroup) -> Self {
         Self {
             view: AtomicPtr::new(Box::into_raw(Box::new(view))),
             replaced: Mutex::default(),
@@ -140,7 +140,7 @@ impl Current {
     }
 
     /// Has look-ups go by another view. Nobody needs what is in the old one any more.
-    pub(super) fn replace(&self, view: View) {
+    pub(super) fn replace(&self, view: TableGroup) {
         let old = self
             .view
             .swap(Box::into_raw(Box::new(view)), Ordering::AcqRel);
@@ -151,7 +151,7 @@ impl Current {
     }
 }
 
-impl Drop for Current {
+impl Drop for CurrentGroup {
     fn drop(&mut self) {
         let current = NonNull::new(*self.view.get_mut());
         for view in self.replaced.get_mut().drain(..).chain(current) {
@@ -206,8 +206,8 @@ mod tests {
     #[test]
     fn parts_are_apart_and_zero() {
         for (tables, slots) in [(1, 1), (3, 8), (512, 300), (32, 9_000), (7, 100_001)] {
-            let view = View::new(tables, slots);
-            let parts: Vec<Part> = view.parts().collect();
+            let view = TableGroup::new(tables, slots);
+            let parts: Vec<TableSlots> = view.parts().collect();
             assert_eq!(parts.len(), tables);
             for (number, part) in (1..).zip(&parts) {
                 assert!(
@@ -223,7 +223,7 @@ mod tests {
                 let is_own = |slot: &AtomicU64| slot.load(Ordering::Relaxed) == number;
                 assert!(part.iter().all(is_own), "part {number} of {tables}");
             }
-            let current = Current::new(view);
+            let current = CurrentGroup::new(view);
             assert!(
                 current
                     .table(tables - 1)
@@ -232,7 +232,7 @@ mod tests {
             );
             drop(parts);
             let old = current.table(0);
-            current.replace(View::new(tables, 2 * slots + 8));
+            current.replace(TableGroup::new(tables, 2 * slots + 8));
             assert!(current.table(0).len() > old.len());
             // Still memory, whatever is in it.
             assert!(old.iter().all(|slot| slot.load(Ordering::Relaxed) <= 1));

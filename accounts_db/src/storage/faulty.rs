@@ -6,8 +6,7 @@
 //! sync the data are lost although they can still be read, as Linux has it. The same seed and the
 //! same operations give the same outcome.
 
-use super::{Storage, StorageFile};
-use crate::map::FileMap;
+use super::{Storage, StorageFile, map::FileMap};
 use parking_lot::Mutex;
 use std::{collections::BTreeMap, fmt, io, path::Path, sync::Arc};
 

@@ -1,11 +1,8 @@
 //! Files of the operating system.
 #![cfg_attr(target_os = "linux", allow(unsafe_code))]
 
-use super::{Storage, StorageFile};
-use crate::{
-    error::{FileError, OpenError},
-    map::FileMap,
-};
+use super::{Storage, StorageFile, map::FileMap};
+use crate::error::{FileError, OpenError};
 use memmap2::{Advice, MmapOptions};
 use std::{
     fs::{self, File, OpenOptions, TryLockError},

@@ -1,0 +1,286 @@
+//! Block commit. In the order in which things happen:
+//!
+//! 1. **Prepare** (`prepare.rs`): most of the record is written where the log ends, and is nothing yet
+//!    (`early.rs`).
+//! 2. **Append**: what is missing of the record, its header last. If it fails the block is refused; the
+//!    next one is written over it.
+//! 3. **Sync**: one `fdatasync`. If it fails nobody knows what the medium has: the database stops.
+//! 4. **Publish**: the index learns the new places. Readers of older blocks go on through the links to
+//!    previous versions.
+
+use super::prepare::PreparedBlock;
+use crate::{
+    error::{CommitError, FileError},
+    log::{
+        ChainChange, ENTRIES_START, FRAME_BYTES, Location, RecordHeader, SEGMENT_HEADER_BYTES,
+        Segment, append_log_end, entry, record_bytes, seal_record,
+    },
+    shared::{Core, Writer},
+};
+use alloy_primitives::B256;
+use std::{
+    io,
+    ops::Range,
+    sync::{Arc, atomic::Ordering},
+};
+
+/// Pages for records to come are asked for in such stretches: huge pages, where the system has them.
+const FILL_BYTES: usize = 2 << 20;
+/// No more is asked for ahead.
+const FILLED_BYTES_MAX: u64 = 32 << 20;
+/// The next segment is begun when so many blocks like the last have room in this one.
+const BLOCKS_AHEAD: u64 = 8;
+
+impl Core {
+    /// Makes a block durable and then visible.
+    pub(crate) fn commit(
+        &self,
+        mut block: PreparedBlock,
+        hash: Option<B256>,
+        payload: &[u8],
+    ) -> Result<B256, CommitError> {
+        let number = block.number;
+        let bytes_max = self.options.payload_bytes_max;
+        if payload.len() as u64 > bytes_max {
+            let bytes = payload.len() as u64;
+            return Err(CommitError::PayloadTooLarge { bytes, bytes_max });
+        }
+        if !payload.is_empty() {
+            let offset = block.batch.len();
+            block.batch.chain_changes.push(ChainChange::Payload {
+                number,
+                previous: Location::NONE,
+                offset,
+                bytes: entry::blob_entry_bytes(payload.len() as u64),
+            });
+            entry::write_payload(&mut block.batch.bytes, Location::NONE, number, payload);
+            block.batch.entry_count += 1;
+        }
+        let mut writer = self.writer.lock();
+        if writer.sequence != block.sequence {
+            return Err(CommitError::Stale { number });
+        }
+        if self.stopped.load(Ordering::Acquire) {
+            return Err(CommitError::Stopped);
+        }
+        let entries_bytes = block.batch.len() - ENTRIES_START as u64;
+        let bytes = record_bytes(entries_bytes);
+        if writer.has_refused {
+            self.erase_refused(writer.position)?;
+            writer.has_refused = false;
+        }
+        let (segment, offset) = self.reserve(number, writer.position, bytes)?;
+        let oldest = {
+            let chain = self.chain.read();
+            let first = chain
+                .blocks
+                .first_key_value()
+                .map_or(number, |(first, _)| *first);
+            let oldest = number.saturating_sub(self.options.history_blocks);
+            oldest.max(chain.oldest).max(first.min(number))
+        };
+        let header = RecordHeader {
+            kind: block.kind,
+            database: self.database,
+            sequence: block.sequence,
+            number,
+            oldest,
+            position: segment.start + offset,
+            bytes,
+            entries_bytes,
+            entry_count: block.batch.entry_count,
+            hash: hash.map(|hash| hash.0),
+            commitment: block.commitment.0,
+            previous: writer.previous,
+            body: [0; 16],
+        };
+        let checksum = seal_record(&mut block.batch.bytes, &block.lattice, header.clone());
+        let room = segment.places * self.segments().segment_bytes() - offset;
+        append_log_end(&mut block.batch.bytes, room);
+        let ticket = writer.next_ticket();
+        let early = (block.early.as_ref()).and_then(|it| it.still_valid(ticket, header.position));
+        // While the medium works, what publishing will change is brought near.
+        let ((), written) = self.workers.run_alongside(
+            || self.bring_near_to_change(&block.batch.changes),
+            || Self::write(&segment, offset, &block.batch.bytes, early),
+        );
+        match written {
+            Ok(()) => {}
+            Err(WriteFailure::Write(source)) => {
+                writer.position = header.position;
+                // Whole or not, it must not count. If it cannot be erased now, the next block does it.
+                writer.has_refused = self.erase_refused(header.position).is_err();
+                let source = FileError::new("write", &segment.path, source);
+                return Err(no_space(number, source));
+            }
+            Err(WriteFailure::Sync(source)) => {
+                return Err(self.stop(FileError::new("sync", &segment.path, source)));
+            }
+        }
+        // From here on the block is durable.
+        self.publish(
+            &header,
+            &block.batch.changes,
+            &block.batch.chain_changes,
+            None,
+        )
+        .expect("what was looked up under the same sequence number is in the index");
+        writer.position = header.position + header.bytes;
+        writer.sequence += 1;
+        writer.previous = checksum;
+        writer.lattice = block.lattice;
+        writer.compaction = block.compaction;
+        writer.preparation = block.preparation;
+        self.prepare_for_next(&segment, &mut writer, &header);
+        self.note_emptied(&block.emptied, block.sequence);
+        drop(writer);
+        self.spare_batches.give_back(block.batch);
+        self.note_appended(header.bytes);
+        Ok(block.commitment)
+    }
+
+    /// Has another thread map the record for those who read it, and the next segment begun before it is
+    /// needed.
+    fn prepare_for_next(&self, segment: &Arc<Segment>, writer: &mut Writer, record: &RecordHeader) {
+        if !self.workers.is_parallel() {
+            return;
+        }
+        let (bytes, offset) = (record.bytes, record.position - segment.start);
+        let written = Arc::downgrade(segment);
+        self.workers.spawn(move || {
+            // Given up already, its file may have another use.
+            if let Some(segment) = written.upgrade() {
+                segment.populate(offset, bytes);
+            }
+        });
+        self.fill_cache_ahead(segment, writer, bytes);
+        let end = segment.start + segment.places * self.segments().segment_bytes();
+        let next = segment.number + segment.places;
+        if end - writer.position < BLOCKS_AHEAD * bytes && writer.segment_requested != Some(next) {
+            writer.segment_requested = Some(next);
+            self.segment_allocator.want(next, bytes);
+        }
+    }
+
+    /// Has other threads bring the pages into memory in which the next record will be written, if it is
+    /// not much longer than this one. Memory that the system has to find and clear costs more than what
+    /// is written to it, and between blocks these threads have little to do.
+    fn fill_cache_ahead(&self, segment: &Arc<Segment>, writer: &mut Writer, bytes: u64) {
+        let size = segment.places * self.segments().segment_bytes();
+        let from = writer.position - segment.start;
+        let step = FILL_BYTES as u64;
+        let bytes = (bytes + bytes / 4).min(FILLED_BYTES_MAX);
+        let end = (from + bytes).next_multiple_of(step).min(size);
+        let begun = match writer.filled {
+            Some((number, offset)) if number == segment.number => offset,
+            _ => from - from % step,
+        };
+        for offset in (begun..end).step_by(FILL_BYTES) {
+            let file = Arc::clone(&segment.file);
+            self.workers.spawn(move || file.fill_cache(offset, step));
+        }
+        writer.filled = Some((segment.number, begun.max(end)));
+    }
+
+    /// Writes a record, but for what was written `early`, and syncs all of it.
+    fn write(
+        segment: &Segment,
+        offset: u64,
+        record: &[u8],
+        early: Option<Range<usize>>,
+    ) -> Result<(), WriteFailure> {
+        let write = |bytes: Range<usize>| {
+            let at = offset + bytes.start as u64;
+            (segment.file.write_at(&record[bytes], at)).map_err(WriteFailure::Write)
+        };
+        if let Some(pages) = early {
+            if pages.end < record.len() {
+                write(pages.end..record.len())?;
+            }
+            write(0..pages.start)?;
+        } else {
+            write(0..record.len())?;
+        }
+        segment.file.sync().map_err(WriteFailure::Sync)
+    }
+
+    /// Erases the header of a record that was refused, so that it never counts.
+    fn erase_refused(&self, position: u64) -> Result<(), CommitError> {
+        let table = self.segments();
+        let Some((segment, offset)) = table.at(Location::from_position(position)) else {
+            return Ok(());
+        };
+        let zeros = [0; FRAME_BYTES];
+        (segment.file.write_at(&zeros, offset))
+            .map_err(|source| FileError::new("write", &segment.path, source))?;
+        (segment.file.sync())
+            .map_err(|source| self.stop(FileError::new("sync", &segment.path, source)))
+    }
+
+    /// Nothing is written from now on.
+    pub(crate) fn stop(&self, source: FileError) -> CommitError {
+        self.stopped.store(true, Ordering::Release);
+        CommitError::Sync { source }
+    }
+
+    /// Where a record of so many bytes goes: behind the last one, or into a new segment.
+    fn reserve(
+        &self,
+        number: u64,
+        position: u64,
+        bytes: u64,
+    ) -> Result<(Arc<Segment>, u64), CommitError> {
+        let table = self.segments();
+        if let Some(last) = table.last() {
+            let offset = position
+                .saturating_sub(last.start)
+                .max(SEGMENT_HEADER_BYTES);
+            let size = last.places * table.segment_bytes();
+            if offset.checked_add(bytes).is_some_and(|end| end <= size) {
+                return Ok((Arc::clone(last), offset));
+            }
+        }
+        let next = table.last().map_or(0, |last| last.number + last.places);
+        let segment = self.begin_segment(number, next, bytes)?;
+        Ok((segment, SEGMENT_HEADER_BYTES))
+    }
+
+    /// Begins the segment `number`, with room for a record.
+    fn begin_segment(
+        &self,
+        block: u64,
+        number: u64,
+        record_bytes: u64,
+    ) -> Result<Arc<Segment>, CommitError> {
+        let table = self.segments();
+        let places = (SEGMENT_HEADER_BYTES + record_bytes).div_ceil(table.segment_bytes());
+        if number
+            .checked_add(places)
+            .is_none_or(|end| end > table.number_limit())
+        {
+            return Err(CommitError::AddressSpace);
+        }
+        let segment = self.segment_allocator.segment(number, places);
+        let segment = Arc::new(segment.map_err(|source| no_space(block, source))?);
+        // The table as it is now: a checkpoint may have freed segments meanwhile.
+        let mut table = self.table.write();
+        *table = Arc::new(table.with(&segment));
+        drop(table);
+        Ok(segment)
+    }
+}
+
+/// What of a record's way to the medium failed.
+enum WriteFailure {
+    Write(io::Error),
+    Sync(io::Error),
+}
+
+/// A full medium is told apart from one that fails.
+fn no_space(number: u64, source: FileError) -> CommitError {
+    if source.is_out_of_space() || source.source.kind() == io::ErrorKind::FileTooLarge {
+        CommitError::NoSpace { number, source }
+    } else {
+        CommitError::File(source)
+    }
+}

@@ -1,0 +1,286 @@
+//! Preparing a block.
+//!
+//! Every changed key is looked up, which yields the previous version's place and value, and entries with
+//! both are encoded. The state commitment follows from them; while it is computed, the record is put
+//! together, compaction adds what it moves, and its pages are written where the log ends, which counts
+//! for nothing until the block is committed (`early.rs`).
+
+use super::{
+    early_write::EarlyWrite,
+    encode::EncodedPart,
+    encode::{Changes, check_unique},
+};
+use crate::{
+    commitment::{Lattice, LatticeChange},
+    error::{CommitError, ReadError},
+    log::{
+        Batch, ChainChange, Change, ENTRIES_START, Key, Location, RecordKind, SegmentTable,
+        entry::{self, BLOB_BYTES_MAX},
+    },
+    maintenance::{GatheringInput, gather_moves},
+    shared::{Core, Cursor, GatheringRequest, Writer},
+};
+use ahash::AHashSet;
+use alloy_primitives::{Address, B256, U256};
+use lockweave_runtime::StateDelta;
+use std::{
+    borrow::Cow,
+    sync::{Arc, atomic::Ordering},
+};
+
+/// Parts whose elements of the state are summed up in one go.
+const PARTS: usize = 1;
+
+/// A block that is ready to be made durable, with the state commitment it will have.
+///
+/// It is good for the state it was prepared on: once another block is committed it is refused.
+#[derive(Debug)]
+pub struct PreparedBlock {
+    pub(crate) kind: RecordKind,
+    pub(crate) number: u64,
+    /// Sequence number its record will have.
+    pub(crate) sequence: u64,
+    pub(crate) lattice: Lattice,
+    pub(crate) commitment: B256,
+    /// The record so far: room for the header, then entries.
+    pub(crate) batch: Batch,
+    pub(crate) compaction: Option<Cursor>,
+    pub(crate) emptied: Vec<u64>,
+    /// What of the record is written already.
+    pub(crate) early: Option<EarlyWrite>,
+    /// This preparation's number, by this value's count.
+    pub(crate) preparation: u64,
+    /// The number of the one that was committed before.
+    follows: u64,
+}
+
+impl PreparedBlock {
+    /// The block's number.
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The state commitment after the block.
+    pub const fn commitment(&self) -> B256 {
+        self.commitment
+    }
+
+    /// Makes the hash of an earlier block known, for `BLOCKHASH` on a chain whose first block here is
+    /// not its genesis.
+    pub fn add_ancestor(&mut self, number: u64, hash: B256) {
+        entry::write_ancestor(&mut self.batch.bytes, number, hash);
+        self.batch.entry_count += 1;
+        self.batch
+            .chain_changes
+            .push(ChainChange::Ancestor { number, hash });
+    }
+}
+
+impl Core {
+    /// Looks everything up and encodes a block.
+    pub(crate) fn prepare(
+        &self,
+        number: u64,
+        delta: &StateDelta,
+    ) -> Result<PreparedBlock, CommitError> {
+        let latest = self.chain.read().latest().map(|block| block.number);
+        if let Some(latest) = latest
+            && latest.checked_add(1) != Some(number)
+        {
+            return Err(CommitError::OutOfOrder { number, latest });
+        }
+        self.prepare_changes(number, &self.delta_changes(delta)?, RecordKind::Block)
+    }
+
+    /// What a delta changes, with the slots of wiped accounts one by one.
+    fn delta_changes<'a>(&self, delta: &'a StateDelta) -> Result<Changes<'a>, CommitError> {
+        let mut slots = Cow::Borrowed(delta.slots.as_slice());
+        let wiped = self.slots_of_cleared(&delta.wiped)?;
+        if !wiped.is_empty() {
+            let written: AHashSet<(Address, U256)> = delta
+                .slots
+                .iter()
+                .map(|(address, slot, _)| (*address, *slot))
+                .collect();
+            let gone = wiped.into_iter().filter(|key| !written.contains(key));
+            let slots = slots.to_mut();
+            slots.extend(gone.map(|(address, slot)| (address, slot, U256::ZERO)));
+        }
+        Ok(Changes {
+            accounts: Cow::Borrowed(&delta.accounts),
+            slots,
+            codes: &delta.codes,
+        })
+    }
+
+    pub(crate) fn prepare_changes(
+        &self,
+        number: u64,
+        changes: &Changes<'_>,
+        kind: RecordKind,
+    ) -> Result<PreparedBlock, CommitError> {
+        let Writer {
+            sequence,
+            mut lattice,
+            compaction: cursor,
+            preparation: follows,
+            ..
+        } = self.writer.lock().clone();
+        if self.options.read_only {
+            return Err(CommitError::ReadOnly);
+        }
+        if self.stopped.load(Ordering::Acquire) {
+            return Err(CommitError::Stopped);
+        }
+        let table = self.segments();
+        let (parts, counts) = self.look_up(&table, changes)?;
+        let mut block = PreparedBlock {
+            kind,
+            number,
+            sequence,
+            lattice: Lattice::default(),
+            commitment: B256::ZERO,
+            batch: self.spare_batches.record(),
+            compaction: cursor,
+            emptied: Vec::new(),
+            early: None,
+            preparation: self.preparations.fetch_add(1, Ordering::Relaxed) + 1,
+            follows,
+        };
+        let (sum, assembled) = self.workers.run_alongside(
+            || self.sum_elements(&parts),
+            || {
+                let counted = self.encode_slot_counts(&table, changes, &parts, counts)?;
+                self.assemble(&table, changes, &parts, &counted, &mut block)?;
+                Ok::<_, CommitError>(counted)
+            },
+        );
+        for part in parts.into_iter().chain(assembled?) {
+            self.spare_batches.give_back(part.batch);
+        }
+        lattice.apply(&sum?);
+        block.commitment = lattice.commitment();
+        block.lattice = lattice;
+        Ok(block)
+    }
+
+    /// How the state commitment's lattice changes.
+    fn sum_elements(&self, parts: &[EncodedPart]) -> Result<LatticeChange, CommitError> {
+        let sums = self.workers.map_chunks(parts, PARTS, |parts| {
+            let mut sum = LatticeChange::default();
+            for part in parts {
+                part.add_elements(&mut sum)
+                    .map_err(|what| self.damage_at(Location::NONE, what))?;
+            }
+            Ok::<_, ReadError>(sum)
+        })?;
+        let mut whole = LatticeChange::default();
+        for sum in &sums {
+            whole.merge(sum);
+        }
+        Ok(whole)
+    }
+
+    /// Puts the record together, but for what its header tells, and has it written as far as it may.
+    fn assemble(
+        &self,
+        table: &SegmentTable,
+        changes: &Changes<'_>,
+        parts: &[EncodedPart],
+        counted: &[EncodedPart],
+        block: &mut PreparedBlock,
+    ) -> Result<(), CommitError> {
+        check_unique(parts.iter().chain(counted), changes)?;
+        block.batch.bytes.resize(ENTRIES_START, 0);
+        for part in parts.iter().chain(counted) {
+            block.batch.append(&part.batch);
+        }
+        self.append_codes(table, changes, block)?;
+        self.append_moves(table, block)?;
+        block.early = self.write_early(block.sequence, &block.batch.bytes);
+        Ok(())
+    }
+
+    fn append_codes(
+        &self,
+        table: &SegmentTable,
+        changes: &Changes<'_>,
+        block: &mut PreparedBlock,
+    ) -> Result<(), CommitError> {
+        let mut seen = AHashSet::new();
+        for code in changes.codes {
+            let (hash, bytes) = (code.hash(), code.bytes().len() as u64);
+            let key = Key::Code(hash);
+            let index_hash = self.hasher.hash(&key);
+            if !seen.insert(hash) || self.find(table, index_hash, &key)?.is_some() {
+                continue;
+            }
+            if bytes > BLOB_BYTES_MAX {
+                return Err(CommitError::CodeTooLarge {
+                    hash,
+                    bytes,
+                    bytes_max: BLOB_BYTES_MAX,
+                });
+            }
+            block.batch.changes.push(Change {
+                hash: index_hash,
+                previous: Location::NONE,
+                offset: block.batch.len(),
+                live: u32::try_from(entry::blob_entry_bytes(bytes)).unwrap_or(u32::MAX),
+                dead: 0,
+                forgets: false,
+            });
+            entry::write_code(&mut block.batch.bytes, Location::NONE, hash, code.bytes());
+            block.batch.entry_count += 1;
+        }
+        Ok(())
+    }
+
+    fn append_moves(
+        &self,
+        table: &SegmentTable,
+        block: &mut PreparedBlock,
+    ) -> Result<(), CommitError> {
+        let own_bytes = block.batch.len() - ENTRIES_START as u64;
+        let superseded: Vec<Location> = (block.batch.changes.iter())
+            .map(|change| change.previous)
+            .filter(|previous| !previous.is_none())
+            .collect();
+        let ready = self
+            .background_gathering
+            .result(block.follows, block.compaction);
+        if let Some(ready) = &ready {
+            // Nothing moves of which the block itself has a new version.
+            let mut gone = superseded.clone();
+            gone.retain(|place| ready.locations.contains(place));
+            gone.sort_unstable();
+            block.batch.append_without(&ready.batch, &gone);
+            block.compaction = ready.cursor;
+            block.emptied.clone_from(&ready.emptied);
+        } else {
+            let request = GatheringInput {
+                cursor: block.compaction,
+                appended: own_bytes,
+                batch: std::mem::take(&mut block.batch),
+                superseded: &[],
+                emptied: &[],
+                single_threaded: false,
+            };
+            let moves = gather_moves(self, table, request)?;
+            block.batch = moves.batch;
+            block.compaction = moves.cursor;
+            block.emptied = moves.emptied;
+        }
+        self.background_gathering.request(GatheringRequest {
+            follows: block.preparation,
+            cursor: block.compaction,
+            superseded,
+            appended: own_bytes,
+            emptied: block.emptied.clone(),
+        });
+        if let Some(ready) = ready.and_then(Arc::into_inner) {
+            self.spare_batches.give_back(ready.batch);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,171 @@
+//! Makes a durable record visible: the index, the counts of live bytes and the chain learn it.
+
+use crate::{
+    index::{BlockSummary, Chain, PayloadLocation},
+    log::{ChainChange, Change, Location, RecordHeader, RecordKind, SegmentTable},
+    shared::Core,
+};
+use alloy_primitives::B256;
+use std::{convert::Infallible, sync::atomic::Ordering};
+/// Fewer changes than this are not worth other threads.
+const PARALLEL_MIN: usize = 2048;
+const PARALLEL_CHUNK: usize = 512;
+
+impl Core {
+    /// Makes a durable record visible: first its bytes, then the index, then the block.
+    ///
+    /// Gives the first location that the index should have had and did not.
+    pub(crate) fn publish(
+        &self,
+        header: &RecordHeader,
+        changes: &[Change],
+        chain_changes: &[ChainChange],
+        shard_positions: Option<&[u64]>,
+    ) -> Result<(), Location> {
+        let table = self.segments();
+        let record = Location::from_position(header.position);
+        if let Some((segment, offset)) = table.at(record) {
+            segment.set_end(offset + header.bytes);
+            segment.set_newest(header.sequence);
+        }
+        let _publishing = self.publishing.write();
+        let apply =
+            |changes: &[Change]| self.apply(&table, header.position, changes, shard_positions);
+        if changes.len() < PARALLEL_MIN {
+            apply(changes)?;
+        } else {
+            self.workers.map_chunks(changes, PARALLEL_CHUNK, apply)?;
+        }
+        self.applied
+            .fetch_max(header.position + header.bytes, Ordering::Release);
+        let mut chain = self.chain.write();
+        for change in chain_changes {
+            apply_to_chain(&table, &mut chain, header.position, change);
+        }
+        if header.kind == RecordKind::Undo {
+            let gone = chain.payloads.split_off(&(header.number + 1));
+            for place in gone.values() {
+                forget_payload(&table, place);
+            }
+        }
+        let block = BlockSummary {
+            number: header.number,
+            hash: header.hash.map(B256::from),
+            commitment: B256::from(header.commitment),
+            sequence: header.sequence,
+            horizon: Location::from_position(header.position + header.bytes),
+        };
+        chain.advance(block, header.oldest);
+        let payloads_from = header
+            .number
+            .saturating_sub(self.options.payload_blocks.saturating_sub(1));
+        let kept = chain.payloads.split_off(&payloads_from);
+        let gone = std::mem::replace(&mut chain.payloads, kept);
+        for place in gone.values() {
+            forget_payload(&table, place);
+        }
+        Ok(())
+    }
+
+    /// Asks the processor for what [`publish`](Self::publish) will change in the index, on several threads.
+    pub(crate) fn bring_near_to_change(&self, changes: &[Change]) {
+        if changes.len() < PARALLEL_MIN || !self.workers.is_parallel() {
+            return;
+        }
+        let bring_near = |changes: &[Change]| {
+            let hashes: Vec<u64> = changes.iter().map(|change| change.hash).collect();
+            self.index.bring_near_to_change(&hashes);
+            Ok::<_, Infallible>(())
+        };
+        let Ok(_) = self.workers.map_chunks(changes, PARALLEL_CHUNK, bring_near);
+    }
+
+    fn apply(
+        &self,
+        table: &SegmentTable,
+        position: u64,
+        changes: &[Change],
+        shard_positions: Option<&[u64]>,
+    ) -> Result<(), Location> {
+        let hashes: Vec<u64> = changes.iter().map(|change| change.hash).collect();
+        self.index.bring_near_to_change(&hashes);
+        let mut live = 0_u64;
+        // Few segments: a list is faster than a map.
+        let mut dead: Vec<(u64, u64)> = Vec::new();
+        for change in changes {
+            live += u64::from(change.live);
+            if change.dead > 0 {
+                let place = change.previous.position() / table.segment_bytes();
+                match dead.iter_mut().find(|(known, _)| *known == place) {
+                    Some((_, bytes)) => *bytes += u64::from(change.dead),
+                    None => dead.push((place, u64::from(change.dead))),
+                }
+            }
+            if shard_positions
+                .is_some_and(|known| position < known[self.index.shard_of(change.hash)])
+            {
+                // The checkpoint's copy of this shard was made after this record.
+                continue;
+            }
+            let location = Location::from_position(position + change.offset);
+            let found = if change.forgets {
+                self.index.remove(change.hash, change.previous)
+            } else if change.previous.is_none() {
+                self.index.insert(change.hash, location);
+                true
+            } else {
+                self.index.replace(change.hash, change.previous, location)
+            };
+            if !found {
+                return Err(change.previous);
+            }
+        }
+        if let Some((segment, _)) = table.at(Location::from_position(position)) {
+            segment.add_live(live);
+        }
+        for (place, bytes) in dead {
+            let location = Location::from_position(place * table.segment_bytes());
+            if let Some((segment, _)) = table.at(location) {
+                segment.subtract_live(bytes);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn apply_to_chain(table: &SegmentTable, chain: &mut Chain, position: u64, change: &ChainChange) {
+    match *change {
+        ChainChange::Payload {
+            number,
+            previous,
+            offset,
+            bytes,
+        } => {
+            let location = Location::from_position(position + offset);
+            let is_current = chain
+                .payloads
+                .get(&number)
+                .is_none_or(|place| place.location == previous);
+            if !previous.is_none() && (!is_current || !chain.payloads.contains_key(&number)) {
+                // Moved, but not kept.
+                return;
+            }
+            let place = PayloadLocation { location, bytes };
+            if let Some(old) = chain.payloads.insert(number, place) {
+                forget_payload(table, &old);
+            }
+            if let Some((segment, _)) = table.at(location) {
+                segment.add_live(bytes);
+            }
+        }
+        ChainChange::Ancestor { number, hash } => {
+            chain.hashes.insert(number, hash);
+        }
+    }
+}
+
+fn forget_payload(table: &SegmentTable, place: &PayloadLocation) {
+    if let Some((segment, _)) = table.at(place.location) {
+        segment.subtract_live(place.bytes);
+    }
+}

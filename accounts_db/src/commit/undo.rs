@@ -1,0 +1,109 @@
+//! Undo: a record that restores what later blocks changed.
+
+use super::encode::Changes;
+use crate::{
+    error::{CommitError, ReadError},
+    index::BlockSummary,
+    log::{
+        Key, RecordKind,
+        entry::{Body, Value},
+        walk_records,
+    },
+    shared::Core,
+};
+use std::{collections::BTreeSet, ops::ControlFlow};
+impl Core {
+    /// Goes back to an earlier block, by a record that restores what the blocks behind it changed.
+    pub(crate) fn undo_to(&self, number: u64) -> Result<(), CommitError> {
+        let (target, latest, oldest) = {
+            let chain = self.chain.read();
+            let latest = chain.latest().ok_or(ReadError::Empty)?.number;
+            (chain.blocks.get(&number).cloned(), latest, chain.oldest)
+        };
+        let target = target.ok_or(ReadError::NotRetained {
+            number,
+            oldest,
+            latest,
+        })?;
+        if latest == number {
+            return Ok(());
+        }
+        let changes = self.changes_since(&target)?;
+        let block = self.prepare_changes(number, &changes, RecordKind::Undo)?;
+        if block.commitment != target.commitment {
+            let what = "undoing the blocks behind this record does not lead back to it";
+            return Err(self.damage_at(target.horizon, what).into());
+        }
+        self.commit(block, target.hash, &[])?;
+        Ok(())
+    }
+
+    /// What leads from the newest block back to `target`.
+    pub(crate) fn changes_since(
+        &self,
+        target: &BlockSummary,
+    ) -> Result<Changes<'static>, CommitError> {
+        let table = self.segments();
+        let (mut accounts, mut slots) = (BTreeSet::new(), BTreeSet::new());
+        let mut damaged = None;
+        walk_records(&table, target.horizon.position(), |segment, _, record| {
+            for entry in record.entries() {
+                match entry {
+                    Ok((_, entry, _)) => match entry.body {
+                        Body::Value {
+                            key: Key::Account(address),
+                            ..
+                        } => {
+                            accounts.insert(address);
+                        }
+                        Body::Value {
+                            key: Key::Slot(address, slot),
+                            ..
+                        } => {
+                            slots.insert((address, slot));
+                        }
+                        _ => {}
+                    },
+                    Err((position, what)) => {
+                        damaged = Some(segment.damage(position - segment.start, what));
+                        return ControlFlow::Break(());
+                    }
+                }
+            }
+            ControlFlow::Continue(())
+        })
+        .map_err(|(file, offset, error)| error.into_read_error(file, offset))?;
+        if let Some(error) = damaged {
+            return Err(error.into());
+        }
+        let value = |key: Key| -> Result<Option<Value>, ReadError> {
+            match self.find(&table, self.hasher.hash(&key), &key)? {
+                Some((location, entry)) => {
+                    self.version_at(&table, target.horizon, location, &entry)
+                }
+                None => Ok(None),
+            }
+        };
+        let mut account_changes = Vec::with_capacity(accounts.len());
+        for address in accounts {
+            let account = match value(Key::Account(address))? {
+                Some(Value::Account(record)) => record.account,
+                _ => None,
+            };
+            account_changes.push((address, account));
+        }
+        let mut slot_changes = Vec::with_capacity(slots.len());
+        for (address, slot) in slots {
+            let word = match value(Key::Slot(address, slot))? {
+                Some(Value::Slot(word)) => word,
+                _ => alloy_primitives::U256::ZERO,
+            };
+            slot_changes.push((address, slot.into(), word));
+        }
+        Ok(Changes {
+            accounts: account_changes.into(),
+            slots: slot_changes.into(),
+            codes: &[],
+        })
+    }
+}

@@ -1,0 +1,134 @@
+//! The blocks the database knows: which are readable, their hashes and their payloads.
+
+use crate::log::Location;
+use alloy_primitives::B256;
+use borsh::{BorshDeserialize, BorshSerialize};
+use std::collections::BTreeMap;
+
+/// Hashes `BLOCKHASH` can ask for.
+pub(crate) const HASHES_REACHED: u64 = 256;
+
+/// A block of the retained history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockSummary {
+    /// Block number.
+    pub number: u64,
+    /// Block hash, where the caller gave one.
+    pub hash: Option<B256>,
+    /// State commitment after the block.
+    pub commitment: B256,
+    /// Sequence number of its record.
+    pub(crate) sequence: u64,
+    /// Where the log ends with it: everything before is visible at the block.
+    pub(crate) horizon: Location,
+}
+
+/// Where a payload is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PayloadLocation {
+    pub(crate) location: Location,
+    /// Length of its entry.
+    pub(crate) bytes: u64,
+}
+
+/// The blocks.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Chain {
+    pub(crate) blocks: BTreeMap<u64, BlockSummary>,
+    pub(crate) hashes: BTreeMap<u64, B256>,
+    pub(crate) payloads: BTreeMap<u64, PayloadLocation>,
+    /// The oldest readable block, if there is a block. It never goes back.
+    pub(crate) oldest: u64,
+}
+
+/// A block as a checkpoint has it.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+struct StoredBlock {
+    number: u64,
+    hash: Option<[u8; 32]>,
+    commitment: [u8; 32],
+    sequence: u64,
+    horizon: u64,
+}
+
+/// A chain as a checkpoint has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub(crate) struct StoredChain {
+    blocks: Vec<StoredBlock>,
+    hashes: Vec<(u64, [u8; 32])>,
+    /// Number, location, bytes.
+    payloads: Vec<(u64, u64, u64)>,
+    oldest: u64,
+}
+
+impl Chain {
+    /// The newest block.
+    pub(crate) fn latest(&self) -> Option<&BlockSummary> {
+        self.blocks.last_key_value().map(|(_, block)| block)
+    }
+
+    /// Adds a block after the newest, or goes back to it.
+    pub(crate) fn advance(&mut self, block: BlockSummary, oldest: u64) {
+        let number = block.number;
+        self.blocks.retain(|known, _| *known < number);
+        self.hashes.retain(|known, _| *known < number);
+        if let Some(hash) = block.hash {
+            self.hashes.insert(number, hash);
+        }
+        self.blocks.insert(number, block);
+        self.oldest = self.oldest.max(oldest);
+        let oldest = self.oldest;
+        self.blocks = self.blocks.split_off(&oldest);
+        self.hashes = self
+            .hashes
+            .split_off(&oldest.saturating_sub(HASHES_REACHED));
+    }
+
+    pub(crate) fn store(&self) -> StoredChain {
+        StoredChain {
+            blocks: (self.blocks.values())
+                .map(|block| StoredBlock {
+                    number: block.number,
+                    hash: block.hash.map(|hash| hash.0),
+                    commitment: block.commitment.0,
+                    sequence: block.sequence,
+                    horizon: block.horizon.units(),
+                })
+                .collect(),
+            hashes: (self.hashes.iter())
+                .map(|(number, hash)| (*number, hash.0))
+                .collect(),
+            payloads: (self.payloads.iter())
+                .map(|(number, place)| (*number, place.location.units(), place.bytes))
+                .collect(),
+            oldest: self.oldest,
+        }
+    }
+
+    pub(crate) fn load(stored: StoredChain) -> Self {
+        Self {
+            blocks: (stored.blocks.into_iter())
+                .map(|stored| {
+                    let block = BlockSummary {
+                        number: stored.number,
+                        hash: stored.hash.map(B256::from),
+                        commitment: B256::from(stored.commitment),
+                        sequence: stored.sequence,
+                        horizon: Location::from_units(stored.horizon),
+                    };
+                    (stored.number, block)
+                })
+                .collect(),
+            hashes: (stored.hashes.into_iter())
+                .map(|(number, hash)| (number, B256::from(hash)))
+                .collect(),
+            payloads: (stored.payloads.into_iter())
+                .map(|(number, location, bytes)| {
+                    let location = Location::from_units(location);
+                    (number, PayloadLocation { location, bytes })
+                })
+                .collect(),
+            oldest: stored.oldest,
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Reading records one after another.
+
+use super::{
+    frame::{Checksum, FRAME_BYTES, FrameError, unseal_frame},
+    record::{PAGE_BYTES, Record, RecordHeader},
+    segment::{SEGMENT_HEADER_BYTES, Segment, SegmentTable},
+};
+use crate::error::{Damage, FileError, ReadError};
+use std::{ops::ControlFlow, sync::Arc};
+
+/// Why the log does not go on.
+#[derive(Debug)]
+pub(crate) enum RecordError {
+    /// There is no sound record here.
+    Frame(FrameError),
+    /// There is one, but of another place or time.
+    Foreign(String),
+    File(FileError),
+}
+
+/// What the next record must be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ExpectedRecord {
+    pub(crate) database: [u8; 16],
+    pub(crate) sequence: u64,
+    pub(crate) previous: Checksum,
+}
+
+/// Reads the record at `offset` of a segment, whatever its place in the log's order.
+pub(crate) fn read_record(
+    table: &SegmentTable,
+    segment: &Segment,
+    offset: u64,
+) -> Result<Record, RecordError> {
+    let header = read_record_header(table, segment, offset)?;
+    let size = segment.places * table.segment_bytes();
+    let in_place = header.position == segment.start + offset;
+    let fits = offset
+        .checked_add(header.bytes)
+        .is_some_and(|end| end <= size);
+    if !in_place || !fits || header.bytes < PAGE_BYTES {
+        let what = "the record's header is of another place".to_owned();
+        return Err(RecordError::Foreign(what));
+    }
+    let bytes = read(segment, offset, header.bytes)?;
+    Record::parse(bytes).map_err(RecordError::Frame)
+}
+
+/// Reads the header at `offset` of a segment.
+pub(crate) fn read_record_header(
+    table: &SegmentTable,
+    segment: &Segment,
+    offset: u64,
+) -> Result<RecordHeader, RecordError> {
+    if offset + PAGE_BYTES > segment.places * table.segment_bytes() {
+        return Err(RecordError::Frame(FrameError::Blank));
+    }
+    let frame = read(segment, offset, FRAME_BYTES as u64)?;
+    let (header, _) = unseal_frame::<RecordHeader>(&frame).map_err(RecordError::Frame)?;
+    Ok(header)
+}
+
+fn read(segment: &Segment, offset: u64, bytes: u64) -> Result<Vec<u8>, RecordError> {
+    let mut buffer = vec![0; usize::try_from(bytes).unwrap_or(usize::MAX)];
+    (segment.file.read_at(&mut buffer, offset))
+        .map_err(|source| RecordError::File(FileError::new("read", &segment.path, source)))?;
+    Ok(buffer)
+}
+
+/// Reads the record at `offset` of a segment if it is the expected one.
+pub(crate) fn read_expected_record(
+    table: &SegmentTable,
+    segment: &Segment,
+    offset: u64,
+    expected: &ExpectedRecord,
+) -> Result<Record, RecordError> {
+    // The header alone first: a stale one may tell any length.
+    let header = read_record_header(table, segment, offset)?;
+    if header.database != expected.database
+        || header.sequence != expected.sequence
+        || header.previous != expected.previous
+    {
+        let what = format!(
+            "the record does not follow the one before (sequence {}, expected {})",
+            header.sequence, expected.sequence
+        );
+        return Err(RecordError::Foreign(what));
+    }
+    read_record(table, segment, offset)
+}
+
+/// Calls `visit` with every durable record from a byte position on.
+pub(crate) fn walk_records(
+    table: &SegmentTable,
+    from: u64,
+    mut visit: impl FnMut(&Arc<Segment>, u64, Record) -> ControlFlow<()>,
+) -> Result<(), (String, u64, RecordError)> {
+    for segment in table.iter() {
+        let mut offset = from.saturating_sub(segment.start).max(SEGMENT_HEADER_BYTES);
+        while offset < segment.end() {
+            let record = read_record(table, segment, offset)
+                .map_err(|error| (segment.path.clone(), offset, error))?;
+            let bytes = record.header.bytes;
+            if visit(segment, offset, record).is_break() {
+                return Ok(());
+            }
+            offset += bytes;
+        }
+    }
+    Ok(())
+}
+
+impl RecordError {
+    /// What it means for somebody who reads durable records.
+    pub(crate) fn into_read_error(self, file: String, offset: u64) -> ReadError {
+        match self {
+            Self::File(error) => ReadError::File(error),
+            Self::Frame(error) => ReadError::Damaged(error.damage("record", file, offset)),
+            Self::Foreign(what) => ReadError::Damaged(Damage { file, offset, what }),
+        }
+    }
+}

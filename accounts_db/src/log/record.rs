@@ -1,0 +1,190 @@
+//! A block's record in the log: header, state commitment, entries, padding.
+
+use super::{
+    entry::{self, Entry},
+    frame::{Checksum, FRAME_BYTES, FrameError, Framed, checksum, seal_frame, unseal_frame},
+};
+use crate::commitment::{LATTICE_BYTES, Lattice};
+use borsh::{BorshDeserialize, BorshSerialize};
+
+/// Records begin and end at multiples of this, so that no durable sector is written again.
+pub(crate) const PAGE_BYTES: u64 = 4096;
+/// Where a record's entries begin.
+pub(crate) const ENTRIES_START: usize = FRAME_BYTES + LATTICE_BYTES;
+
+/// What a record does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+#[borsh(use_discriminant = true)]
+#[repr(u8)]
+pub(crate) enum RecordKind {
+    /// Adds a block.
+    Block = 0,
+    /// Goes back to an earlier block.
+    Undo = 1,
+}
+
+/// The header of a record.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub(crate) struct RecordHeader {
+    pub(crate) kind: RecordKind,
+    pub(crate) database: [u8; 16],
+    /// Records before it, in the database's life.
+    pub(crate) sequence: u64,
+    /// The newest block once this record is applied.
+    pub(crate) number: u64,
+    /// The oldest block that is readable once this record is applied.
+    pub(crate) oldest: u64,
+    /// Byte position in the log at which it was written.
+    pub(crate) position: u64,
+    /// Its length, padding included.
+    pub(crate) bytes: u64,
+    /// Length of its entries.
+    pub(crate) entries_bytes: u64,
+    pub(crate) entry_count: u64,
+    /// The block's hash, where the caller gave one.
+    pub(crate) hash: Option<[u8; 32]>,
+    pub(crate) commitment: [u8; 32],
+    /// Checksum in the header of the record before.
+    pub(crate) previous: Checksum,
+    /// Checksum of everything behind the header.
+    pub(crate) body: Checksum,
+}
+
+impl Framed for RecordHeader {
+    const MAGIC: [u8; 8] = *b"LWBLOCK\x01";
+    const NAME: &'static str = "record's header";
+}
+
+/// Length of a record with so many bytes of entries.
+pub(crate) const fn record_bytes(entries_bytes: u64) -> u64 {
+    (ENTRIES_START as u64 + entries_bytes).next_multiple_of(PAGE_BYTES)
+}
+
+/// Completes a record whose entries stand in `record` from [`ENTRIES_START`] on: fills in lattice,
+/// padding and header, and gives the header's checksum.
+pub(crate) fn seal_record(
+    record: &mut Vec<u8>,
+    lattice: &Lattice,
+    mut header: RecordHeader,
+) -> Checksum {
+    let bytes = usize::try_from(header.bytes).expect("a record fits into memory");
+    record.resize(bytes, 0);
+    record[FRAME_BYTES..ENTRIES_START].copy_from_slice(&lattice.to_bytes());
+    header.body = checksum(&record[FRAME_BYTES..]);
+    let (frame, checksum) = seal_frame(&header);
+    record[..FRAME_BYTES].copy_from_slice(&frame);
+    checksum
+}
+
+/// Appends what stands behind the newest record: a blank page, if the `room` that the record has in its
+/// segment is large enough for one.
+pub(crate) fn append_log_end(record: &mut Vec<u8>, room: u64) {
+    let end = room.min(record.len() as u64 + PAGE_BYTES);
+    record.resize(usize::try_from(end).unwrap_or(record.len()), 0);
+}
+
+/// A record that was read and checked.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) header: RecordHeader,
+    pub(crate) checksum: Checksum,
+    bytes: Vec<u8>,
+}
+
+impl Record {
+    /// Checks a whole record.
+    pub(crate) fn parse(bytes: Vec<u8>) -> Result<Self, FrameError> {
+        let (header, checksum_found) = unseal_frame::<RecordHeader>(&bytes)?;
+        let damaged = |what: &str| Err(FrameError::Damaged(what.to_owned()));
+        if header.bytes != bytes.len() as u64
+            || header.entries_bytes > header.bytes
+            || record_bytes(header.entries_bytes) != header.bytes
+        {
+            return damaged("the record's lengths contradict each other");
+        }
+        if checksum(&bytes[FRAME_BYTES..]) != header.body {
+            return damaged("the record has the wrong checksum");
+        }
+        Ok(Self {
+            header,
+            checksum: checksum_found,
+            bytes,
+        })
+    }
+
+    /// The state commitment's lattice after the record.
+    pub(crate) fn lattice(&self) -> Lattice {
+        let mut bytes = [0; LATTICE_BYTES];
+        bytes.copy_from_slice(&self.bytes[FRAME_BYTES..ENTRIES_START]);
+        Lattice::from_bytes(&bytes)
+    }
+
+    /// The record as it stands in the log.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Where entries begin in the record, so that they can be taken apart side by side.
+    pub(crate) fn entry_offsets(&self) -> Result<Vec<usize>, (u64, &'static str)> {
+        let end = ENTRIES_START + usize::try_from(self.header.entries_bytes).unwrap_or(0);
+        let mut offsets = Vec::new();
+        let mut at = ENTRIES_START;
+        while at < end {
+            offsets.push(at);
+            let length = entry::length(&self.bytes[at..end])
+                .map_err(|what| (self.header.position + at as u64, what))?;
+            at += usize::try_from(length).unwrap_or(end);
+        }
+        Ok(offsets)
+    }
+
+    /// The entry at one of those offsets.
+    pub(crate) fn entry_at(&self, offset: usize) -> Result<Entry, (u64, &'static str)> {
+        let end = ENTRIES_START + usize::try_from(self.header.entries_bytes).unwrap_or(0);
+        entry::parse(&self.bytes[offset..end])
+            .map_err(|what| (self.header.position + offset as u64, what))
+    }
+
+    /// The entries, each with its byte position in the log.
+    pub(crate) fn entries(&self) -> Entries<'_> {
+        // `parse` checked the length.
+        let end = ENTRIES_START + usize::try_from(self.header.entries_bytes).unwrap_or(0);
+        Entries {
+            bytes: &self.bytes[..end],
+            at: ENTRIES_START,
+            position: self.header.position,
+        }
+    }
+}
+
+/// Entries of a record, one after another.
+#[derive(Clone, Debug)]
+pub(crate) struct Entries<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    position: u64,
+}
+
+impl<'a> Iterator for Entries<'a> {
+    /// Byte position, entry, and its bytes; or what is wrong at that position.
+    type Item = Result<(u64, Entry, &'a [u8]), (u64, &'static str)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.at >= self.bytes.len() {
+            return None;
+        }
+        let position = self.position + self.at as u64;
+        match entry::parse(&self.bytes[self.at..]) {
+            Ok(entry) => {
+                let start = self.at;
+                // `parse` saw that so many bytes are there.
+                self.at += usize::try_from(entry.bytes).unwrap_or(usize::MAX);
+                Some(Ok((position, entry, &self.bytes[start..self.at])))
+            }
+            Err(what) => {
+                self.at = self.bytes.len();
+                Some(Err((position, what)))
+            }
+        }
+    }
+}

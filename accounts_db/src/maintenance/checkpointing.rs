@@ -1,0 +1,153 @@
+//! When checkpoints are written, and which segments they free.
+
+use crate::{
+    error::{CheckpointError, FileError},
+    index::{ChainAndCounts, CheckpointHeader, CheckpointWriter},
+    log::{Manifest, Segment},
+    options::CheckpointMode,
+    shared::Core,
+};
+use std::sync::{Arc, atomic::Ordering};
+/// A checkpoint is written when the log has grown by so many times its length.
+const LOG_FACTOR: u64 = 2;
+
+impl Core {
+    /// Notes that compaction has emptied segments.
+    pub(crate) fn note_emptied(&self, emptied: &[u64], sequence: u64) {
+        let table = self.segments();
+        let mut state = self.checkpoint.lock();
+        for number in emptied {
+            if let Some(segment) = table.get(*number) {
+                segment.emptied.store(true, Ordering::Relaxed);
+                state.emptied.push((*number, sequence));
+            }
+        }
+    }
+
+    /// Notes that a record was appended, and sees to a checkpoint if one is due.
+    pub(crate) fn note_appended(&self, bytes: u64) {
+        let mut state = self.checkpoint.lock();
+        state.appended += bytes;
+        if state.appended < self.options.checkpoint_bytes {
+            return;
+        }
+        // Of what is written, checkpoints are at most a third.
+        if state.appended < LOG_FACTOR * state.bytes {
+            return;
+        }
+        match self.options.checkpoint_mode {
+            CheckpointMode::Manual => {}
+            CheckpointMode::Background => {
+                state.is_wanted = true;
+                self.checkpoint_wanted.notify_all();
+            }
+            CheckpointMode::Inline => {
+                drop(state);
+                let failure = self.write_checkpoint().err();
+                self.checkpoint.lock().failure = failure;
+            }
+        }
+    }
+
+    /// Writes a checkpoint and gives up the segments that nothing needs any more.
+    pub(crate) fn write_checkpoint(&self) -> Result<(), CheckpointError> {
+        if self.options.read_only {
+            return Err(CheckpointError::ReadOnly);
+        }
+        let _checkpointing = self.checkpointing.lock();
+        let (contents, header) = {
+            let writer = self.writer.lock();
+            self.checkpoint.lock().appended = 0;
+            let chain = self.chain.read();
+            let contents = ChainAndCounts::new(&writer.lattice, &chain, &self.segments());
+            let header = CheckpointHeader {
+                database: self.database,
+                sequence: writer.sequence,
+                position: writer.position,
+                previous: writer.previous,
+                shard_bits: self.index.shard_bits(),
+                chunks: 0,
+                bytes: 0,
+            };
+            (contents, header)
+        };
+        let create = || CheckpointWriter::create(&*self.storage, &contents, &self.index);
+        let mut out = create();
+        if out.as_ref().is_err_and(FileError::is_out_of_space) && self.segment_allocator.clear() {
+            out = create();
+        }
+        let mut out = out?;
+        let copy_shards = |out: &mut CheckpointWriter<'_>| {
+            // The index stands at the end of a record.
+            let _publishing = self.publishing.read();
+            out.copy_shards(&self.index, self.applied.load(Ordering::Acquire))
+        };
+        while copy_shards(&mut out) {
+            out.write_shards()?;
+        }
+        let sequence = header.sequence;
+        self.checkpoint.lock().bytes = out.finish(header)?;
+        self.free_emptied(sequence)
+    }
+
+    /// Writes the manifest, without the segments that were empty before the record `sequence`, and
+    /// then removes them.
+    fn free_emptied(&self, sequence: u64) -> Result<(), CheckpointError> {
+        let freed: Vec<u64> = {
+            let mut state = self.checkpoint.lock();
+            let (freed, kept) = state.emptied.iter().partition(|(_, by)| *by < sequence);
+            state.emptied = kept;
+            let freed: Vec<(u64, u64)> = freed;
+            freed.into_iter().map(|(number, _)| number).collect()
+        };
+        let segments = {
+            let mut table = self.table.write();
+            let segments = freed
+                .iter()
+                .filter_map(|number| table.get(*number).cloned());
+            let segments: Vec<Arc<Segment>> = segments.collect();
+            *table = Arc::new(table.without(&freed));
+            segments
+        };
+        self.store_manifest()?;
+        if self.segment_allocator.give_up(segments) {
+            let folder = self.storage.describe("");
+            (self.storage.sync_folder())
+                .map_err(|source| FileError::new("sync", folder, source))?;
+        }
+        Ok(())
+    }
+
+    /// Writes what the database consists of.
+    pub(crate) fn store_manifest(&self) -> Result<(), FileError> {
+        let durable = self.applied.load(Ordering::Acquire);
+        let table = self.segments();
+        let manifest = Manifest {
+            database: self.database,
+            hash_key: self.hash_key,
+            segment_bytes: table.segment_bytes(),
+            shard_bits: self.index.shard_bits(),
+            segments: (table.iter().map(|segment| (segment.number, segment.places))).collect(),
+            durable,
+        };
+        manifest.store(&*self.storage)
+    }
+
+    /// Writes checkpoints when they are wanted, until the database closes.
+    pub(crate) fn run_checkpoints(&self) {
+        loop {
+            {
+                let mut state = self.checkpoint.lock();
+                while !state.is_wanted && !state.is_closing {
+                    self.checkpoint_wanted.wait(&mut state);
+                }
+                if state.is_closing {
+                    return;
+                }
+                state.is_wanted = false;
+            }
+            let failure = self.write_checkpoint().err();
+            self.checkpoint.lock().failure = failure;
+        }
+    }
+}

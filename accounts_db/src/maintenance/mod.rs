@@ -1,0 +1,21 @@
+//! Work beside reads and commits: space, checkpoints, checks, copies.
+//!
+//! Top-down; a file uses only files below it:
+//!
+//! * `snapshot`: a copy of the database in another folder
+//! * `checkpointing`: when checkpoints are written, and which segments they free
+//! * `background_gathering`: the thread that runs compaction for the next block
+//! * `compaction`: moves live entries out of old segments
+//! * `scrub`: checks every byte
+//! * `warm_up`: fills the system's cache after opening
+
+mod background_gathering;
+mod checkpointing;
+mod compaction;
+mod scrub;
+mod snapshot;
+mod warm_up;
+
+pub(crate) use compaction::{GatheringInput, gather_moves, log_usage};
+pub use scrub::ScrubReport;
+pub use snapshot::{Sharing, SnapshotError};

@@ -1,0 +1,264 @@
+//! Looking at every byte that matters, whether it is in use now or not.
+
+use crate::{
+    error::{Damage, FileError, OpenError, ReadError},
+    index::check_checkpoint,
+    log::{
+        FRAME_BYTES, Key, MANIFEST, Manifest, PAGE_BYTES, Record, RecordError,
+        SEGMENT_HEADER_BYTES, Segment, SegmentHeader, SegmentTable,
+        entry::{self, Body},
+        read_record, read_record_header, unseal_frame,
+    },
+    read::is_version_of,
+    shared::Core,
+};
+use std::{io, ops::ControlFlow, sync::Arc};
+
+/// Damages listed; more of them say nothing new.
+const DAMAGES_MAX: usize = 1000;
+
+/// What a scrub found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScrubReport {
+    /// Bytes looked at.
+    pub bytes: u64,
+    /// Records among them.
+    pub records: u64,
+    /// Entries in those.
+    pub entries: u64,
+    /// What is damaged, at most the first 1000.
+    pub damages: Vec<Damage>,
+}
+
+impl ScrubReport {
+    /// Whether everything is as it was written.
+    pub fn is_sound(&self) -> bool {
+        self.damages.is_empty()
+    }
+
+    fn note(&mut self, damage: Damage) {
+        if self.damages.len() < DAMAGES_MAX {
+            self.damages.push(damage);
+        }
+    }
+}
+
+impl Core {
+    /// Checks manifest, checkpoint and every record. `progress` is told how many bytes were looked at,
+    /// of how many; it can stop the scrub.
+    pub(crate) fn scrub(
+        &self,
+        mut progress: impl FnMut(u64, u64) -> ControlFlow<()>,
+    ) -> Result<ScrubReport, ReadError> {
+        let mut report = ScrubReport::default();
+        {
+            // Nobody replaces them meanwhile.
+            let _checkpointing = self.checkpointing.lock();
+            self.scrub_manifest(&mut report)?;
+            self.scrub_checkpoint(&mut report)?;
+        }
+        let table = self.segments();
+        let total = table.iter().map(|segment| segment.end()).sum();
+        let mut done = 0;
+        for segment in table.iter() {
+            let end = segment.end();
+            let mut visit = |bytes| progress(done + bytes, total);
+            if scrub_segment(self, &table, segment, end, &mut report, &mut visit)?.is_break() {
+                return Ok(report);
+            }
+            done += end;
+        }
+        Ok(report)
+    }
+
+    fn scrub_manifest(&self, report: &mut ScrubReport) -> Result<(), ReadError> {
+        match Manifest::load(&*self.storage) {
+            Ok(Some(manifest)) => {
+                report.bytes += manifest.to_bytes().len() as u64;
+                Ok(())
+            }
+            Ok(None) => {
+                let (file, what) = (
+                    self.storage.describe(MANIFEST),
+                    "the file is missing".to_owned(),
+                );
+                report.note(Damage {
+                    file,
+                    offset: 0,
+                    what,
+                });
+                Ok(())
+            }
+            Err(error) => note_open_error(report, error),
+        }
+    }
+
+    fn scrub_checkpoint(&self, report: &mut ScrubReport) -> Result<(), ReadError> {
+        match check_checkpoint(&*self.storage, self.database, self.index.shard_bits()) {
+            Ok(bytes) => {
+                report.bytes += bytes;
+                Ok(())
+            }
+            Err(error) => note_open_error(report, error),
+        }
+    }
+
+    /// Holds the index and the counts against the log, and the newest state against its commitment.
+    /// Nothing may be committed meanwhile.
+    pub(crate) fn verify_index(&self) -> Result<(), ReadError> {
+        let table = self.segments();
+        for shard in 0..self.index.shard_count() {
+            for location in self.index.locations(shard) {
+                let entry = self.entry_at(&table, location)?;
+                let entry = entry.ok_or_else(|| self.missing_segment(location))?;
+                let hash = entry::index_hash(&self.hasher, &entry.body);
+                let is_newest = hash.is_some_and(|hash| self.index.contains(hash, location));
+                let key = match entry.body {
+                    Body::Value { key, .. } => Some(key),
+                    Body::Code { hash, .. } => Some(Key::Code(hash)),
+                    _ => None,
+                };
+                if !is_newest || !key.is_some_and(|key| is_version_of(&entry, &key)) {
+                    return Err(self.damage_at(location, "the index names an entry it should not"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn note_open_error(report: &mut ScrubReport, error: OpenError) -> Result<(), ReadError> {
+    match error {
+        OpenError::Damaged(damage) => {
+            report.note(damage);
+            Ok(())
+        }
+        OpenError::File(error) if error.source.kind() == io::ErrorKind::UnexpectedEof => {
+            let what = "the file is cut short".to_owned();
+            report.note(Damage {
+                file: error.file,
+                offset: 0,
+                what,
+            });
+            Ok(())
+        }
+        OpenError::File(error) => Err(error.into()),
+        other => {
+            let what = other.to_string();
+            report.note(Damage {
+                file: String::new(),
+                offset: 0,
+                what,
+            });
+            Ok(())
+        }
+    }
+}
+
+fn scrub_segment(
+    core: &Core,
+    table: &SegmentTable,
+    segment: &Arc<Segment>,
+    end: u64,
+    report: &mut ScrubReport,
+    progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+) -> Result<ControlFlow<()>, ReadError> {
+    scrub_segment_header(core, segment, report)?;
+    let mut offset = SEGMENT_HEADER_BYTES;
+    while offset < end {
+        match read_record(table, segment, offset) {
+            Ok(record) => {
+                scrub_entries(segment, &record, report);
+                report.records += 1;
+                offset += record.header.bytes;
+            }
+            Err(RecordError::File(error)) => return Err(error.into()),
+            Err(error) => {
+                match error.into_read_error(segment.path.clone(), offset) {
+                    ReadError::Damaged(damage) => report.note(damage),
+                    error => return Err(error),
+                }
+                // Where the next record begins is in the header; if that is damaged, it is looked for.
+                offset = next_record(core, table, segment, offset, end)?;
+            }
+        }
+        if progress(offset).is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+    report.bytes += end;
+    Ok(ControlFlow::Continue(()))
+}
+
+fn scrub_segment_header(
+    core: &Core,
+    segment: &Segment,
+    report: &mut ScrubReport,
+) -> Result<(), ReadError> {
+    let mut page = vec![0; usize::try_from(SEGMENT_HEADER_BYTES).unwrap_or(0)];
+    (segment.file.read_at(&mut page, 0))
+        .map_err(|source| FileError::new("read", &segment.path, source))?;
+    let damage = |offset, what: &str| Damage {
+        file: segment.path.clone(),
+        offset,
+        what: what.to_owned(),
+    };
+    match unseal_frame::<SegmentHeader>(&page) {
+        Ok((header, _)) if header.database == core.database && header.number == segment.number => {}
+        Ok(_) => report.note(damage(0, "the segment's header is of another segment")),
+        Err(error) => report.note(error.damage("segment's header", segment.path.clone(), 0)),
+    }
+    if let Some(at) = page[FRAME_BYTES..].iter().position(|byte| *byte != 0) {
+        let offset = (FRAME_BYTES + at) as u64;
+        report.note(damage(
+            offset,
+            "a byte behind the segment's header is not zero",
+        ));
+    }
+    Ok(())
+}
+
+fn scrub_entries(segment: &Segment, record: &Record, report: &mut ScrubReport) {
+    let mut count = 0;
+    for entry in record.entries() {
+        count += 1;
+        if let Err((position, what)) = entry {
+            report.note(Damage {
+                file: segment.path.clone(),
+                offset: position - segment.start,
+                what: what.to_owned(),
+            });
+        }
+    }
+    report.entries += count;
+    if count != record.header.entry_count {
+        report.note(Damage {
+            file: segment.path.clone(),
+            offset: record.header.position - segment.start,
+            what: "the record has another number of entries than its header says".to_owned(),
+        });
+    }
+}
+
+/// The first page behind `offset` at which a record of this database begins.
+fn next_record(
+    core: &Core,
+    table: &SegmentTable,
+    segment: &Segment,
+    offset: u64,
+    end: u64,
+) -> Result<u64, ReadError> {
+    let mut next = offset + PAGE_BYTES;
+    while next < end {
+        match read_record_header(table, segment, next) {
+            Ok(header)
+                if header.database == core.database && header.position == segment.start + next =>
+            {
+                return Ok(next);
+            }
+            Err(RecordError::File(error)) => return Err(error.into()),
+            _ => next += PAGE_BYTES,
+        }
+    }
+    Ok(end)
+}

@@ -1,0 +1,189 @@
+//! Snapshots: a second folder with the same database.
+//!
+//! Segments that are full never change, so a snapshot shares them (a second name for the same file)
+//! where the file system can; the segment being written is copied up to its end. The manifest comes
+//! last: a folder without one is no snapshot.
+
+use crate::{
+    error::{CheckpointError, Damage, FileError, OpenError, ReadError},
+    index::CHECKPOINT,
+    log::{MANIFEST, Manifest, segment_file_name, segment_number},
+    shared::Core,
+    storage::{Storage, StorageFile},
+};
+use alloy_primitives::B256;
+use std::{sync::Arc, sync::atomic::Ordering};
+use thiserror::Error;
+
+/// Bytes copied at once.
+const COPY_BYTES: u64 = 4 << 20;
+
+/// Why a snapshot was not made, or not restored. The source is as it was; what is in the target folder is
+/// of no use and can be removed.
+#[derive(Clone, Debug, Error)]
+pub enum SnapshotError {
+    /// The target has a database already.
+    #[error("{folder} is not empty (it has {name}); give an empty or new folder")]
+    NotEmpty {
+        /// The target.
+        folder: String,
+        /// A file in it.
+        name: String,
+    },
+    /// Bytes of the snapshot are damaged.
+    #[error("the snapshot is damaged: {0}")]
+    Damaged(Damage),
+    /// The state is not what its commitment says.
+    #[error("the state after block {number} has commitment {found}, but {expected} is recorded")]
+    Commitment {
+        /// The newest block.
+        number: u64,
+        /// What the state sums up to.
+        found: B256,
+        /// What its record says.
+        expected: B256,
+    },
+    /// The snapshot or its target cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The state cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The checkpoint that begins a snapshot failed.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A file could not be used.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+/// How full segments get into a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// As second names of the same files, where the file system has those.
+    Links,
+    /// As copies, so that damage to one folder leaves the other alone.
+    Copies,
+}
+
+impl Core {
+    /// Puts the database as it is after the newest block into another folder. `progress` is told how
+    /// many bytes are there, of how many.
+    pub(crate) fn snapshot(
+        &self,
+        target: &dyn Storage,
+        sharing: Sharing,
+        mut progress: impl FnMut(u64, u64),
+    ) -> Result<(), SnapshotError> {
+        require_empty(target)?;
+        if !self.options.read_only {
+            self.write_checkpoint()?;
+        }
+        // Until it is done no segment is freed and no checkpoint replaced.
+        let _checkpointing = self.checkpointing.lock();
+        let (table, ends, durable) = {
+            let _writer = self.writer.lock();
+            let table = self.segments();
+            let ends: Vec<u64> = table.iter().map(|segment| segment.end()).collect();
+            (table, ends, self.applied.load(Ordering::Acquire))
+        };
+        let last = table.last().map(|segment| segment.number);
+        let total = ends.iter().sum();
+        let mut done = 0;
+        for (segment, end) in table.iter().zip(&ends) {
+            let name = segment_file_name(segment.number);
+            let is_shared = sharing == Sharing::Links
+                && Some(segment.number) != last
+                && link(&*self.storage, &name, target)?;
+            if !is_shared {
+                let size = segment.places * table.segment_bytes();
+                let mut visit = |bytes| progress(done + bytes, total);
+                copy(
+                    &*segment.file,
+                    &segment.path,
+                    *end,
+                    size,
+                    &name,
+                    target,
+                    &mut visit,
+                )?;
+            }
+            done += end;
+            progress(done, total);
+        }
+        self.snapshot_checkpoint(target)?;
+        let manifest = Manifest {
+            database: self.database,
+            hash_key: self.hash_key,
+            segment_bytes: table.segment_bytes(),
+            shard_bits: self.index.shard_bits(),
+            segments: (table.iter().map(|segment| (segment.number, segment.places))).collect(),
+            durable,
+        };
+        let error = |source| FileError::new("sync", target.describe(""), source);
+        target.sync_folder().map_err(error)?;
+        manifest.store(target)?;
+        Ok(())
+    }
+
+    fn snapshot_checkpoint(&self, target: &dyn Storage) -> Result<(), SnapshotError> {
+        let path = self.storage.describe(CHECKPOINT);
+        let file = match self.storage.open(CHECKPOINT) {
+            Ok(file) => file,
+            // A database that has had no checkpoint yet is all in its log.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(source) => return Err(FileError::new("open", path, source).into()),
+        };
+        let size = (file.size()).map_err(|source| FileError::new("read", &path, source))?;
+        copy(&*file, &path, size, size, CHECKPOINT, target, &mut |_| {})
+    }
+}
+
+fn require_empty(target: &dyn Storage) -> Result<(), SnapshotError> {
+    let folder = target.describe("");
+    let names = (target.list()).map_err(|source| FileError::new("list", &folder, source))?;
+    let known = |name: &&String| {
+        segment_number(name).is_some() || [MANIFEST, CHECKPOINT].contains(&name.as_str())
+    };
+    match names.iter().find(known) {
+        Some(name) => Err(SnapshotError::NotEmpty {
+            folder,
+            name: name.clone(),
+        }),
+        None => Ok(()),
+    }
+}
+
+fn link(source: &dyn Storage, name: &str, target: &dyn Storage) -> Result<bool, FileError> {
+    (source.link(name, target))
+        .map_err(|error| FileError::new("link", target.describe(name), error))
+}
+
+fn copy(
+    file: &dyn StorageFile,
+    path: &str,
+    end: u64,
+    size: u64,
+    name: &str,
+    target: &dyn Storage,
+    progress: &mut dyn FnMut(u64),
+) -> Result<(), SnapshotError> {
+    let target_path = target.describe(name);
+    let error = |action| {
+        let path = target_path.clone();
+        move |source| FileError::new(action, path, source)
+    };
+    let copy: Arc<dyn StorageFile> = target.create(name, size).map_err(error("create"))?;
+    let mut offset = 0;
+    while offset < end {
+        let bytes = (end - offset).min(COPY_BYTES);
+        let mut buffer = vec![0; usize::try_from(bytes).unwrap_or(0)];
+        (file.read_at(&mut buffer, offset))
+            .map_err(|source| FileError::new("read", path, source))?;
+        copy.write_at(&buffer, offset).map_err(error("write"))?;
+        offset += bytes;
+        progress(offset);
+    }
+    copy.sync().map_err(error("sync"))?;
+    Ok(())
+}

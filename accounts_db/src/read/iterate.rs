@@ -1,0 +1,217 @@
+//! Going through the whole state.
+//!
+//! The index is in the order of hashes, so accounts and slots come in no useful order, and finding one
+//! account's slots means looking at every key. That is for tools, state roots and the rare
+//! destruction of a contract that has storage (before Cancun); block execution never needs it.
+
+use super::reader::Reader;
+use crate::{
+    commitment::{Lattice, LatticeChange},
+    error::ReadError,
+    log::{
+        Key, Location, SegmentTable,
+        entry::{AccountRecord, Body, Value},
+    },
+    shared::Core,
+};
+use ahash::AHashMap;
+use alloy_primitives::{Address, U256};
+use lockweave_runtime::Account;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Any location is before this one.
+const NEWEST: Location = Location::from_units(u64::MAX);
+
+impl Core {
+    /// Keys of a shard, with their values as of `horizon`.
+    pub(crate) fn shard_values(
+        &self,
+        table: &SegmentTable,
+        shard: usize,
+        horizon: Location,
+    ) -> Result<Vec<(Key, Value)>, ReadError> {
+        'again: loop {
+            let locations = self.index.locations(shard);
+            let mut values = Vec::with_capacity(locations.len());
+            for location in &locations {
+                let Some(entry) = self.entry_at(table, *location)? else {
+                    if self.index.locations(shard).contains(location) {
+                        return Err(self.missing_segment(*location));
+                    }
+                    // Its segment was freed meanwhile; the index says where everything is now.
+                    continue 'again;
+                };
+                let Body::Value { key, .. } = entry.body else {
+                    continue;
+                };
+                if let Some(value) = self.version_at(table, horizon, *location, &entry)? {
+                    values.push((key, value));
+                }
+            }
+            return Ok(values);
+        }
+    }
+
+    /// Every slot, not zero, of accounts that lose their storage.
+    pub(crate) fn slots_of_cleared(
+        &self,
+        wiped: &[Address],
+    ) -> Result<Vec<(Address, U256)>, ReadError> {
+        let table = self.segments();
+        let mut accounts = AHashMap::new();
+        for address in wiped {
+            let key = Key::Account(*address);
+            let found = self.find(&table, self.hasher.hash(&key), &key)?;
+            if let Some((_, entry)) = found
+                && let Body::Value {
+                    value: Value::Account(record),
+                    ..
+                } = entry.body
+                && record.slots > 0
+            {
+                accounts.insert(*address, record.slots);
+            }
+        }
+        if accounts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let missing = AtomicU64::new(accounts.values().sum());
+        let slots_of = |shard| -> Result<Vec<_>, ReadError> {
+            if missing.load(Ordering::Relaxed) == 0 {
+                return Ok(Vec::new());
+            }
+            let mut slots = Vec::new();
+            for (key, value) in self.shard_values(&table, shard, NEWEST)? {
+                if let (Key::Slot(address, slot), Value::Slot(word)) = (key, value)
+                    && !word.is_zero()
+                    && accounts.contains_key(&address)
+                {
+                    slots.push((address, U256::from_be_bytes(slot.0)));
+                }
+            }
+            missing.fetch_sub(slots.len() as u64, Ordering::Relaxed);
+            Ok(slots)
+        };
+        let parts = (self.workers).map_range(self.index.shard_count(), slots_of)?;
+        Ok(parts.into_iter().flatten().collect())
+    }
+}
+
+/// One item of the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StateItem {
+    /// An account.
+    Account(Address, Account),
+    /// A slot that is not zero.
+    Slot(Address, U256, U256),
+}
+
+impl Reader {
+    /// Everything in the state, in no order. Memory in use is that of one shard of the index.
+    pub fn items(&self) -> impl Iterator<Item = Result<StateItem, ReadError>> + '_ {
+        (0..self.core().index.shard_count()).flat_map(|shard| {
+            let values = self
+                .core()
+                .shard_values(self.table(), shard, self.horizon());
+            let (values, error) = match values {
+                Ok(values) => (values, None),
+                Err(error) => (Vec::new(), Some(Err(error))),
+            };
+            let items = values
+                .into_iter()
+                .filter_map(|(key, value)| item(key, value));
+            items.map(Ok).chain(error)
+        })
+    }
+
+    /// Every account, in no order.
+    pub fn accounts(&self) -> impl Iterator<Item = Result<(Address, Account), ReadError>> + '_ {
+        self.items().filter_map(|item| match item {
+            Ok(StateItem::Account(address, account)) => Some(Ok((address, account))),
+            Ok(StateItem::Slot(..)) => None,
+            Err(error) => Some(Err(error)),
+        })
+    }
+
+    /// Every slot of an account that is not zero, in no order. Looks at the whole index, unless the
+    /// account has no slots.
+    pub fn slots(&self, address: Address) -> Result<Vec<(U256, U256)>, ReadError> {
+        let count = self.slot_count(address)?;
+        let mut slots = Vec::new();
+        if count == 0 {
+            return Ok(slots);
+        }
+        for item in self.items() {
+            if let StateItem::Slot(owner, slot, value) = item?
+                && owner == address
+            {
+                slots.push((slot, value));
+                if slots.len() as u64 == count {
+                    break;
+                }
+            }
+        }
+        Ok(slots)
+    }
+
+    /// The state commitment computed from the whole state, and how many accounts and slots it has.
+    pub fn recompute_commitment(&self) -> Result<Recomputed, ReadError> {
+        let core = self.core();
+        let part = |shard| {
+            let mut part = Recomputed::default();
+            for (key, value) in core.shard_values(self.table(), shard, self.horizon())? {
+                match (key, value) {
+                    (Key::Account(address), Value::Account(AccountRecord { account, .. })) => {
+                        part.accounts += u64::from(account.is_some());
+                        part.change.account(address, None, account.as_ref());
+                    }
+                    (Key::Slot(address, slot), Value::Slot(value)) => {
+                        part.slots += u64::from(!value.is_zero());
+                        part.change.slot(address, slot, U256::ZERO, value);
+                    }
+                    _ => {}
+                }
+            }
+            Ok(part)
+        };
+        let merge = |mut left: Recomputed, right: Recomputed| {
+            left.accounts += right.accounts;
+            left.slots += right.slots;
+            left.change.merge(&right.change);
+            left
+        };
+        let shards = core.index.shard_count();
+        (core.workers).reduce_range(shards, Recomputed::default, part, merge)
+    }
+}
+
+fn item(key: Key, value: Value) -> Option<StateItem> {
+    match (key, value) {
+        (Key::Account(address), Value::Account(AccountRecord { account, .. })) => {
+            account.map(|account| StateItem::Account(address, account))
+        }
+        (Key::Slot(address, slot), Value::Slot(value)) => {
+            (!value.is_zero()).then(|| StateItem::Slot(address, slot.into(), value))
+        }
+        _ => None,
+    }
+}
+
+/// The whole state, summed up.
+#[derive(Clone, Debug, Default)]
+pub struct Recomputed {
+    /// Accounts there are.
+    pub accounts: u64,
+    /// Slots that are not zero.
+    pub slots: u64,
+    change: LatticeChange,
+}
+
+impl Recomputed {
+    /// The state commitment.
+    pub fn commitment(&self) -> alloy_primitives::B256 {
+        let mut lattice = Lattice::default();
+        lattice.apply(&self.change);
+        lattice.commitment()
+    }
+}
