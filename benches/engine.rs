@@ -9,8 +9,9 @@
 mod support;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
+use lockweave::Engine;
 use lockweave_banking_stage::{
-    Access, BankingStage, InferredStats, LockTable, StageConfig, pin_thread,
+    Access, InferredStats, LockTable, StageConfig, pin_thread,
 };
 use lockweave_evm_adapter::{ChainSpec, TemplateCache};
 use lockweave_runtime::{AccessMode, DenseId, KeyAccess, KeyId, TaskId};
@@ -79,9 +80,10 @@ fn main() {
     criterion.final_summary();
 }
 
-fn stage(threads: usize) -> BankingStage {
+fn engine(threads: usize) -> Engine {
     let threads = NonZeroUsize::new(threads).unwrap_or(NonZeroUsize::MIN);
-    BankingStage::new(StageConfig::with_threads(threads).pinned()).expect("threads start")
+    let stage = StageConfig::with_threads(threads).pinned();
+    Engine::builder().stage(stage).build().expect("threads start")
 }
 
 fn mainnet_blocks() -> Vec<Workload> {
@@ -125,41 +127,40 @@ fn print_ratio(group: &[Workload], threads: usize, sets: Sets) {
     let counted = Cell::new(InferredStats::default());
     // By the blocks before the one that runs, and with that one.
     let [taught, learned] = [(); 2].map(|()| RefCell::<Arc<TemplateCache>>::default());
-    let run = |workload: &Workload, stage: &BankingStage| match sets {
-        Sets::Recorded => workload.run_in_parallel(stage),
+    let run = |workload: &Workload, engine: &Engine| match sets {
+        Sets::Recorded => workload.run_in_parallel(engine),
         Sets::Simulated => {
-            let (time, sealed, stats) = workload.run_inferred(stage, None);
+            let (time, sealed, stats) = workload.run_inferred(engine, None);
             counted.set(stats);
             (time, sealed)
         }
         Sets::Templates => {
             let cache = Arc::new(TemplateCache::new());
-            let (time, sealed, stats) = workload.run_inferred(stage, Some(&cache));
+            let (time, sealed, stats) = workload.run_inferred(engine, Some(&cache));
             counted.set(stats);
             (time, sealed)
         }
         Sets::Warm => {
             let cache = Arc::new(TemplateCache::clone(&taught.borrow()));
-            let (time, sealed, stats) = workload.run_inferred(stage, Some(&cache));
+            let (time, sealed, stats) = workload.run_inferred(engine, Some(&cache));
             counted.set(stats);
             learned.replace(cache);
             (time, sealed)
         }
     };
-    let stage = stage(threads);
-    stage.pin_caller();
+    let engine = engine(threads);
+    engine.stage().pin_caller();
     let mut serial = vec![Duration::ZERO; PAIRS];
     let mut parallel = vec![Duration::ZERO; PAIRS];
     let mut sum = Vec::new();
     for workload in group {
-        let mut executor = workload.serial_executor();
-        let expected = workload.run_serially(&mut executor).1;
-        assert_eq!(expected, run(workload, &stage).1);
+        let expected = workload.run_serially(&engine).1;
+        assert_eq!(expected, run(workload, &engine).1);
         let mut of_block = [Vec::new(), Vec::new()];
         for _ in 0..PAIRS {
-            of_block[0].push(workload.run_serially(&mut executor).0);
-            let (time, sealed) = run(workload, &stage);
-            workload.recycle(sealed);
+            of_block[0].push(workload.run_serially(&engine).0);
+            let (time, sealed) = run(workload, &engine);
+            engine.recycle(sealed);
             of_block[1].push(time);
         }
         sum.push(counted.take());
@@ -207,20 +208,18 @@ fn print_inference(runs: &[InferredStats]) {
 /// The ceiling of this machine's cores: one serial run alone, compared with one on every core at once, each with its
 /// own memory. Parallel execution of one block cannot do better.
 fn print_ceiling(threads: usize, workload: &Workload) {
-    let mut copies: Vec<_> = (0..threads).map(|_| workload.copy()).collect();
-    let timed = |workloads: &mut [Workload]| {
-        let start = Barrier::new(workloads.len());
+    let engine = engine(1);
+    let timed = |runs: usize| {
+        let start = Barrier::new(runs);
         std::thread::scope(|scope| {
-            let runs: Vec<_> = (workloads.iter_mut())
-                .enumerate()
-                .map(|(worker, workload)| {
-                    let start = &start;
+            let runs: Vec<_> = (0..runs)
+                .map(|worker| {
+                    let (start, engine) = (&start, &engine);
                     scope.spawn(move || {
                         pin_thread(worker);
-                        let mut executor = workload.serial_executor();
-                        workload.run_serially(&mut executor);
+                        workload.run_serially(engine);
                         start.wait();
-                        workload.run_serially(&mut executor).0
+                        workload.run_serially(engine).0
                     })
                 })
                 .collect();
@@ -230,8 +229,8 @@ fn print_ceiling(threads: usize, workload: &Workload) {
     };
     let [mut alone, mut together] = [Vec::new(), Vec::new()];
     for _ in 0..PAIRS {
-        alone.push(timed(&mut copies[..1]).as_secs_f64());
-        together.push(timed(&mut copies).as_secs_f64());
+        alone.push(timed(1).as_secs_f64());
+        together.push(timed(threads).as_secs_f64());
     }
     for times in [&mut alone, &mut together] {
         times.sort_unstable_by(f64::total_cmp);
@@ -239,7 +238,7 @@ fn print_ceiling(threads: usize, workload: &Workload) {
     let factor = u32::try_from(threads).map_or(f64::NAN, f64::from);
     println!(
         "{threads} serial runs of {} side by side, the ceiling of this machine: {:.2} ×",
-        copies[0].name,
+        workload.name,
         factor * alone[PAIRS / 2] / together[PAIRS / 2],
     );
 }
@@ -248,20 +247,20 @@ fn blocks(criterion: &mut Criterion, workloads: &[Vec<Workload>]) {
     let mut group = criterion.benchmark_group("block");
     group.sample_size(10);
     for workload in workloads.iter().flat_map(|group| group.iter().take(1)) {
-        let mut executor = workload.serial_executor();
+        let serial = engine(1);
         group.bench_function(BenchmarkId::new("serial", &workload.name), |bencher| {
             bencher.iter_custom(|runs| {
                 (0..runs)
-                    .map(|_| workload.run_serially(&mut executor).0)
+                    .map(|_| workload.run_serially(&serial).0)
                     .sum()
             });
         });
         for threads in [1, 4] {
-            let stage = stage(threads);
+            let engine = engine(threads);
             let name = format!("{threads} threads");
             group.bench_function(BenchmarkId::new(name, &workload.name), |bencher| {
                 bencher.iter_custom(|runs| {
-                    (0..runs).map(|_| workload.run_in_parallel(&stage).0).sum()
+                    (0..runs).map(|_| workload.run_in_parallel(&engine).0).sum()
                 });
             });
         }

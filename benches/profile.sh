@@ -33,7 +33,7 @@ folder=$target/profile
 mkdir -p "$folder"
 
 count() { # ENGINE RUNS FILE
-    valgrind --tool=callgrind --toggle-collect='*engine::block::timed*' --compress-strings=no \
+    valgrind --tool=callgrind --toggle-collect='*::timed*' --compress-strings=no \
         --compress-pos=no --callgrind-out-file="$3" \
         "$program" --workload "$workload" --engine "$1" --runs "$2" "${@:4}" \
         >"$3.log" 2>&1 || { cat "$3.log" >&2; exit 1; }

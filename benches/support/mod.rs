@@ -4,23 +4,16 @@ use alloy_consensus::{Header, Signed, TxEnvelope, TxLegacy};
 use alloy_primitives::{
     Address, B256, Bytes, KECCAK256_EMPTY, Signature, TxKind, U256, address, hex, keccak256,
 };
-use lockweave_banking_stage::{
-    BankingStage, InferredStats, execute_block, execute_inferred_block, seal_block,
+use lockweave::{
+    Access, Engine, EngineError, Executed, RecordedAccess,
+    engine::SerialRun,
 };
+use lockweave_banking_stage::InferredStats;
 use lockweave_evm_adapter::{
-    BlockContext, ChainSpec, EvmExecutor, EvmInferrer, EvmTransaction, SpecId, Step, TemplateCache,
-    TemplateScope,
+    BlockContext, ChainSpec, EvmTransaction, SpecId, Step, TemplateCache, TemplateScope,
 };
-use lockweave_runtime::{
-    AccessSet, Account, Code, Declaration, Executor, GrantedState, INFERRED_KEYS_MAX, KeyTable,
-    MemoryState, OpenBlock, Recording, Sanitized, SealedBlock, SerialState, StateCells, StateView,
-    execute_serially,
-};
-use std::{
-    cell::Cell,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use lockweave_runtime::{Account, Code, MemoryState, SealedBlock, StateView};
+use std::{sync::Arc, time::Duration};
 
 const TOKEN: Address = address!("0x70ce400000000000000000000000000000000001");
 
@@ -30,11 +23,7 @@ pub(crate) struct Workload {
     view: Arc<dyn StateView>,
     context: BlockContext,
     steps: Vec<Step>,
-    sets: Vec<AccessSet>,
-    table: Arc<KeyTable>,
-    /// The last runs' states, for their memory.
-    spare_cells: Cell<Option<StateCells>>,
-    spare_state: Cell<Option<SerialState>>,
+    access: RecordedAccess,
 }
 
 impl Workload {
@@ -45,161 +34,56 @@ impl Workload {
         context: BlockContext,
         steps: &[Step],
     ) -> Self {
-        let mut executor = EvmExecutor::<Recording<SerialState>>::new(&context);
-        let mut state = Recording::new(SerialState::new(Arc::clone(&view), context.rules()));
-        let (steps, sets) = steps
-            .iter()
-            .map(|step| {
-                let outcome = executor.execute(step, &mut state).expect("a sound step");
-                let set = state.take_access(INFERRED_KEYS_MAX).expect("few keys");
-                (step.clone().with_gas_estimate(outcome.gas_used), set)
-            })
-            .unzip::<_, _, _, Vec<_>>();
-        let table = KeyTable::number(&sets);
+        let run = SerialRun::recording(&context, &view).steps(steps);
+        let recorded = run.expect("a sound block").finish().expect("few keys");
+        let outcomes = &recorded.sealed.outcomes;
+        let steps = (steps.iter().zip(outcomes))
+            .map(|(step, outcome)| step.clone().with_gas_estimate(outcome.gas_used))
+            .collect();
         Self {
-            table: Arc::new(table),
             name: name.into(),
             view,
             context,
             steps,
-            sets,
-            spare_cells: Cell::new(None),
-            spare_state: Cell::new(None),
+            access: recorded.access().numbered(),
         }
-    }
-
-    /// The same block on the same state, with memory of its own to run on.
-    pub(crate) fn copy(&self) -> Self {
-        Self {
-            name: self.name.clone(),
-            view: Arc::clone(&self.view),
-            context: self.context.clone(),
-            steps: self.steps.clone(),
-            sets: self.sets.clone(),
-            table: Arc::clone(&self.table),
-            spare_cells: Cell::new(None),
-            spare_state: Cell::new(None),
-        }
-    }
-
-    /// The oracle's executor, to be kept between runs.
-    pub(crate) fn serial_executor(&self) -> EvmExecutor<SerialState> {
-        EvmExecutor::new(&self.context)
     }
 
     /// Runs the block on one thread, without locks; the time from the first step to sealing.
     ///
     /// Like the parallel run it starts on memory that was cleared before, off the clock.
-    pub(crate) fn run_serially(
-        &self,
-        executor: &mut EvmExecutor<SerialState>,
-    ) -> (Duration, SealedBlock) {
-        let mut state = self.spare_state.take().unwrap_or_default();
-        state.reset(Arc::clone(&self.view), self.context.rules());
-        let start = Instant::now();
-        let sealed = execute_serially(executor, &mut state, &self.steps).expect("a sound block");
-        let time = start.elapsed();
-        self.spare_state.set(Some(state));
-        (time, sealed)
+    pub(crate) fn run_serially(&self, engine: &Engine) -> (Duration, SealedBlock) {
+        let run = engine.run_steps(&self.context, &self.steps);
+        timed(run.execute_serially(&self.view))
     }
 
     /// Runs the block under locks; the time from opening to sealing. Keys were numbered when the sets
     /// were recorded.
-    pub(crate) fn run_in_parallel(&self, stage: &BankingStage) -> (Duration, SealedBlock) {
-        let transactions = (self.steps.iter().zip(&self.sets))
-            .map(|(step, access)| Sanitized {
-                transaction: step.clone(),
-                access: access.clone(),
-                declaration: Declaration::Recorded,
-            })
-            .collect();
-        let make = self.make_granted();
-        let cells = self.fresh_cells();
-        let start = Instant::now();
-        let open = OpenBlock::with_table(cells, transactions, Arc::clone(&self.table));
-        let (open, result) = execute_block(stage, open, make, Step::gas_hint);
-        result.expect("a sound block");
-        self.seal(stage, open, start)
+    pub(crate) fn run_in_parallel(&self, engine: &Engine) -> (Duration, SealedBlock) {
+        let run = engine.run_steps(&self.context, &self.steps);
+        timed(run.access(Access::Recorded(&self.access)).execute(&self.view))
     }
 
     /// Runs the block from its transactions alone; inference is part of the time, and so is learning
     /// where there are templates.
     pub(crate) fn run_inferred(
         &self,
-        stage: &BankingStage,
+        engine: &Engine,
         templates: Option<&Arc<TemplateCache>>,
     ) -> (Duration, SealedBlock, InferredStats) {
-        let transactions = (self.steps.iter())
-            .map(|step| Sanitized {
-                transaction: step.clone(),
-                access: AccessSet::empty(),
-                declaration: Declaration::Inferred,
-            })
-            .collect();
-        let context = self.context.clone();
-        let granted = self.make_granted();
-        let templates = templates.cloned();
-        let make = move |last: Option<(Granted, EvmInferrer)>| {
-            let (executor, inferrer) = last.unzip();
-            let mut inferrer = inferrer.unwrap_or_else(|| EvmInferrer::new(&context));
-            inferrer.set_block(&context);
-            inferrer.set_templates(templates.clone(), TemplateScope::Every);
-            (granted(executor), inferrer)
-        };
-        let cells = self.fresh_cells();
-        let start = Instant::now();
-        let open = OpenBlock::to_infer(cells, transactions);
-        let (open, result) = execute_inferred_block(stage, open, make, Step::gas_hint);
-        let stats = result.expect("a sound block");
-        let (time, sealed) = self.seal(stage, open, start);
-        (time, sealed, stats)
-    }
-
-    fn make_granted(&self) -> impl Fn(Option<Granted>) -> Granted + Send + Sync + 'static {
-        let context = self.context.clone();
-        move |last| match last {
-            Some(mut executor) => {
-                executor.set_block(&context);
-                executor
-            }
-            None => Granted::new(&context).with_shortcuts(),
-        }
-    }
-
-    /// Gives back what a run came to, for its memory.
-    pub(crate) fn recycle(&self, sealed: SealedBlock) {
-        if let Some(mut cells) = self.spare_cells.take() {
-            cells.recycle(sealed);
-            self.spare_cells.set(Some(cells));
-        }
-    }
-
-    /// The last run's cells, cleared.
-    fn fresh_cells(&self) -> StateCells {
-        let (view, rules) = (Arc::clone(&self.view), self.context.rules());
-        match self.spare_cells.take() {
-            Some(mut cells) => {
-                cells.reset(view, rules);
-                cells
-            }
-            None => StateCells::new(view, rules),
-        }
-    }
-
-    fn seal(
-        &self,
-        stage: &BankingStage,
-        open: OpenBlock<Step>,
-        start: Instant,
-    ) -> (Duration, SealedBlock) {
-        let (sealed, spent) = seal_block(stage, open).expect("a finished block");
-        let time = start.elapsed();
-        self.spare_cells.set(Some(spent.into_cells()));
-        (time, sealed)
+        let templates = templates.map(|cache| (Arc::clone(cache), TemplateScope::Every));
+        let run = engine.run_steps(&self.context, &self.steps);
+        let executed = run.templates(templates).execute(&self.view);
+        let executed = executed.expect("a sound block");
+        let stats = executed.statistics.inference;
+        (executed.statistics.elapsed, executed.sealed, stats)
     }
 }
 
-type Granted = EvmExecutor<GrantedState<Step>>;
+fn timed(executed: Result<Executed, EngineError>) -> (Duration, SealedBlock) {
+    let executed = executed.expect("a sound block");
+    (executed.statistics.elapsed, executed.sealed)
+}
 
 /// Who is paid.
 #[derive(Clone, Copy)]

@@ -60,7 +60,8 @@ impl RecordedAccess {
         self.gas_used.get(step).copied()
     }
 
-    pub(crate) const fn table(&self) -> Option<&Arc<KeyTable>> {
+    /// The sets over [numbered](Self::numbered) keys.
+    pub const fn table(&self) -> Option<&Arc<KeyTable>> {
         self.table.as_ref()
     }
 }

@@ -135,7 +135,7 @@ impl Workload for ListedBlock {
 
     fn enter(&self, _worker: usize) -> Self::Worker {
         let mut executor = EvmExecutor::new(self.block.context());
-        executor.note_effects();
+        executor.record_effects();
         executor
     }
 

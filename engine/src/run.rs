@@ -13,7 +13,7 @@ use crate::{
 use alloy_eips::eip7928::BlockAccessList;
 use lockweave_banking_stage::{InferredStats, execute_block, execute_inferred_block, seal_block};
 use lockweave_evm_adapter::{
-    BlockContext, BlockEffects, EvmBlock, EvmInferrer, NotingExecutor, PlacedStep, Step,
+    BlockContext, BlockEffects, EvmBlock, EvmInferrer, EffectsExecutor, PlacedStep, Step,
     TemplateCache, TemplateScope,
 };
 use lockweave_runtime::{
@@ -288,15 +288,15 @@ impl<'e> Run<'e> {
         recorded: &RecordedAccess,
     ) -> Result<Executed, EngineError> {
         let block = self.steps.block()?;
-        let transactions = self.with_sets(recorded, Declaration::Recorded, |place, step| {
-            PlacedStep { place, step }
+        let transactions = self.with_sets(recorded, Declaration::Recorded, |index, step| {
+            PlacedStep { index, step }
         })?;
         let steps = transactions.len();
         let effects = Arc::new(BlockEffects::new(steps));
         let (context, recorded_effects) = (block.context().clone(), Arc::clone(&effects));
         // An executor of an earlier block would put its effects there.
-        let make = move |_: Option<NotingExecutor<GrantedState<PlacedStep>>>| {
-            NotingExecutor::new(&context, Arc::clone(&recorded_effects))
+        let make = move |_: Option<EffectsExecutor<GrantedState<PlacedStep>>>| {
+            EffectsExecutor::new(&context, Arc::clone(&recorded_effects))
         };
         let stage = self.engine.stage();
         let cells = self.engine.take_cells(view, block.context().rules());

@@ -130,7 +130,7 @@ impl<S: OracleState> SerialRun<S> {
     /// Also keeps what every step touches and changes, for an access list (EIP-7928).
     #[must_use]
     pub fn with_effects(mut self) -> Self {
-        self.executor.note_effects();
+        self.executor.record_effects();
         self.keeps_effects = true;
         self
     }

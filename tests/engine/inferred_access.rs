@@ -5,12 +5,12 @@ use crate::support::{
 };
 use alloy_primitives::{Address, B256, U256};
 use lockweave::{
-    EvmInferrer, OpenBlock, Sanitized, Step, execute_inferred_block,
+    EvmInferrer, OpenBlock, Sanitized, Step, 
+    banking_stage::{execute_inferred_block, seal_block},
     runtime::{
         AccessSet, Account, Code, Declaration, Infer, Inference, SimulatedState, StateCells,
         StateError, StateView,
     },
-    seal_block,
 };
 use proptest::prelude::*;
 use std::{

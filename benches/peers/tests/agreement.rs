@@ -1,6 +1,6 @@
 //! The yardstick and our engine have the same results on every generated workload, and a difference is detected.
 
-use lockweave_banking_stage::{BankingStage, StageConfig};
+use lockweave_engine::Engine;
 use lockweave_peers::engine::{
     agreement,
     block::{AccessSource, Block},
@@ -9,7 +9,6 @@ use lockweave_peers::engine::{
 };
 use lockweave_runtime::SealedBlock;
 use revm::context::result::ExecutionResult;
-use std::num::NonZeroUsize;
 
 const TRANSACTIONS: usize = 60;
 
@@ -19,14 +18,16 @@ fn blocks(workload: WorkloadName) -> Vec<Block> {
         .expect("a sound workload")
 }
 
-fn stage() -> BankingStage {
-    let threads = NonZeroUsize::new(3).expect("not zero");
-    BankingStage::new(StageConfig::with_threads(threads)).expect("threads start")
+fn engine() -> Engine {
+    Engine::builder()
+        .threads(3)
+        .build()
+        .expect("threads start")
 }
 
 #[test]
 fn all_ways_to_run_a_block_agree() {
-    let stage = stage();
+    let engine = engine();
     for workload in WorkloadName::ALL {
         // Recorded blocks cannot be made smaller; the binary checks them at every run.
         if workload.name().starts_with("mainnet") || workload == WorkloadName::Scheduler {
@@ -41,7 +42,7 @@ fn all_ways_to_run_a_block_agree() {
                 for _ in 0..2 {
                     yardstick.reset();
                     yardstick.run().expect("a sound block");
-                    let (_, sealed) = block.run(&stage, access);
+                    let (_, sealed) = block.run(&engine, access);
                     let agreed = agreement::check(&block, steps, &yardstick, &sealed);
                     assert_eq!(agreed, Ok(()), "{} {access:?}", workload.name());
                 }
@@ -54,14 +55,14 @@ fn all_ways_to_run_a_block_agree() {
 
 #[test]
 fn differences_are_seen() {
-    let stage = stage();
+    let engine = engine();
     let blocks = blocks(WorkloadName::Erc20Self);
     let block = &blocks[0];
     let before = block.flat_state().expect("a state in memory");
     let mut yardstick = Yardstick::new(block.context(), block.steps(), before);
     yardstick.reset();
     yardstick.run().expect("a sound block");
-    let (_, sealed) = block.run(&stage, AccessSource::Recorded);
+    let (_, sealed) = block.run(&engine, AccessSource::Recorded);
     let check = |sealed: &SealedBlock| agreement::check(block, block.steps(), &yardstick, sealed);
     assert_eq!(check(&sealed), Ok(()));
     let mut other = sealed.clone();

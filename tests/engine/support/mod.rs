@@ -13,13 +13,11 @@ use lockweave::{
         BlockContext, EvmBlock, InvalidStep, LockweaveTxEnvelope, SpecId, TemplateCache,
         TemplateScope,
     },
-    execute_block, execute_inferred_block,
     runtime::{
         AccessSet, Account, Code, Declaration, DenseId, ExecutionError, Executor, GrantedState,
         INFERRED_KEYS_MAX, KeyTable, Outcome, Recording, SerialState, StateCells, StateDelta,
         TaskId,
     },
-    seal_block,
 };
 use proptest::prelude::*;
 use std::{

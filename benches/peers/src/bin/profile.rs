@@ -1,7 +1,8 @@
 //! One engine on one workload, for a profiler; and callgrind's counts by phase.
 
 use clap::Parser;
-use lockweave_banking_stage::{BankingStage, StageConfig, pin_thread};
+use lockweave_banking_stage::{StageConfig, pin_thread};
+use lockweave_engine::Engine as ParallelEngine;
 use lockweave_peers::{
     engine::{
         block::{AccessSource, Block, timed},
@@ -114,7 +115,7 @@ fn run_all(args: &Args, blocks: &[Block]) -> Result<Vec<Duration>, Box<dyn Error
     if args.under_locks {
         config.payments_from = usize::MAX;
     }
-    let stage = BankingStage::new(config)?;
+    let engine = ParallelEngine::builder().stage(config).build()?;
     pin_thread(0);
     let access = match args.engine {
         Engine::Yardstick => return run_yardstick(args, blocks),
@@ -127,8 +128,8 @@ fn run_all(args: &Args, blocks: &[Block]) -> Result<Vec<Duration>, Box<dyn Error
     }
     let round = || -> Duration {
         let one = |block: &Block| {
-            let (time, sealed) = block.run(&stage, access);
-            Block::recycle(sealed);
+            let (time, sealed) = block.run(&engine, access);
+            engine.recycle(sealed);
             time
         };
         blocks.iter().map(one).sum()

@@ -1,7 +1,8 @@
 //! Our stage on more workers than this machine has cores, by simulation.
 
 use clap::Parser;
-use lockweave_banking_stage::{BankingStage, StageConfig, simulate::SimulatedCosts};
+use lockweave_banking_stage::{StageConfig, simulate::SimulatedCosts};
+use lockweave_engine::Engine;
 use lockweave_peers::{
     engine::{
         block::{AccessSource, Block},
@@ -99,7 +100,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         let Some(block) = blocks.iter().max_by_key(|block| block.gas()) else {
             continue;
         };
-        let model = BlockModel::measure(block, &stage(1)?, costs)?;
+        let model = BlockModel::measure(block, &engine(1)?, costs)?;
         let mut report = Report {
             args,
             workload,
@@ -164,23 +165,24 @@ fn print_costs(
     )
 }
 
-/// A stage that runs blocks of payments under locks too, because the model is of locks.
-fn stage(threads: usize) -> Result<BankingStage, Box<dyn Error>> {
+/// An engine that runs blocks of payments under locks too, because the model is of locks.
+fn engine(threads: usize) -> Result<Engine, Box<dyn Error>> {
     let threads = NonZeroUsize::new(threads).unwrap_or(NonZeroUsize::MIN);
-    let stage = BankingStage::new(StageConfig {
+    let stage = StageConfig {
         payments_from: usize::MAX,
         ..StageConfig::with_threads(threads).pinned()
-    })?;
-    stage.pin_caller();
-    Ok(stage)
+    };
+    let engine = Engine::builder().stage(stage).build()?;
+    engine.stage().pin_caller();
+    Ok(engine)
 }
 
 fn measured_ns(block: &Block, threads: usize) -> Result<f64, Box<dyn Error>> {
-    let stage = stage(threads)?;
+    let engine = engine(threads)?;
     let mut times = Samples::default();
     for _ in 0..RUNS {
-        let (time, sealed) = block.run(&stage, AccessSource::Recorded);
-        Block::recycle(sealed);
+        let (time, sealed) = block.run(&engine, AccessSource::Recorded);
+        engine.recycle(sealed);
         times.push(time.as_secs_f64() * 1e9);
     }
     Ok(times.median())

@@ -3,17 +3,15 @@
 use super::flat_state::FlatState;
 use alloy_consensus::{Signed, Transaction as _};
 use alloy_primitives::{Signature, U256};
-use lockweave_banking_stage::{
-    BankingStage, InferredStats, execute_block, execute_inferred_block, seal_block,
-};
+use lockweave_banking_stage::{BankingStage, execute_block};
+use lockweave_engine::{Access, Engine, Executed, RecordedAccess, Run, SerialRun};
 use lockweave_evm_adapter::{
-    BlockContext, EvmExecutor, EvmInferrer, EvmTransaction, LockweaveTxEnvelope, Step,
-    TemplateCache, TemplateScope, TxDeclared,
+    BlockContext, EvmExecutor, EvmTransaction, LockweaveTxEnvelope, Step, TemplateCache, TemplateScope,
+    TxDeclared,
 };
 use lockweave_runtime::{
-    AccessSet, Declaration, DenseId as _, Executor, GrantedState, INFERRED_KEYS_MAX, KeyPart,
-    KeyTable, OpenBlock, Outcome, Recording, RecycledBlock, Sanitized, SealedBlock, SerialState,
-    StateCells, StateError, StateKey, StateView, TaskId,
+    AccessSet, Declaration, DenseId as _, GrantedState, KeyPart, KeyTable, OpenBlock, Outcome,
+    RecycledBlock, Sanitized, SealedBlock, StateCells, StateError, StateKey, StateView, TaskId,
 };
 use std::{
     cell::Cell,
@@ -71,350 +69,49 @@ impl AccessSource {
     }
 }
 
-/// The same transactions, each with a signed declaration.
-struct SignedSteps {
-    steps: Vec<Step>,
-    sets: Vec<AccessSet>,
-}
-
 /// A block, the state before it, and what its transactions touch.
 pub struct Block {
     name: String,
     view: Arc<dyn StateView>,
     context: BlockContext,
     steps: Vec<Step>,
-    sets: Vec<AccessSet>,
-    table: Arc<KeyTable>,
-    signed: Option<SignedSteps>,
+    /// The steps without the gas that they were recorded to use.
+    unseen: Vec<Step>,
+    recorded: RecordedAccess,
+    /// The same transactions, each with a signed declaration.
+    signed: Option<Vec<Step>>,
     transactions: usize,
     gas: u64,
 }
 
 impl Block {
-    /// Runs the block once and records what its steps touch.
-    pub fn record(
-        name: impl Into<String>,
-        view: Arc<dyn StateView>,
-        context: BlockContext,
-        steps: &[Step],
-    ) -> Result<Self, BlockError> {
-        let name = name.into();
-        let (sets, outcomes) = record(&name, &view, &context, steps)?;
-        let steps: Vec<_> = (steps.iter().zip(&outcomes))
-            .map(|(step, outcome)| step.clone().with_gas_estimate(outcome.gas_used))
-            .collect();
-        let table = KeyTable::number(&sets);
-        let transactions = steps.iter().filter(|step| step.transaction().is_some());
-        Ok(Self {
-            transactions: transactions.count(),
-            gas: outcomes.iter().map(|outcome| outcome.gas_used).sum(),
-            table: Arc::new(table),
-            name,
-            view,
-            context,
-            steps,
-            sets,
-            signed: None,
-        })
-    }
-
-    /// Adds the same block with every transaction signing what it touches.
-    pub fn with_signed(mut self) -> Result<Self, BlockError> {
-        let beneficiary = self.context.block().beneficiary;
-        let steps: Vec<_> = (self.steps.iter().zip(&self.sets))
-            .map(|(step, set)| match step {
-                Step::Transaction(transaction) => {
-                    Step::Transaction(sign(transaction, set, &self.context))
-                }
-                other => other.clone(),
-            })
-            .collect();
-        let (_, outcomes) = record(&self.name, &self.view, &self.context, &steps)?;
-        let mut sets = Vec::with_capacity(steps.len());
-        for (index, (step, recorded)) in steps.iter().zip(&self.sets).enumerate() {
-            let signed = match step.transaction() {
-                Some(_) => step.signed_access(beneficiary),
-                None => Some(recorded.clone()),
-            };
-            let signed = signed.ok_or_else(|| BlockError::Step {
-                block: self.name.clone(),
-                step: index,
-                problem: "its declaration is no access set".to_owned(),
-            });
-            sets.push(signed?);
-        }
-        let steps = (steps.into_iter().zip(outcomes))
-            .map(|(step, outcome)| step.with_gas_estimate(outcome.gas_used))
-            .collect();
-        self.signed = Some(SignedSteps { steps, sets });
-        Ok(self)
-    }
-
-    /// What the block is called.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The state before the block.
-    pub fn view(&self) -> &dyn StateView {
-        &*self.view
-    }
-
-    /// The block's environment.
-    pub const fn context(&self) -> &BlockContext {
-        &self.context
-    }
-
-    /// The steps in block order.
-    pub fn steps(&self) -> &[Step] {
-        &self.steps
-    }
-
-    /// The steps as they are run with sets from `source`.
-    pub fn steps_with(&self, source: AccessSource) -> &[Step] {
-        match (&self.signed, source) {
-            (Some(signed), AccessSource::Signed) => &signed.steps,
-            _ => &self.steps,
-        }
-    }
-
-    /// What the steps touch.
-    pub fn sets(&self) -> &[AccessSet] {
-        &self.sets
-    }
-
-    /// The steps' sets over numbered keys.
-    pub fn table(&self) -> &KeyTable {
-        &self.table
-    }
-
-    /// Whether it can be run with sets from `source`.
-    pub const fn has(&self, source: AccessSource) -> bool {
-        !matches!(source, AccessSource::Signed) || self.signed.is_some()
-    }
-
-    /// Transactions in it.
-    pub const fn transactions(&self) -> usize {
-        self.transactions
-    }
-
-    /// Gas they use.
-    pub const fn gas(&self) -> u64 {
-        self.gas
-    }
-
-    /// The state before the block, for the yardstick.
-    pub fn flat_state(&self) -> Result<FlatState, BlockError> {
-        let state = FlatState::of(self);
-        state.map_err(|source| BlockError::State {
-            block: self.name.clone(),
-            source,
-        })
-    }
-
-    /// Runs the block on a stage; the time from opening it to its sealing.
-    ///
-    /// Clearing memory before and giving memory back after are not in the time.
-    pub fn run(&self, stage: &BankingStage, source: AccessSource) -> (Duration, SealedBlock) {
-        match source {
-            AccessSource::Recorded => {
-                let transactions = sanitized(&self.steps, &self.sets, Declaration::Recorded);
-                let make = self.make_granted();
-                let (cells, table) = (self.fresh_cells(), Arc::clone(&self.table));
-                let (time, (sealed, spent)) = timed(|| {
-                    let open = OpenBlock::with_table(cells, transactions, table);
-                    let (open, result) = execute_block(stage, open, make, Step::gas_hint);
-                    result.expect("the block ran while it was recorded");
-                    seal(stage, open)
-                });
-                keep_cells(spent);
-                (time, sealed)
-            }
-            AccessSource::Signed => {
-                let signed = self.signed.as_ref().expect("asked only where there is one");
-                let transactions = sanitized(&signed.steps, &signed.sets, Declaration::Signed);
-                let make = self.make_granted();
-                let cells = self.fresh_cells();
-                let (time, (sealed, spent)) = timed(|| {
-                    let open = OpenBlock::with_cells(cells, transactions);
-                    let (open, result) = execute_block(stage, open, make, Step::gas_hint);
-                    result.expect("the block ran while it was recorded");
-                    seal(stage, open)
-                });
-                keep_cells(spent);
-                (time, sealed)
-            }
-            AccessSource::Inferred => {
-                let (time, sealed, _) = self.run_inferred(stage);
-                (time, sealed)
-            }
-        }
-    }
-
-    /// Runs the block from its transactions alone; inference is part of the time.
-    pub fn run_inferred(&self, stage: &BankingStage) -> (Duration, SealedBlock, InferredStats) {
-        let transactions = (self.steps.iter())
-            .map(|step| Sanitized {
-                transaction: step.clone().without_gas_estimate(),
-                access: step.listed_access(),
-                declaration: Declaration::Inferred,
-            })
-            .collect();
-        let context = self.context.clone();
-        let granted = self.make_granted();
-        let cells = self.fresh_cells();
-        // Nothing is known from other blocks, of which a node has one cache for all.
-        let templates = Arc::new(TemplateCache::new());
-        let (time, ((sealed, spent), stats)) = timed(|| {
-            let make = move |last: Option<(Granted, EvmInferrer)>| {
-                let (executor, inferrer) = last.unzip();
-                let mut inferrer = inferrer.unwrap_or_else(|| EvmInferrer::new(&context));
-                inferrer.set_block(&context);
-                let templates = Some(Arc::clone(&templates));
-                inferrer.set_templates(templates, TemplateScope::Crowded);
-                (granted(executor), inferrer)
-            };
-            let open = OpenBlock::to_infer(cells, transactions);
-            let (open, result) = execute_inferred_block(stage, open, make, Step::gas_hint);
-            let stats = result.expect("the block ran while it was recorded");
-            (seal(stage, open), stats)
-        });
-        keep_cells(spent);
-        (time, sealed, stats)
-    }
-
-    /// Runs the block with recorded sets in parts that [`run`](Self::run) does in turns: opening it, preparing all
-    /// transactions, running them, gathering what changed and joining that.
-    pub fn run_in_parts(&self, stage: &BankingStage) -> ([Duration; 5], SealedBlock) {
-        let transactions = sanitized(&self.steps, &self.sets, Declaration::Recorded);
-        let make = self.make_granted();
-        let (cells, table) = (self.fresh_cells(), Arc::clone(&self.table));
-        let (open, mut block) = timed(|| OpenBlock::with_table(cells, transactions, table));
-        let (prepare, ()) = timed(|| prepare(&block));
-        let (run, (ran, result)) = timed(|| execute_block(stage, block, make, Step::gas_hint));
-        result.expect("the block ran while it was recorded");
-        block = ran;
-        let (settle, settled) = timed(|| block.into_executed().expect("a finished block"));
-        let (gather, ()) = timed(|| (0..settled.shards()).for_each(|shard| settled.collect(shard)));
-        let (join, (sealed, spent)) = timed(|| settled.seal().expect("a finished block"));
-        keep_cells(spent);
-        ([open, prepare, run, gather, settle + join], sealed)
-    }
-
-    fn make_granted(&self) -> impl Fn(Option<Granted>) -> Granted + Send + Sync + 'static {
-        let context = self.context.clone();
-        move |last| match last {
-            Some(mut executor) => {
-                executor.set_block(&context);
-                executor
-            }
-            None => Granted::new(&context).with_shortcuts(),
-        }
-    }
-
-    /// Gives back what a run came to, for its memory.
-    pub fn recycle(sealed: SealedBlock) {
-        if let Some(mut cells) = SPARE_CELLS.take() {
-            cells.recycle(sealed);
-            SPARE_CELLS.set(Some(cells));
-        }
-    }
-
-    /// Looks at all that the block will look at, which brings it into the caches, as the yardstick's copy of its state does.
-    fn go_through_state(&self) {
-        let entries = self.sets.iter().flat_map(AccessSet::entries);
-        for entry in entries {
-            let StateKey { address, part } = entry.key;
-            match part {
-                KeyPart::Slot(slot) => drop(black_box(self.view.slot(address, slot))),
-                KeyPart::Account | KeyPart::Code => drop(black_box(self.view.account(address))),
-            }
-        }
-    }
-
-    /// The last run's cells, cleared.
-    fn fresh_cells(&self) -> StateCells {
-        let (view, rules) = (Arc::clone(&self.view), self.context.rules());
-        self.go_through_state();
-        match SPARE_CELLS.take() {
-            Some(mut cells) => {
-                cells.reset(view, rules);
-                cells
-            }
-            None => StateCells::new(view, rules),
-        }
-    }
-}
-
-thread_local! {
-    /// The cells of this thread's last run, for their memory: a node hands them from block to block as well.
-    static SPARE_CELLS: Cell<Option<StateCells>> = const { Cell::new(None) };
-}
-
-/// Keeps the cells of a run for the next one.
-fn keep_cells(spent: RecycledBlock<Step>) {
-    SPARE_CELLS.set(Some(spent.into_cells()));
-}
-
-/// Does work on the clock; the time it took. A function of its own, so that a profile can be of that alone.
-#[inline(never)]
-pub fn timed<R>(work: impl FnOnce() -> R) -> (Duration, R) {
-    let start = Instant::now();
-    let result = work();
-    (start.elapsed(), result)
-}
-
-fn seal(stage: &BankingStage, open: OpenBlock<Step>) -> (SealedBlock, RecycledBlock<Step>) {
-    seal_block(stage, open).expect("a finished block")
-}
-
-/// Tasks that are prepared in one go, as in the banking stage.
-const CHUNK_TASKS: usize = 32;
-
-fn prepare(block: &OpenBlock<Step>) {
-    let tasks = block.transactions().len();
-    for first in (0..tasks).step_by(CHUNK_TASKS) {
-        let chunk = first..(first + CHUNK_TASKS).min(tasks);
-        block.prefetch(chunk.clone());
-        for task in chunk.map(TaskId::from_index) {
-            let resolved = block.resolve(task);
-            resolved.expect("the block ran while it was recorded");
-        }
-    }
-}
-
-type Granted = EvmExecutor<GrantedState<Step>>;
-
-/// Runs steps serially and records what each touches.
+    /// Runs steps serially and records what each accesses.
 fn record(
     name: &str,
     view: &Arc<dyn StateView>,
     context: &BlockContext,
     steps: &[Step],
 ) -> Result<(Vec<AccessSet>, Vec<Outcome>), BlockError> {
-    let mut executor = EvmExecutor::<Recording<SerialState>>::new(context);
-    let mut state = Recording::new(SerialState::new(Arc::clone(view), context.rules()));
-    let (mut sets, mut outcomes) = (Vec::new(), Vec::new());
+    let failed = |step: usize, problem: String| BlockError::Step {
+        block: name.to_owned(),
+        step,
+        problem,
+    };
+    let mut run = SerialRun::recording(context, view);
     for (index, step) in steps.iter().enumerate() {
-        let problem = |problem: String| BlockError::Step {
-            block: name.to_owned(),
-            step: index,
-            problem,
-        };
-        let outcome = executor.execute(step, &mut state);
-        outcomes.push(outcome.map_err(|error| problem(error.to_string()))?);
-        let set = state.take_access(INFERRED_KEYS_MAX);
-        sets.push(set.map_err(|error| problem(error.to_string()))?);
+        let outcome = run.step(step);
+        outcome.map_err(|error| failed(index, error.to_string()))?;
     }
-    Ok((sets, outcomes))
+    let recorded = run.finish().map_err(|error| failed(steps.len(), error.to_string()))?;
+    Ok((recorded.sets, recorded.sealed.outcomes))
 }
 
-fn sanitized(steps: &[Step], sets: &[AccessSet], declaration: Declaration) -> Vec<Sanitized<Step>> {
+fn sanitized(steps: &[Step], sets: &[AccessSet]) -> Vec<Sanitized<Step>> {
     (steps.iter().zip(sets))
         .map(|(step, access)| Sanitized {
             transaction: step.clone(),
             access: access.clone(),
-            declaration,
+            declaration: Declaration::Recorded,
         })
         .collect()
 }

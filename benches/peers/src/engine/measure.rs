@@ -5,7 +5,8 @@ use super::{
     block::{AccessSource, Block, BlockError, timed},
     yardstick::{Yardstick, YardstickError},
 };
-use lockweave_banking_stage::{BankingStage, StageConfig, StartError, pin_thread};
+use lockweave_banking_stage::{StageConfig, StartError, pin_thread};
+use lockweave_engine::Engine;
 use std::{
     num::NonZeroUsize,
     sync::Barrier,
@@ -185,10 +186,10 @@ pub fn measure(
             ours_ms: vec![Samples::default(); configurations.len()],
         });
     }
-    let stages = stages(configurations)?;
+    let engines = engines(configurations)?;
     pin_thread(0);
     for bench in &mut benches {
-        check_all(bench, configurations, &stages)?;
+        check_all(bench, configurations, &engines)?;
     }
     let mut sequential = Measured::default();
     let mut ours = vec![Measured::default(); configurations.len()];
@@ -197,7 +198,7 @@ pub fn measure(
     while rounds < effort.rounds_min
         || (rounds < effort.rounds_max && start.elapsed() < effort.time)
     {
-        let round = run_round(&mut benches, configurations, &stages)?;
+        let round = run_round(&mut benches, configurations, &engines)?;
         for time in &round.sequential_ms {
             sequential.times_ms.push(*time);
         }
@@ -225,32 +226,31 @@ pub fn measure(
     })
 }
 
-/// One stage for each number of threads.
-fn stages(configurations: &[Configuration]) -> Result<Vec<BankingStage>, StartError> {
-    let mut stages: Vec<BankingStage> = Vec::new();
+/// One engine for each number of threads.
+fn engines(configurations: &[Configuration]) -> Result<Vec<Engine>, StartError> {
+    let mut engines: Vec<Engine> = Vec::new();
     for configuration in configurations {
         let threads = NonZeroUsize::new(configuration.threads).unwrap_or(NonZeroUsize::MIN);
-        if !stages.iter().any(|stage| stage.config().threads == threads) {
-            stages.push(BankingStage::new(
-                StageConfig::with_threads(threads).pinned(),
-            )?);
+        if !engines.iter().any(|engine| engine.stage().config().threads == threads) {
+            let stage = StageConfig::with_threads(threads).pinned();
+            engines.push(Engine::builder().stage(stage).build()?);
         }
     }
-    Ok(stages)
+    Ok(engines)
 }
 
-fn stage_of<'s>(stages: &'s [BankingStage], configuration: &Configuration) -> &'s BankingStage {
-    let stage = stages
+fn engine_of<'e>(engines: &'e [Engine], configuration: &Configuration) -> &'e Engine {
+    let engine = engines
         .iter()
-        .find(|stage| stage.config().threads.get() == configuration.threads.max(1));
-    stage.expect("there is a stage for each number of threads")
+        .find(|engine| engine.stage().config().threads.get() == configuration.threads.max(1));
+    engine.expect("there is an engine for each number of threads")
 }
 
 /// Runs every configuration once, as a warm-up, and compares it with the yardstick.
 fn check_all(
     bench: &mut Bench<'_>,
     configurations: &[Configuration],
-    stages: &[BankingStage],
+    engines: &[Engine],
 ) -> Result<(), MeasureError> {
     let block = bench.block;
     bench.yardstick.reset();
@@ -261,7 +261,7 @@ fn check_all(
         if !block.has(access) {
             continue;
         }
-        let (_, sealed) = block.run(stage_of(stages, configuration), access);
+        let (_, sealed) = block.run(engine_of(engines, configuration), access);
         if access == AccessSource::Signed {
             // Declarations cost gas, so these receipts differ.
             if signed.is_none() {
@@ -291,7 +291,7 @@ struct Round {
 fn run_round(
     benches: &mut [Bench<'_>],
     configurations: &[Configuration],
-    stages: &[BankingStage],
+    engines: &[Engine],
 ) -> Result<Round, MeasureError> {
     let mut round = Round {
         sequential_ms: vec![0.0; configurations.len() / 2 + 1],
@@ -302,9 +302,9 @@ fn run_round(
         sequential.push(bench.run_sequentially()?);
         // The yardstick runs after every second run of ours, so each of ours is adjacent to one.
         for (place, configuration) in configurations.iter().enumerate() {
-            let stage = stage_of(stages, configuration);
-            let (time, sealed) = bench.block.run(stage, configuration.access);
-            Block::recycle(sealed);
+            let engine = engine_of(engines, configuration);
+            let (time, sealed) = bench.block.run(engine, configuration.access);
+            engine.recycle(sealed);
             let time = time.as_secs_f64() * 1e3;
             bench.ours_ms[place].push(time);
             round.ours_ms[place].0 += time;

@@ -7,9 +7,9 @@ use super::{
     yardstick::{Yardstick, YardstickError},
 };
 use lockweave_banking_stage::{
-    BankingStage,
     simulate::{SimulatedCosts, SimulatedRun, SimulatedTask, simulate},
 };
+use lockweave_engine::Engine;
 use lockweave_runtime::{AccessMode, DenseId, KeyId, KeyTable, TaskId};
 use std::collections::HashMap;
 
@@ -64,13 +64,13 @@ pub struct SimulatedBlock {
 }
 
 impl BlockModel {
-    /// Measures a block on `stage`, which has one thread.
+    /// Measures a block on `engine`, which has one thread.
     pub fn measure(
         block: &Block,
-        stage: &BankingStage,
+        engine: &Engine,
         costs: SimulatedCosts,
     ) -> Result<Self, YardstickError> {
-        let times = measure_times(block, stage);
+        let times = measure_times(block, engine);
         let before = block.flat_state().expect("the block was recorded on it");
         let mut yardstick = Yardstick::new(block.context(), block.steps(), before);
         let steps = yardstick.step_times(STEP_RUNS)?;
@@ -141,15 +141,15 @@ impl BlockModel {
     }
 }
 
-fn measure_times(block: &Block, stage: &BankingStage) -> BlockTimes {
+fn measure_times(block: &Block, engine: &Engine) -> BlockTimes {
     let mut all = Samples::default();
     let mut parts: [Samples; 5] = Default::default();
     for _ in 0..RUNS {
-        let (time, sealed) = block.run(stage, AccessSource::Recorded);
-        Block::recycle(sealed);
+        let (time, sealed) = block.run(engine, AccessSource::Recorded);
+        engine.recycle(sealed);
         all.push(time.as_secs_f64() * 1e9);
-        let (times, sealed) = block.run_in_parts(stage);
-        Block::recycle(sealed);
+        let (times, sealed) = block.run_in_parts(engine.stage());
+        Block::recycle_parts(sealed);
         for (part, time) in parts.iter_mut().zip(times) {
             part.push(time.as_secs_f64() * 1e9);
         }
@@ -265,11 +265,11 @@ mod tests {
 
     #[test]
     fn one_worker_takes_as_long_as_was_measured() {
-        let stage = BankingStage::new(StageConfig {
+        let stage = StageConfig {
             payments_from: usize::MAX,
             ..StageConfig::with_threads(NonZeroUsize::MIN)
-        })
-        .unwrap();
+        };
+        let engine = Engine::builder().stage(stage).build().unwrap();
         let costs = SimulatedCosts {
             turn_again: 50,
             turn: 50,
@@ -279,7 +279,7 @@ mod tests {
         };
         for workload in [WorkloadName::RawSelf, WorkloadName::Erc20Chain] {
             let blocks = workload.blocks(Some(400)).unwrap();
-            let model = BlockModel::measure(&blocks[0], &stage, costs).unwrap();
+            let model = BlockModel::measure(&blocks[0], &engine, costs).unwrap();
             let result = model.simulate(1, costs, 1.0);
             let error = real(result.span) / model.one_thread - 1.0;
             assert!(error.abs() < 0.02, "{}: {error}", workload.name());
