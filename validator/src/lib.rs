@@ -16,9 +16,6 @@
 
 pub mod chain;
 pub mod config;
-pub mod db;
-pub mod declare;
-pub mod libsecp256k1;
 pub mod node;
 pub mod operation;
 pub mod pool;
@@ -26,6 +23,8 @@ pub mod recorded;
 pub mod replay;
 pub mod report;
 pub mod rpc;
-pub mod senders;
+pub mod signatures;
 pub mod store;
 pub mod verify;
+
+pub use signatures::senders;
