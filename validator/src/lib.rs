@@ -1,24 +1,24 @@
-//! The validator: what wires the crates into a node, and the tools around it.
+//! A validator: the crates of Lockweave wired into a node, and the tools around it.
 //!
-//! | module | what |
+//! | module | role |
 //! | --- | --- |
-//! | `chain` | rules, genesis, blocks |
-//! | `db` | the tools for a database on disk |
-//! | `config` | flags, environment, file, defaults |
-//! | `pool` | transactions that wait for a block |
-//! | `node` | from a transaction's bytes to a durable block |
+//! | `verify` | executes a chain on disk again and checks it |
+//! | `replay` | executes recorded blocks in parallel and compares with serial execution |
+//! | `report` | the output of replay |
+//! | `recorded` | recorded blocks of Ethereum |
 //! | `operation` | logs, metrics, health |
 //! | `rpc` | JSON-RPC over HTTP and WebSocket |
+//! | `node` | from the bytes of a transaction to a durable block |
+//! | `pool` | transactions that wait for a block |
 //! | `store` | blocks and states, in memory or on disk |
-//! | `verify` | a chain on disk, executed again |
-//! | `senders`, `libsecp256k1` | senders from signatures |
-//! | `recorded`, `replay`, `report`, `declare` | recorded blocks: against the serial oracle; what they touch |
+//! | `chain` | genesis, rules, blocks and their execution |
+//! | `signatures` | senders and authorities from signatures |
+//! | `config` | flags, environment, file, defaults |
+//!
+//! A module may use those below it. The exception is `chain::import`, which adds blocks to a `store`.
 
 pub mod chain;
 pub mod config;
-pub mod db;
-pub mod declare;
-pub mod libsecp256k1;
 pub mod node;
 pub mod operation;
 pub mod pool;
@@ -26,6 +26,8 @@ pub mod recorded;
 pub mod replay;
 pub mod report;
 pub mod rpc;
-pub mod senders;
+pub mod signatures;
 pub mod store;
 pub mod verify;
+
+pub use signatures::senders;

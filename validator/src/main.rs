@@ -27,7 +27,7 @@ enum Command {
     Import(Box<import::ImportArgs>),
     Export(export::ExportArgs),
     Verify(verify::VerifyArgs),
-    Db(lockweave_validator::db::DbArgs),
+    Db(db::DbArgs),
     Config(Box<config::ConfigArgs>),
     Replay(replay::ReplayArgs),
     Declare(Box<declare::DeclareArgs>),
@@ -35,7 +35,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    lockweave_validator::libsecp256k1::install();
+    lockweave_validator::signatures::install_libsecp256k1();
     let result = match Cli::parse().command {
         Command::Run(args) => run::run(*args),
         Command::Init(args) => init::run(&args),

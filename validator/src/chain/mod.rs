@@ -1,22 +1,23 @@
-//! What a chain is made of: its rules, its genesis, its blocks and what a block costs.
+//! A chain: its genesis, its blocks, the rules between them, and their execution.
+//!
+//! * `import`: blocks of other clients, executed and committed
+//! * `execution`: a given block, executed and checked
+//! * `access_list`: blocks executed by their access list (EIP-7928)
+//! * `genesis`: the first block, and the development chain
+//! * `rules`: what follows from a parent: difficulty, fees, uncles; and the requests of a block
+//! * `block`: a block with its results, and files of blocks
+//! * `roots`: Merkle roots of states and receipts
+//!
+//! Each entry may use those below it.
 
 pub mod block;
-pub mod dev;
-pub mod difficulty;
 pub mod execution;
-pub mod failure;
-pub mod fees;
 pub mod genesis;
-pub mod header;
 pub mod import;
-pub mod merkle;
-pub mod merkle_state;
-pub mod ommers;
-pub mod receipts;
-pub mod requests;
-pub mod rlp_file;
+mod roots;
+mod rules;
 
-pub use block::{ChainBlock, Envelope};
-pub use failure::Failure;
-pub use genesis::{ChainParameters, GenesisError};
-pub use receipts::ReceiptsSummary;
+pub use block::{ChainBlock, Envelope, Failure, failure, rlp_file};
+pub use genesis::{ChainParameters, GenesisError, dev};
+pub use roots::{ReceiptsSummary, merkle, merkle_state, receipts};
+pub use rules::{difficulty, fees, header, ommers, requests};

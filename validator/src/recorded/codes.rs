@@ -1,6 +1,6 @@
 //! Recorded contract code: read as it is needed, checked, and shared between blocks.
 
-use crate::recorded::{
+use super::{
     error::RecordedError,
     files::{CODES, Files},
 };

@@ -4,7 +4,7 @@
 //! recording is made of. An archive is read once, into memory, and never unpacked to disk, so its
 //! names can do no harm.
 
-use crate::recorded::error::RecordedError;
+use super::error::RecordedError;
 use std::{
     collections::BTreeMap,
     error::Error,

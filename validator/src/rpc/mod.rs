@@ -1,47 +1,35 @@
 //! JSON-RPC over HTTP and WebSocket, on one port.
 //!
-//! | file | what |
+//! | folder or file | role |
 //! | --- | --- |
-//! | `server`, `ws` | connections and their limits |
-//! | `dispatch`, `message`, `error` | from a request's text to a response's |
-//! | `context` | what every method has at hand |
-//! | `evm` | calls that leave no trace, on plain revm |
-//! | the others | methods, by what they are about |
+//! | `server` | connections, their limits, and the way from a request to a response |
+//! | `subscriptions` | `eth_subscribe` and `eth_unsubscribe` |
+//! | `debug` | `debug_*` and `trace_*` |
+//! | `txpool` | `txpool_*` |
+//! | `lockweave` | `lockweave_*`: access sets and schedules |
+//! | `eth` | `eth_*`, `net_*`, `web3_*` and `rpc_*` |
+//! | `scratch` | execution on a scratch state, on plain revm |
+//! | `format` | blocks, transactions, receipts and logs as JSON |
+//! | `method` | what a method is, what it costs, and how it is called |
+//! | `context` | what every method can use: node, limits, installed filters |
+//! | `message` | JSON-RPC messages and errors |
 //!
-//! A request is parsed without copying its parameters. Methods are plain functions; those that take
-//! long run on blocking threads, a bounded number at a time and within a time each.
+//! Each entry may use those below it.
+//!
+//! A request is parsed without copying its parameters. Methods are plain functions. Long ones run on
+//! blocking threads; their number and the time of each call are limited.
 
-mod block_access_list;
-mod blocks;
-mod calls;
-mod config;
 mod context;
-mod dispatch;
-mod error;
-mod evm;
-mod fees;
-mod filters;
-mod fork_config;
-pub(crate) mod format;
+mod debug;
+mod eth;
+mod format;
 mod lockweave;
-mod logs;
 mod message;
-mod misc;
-mod overrides;
-mod precompiles;
-mod protocol;
-mod request_body;
-mod rerun;
-mod send;
+mod method;
+mod scratch;
 mod server;
-mod simulate;
-mod state;
 mod subscriptions;
-mod trace;
 mod txpool;
-mod ws;
 
-pub use config::RpcConfig;
-pub use context::RpcContext;
-pub use error::RpcError;
+pub use context::RpcConfig;
 pub use server::{RpcServer, ServerError};

@@ -1,15 +1,29 @@
 //! Methods that look at waiting transactions.
 
-use super::{
-    context::RpcContext,
-    format::{self, RpcTransaction},
-    message::{Params, Reply, reply},
+use crate::{
+    pool::PooledTransaction,
+    rpc::{
+        context::RpcContext,
+        format::{self, RpcTransaction},
+        message::{Params, Reply, reply},
+        method::{Cost, Method},
+    },
 };
-use crate::pool::PooledTransaction;
 use alloy_consensus::Transaction as _;
 use alloy_primitives::{Address, U64};
 use serde::Serialize;
 use std::{collections::BTreeMap, sync::Arc};
+
+/// The method with this name.
+pub(crate) fn find(name: &str) -> Option<(Method, Cost)> {
+    Some(match name {
+        "txpool_content" => (content, Cost::Heavy),
+        "txpool_contentFrom" => (content_from, Cost::Heavy),
+        "txpool_inspect" => (inspect, Cost::Heavy),
+        "txpool_status" => (status, Cost::Light),
+        _ => return None,
+    })
+}
 
 type BySender<T> = BTreeMap<String, BTreeMap<u64, T>>;
 
@@ -19,7 +33,7 @@ struct Content<T> {
     queued: T,
 }
 
-pub(super) fn status(context: &RpcContext, _: &Params<'_>) -> Reply {
+fn status(context: &RpcContext, _: &Params<'_>) -> Reply {
     let status = context.node.pool().status();
     reply(Content {
         pending: U64::from(status.pending),
@@ -51,11 +65,11 @@ fn everything<T: Serialize>(context: &RpcContext, show: fn(&PooledTransaction) -
     reply(Content { pending, queued })
 }
 
-pub(super) fn content(context: &RpcContext, _: &Params<'_>) -> Reply {
+fn content(context: &RpcContext, _: &Params<'_>) -> Reply {
     everything::<RpcTransaction>(context, format::pending_transaction)
 }
 
-pub(super) fn content_from(context: &RpcContext, params: &Params<'_>) -> Reply {
+fn content_from(context: &RpcContext, params: &Params<'_>) -> Reply {
     let sender: Address = params.required(0, "address")?;
     let waiting = context.node.pool().content_of(sender);
     let (pending, queued) = waiting.map_or_else(Default::default, |content| {
@@ -68,7 +82,7 @@ pub(super) fn content_from(context: &RpcContext, params: &Params<'_>) -> Reply {
     reply(Content { pending, queued })
 }
 
-pub(super) fn inspect(context: &RpcContext, _: &Params<'_>) -> Reply {
+fn inspect(context: &RpcContext, _: &Params<'_>) -> Reply {
     everything(context, |pooled| {
         let envelope = pooled.transaction.envelope();
         let to = envelope

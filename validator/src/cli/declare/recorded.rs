@@ -1,0 +1,149 @@
+//! What recorded transactions touch, in the forms in which that can be declared.
+
+use alloy_consensus::Transaction as _;
+use alloy_primitives::{Address, B256};
+use lockweave_evm_adapter::{ChainSpec, EvmExecutor, EvmTransaction, TxDeclared};
+use lockweave_runtime::{
+    AccessError, AccessSet, ExecutionError, Executor, INFERRED_KEYS_MAX, KeyPart, Recording,
+    SerialState,
+};
+use lockweave_validator::{
+    recorded::RecordedBlock,
+    replay::{ReplayError, prepare_block},
+};
+use serde::Serialize;
+use std::{num::NonZeroUsize, sync::Arc};
+
+/// What one transaction touched.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Declared {
+    /// Its block.
+    pub(crate) block: u64,
+    /// Its place in the block.
+    pub(crate) transaction_index: usize,
+    /// Its hash.
+    pub(crate) hash: B256,
+    /// Who sent it.
+    pub(crate) from: Address,
+    /// Every key with its mode, in the order of the keys.
+    pub(crate) accesses: Vec<Access>,
+    /// The same transaction as one of type 0x44 that is still to be signed.
+    pub(crate) transaction: Skeleton,
+}
+
+/// One key of an access set.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Access {
+    /// Whose.
+    pub(crate) address: Address,
+    /// `account` (nonce and balance), `code` or `slot`.
+    pub(crate) part: &'static str,
+    /// Which slot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) slot: Option<B256>,
+    /// `read`, `credit` or `write`.
+    pub(crate) mode: String,
+}
+
+/// A transaction of type 0x44 without its signature.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Skeleton {
+    /// `0x44`.
+    pub(crate) r#type: &'static str,
+    /// Its fields.
+    #[serde(flatten)]
+    pub(crate) fields: TxDeclared,
+}
+
+/// Lists the keys of a set.
+fn accesses(set: &AccessSet) -> Vec<Access> {
+    let entries = set.entries().iter();
+    entries
+        .map(|entry| {
+            let (part, slot) = match entry.key.part {
+                KeyPart::Account => ("account", None),
+                KeyPart::Code => ("code", None),
+                KeyPart::Slot(slot) => ("slot", Some(slot.into())),
+            };
+            Access {
+                address: entry.key.address,
+                part,
+                slot,
+                mode: entry.mode.to_string(),
+            }
+        })
+        .collect()
+}
+
+/// Runs a recorded block on one thread and says what its transactions touched.
+pub(crate) fn declare_recorded(
+    chain: &ChainSpec,
+    recorded: RecordedBlock,
+    threads: NonZeroUsize,
+) -> Result<Vec<Declared>, ReplayError> {
+    let (block, view) = prepare_block(chain, recorded, threads)?;
+    let context = block.context();
+    let number = block.header().number;
+    let mut executor = EvmExecutor::<Recording<SerialState>>::new(context);
+    let mut state = Recording::new(SerialState::new(Arc::clone(&view), context.rules()));
+    let mut declared = Vec::with_capacity(block.transactions());
+    for (index, step) in block.steps().iter().enumerate() {
+        match executor.execute(step, &mut state) {
+            Ok(_) => {}
+            Err(ExecutionError::Access(AccessError::State(source))) => {
+                return Err(ReplayError::State { number, source });
+            }
+            Err(error) => {
+                return Err(ReplayError::Step {
+                    number,
+                    step: index,
+                    problem: error.to_string(),
+                });
+            }
+        }
+        let set = state.take_access(INFERRED_KEYS_MAX);
+        let set = set.unwrap_or(AccessSet::Everything);
+        if let (Some(transaction), Some(transaction_index)) =
+            (step.transaction(), block.transaction_index(index))
+        {
+            declared.push(Declared {
+                block: number,
+                transaction_index,
+                hash: transaction.hash(),
+                from: transaction.sender(),
+                accesses: accesses(&set),
+                transaction: Skeleton {
+                    r#type: "0x44",
+                    fields: skeleton(chain, transaction, &set, context.block().beneficiary),
+                },
+            });
+        }
+    }
+    Ok(declared)
+}
+
+/// The transaction as one that signs that it touches `set`.
+fn skeleton(
+    chain: &ChainSpec,
+    transaction: &EvmTransaction,
+    set: &AccessSet,
+    beneficiary: Address,
+) -> TxDeclared {
+    let envelope = transaction.envelope();
+    let max_fee_per_gas = envelope.max_fee_per_gas();
+    let mut skeleton = TxDeclared {
+        chain_id: envelope.chain_id().unwrap_or(chain.chain_id),
+        nonce: envelope.nonce(),
+        gas_limit: envelope.gas_limit(),
+        max_fee_per_gas,
+        max_priority_fee_per_gas: envelope.priority_fee_or_price().min(max_fee_per_gas),
+        to: envelope.kind(),
+        value: envelope.value(),
+        access_list: envelope.access_list().cloned().unwrap_or_default(),
+        input: envelope.input().clone(),
+        ..TxDeclared::default()
+    };
+    skeleton.declare(set, transaction.sender(), beneficiary);
+    skeleton
+}

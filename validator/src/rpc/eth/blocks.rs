@@ -1,0 +1,189 @@
+//! Methods that look at blocks, transactions and receipts.
+
+use crate::{
+    chain::ChainBlock,
+    rpc::{
+        context::RpcContext,
+        format,
+        message::{Params, Reply, RpcError, reply},
+    },
+};
+use alloy_consensus::constants::EMPTY_OMMER_ROOT_HASH;
+use alloy_eips::{BlockId, BlockNumberOrTag, eip2718::Encodable2718, eip4895::Withdrawals};
+use alloy_primitives::{B256, Bytes, U64};
+use serde_json::Value;
+use std::sync::Arc;
+
+impl RpcContext {
+    /// The block at the first parameter, a number or tag.
+    fn block_by_number(&self, params: &Params<'_>) -> Result<Option<Arc<ChainBlock>>, RpcError> {
+        let number: BlockNumberOrTag = params.required(0, "block number")?;
+        self.find_block(number.into())
+    }
+
+    /// The block at the first parameter, a hash.
+    fn block_by_hash(&self, params: &Params<'_>) -> Result<Option<Arc<ChainBlock>>, RpcError> {
+        let hash = params.hash(0, "block hash")?;
+        self.find_block(hash.into())
+    }
+}
+
+pub(crate) fn block_number(context: &RpcContext, _: &Params<'_>) -> Reply {
+    reply(U64::from(context.node.head().block.number()))
+}
+
+pub(crate) fn get_block_by_number(context: &RpcContext, params: &Params<'_>) -> Reply {
+    let number: BlockNumberOrTag = params.required(0, "block number")?;
+    let full = params.optional(1, "full transactions")?.unwrap_or(false);
+    if number == BlockNumberOrTag::Pending {
+        return pending_block(context, full);
+    }
+    let block = context.find_block(number.into())?;
+    reply(block.map(|block| format::block(&block, full)))
+}
+
+pub(crate) fn get_block_by_hash(context: &RpcContext, params: &Params<'_>) -> Reply {
+    let full = params.optional(1, "full transactions")?.unwrap_or(false);
+    let block = context.block_by_hash(params)?;
+    reply(block.map(|block| format::block(&block, full)))
+}
+
+/// The next block as far as it is known: its place and its fees. Nothing was executed for it yet.
+fn pending_block(context: &RpcContext, full: bool) -> Reply {
+    let head = context.node.head().block;
+    let header = alloy_consensus::Header {
+        parent_hash: head.hash,
+        number: head.number() + 1,
+        timestamp: head.header.timestamp,
+        base_fee_per_gas: context.node.next_base_fee(),
+        gas_used: 0,
+        logs_bloom: alloy_primitives::Bloom::ZERO,
+        ommers_hash: EMPTY_OMMER_ROOT_HASH,
+        transactions_root: alloy_trie::EMPTY_ROOT_HASH,
+        receipts_root: alloy_trie::EMPTY_ROOT_HASH,
+        ..head.header.clone()
+    };
+    let pending = ChainBlock {
+        hash: B256::ZERO,
+        header,
+        transactions: Vec::new(),
+        ommers: Vec::new(),
+        withdrawals: head.withdrawals.as_ref().map(|_| Withdrawals::default()),
+        receipts: Vec::new(),
+        receipt_roots: Vec::new(),
+        access: Vec::new(),
+        failures: Vec::new(),
+    };
+    let mut block = serde_json::to_value(format::block(&pending, full))
+        .map_err(|error| RpcError::internal(error.to_string()))?;
+    for unknown in ["hash", "nonce", "miner"] {
+        block[unknown] = Value::Null;
+    }
+    reply(block)
+}
+
+pub(crate) fn transaction_count_by_number(context: &RpcContext, params: &Params<'_>) -> Reply {
+    let block = context.block_by_number(params)?;
+    reply(block.map(|block| U64::from(block.transactions.len())))
+}
+
+pub(crate) fn transaction_count_by_hash(context: &RpcContext, params: &Params<'_>) -> Reply {
+    let block = context.block_by_hash(params)?;
+    reply(block.map(|block| U64::from(block.transactions.len())))
+}
+
+pub(crate) fn uncle_count_by_number(context: &RpcContext, params: &Params<'_>) -> Reply {
+    let block = context.block_by_number(params)?;
+    reply(block.map(|block| U64::from(block.ommers.len())))
+}
+
+pub(crate) fn uncle_count_by_hash(context: &RpcContext, params: &Params<'_>) -> Reply {
+    let block = context.block_by_hash(params)?;
+    reply(block.map(|block| U64::from(block.ommers.len())))
+}
+
+pub(crate) fn uncle_by_number(context: &RpcContext, params: &Params<'_>) -> Reply {
+    uncle(context.block_by_number(params)?, params)
+}
+
+pub(crate) fn uncle_by_hash(context: &RpcContext, params: &Params<'_>) -> Reply {
+    uncle(context.block_by_hash(params)?, params)
+}
+
+/// An uncle: its header, without a body, which nobody kept.
+fn uncle(block: Option<Arc<ChainBlock>>, params: &Params<'_>) -> Reply {
+    let index: U64 = params.required(1, "index")?;
+    let index = usize::try_from(index.to::<u64>()).unwrap_or(usize::MAX);
+    let ommer = block.and_then(|block| block.ommers.get(index).cloned());
+    reply(ommer.map(|header| {
+        let uncle = ChainBlock {
+            hash: header.hash_slow(),
+            header,
+            transactions: Vec::new(),
+            ommers: Vec::new(),
+            withdrawals: None,
+            receipts: Vec::new(),
+            receipt_roots: Vec::new(),
+            access: Vec::new(),
+            failures: Vec::new(),
+        };
+        format::block(&uncle, false)
+    }))
+}
+
+pub(crate) fn transaction_by_number_and_index(context: &RpcContext, params: &Params<'_>) -> Reply {
+    transaction_at(context.block_by_number(params)?, params)
+}
+
+pub(crate) fn transaction_by_hash_and_index(context: &RpcContext, params: &Params<'_>) -> Reply {
+    transaction_at(context.block_by_hash(params)?, params)
+}
+
+fn transaction_at(block: Option<Arc<ChainBlock>>, params: &Params<'_>) -> Reply {
+    let index: U64 = params.required(1, "index")?;
+    let index = usize::try_from(index.to::<u64>()).unwrap_or(usize::MAX);
+    let block = block.filter(|block| index < block.transactions.len());
+    reply(block.map(|block| format::transaction(&block, index)))
+}
+
+pub(crate) fn transaction_by_hash(context: &RpcContext, params: &Params<'_>) -> Reply {
+    let hash = params.hash(0, "transaction hash")?;
+    if let Some((block, index)) = context.find_transaction(hash)? {
+        return reply(format::transaction(&block, index));
+    }
+    let waiting = context.node.pool().get(hash);
+    if waiting.is_none()
+        && let Some((block, index)) = context.find_transaction(hash)?
+    {
+        // It went into a block between the two looks.
+        return reply(format::transaction(&block, index));
+    }
+    reply(waiting.map(|pooled| format::pending_transaction(&pooled)))
+}
+
+pub(crate) fn raw_transaction_by_hash(context: &RpcContext, params: &Params<'_>) -> Reply {
+    let hash = params.hash(0, "transaction hash")?;
+    let encoded = match context.find_transaction(hash)? {
+        Some((block, index)) => Some(block.transactions[index].envelope().encoded_2718()),
+        None => (context.node.pool().get(hash))
+            .map(|pooled| pooled.transaction.envelope().encoded_2718()),
+    };
+    reply(encoded.map(Bytes::from))
+}
+
+pub(crate) fn transaction_receipt(context: &RpcContext, params: &Params<'_>) -> Reply {
+    let hash = params.hash(0, "transaction hash")?;
+    let found = context.find_transaction(hash)?;
+    reply(found.map(|(block, index)| format::receipt(&context.node, &block, index)))
+}
+
+pub(crate) fn block_receipts(context: &RpcContext, params: &Params<'_>) -> Reply {
+    let id: BlockId = params.required(0, "block")?;
+    let block = context.find_block(id)?;
+    reply(block.map(|block| {
+        let receipts = 0..block.receipts.len();
+        receipts
+            .map(|index| format::receipt(&context.node, &block, index))
+            .collect::<Vec<_>>()
+    }))
+}

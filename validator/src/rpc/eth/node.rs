@@ -1,0 +1,88 @@
+//! Methods about the node itself.
+
+use crate::rpc::{
+    context::RpcContext,
+    message::{Params, Reply, reply},
+};
+use alloy_primitives::{Address, Bytes, U64, keccak256};
+use serde_json::json;
+
+/// What the node calls itself.
+pub(crate) fn client_version() -> String {
+    format!(
+        "lockweave/v{}/{}-{}/rust",
+        env!("CARGO_PKG_VERSION"),
+        std::env::consts::OS,
+        std::env::consts::ARCH
+    )
+}
+
+pub(crate) fn chain_id(context: &RpcContext, _: &Params<'_>) -> Reply {
+    reply(U64::from(context.node.chain().chain_id))
+}
+
+pub(crate) fn syncing(_: &RpcContext, _: &Params<'_>) -> Reply {
+    reply(false)
+}
+
+/// The node keeps no keys.
+pub(crate) fn accounts(_: &RpcContext, _: &Params<'_>) -> Reply {
+    reply(Vec::<Address>::new())
+}
+
+pub(crate) fn mining(_: &RpcContext, _: &Params<'_>) -> Reply {
+    reply(false)
+}
+
+pub(crate) fn zero(_: &RpcContext, _: &Params<'_>) -> Reply {
+    reply(U64::ZERO)
+}
+
+pub(crate) fn net_version(context: &RpcContext, _: &Params<'_>) -> Reply {
+    reply(context.node.chain().chain_id.to_string())
+}
+
+pub(crate) fn listening(_: &RpcContext, _: &Params<'_>) -> Reply {
+    reply(true)
+}
+
+pub(crate) fn web3_client_version(_: &RpcContext, _: &Params<'_>) -> Reply {
+    reply(client_version())
+}
+
+pub(crate) fn sha3(_: &RpcContext, params: &Params<'_>) -> Reply {
+    let data: Bytes = params.required(0, "data")?;
+    reply(keccak256(&data))
+}
+
+/// From which block on what can be asked for (execution-apis, `eth_capabilities`).
+pub(crate) fn capabilities(context: &RpcContext, _: &Params<'_>) -> Reply {
+    let store = context.node.store();
+    let head = context.node.head().block;
+    let since = |oldest: u64| json!({ "disabled": false, "oldestBlock": U64::from(oldest) });
+    let (blocks, states) = (store.oldest_block(), store.oldest_state());
+    reply(json!({
+        "head": { "number": U64::from(head.number()), "hash": head.hash },
+        "state": since(states),
+        "stateproofs": since(states),
+        "tx": since(blocks),
+        "logs": since(blocks),
+        "receipts": since(blocks),
+        "blocks": since(blocks),
+    }))
+}
+
+pub(crate) fn rpc_modules(_: &RpcContext, _: &Params<'_>) -> Reply {
+    let modules = [
+        "debug",
+        "eth",
+        "lockweave",
+        "net",
+        "rpc",
+        "trace",
+        "txpool",
+        "web3",
+    ];
+    let versions = modules.map(|module| (module, "1.0"));
+    reply(std::collections::BTreeMap::from(versions))
+}

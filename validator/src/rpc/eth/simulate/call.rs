@@ -1,0 +1,240 @@
+//! One call of a simulation: defaults, the transaction it stands for, and what it came to.
+
+use super::code;
+use crate::{
+    chain::Envelope,
+    rpc::{
+        message::{RpcError, code as rpc_code},
+        scratch::{self, Scene, ViewError, halted},
+    },
+};
+use alloy_consensus::{
+    SignableTransaction, TxEip1559, TxEip4844, TxEip7702, TxEnvelope, TxLegacy, Typed2718,
+};
+use alloy_primitives::{Bytes, Log, Signature, U256};
+use alloy_rpc_types_eth::{
+    TransactionRequest,
+    simulate::{SimCallResult, SimulateError},
+};
+use lockweave_evm_adapter::EvmTransaction;
+use lockweave_runtime::Receipt;
+use revm::{
+    DatabaseCommit,
+    context::{
+        TxEnv,
+        result::{EVMError, ExecutionResult, HaltReason, InvalidTransaction},
+    },
+};
+use revm_inspectors::transfer::{TRANSFER_LOG_EMITTER, TransferInspector};
+
+/// A call that ran.
+pub(crate) struct Ran {
+    pub(crate) transaction: EvmTransaction,
+    pub(crate) receipt: Receipt,
+    /// Its logs, those that tell of transfers among them if that was asked for.
+    pub(crate) logs: Vec<Log>,
+    pub(crate) result: SimCallResult,
+}
+
+/// Where in its block a call is.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Place {
+    pub(crate) gas_before: u64,
+    pub(crate) logs_before: usize,
+}
+
+impl Place {
+    /// The place behind a call.
+    pub(crate) fn behind(ran: Option<&Ran>) -> Self {
+        ran.map_or_else(Self::default, |ran| Self {
+            gas_before: ran.receipt.cumulative_gas_used,
+            logs_before: ran.receipt.first_log_index + ran.logs.len(),
+        })
+    }
+}
+
+/// Runs a call and keeps what it did. It has a gas limit already.
+pub(crate) fn run(
+    scene: &mut Scene,
+    chain_id: u64,
+    request: &TransactionRequest,
+    place: Place,
+    trace_transfers: bool,
+) -> Result<Ran, RpcError> {
+    let base_fee = scene.block.basefee;
+    let mut env = scene.transaction(request, u64::MAX)?;
+    scene.block.basefee = base_fee;
+    if request.gas_price.is_none() {
+        env.tx_type = env.tx_type.max(2);
+        env.gas_priority_fee = Some(request.max_priority_fee_per_gas.unwrap_or_default());
+    }
+    if env.nonce == u64::MAX && !scene.config.disable_nonce_check {
+        let error = InvalidTransaction::NonceOverflowInTransaction;
+        return Err(refused(EVMError::Transaction(error), env.gas_limit));
+    }
+    env.chain_id = Some(chain_id);
+    let transaction = unsigned(request, &env, chain_id);
+    let mut inspector = TransferInspector::new(false).with_logs(trace_transfers);
+    let gas = env.gas_limit;
+    let result = scene.inspect(env, &mut inspector);
+    let result = result.map_err(|error| refused(error, gas))?;
+    scene.scratch.commit(result.state);
+    let gas_used = result.result.tx_gas_used();
+    let max_used = gas_used.saturating_add(result.result.gas().final_refunded());
+    let Ending {
+        succeeded,
+        logs,
+        output,
+        error,
+    } = ending(result.result);
+    // Transfers are told as logs, but no receipt has them.
+    let is_real = |log: &&Log| !trace_transfers || log.address != TRANSFER_LOG_EMITTER;
+    let real_logs = logs.iter().filter(is_real).cloned().collect();
+    Ok(Ran {
+        receipt: Receipt {
+            transaction_type: transaction.envelope().ty(),
+            succeeded,
+            gas_used,
+            cumulative_gas_used: place.gas_before.saturating_add(gas_used),
+            first_log_index: place.logs_before,
+            logs: real_logs,
+            created: None,
+        },
+        transaction,
+        logs,
+        result: SimCallResult {
+            return_data: output,
+            logs: Vec::new(),
+            gas_used,
+            max_used_gas: Some(max_used),
+            status: succeeded,
+            error,
+        },
+    })
+}
+
+/// How a call ended.
+struct Ending {
+    succeeded: bool,
+    logs: Vec<Log>,
+    output: Bytes,
+    error: Option<SimulateError>,
+}
+
+fn ending(result: ExecutionResult<HaltReason>) -> Ending {
+    match result {
+        ExecutionResult::Success { logs, output, .. } => Ending {
+            succeeded: true,
+            logs,
+            output: output.into_data(),
+            error: None,
+        },
+        ExecutionResult::Revert { output, .. } => Ending {
+            succeeded: false,
+            logs: Vec::new(),
+            error: Some(SimulateError {
+                code: SimulateError::EXECUTION_REVERTED_CODE,
+                message: RpcError::reverted(&output).message,
+                data: Some(output),
+            }),
+            output: Bytes::new(),
+        },
+        ExecutionResult::Halt { reason, .. } => Ending {
+            succeeded: false,
+            logs: Vec::new(),
+            output: Bytes::new(),
+            error: Some(SimulateError {
+                code: SimulateError::VM_EXECUTION_ERROR_CODE,
+                message: halted(&reason),
+                data: None,
+            }),
+        },
+    }
+}
+
+/// A call as a transaction that nobody signed, of the type geth gives it.
+fn unsigned(request: &TransactionRequest, env: &TxEnv, chain_id: u64) -> EvmTransaction {
+    let nobody = Signature::new(U256::ZERO, U256::ZERO, false);
+    let (nonce, gas_limit, value) = (env.nonce, env.gas_limit, env.value);
+    let (access_list, input) = (env.access_list.clone(), env.data.clone());
+    let max_fee_per_gas = env.gas_price;
+    let max_priority_fee_per_gas = env.gas_priority_fee.unwrap_or_default();
+    let to = env.kind.to().copied().unwrap_or_default();
+    let envelope: Envelope = if request.gas_price.is_some() {
+        let unsigned = TxLegacy {
+            chain_id: None,
+            nonce,
+            gas_price: env.gas_price,
+            gas_limit,
+            to: env.kind,
+            value,
+            input,
+        };
+        unsigned.into_signed(nobody).into()
+    } else if let Some(authorization_list) = request.authorization_list.clone() {
+        let unsigned = TxEip7702 {
+            chain_id,
+            nonce,
+            gas_limit,
+            max_fee_per_gas,
+            max_priority_fee_per_gas,
+            to,
+            value,
+            access_list,
+            authorization_list,
+            input,
+        };
+        unsigned.into_signed(nobody).into()
+    } else if let Some(blob_versioned_hashes) = request.blob_versioned_hashes.clone() {
+        let unsigned = TxEip4844 {
+            chain_id,
+            nonce,
+            gas_limit,
+            max_fee_per_gas,
+            max_priority_fee_per_gas,
+            to,
+            value,
+            access_list,
+            blob_versioned_hashes,
+            max_fee_per_blob_gas: env.max_fee_per_blob_gas,
+            input,
+        };
+        TxEnvelope::from(unsigned.into_signed(nobody)).into()
+    } else {
+        let unsigned = TxEip1559 {
+            chain_id,
+            nonce,
+            gas_limit,
+            max_fee_per_gas,
+            max_priority_fee_per_gas,
+            to: env.kind,
+            value,
+            access_list,
+            input,
+        };
+        unsigned.into_signed(nobody).into()
+    };
+    EvmTransaction::new(envelope, env.caller)
+}
+
+/// Why a call may not be in a block, with the specification's codes.
+fn refused(error: EVMError<ViewError>, gas: u64) -> RpcError {
+    let code = match &error {
+        EVMError::Transaction(invalid) => match invalid {
+            InvalidTransaction::NonceTooLow { .. } => code::NONCE_TOO_LOW,
+            InvalidTransaction::NonceTooHigh { .. } => code::NONCE_TOO_HIGH,
+            InvalidTransaction::GasPriceLessThanBasefee => code::BASE_FEE_TOO_LOW,
+            InvalidTransaction::CallGasCostMoreThanGasLimit { .. }
+            | InvalidTransaction::GasFloorMoreThanGasLimit { .. } => code::INTRINSIC_GAS,
+            InvalidTransaction::LackOfFundForMaxFee { .. } => code::INSUFFICIENT_FUNDS,
+            InvalidTransaction::CreateInitCodeSizeLimit => code::INIT_CODE_TOO_LARGE,
+            InvalidTransaction::NonceOverflowInTransaction => rpc_code::INTERNAL,
+            _ => rpc_code::SERVER,
+        },
+        _ => rpc_code::SERVER,
+    };
+    RpcError {
+        code,
+        ..scratch::refused(error, gas)
+    }
+}

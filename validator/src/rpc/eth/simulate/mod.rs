@@ -1,0 +1,261 @@
+//! `eth_simulateV1`: blocks that might come, without making them.
+
+mod call;
+mod root;
+mod sequence;
+
+use crate::{
+    chain::{ChainBlock, ReceiptsSummary, requests::requests},
+    rpc::{
+        context::RpcContext,
+        format::{self, RpcTransaction},
+        message::{Params, Reply, RpcError, reply},
+        scratch::{Deadline, MovablePrecompiles, Scene},
+    },
+};
+use alloy_consensus::{Header, constants::EMPTY_ROOT_HASH, proofs::calculate_transaction_root};
+use alloy_eips::{BlockId, eip4844::DATA_GAS_PER_BLOB, eip4895::Withdrawals};
+use alloy_primitives::{B256, U256};
+use alloy_rpc_types_eth::{
+    Block, TransactionRequest,
+    simulate::{SimBlock, SimulatePayload, SimulatedBlock},
+};
+use call::{Place, Ran};
+use lockweave_evm_adapter::{BlockContext, BlockInput, EvmBlock, EvmTransaction, Ommers, Step};
+use lockweave_runtime::{Outcome, Receipt};
+use root::SimulatedRoot;
+use sequence::Placed;
+
+/// Codes of the specification (execution-apis, `eth_simulateV1`).
+mod code {
+    pub(crate) const NONCE_TOO_LOW: i64 = -38_010;
+    pub(crate) const NONCE_TOO_HIGH: i64 = -38_011;
+    pub(crate) const BASE_FEE_TOO_LOW: i64 = -38_012;
+    pub(crate) const INTRINSIC_GAS: i64 = -38_013;
+    pub(crate) const INSUFFICIENT_FUNDS: i64 = -38_014;
+    pub(crate) const BLOCK_GAS_LIMIT: i64 = -38_015;
+    pub(crate) const BLOCK_NUMBER_ORDER: i64 = -38_020;
+    pub(crate) const TIMESTAMP_ORDER: i64 = -38_021;
+    pub(crate) const INIT_CODE_TOO_LARGE: i64 = -38_025;
+    pub(crate) const TOO_MANY_BLOCKS: i64 = -38_026;
+}
+
+pub(crate) fn simulate(context: &RpcContext, params: &Params<'_>) -> Reply {
+    let payload: SimulatePayload = params.required(0, "payload")?;
+    let id: Option<BlockId> = params.optional(1, "block")?;
+    if payload.block_state_calls.is_empty() {
+        return Err(RpcError::invalid_params("empty input"));
+    }
+    let (base, state) = context.state(id)?;
+    let mut scene = Scene::new(context.node.chain(), &base.header, state);
+    // The sender may be a contract, and its call as large as it likes.
+    scene.config.disable_eip3607 = true;
+    scene.config.tx_gas_limit_cap = Some(u64::MAX);
+    if !payload.validation {
+        scene.relax();
+    }
+    let mut simulation = Simulation {
+        context,
+        scene,
+        root: SimulatedRoot::after(context, &base)?,
+        parent: base.header.clone(),
+        parent_hash: base.hash,
+        validation: payload.validation,
+        trace_transfers: payload.trace_transfers,
+        gas_left: context.config.gas_cap,
+    };
+    let deadline = Deadline::within(context.config.call_timeout);
+    let mut blocks = Vec::new();
+    for placed in sequence::place(&base.header, payload.block_state_calls)? {
+        deadline.check()?;
+        blocks.push(simulation.block(placed, payload.return_full_transactions)?);
+    }
+    reply(blocks)
+}
+
+struct Simulation<'c> {
+    context: &'c RpcContext,
+    scene: Scene,
+    root: SimulatedRoot<'c>,
+    parent: Header,
+    parent_hash: B256,
+    validation: bool,
+    trace_transfers: bool,
+    /// Gas the whole simulation may still use.
+    gas_left: u64,
+}
+
+impl Simulation<'_> {
+    /// Runs one block.
+    fn block(
+        &mut self,
+        placed: Placed,
+        full: bool,
+    ) -> Result<SimulatedBlock<Block<RpcTransaction>>, RpcError> {
+        let chain = self.context.node.chain();
+        let mut header = sequence::header(
+            chain,
+            &self.parent,
+            self.parent_hash,
+            &placed,
+            self.validation,
+        );
+        let rules = BlockContext::new(chain, &header);
+        self.scene.block = rules.block().clone();
+        self.scene.config.spec = rules.config().spec;
+        // What was moved in a block is in its place again in the next.
+        self.scene.precompiles = MovablePrecompiles::of(rules.config().spec);
+        let SimBlock {
+            block_overrides,
+            state_overrides,
+            calls,
+        } = placed.block;
+        self.scene
+            .override_block(block_overrides.unwrap_or_default());
+        if let Some(state) = state_overrides {
+            self.scene.override_state(state)?;
+        }
+        self.scene
+            .system_calls(&layout(chain, &header, Vec::new())?, false)?;
+        let mut ran: Vec<Ran> = Vec::with_capacity(calls.len());
+        for request in calls {
+            let place = Place::behind(ran.last());
+            ran.push(self.call(&header, request, place)?);
+        }
+        self.close(&mut header, &ran)?;
+        self.seal(&mut header, ran, full)
+    }
+
+    /// Runs one call, and keeps what it did.
+    fn call(
+        &mut self,
+        header: &Header,
+        mut request: TransactionRequest,
+        place: Place,
+    ) -> Result<Ran, RpcError> {
+        let gas_before = place.gas_before;
+        let block_left = header.gas_limit.saturating_sub(gas_before);
+        let gas = request.gas.unwrap_or(block_left);
+        if gas > block_left {
+            return Err(RpcError::new(
+                code::BLOCK_GAS_LIMIT,
+                format!(
+                    "block gas limit reached: {gas_before} >= {}",
+                    header.gas_limit
+                ),
+            ));
+        }
+        request.gas = Some(gas.min(self.gas_left));
+        let chain_id = self.context.node.chain().chain_id;
+        let trace = self.trace_transfers;
+        let ran = call::run(&mut self.scene, chain_id, &request, place, trace)?;
+        self.gas_left = self.gas_left.saturating_sub(ran.receipt.gas_used);
+        Ok(ran)
+    }
+
+    /// Does what the protocol does behind the transactions, and notes what it asks for.
+    fn close(&mut self, header: &mut Header, ran: &[Ran]) -> Result<(), RpcError> {
+        let chain = self.context.node.chain();
+        let transactions = ran.iter().map(|ran| ran.transaction.clone()).collect();
+        let layout = layout(chain, header, transactions)?;
+        self.scene.credit(&layout)?;
+        let mut behind = self.scene.system_calls(&layout, true)?.into_iter();
+        let outcomes: Vec<Outcome> = (layout.steps().iter().enumerate())
+            .map(|(index, step)| {
+                let mut outcome = Outcome::system();
+                if let Some(index) = layout.transaction_index(index) {
+                    outcome.logs.clone_from(&ran[index].receipt.logs);
+                } else if matches!(step, Step::SystemCall(call) if call.must_succeed) {
+                    let output = behind.next().map(|result| result.output);
+                    outcome.output = output.unwrap_or_default();
+                }
+                outcome
+            })
+            .collect();
+        if header.requests_hash.is_some() {
+            let deposits = self.context.node.parameters();
+            let deposits = deposits.genesis.config.deposit_contract_address;
+            let requests = requests(&layout, &outcomes, deposits)
+                .map_err(|invalid| RpcError::server(invalid.to_string()))?;
+            header.requests_hash = Some(requests.requests_hash());
+        }
+        if header.blob_gas_used.is_some() {
+            let blobs = ran
+                .iter()
+                .map(|ran| ran.transaction.env().blob_hashes.len());
+            header.blob_gas_used = Some(blobs.sum::<usize>() as u64 * DATA_GAS_PER_BLOB);
+        }
+        Ok(())
+    }
+
+    /// Completes a block's header, and makes the block the next one's parent.
+    fn seal(
+        &mut self,
+        header: &mut Header,
+        ran: Vec<Ran>,
+        full: bool,
+    ) -> Result<SimulatedBlock<Block<RpcTransaction>>, RpcError> {
+        let mut transactions = Vec::new();
+        let mut receipts = Vec::new();
+        let (mut calls, mut told) = (Vec::new(), Vec::new());
+        for ran in ran {
+            transactions.push(ran.transaction);
+            told.push(Receipt {
+                logs: ran.logs,
+                ..ran.receipt.clone()
+            });
+            receipts.push(ran.receipt);
+            calls.push(ran.result);
+        }
+        if let Some(last) = receipts.last() {
+            let envelopes: Vec<_> = transactions.iter().map(EvmTransaction::envelope).collect();
+            header.transactions_root = calculate_transaction_root(&envelopes);
+            let summary = ReceiptsSummary::of(&receipts, &[]);
+            header.receipts_root = summary.root;
+            header.logs_bloom = summary.bloom;
+            header.gas_used = last.cumulative_gas_used;
+        } else {
+            header.transactions_root = EMPTY_ROOT_HASH;
+            header.receipts_root = EMPTY_ROOT_HASH;
+        }
+        header.state_root = self.root.root(&self.scene)?;
+        let hash = header.hash_slow();
+        self.parent = header.clone();
+        self.parent_hash = hash;
+        let number = U256::from(header.number);
+        self.scene.scratch.cache.block_hashes.insert(number, hash);
+        let block = ChainBlock {
+            header: header.clone(),
+            hash,
+            withdrawals: header.withdrawals_root.map(|_| Withdrawals::default()),
+            transactions,
+            ommers: Vec::new(),
+            receipts,
+            receipt_roots: Vec::new(),
+            access: Vec::new(),
+            failures: Vec::new(),
+        };
+        for (index, (call, receipt)) in calls.iter_mut().zip(&told).enumerate() {
+            call.logs = format::logs(&block, index, receipt).collect();
+        }
+        Ok(SimulatedBlock {
+            inner: format::block(&block, full),
+            calls,
+        })
+    }
+}
+
+/// A block in steps.
+fn layout(
+    chain: &lockweave_evm_adapter::ChainSpec,
+    header: &Header,
+    transactions: Vec<EvmTransaction>,
+) -> Result<EvmBlock, RpcError> {
+    let input = BlockInput {
+        header: header.clone(),
+        transactions,
+        ommers: Ommers::Headers(Vec::new()),
+        withdrawals: Vec::new(),
+    };
+    EvmBlock::new(chain, input).map_err(|error| RpcError::server(error.to_string()))
+}

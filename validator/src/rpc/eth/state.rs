@@ -1,0 +1,190 @@
+//! Methods that look at accounts.
+
+use crate::{
+    chain::merkle,
+    rpc::{
+        context::RpcContext,
+        message::{Params, Reply, RpcError, reply},
+    },
+};
+use alloy_eips::{BlockId, BlockNumberOrTag};
+use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U64, U256, hex, map::HashMap};
+use alloy_rpc_types_eth::{EIP1186AccountProofResponse, EIP1186StorageProof};
+use alloy_serde::JsonStorageKey;
+use alloy_trie::EMPTY_ROOT_HASH;
+use lockweave_runtime::CodeRef;
+use serde::Serialize;
+
+/// Slots that one request may ask for.
+const SLOTS_MAX: usize = 1_024;
+
+pub(crate) fn get_balance(context: &RpcContext, params: &Params<'_>) -> Reply {
+    let address: Address = params.required(0, "address")?;
+    let (_, state) = context.state(params.optional(1, "block")?)?;
+    reply(state.account(address)?.unwrap_or_default().balance)
+}
+
+pub(crate) fn get_transaction_count(context: &RpcContext, params: &Params<'_>) -> Reply {
+    let address: Address = params.required(0, "address")?;
+    let id: Option<BlockId> = params.optional(1, "block")?;
+    let (_, state) = context.state(id)?;
+    let mut nonce = state.account(address)?.unwrap_or_default().nonce;
+    if id == Some(BlockId::Number(BlockNumberOrTag::Pending))
+        && let Some(next) = context.node.pool().next_nonce(address)
+    {
+        nonce = nonce.max(next);
+    }
+    reply(U64::from(nonce))
+}
+
+pub(crate) fn get_code(context: &RpcContext, params: &Params<'_>) -> Reply {
+    let address: Address = params.required(0, "address")?;
+    let (_, state) = context.state(params.optional(1, "block")?)?;
+    let account = state.account(address)?;
+    let code = CodeRef::load(&*state, address, account.as_ref())?;
+    reply(
+        code.get()
+            .map(|code| code.bytes().clone())
+            .unwrap_or_default(),
+    )
+}
+
+/// A storage key as clients write it: up to 32 bytes of hex, of odd length too.
+pub(crate) fn storage_key(text: &str) -> Result<U256, RpcError> {
+    let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
+    let digits = digits.ok_or_else(|| {
+        RpcError::invalid_params(format!("storage key without 0x prefix: {text:?}"))
+    })?;
+    if digits.len() > 64 {
+        return Err(RpcError::invalid_params(format!(
+            "storage key too long (want at most 32 bytes): {text:?}"
+        )));
+    }
+    if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return Err(RpcError::invalid_params(format!(
+            "invalid hex in storage key: {text:?}"
+        )));
+    }
+    let even = format!("{digits:0>64}");
+    let bytes = hex::decode(even).map_err(|error| RpcError::invalid_params(error.to_string()))?;
+    Ok(U256::from_be_slice(&bytes))
+}
+
+pub(crate) fn get_storage_at(context: &RpcContext, params: &Params<'_>) -> Reply {
+    let address: Address = params.required(0, "address")?;
+    let key: String = params.required(1, "storage key")?;
+    let slot = storage_key(&key)?;
+    let (_, state) = context.state(params.optional(2, "block")?)?;
+    reply(B256::from(state.slot(address, slot)?))
+}
+
+pub(crate) fn get_storage_values(context: &RpcContext, params: &Params<'_>) -> Reply {
+    let wanted: HashMap<Address, Vec<String>> = params.required(0, "slots by address")?;
+    let count: usize = wanted.values().map(Vec::len).sum();
+    if count == 0 {
+        return Err(RpcError::invalid_params("empty request"));
+    }
+    if count > SLOTS_MAX {
+        return Err(RpcError::invalid_params(format!(
+            "too many slots: {count}, at most {SLOTS_MAX}"
+        )));
+    }
+    let (_, state) = context.state(params.optional(1, "block")?)?;
+    let mut values: HashMap<Address, Vec<B256>> = HashMap::default();
+    for (address, keys) in wanted {
+        let of_account = values.entry(address).or_default();
+        for key in keys {
+            of_account.push(state.slot(address, storage_key(&key)?)?.into());
+        }
+    }
+    reply(values)
+}
+
+pub(crate) fn get_proof(context: &RpcContext, params: &Params<'_>) -> Reply {
+    let address: Address = params.required(0, "address")?;
+    let keys: Vec<String> = params.optional(1, "storage keys")?.unwrap_or_default();
+    if keys.len() > SLOTS_MAX {
+        return Err(RpcError::invalid_params(format!(
+            "too many storage keys: {}, at most {SLOTS_MAX}",
+            keys.len()
+        )));
+    }
+    let slots = (keys.iter().map(|key| storage_key(key))).collect::<Result<Vec<_>, _>>()?;
+    let (block, _) = context.state(params.optional(2, "block")?)?;
+    let state = context.node.store().whole_state_at(block.number())?;
+    let proof = merkle::prove(&state, address, &slots);
+    let root = proof.state_root;
+    let account = proof.account;
+    let storage_proof = keys.iter().zip(&slots).zip(proof.slots);
+    let response = EIP1186AccountProofResponse {
+        address,
+        balance: account.map_or(U256::ZERO, |account| account.balance),
+        code_hash: account.map_or(KECCAK256_EMPTY, |account| account.code_hash),
+        nonce: account.map_or(0, |account| account.nonce),
+        storage_hash: account.map_or(EMPTY_ROOT_HASH, |account| account.storage_root),
+        account_proof: proof.proof,
+        storage_proof: storage_proof
+            .map(|((key, slot), (value, proof))| EIP1186StorageProof {
+                key: proof_key(key, *slot),
+                value,
+                proof,
+            })
+            .collect(),
+    };
+    // Where headers commit to the state in another way, the root that the proof leads to is told.
+    let is_committed = root == block.header.state_root;
+    reply(ProofResponse {
+        response,
+        state_root: (!is_committed).then_some(root),
+    })
+}
+
+/// A proof, with the root it leads to where no header has it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ProofResponse {
+    #[serde(flatten)]
+    response: EIP1186AccountProofResponse,
+    /// Root of the Merkle-Patricia trie of the state, computed for this proof.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state_root: Option<B256>,
+}
+
+/// A proof's key in the form in which it was asked for: a number, or 32 bytes.
+fn proof_key(text: &str, slot: U256) -> JsonStorageKey {
+    if text.len() == 66 {
+        JsonStorageKey::Hash(slot.into())
+    } else {
+        JsonStorageKey::Number(slot)
+    }
+}
+
+pub(crate) fn get_account(context: &RpcContext, params: &Params<'_>) -> Reply {
+    let address: Address = params.required(0, "address")?;
+    let (block, state) = context.state(params.optional(1, "block")?)?;
+    let account = state.account(address)?.unwrap_or_default();
+    let whole = context.node.store().whole_state_at(block.number())?;
+    reply(serde_json::json!({
+        "balance": account.balance,
+        "nonce": U64::from(account.nonce),
+        "codeHash": account.code_hash,
+        "storageRoot": merkle::account_storage_root(&whole, address),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn storage_keys_come_in_every_length() {
+        assert_eq!(storage_key("0x0").unwrap(), U256::ZERO);
+        assert_eq!(storage_key("0x").unwrap(), U256::ZERO);
+        assert_eq!(storage_key("0xabc").unwrap(), U256::from(0xabc));
+        let long = format!("0x{}1", "0".repeat(63));
+        assert_eq!(storage_key(&long).unwrap(), U256::from(1));
+        for bad in ["7", "0xasdf", &format!("0x{}", "0".repeat(65))] {
+            assert_eq!(storage_key(bad).unwrap_err().code, -32_602, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Running a block of the chain again, transaction by transaction.
+
+use super::scene::{CallResult, Scene, refused};
+use crate::{
+    chain::ChainBlock,
+    rpc::{context::RpcContext, message::RpcError},
+};
+use lockweave_evm_adapter::{BlockInput, EvmBlock, Ommers};
+use revm::{DatabaseCommit, context::TxEnv, state::EvmState};
+use std::sync::Arc;
+
+/// A block being run again, up to some transaction.
+pub(crate) struct Rerun {
+    pub(crate) block: Arc<ChainBlock>,
+    pub(crate) scene: Scene,
+    layout: EvmBlock,
+    opening: Vec<EvmState>,
+}
+
+impl Rerun {
+    /// The state before the block's first transaction.
+    pub(crate) fn begin(context: &RpcContext, block: Arc<ChainBlock>) -> Result<Self, RpcError> {
+        let Some(parent) = block.number().checked_sub(1) else {
+            return Err(RpcError::server("genesis is not traceable"));
+        };
+        let state = context.node.store().state_at(parent)?;
+        let mut scene = Scene::new(context.node.chain(), &block.header, state);
+        let without_transactions = BlockInput {
+            header: block.header.clone(),
+            transactions: Vec::new(),
+            ommers: Ommers::Headers(block.ommers.clone()),
+            withdrawals: (block.withdrawals.clone().unwrap_or_default()).into_inner(),
+        };
+        let layout = EvmBlock::new(context.node.chain(), without_transactions);
+        let layout = layout.map_err(|error| RpcError::internal(error.to_string()))?;
+        let opening = scene.system_calls(&layout, false)?;
+        Ok(Self {
+            block,
+            scene,
+            layout,
+            opening: opening.into_iter().map(|call| call.state).collect(),
+        })
+    }
+
+    /// What the protocol touched before the transactions.
+    pub(crate) fn opening_states(&self) -> &[EvmState] {
+        &self.opening
+    }
+
+    /// A transaction in revm's form.
+    pub(crate) fn transaction(&self, index: usize) -> TxEnv {
+        TxEnv::clone(self.block.transactions[index].env())
+    }
+
+    /// Runs transactions without looking at them.
+    pub(crate) fn skip_to(&mut self, index: usize) -> Result<(), RpcError> {
+        for earlier in 0..index {
+            self.step(earlier)?;
+        }
+        Ok(())
+    }
+
+    /// Runs the next transaction; what it touched.
+    pub(crate) fn step(&mut self, index: usize) -> Result<EvmState, RpcError> {
+        let transaction = self.transaction(index);
+        let gas = transaction.gas_limit;
+        let result = self.scene.transact(transaction);
+        self.keep(index, result.map_err(|error| refused(error, gas))?)
+    }
+
+    /// Keeps what a transaction did. One that left what it signed did nothing but pay.
+    pub(crate) fn keep(&mut self, index: usize, result: CallResult) -> Result<EvmState, RpcError> {
+        if self.block.failure(index).is_some() {
+            let transaction = self.transaction(index);
+            return self.scene.charge_all_gas(&transaction);
+        }
+        self.scene.scratch.commit(result.state.clone());
+        Ok(result.state)
+    }
+
+    /// Does what the protocol does behind the transactions; what it touched.
+    pub(crate) fn close(&mut self) -> Result<Vec<EvmState>, RpcError> {
+        let mut states = vec![self.scene.credit(&self.layout)?];
+        let calls = self.scene.system_calls(&self.layout, true)?;
+        states.extend(calls.into_iter().map(|call| call.state));
+        Ok(states)
+    }
+}

@@ -1,0 +1,119 @@
+//! Subscriptions of one WebSocket connection.
+
+use super::streams::{Channel, full_pending, heads, new_logs, pending};
+use crate::rpc::{
+    context::{RpcContext, random_id},
+    eth::parse_filter,
+    message::{Params, Reply, RpcError, reply},
+};
+use ahash::AHashMap;
+use alloy_primitives::U128;
+use alloy_rpc_types_eth::Filter;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use tokio::{runtime::Handle, sync::mpsc, task::JoinHandle};
+
+/// One WebSocket connection.
+#[derive(Debug)]
+pub(crate) struct Session {
+    runtime: Handle,
+    /// To the connection's writer. A full one means a client that does not read.
+    out: mpsc::Sender<String>,
+    subscriptions: Mutex<AHashMap<u128, JoinHandle<()>>>,
+}
+
+/// What a subscription is told.
+#[derive(Clone, Debug)]
+enum Kind {
+    Heads,
+    Logs(Box<Filter>),
+    Pending,
+    FullPending,
+}
+
+impl Session {
+    pub(crate) fn new(runtime: Handle, out: mpsc::Sender<String>) -> Self {
+        Self {
+            runtime,
+            out,
+            subscriptions: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn subscribe(&self, context: &RpcContext, params: &Params<'_>) -> Reply {
+        let kind: String = params.required(0, "subscription")?;
+        let kind = match kind.as_str() {
+            "newHeads" => Kind::Heads,
+            "logs" => {
+                let rest = Params(params.0.get(1..).unwrap_or_default().to_vec());
+                let filter = if rest.raw(0).is_some() {
+                    parse_filter(&rest)?
+                } else {
+                    Filter::default()
+                };
+                Kind::Logs(Box::new(filter))
+            }
+            "newPendingTransactions" => {
+                if params.optional(1, "full transactions")?.unwrap_or(false) {
+                    Kind::FullPending
+                } else {
+                    Kind::Pending
+                }
+            }
+            "syncing" => return Err(RpcError::server("the node never syncs: it has every block")),
+            other => {
+                return Err(RpcError::invalid_params(format!(
+                    "no {other:?} subscription in eth namespace"
+                )));
+            }
+        };
+        let mut subscriptions = self.subscriptions.lock();
+        subscriptions.retain(|_, task| !task.is_finished());
+        if subscriptions.len() >= context.config.subscriptions_per_connection_max {
+            return Err(RpcError::limit(format!(
+                "a connection may have {} subscriptions",
+                context.config.subscriptions_per_connection_max
+            )));
+        }
+        let id = random_id();
+        let channel = Channel {
+            id: U128::from(id),
+            out: self.out.clone(),
+        };
+        let node = Arc::clone(&context.node);
+        // Listening begins here, so that nothing after the answer is missed.
+        let task = match kind {
+            Kind::Heads => self.runtime.spawn(heads(channel, node.events().blocks())),
+            Kind::Logs(filter) => {
+                (self.runtime).spawn(new_logs(channel, node.events().blocks(), filter))
+            }
+            Kind::Pending => self
+                .runtime
+                .spawn(pending(channel, node.events().pending())),
+            Kind::FullPending => {
+                let receiver = node.events().pending();
+                self.runtime.spawn(full_pending(channel, receiver, node))
+            }
+        };
+        subscriptions.insert(id, task);
+        reply(U128::from(id))
+    }
+
+    pub(crate) fn unsubscribe(&self, params: &Params<'_>) -> Reply {
+        let id: U128 = params.required(0, "subscription id")?;
+        let task = self.subscriptions.lock().remove(&id.to());
+        let found = task.is_some();
+        if let Some(task) = task {
+            task.abort();
+        }
+        reply(found)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        for (_, task) in self.subscriptions.get_mut().drain() {
+            task.abort();
+        }
+    }
+}
