@@ -12,10 +12,12 @@
 //!
 //! This crate only re-exports:
 //!
+//! * [`engine`] (feature `evm`, on by default): [`Engine`], from recovered transactions to receipts and
+//!   state changes. Begin here.
 //! * [`runtime`]: keys, access sets, states, cells, blocks, the serial oracle;
-//! * [`banking_stage`]: lock table, scheduler, worker threads; also for keys and values of one's own;
+//! * [`banking_stage`]: lock table, scheduler, worker threads; also for an embedder's own keys and values;
 //! * [`accounts_db`] (feature `accounts-db`, on by default): state that is durable block by block;
-//! * [`evm`] (feature `evm`, on by default): revm as the executor.
+//! * [`evm`] (feature `evm`): revm as the executor.
 //!
 //! With `default-features = false` neither revm nor anything it needs is built. See `examples/` for
 //! both ways of embedding.
@@ -39,11 +41,15 @@
 pub use lockweave_accounts_db as accounts_db;
 pub use lockweave_banking_stage as banking_stage;
 #[cfg(feature = "evm")]
+pub use lockweave_engine as engine;
+#[cfg(feature = "evm")]
 pub use lockweave_evm_adapter as evm;
 pub use lockweave_runtime as runtime;
 
-pub use banking_stage::{
-    BankingStage, StageConfig, execute_block, execute_inferred_block, seal_block,
+pub use banking_stage::{BankingStage, StageConfig};
+#[cfg(feature = "evm")]
+pub use engine::{
+    Access, Engine, EngineBuilder, EngineError, Executed, RecordedAccess, SharedState, StateSource,
 };
 #[cfg(feature = "evm")]
 pub use evm::{ChainSpec, EvmBlock, EvmExecutor, EvmInferrer, EvmTransaction, Step};

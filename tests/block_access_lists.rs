@@ -28,12 +28,9 @@ use conformance::{
     state, suite,
     wrong_lists::wrong_lists,
 };
+use lockweave::engine::{EngineError, InvalidAccessList};
 use lockweave::{SealedBlock, StateView, evm::ChainSpec};
-use lockweave_validator::chain::{
-    access_list::{InvalidAccessList, ListError},
-    block::Envelope,
-    execution::PreparedBlock,
-};
+use lockweave_validator::chain::{block::Envelope, execution::PreparedBlock};
 use std::{process::ExitCode, sync::Arc, time::Instant};
 
 const SUITE: &str = "block_access_lists";
@@ -341,7 +338,7 @@ impl<'a> ListedBlock<'a> {
             {
                 let refused = matches!(
                     run,
-                    Err(ListError::List(
+                    Err(EngineError::List(
                         InvalidAccessList::Hash { .. }
                             | InvalidAccessList::Malformed(_)
                             | InvalidAccessList::TooLarge { .. }

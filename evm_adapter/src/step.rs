@@ -27,6 +27,14 @@ pub struct EvmTransaction {
 }
 
 impl EvmTransaction {
+    /// The same transaction with this estimate of its gas: from an earlier execution, or of others like
+    /// it.
+    #[must_use]
+    pub const fn with_gas_estimate(mut self, gas: u64) -> Self {
+        self.gas_estimate = gas;
+        self
+    }
+
     /// A transaction and the sender its signature gives.
     pub fn new(envelope: impl Into<LockweaveTxEnvelope>, sender: Address) -> Self {
         let envelope = envelope.into();

@@ -1,8 +1,8 @@
-//! How many transfers a second one core of the loader signs and sends.
+//! Measures how many transfers per second one core signs and sends.
 //!
-//! The other side is a server that answers every batch with the same bytes and looks at nothing, so what is measured
-//! is the loader: signing, building requests, HTTP, reading answers. Signing and sending happen on one thread, whose
-//! processor time counts, so neighbours on the machine do not. Exits with code 1 below the bound.
+//! The server answers every batch with the same bytes and decodes nothing, so the bench measures the load generator:
+//! signing, building requests, HTTP, reading answers. It counts the processor time of the one thread that signs and
+//! sends, so other processes on the machine matter little. Exits with code 1 below the bound.
 //!
 //! usage: `cargo bench -p lockweave-load-generator --bench null_server`
 
@@ -10,10 +10,7 @@ use std::{process::ExitCode, time::Instant};
 
 use alloy_primitives::{Bytes, U256};
 use lockweave_load_generator::{
-    access::{Access, Declarations},
-    accounts::{recipients, senders},
-    client::Endpoint,
-    signing::{Plan, Terms, sign},
+    Access, Connection, Declarations, Endpoint, Plan, Terms, recipients, senders, sign,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -22,7 +19,7 @@ use tokio::{
 
 const BATCH: usize = 100;
 const BATCHES: usize = 600;
-/// Transfers that a core must sign and send in a second of its time.
+/// Required transfers per second of processor time.
 const BOUND: f64 = 20_000.0;
 
 fn main() -> ExitCode {
@@ -39,7 +36,7 @@ fn main() -> ExitCode {
     #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
     let (per_core, per_wall) = (sent as f64 / busy, sent as f64 / wall);
     println!(
-        "{sent} transfers signed and sent in batches of {BATCH}: {per_core:.0} a second of one core, {per_wall:.0} by the clock; {:.0} % of it is signing",
+        "{sent} transfers signed and sent in batches of {BATCH}: {per_core:.0} per second of processor time, {per_wall:.0} per second of wall time; signing takes {:.0} %",
         signing / busy * 100.0
     );
     if per_core < BOUND {
@@ -49,9 +46,10 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// How many were sent, and the seconds that signing took of this thread.
+/// The number of sent transfers, and the processor seconds of signing.
 async fn sign_and_send(url: &str) -> (usize, f64) {
-    let mut connection = Endpoint::new(url, false).expect("loopback").connect();
+    let endpoint = Endpoint::new(url, false).expect("loopback");
+    let mut connection = Connection::new(&endpoint);
     let account = senders(1, 1).expect("a key").remove(0);
     let to = recipients(1, 1)[0];
     let terms = Terms {
@@ -86,10 +84,10 @@ async fn sign_and_send(url: &str) -> (usize, f64) {
     (sent, signing)
 }
 
-/// Seconds for which this thread has had a core.
+/// Processor time of this thread, in seconds.
 fn busy_seconds() -> f64 {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat")
-        .expect("Linux counts the time of threads");
+        .expect("Linux reports the time of threads");
     let nanoseconds = text.split_whitespace().next();
     let nanoseconds: f64 = nanoseconds
         .and_then(|digits| digits.parse().ok())
@@ -97,7 +95,7 @@ fn busy_seconds() -> f64 {
     nanoseconds / 1e9
 }
 
-/// A server on its own thread; it ends with what is returned.
+/// Starts a server on its own thread. It ends when the returned runtime is dropped.
 fn start_server() -> (String, tokio::runtime::Runtime) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -132,7 +130,7 @@ async fn answer_always(mut stream: TcpStream) {
     );
     let mut received = Vec::new();
     loop {
-        // Only the length is looked at, to know where a request ends.
+        // Only the length is parsed, to find the end of the request.
         let Some(head_end) = received.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
             if stream.read_buf(&mut received).await.unwrap_or(0) == 0 {
                 return;

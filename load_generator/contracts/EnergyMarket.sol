@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
-/// Households sell and buy energy in delivery periods. The price follows what is offered and wanted in a period.
+/// Households sell and buy energy in delivery periods. The price depends on supply and demand in a period.
 contract EnergyMarket {
     event Traded(uint256 indexed period, address indexed household, int256 energy, uint256 price);
 
-    /// Energy in watt-hours, money in cents. The pot pays sellers and is filled by buyers.
+    /// Energy in watt-hours, money in cents. Buyers pay into the pot; sellers are paid from it.
     struct Period {
         uint64 offered;
         uint64 wanted;
@@ -23,14 +23,14 @@ contract EnergyMarket {
 
     address private immutable operator = msg.sender;
 
-    /// Households with money, or periods `first` up to but without `end` with a filled pot.
+    /// Gives money to households, and to the pots of the periods from `first` up to but excluding `end`.
     function open(address[] calldata households, uint256 first, uint256 end, uint128 money) external {
         require(msg.sender == operator, "only the operator opens");
         for (uint256 i = 0; i < households.length; i++) meters[households[i]].money += money;
         for (uint256 i = first; i < end; i++) periods[i].pot += money;
     }
 
-    /// Between 1 and 100 cents a watt-hour, higher the scarcer energy is.
+    /// Between 1 and 100 cents per watt-hour; higher if energy is scarce.
     function price(uint64 offered, uint64 wanted) public pure returns (uint128) {
         uint256 scarcity = (uint256(wanted) + 1) * 10 / (uint256(offered) + 1);
         if (scarcity < 1) return 1;
@@ -65,7 +65,7 @@ contract EnergyMarket {
         emit Traded(period, msg.sender, int256(uint256(energy)), each);
     }
 
-    /// Sums over the periods `first` up to but without `end`.
+    /// Sums over the periods from `first` up to but excluding `end`.
     function sumsOfPeriods(uint256 first, uint256 end)
         external
         view

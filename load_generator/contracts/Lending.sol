@@ -5,8 +5,8 @@ import {Token} from "./Token.sol";
 
 /// Loans against collateral, in several markets that share two tokens.
 ///
-/// Amounts are upper bounds: whoever asks for more than is allowed gets what is allowed, so the order in which
-/// several parties come decides how much moves, never whether a transaction fails.
+/// Amounts are upper bounds: a request above the limit gets the limit. The order of transactions therefore decides how
+/// much moves, but never whether a transaction fails.
 contract Lending {
     struct Position {
         uint128 collateral;
@@ -56,7 +56,7 @@ contract Lending {
         return price == 0 ? PRICE : price;
     }
 
-    /// An oracle that believes everybody, within bounds.
+    /// An oracle that every account can set, within bounds.
     function setPrice(uint256 market, uint256 price) external {
         require(price >= PRICE / 2 && price <= PRICE + PRICE / 2, "price out of bounds");
         prices[market] = price;
@@ -109,7 +109,7 @@ contract Lending {
         return amount;
     }
 
-    /// Pays an unhealthy position's debt and takes collateral for it. A healthy one is only looked at.
+    /// Pays an unhealthy position's debt and takes collateral for it. A healthy one is only read.
     function liquidate(uint256 market, address account) external returns (uint256 repaid) {
         Position memory p = positions[market][account];
         uint256 price = priceOf(market);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
-/// Stands in for the contracts of a recorded trace: reads and writes the slots it is told to, so the conflicts of
-/// the recording come back on a chain that has none of its state.
+/// Stands in for the contracts of a recorded trace: reads and writes the given slots, which reproduces the recorded
+/// conflicts on a chain without the recorded state.
 contract Mirror {
     /// Reads `reads`, then adds 1 to each of `writes`. The slots are this contract's own.
     function touch(uint256[] calldata reads, uint256[] calldata writes) external {
@@ -13,7 +13,7 @@ contract Mirror {
                 seen := xor(seen, sload(slot))
             }
         }
-        // Never true: it keeps the reads from being optimised away.
+        // Never true; prevents the optimizer from removing the reads.
         require(seen != type(uint256).max, "seen");
         for (uint256 i = 0; i < writes.length; i++) {
             uint256 slot = writes[i];

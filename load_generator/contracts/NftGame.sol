@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
-/// A breeding game: public sires, animals owned by players, and bids that stand for them.
+/// A breeding game: public sires, animals owned by players, and standing bids for animals.
 ///
-/// An animal's id is its breeder's address and how many that breeder has bred, so ids are known beforehand.
+/// An animal's id is its breeder's address and the number of animals bred before, so ids are known in advance.
 contract NftGame {
     event Transfer(address indexed from, address indexed to, uint256 indexed id);
     event Born(uint256 indexed id, uint256 indexed sire, uint256 genes);
@@ -30,7 +30,7 @@ contract NftGame {
 
     address private immutable keeper = msg.sender;
 
-    /// Sires and bids `first` up to but without `end`; every bid has coins for 2^64 animals.
+    /// Opens sires and bids from `first` up to but excluding `end`; every bid has coins for 2^64 animals.
     function open(uint256 first, uint256 end) external {
         require(msg.sender == keeper, "only the keeper opens");
         for (uint256 i = first; i < end; i++) {
@@ -43,7 +43,7 @@ contract NftGame {
         return (uint256(uint160(breeder)) << 64) | count;
     }
 
-    /// A new animal of the caller's, whose genes are mixed from the sire's and the caller's last one's.
+    /// Breeds an animal for the caller. Its genes mix those of the sire and of the caller's last animal.
     function breed(uint256 sire) external returns (uint256 id) {
         Sire memory father = sires[sire];
         require(father.genes != 0, "no such sire");
@@ -59,7 +59,7 @@ contract NftGame {
         emit Born(id, sire, genes);
     }
 
-    /// Sells an animal of the caller's to a standing bid.
+    /// Sells the caller's animal to a standing bid.
     function sell(uint256 id, uint256 bid) external {
         require(ownerOf[id] == msg.sender, "not yours");
         Bid memory open_ = bids[bid];
@@ -71,7 +71,7 @@ contract NftGame {
         emit Sold(id, bid, PRICE);
     }
 
-    /// Sums over sires and bids `first` up to but without `end`.
+    /// Sums over sires and bids from `first` up to but excluding `end`.
     function sums(uint256 first, uint256 end)
         external
         view

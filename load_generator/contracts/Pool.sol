@@ -3,7 +3,7 @@ pragma solidity 0.8.37;
 
 import {Token} from "./Token.sol";
 
-/// A constant-product pool with a fee of 0.3 %, after Uniswap V2, without a router and without flash swaps.
+/// A constant-product pool with a fee of 0.3 % like Uniswap V2, without a router and without flash swaps.
 contract Pool {
     event Swap(address indexed trader, bool zeroForOne, uint256 amountIn, uint256 amountOut);
     event Sync(uint112 reserve0, uint112 reserve1);
@@ -25,7 +25,7 @@ contract Pool {
         return (reserve0, reserve1);
     }
 
-    /// Takes both tokens from the caller; shares are in proportion.
+    /// Takes both tokens from the caller for a proportional number of shares.
     function addLiquidity(uint256 amount0, uint256 amount1) external returns (uint256 shares) {
         shares = totalShares == 0
             ? squareRoot(amount0 * amount1)
@@ -38,7 +38,7 @@ contract Pool {
         sync(reserve0 + amount0, reserve1 + amount1);
     }
 
-    /// Gives both tokens back for shares.
+    /// Returns both tokens for shares.
     function removeLiquidity(uint256 shares) external returns (uint256 amount0, uint256 amount1) {
         amount0 = shares * reserve0 / totalShares;
         amount1 = shares * reserve1 / totalShares;
@@ -76,7 +76,7 @@ contract Pool {
         return a < b ? a : b;
     }
 
-    /// By Newton's method, rounded down.
+    /// Square root by Newton's method, rounded down.
     function squareRoot(uint256 x) private pure returns (uint256 root) {
         if (x == 0) return 0;
         root = x;

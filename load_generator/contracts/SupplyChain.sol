@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
-/// Goods on their way: every scan adds to an item's history and to a place's count.
+/// Goods in transit: every scan adds to an item's history and to a place's count.
 contract SupplyChain {
     event Scanned(uint256 indexed item, uint256 indexed place, address indexed by, bytes32 history);
 
@@ -16,7 +16,7 @@ contract SupplyChain {
     mapping(uint256 => uint256) public scansAt; // slot 2
     mapping(address => uint256) public scansBy; // slot 3
 
-    /// The item is now at `place`. Each history is a hash chain, so scans of one item depend on each other.
+    /// Records that the item is at `place`. Each history is a hash chain, so scans of one item depend on each other.
     function scan(uint256 item, uint64 place) external {
         Item memory was = items[item];
         bytes32 history = keccak256(abi.encode(histories[item], was.place, place, msg.sender));
@@ -27,7 +27,7 @@ contract SupplyChain {
         emit Scanned(item, place, msg.sender, history);
     }
 
-    /// Scans of the items `first` up to but without `end`, and at the places with these numbers.
+    /// Number of scans of the items from `first` up to but excluding `end`, and at the places with the same numbers.
     function sums(uint256 first, uint256 end) external view returns (uint256 ofItems, uint256 atPlaces) {
         for (uint256 i = first; i < end; i++) {
             ofItems += items[i].scans;
@@ -35,7 +35,7 @@ contract SupplyChain {
         }
     }
 
-    /// Scans by these parties.
+    /// Number of scans by these parties.
     function sumOf(address[] calldata parties) external view returns (uint256 sum) {
         for (uint256 i = 0; i < parties.length; i++) sum += scansBy[parties[i]];
     }

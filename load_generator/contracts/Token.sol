@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
-/// An ERC-20 token whose maker can endow many holders in one transaction.
+/// An ERC-20 token whose deployer can endow many holders in one transaction.
 contract Token {
     event Transfer(address indexed from, address indexed to, uint256 value);
     event Approval(address indexed owner, address indexed spender, uint256 value);
@@ -16,7 +16,7 @@ contract Token {
 
     address private immutable maker = msg.sender;
 
-    /// New tokens for every holder, and leave for every spender to take them without limit.
+    /// Mints tokens for every holder and gives every spender an unlimited allowance.
     function endow(address[] calldata holders, uint256 amount, address[] calldata spenders) external {
         require(msg.sender == maker, "only the maker endows");
         totalSupply += amount * holders.length;
@@ -50,7 +50,7 @@ contract Token {
         return true;
     }
 
-    /// Sum of what the holders have.
+    /// Sum of the holders' balances.
     function balanceOfAll(address[] calldata holders) external view returns (uint256 sum) {
         for (uint256 i = 0; i < holders.length; i++) sum += balanceOf[holders[i]];
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
-/// Proposals and members' votes. A member may change a vote; the earlier one then no longer counts.
+/// Proposals and members' votes. A member may change a vote; the earlier vote then no longer counts.
 contract Voting {
     event Voted(uint256 indexed proposal, address indexed member, bool support, uint256 weight);
 
@@ -18,7 +18,7 @@ contract Voting {
 
     address private immutable founder = msg.sender;
 
-    /// Makes members, all of the same weight.
+    /// Registers members with the same weight.
     function admit(address[] calldata members, uint96 weight) external {
         require(msg.sender == founder, "only the founder admits");
         for (uint256 i = 0; i < members.length; i++) weightOf[members[i]] = weight;
@@ -39,12 +39,12 @@ contract Voting {
         emit Voted(proposal, msg.sender, support, weight);
     }
 
-    /// How often votes were cast on the proposals `first` up to but without `end`.
+    /// Number of votes cast on the proposals from `first` up to but excluding `end`.
     function casts(uint256 first, uint256 end) external view returns (uint256 sum) {
         for (uint256 i = first; i < end; i++) sum += tallies[i].casts;
     }
 
-    /// The votes of `members` on a proposal, counted again one by one.
+    /// Recounts the votes of `members` on a proposal.
     function recount(uint256 proposal, address[] calldata members)
         external
         view

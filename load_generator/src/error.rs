@@ -1,68 +1,68 @@
-//! What can stop a run.
+//! Errors that stop a run.
 
 use std::path::PathBuf;
 
-/// Why a run could not be made, or could not go on.
+/// An error that prevents or stops a run.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// The endpoint is not an address that this tool can speak to.
-    #[error("{url} is not an endpoint: {why}; give http://HOST:PORT or ws://HOST:PORT")]
+    /// The endpoint is not a supported URL.
+    #[error("{url} is not a supported endpoint: {why}; use http://HOST:PORT or ws://HOST:PORT")]
     Endpoint {
-        /// As given.
+        /// The text as given.
         url: String,
         /// What is wrong with it.
         why: String,
     },
-    /// The endpoint is not on this machine, and nobody said that it may be loaded.
-    #[error("{0} is not a loopback address; add --allow-remote if this endpoint may be loaded")]
+    /// The endpoint is not on this machine, and `--allow-remote` is not set.
+    #[error("{0} is not a loopback address; add --allow-remote if you may load this endpoint")]
     NotLoopback(String),
     /// The connection broke, timed out or could not be made.
     #[error("transport: {0}")]
     Transport(String),
-    /// What came back is not JSON-RPC, or not what the method promises.
-    #[error("{method} answered something unexpected: {what}")]
+    /// The answer is not JSON-RPC, or not what the method returns.
+    #[error("{method}: unexpected answer: {what}")]
     Protocol {
-        /// The method that was called.
+        /// The called method.
         method: String,
-        /// What came.
+        /// The received answer.
         what: String,
     },
     /// The node answered with an error.
-    #[error("{method}: the node says {message} (code {code})")]
+    #[error("{method}: the node answered with error {code}: {message}")]
     Rpc {
-        /// The method that was called.
+        /// The called method.
         method: String,
         /// JSON-RPC error code.
         code: i64,
-        /// The node's words.
+        /// The node's message.
         message: String,
     },
-    /// A mnemonic, key or seed is not usable.
+    /// A mnemonic or key is not valid.
     #[error("key: {0}")]
     Key(String),
     /// The options contradict each other or exceed a bound.
     #[error("{0}")]
     Options(String),
-    /// The senders could not be given ether.
+    /// The senders could not be funded.
     #[error("funding: {0}")]
     Funding(String),
-    /// A scenario's contracts could not be put in place.
+    /// The contracts of a scenario could not be deployed.
     #[error("deployment: {0}")]
     Deployment(String),
     /// A file could not be read.
     #[error("cannot read {path}: {source}")]
     Read {
-        /// Which one.
+        /// Path of the file.
         path: PathBuf,
-        /// Why not.
+        /// The I/O error.
         source: std::io::Error,
     },
     /// A report could not be written.
     #[error("cannot write {path}: {source}")]
     Write {
-        /// Where to.
+        /// Path of the file.
         path: PathBuf,
-        /// Why not.
+        /// The I/O error.
         source: std::io::Error,
     },
 }

@@ -1,44 +1,60 @@
-//! Load for any EVM JSON-RPC endpoint, with honest figures.
+//! A load generator for any EVM JSON-RPC endpoint.
 //!
-//! What is sent is decided by a seed, so a run can be repeated. In an open loop every transaction has an
-//! *intended* send time that does not depend on the node's answers, and every latency is counted from it, so a
-//! node that stalls cannot hide its stall (no coordinated omission). Every transaction that was handed to the
-//! node ends as included, failed (with a reason) or lost.
+//! A seed decides every choice, so a run can be repeated. In an open loop, every transaction has an *intended* send
+//! time that does not depend on the node's answers. Latencies count from it, so a stall of the node is fully visible
+//! (no coordinated omission). Every submitted transaction ends as included, failed (with a reason) or lost.
 //!
-//! The crate speaks JSON-RPC only and knows nothing of the node behind it. From Lockweave's other crates it takes the
-//! form of transactions that sign their access sets, and nothing else.
+//! The crate speaks JSON-RPC and knows nothing about the node. Of Lockweave's other crates it uses only the encoding
+//! of transactions with signed access sets.
 //!
-//! A [run](run::run) goes through [`scenario`] (what is sent), [`chain`] (deployment and questions), [`signing`],
-//! [`pacer`] (when it is sent), [`sender`], [`tracker`] and [`repeats`] (what becomes of it); all of them enter what
-//! happens in the [`ledger`], from which the [`report`] is read.
+//! # A run
+//!
+//! [`run`] takes [`Options`] and returns a [`Report`]; [`find_max`] searches for the highest sustained rate by several
+//! runs; [`compare()`] compares two reports. The folders of the crate, from the top:
+//!
+//! * `cli`: the `lockweave-loadgen` command
+//! * `measure`: a whole run, and the search
+//! * `report`: reports, pages, comparison
+//! * `send`: pacing, sending, resending
+//! * `track`: the ledger of all transactions, new blocks, counts of each second
+//! * `chain`: deployment, funding and queries before and after the load
+//! * `scenario`: what is sent and how the state is checked
+//! * `transaction`: accounts, declared accesses, signing
+//! * `rpc`: JSON-RPC with the node
+//!
+//! # Adding a scenario
+//!
+//! 1. Add a file to `scenario/workloads`, with its `mod` line in `mod.rs` there. It implements the `Scenario` trait
+//!    and has a constant `SCENARIO` with its name and description. `transfers.rs` is the smallest example and
+//!    `voting.rs` one with a contract.
+//! 2. Add one line, `name::SCENARIO`, to the list in `scenario/catalogue.rs`.
+//!
+//! The command line, the listing and the tests in `scenario/tests.rs` take it from there. Sources of new contracts go
+//! into `contracts/`; `node build.mjs` compiles them, and `scenario/workloads/contracts.rs` binds them. Add the name
+//! to `tests/scenarios.sh` too, which runs every scenario against nodes.
 
-pub mod access;
-pub mod accounts;
-pub mod chain;
-pub mod client;
-pub mod compare;
-mod contracts;
-pub mod dice;
-pub mod error;
-pub mod find_max;
-pub mod funding;
-pub mod heads;
-pub mod html;
-pub mod ledger;
-pub mod pacer;
-pub mod pacing;
-pub mod plot;
-pub mod repeats;
-pub mod report;
-pub mod run;
-pub mod scenario;
-pub mod sender;
-pub mod series;
-pub mod signing;
-pub mod summary;
-pub mod tracker;
+mod chain;
+mod error;
+mod measure;
+mod random;
+mod report;
+mod rpc;
+mod scenario;
+mod send;
+mod track;
+mod transaction;
 
 pub use error::LoadError;
-pub use report::{Invariant, Report};
-pub use run::{Nobody, Observer, Options, run};
-pub use summary::Summary;
+pub use measure::{NoObserver, Observer, Options, Search, Trial, best_trial, find_max, run};
+pub use random::Hotness;
+pub use report::{
+    Comparison, Invariant, KindCounts, Report, Summary, compare, differing_settings, html_page,
+    short_number,
+};
+pub use rpc::{Connection, Endpoint};
+pub use scenario::{CATALOGUE, Description};
+pub use send::{Pace, Stage, read_duration, read_stage};
+pub use track::{BlockSeen, Counts, Latency, Second};
+pub use transaction::{
+    Access, Account, Declarations, Plan, Signed, Slots, Terms, recipients, senders, sign,
+};

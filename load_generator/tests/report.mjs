@@ -1,7 +1,7 @@
-// Opens a report's page in headless Chromium, without a network, on a phone's and on a desk's screen.
+// Opens a report's page in headless Chromium, offline, at the screen sizes of a phone and a desktop.
 //
 // usage: node report.mjs CHROMIUM PAGE.html
-// Speaks the DevTools protocol over pipes, so it needs no package.
+// Uses the DevTools protocol over pipes, so it needs no package.
 import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -12,7 +12,7 @@ const [chromium, page] = process.argv.slice(2);
 const profile = mkdtempSync(join(tmpdir(), "report-"));
 const flags = [
   "--headless=new",
-  // In a container there is no sandbox to be had; the page is our own.
+  // Containers offer no sandbox; the page is trusted.
   "--no-sandbox",
   "--disable-gpu",
   "--disable-dev-shm-usage",
@@ -21,7 +21,7 @@ const flags = [
   "about:blank",
 ];
 const browser = spawn(chromium, flags, { stdio: ["ignore", "ignore", "ignore", "pipe", "pipe"] });
-const patience = setTimeout(() => fail("Chromium did not answer within 60 s"), 60_000);
+const timeout = setTimeout(() => fail("Chromium did not answer within 60 s"), 60_000);
 
 function fail(what) {
   console.error(`report page: ${what}`);
@@ -29,7 +29,7 @@ function fail(what) {
 }
 
 function end(code) {
-  clearTimeout(patience);
+  clearTimeout(timeout);
   browser.on("exit", () => {
     rmSync(profile, { recursive: true, force: true });
     process.exit(code);
@@ -64,14 +64,14 @@ function call(method, params = {}, sessionId) {
   });
 }
 
-// What is on the page, as the browser laid it out.
-function look() {
+// Measures the page as laid out by the browser.
+function inspect() {
   const box = (element) => element.getBoundingClientRect();
   const plots = [...document.querySelectorAll("svg")].map((svg) => ({
     label: svg.getAttribute("aria-label"),
     width: box(svg).width,
     height: box(svg).height,
-    // A line with a length, in a colour of its own.
+    // Visible lines with a colour.
     lines: [...svg.querySelectorAll("path.line")].filter(
       (path) => path.getTotalLength() > 10 && getComputedStyle(path).stroke !== "none",
     ).length,
@@ -103,27 +103,27 @@ async function check(session, name, width, height, mobile) {
   await loaded;
   const { result, exceptionDetails } = await call(
     "Runtime.evaluate",
-    { expression: `(${look})()`, returnByValue: true },
+    { expression: `(${inspect})()`, returnByValue: true },
     session,
   );
   if (exceptionDetails) throw new Error(exceptionDetails.exception.description);
-  const seen = result.value;
+  const found = result.value;
   const problems = [];
-  const must = (holds, what) => holds || problems.push(what);
-  must(seen.width === width, `the page is ${seen.width} wide on a screen of ${width}`);
-  must(seen.scrollWidth <= width, `it has to be scrolled sideways: ${seen.scrollWidth} of ${width}`);
-  must(seen.tooWide.length === 0, `these stick out: ${seen.tooWide}`);
-  must(seen.plots.length >= 3, `${seen.plots.length} plots`);
-  for (const plot of seen.plots) {
-    must(plot.lines > 0, `"${plot.label}" has no line`);
-    must(plot.width > 280 && plot.height > 150, `"${plot.label}" is ${plot.width} by ${plot.height}`);
-    must(plot.textPixels >= 9, `"${plot.label}" has text of ${plot.textPixels.toFixed(1)} pixels`);
+  const expect = (holds, what) => holds || problems.push(what);
+  expect(found.width === width, `the page is ${found.width} wide on a screen of ${width}`);
+  expect(found.scrollWidth <= width, `it scrolls horizontally: ${found.scrollWidth} of ${width}`);
+  expect(found.tooWide.length === 0, `too wide: ${found.tooWide}`);
+  expect(found.plots.length >= 3, `${found.plots.length} plots`);
+  for (const plot of found.plots) {
+    expect(plot.lines > 0, `"${plot.label}" has no line`);
+    expect(plot.width > 280 && plot.height > 150, `"${plot.label}" is ${plot.width} by ${plot.height}`);
+    expect(plot.textPixels >= 9, `"${plot.label}" has text of ${plot.textPixels.toFixed(1)} pixels`);
   }
-  must(seen.scripts === 0, `${seen.scripts} scripts`);
-  must(seen.tables >= 3, `${seen.tables} tables`);
-  must(seen.verdict?.trim(), "no verdict");
+  expect(found.scripts === 0, `${found.scripts} scripts`);
+  expect(found.tables >= 3, `${found.tables} tables`);
+  expect(found.verdict?.trim(), "no verdict");
   for (const problem of problems) console.error(`${name}: ${problem}`);
-  console.log(`${name}, ${width} wide: ${seen.plots.length} plots, ${problems.length} problems`);
+  console.log(`${name}, ${width} wide: ${found.plots.length} plots, ${problems.length} problems`);
   return problems.length;
 }
 
@@ -143,7 +143,7 @@ try {
   const offline = { offline: true, latency: 0, downloadThroughput: -1, uploadThroughput: -1 };
   await call("Network.emulateNetworkConditions", offline, sessionId);
   let problems = await check(sessionId, "phone", 360, 740, true);
-  problems += await check(sessionId, "desk", 1280, 900, false);
+  problems += await check(sessionId, "desktop", 1280, 900, false);
   for (const trouble of troubles) console.error(trouble);
   end(problems + troubles.length > 0 ? 1 : 0);
 } catch (error) {

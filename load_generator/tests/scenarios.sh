@@ -1,48 +1,20 @@
 #!/usr/bin/env bash
-# Every scenario, with every way of declaring accesses, against a node of ours; and every scenario against anvil.
-# Each run must lose nothing and leave the state its included transactions say.
+# Runs every scenario with every kind of declaration against the Lockweave validator, and every scenario against anvil.
+# Each run must lose no transaction, and its invariant must hold.
 #
-# usage: load_generator/tests/scenarios.sh [SECONDS [RATE]]      (default 5 seconds at 100 a second)
-# LOCKWEAVE_LOADGEN and LOCKWEAVE_VALIDATOR name binaries; without them they are built. ANVIL names anvil; without it
-# the npm package is installed into target/anvil, and where that cannot be done anvil is left out.
+# usage: load_generator/tests/scenarios.sh [SECONDS [RATE]]      (default 5 seconds at 100 transactions per second)
+# LOCKWEAVE_LOADGEN and LOCKWEAVE_VALIDATOR are paths of binaries; by default they are built. ANVIL is the path of anvil;
+# by default the npm package is installed into target/anvil. If that fails, anvil is skipped.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+. load_generator/tests/common.sh
 
 seconds=${1:-5}
 rate=${2:-100}
 scenarios=(transfers erc20 swaps lending nft-game supply-chain voting energy mixed)
 
-binary() {
-    local named=$1 name=$2
-    if [ -z "$named" ]; then
-        cargo build --quiet --release --bin "$name"
-        named=target/release/$name
-    fi
-    echo "$named"
-}
 loadgen=$(binary "${LOCKWEAVE_LOADGEN:-}" lockweave-loadgen)
 validator=$(binary "${LOCKWEAVE_VALIDATOR:-}" lockweave-validator)
-
-work=$(mktemp -d)
-node_pid=
-trap '[ -z "$node_pid" ] || kill -TERM "$node_pid" 2>/dev/null || true; rm -rf "$work"' EXIT
-
-# start PATTERN COMMAND…: starts a node and sets `url` to what the pattern finds in its output.
-start() {
-    local pattern=$1
-    shift
-    "$@" >"$work/node.log" 2>&1 &
-    node_pid=$!
-    url=
-    for _ in $(seq 200); do
-        url=$(sed -n "s/$pattern/\\1/p" "$work/node.log" | head -1)
-        [ -z "$url" ] || return 0
-        sleep 0.1
-    done
-    echo "the node did not start:" >&2
-    cat "$work/node.log" >&2
-    return 1
-}
 
 stop() {
     kill -TERM "$node_pid"
@@ -52,16 +24,16 @@ stop() {
 
 pace=(--duration "${seconds}s" --rate "$rate")
 failed=0
-# load NAME ARGUMENT…: one run, one line.
+# load NAME ARGUMENT…: makes a run and prints a line.
 load() {
     local name=$1 result=0
     shift
     "$loadgen" run --senders 32 --drain 60s "$@" \
         >"$work/short.json" 2>"$work/log" || result=$?
-    local told
-    told=$(sed -n 's/^\(sent .*\);.*/\1/p' "$work/log")
-    echo "$name: ${told:-no run}; $(grep -i '^invariant' "$work/log" || true)"
-    # `invariant holds` is asked for: a run that could not check it has shown nothing.
+    local totals
+    totals=$(sed -n 's/^\(sent .*\);.*/\1/p' "$work/log")
+    echo "$name: ${totals:-no run}; $(grep -i '^invariant' "$work/log" || true)"
+    # A run whose invariant was not checked fails too.
     if [ "$result" != 0 ] || ! grep -q '^invariant holds' "$work/log"; then
         cat "$work/log" >&2
         failed=1
@@ -75,7 +47,7 @@ for declare in none lists signed; do
             --rpc "$url" --scenario "$scenario" --declare "$declare" "${pace[@]}"
     done
 done
-load "validator, everything in one hot item" \
+load "validator, everything on one hot item" \
     --rpc "$url" --scenario mixed --hot-share 0.9 --chain-length 4 "${pace[@]}"
 load "validator, over WebSocket, in a closed loop" \
     --rpc "ws${url#http}" --scenario erc20 --file load_generator/tests/closed_loop.toml --duration "${seconds}s"
@@ -84,7 +56,7 @@ if [ -e "$fixtures/mainnet_blocks.tar.zst" ]; then
     "$validator" declare --replay "$fixtures/mainnet_blocks.tar.zst:10760440" >"$work/trace.jsonl"
     load "validator, a recorded block" --rpc "$url" --scenario replay --trace "$work/trace.jsonl" "${pace[@]}"
 else
-    echo "no $fixtures/mainnet_blocks.tar.zst: the replay is left out"
+    echo "no $fixtures/mainnet_blocks.tar.zst: the replay is skipped"
 fi
 stop
 
@@ -96,13 +68,13 @@ if [ -z "$anvil" ] && command -v npm >/dev/null 2>&1; then
     fi
 fi
 if [ -n "$anvil" ] && "$anvil" --version >/dev/null 2>&1; then
-    # In blocks every second: one for each transaction is slow and hides conflicts.
+    # A block per second: a block per transaction is slow and hides conflicts.
     start '^Listening on \(127.*\)' "$anvil" --port 0 --block-time 1
     for scenario in "${scenarios[@]}"; do
         load "anvil, $scenario" --rpc "http://$url" --scenario "$scenario" "${pace[@]}"
     done
     stop
 else
-    echo "anvil is not there: left out"
+    echo "anvil is missing: skipped"
 fi
 exit "$failed"

@@ -513,6 +513,12 @@ impl StateCells {
         }
     }
 
+    /// Replaces the state before the block without emptying the cells: so that cells which are kept for
+    /// their memory keep no state alive.
+    pub fn set_view(&mut self, view: Arc<dyn StateView>) {
+        self.view = view;
+    }
+
     /// Changes of none yet, with room for so many accounts without cells.
     pub(crate) fn changes_with_room(&mut self, accounts: usize) -> Changes {
         let memory = std::mem::take(&mut self.spare.delta);

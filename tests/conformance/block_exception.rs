@@ -2,12 +2,10 @@
 
 use crate::conformance::exception::{self, is_kind};
 use alloy_primitives::B256;
+use lockweave::engine::{EngineError, InvalidAccessList};
 use lockweave::evm::{EvmBlockError, InvalidStep};
 use lockweave_validator::chain::{
-    access_list::{InvalidAccessList, ListError},
-    execution::InvalidBlock,
-    header::InvalidHeader,
-    ommers::InvalidOmmer,
+    execution::InvalidBlock, header::InvalidHeader, ommers::InvalidOmmer,
 };
 
 /// Why a fixture's block is refused.
@@ -22,7 +20,7 @@ pub(crate) enum BlockRefusal {
     /// It does not come to what its header says.
     Block(InvalidBlock),
     /// It is right, but not by the access list that came with it.
-    List(ListError),
+    List(EngineError),
     /// Its header commits to another state.
     StateRoot,
 }
@@ -65,16 +63,16 @@ pub(crate) fn matches(exceptions: &str, refusal: &BlockRefusal) -> bool {
 
 /// What is wrong with a list that came with a block and to which its header commits. One that says
 /// something else than what happens may also make a step impossible.
-fn is_list_kind(name: &str, error: &ListError) -> bool {
+fn is_list_kind(name: &str, error: &EngineError) -> bool {
     match error {
-        ListError::List(InvalidAccessList::TooLarge { .. }) => {
+        EngineError::List(InvalidAccessList::TooLarge { .. }) => {
             name == "BLOCK_ACCESS_LIST_GAS_LIMIT_EXCEEDED"
         }
-        ListError::List(InvalidAccessList::Malformed(_)) => {
+        EngineError::List(InvalidAccessList::Malformed(_)) => {
             name == "INCORRECT_BLOCK_FORMAT" || is_wrong_list(name)
         }
-        ListError::List(_) | ListError::Step { .. } => is_wrong_list(name),
-        ListError::Access(_) | ListError::Seal(_) | ListError::Stage(_) => false,
+        EngineError::List(_) | EngineError::Step { .. } => is_wrong_list(name),
+        _ => false,
     }
 }
 

@@ -9,12 +9,12 @@ use alloy_consensus::{Block, Header, proofs::calculate_transaction_root};
 use alloy_eips::eip7928::AccountChanges;
 use alloy_primitives::{Address, B256, U256, address};
 use alloy_rlp::Decodable;
+use lockweave::engine::{EngineError, InvalidAccessList};
 use lockweave::{
     MemoryState, SealedBlock, StateView,
     evm::{ChainSpec, SpecId},
 };
 use lockweave_validator::chain::{
-    access_list::{InvalidAccessList, ListError},
     block::Envelope,
     execution::{BlockRun, ExecutedBlock, InvalidBlock, PreparedBlock, execute_prepared},
     header::{HeaderRules, check_header},
@@ -280,13 +280,13 @@ impl Chain {
 /// must be refused too, by every number of workers, and says more about what is wrong.
 fn refused_with_list(
     invalid: InvalidAccessList,
-    by_list: Vec<Result<SealedBlock, ListError>>,
+    by_list: Vec<Result<SealedBlock, EngineError>>,
 ) -> Result<BlockRefusal, String> {
     let mut refusal = BlockRefusal::Block(InvalidBlock::AccessList(invalid));
     for run in by_list {
         match run {
             Ok(_) => return Err("is refused for its list, but by that list taken".to_owned()),
-            Err(error @ (ListError::List(_) | ListError::Step { .. })) => {
+            Err(error @ (EngineError::List(_) | EngineError::Step { .. })) => {
                 refusal = BlockRefusal::List(error);
             }
             Err(error) => return Err(error.to_string()),

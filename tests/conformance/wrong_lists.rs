@@ -6,7 +6,7 @@ use alloy_eips::eip7928::{
     total_bal_items,
 };
 use alloy_primitives::{Address, Bytes, U256};
-use lockweave_validator::chain::access_list::{InvalidAccessList, ListError};
+use lockweave::engine::{EngineError, InvalidAccessList};
 
 /// How a wrong list is to be refused.
 #[derive(Clone, Copy, Debug)]
@@ -21,18 +21,18 @@ pub(crate) enum Expected {
 
 impl Expected {
     /// Whether this is such a refusal.
-    pub(crate) const fn is(self, error: &ListError) -> bool {
+    pub(crate) const fn is(self, error: &EngineError) -> bool {
         matches!(
             (self, error),
             (
                 Self::Malformed,
-                ListError::List(InvalidAccessList::Malformed(_))
+                EngineError::List(InvalidAccessList::Malformed(_))
             ) | (
                 Self::TooLarge,
-                ListError::List(InvalidAccessList::TooLarge { .. })
+                EngineError::List(InvalidAccessList::TooLarge { .. })
             ) | (
                 Self::Wrong,
-                ListError::List(InvalidAccessList::Account { .. }) | ListError::Step { .. }
+                EngineError::List(InvalidAccessList::Account { .. }) | EngineError::Step { .. }
             )
         )
     }

@@ -1,27 +1,22 @@
 //! Replay: recorded blocks, executed serially and in parallel, and held against their headers.
 
 use crate::{
-    chain::access_list::{ListError, can_be_listed, execute_listed, list_serially},
     recorded::{RecordedBlock, RecordedError},
     report::{BlockReport, InferenceReport, ListReport},
     senders::recover_senders,
 };
 use alloy_consensus::{Header, TxEnvelope};
-use alloy_eips::eip7928::AccountChanges;
-use lockweave_banking_stage::{
-    BankingStage, InferredStats, StageConfig, StageError, StartError, execute_block,
-    execute_inferred_block, seal_block,
+use alloy_eips::eip7928::BlockAccessList;
+use lockweave_banking_stage::{InferredStats, StartError};
+use lockweave_engine::{
+    Access, Engine, EngineError, Executed, RecordedRun, SerialRun, can_be_listed,
 };
 use lockweave_evm_adapter::{
-    BlockInput, ChainSpec, EvmBlock, EvmBlockError, EvmExecutor, EvmInferrer, EvmTransaction,
-    InvalidStep, Ommers, RecoverError, SpecId, Step, TemplateCache, TemplateScope, logs_bloom,
-    receipts_root,
+    BlockInput, ChainSpec, EvmBlock, EvmBlockError, EvmTransaction, Ommers, RecoverError, SpecId,
+    TemplateCache, TemplateScope, logs_bloom, receipts_root,
 };
 use lockweave_runtime::{
-    AccessError, AccessSet, BlockError, Declaration, DenseId, ExecutionError, Executor,
-    GrantedState, INFERRED_KEYS_MAX, KeyTable, OpenBlock, Receipt, Recording, Sanitized, SealError,
-    SealedBlock, SerialState, StateCells, StateError, StateView, UndeclaredAccess,
-    execute_serially,
+    AccessError, DenseId, Receipt, SealError, SealedBlock, StateError, StateView, UndeclaredAccess,
 };
 use std::{
     num::NonZeroUsize,
@@ -131,23 +126,15 @@ pub enum ReplayError {
     Start(#[from] StartError),
 }
 
-/// Replays blocks one after another, on threads that are kept between them.
+/// Replays blocks one after another, with one engine.
 #[derive(Debug)]
 pub struct Replayer {
     options: ReplayOptions,
     chain: ChainSpec,
-    stage: BankingStage,
-    serial: Option<EvmExecutor<SerialState>>,
-    recording: Option<EvmExecutor<Recording<SerialState>>>,
-    /// Kept between blocks for its memory.
-    serial_state: SerialState,
-    /// The last block's cells, for their memory.
-    spare: Option<StateCells>,
+    engine: Engine,
     /// What was learned from the blocks so far.
     templates: Arc<TemplateCache>,
 }
-
-type Granted = EvmExecutor<GrantedState<Step>>;
 
 impl Replayer {
     /// Starts the worker threads.
@@ -157,26 +144,21 @@ impl Replayer {
             AccessSource::Recorded | AccessSource::Inferred | AccessSource::Bal => options.threads,
         };
         Ok(Self {
-            stage: BankingStage::new(StageConfig::with_threads(threads))?,
+            engine: Engine::builder().threads(threads.get()).build()?,
             options,
             chain,
-            serial: None,
-            recording: None,
-            serial_state: SerialState::default(),
-            spare: None,
             templates: Arc::new(TemplateCache::new()),
         })
     }
 
     /// Runs one block and says whether the result is right.
     pub fn replay(&mut self, recorded: RecordedBlock) -> Result<BlockReport, ReplayError> {
-        let number = recorded.header.number;
         let (block, view) = prepare_block(&self.chain, recorded, self.options.threads)?;
         let mut report = BlockReport::new(&block);
-        let (sealed, steps) = match self.record(&block, &view)? {
+        let RecordedRun { sealed, sets } = match record(&block, &view) {
             Ok(recorded) => recorded,
-            Err(problem) => {
-                report.fail(problem);
+            Err(error) => {
+                report.fail(explain(error, &block)?);
                 return Ok(report);
             }
         };
@@ -185,7 +167,7 @@ impl Replayer {
             AccessSource::Bal if can_be_listed(block.context().spec()) => {
                 let start = Instant::now();
                 let list = list_serially(&block, &view);
-                let list = list.map_err(|error| unlisted(&error, number))?;
+                let list = list.map_err(|error| unlisted(&error, &block))?;
                 report.listing = Some(ListReport {
                     list_ms: start.elapsed().as_secs_f64() * 1e3,
                 });
@@ -194,6 +176,15 @@ impl Replayer {
             _ => None,
         };
         report.by_list = (self.options.access == AccessSource::Bal).then_some(list.is_some());
+        let recorded = RecordedRun { sealed, sets };
+        // Numbering the keys is part of recording the sets.
+        let access = recorded.access().numbered();
+        let access = match (&list, self.options.access) {
+            (Some(list), _) => Access::Listed(list),
+            (None, AccessSource::Inferred) => Access::Inferred,
+            (None, _) => Access::Recorded(&access),
+        };
+        let RecordedRun { sealed, .. } = &recorded;
         let mut serial_times = Vec::new();
         let mut parallel_times = Vec::new();
         let mut inference = None;
@@ -203,37 +194,41 @@ impl Replayer {
         for _ in 0..self.options.repeat.get() {
             // Every run begins with what the blocks before this one have taught.
             self.templates = Arc::new(TemplateCache::clone(&templates));
-            let run = self.run_serially(&block, &view, number)?;
+            let run = self.engine.run(&block).execute_serially(&view);
+            let run = outcome(run, &block)?;
             compare(
                 &mut report,
-                &sealed,
+                sealed,
                 run,
                 "the serial run",
                 &mut serial_times,
             );
-            if let Some(list) = &list {
-                let run = self.run_listed(&block, &view, list);
-                let name = "the run by the list";
-                compare(&mut report, &sealed, run, name, &mut parallel_times);
-                continue;
-            }
-            let (run, name) = match self.options.access {
-                AccessSource::Serial => (
-                    self.run_serially(&block, &view, number)?,
+            let (run, name) = match (self.options.access, access) {
+                (AccessSource::Serial, _) => (
+                    self.engine.run(&block).execute_serially(&view),
                     "the second serial run",
                 ),
-                AccessSource::Recorded | AccessSource::Bal => (
-                    self.run_in_parallel(&block, &view, &steps)?,
+                (_, Access::Listed(_)) => (
+                    self.engine.run(&block).access(access).execute(&view),
+                    "the run by the list",
+                ),
+                _ => (
+                    (self.engine.run(&block).access(access))
+                        .templates(self.used_templates())
+                        .execute(&view),
                     "the parallel run",
                 ),
-                AccessSource::Inferred => {
-                    let (run, stats) = self.run_inferred(&block, &view)?;
-                    inference_times.push(stats.inference / threads);
-                    inference = Some(stats);
-                    (run, "the parallel run")
-                }
             };
-            compare(&mut report, &sealed, run, name, &mut parallel_times);
+            if self.options.access == AccessSource::Inferred {
+                let stats = (run.as_ref()).map_or_else(
+                    |_| InferredStats::default(),
+                    |run| run.statistics.inference.clone(),
+                );
+                inference_times.push(stats.inference / threads);
+                inference = Some(stats);
+            }
+            let run = outcome(run, &block)?;
+            compare(&mut report, sealed, run, name, &mut parallel_times);
         }
         report.serial_ms = median_ms(&mut serial_times);
         report.parallel_ms = median_ms(&mut parallel_times);
@@ -244,208 +239,39 @@ impl Replayer {
         Ok(report)
     }
 
-    /// The serial pass that records what every step touches.
-    fn record(
-        &mut self,
-        block: &EvmBlock,
-        view: &Arc<dyn StateView>,
-    ) -> Result<Result<(SealedBlock, Vec<RecordedStep>), String>, ReplayError> {
-        let number = block.header().number;
-        let executor = reuse(&mut self.recording, block);
-        let rules = block.context().rules();
-        let mut state = Recording::new(SerialState::new(Arc::clone(view), rules));
-        let mut outcomes = Vec::with_capacity(block.steps().len());
-        let mut steps = Vec::with_capacity(block.steps().len());
-        for (index, step) in block.steps().iter().enumerate() {
-            match executor.execute(step, &mut state) {
-                Ok(outcome) => outcomes.push(outcome),
-                Err(error) => return explain(error, block, index).map(Err),
-            }
-            let set = state.take_access(INFERRED_KEYS_MAX);
-            steps.push(RecordedStep {
-                // More than a set can name is everything.
-                access: set.unwrap_or(AccessSet::Everything),
-                gas_used: outcomes.last().map_or(0, |outcome| outcome.gas_used),
-            });
-        }
-        let delta = state
-            .state()
-            .delta()
-            .map_err(|source| ReplayError::State { number, source })?;
-        Ok(Ok((SealedBlock { outcomes, delta }, steps)))
-    }
-
-    fn run_serially(
-        &mut self,
-        block: &EvmBlock,
-        view: &Arc<dyn StateView>,
-        number: u64,
-    ) -> Result<Run, ReplayError> {
-        let executor = reuse(&mut self.serial, block);
-        // Both runs start on memory that was cleared off the clock.
-        let state = &mut self.serial_state;
-        state.reset(Arc::clone(view), block.context().rules());
-        let start = Instant::now();
-        let sealed = execute_serially(executor, state, block.steps());
-        let time = start.elapsed();
-        match sealed {
-            Ok(sealed) => Ok(Run::Done(sealed, time)),
-            Err(BlockError::State(source)) => Err(ReplayError::State { number, source }),
-            Err(BlockError::Transaction {
-                transaction,
-                source,
-            }) => explain(source, block, transaction.index()).map(Run::Failed),
-        }
-    }
-
-    fn run_in_parallel(
-        &mut self,
-        block: &EvmBlock,
-        view: &Arc<dyn StateView>,
-        steps: &[RecordedStep],
-    ) -> Result<Run, ReplayError> {
-        let number = block.header().number;
-        let transactions: Vec<_> = (block.steps().iter().zip(steps))
-            .map(|(step, recorded)| Sanitized {
-                transaction: step.clone().with_gas_estimate(recorded.gas_used),
-                access: recorded.access.clone(),
-                declaration: Declaration::Recorded,
-            })
-            .collect();
-        let make = make_granted(block);
-        let cells = self.fresh_cells(block, view);
-        // Numbering is part of recording the sets.
-        let table = KeyTable::number(steps.iter().map(|step| &step.access));
-        let start = Instant::now();
-        let open = OpenBlock::with_table(cells, transactions, Arc::new(table));
-        let (open, result) = execute_block(&self.stage, open, make, Step::gas_hint);
-        if let Some(failed) = failed_run(result.map(drop), block)? {
-            return Ok(failed);
-        }
-        self.seal(open, start, number)
-    }
-
-    /// Runs the block by its access list.
-    fn run_listed(
-        &self,
-        block: &EvmBlock,
-        view: &Arc<dyn StateView>,
-        list: &[AccountChanges],
-    ) -> Run {
-        let start = Instant::now();
-        match execute_listed(&self.stage, block, view, list) {
-            Ok(sealed) => Run::Done(sealed, start.elapsed()),
-            Err(error) => Run::Failed(error.to_string()),
-        }
-    }
-
-    /// Runs the block from its transactions alone.
-    fn run_inferred(
-        &mut self,
-        block: &EvmBlock,
-        view: &Arc<dyn StateView>,
-    ) -> Result<(Run, InferredStats), ReplayError> {
-        let number = block.header().number;
-        let transactions: Vec<_> = (block.steps().iter())
-            .map(|step| Sanitized {
-                transaction: step.clone(),
-                access: step.listed_access(),
-                declaration: Declaration::Inferred,
-            })
-            .collect();
-        let granted = make_granted(block);
-        let context = block.context().clone();
-        let templates = match self.options.templates {
-            TemplateUse::On => Some(Arc::clone(&self.templates)),
+    fn used_templates(&self) -> Option<(Arc<TemplateCache>, TemplateScope)> {
+        match self.options.templates {
+            TemplateUse::On => Some((Arc::clone(&self.templates), TemplateScope::Every)),
             TemplateUse::Off => None,
-        };
-        let make = move |last: Option<(Granted, EvmInferrer)>| {
-            let (executor, inferrer) = last.unzip();
-            let mut inferrer = inferrer.unwrap_or_else(|| EvmInferrer::new(&context));
-            inferrer.set_block(&context);
-            inferrer.set_templates(templates.clone(), TemplateScope::Every);
-            (granted(executor), inferrer)
-        };
-        let cells = self.fresh_cells(block, view);
-        let start = Instant::now();
-        let open = OpenBlock::to_infer(cells, transactions);
-        let (open, result) = execute_inferred_block(&self.stage, open, make, Step::gas_hint);
-        let stats = result
-            .as_ref()
-            .map_or_else(|_| InferredStats::default(), InferredStats::clone);
-        if let Some(failed) = failed_run(result.map(drop), block)? {
-            return Ok((failed, stats));
-        }
-        Ok((self.seal(open, start, number)?, stats))
-    }
-
-    /// The cells of the last block, cleared, or new ones.
-    fn fresh_cells(&mut self, block: &EvmBlock, view: &Arc<dyn StateView>) -> StateCells {
-        let (view, rules) = (Arc::clone(view), block.context().rules());
-        match self.spare.take() {
-            Some(mut cells) => {
-                cells.reset(view, rules);
-                cells
-            }
-            None => StateCells::new(view, rules),
-        }
-    }
-
-    fn seal(
-        &mut self,
-        open: OpenBlock<Step>,
-        start: Instant,
-        number: u64,
-    ) -> Result<Run, ReplayError> {
-        let sealed = seal_block(&self.stage, open);
-        let time = start.elapsed();
-        match sealed {
-            Ok((sealed, spent)) => {
-                self.spare = Some(spent.into_cells());
-                Ok(Run::Done(sealed, time))
-            }
-            Err(SealError::State(source)) => Err(ReplayError::State { number, source }),
-            Err(error) => Ok(Run::Failed(error.to_string())),
         }
     }
 }
 
-/// A block that ran, but not when its list was built.
-fn unlisted(error: &ListError, number: u64) -> ReplayError {
+/// The serial pass that records what every step accesses.
+fn record(block: &EvmBlock, view: &Arc<dyn StateView>) -> Result<RecordedRun, EngineError> {
+    let run = SerialRun::recording(block.context(), view).steps(block.steps())?;
+    Ok(run.finish()?)
+}
+
+/// Builds the access list of a block by executing it on one thread.
+fn list_serially(
+    block: &EvmBlock,
+    view: &Arc<dyn StateView>,
+) -> Result<BlockAccessList, EngineError> {
+    let run = SerialRun::new(block.context(), view).with_effects();
+    Ok(run.steps(block.steps())?.access_list(block, view)?)
+}
+
+/// The error of a block that was executed before, but not when its list was built.
+fn unlisted(error: &EngineError, block: &EvmBlock) -> ReplayError {
     let step = match error {
-        ListError::Step { index, .. } => *index,
+        EngineError::Step { index, .. } => *index,
         _ => 0,
     };
     ReplayError::Step {
-        number,
+        number: block.header().number,
         step,
         problem: error.to_string(),
-    }
-}
-
-/// Gives workers their executors, turned to this block.
-fn make_granted(block: &EvmBlock) -> impl Fn(Option<Granted>) -> Granted + Send + Sync + 'static {
-    let context = block.context().clone();
-    move |last| match last {
-        Some(mut executor) => {
-            executor.set_block(&context);
-            executor
-        }
-        None => Granted::new(&context).with_shortcuts(),
-    }
-}
-
-/// Why a run has no result, if it has none.
-fn failed_run(
-    result: Result<(), StageError<ExecutionError<InvalidStep>>>,
-    block: &EvmBlock,
-) -> Result<Option<Run>, ReplayError> {
-    match result {
-        Ok(()) => Ok(None),
-        Err(StageError::Task { task, source }) => {
-            explain(source, block, task.index()).map(|problem| Some(Run::Failed(problem)))
-        }
-        Err(error) => Ok(Some(Run::Failed(error.to_string()))),
     }
 }
 
@@ -516,58 +342,47 @@ pub fn prepare_block(
     Ok((block, Arc::new(state)))
 }
 
-/// What the recording pass learnt of a step.
-struct RecordedStep {
-    access: AccessSet,
-    gas_used: u64,
-}
-
-/// What became of one run of a block.
+/// The outcome of one run of a block.
 enum Run {
     Done(SealedBlock, Duration),
     Failed(String),
 }
 
-/// The executor kept from the last block, or a new one.
-fn reuse<'e, S>(kept: &'e mut Option<EvmExecutor<S>>, block: &EvmBlock) -> &'e mut EvmExecutor<S>
-where
-    S: lockweave_runtime::StateAccess + Default,
-{
-    match kept {
-        Some(executor) => {
-            executor.set_block(block.context());
-            executor
-        }
-        None => kept.insert(EvmExecutor::new(block.context())),
+/// The result of a run, or why it has none; an error, if the recording cannot be executed.
+fn outcome(result: Result<Executed, EngineError>, block: &EvmBlock) -> Result<Run, ReplayError> {
+    match result {
+        Ok(executed) => Ok(Run::Done(executed.sealed, executed.statistics.elapsed)),
+        Err(error) => explain(error, block).map(Run::Failed),
     }
 }
 
 /// Tells a wrong block (a text) from a recording that cannot be executed (an error).
-fn explain(
-    error: ExecutionError<InvalidStep>,
-    block: &EvmBlock,
-    step: usize,
-) -> Result<String, ReplayError> {
+fn explain(error: EngineError, block: &EvmBlock) -> Result<String, ReplayError> {
     let number = block.header().number;
-    let place = block.transaction_index(step).map_or_else(
-        || format!("step {step}"),
-        |index| format!("transaction {index}"),
-    );
     match error {
-        ExecutionError::Access(AccessError::State(source)) => {
-            Err(ReplayError::State { number, source })
-        }
-        // Steps and transactions are counted apart; `place` has the number people know.
-        ExecutionError::Access(AccessError::Undeclared(access)) => {
+        EngineError::Access(AccessError::State(source))
+        | EngineError::Seal(SealError::State(source)) => Err(ReplayError::State { number, source }),
+        // Steps and transactions are counted separately; users know the transaction's number.
+        EngineError::Access(AccessError::Undeclared(access)) => {
+            let step = access.transaction.map_or(0, DenseId::index);
             let transaction = None;
             let access = UndeclaredAccess {
                 transaction,
                 ..access
             };
-            Ok(format!("{place}: {access}"))
+            Ok(format!("{}: {access}", place(block, step)))
         }
-        ExecutionError::Invalid(error) => Ok(format!("{place}: {error}")),
+        EngineError::Step { index, source } => Ok(format!("{}: {source}", place(block, index))),
+        error => Ok(error.to_string()),
     }
+}
+
+/// What users call a step: its place among the transactions, if it is one.
+fn place(block: &EvmBlock, step: usize) -> String {
+    block.transaction_index(step).map_or_else(
+        || format!("step {step}"),
+        |index| format!("transaction {index}"),
+    )
 }
 
 /// Holds what the block came to against its header.

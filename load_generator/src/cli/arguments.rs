@@ -1,37 +1,34 @@
-//! What the flags say about load.
+//! Flags of the commands that send load.
 
 use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 use lockweave_load_generator::{
-    LoadError, Options,
-    access::Declarations,
-    accounts::Account,
-    client::Endpoint,
-    dice::Hotness,
-    pacing::{Pace, Stage, read_duration, read_stage},
+    Account, Declarations, Endpoint, Hotness, LoadError, Options, Pace, Stage, read_duration,
+    read_stage,
 };
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct LoadArguments {
-    /// A TOML file with the names of these flags as keys; flags given here override it.
+    /// A TOML file whose keys are the names of these flags; flags on the command line override it.
     #[arg(long, value_name = "FILE")]
     pub(super) file: Option<PathBuf>,
-    /// The node: `http://HOST:PORT` or `ws://HOST:PORT`. Over ws, blocks are also timed as the node tells of them.
+    /// URL of the node: `http://HOST:PORT` or `ws://HOST:PORT`. Over ws, the announcement of each block is timed too.
     #[arg(long, default_value = "http://127.0.0.1:8545")]
     rpc: String,
-    /// Allow a node that is not on this machine. Only aim at what you may load.
+    /// Allow a node that is not on this machine. Use it only for nodes that you may load.
     #[arg(long)]
     allow_remote: bool,
-    /// What to send; `lockweave-loadgen scenarios` lists them.
+    /// The scenario; `lockweave-loadgen scenarios` lists them.
     #[arg(long, default_value = "transfers")]
     scenario: String,
     #[command(flatten)]
     pace: PaceArguments,
-    /// Bound on the transactions of a run (signed ahead of time, 500 bytes to some kilobytes each).
+    /// Largest number of transactions of a run. They are signed ahead of time and take 500 bytes to some kilobytes
+    /// each.
     #[arg(long, default_value_t = 1_000_000)]
     max_transactions: usize,
-    /// Decides senders and every choice.
+    /// Seed of the senders and of every random choice.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Number of sending accounts.
@@ -39,88 +36,88 @@ pub(super) struct LoadArguments {
     senders: u32,
     #[command(flatten)]
     conflicts: ConflictArguments,
-    /// How transactions state what they touch. Signed sets are Lockweave's own.
+    /// How transactions declare their accesses. Signed sets are specific to Lockweave.
     #[arg(long, value_enum, default_value_t)]
     declare: Declarations,
     #[command(flatten)]
     funder: FunderArguments,
-    /// By what factor the base fee may grow before transactions no longer pay enough.
+    /// The fees stay sufficient while the base fee grows by at most this factor.
     #[arg(long, default_value_t = 10)]
     fee_headroom: u32,
-    /// Connections that send; a sender's transactions keep to one of them.
+    /// Number of connections that send; a sender always uses the same connection.
     #[arg(long, default_value_t = 8)]
     connections: usize,
-    /// Most transactions in one JSON-RPC batch; 1 sends each on its own.
+    /// Largest number of transactions in one JSON-RPC batch.
     #[arg(long, default_value_t = 100)]
     batch: usize,
-    /// Threads that sign ahead of time. Default: all cores.
+    /// Number of threads that sign ahead of time. Default: the number of cores.
     #[arg(long)]
     signing_threads: Option<usize>,
-    /// How long to wait for blocks after the last send, and for deployment and funding.
+    /// How long to wait for inclusion after the last send, and for deployment and funding.
     #[arg(long, default_value = "30s", value_parser = read_duration)]
     drain: Duration,
-    /// Offer a refused transaction again after this time, doubled with each try.
+    /// Resend a refused transaction after this time, doubled with each try.
     #[arg(long, default_value = "250ms", value_parser = read_duration)]
     refused_after: Duration,
-    /// Ask the node whether it still knows a sender's oldest transaction after this time without progress; take several
-    /// block times.
+    /// After this time without progress, ask the node whether it knows a sender's oldest transaction. Use several block
+    /// times.
     #[arg(long, default_value = "5s", value_parser = read_duration)]
     silent_after: Duration,
-    /// Most repeats of refused transactions while load is sent, as a share of the rate.
+    /// Resends of refused transactions while load is sent, at most this share of the rate.
     #[arg(long, default_value_t = 0.1)]
     repeat_share: f64,
 }
 
-/// How load is paced.
+/// Rates and duration.
 #[derive(Clone, Debug, Args)]
 struct PaceArguments {
-    /// Open loop: transactions a second, whatever the node answers. Default: 100.
+    /// Open loop: transactions per second, independent of the node's answers. Default: 100.
     #[arg(long, value_name = "TPS", conflicts_with_all = ["stages", "in_flight"])]
     rate: Option<f64>,
-    /// Open loop in stages: RATE:DURATION is a step, FROM-TO:DURATION a ramp, as 500:10s,500-2000:30s.
+    /// Open loop in stages: RATE:DURATION is a step, FROM-TO:DURATION a ramp, for example 500:10s,500-2000:30s.
     #[arg(long, value_name = "STAGE,…", value_delimiter = ',', value_parser = read_stage, conflicts_with = "in_flight")]
     stages: Vec<Stage>,
-    /// Closed loop: transactions on their way at a time. Hides stalls by nature; prefer --rate.
+    /// Closed loop: number of transactions in flight. A closed loop hides stalls; prefer --rate.
     #[arg(long, value_name = "N")]
     in_flight: Option<usize>,
-    /// For how long to send, unless there are stages: 500ms, 10s, 2m.
+    /// Duration of sending without --stages: 500ms, 10s, 2m.
     #[arg(long, default_value = "10s", value_parser = read_duration)]
     duration: Duration,
-    /// Closed loop: most transactions.
+    /// Closed loop: largest number of transactions.
     #[arg(long, default_value_t = 20_000)]
     count: usize,
 }
 
-/// How much transactions meet.
+/// How often transactions access the same items.
 #[derive(Clone, Debug, Args)]
 struct ConflictArguments {
-    /// How many recipients, pools, markets, proposals … there are. Default: the scenario's own.
+    /// Number of recipients, pools, markets, proposals …. Default: depends on the scenario.
     #[arg(long, alias = "recipients", value_name = "N")]
     items: Option<usize>,
-    /// Share of the transactions that touch the hot set, 0 to 1.
+    /// Share of the transactions that access the hot set, 0 to 1.
     #[arg(long, default_value_t = 0.0)]
     hot_share: f64,
     /// Size of the hot set.
     #[arg(long, default_value_t = 1)]
     hot_items: usize,
-    /// Zipf exponent of the choices outside the hot set; 0 is even.
+    /// Zipf exponent of the choices outside the hot set; 0 for uniform choices.
     #[arg(long, default_value_t = 0.0)]
     zipf: f64,
-    /// So many successive transactions take the same item.
+    /// This many successive transactions choose the same item.
     #[arg(long, default_value_t = 1)]
     chain_length: usize,
-    /// Parts of `mixed` with their weights, as transfers=4,swaps=1.
+    /// Parts of `mixed` with their weights, for example transfers=4,swaps=1.
     #[arg(long, value_name = "NAME=WEIGHT,…", value_delimiter = ',', value_parser = read_part)]
     mix: Vec<(String, u32)>,
-    /// What `replay` replays: JSON lines, as `lockweave-validator declare` prints them.
+    /// Trace file for `replay`: JSON lines, printed by `lockweave-validator declare`.
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
 }
 
-/// Who pays.
+/// The account that funds the senders.
 #[derive(Clone, Debug, Args)]
 struct FunderArguments {
-    /// Mnemonic of the account that funds the senders. Default: the one of development chains.
+    /// Mnemonic of the funding account. Default: the mnemonic of development chains.
     #[arg(
         long = "funder-mnemonic",
         env = "LOCKWEAVE_FUNDER_MNEMONIC",
@@ -128,10 +125,10 @@ struct FunderArguments {
         default_value = "test test test test test test test test test test test junk"
     )]
     mnemonic: String,
-    /// Which account of the mnemonic.
+    /// Index of the funding account of the mnemonic.
     #[arg(long = "funder-index", default_value_t = 0)]
     index: u32,
-    /// Key of the funding account, in hexadecimal digits, instead of a mnemonic.
+    /// Hexadecimal key of the funding account; overrides the mnemonic.
     #[arg(
         long = "funder-key",
         env = "LOCKWEAVE_FUNDER_KEY",
@@ -144,11 +141,11 @@ fn read_part(text: &str) -> Result<(String, u32), String> {
     let (name, weight) = text.split_once('=').ok_or("a part is NAME=WEIGHT")?;
     let weight = weight
         .parse()
-        .map_err(|_| format!("{weight} is no weight"))?;
+        .map_err(|_| format!("{weight} is not a weight"))?;
     Ok((name.to_owned(), weight))
 }
 
-/// The rate without any other word.
+/// Transactions per second if no flag says otherwise.
 const DEFAULT_RATE: f64 = 100.0;
 
 impl PaceArguments {
@@ -166,7 +163,7 @@ impl PaceArguments {
 }
 
 impl LoadArguments {
-    /// Checked and resolved.
+    /// Checks the flags and resolves defaults.
     pub(super) fn options(&self) -> Result<Options, LoadError> {
         let funder = match &self.funder.key {
             Some(key) => Account::from_hex(key)?,

@@ -1,38 +1,35 @@
-//! Commands on reports that were written before.
+//! Commands that read reports.
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use lockweave_load_generator::{
-    LoadError, Report,
-    compare::{compare, unlike},
-    html::page,
-    plot::short,
+    LoadError, Report, compare, differing_settings, html_page, short_number,
 };
 
 use super::write_file;
 
 #[derive(Debug, Args)]
 pub(super) struct CompareArguments {
-    /// The report of one run, as `run --json` writes it.
+    /// Report A, a `run --json` file.
     a: PathBuf,
-    /// The report of the other.
+    /// Report B, a `run --json` file.
     b: PathBuf,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct PageArguments {
-    /// A report, as `run --json` writes it.
+    /// The report, a `run --json` file.
     report: PathBuf,
-    /// Where the page goes.
+    /// The page to write.
     page: PathBuf,
 }
 
 pub(super) fn compare_files(arguments: &CompareArguments) -> Result<bool, LoadError> {
     let (a, b) = (read(&arguments.a)?, read(&arguments.b)?);
     println!("A: {}\nB: {}", arguments.a.display(), arguments.b.display());
-    for difference in unlike(&a, &b) {
-        println!("not made alike: {difference}");
+    for difference in differing_settings(&a, &b) {
+        println!("differing settings: {difference}");
     }
     println!(
         "\n{:<12} {:>10} {:>10} {:>10}   95 % interval of B − A",
@@ -42,24 +39,28 @@ pub(super) fn compare_files(arguments: &CompareArguments) -> Result<bool, LoadEr
         let verdict = if one.is_significant() {
             ""
         } else {
-            "  (chance alone can explain it)"
+            "  (not significant)"
         };
-        let interval = format!("{} to {}", short(one.interval.0), short(one.interval.1));
+        let interval = format!(
+            "{} to {}",
+            short_number(one.interval.0),
+            short_number(one.interval.1)
+        );
         println!(
             "{:<12} {:>10} {:>10} {:>10}   {interval} {}{verdict}",
             one.figure,
-            short(one.a),
-            short(one.b),
-            short(one.difference),
+            short_number(one.a),
+            short_number(one.b),
+            short_number(one.difference),
             one.unit
         );
     }
-    println!("\nThe intervals speak of the spread within these two runs, second by second.");
+    println!("\nThe intervals cover the variation between the seconds of these two runs only.");
     Ok(true)
 }
 
-pub(super) fn make_page(arguments: &PageArguments) -> Result<bool, LoadError> {
-    write_file(&arguments.page, &page(&read(&arguments.report)?))?;
+pub(super) fn write_page(arguments: &PageArguments) -> Result<bool, LoadError> {
+    write_file(&arguments.page, &html_page(&read(&arguments.report)?))?;
     Ok(true)
 }
 
@@ -69,7 +70,7 @@ fn read(path: &Path) -> Result<Report, LoadError> {
         source,
     })?;
     serde_json::from_str(&text).map_err(|error| {
-        let why = "is no report of `lockweave-loadgen run --json`";
+        let why = "is not a report of `lockweave-loadgen run --json`";
         LoadError::Options(format!("{} {why}: {error}", path.display()))
     })
 }

@@ -10,17 +10,17 @@
 //! swaps = 1
 //! ```
 //!
-//! A file's keys become flags that stand before those of the command line, and the last flag of a name counts.
+//! Keys become flags before those of the command line, and the last flag with a name wins.
 
 use std::{ffi::OsString, path::PathBuf};
 
 use lockweave_load_generator::LoadError;
 use toml::{Table, Value};
 
-/// Flags that exclude each other: one of them on the command line silences all of them in the file.
+/// Mutually exclusive flags: one of them on the command line disables all of them in the file.
 const EXCLUSIVE: [&str; 3] = ["rate", "stages", "in-flight"];
 
-/// The arguments with those of `--file FILE`, if it is there, put after the subcommand.
+/// Inserts the flags of `--file FILE`, if given, after the subcommand.
 pub(super) fn with_scenario_file(arguments: Vec<OsString>) -> Result<Vec<OsString>, LoadError> {
     let Some(path) = file_of(&arguments) else {
         return Ok(arguments);
@@ -29,10 +29,10 @@ pub(super) fn with_scenario_file(arguments: Vec<OsString>) -> Result<Vec<OsStrin
         path: path.clone(),
         source,
     })?;
-    let wrong = |what: String| LoadError::Options(format!("{}: {what}", path.display()));
+    let error_in_file = |what: String| LoadError::Options(format!("{}: {what}", path.display()));
     let table: Table = text
         .parse()
-        .map_err(|error: toml::de::Error| wrong(error.to_string()))?;
+        .map_err(|error: toml::de::Error| error_in_file(error.to_string()))?;
     let given = |name: &str| {
         let flag = format!("--{name}");
         let mut arguments = arguments.iter().filter_map(|argument| argument.to_str());
@@ -42,12 +42,14 @@ pub(super) fn with_scenario_file(arguments: Vec<OsString>) -> Result<Vec<OsStrin
     let mut from_file = Vec::new();
     for (key, value) in &table {
         let name = key.replace('_', "-");
-        // A flag that may be given once and is a list would be joined with the file's.
+        // Values of a repeated list flag would be joined, so the file's flag is dropped.
         let overridden = given(&name) || paced && EXCLUSIVE.contains(&name.as_str());
         if name == "file" {
-            return Err(wrong("a scenario file cannot name another".to_owned()));
+            return Err(error_in_file(
+                "a scenario file cannot include another".to_owned(),
+            ));
         }
-        if !overridden && let Some(flag) = flag(&name, value).map_err(wrong)? {
+        if !overridden && let Some(flag) = flag(&name, value).map_err(error_in_file)? {
             from_file.push(OsString::from(flag));
         }
     }
@@ -68,7 +70,7 @@ fn file_of(arguments: &[OsString]) -> Option<PathBuf> {
     }
 }
 
-/// `--name=value`; nothing for `name = false`.
+/// `--name=value`, or `None` for `name = false`.
 fn flag(name: &str, value: &Value) -> Result<Option<String>, String> {
     Ok(match value {
         Value::Boolean(false) => None,
@@ -94,7 +96,7 @@ fn plain(name: &str, value: &Value) -> Result<String, String> {
         Value::String(text) => Ok(text.clone()),
         Value::Integer(number) => Ok(number.to_string()),
         Value::Float(number) => Ok(number.to_string()),
-        _ => Err(format!("{name} must be a text or a number")),
+        _ => Err(format!("{name} must be a string or a number")),
     }
 }
 
@@ -116,7 +118,7 @@ mod tests {
         all.push(path.into());
         all.extend(texts(arguments));
         let merged = with_scenario_file(all).map_err(|error| error.to_string())?;
-        // Without the program, the subcommand and the two of --file.
+        // Without the program, the subcommand and both words of --file.
         Ok(merged
             .into_iter()
             .skip(2)
@@ -155,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused() {
+    fn invalid_files_are_rejected() {
         for toml in ["rate = ", "file = 'x'", "seed = [[1]]"] {
             assert!(merged(toml, &[]).is_err(), "{toml}");
         }

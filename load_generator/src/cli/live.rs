@@ -1,4 +1,4 @@
-//! What is shown while a run goes on, and the JSON line of each second.
+//! Progress on the terminal, and the JSON line of each second.
 
 use std::{
     fs::File,
@@ -6,17 +6,17 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use lockweave_load_generator::{Observer, ledger::Counts, pacing::Pace, series::Second};
+use lockweave_load_generator::{Counts, Observer, Pace, Second};
 
-/// Where JSON lines go.
+/// The file of JSON lines.
 pub(super) type Lines = Option<BufWriter<File>>;
 
-/// On a terminal a bar that is redrawn, elsewhere a line a second; both on standard error.
+/// Writes to standard error: a progress bar on a terminal, otherwise a line per second.
 pub(super) struct Live {
     bar: ProgressBar,
     terminal: bool,
     lines: Lines,
-    broken: bool,
+    failed: bool,
 }
 
 impl Live {
@@ -25,17 +25,17 @@ impl Live {
         let terminal = !target.is_hidden();
         let bar = ProgressBar::with_draw_target(Some(pace.duration().as_secs().max(1)), target);
         let style = ProgressStyle::with_template("{spinner} [{bar:30}] {pos}/{len} s  {wide_msg}")
-            .expect("a sound template");
+            .expect("a valid template");
         bar.set_style(style.progress_chars("=> "));
         Self {
             bar,
             terminal,
             lines,
-            broken: false,
+            failed: false,
         }
     }
 
-    /// Leaves the terminal as it was.
+    /// Clears the progress bar.
     pub(super) fn end(&self) {
         self.bar.finish_and_clear();
     }
@@ -74,9 +74,9 @@ impl Observer for Live {
         if let Some(lines) = &mut self.lines {
             let line = serde_json::to_string(second).expect("numbers are always JSON");
             let written = writeln!(lines, "{line}").and_then(|()| lines.flush());
-            if let (Err(error), false) = (written, self.broken) {
-                self.broken = true;
-                eprintln!("lockweave-loadgen: the JSON lines cannot be written: {error}");
+            if let (Err(error), false) = (written, self.failed) {
+                self.failed = true;
+                eprintln!("lockweave-loadgen: cannot write the JSON lines: {error}");
             }
         }
     }

@@ -1,9 +1,9 @@
-//! The command line. Exit code 0: what was asked for holds; 1: it does not; 2: it could not be found out.
+//! The command line. Exit code 0: the result is good; 1: it is not; 2: there is no result.
 
 use std::{ffi::OsString, io::Write, path::Path, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
-use lockweave_load_generator::{LoadError, run, scenario::CATALOGUE};
+use lockweave_load_generator::{CATALOGUE, LoadError, run};
 
 mod arguments;
 mod compare;
@@ -15,9 +15,9 @@ mod search;
 use arguments::LoadArguments;
 use output::OutputArguments;
 
-/// Honest load for any EVM JSON-RPC endpoint.
+/// Load generator for any EVM JSON-RPC endpoint.
 ///
-/// Latencies count from the intended send time, every transaction is accounted for, and a seed decides what is sent.
+/// Latencies count from the intended send time, every transaction is accounted for, and a seed decides every choice.
 #[derive(Debug, Parser)]
 #[command(version, about)]
 struct Cli {
@@ -27,18 +27,18 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Sends load and reports what became of it. Exit code 0: all accounted for and the invariant holds; 1: not so;
-    /// 2: the run could not be made.
+    /// Sends load and reports the results. Exit code 0: no transaction is lost and the invariant is not broken; 1:
+    /// otherwise; 2: the run failed.
     #[command(args_override_self = true)]
     Run(Box<RunArguments>),
-    /// Searches the highest rate that the node keeps up with. Exit code 0: there is one; 1: there is none.
+    /// Searches for the highest rate that the node sustains. Exit code 0: found; 1: no rate is sustained.
     #[command(args_override_self = true)]
     FindMax(Box<search::SearchArguments>),
     /// Compares the reports of two runs, with confidence intervals.
     Compare(compare::CompareArguments),
-    /// Makes the page of a report that `--json` wrote.
+    /// Renders a `run --json` report as an HTML page.
     Page(compare::PageArguments),
-    /// Says what each scenario does, conflicts on and checks.
+    /// Lists the scenarios: what each does, conflicts on and checks.
     Scenarios,
 }
 
@@ -54,16 +54,16 @@ struct RunArguments {
 pub(crate) fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let result = file::with_scenario_file(arguments).and_then(|arguments| {
-        // Clap's own way out, with its own words and code 2.
+        // Clap prints usage errors itself and exits with code 2.
         match Cli::parse_from(arguments).command {
             Command::Scenarios => {
-                tell_scenarios();
+                print_scenarios();
                 Ok(true)
             }
-            Command::Run(arguments) => make_run(&arguments),
+            Command::Run(arguments) => run_load(&arguments),
             Command::FindMax(arguments) => search::find(&arguments),
             Command::Compare(arguments) => compare::compare_files(&arguments),
-            Command::Page(arguments) => compare::make_page(&arguments),
+            Command::Page(arguments) => compare::write_page(&arguments),
         }
     });
     match result {
@@ -76,34 +76,34 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-fn tell_scenarios() {
+fn print_scenarios() {
     let entries = CATALOGUE.map(|one| {
         format!(
             "{}\n    Does:         {}.\n    Conflicts on: {}.\n    Checks:       {}.\n",
             one.name, one.does, one.conflicts, one.checks
         )
     });
-    // A reader that has seen enough closes the pipe: no fault of ours.
+    // A closed pipe is not an error.
     let _ = std::io::stdout().write_all(entries.concat().as_bytes());
 }
 
-fn make_run(arguments: &RunArguments) -> Result<bool, LoadError> {
+fn run_load(arguments: &RunArguments) -> Result<bool, LoadError> {
     let options = arguments.load.options()?;
     let mut live = live::Live::new(&options.pace, arguments.output.lines()?);
     let report = on_runtime(run(&options, &mut live))?;
     live.end();
-    output::tell(&report);
+    output::print(&report);
     arguments.output.write(&report)?;
-    println!("{}", output::short(&report));
+    println!("{}", output::summary_line(&report));
     Ok(report.is_sound())
 }
 
-/// Runs a future on all cores.
+/// Runs a future on a multi-threaded runtime.
 fn on_runtime<T>(future: impl Future<Output = Result<T, LoadError>>) -> Result<T, LoadError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|error| LoadError::Options(format!("no threads to run on: {error}")))?;
+        .map_err(|error| LoadError::Options(format!("cannot start threads: {error}")))?;
     runtime.block_on(future)
 }
 

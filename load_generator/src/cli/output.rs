@@ -1,28 +1,28 @@
-//! Where a report goes, and how it reads on a terminal.
+//! Report files, and the report on the terminal.
 
 use std::{fs::File, io::BufWriter, path::PathBuf};
 
 use clap::Args;
-use lockweave_load_generator::{Invariant, LoadError, Report, html::page};
+use lockweave_load_generator::{Invariant, LoadError, Report, html_page};
 use serde_json::json;
 
 use super::{live::Lines, write_file};
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct OutputArguments {
-    /// Write the whole report to this file, as JSON; `compare` reads it.
+    /// Write the whole report as JSON to this file; `compare` and `page` read it.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Write a JSON line for every second to this file, as it goes.
+    /// Write a JSON line for every second to this file during the run.
     #[arg(long, value_name = "FILE")]
     jsonl: Option<PathBuf>,
-    /// Write the report as a page with plots to this file: no scripts, nothing from elsewhere.
+    /// Write the report as a self-contained HTML page with plots to this file.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
 }
 
 impl OutputArguments {
-    /// The file of JSON lines, opened before the run so that it does not fail after it.
+    /// Opens the file of JSON lines; before the run, so that a bad path fails early.
     pub(super) fn lines(&self) -> Result<Lines, LoadError> {
         let Some(path) = &self.jsonl else {
             return Ok(None);
@@ -34,21 +34,21 @@ impl OutputArguments {
         Ok(Some(BufWriter::new(file)))
     }
 
-    /// Writes what was asked for.
+    /// Writes the requested files.
     pub(super) fn write(&self, report: &Report) -> Result<(), LoadError> {
         if let Some(path) = &self.json {
             let json = serde_json::to_string(report).expect("a report is always JSON");
             write_file(path, &json)?;
         }
         if let Some(path) = &self.html {
-            write_file(path, &page(report))?;
+            write_file(path, &html_page(report))?;
         }
         Ok(())
     }
 }
 
-/// One line of JSON: the summary, and what there is to know beside it.
-pub(super) fn short(report: &Report) -> String {
+/// One line of JSON: the summary and the main results.
+pub(super) fn summary_line(report: &Report) -> String {
     let mut value = serde_json::to_value(report.summary).expect("numbers are always JSON");
     value["unsent"] = json!(report.unsent);
     value["intended_rate"] = json!(report.intended_rate);
@@ -58,15 +58,15 @@ pub(super) fn short(report: &Report) -> String {
     value.to_string()
 }
 
-/// Tells a report on standard error.
-pub(super) fn tell(report: &Report) {
+/// Prints a report on standard error.
+pub(super) fn print(report: &Report) {
     let summary = &report.summary;
     eprintln!(
-        "{} against {}: {} steps of deployment, {} accounts funded, signed {:.0} a second",
+        "{} against {}: {} steps of deployment, {} accounts funded, signed {:.0} per second",
         report.scenario, report.endpoint, report.deployed, report.funded, report.signed_per_second
     );
     eprintln!(
-        "sent {}, included {}, failed {} ({} reverted), lost {}; never handed over {}, handed over again {}",
+        "sent {}, included {}, failed {} ({} reverted), lost {}; never submitted {}, resent {}",
         summary.sent,
         summary.included,
         summary.failed,
@@ -76,13 +76,13 @@ pub(super) fn tell(report: &Report) {
         report.repeats
     );
     eprintln!(
-        "intended {:.1}, sent {:.1}, included {:.1} transactions and {:.0} gas a second",
+        "intended {:.1}, sent {:.1}, included {:.1} transactions and {:.0} gas per second",
         report.intended_rate, report.sent_rate, summary.tps, summary.gas_per_s
     );
     let latencies = [
-        ("handed over", Some(report.lag_ms)),
+        ("submitted", Some(report.lag_ms)),
         ("accepted", Some(report.accepted_ms)),
-        ("told of", report.seen_ms),
+        ("announced", report.seen_ms),
         ("included", Some(summary.latency_ms)),
     ];
     for (what, latency) in latencies {
@@ -100,10 +100,10 @@ pub(super) fn tell(report: &Report) {
         );
     }
     for (kind, times) in &report.refusals {
-        eprintln!("the node said no {times} times: {kind}");
+        eprintln!("{times} refusals or transport errors: {kind}");
     }
     for (kind, times) in &report.troubles {
-        eprintln!("a question about the chain failed {times} times: {kind}");
+        eprintln!("{times} failed queries: {kind}");
     }
     match &report.invariant {
         Invariant::Holds => eprintln!("invariant holds"),

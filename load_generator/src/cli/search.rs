@@ -1,10 +1,7 @@
-//! `find-max`.
+//! The `find-max` command.
 
 use clap::Args;
-use lockweave_load_generator::{
-    LoadError, Observer,
-    find_max::{Search, best, find_max},
-};
+use lockweave_load_generator::{LoadError, Observer, Search, best_trial, find_max};
 use serde_json::json;
 
 use super::{arguments::LoadArguments, on_runtime, output::OutputArguments};
@@ -15,24 +12,24 @@ pub(super) struct SearchArguments {
     load: LoadArguments,
     #[command(flatten)]
     output: OutputArguments,
-    /// The rate that is tried first.
+    /// The first rate.
     #[arg(long, value_name = "TPS", default_value_t = 100.0)]
     first_rate: f64,
-    /// No rate above this is tried.
+    /// The highest rate that is tried.
     #[arg(long, value_name = "TPS", default_value_t = 50_000.0)]
     highest_rate: f64,
-    /// The 99th percentile of inclusion must stay below this.
+    /// The 99th percentile of the inclusion latency must stay below this.
     #[arg(long, value_name = "MS", default_value_t = 2_000.0)]
     p99_ms: f64,
     /// The search ends when the rate is known to within this share.
     #[arg(long, default_value_t = 0.05)]
     precision: f64,
-    /// Most runs; --duration is how long each sends.
+    /// Largest number of runs; --duration is how long each sends.
     #[arg(long, default_value_t = 16)]
     trials: u32,
 }
 
-/// Says which rate is being tried.
+/// Prints the rate of each trial.
 struct Phases;
 
 impl Observer for Phases {
@@ -55,26 +52,29 @@ pub(super) fn find(arguments: &SearchArguments) -> Result<bool, LoadError> {
     let trials = on_runtime(find_max(&options, &search, &mut Phases))?;
     for trial in &trials {
         let p99 = trial.report.summary.latency_ms.p99;
-        let verdict = trial.complaint.as_deref().unwrap_or("kept up");
-        eprintln!("{:>9.1} a second  p99 {p99:>8.1} ms  {verdict}", trial.rate);
+        let verdict = trial.failure.as_deref().unwrap_or("kept up");
+        eprintln!(
+            "{:>9.1} per second  p99 {p99:>8.1} ms  {verdict}",
+            trial.rate
+        );
     }
-    let best = best(&trials);
+    let best = best_trial(&trials);
     if let Some(best) = best {
         arguments.output.write(&best.report)?;
     }
-    let told: Vec<_> = trials
+    let trials: Vec<_> = trials
         .iter()
         .map(|trial| {
             json!({
                 "rate": trial.rate,
-                "kept_up": trial.complaint.is_none(),
-                "complaint": trial.complaint,
+                "kept_up": trial.failure.is_none(),
+                "complaint": trial.failure,
                 "p99_ms": trial.report.summary.latency_ms.p99,
                 "tps": trial.report.summary.tps,
             })
         })
         .collect();
     let rate = best.map(|best| best.rate);
-    println!("{}", json!({"highest_rate": rate, "trials": told}));
+    println!("{}", json!({"highest_rate": rate, "trials": trials}));
     Ok(best.is_some())
 }

@@ -2,10 +2,13 @@
 
 use std::ops::Range;
 
-use super::{Action, Answers, Question, Scenario, Script, Settings, make};
-use crate::{dice::Dice, error::LoadError};
+use super::{
+    model::{Action, Answers, Query, Scenario, Settings},
+    script::Script,
+};
+use crate::{error::LoadError, random::RandomSource};
 
-/// The mix without `--mix`.
+/// The mix if there is no `--mix`.
 const DEFAULT_MIX: [(&str, u32); 8] = [
     ("transfers", 4),
     ("erc20", 4),
@@ -17,17 +20,24 @@ const DEFAULT_MIX: [(&str, u32); 8] = [
     ("energy", 1),
 ];
 
+/// Makes the scenario with a name.
+type MakePart = fn(&str, &Settings) -> Result<Box<dyn Scenario>, LoadError>;
+
 struct Part {
     name: String,
     weight: usize,
     scenario: Box<dyn Scenario>,
 }
 
-/// See `lockweave-loadgen scenarios`.
+/// Several scenarios by weight.
 pub(super) struct Mixed(Vec<Part>);
 
 impl Mixed {
-    pub(super) fn make(settings: &Settings) -> Result<Box<dyn Scenario>, LoadError> {
+    /// Makes each part of `settings.mix` with `make_part`.
+    pub(super) fn make(
+        settings: &Settings,
+        make_part: MakePart,
+    ) -> Result<Box<dyn Scenario>, LoadError> {
         let default = DEFAULT_MIX.map(|(name, weight)| (name.to_owned(), weight));
         let mix = if settings.mix.is_empty() {
             &default[..]
@@ -38,13 +48,13 @@ impl Mixed {
         let parts: Vec<Part> = parts
             .map(|(name, weight)| {
                 if name == "mixed" {
-                    let why = "a mix cannot hold itself".to_owned();
+                    let why = "a mix cannot contain itself".to_owned();
                     return Err(LoadError::Options(why));
                 }
                 Ok(Part {
                     name: name.clone(),
                     weight: *weight as usize,
-                    scenario: make(name, settings)?,
+                    scenario: make_part(name, settings)?,
                 })
             })
             .collect::<Result<_, _>>()?;
@@ -56,7 +66,7 @@ impl Mixed {
         Ok(Box::new(Self(parts)))
     }
 
-    /// Each part with the range that `length` of it takes among all.
+    /// Each part with its range, if the parts take `length` elements each, one after the other.
     fn ranges(
         &self,
         length: impl Fn(&dyn Scenario) -> usize,
@@ -89,14 +99,14 @@ impl Scenario for Mixed {
         }
     }
 
-    fn questions(&self) -> Vec<Question> {
+    fn queries(&self) -> Vec<Query> {
         let parts = self.0.iter();
-        parts.flat_map(|part| part.scenario.questions()).collect()
+        parts.flat_map(|part| part.scenario.queries()).collect()
     }
 
     fn begin(&mut self, before: &Answers) {
         let ranges: Vec<_> = self
-            .ranges(|scenario| scenario.questions().len())
+            .ranges(|scenario| scenario.queries().len())
             .map(|(_, range)| range)
             .collect();
         for (part, range) in self.0.iter_mut().zip(ranges) {
@@ -104,13 +114,13 @@ impl Scenario for Mixed {
         }
     }
 
-    fn next(&mut self, turn: usize, dice: &mut Dice) -> Action {
+    fn next(&mut self, turn: usize, random: &mut RandomSource) -> Action {
         let total = self.0.iter().map(|part| part.weight).sum();
-        let mut point = dice.below(total);
+        let mut point = random.below(total);
         let mut first_kind = 0;
         for part in &mut self.0 {
             if point < part.weight {
-                let mut action = part.scenario.next(turn, dice);
+                let mut action = part.scenario.next(turn, random);
                 action.kind += first_kind;
                 return action;
             }
@@ -120,12 +130,12 @@ impl Scenario for Mixed {
         unreachable!("the point is below the sum of the weights")
     }
 
-    fn judge(&self, before: &Answers, after: &Answers, included: &[u64]) -> Result<(), String> {
-        let questions = self.ranges(|scenario| scenario.questions().len());
+    fn check(&self, before: &Answers, after: &Answers, included: &[u64]) -> Result<(), String> {
+        let queries = self.ranges(|scenario| scenario.queries().len());
         let kinds = self.ranges(|scenario| scenario.kinds().len());
-        for ((part, asked), (_, kinds)) in questions.zip(kinds) {
+        for ((part, asked), (_, kinds)) in queries.zip(kinds) {
             let (before, after) = (before.part(asked.clone()), after.part(asked));
-            let verdict = part.scenario.judge(&before, &after, &included[kinds]);
+            let verdict = part.scenario.check(&before, &after, &included[kinds]);
             verdict.map_err(|what| format!("{}: {what}", part.name))?;
         }
         Ok(())

@@ -5,21 +5,21 @@ use alloy_primitives::{Address, Bytes};
 /// Gas of a deployment; the largest contract needs about half of it.
 const DEPLOY_GAS: u64 = 3_000_000;
 
-/// One transaction of a script.
+/// One transaction of a deployment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
-    /// Nobody, to deploy.
+pub(crate) struct Step {
+    /// The called contract, or `None` to deploy one.
     pub to: Option<Address>,
     /// Init code or call data.
     pub input: Bytes,
-    /// Most gas.
+    /// Gas limit.
     pub gas_limit: u64,
 }
 
-/// What a scenario wants done before it starts: step n is the deployer's transaction with nonce n, so the deployer's
-/// nonce says how much has been done, and the addresses of contracts are known beforehand.
+/// The deployment of a scenario. Step n is the deployer's transaction with nonce n. The deployer's nonce is therefore
+/// the number of completed steps, and the addresses of contracts are known in advance.
 #[derive(Clone, Debug)]
-pub struct Script<'a> {
+pub(crate) struct Script<'a> {
     deployer: Address,
     senders: &'a [Address],
     steps: Vec<Step>,
@@ -27,7 +27,7 @@ pub struct Script<'a> {
 
 impl<'a> Script<'a> {
     /// An empty script.
-    pub fn new(deployer: Address, senders: &'a [Address]) -> Self {
+    pub(crate) fn new(deployer: Address, senders: &'a [Address]) -> Self {
         Self {
             deployer,
             senders,
@@ -35,23 +35,23 @@ impl<'a> Script<'a> {
         }
     }
 
-    /// Who sends the steps, and so owns the contracts.
-    pub fn deployer(&self) -> Address {
+    /// The account that sends the steps and owns the contracts.
+    pub(crate) fn deployer(&self) -> Address {
         self.deployer
     }
 
-    /// Who will send the load.
-    pub fn senders(&self) -> &'a [Address] {
+    /// The accounts that send the load.
+    pub(crate) fn senders(&self) -> &'a [Address] {
         self.senders
     }
 
     /// The steps so far.
-    pub fn steps(&self) -> &[Step] {
+    pub(crate) fn steps(&self) -> &[Step] {
         &self.steps
     }
 
-    /// Deploys a contract; its address. `arguments` are ABI-encoded.
-    pub fn deploy(&mut self, code: &Bytes, arguments: &[u8]) -> Address {
+    /// Adds the deployment of a contract and returns its address. `arguments` are ABI-encoded.
+    pub(crate) fn deploy(&mut self, code: &Bytes, arguments: &[u8]) -> Address {
         let address = self.deployer.create(self.steps.len() as u64);
         self.steps.push(Step {
             to: None,
@@ -61,8 +61,8 @@ impl<'a> Script<'a> {
         address
     }
 
-    /// Calls a contract.
-    pub fn call(&mut self, to: Address, input: Vec<u8>, gas_limit: u64) {
+    /// Adds a call of a contract.
+    pub(crate) fn call(&mut self, to: Address, input: Vec<u8>, gas_limit: u64) {
         self.steps.push(Step {
             to: Some(to),
             input: input.into(),

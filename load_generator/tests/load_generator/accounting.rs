@@ -1,11 +1,10 @@
-//! Every transaction is accounted for, whatever the node does to it.
+//! Every transaction is accounted for, even if the node misbehaves.
 
 use std::time::Duration;
 
 use crate::node::{Faults, start};
 use lockweave_load_generator::{
-    Invariant, Nobody, Options, Report, access::Declarations, accounts::Account, client::Endpoint,
-    dice::Hotness, pacing::Pace, run,
+    Account, Declarations, Endpoint, Hotness, Invariant, NoObserver, Options, Pace, Report, run,
 };
 
 fn open() -> Pace {
@@ -36,7 +35,7 @@ async fn measure(faults: Faults, pace: Pace, drain: Duration) -> Report {
         silent_after: Duration::from_millis(100),
         repeat_share: 1.0,
     };
-    run(&options, &mut Nobody).await.expect("a run")
+    run(&options, &mut NoObserver).await.expect("a run")
 }
 
 fn assert_all_included(report: &Report) {
@@ -53,7 +52,7 @@ fn assert_all_included(report: &Report) {
 const LONG: Duration = Duration::from_mins(1);
 
 #[tokio::test]
-async fn a_good_node_includes_everything() {
+async fn a_correct_node_includes_everything() {
     let report = measure(Faults::default(), open(), LONG).await;
     assert_all_included(&report);
     assert!(report.refusals.is_empty());
@@ -70,7 +69,7 @@ async fn a_closed_loop_ends_by_its_count() {
 }
 
 #[tokio::test]
-async fn refused_transactions_are_offered_again_and_told() {
+async fn refused_transactions_are_resent_and_reported() {
     let report = measure(
         Faults {
             refuse_every: 9,
@@ -97,7 +96,7 @@ fn single(report: &Report) -> u64 {
 }
 
 #[tokio::test]
-async fn forgotten_transactions_stall_nobody() {
+async fn dropped_transactions_are_resent() {
     let report = measure(
         Faults {
             drop_every: 11,
@@ -112,7 +111,7 @@ async fn forgotten_transactions_stall_nobody() {
 }
 
 #[tokio::test]
-async fn lost_answers_are_found_out() {
+async fn lost_answers_are_resolved() {
     let report = measure(
         Faults {
             lose_answer_every: 4,
@@ -133,7 +132,7 @@ async fn lost_answers_are_found_out() {
 }
 
 #[tokio::test]
-async fn a_full_node_is_said_to_be_full() {
+async fn a_full_pool_is_reported() {
     let faults = Faults {
         refuse_from: 101,
         ..Faults::default()
@@ -150,7 +149,7 @@ async fn a_full_node_is_said_to_be_full() {
 }
 
 #[tokio::test]
-async fn a_node_without_block_receipts_is_followed_too() {
+async fn a_node_without_block_receipts_is_supported() {
     let faults = Faults {
         no_block_receipts: true,
         ..Faults::default()
@@ -163,7 +162,7 @@ async fn a_node_without_block_receipts_is_followed_too() {
 }
 
 #[tokio::test]
-async fn what_was_never_handed_over_is_not_called_sent() {
+async fn transactions_never_submitted_do_not_count_as_sent() {
     let faults = Faults {
         slow: Duration::from_millis(400),
         ..Faults::default()
@@ -177,14 +176,14 @@ async fn what_was_never_handed_over_is_not_called_sent() {
         summary.sent,
         summary.included + summary.failed + summary.lost
     );
-    assert!(report.overload[0].contains("never handed over"));
+    assert!(report.overload[0].contains("never submitted"));
     assert!(!report.kept_up());
-    // It waited in the loader, and that counts.
+    // Waiting in the load generator counts.
     assert!(report.lag_ms.max >= 100.0, "{report:?}");
 }
 
 #[tokio::test]
-async fn what_never_shows_up_is_lost() {
+async fn transactions_that_disappear_are_lost() {
     let faults = Faults {
         drop_from: 101,
         ..Faults::default()
@@ -196,7 +195,7 @@ async fn what_never_shows_up_is_lost() {
 }
 
 #[tokio::test]
-async fn a_broken_invariant_is_told() {
+async fn a_broken_invariant_is_reported() {
     let report = measure(
         Faults {
             steal: true,

@@ -1,4 +1,4 @@
-//! The load generator against a node that misbehaves as told.
+//! The load generator against a node that misbehaves on request.
 
 mod accounting;
 mod node;

@@ -1,4 +1,4 @@
-//! A node that keeps nonces, balances of recipients and receipts, and misbehaves as told.
+//! A node that keeps nonces, balances of recipients and receipts, and misbehaves on request.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -12,16 +12,16 @@ use alloy_primitives::{Address, B256, U256, hex};
 use axum::{Router, extract::State, routing::post};
 use serde_json::{Value, json};
 
-/// How the node misbehaves; 0 is never. Each transaction is met once by a misbehaviour.
+/// How the node misbehaves; 0 is never. Each transaction is affected at most once, except where "every time" is stated.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Faults {
     /// Every n-th new transaction is refused with "txpool is full".
     pub(crate) refuse_every: u64,
-    /// Every n-th new transaction is accepted and forgotten.
+    /// Every n-th new transaction is accepted and dropped.
     pub(crate) drop_every: u64,
     /// Everything from the n-th new transaction on is refused, every time.
     pub(crate) refuse_from: u64,
-    /// Everything from the n-th new transaction on is accepted and forgotten, every time.
+    /// Everything from the n-th new transaction on is accepted and dropped, every time.
     pub(crate) drop_from: u64,
     /// Every n-th batch is processed and answered with HTTP status 503.
     pub(crate) lose_answer_every: u64,
@@ -149,7 +149,7 @@ impl Chain {
                 ))
             }
             "eth_getBalance" => {
-                // Recipients have what they were paid; nobody has to be funded.
+                // All accounts are rich, so none has to be funded.
                 let rich = U256::from(10).pow(U256::from(21));
                 json!(format!(
                     "0x{:x}",

@@ -2,7 +2,6 @@
 //! and for the check of our own.
 
 use super::{
-    access_list::{InvalidAccessList, check_access_list},
     block::{ChainBlock, Envelope},
     failure::failures,
     genesis::ChainParameters,
@@ -21,13 +20,14 @@ use alloy_eips::{
 };
 use alloy_primitives::{Address, B256};
 use alloy_rlp::Encodable as _;
+use lockweave_engine::{InvalidAccessList, SerialRun, check_access_list};
 use lockweave_evm_adapter::{
-    AccessListBuilder, BlockInput, ChainSpec, EvmBlock, EvmBlockError, EvmExecutor, EvmTransaction,
-    InvalidStep, Ommers, RecoverError, SpecId, recover_senders,
+    BlockInput, ChainSpec, EvmBlock, EvmBlockError, EvmTransaction, InvalidStep, Ommers,
+    RecoverError, SpecId, recover_senders,
 };
 use lockweave_runtime::{
-    AccessError, ExecutionError, Executor, GasOverflow, Outcome, OutcomeKind, SealedBlock,
-    SerialState, StateDelta, StateError, StateView,
+    AccessError, ExecutionError, GasOverflow, Outcome, OutcomeKind, SealedBlock, StateDelta,
+    StateError, StateView,
 };
 use std::sync::Arc;
 use thiserror::Error;
@@ -290,47 +290,36 @@ pub fn execute_prepared(
 ) -> Result<ExecutedBlock, InvalidBlock> {
     let evm = prepared.evm();
     let has_status = evm.context().spec().is_enabled_in(SpecId::BYZANTIUM);
-    let mut state = SerialState::new(Arc::clone(view), evm.context().rules());
-    let mut executor = EvmExecutor::<SerialState>::new(evm.context());
-    let mut list = evm.has_access_list().then(|| {
-        executor.note_effects();
-        AccessListBuilder::new(Arc::clone(view), evm.context().rules())
-    });
-    let mut outcomes: Vec<Outcome> = Vec::with_capacity(evm.steps().len());
+    let mut run = SerialRun::new(evm.context(), view);
+    if evm.has_access_list() {
+        run = run.with_effects();
+    }
     let mut receipt_roots = Vec::new();
     let mut gas_left = evm.header().gas_limit;
     for (index, step) in evm.steps().iter().enumerate() {
-        // Before it runs, so that a block cannot make us run more than its limit.
+        // Checked before execution, so that a block cannot make the node execute more than its limit.
         check_gas(evm, index, gas_left)?;
-        let outcome = executor
-            .execute(step, &mut state)
-            .map_err(|error| match error {
-                ExecutionError::Invalid(source) => InvalidBlock::Step { index, source },
-                ExecutionError::Access(error) => serial_error(error),
-            })?;
-        if let Some(list) = &mut list {
-            let effects = executor.take_effects();
-            let added = list.add(evm.access_index(index), &effects);
-            added.map_err(serial_error)?;
-        }
-        gas_left = gas_after(gas_left, &outcome);
+        let outcome = run.step(step).map_err(|error| match error {
+            ExecutionError::Invalid(source) => InvalidBlock::Step { index, source },
+            ExecutionError::Access(error) => serial_error(error),
+        })?;
+        gas_left = gas_after(gas_left, outcome);
         if !has_status
             && evm.transaction_index(index).is_some()
             && let Some(merkle) = merkle
         {
             let mut after = merkle.clone();
-            after.apply(&state.delta()?);
+            after.apply(&run.changes()?);
             receipt_roots.push(after.root());
         }
-        outcomes.push(outcome);
     }
-    let delta = state.delta()?;
-    let access_list = match list {
-        Some(list) => list.finish().map_err(serial_error)?.0,
-        None => Vec::new(),
+    let access_list = if evm.has_access_list() {
+        run.access_list(evm, view).map_err(serial_error)?
+    } else {
+        Vec::new()
     };
     let run = BlockRun {
-        sealed: SealedBlock { outcomes, delta },
+        sealed: run.finish()?.sealed,
         receipt_roots,
         access_list,
     };

@@ -1,6 +1,5 @@
 //! What a chain is made of: its rules, its genesis, its blocks and what a block costs.
 
-pub mod access_list;
 pub mod block;
 pub mod dev;
 pub mod difficulty;

@@ -1,14 +1,6 @@
-//! Makes a block of candidates: choose, execute under locks, seal.
-//!
-//! What a transaction touches is signed, or inferred by the workers that run it: a simulation whose
-//! looks still hold when its turn comes, or its locks are granted, is its execution. Where that cannot be in a long block,
-//! because a sender has other transactions in front, calls that have a template are predicted instead. Whoever leaves an
-//! inferred set runs alone, and what ran ahead and depends on it is taken back.
+//! Makes a block of candidates: chooses them, has the engine execute them, and fills in the header.
 
-use super::{
-    gas_history::GasHistory,
-    lenient::{LenientExecutor, Refused},
-};
+use super::gas_history::GasHistory;
 use crate::{
     chain::{
         ChainParameters, Failure, ReceiptsSummary,
@@ -17,20 +9,16 @@ use crate::{
     },
     pool::PooledTransaction,
 };
-use ahash::AHashMap;
 use alloy_consensus::{Header, proofs::calculate_transaction_root};
 use alloy_eips::eip7685::Requests;
 use alloy_primitives::{Address, B256};
-use lockweave_banking_stage::{
-    BankingStage, InferredStats, StageError, execute_inferred_block, seal_block,
-};
+use lockweave_banking_stage::InferredStats;
+use lockweave_engine::{Engine, EngineError, Executed, SkippedTransactions};
 use lockweave_evm_adapter::{
-    BlockInput, ChainSpec, EvmBlock, EvmBlockError, EvmInferrer, EvmTransaction, InvalidStep,
-    Ommers, Step, TemplateCache, TemplateScope,
+    BlockInput, ChainSpec, EvmBlock, EvmBlockError, EvmTransaction, InvalidStep, Ommers,
 };
 use lockweave_runtime::{
-    AccessSet, Declaration, DenseId, ExecutionError, OpenBlock, Outcome, OutcomeKind, Receipt,
-    Sanitized, SealError, SealedBlock, StateCells, StateDelta, StateView, TaskId, receipts,
+    AccessSet, Outcome, OutcomeKind, Receipt, SealedBlock, StateDelta, StateView, receipts,
 };
 use revm::context::result::InvalidTransaction;
 use std::{mem, sync::Arc};
@@ -43,12 +31,9 @@ pub enum BuildError {
     /// The header is not one of its fork.
     #[error(transparent)]
     Header(#[from] EvmBlockError),
-    /// A step of the protocol, or the state, failed.
+    /// A system transaction, or the state, failed.
     #[error("the block cannot be executed: {0}")]
-    Execution(#[from] StageError<ExecutionError<InvalidStep>>),
-    /// The block's changes cannot be gathered.
-    #[error(transparent)]
-    Seal(#[from] SealError),
+    Execution(#[from] EngineError),
     /// The deposit contract logged what cannot be read.
     #[error(transparent)]
     Deposit(#[from] InvalidDeposit),
@@ -87,28 +72,22 @@ pub struct BuiltBlock {
     pub stats: InferredStats,
 }
 
-/// Makes blocks, on threads that are kept between them.
+/// Makes blocks.
 pub struct BlockBuilder {
     chain: Arc<ChainSpec>,
-    stage: BankingStage,
+    engine: Engine,
     deposit_contract: Option<Address>,
     history: GasHistory,
-    /// What earlier blocks' calls touched, for calls that wait for others of their sender.
-    templates: Arc<TemplateCache>,
-    /// The last block's cells, for their memory.
-    spare: Option<StateCells>,
 }
 
 impl BlockBuilder {
-    /// Makes blocks of a chain on these worker threads.
-    pub fn new(parameters: &ChainParameters, stage: BankingStage) -> Self {
+    /// Makes blocks of a chain with this engine.
+    pub fn new(parameters: &ChainParameters, engine: Engine) -> Self {
         Self {
             chain: Arc::clone(&parameters.spec),
             deposit_contract: parameters.genesis.config.deposit_contract_address,
-            stage,
+            engine,
             history: GasHistory::default(),
-            templates: Arc::default(),
-            spare: None,
         }
     }
 
@@ -179,81 +158,35 @@ impl BlockBuilder {
     }
 
     fn execute(
-        &mut self,
+        &self,
         view: &Arc<dyn StateView>,
         header: &Header,
         chosen: &[EvmTransaction],
     ) -> Result<Run, BuildError> {
-        let block = EvmBlock::new(&self.chain, input(header, chosen.to_vec()))?;
-        let beneficiary = header.beneficiary;
-        let steps: Vec<_> = (block.steps().iter())
-            .map(|step| self.sanitize(step, beneficiary))
+        let estimated = chosen.iter().map(|transaction| {
+            let estimate = self.history.estimate(transaction);
+            transaction.clone().with_gas_estimate(estimate)
+        });
+        let block = EvmBlock::new(&self.chain, input(header, estimated.collect()))?;
+        let run = self.engine.run(&block).skip_invalid().keep_access();
+        let Executed {
+            sealed,
+            access,
+            skipped,
+            statistics,
+            ..
+        } = run.execute(view)?;
+        let access = (access.into_iter().enumerate())
+            .filter(|(step, _)| block.transaction_index(*step).is_some())
+            .map(|(_, set)| set)
             .collect();
-        let rules = block.context().rules();
-        let cells = match self.spare.take() {
-            Some(mut cells) => {
-                cells.reset(Arc::clone(view), rules);
-                cells
-            }
-            None => StateCells::new(Arc::clone(view), rules),
-        };
-        let refused = Refused::default();
-        let make = {
-            let (context, refused) = (block.context().clone(), Arc::clone(&refused));
-            let templates = Arc::clone(&self.templates);
-            move |last: Option<(LenientExecutor, EvmInferrer)>| {
-                let (executor, inferrer) = last.unzip();
-                let mut inferrer = match inferrer {
-                    Some(mut inferrer) => {
-                        inferrer.set_block(&context);
-                        inferrer
-                    }
-                    None => EvmInferrer::new(&context),
-                };
-                let templates = Some(Arc::clone(&templates));
-                inferrer.set_templates(templates, TemplateScope::Waiting);
-                let executor = LenientExecutor::turn_to(executor, &context, &refused);
-                (executor, inferrer)
-            }
-        };
-        let open = OpenBlock::to_infer(cells, steps).keep_touched();
-        let (open, result) = execute_inferred_block(&self.stage, open, make, Step::gas_hint);
-        let stats = result?;
-        let access = (0..block.steps().len())
-            .filter(|step| block.transaction_index(*step).is_some())
-            .map(|step| open.access(TaskId::from_index(step)).clone())
-            .collect();
-        let (sealed, spent) = seal_block(&self.stage, open)?;
-        self.spare = Some(spent.into_cells());
-        let refused = mem::take(&mut *refused.lock());
         Ok(Run {
             block,
             sealed,
-            stats,
+            stats: statistics.inference,
             access,
-            refused,
+            skipped,
         })
-    }
-
-    /// A step with what is known beforehand of what it touches and uses.
-    fn sanitize(&self, step: &Step, beneficiary: Address) -> Sanitized<Step> {
-        let Some(transaction) = step.transaction() else {
-            return Sanitized {
-                transaction: step.clone(),
-                access: AccessSet::empty(),
-                declaration: Declaration::Inferred,
-            };
-        };
-        let estimate = self.history.estimate(transaction);
-        let (access, declaration) = match transaction.signed_access(beneficiary) {
-            Some(signed) => (signed, Declaration::Signed),
-            None => (step.listed_access(), Declaration::Inferred),
-        };
-        Sanitized {
-            transaction: step.clone().with_gas_estimate(estimate),
-            access,
-            declaration,
-        }
     }
 
     fn finish(
@@ -279,8 +212,8 @@ impl BlockBuilder {
                 continue;
             }
             let hash = transaction.hash();
-            let why = match run.refused.get(&hash) {
-                // Somebody in front of it was left out.
+            let why = match run.skipped.get(&hash) {
+                // An earlier transaction of its sender was left out.
                 Some(invalid) if is_too_early(invalid) => LeftOut::Later,
                 Some(invalid) => LeftOut::Invalid(invalid.to_string()),
                 None => LeftOut::Later,
@@ -319,7 +252,7 @@ struct Run {
     stats: InferredStats,
     /// The sets of the transactions.
     access: Vec<AccessSet>,
-    refused: AHashMap<B256, Box<InvalidStep>>,
+    skipped: SkippedTransactions,
 }
 
 impl Run {

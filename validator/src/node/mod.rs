@@ -11,7 +11,6 @@ mod committer;
 pub mod consensus;
 mod events;
 mod gas_history;
-mod lenient;
 mod overlay;
 mod producer;
 mod run_log;
@@ -31,7 +30,8 @@ use block_builder::BlockBuilder;
 use committer::Committer;
 use consensus::{Consensus, Finality, Wake};
 use crossbeam_channel::{Sender, bounded};
-use lockweave_banking_stage::{BankingStage, InferredStats, StageConfig, StartError};
+use lockweave_banking_stage::{InferredStats, StageConfig, StartError};
+use lockweave_engine::Engine;
 use lockweave_evm_adapter::ChainSpec;
 use lockweave_runtime::StateView;
 use parking_lot::{Mutex, RwLock};
@@ -115,9 +115,9 @@ impl Node {
         store: Arc<dyn ChainStore>,
         consensus: Box<dyn Consensus>,
     ) -> Result<Arc<Self>, NodeError> {
-        let workers = BankingStage::new(config.stage)?;
+        let engine = Engine::builder().stage(config.stage).build()?;
         let chain = Arc::clone(&parameters.spec);
-        let builder = BlockBuilder::new(&parameters, workers);
+        let builder = BlockBuilder::new(&parameters, engine);
         let signatures = rayon::ThreadPoolBuilder::new()
             .num_threads(config.signature_threads.get())
             .thread_name(|index| format!("signature-{index}"))
