@@ -10,9 +10,7 @@ mod support;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use lockweave::Engine;
-use lockweave_banking_stage::{
-    Access, InferredStats, LockTable, StageConfig, pin_thread,
-};
+use lockweave_banking_stage::{Access, InferredStats, LockTable, StageConfig, pin_thread};
 use lockweave_evm_adapter::{ChainSpec, TemplateCache};
 use lockweave_runtime::{AccessMode, DenseId, KeyAccess, KeyId, TaskId};
 use lockweave_validator::{recorded::RecordedBlocks, replay::prepare_block};
@@ -83,7 +81,10 @@ fn main() {
 fn engine(threads: usize) -> Engine {
     let threads = NonZeroUsize::new(threads).unwrap_or(NonZeroUsize::MIN);
     let stage = StageConfig::with_threads(threads).pinned();
-    Engine::builder().stage(stage).build().expect("threads start")
+    Engine::builder()
+        .stage(stage)
+        .build()
+        .expect("threads start")
 }
 
 fn mainnet_blocks() -> Vec<Workload> {
@@ -249,11 +250,7 @@ fn blocks(criterion: &mut Criterion, workloads: &[Vec<Workload>]) {
     for workload in workloads.iter().flat_map(|group| group.iter().take(1)) {
         let serial = engine(1);
         group.bench_function(BenchmarkId::new("serial", &workload.name), |bencher| {
-            bencher.iter_custom(|runs| {
-                (0..runs)
-                    .map(|_| workload.run_serially(&serial).0)
-                    .sum()
-            });
+            bencher.iter_custom(|runs| (0..runs).map(|_| workload.run_serially(&serial).0).sum());
         });
         for threads in [1, 4] {
             let engine = engine(threads);

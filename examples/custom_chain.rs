@@ -94,7 +94,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let minted = after.account(Address::with_last_byte(1))?;
     println!("{calls} calls; the first depositor has {minted:?}");
     assert_eq!(calls, U256::from(deposits.len()));
-    assert_eq!(minted.map(|account| account.balance), Some(U256::from(1_000)));
+    assert_eq!(
+        minted.map(|account| account.balance),
+        Some(U256::from(1_000))
+    );
     Ok(())
 }
 

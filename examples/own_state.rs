@@ -78,7 +78,6 @@ impl RedbState {
         let value = table.get(hash.0)?;
         Ok(value.map(|bytes| Arc::new(Code::new(bytes.value().to_vec().into()))))
     }
-}
 
     fn holds_storage(&self, address: Address) -> Result<bool, redb::Error> {
         let table = self.0.begin_read()?.open_table(SLOTS)?;
@@ -134,7 +133,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         code_hash: KECCAK256_EMPTY,
     };
     let genesis = StateDelta {
-        accounts: (1..=100).map(|index| (account(index), Some(rich))).collect(),
+        accounts: (1..=100)
+            .map(|index| (account(index), Some(rich)))
+            .collect(),
         ..StateDelta::default()
     };
     state.commit(&genesis)?;

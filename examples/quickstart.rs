@@ -15,13 +15,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let account = |index: u8| Address::with_last_byte(index);
     let transactions = (1..=8).map(|index| {
         let (gas_price, gas_limit) = (1, 100_000);
-        let mut transaction = TxLegacy { gas_price, gas_limit, ..TxLegacy::default() };
+        let mut transaction = TxLegacy {
+            gas_price,
+            gas_limit,
+            ..TxLegacy::default()
+        };
         if index % 2 == 0 {
             (transaction.to, transaction.value) = (account(index + 1).into(), U256::ONE);
         } else {
             transaction.to = account(0xee).into(); // the token
             let (to, amount) = (account(index + 1).into_word(), B256::with_last_byte(5));
-            transaction.input = [&hex!("a9059cbb")[..], &to[..], &amount[..]].concat().into();
+            transaction.input = [&hex!("a9059cbb")[..], &to[..], &amount[..]]
+                .concat()
+                .into();
         }
         // A node recovers senders from signatures; here they are known.
         let signed = transaction.into_signed(Signature::test_signature());

@@ -31,10 +31,7 @@ use conformance::{
 };
 use lockweave::engine::{EngineError, InvalidAccessList};
 use lockweave::{SealedBlock, StateView, evm::ChainSpec};
-use lockweave_validator::chain::{
-    block::Envelope,
-    execution::PreparedBlock,
-};
+use lockweave_validator::chain::{block::Envelope, execution::PreparedBlock};
 use std::{process::ExitCode, sync::Arc};
 
 const SUITE: Suite = Suite {

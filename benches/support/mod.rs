@@ -4,10 +4,7 @@ use alloy_consensus::{Header, Signed, TxEnvelope, TxLegacy};
 use alloy_primitives::{
     Address, B256, Bytes, KECCAK256_EMPTY, Signature, TxKind, U256, address, hex, keccak256,
 };
-use lockweave::{
-    Access, Engine, EngineError, Executed, RecordedAccess,
-    engine::SerialRun,
-};
+use lockweave::{Access, Engine, EngineError, Executed, RecordedAccess, engine::SerialRun};
 use lockweave_banking_stage::InferredStats;
 use lockweave_evm_adapter::{
     BlockContext, ChainSpec, EvmTransaction, SpecId, Step, TemplateCache, TemplateScope,
@@ -61,7 +58,10 @@ impl Workload {
     /// were recorded.
     pub(crate) fn run_in_parallel(&self, engine: &Engine) -> (Duration, SealedBlock) {
         let run = engine.run_steps(&self.context, &self.steps);
-        timed(run.access(Access::Recorded(&self.access)).execute(&self.view))
+        timed(
+            run.access(Access::Recorded(&self.access))
+                .execute(&self.view),
+        )
     }
 
     /// Runs the block from its transactions alone; inference is part of the time, and so is learning

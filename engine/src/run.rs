@@ -13,7 +13,7 @@ use crate::{
 use alloy_eips::eip7928::BlockAccessList;
 use lockweave_banking_stage::{InferredStats, execute_block, execute_inferred_block, seal_block};
 use lockweave_evm_adapter::{
-    BlockContext, BlockEffects, EvmBlock, EvmInferrer, EffectsExecutor, PlacedStep, Step,
+    BlockContext, BlockEffects, EffectsExecutor, EvmBlock, EvmInferrer, PlacedStep, Step,
     TemplateCache, TemplateScope,
 };
 use lockweave_runtime::{

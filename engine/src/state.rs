@@ -27,8 +27,7 @@ impl<S: StateView + 'static> StateSource for Arc<S> {
 ///
 /// ```
 /// use lockweave_engine::{SharedState, StateSource};
-/// use alloy_genesis::Genesis;
-use lockweave_runtime::{Account, Code, MemoryState, StateDelta};
+/// use lockweave_runtime::{MemoryState, StateDelta};
 ///
 /// let state = SharedState::new(MemoryState::new());
 /// let before = state.newest()?;

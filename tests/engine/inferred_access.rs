@@ -5,7 +5,7 @@ use crate::support::{
 };
 use alloy_primitives::{Address, B256, U256};
 use lockweave::{
-    EvmInferrer, OpenBlock, Sanitized, Step, 
+    EvmInferrer, OpenBlock, Sanitized, Step,
     banking_stage::{execute_inferred_block, seal_block},
     runtime::{
         AccessSet, Account, Code, Declaration, Infer, Inference, SimulatedState, StateCells,

@@ -19,10 +19,7 @@ fn blocks(workload: WorkloadName) -> Vec<Block> {
 }
 
 fn engine() -> Engine {
-    Engine::builder()
-        .threads(3)
-        .build()
-        .expect("threads start")
+    Engine::builder().threads(3).build().expect("threads start")
 }
 
 #[test]

@@ -8,7 +8,7 @@ use alloy_primitives::{Address, Bytes, KECCAK256_EMPTY, Signature, U256};
 use lockweave::{
     BankingStage, EvmExecutor, EvmInferrer, MemoryState, OpenBlock, Sanitized, SealedBlock,
     StageConfig, StateView, Step,
-    banking_stage::InferredStats,
+    banking_stage::{InferredStats, execute_block, execute_inferred_block, seal_block},
     evm::{
         BlockContext, EvmBlock, InvalidStep, LockweaveTxEnvelope, SpecId, TemplateCache,
         TemplateScope,

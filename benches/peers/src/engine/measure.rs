@@ -231,7 +231,10 @@ fn engines(configurations: &[Configuration]) -> Result<Vec<Engine>, StartError> 
     let mut engines: Vec<Engine> = Vec::new();
     for configuration in configurations {
         let threads = NonZeroUsize::new(configuration.threads).unwrap_or(NonZeroUsize::MIN);
-        if !engines.iter().any(|engine| engine.stage().config().threads == threads) {
+        if !engines
+            .iter()
+            .any(|engine| engine.stage().config().threads == threads)
+        {
             let stage = StageConfig::with_threads(threads).pinned();
             engines.push(Engine::builder().stage(stage).build()?);
         }

@@ -6,9 +6,7 @@ use super::{
     measure::Samples,
     yardstick::{Yardstick, YardstickError},
 };
-use lockweave_banking_stage::{
-    simulate::{SimulatedCosts, SimulatedRun, SimulatedTask, simulate},
-};
+use lockweave_banking_stage::simulate::{SimulatedCosts, SimulatedRun, SimulatedTask, simulate};
 use lockweave_engine::Engine;
 use lockweave_runtime::{AccessMode, DenseId, KeyId, KeyTable, TaskId};
 use std::collections::HashMap;
