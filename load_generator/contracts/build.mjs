@@ -1,7 +1,7 @@
-// Compiles every contract here with the pinned solc into artefacts/NAME.json: ABI, init code, compiler, settings.
+// Compiles every contract of this folder with the pinned solc into artefacts/NAME.json: ABI, init code, compiler, settings.
 //
 //   npm ci && node build.mjs            writes the artefacts
-//   npm ci && node build.mjs --check    fails if one is not, byte for byte, what its source compiles to
+//   npm ci && node build.mjs --check    fails if an artefact differs from the output of the compiler
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -12,10 +12,10 @@ const artefacts = join(here, "artefacts");
 const check = process.argv.includes("--check");
 
 const settings = {
-  // The oldest rules that every current node understands; nothing here needs more.
+  // Old enough for every current node; the contracts need nothing newer.
   evmVersion: "paris",
   optimizer: { enabled: true, runs: 200 },
-  // Without a hash of the metadata, comments do not change the code.
+  // Without a metadata hash, comments do not change the code.
   metadata: { appendCBOR: false, bytecodeHash: "none" },
 };
 
@@ -67,4 +67,4 @@ for (const name of readdirSync(artefacts).filter((name) => !known.has(name))) {
   stale += 1;
 }
 if (stale > 0) process.exit(1);
-console.log(`${files.length} contracts, ${solc.version()}${check ? ", all artefacts are what their sources compile to" : ""}`);
+console.log(`${files.length} contracts, ${solc.version()}${check ? ", all artefacts match their sources" : ""}`);

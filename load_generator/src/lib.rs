@@ -48,8 +48,8 @@ pub use error::LoadError;
 pub use measure::{NoObserver, Observer, Options, Search, Trial, best_trial, find_max, run};
 pub use random::Hotness;
 pub use report::{
-    Comparison, Invariant, KindCounts, Report, Summary, compare, differing_settings, html_page,
-    short_number,
+    Comparison, Invariant, KindCounts, Report, RunInfo, Summary, compare, differing_settings,
+    html_page, short_number,
 };
 pub use rpc::{Connection, Endpoint};
 pub use scenario::{CATALOGUE, Description};

@@ -63,7 +63,11 @@ pub(super) fn print(report: &Report) {
     let summary = &report.summary;
     eprintln!(
         "{} against {}: {} steps of deployment, {} accounts funded, signed {:.0} per second",
-        report.scenario, report.endpoint, report.deployed, report.funded, report.signed_per_second
+        report.info.scenario,
+        report.info.endpoint,
+        report.info.deployed,
+        report.info.funded,
+        report.info.signed_per_second
     );
     eprintln!(
         "sent {}, included {}, failed {} ({} reverted), lost {}; never submitted {}, resent {}",
@@ -93,7 +97,7 @@ pub(super) fn print(report: &Report) {
             );
         }
     }
-    for (kind, counts) in &report.kinds {
+    for (kind, counts) in &report.info.kinds {
         eprintln!(
             "{kind}: {} included, {} reverted",
             counts.included, counts.reverted

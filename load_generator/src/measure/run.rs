@@ -10,7 +10,7 @@ use crate::{
     chain::{deploy, fund, query, read_nonces, read_terms},
     error::LoadError,
     random::{Hotness, RandomSource},
-    report::{Circumstances, Invariant, KindCounts, Report},
+    report::{Invariant, KindCounts, Report, RunInfo},
     rpc::{Connection, Endpoint},
     scenario::{Action, Answers, Query, Scenario, Settings, make},
     send::{Pace, Pacer, ResendRules},
@@ -31,7 +31,7 @@ pub struct Options {
     pub seed: u64,
     /// Number of senders.
     pub senders: u32,
-    /// Number of items, see [`Settings::items`].
+    /// Number of items; `None` for the default of the scenario.
     pub items: Option<usize>,
     /// How often transactions access the same items.
     pub hotness: Hotness,
@@ -126,7 +126,7 @@ pub async fn run(options: &Options, observer: &mut dyn Observer) -> Result<Repor
     let (mut report, outcome) = {
         let ledger = shared.ledger();
         let outcome = Outcome::new(&ledger, &entries, prepared.scenario.kinds());
-        let circumstances = Circumstances {
+        let info = RunInfo {
             scenario: options.scenario.clone(),
             declarations: format!("{:?}", options.declarations).to_lowercase(),
             endpoint: options.endpoint.url().to_string(),
@@ -137,7 +137,7 @@ pub async fn run(options: &Options, observer: &mut dyn Observer) -> Result<Repor
             signed_per_second,
             kinds: outcome.kinds.clone(),
         };
-        (Report::new(&ledger, circumstances), outcome)
+        (Report::new(&ledger, info), outcome)
     };
     report.invariant = if report.summary.lost > 0 {
         let why = "transactions are pending, so the state may still change";

@@ -106,11 +106,11 @@ pub fn compare(a: &Report, b: &Report) -> Result<Vec<Comparison>, LoadError> {
 pub fn differing_settings(a: &Report, b: &Report) -> Vec<String> {
     let circumstances = |report: &Report| {
         [
-            ("scenario", report.scenario.clone()),
-            ("declarations", report.declarations.clone()),
-            ("seed", report.seed.to_string()),
+            ("scenario", report.info.scenario.clone()),
+            ("declarations", report.info.declarations.clone()),
+            ("seed", report.info.seed.to_string()),
             ("intended rate", format!("{:.1}", report.intended_rate)),
-            ("send seconds", format!("{:.1}", report.send_seconds)),
+            ("send seconds", format!("{:.1}", report.info.send_seconds)),
         ]
     };
     let pairs = circumstances(a).into_iter().zip(circumstances(b));
@@ -172,7 +172,7 @@ mod tests {
     /// A run of 30 s with about `included` a second and latencies around `milliseconds`.
     fn report(included: u64, milliseconds: u64) -> Report {
         let mut report = Report::sample();
-        report.send_seconds = 30.0;
+        report.info.send_seconds = 30.0;
         report.series = (0..30)
             .map(|second| Second {
                 second,
@@ -207,7 +207,7 @@ mod tests {
     fn short_runs_are_rejected_and_differing_settings_are_listed() {
         let (mut a, b) = (report(100, 50), report(100, 50));
         assert!(differing_settings(&a, &b).is_empty());
-        a.scenario = "swaps".to_owned();
+        a.info.scenario = "swaps".to_owned();
         assert_eq!(differing_settings(&a, &b).len(), 1);
         a.series.truncate(5);
         assert!(compare(&a, &b).is_err());

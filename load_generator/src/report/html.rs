@@ -33,7 +33,7 @@ td:first-child,th:first-child{text-align:left}th{color:var(--dim);font-weight:60
 pub fn html_page(report: &Report) -> String {
     let title = format!(
         "{} at {:.0} per second",
-        report.scenario, report.intended_rate
+        report.info.scenario, report.intended_rate
     );
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
@@ -44,10 +44,10 @@ pub fn html_page(report: &Report) -> String {
     let _ = writeln!(
         page,
         "<p class=\"dim\">against {}, declarations: {}, seed {}, {:.1} s of sending</p>",
-        escape(&report.endpoint),
-        escape(&report.declarations),
-        report.seed,
-        report.send_seconds
+        escape(&report.info.endpoint),
+        escape(&report.info.declarations),
+        report.info.seed,
+        report.info.send_seconds
     );
     page.push_str(&verdict(report));
     page.push_str("<div class=\"grid2\">\n");
@@ -245,7 +245,7 @@ fn failures(report: &Report) -> String {
 }
 
 fn kinds(report: &Report) -> String {
-    let rows = concat(&report.kinds, |(kind, counts)| {
+    let rows = concat(&report.info.kinds, |(kind, counts)| {
         format!(
             "<tr><td>{}</td><td>{}</td><td>{}</td></tr>",
             escape(kind),

@@ -12,7 +12,5 @@ mod plot;
 
 pub use compare::{Comparison, compare, differing_settings};
 pub use html::html_page;
-pub use model::{Invariant, KindCounts, Report, Summary};
+pub use model::{Invariant, KindCounts, Report, RunInfo, Summary};
 pub use plot::short_number;
-
-pub(crate) use model::Circumstances;

@@ -51,67 +51,9 @@ pub struct KindCounts {
     pub reverted: u64,
 }
 
-/// Results of a run; the `--json` output.
+/// What was run, and its preparation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Report {
-    /// Summary of the results.
-    #[serde(flatten)]
-    pub summary: Summary,
-    /// Name of the scenario.
-    pub scenario: String,
-    /// How accesses were declared.
-    pub declarations: String,
-    /// URL of the node.
-    pub endpoint: String,
-    /// Seed of the random choices.
-    pub seed: u64,
-    /// Transactions whose intended send time came.
-    pub intended: u64,
-    /// Of those, never submitted: the connections were busy until the end.
-    pub unsent: u64,
-    /// In a block and reverted; part of `failed`.
-    pub reverted: u64,
-    /// Number of resends.
-    pub repeats: u64,
-    /// Transactions that the node accepted and later did not know.
-    pub dropped: u64,
-    /// Duration of sending, in seconds.
-    pub send_seconds: f64,
-    /// Intended transactions per second.
-    pub intended_rate: f64,
-    /// Transactions per second submitted within that duration.
-    pub sent_rate: f64,
-    /// Latency of submission, from the intended send time.
-    pub lag_ms: Latency,
-    /// Latency of acceptance by the node, from the intended send time.
-    pub accepted_ms: Latency,
-    /// Latency of the announcement of the block over WebSocket, from the intended send time.
-    pub seen_ms: Option<Latency>,
-    /// Number of refusals and transport errors by kind, including those of resends.
-    pub refusals: BTreeMap<String, u64>,
-    /// Number of failed queries about blocks and transactions by kind. They delay observed inclusions.
-    pub troubles: BTreeMap<String, u64>,
-    /// Number of transactions in blocks by kind.
-    pub kinds: BTreeMap<String, KindCounts>,
-    /// Number of accounts that were funded.
-    pub funded: usize,
-    /// Number of deployment steps that were missing.
-    pub deployed: usize,
-    /// Transactions signed per second, by all threads together.
-    pub signed_per_second: f64,
-    /// Result of the check of the state.
-    pub invariant: Invariant,
-    /// Signs that the node did not keep up; empty if it did.
-    pub overload: Vec<String>,
-    /// Counts and latencies of each second.
-    pub series: Vec<Second>,
-    /// Blocks with transactions of the run.
-    pub blocks: Vec<BlockSeen>,
-}
-
-/// Facts about a run that the ledger does not hold; see [`Report`].
-#[derive(Clone, Debug)]
-pub struct Circumstances {
+pub struct RunInfo {
     /// Name of the scenario.
     pub scenario: String,
     /// How accesses were declared.
@@ -132,13 +74,56 @@ pub struct Circumstances {
     pub kinds: BTreeMap<String, KindCounts>,
 }
 
+/// Results of a run; the `--json` output.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Summary of the results.
+    #[serde(flatten)]
+    pub summary: Summary,
+    /// What was run, and its preparation.
+    #[serde(flatten)]
+    pub info: RunInfo,
+    /// Transactions whose intended send time came.
+    pub intended: u64,
+    /// Of those, never submitted: the connections were busy until the end.
+    pub unsent: u64,
+    /// In a block and reverted; part of `failed`.
+    pub reverted: u64,
+    /// Number of resends.
+    pub repeats: u64,
+    /// Transactions that the node accepted and later did not know.
+    pub dropped: u64,
+    /// Intended transactions per second.
+    pub intended_rate: f64,
+    /// Transactions per second submitted within the duration of sending.
+    pub sent_rate: f64,
+    /// Latency of submission, from the intended send time.
+    pub lag_ms: Latency,
+    /// Latency of acceptance by the node, from the intended send time.
+    pub accepted_ms: Latency,
+    /// Latency of the announcement of the block over WebSocket, from the intended send time.
+    pub seen_ms: Option<Latency>,
+    /// Number of refusals and transport errors by kind, including those of resends.
+    pub refusals: BTreeMap<String, u64>,
+    /// Number of failed queries about blocks and transactions by kind. They delay observed inclusions.
+    pub troubles: BTreeMap<String, u64>,
+    /// Result of the check of the state.
+    pub invariant: Invariant,
+    /// Signs that the node did not keep up; empty if it did.
+    pub overload: Vec<String>,
+    /// Counts and latencies of each second.
+    pub series: Vec<Second>,
+    /// Blocks with transactions of the run.
+    pub blocks: Vec<BlockSeen>,
+}
+
 impl Report {
     /// The report of a finished run. Its invariant is not checked yet.
-    pub fn new(ledger: &Ledger, circumstances: Circumstances) -> Self {
+    pub(crate) fn new(ledger: &Ledger, info: RunInfo) -> Self {
         let counts = ledger.counts();
         let seconds = ledger.last_included.as_secs_f64();
         let series = ledger.series.all();
-        let send_seconds = circumstances.send_seconds;
+        let send_seconds = info.send_seconds;
         // Late submissions do not count.
         let in_time = series
             .iter()
@@ -156,16 +141,12 @@ impl Report {
                 gas_per_s: rate(ledger.gas, seconds),
                 latency_ms: Latency::of(&ledger.included_us),
             },
-            scenario: circumstances.scenario,
-            declarations: circumstances.declarations,
-            endpoint: circumstances.endpoint,
-            seed: circumstances.seed,
+            info,
             intended: counts.due,
             unsent: counts.due - counts.sent,
             reverted: counts.reverted,
             repeats: ledger.repeats,
             dropped: ledger.dropped,
-            send_seconds,
             intended_rate: rate(counts.due, send_seconds),
             sent_rate: rate(in_time, send_seconds),
             lag_ms: Latency::of(&ledger.lag_us),
@@ -173,10 +154,6 @@ impl Report {
             seen_ms: (!ledger.seen_us.is_empty()).then(|| Latency::of(&ledger.seen_us)),
             refusals: ledger.refusals.clone(),
             troubles: ledger.troubles.clone(),
-            kinds: circumstances.kinds,
-            funded: circumstances.funded,
-            deployed: circumstances.deployed,
-            signed_per_second: circumstances.signed_per_second,
             invariant: Invariant::Unchecked("the check has not run".to_owned()),
             overload: Vec::new(),
             series,
@@ -213,10 +190,10 @@ impl Report {
         let included_in_time: u64 = self
             .series
             .iter()
-            .take_while(|second| to_float(second.second) < self.send_seconds)
+            .take_while(|second| to_float(second.second) < self.info.send_seconds)
             .map(|second| second.included + second.reverted)
             .sum();
-        let included = rate(included_in_time, self.send_seconds);
+        let included = rate(included_in_time, self.info.send_seconds);
         if let Some((first, last)) = self.latency_rise() {
             signs.push(format!(
                 "the median time to inclusion rose from {first:.0} ms to {last:.0} ms while load was sent ({included:.0} per second were included, {intended:.0} were intended): transactions piled up"
@@ -250,7 +227,7 @@ impl Report {
             .series
             .iter()
             .filter(|second| !second.latency_us.is_empty())
-            .take_while(|second| to_float(second.second) < self.send_seconds)
+            .take_while(|second| to_float(second.second) < self.info.send_seconds)
             .map(|second| second.latency_ms.p50)
             .collect();
         let quarter = medians.len() / 4;
@@ -262,7 +239,7 @@ impl Report {
             mean(&medians[..quarter]),
             mean(&medians[medians.len() - quarter..]),
         );
-        (last > 2.0 * first && last - first > self.send_seconds * 1000.0 / 8.0)
+        (last > 2.0 * first && last - first > self.info.send_seconds * 1000.0 / 8.0)
             .then_some((first, last))
     }
 }
@@ -287,7 +264,7 @@ fn rate(amount: u64, seconds: f64) -> f64 {
 impl Report {
     /// A report of an empty run with no signs of overload.
     pub(crate) fn sample() -> Self {
-        let circumstances = Circumstances {
+        let info = RunInfo {
             scenario: "transfers".to_owned(),
             declarations: "none".to_owned(),
             endpoint: "http://127.0.0.1:8545/".to_owned(),
@@ -298,7 +275,7 @@ impl Report {
             signed_per_second: 1.0,
             kinds: BTreeMap::new(),
         };
-        Self::new(&Ledger::new(&[], 0), circumstances)
+        Self::new(&Ledger::new(&[], 0), info)
     }
 }
 
@@ -309,7 +286,7 @@ mod tests {
 
     fn with_medians(medians: &[f64]) -> Report {
         let mut report = Report::sample();
-        report.send_seconds = 8.0;
+        report.info.send_seconds = 8.0;
         report.series = (0..)
             .zip(medians)
             .map(|(second, p50)| Second {

@@ -31,7 +31,7 @@ impl Call {
     }
 }
 
-/// One connection, see the [module](self).
+/// One connection, used for one batch at a time.
 #[derive(Debug)]
 pub struct Connection {
     endpoint: Endpoint,

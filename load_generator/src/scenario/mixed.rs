@@ -133,8 +133,8 @@ impl Scenario for Mixed {
     fn check(&self, before: &Answers, after: &Answers, included: &[u64]) -> Result<(), String> {
         let queries = self.ranges(|scenario| scenario.queries().len());
         let kinds = self.ranges(|scenario| scenario.kinds().len());
-        for ((part, asked), (_, kinds)) in queries.zip(kinds) {
-            let (before, after) = (before.part(asked.clone()), after.part(asked));
+        for ((part, answers), (_, kinds)) in queries.zip(kinds) {
+            let (before, after) = (before.part(answers.clone()), after.part(answers));
             let verdict = part.scenario.check(&before, &after, &included[kinds]);
             verdict.map_err(|what| format!("{}: {what}", part.name))?;
         }

@@ -22,7 +22,7 @@ const KINDS_MAX: usize = 64;
 
 /// State of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub(crate) enum State {
     /// Not submitted.
     Unsent,
     /// Submitted, without an answer that decides its state.
@@ -49,7 +49,7 @@ struct Entry {
 
 /// The node's answer to one `eth_sendRawTransaction`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// Accepted, or already known.
     Accepted,
     /// The nonce is used: this transaction or another one with its nonce is in a block.
@@ -79,7 +79,7 @@ pub struct Counts {
 
 /// The needed parts of a receipt.
 #[derive(Clone, Copy, Debug)]
-pub struct Receipt {
+pub(crate) struct Receipt {
     /// Hash of the transaction.
     pub hash: B256,
     /// Whether the transaction succeeded.
@@ -90,7 +90,7 @@ pub struct Receipt {
 
 /// The state of every transaction of a run. Times are since the run's start.
 #[derive(Debug)]
-pub struct Ledger {
+pub(crate) struct Ledger {
     entries: Vec<Entry>,
     by_hash: HashMap<B256, usize>,
     /// By sender: its transactions in nonce order.
@@ -129,7 +129,7 @@ pub struct Ledger {
 
 impl Ledger {
     /// A ledger of transactions that are not sent yet.
-    pub fn new(signed: &[Signed], senders: usize) -> Self {
+    pub(crate) fn new(signed: &[Signed], senders: usize) -> Self {
         let mut by_sender = vec![Vec::new(); senders];
         for (index, one) in signed.iter().enumerate() {
             by_sender[one.sender].push(index);
@@ -167,22 +167,17 @@ impl Ledger {
     }
 
     /// Totals.
-    pub fn counts(&self) -> Counts {
+    pub(crate) fn counts(&self) -> Counts {
         self.counts
     }
 
     /// Whether every due transaction is in a block.
-    pub fn all_in_blocks(&self) -> bool {
+    pub(crate) fn all_in_blocks(&self) -> bool {
         self.counts.included + self.counts.reverted == self.counts.due
     }
 
-    /// State of a transaction.
-    pub fn state(&self, index: usize) -> State {
-        self.entries[index].state
-    }
-
     /// Whether this hash belongs to a submitted transaction that is not in a block yet.
-    pub fn waits_for(&self, hash: &B256) -> bool {
+    pub(crate) fn waits_for(&self, hash: &B256) -> bool {
         self.by_hash.get(hash).is_some_and(|&index| {
             let state = self.entries[index].state;
             state != State::Unsent && !in_block(state)
@@ -190,14 +185,14 @@ impl Ledger {
     }
 
     /// The intended time of a transaction has come.
-    pub fn due(&mut self, index: usize, intended: Duration) {
+    pub(crate) fn due(&mut self, index: usize, intended: Duration) {
         self.entries[index].intended = intended;
         self.counts.due += 1;
         self.series.counts(intended).intended += 1;
     }
 
     /// A transaction is submitted, for the first time or again.
-    pub fn sent(&mut self, index: usize, now: Duration) {
+    pub(crate) fn sent(&mut self, index: usize, now: Duration) {
         let entry = &mut self.entries[index];
         entry.last_tried = now;
         entry.tries += 1;
@@ -211,7 +206,7 @@ impl Ledger {
     }
 
     /// The node answered.
-    pub fn answered(&mut self, index: usize, answer: &Answer, now: Duration) {
+    pub(crate) fn answered(&mut self, index: usize, answer: &Answer, now: Duration) {
         if let Answer::Refused(message) | Answer::Unknown(message) = answer {
             count_kind(&mut self.refusals, message);
             self.series.counts(now).refused += 1;
@@ -237,7 +232,7 @@ impl Ledger {
     }
 
     /// A block was read at `now`, and announced at `announced_at`. `gas` is the gas used by all of its transactions.
-    pub fn block(
+    pub(crate) fn block(
         &mut self,
         number: u64,
         gas: u64,
@@ -245,8 +240,8 @@ impl Ledger {
         now: Duration,
         announced_at: Option<Duration>,
     ) {
-        let ours = receipts.iter();
-        let transactions = ours
+        let receipts = receipts.iter();
+        let transactions = receipts
             .filter(|receipt| self.receipt(receipt, now, announced_at))
             .count() as u64;
         if transactions > 0 {
@@ -297,13 +292,18 @@ impl Ledger {
     }
 
     /// A query about the chain failed.
-    pub fn query_failed(&mut self, message: &str) {
+    pub(crate) fn query_failed(&mut self, message: &str) {
         count_kind(&mut self.troubles, message);
     }
 
     /// Refused transactions to resend now, at most `budget`: those among their senders' oldest that were refused at
     /// least `delay` ago, doubled with each try.
-    pub fn take_refused(&mut self, now: Duration, delay: Duration, budget: usize) -> Vec<usize> {
+    pub(crate) fn take_refused(
+        &mut self,
+        now: Duration,
+        delay: Duration,
+        budget: usize,
+    ) -> Vec<usize> {
         let mut resends = Vec::new();
         if self.counts.refused == 0 {
             return resends;
@@ -328,7 +328,7 @@ impl Ledger {
     /// The oldest transaction of each stalled sender: it has no final state, and no transaction of the sender reached a
     /// block for `delay`, doubled with each try. The node may have dropped it, and the sender's later nonces would wait
     /// forever, so the caller asks the node.
-    pub fn take_stalled(&mut self, now: Duration, delay: Duration) -> Vec<usize> {
+    pub(crate) fn take_stalled(&mut self, now: Duration, delay: Duration) -> Vec<usize> {
         let mut stalled = Vec::new();
         for sender in 0..self.by_sender.len() {
             let first = self.first_pending(sender);
@@ -350,7 +350,7 @@ impl Ledger {
 
     /// The node does not know this transaction. Returns the sender's transactions to resend. Resent bytes are
     /// identical, so a resend does no harm.
-    pub fn mark_dropped(&mut self, index: usize) -> Vec<usize> {
+    pub(crate) fn mark_dropped(&mut self, index: usize) -> Vec<usize> {
         let entry = &self.entries[index];
         if !matches!(entry.state, State::Sent | State::Accepted) {
             return Vec::new();
@@ -364,12 +364,12 @@ impl Ledger {
     }
 
     /// Transactions that are in blocks, successful.
-    pub fn included(&self) -> impl Iterator<Item = usize> {
+    pub(crate) fn included(&self) -> impl Iterator<Item = usize> {
         self.with_state(State::Included)
     }
 
     /// Transactions that are in blocks, reverted.
-    pub fn reverted(&self) -> impl Iterator<Item = usize> {
+    pub(crate) fn reverted(&self) -> impl Iterator<Item = usize> {
         self.with_state(State::Reverted)
     }
 
@@ -380,7 +380,7 @@ impl Ledger {
     }
 
     /// By sender: the number of its transactions in blocks.
-    pub fn in_blocks_by_sender(&self) -> Vec<u64> {
+    pub(crate) fn in_blocks_by_sender(&self) -> Vec<u64> {
         let senders = self.by_sender.iter();
         senders
             .map(|indexes| {

@@ -52,7 +52,7 @@ struct Bucket {
 
 /// Collects [`Second`]s. Times are since the run's start.
 #[derive(Clone, Debug, Default)]
-pub struct Series(Vec<Bucket>);
+pub(crate) struct Series(Vec<Bucket>);
 
 impl Series {
     fn at(&mut self, time: Duration) -> &mut Bucket {
@@ -66,12 +66,12 @@ impl Series {
     }
 
     /// The counts of the second that contains `time`.
-    pub fn counts(&mut self, time: Duration) -> &mut Second {
+    pub(crate) fn counts(&mut self, time: Duration) -> &mut Second {
         &mut self.at(time).counts
     }
 
     /// A transaction was seen in a block.
-    pub fn in_block(&mut self, time: Duration, success: bool, gas: u64, latency: Duration) {
+    pub(crate) fn in_block(&mut self, time: Duration, success: bool, gas: u64, latency: Duration) {
         let bucket = self.at(time);
         if success {
             bucket.counts.included += 1;
@@ -84,7 +84,7 @@ impl Series {
     }
 
     /// One second; empty if nothing happened.
-    pub fn second(&self, second: usize) -> Second {
+    pub(crate) fn second(&self, second: usize) -> Second {
         let Some(bucket) = self.0.get(second) else {
             return Second {
                 second: second as u64,
@@ -100,7 +100,7 @@ impl Series {
     }
 
     /// All seconds.
-    pub fn all(&self) -> Vec<Second> {
+    pub(crate) fn all(&self) -> Vec<Second> {
         (0..self.0.len())
             .map(|second| self.second(second))
             .collect()

@@ -141,13 +141,13 @@ impl Tracker {
                         what: error.to_string(),
                     }
                 })?;
-            let ours: Vec<B256> = {
+            let known: Vec<B256> = {
                 let ledger = self.shared.ledger();
                 let hashes = hashes.into_iter();
                 hashes.filter(|hash| ledger.waits_for(hash)).collect()
             };
-            let mut receipts = Vec::with_capacity(ours.len());
-            for chunk in ours.chunks(RECEIPTS_AT_ONCE) {
+            let mut receipts = Vec::with_capacity(known.len());
+            for chunk in known.chunks(RECEIPTS_AT_ONCE) {
                 let calls: Vec<Call> = chunk
                     .iter()
                     .map(|hash| Call::new("eth_getTransactionReceipt", json!([hash])))

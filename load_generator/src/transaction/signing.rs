@@ -86,42 +86,27 @@ pub struct Signed {
 
 /// Signs one transaction.
 pub fn sign(plan: &Plan, terms: &Terms, account: &Account) -> Signed {
-    let gas_limit = plan.signed_gas_limit(terms.declarations);
+    let access_list = match terms.declarations {
+        Declarations::Lists => plan.access.to_list(),
+        Declarations::None | Declarations::Signed => AccessList::default(),
+    };
+    let transaction = TxEip1559 {
+        chain_id: terms.chain_id,
+        nonce: plan.nonce,
+        gas_limit: plan.signed_gas_limit(terms.declarations),
+        max_fee_per_gas: terms.max_fee_per_gas,
+        max_priority_fee_per_gas: terms.max_priority_fee_per_gas,
+        to: plan.to,
+        value: plan.value,
+        access_list,
+        input: plan.input.clone(),
+    };
     let (hash, bytes) = if terms.declarations == Declarations::Signed {
-        let transaction = TxDeclared {
-            chain_id: terms.chain_id,
-            nonce: plan.nonce,
-            gas_limit,
-            max_fee_per_gas: terms.max_fee_per_gas,
-            max_priority_fee_per_gas: terms.max_priority_fee_per_gas,
-            to: plan.to,
-            value: plan.value,
-            access_list: AccessList::default(),
-            reads: plan.access.reads.to_list(),
-            writes: plan.access.writes.to_list(),
-            credits: Vec::new(),
-            input: plan.input.clone(),
-        };
+        let transaction = declare(transaction, &plan.access);
         let signature = signature(transaction.signature_hash(), account);
         let signed = LockweaveTxEnvelope::from(transaction.into_signed(signature));
         (*signed.tx_hash(), signed.encoded_2718())
     } else {
-        let access_list = if terms.declarations == Declarations::Lists {
-            plan.access.to_list()
-        } else {
-            AccessList::default()
-        };
-        let transaction = TxEip1559 {
-            chain_id: terms.chain_id,
-            nonce: plan.nonce,
-            gas_limit,
-            max_fee_per_gas: terms.max_fee_per_gas,
-            max_priority_fee_per_gas: terms.max_priority_fee_per_gas,
-            to: plan.to,
-            value: plan.value,
-            access_list,
-            input: plan.input.clone(),
-        };
         let signature = signature(transaction.signature_hash(), account);
         let signed = transaction.into_signed(signature);
         (*signed.hash(), signed.encoded_2718())
@@ -131,6 +116,24 @@ pub fn sign(plan: &Plan, terms: &Terms, account: &Account) -> Signed {
         nonce: plan.nonce,
         hash,
         raw: hex::encode_prefixed(bytes),
+    }
+}
+
+/// The same transaction with type 0x44 and signed access sets.
+fn declare(transaction: TxEip1559, access: &Access) -> TxDeclared {
+    TxDeclared {
+        chain_id: transaction.chain_id,
+        nonce: transaction.nonce,
+        gas_limit: transaction.gas_limit,
+        max_fee_per_gas: transaction.max_fee_per_gas,
+        max_priority_fee_per_gas: transaction.max_priority_fee_per_gas,
+        to: transaction.to,
+        value: transaction.value,
+        access_list: transaction.access_list,
+        reads: access.reads.to_list(),
+        writes: access.writes.to_list(),
+        credits: Vec::new(),
+        input: transaction.input,
     }
 }
 

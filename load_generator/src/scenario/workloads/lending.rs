@@ -170,37 +170,37 @@ impl Scenario for Loans {
     }
 
     fn next(&mut self, turn: usize, random: &mut RandomSource) -> Action {
-        let (kind, market) = self.choose(turn, random);
+        let (kind, item) = self.choose(turn, random);
         let victim = self.senders[random.below(self.senders.len())];
-        let number = U256::from(market);
+        let market = U256::from(item);
         let input = match kind {
             DEPOSIT => Lending::depositCall {
-                market: number,
+                market,
                 amount: 1_000,
             }
             .abi_encode(),
             BORROW => Lending::borrowCall {
-                market: number,
+                market,
                 amount: 700,
             }
             .abi_encode(),
             REPAY => Lending::repayCall {
-                market: number,
+                market,
                 amount: 700,
             }
             .abi_encode(),
             WITHDRAW => Lending::withdrawCall {
-                market: number,
+                market,
                 amount: 900,
             }
             .abi_encode(),
             PRICE => Lending::setPriceCall {
-                market: number,
+                market,
                 price: U256::from(700 + random.below(600)),
             }
             .abi_encode(),
             _ => Lending::liquidateCall {
-                market: number,
+                market,
                 account: victim,
             }
             .abi_encode(),
@@ -212,7 +212,7 @@ impl Scenario for Loans {
                 self.lending,
                 input,
                 250_000,
-                self.access(kind, market, self.senders[turn], victim),
+                self.access(kind, item, self.senders[turn], victim),
             )
         }
     }

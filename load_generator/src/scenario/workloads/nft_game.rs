@@ -1,5 +1,7 @@
 //! A breeding game with standing bids for animals.
 
+use std::ops::Range;
+
 use alloy_primitives::{Address, B256, U256};
 use alloy_sol_types::SolCall;
 
@@ -134,27 +136,24 @@ impl Scenario for Breeding {
         let first = self.contract.senders.len();
         let players = first..first + self.contract.sender_parts().len();
         let opened = players.end..players.end + self.contract.ranges(AT_ONCE).count();
-        let of_players = |word| {
-            (
-                before.sum(players.clone(), word),
-                after.sum(players.clone(), word),
-            )
-        };
-        let of_opened = |word| {
-            (
-                before.sum(opened.clone(), word),
-                after.sum(opened.clone(), word),
-            )
+        let sums = |range: &Range<usize>, word| {
+            let range = || range.clone();
+            (before.sum(range(), word), after.sum(range(), word))
         };
         for (what, (was, is), expected) in [
-            ("animals bred by players", of_players(0), included[BREED]),
-            ("offspring of sires", of_opened(0), included[BREED]),
-            ("animals bought", of_opened(2), included[SELL]),
-            ("players' coins", of_players(1), included[SELL] * PRICE),
+            (
+                "animals bred by players",
+                sums(&players, 0),
+                included[BREED],
+            ),
+            ("offspring of sires", sums(&opened, 0), included[BREED]),
+            ("animals bought", sums(&opened, 2), included[SELL]),
+            ("players' coins", sums(&players, 1), included[SELL] * PRICE),
         ] {
             check_growth(what, was, is, expected)?;
         }
-        let ((players_had, players_have), (bids_had, bids_have)) = (of_players(1), of_opened(1));
+        let ((players_had, players_have), (bids_had, bids_have)) =
+            (sums(&players, 1), sums(&opened, 1));
         check_equal(
             "coins before and after",
             players_had + bids_had,

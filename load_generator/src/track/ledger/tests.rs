@@ -94,7 +94,7 @@ fn a_refused_resend_does_not_undo_an_acceptance() {
     assert_eq!(ledger.dropped, 1);
     ledger.sent(0, ms(100));
     refuse(&mut ledger, 0, ms(101));
-    assert_eq!(ledger.state(0), State::Accepted);
+    assert_eq!(ledger.entries[0].state, State::Accepted);
     assert_eq!((ledger.repeats, ledger.counts().sent), (1, 1));
 }
 
