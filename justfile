@@ -84,7 +84,7 @@ scaling *ARGS:
 
 # Generates the conformance suites' own chains with plain revm.
 own-fixtures:
-    LOCKWEAVE_WRITE_FIXTURES=1 cargo test --release --test own_fixtures
+    LOCKWEAVE_WRITE_FIXTURES=1 cargo test --release --test engine own_fixtures
 
 # Runs every conformance case on the accounts database as well.
 conformance-disk:

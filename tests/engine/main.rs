@@ -6,6 +6,7 @@ mod accounts_db_state;
 mod differential_revm;
 mod inferred_access;
 mod mainnet_blocks;
+mod own_fixtures;
 mod paid_accounts;
 mod payments;
 mod serial_equivalence;

@@ -1,6 +1,6 @@
 //! A chain with recorded requests, in the form of Ethereum's JSON-RPC suite.
 
-use crate::{
+use super::{
     cases::{CONTRACT, COUNTER, RECEIVER, account_json, plain_chain},
     world::signer,
 };
@@ -130,7 +130,7 @@ fn schemas() -> Value {
     json!({ "methods": [{ "name": "eth_gasPrice", "result": { "schema": price } }] })
 }
 
-fn genesis_json(genesis: &crate::world::World) -> Value {
+fn genesis_json(genesis: &super::world::World) -> Value {
     let header = genesis.header();
     let alloc = genesis.contents().into_iter();
     let alloc = alloc.map(|(address, account)| {

@@ -1,6 +1,6 @@
 //! The chains of the blockchain tests and of the tests of access lists.
 
-use crate::world::{AccountContents, Contents, Made, Plan, World, legacy, signer, transfer};
+use super::world::{AccountContents, Contents, Made, Plan, World, legacy, signer, transfer};
 use alloy_consensus::{Block, BlockBody, TxEnvelope, proofs::calculate_transaction_root};
 use alloy_eips::{
     eip2935::HISTORY_STORAGE_ADDRESS,
