@@ -21,15 +21,17 @@ use std::{
     thread::JoinHandle,
 };
 
-/// An accounts database: the state after the newest block and the blocks before it, durable.
+/// An accounts database: the state after the newest block, the blocks before it, and their
+/// payloads, on disk.
 ///
-/// Reading and committing take `&self`; share it in an [`Arc`]. One commit runs at a time, beside
-/// any number of readers. The folder stays locked until the database and its last reader are gone.
+/// All methods take `&self`; share the database in an [`Arc`]. One commit runs at a time, together
+/// with any number of readers. The folder stays locked until the database and its last reader are
+/// dropped.
 #[derive(Debug)]
 pub struct Db {
     core: Arc<Core>,
     recovery: Recovery,
-    /// Threads that do things in the background.
+    /// Background threads.
     helpers: Vec<JoinHandle<()>>,
 }
 
@@ -41,7 +43,7 @@ impl Db {
         Self::open_on(Box::new(storage), options)
     }
 
-    /// Opens the database on a storage of one's own.
+    /// Opens the database on a custom storage.
     pub fn open_on(storage: Box<dyn Storage>, options: Options) -> Result<Self, OpenError> {
         let (core, recovery) = recovery::open(storage, options)?;
         let core = Arc::new(core);
@@ -56,9 +58,9 @@ impl Db {
             db.start("accounts-db-checkpoint", Core::run_checkpoints)?;
         }
         if core.workers.is_parallel() && !core.options.read_only {
-            db.start("accounts-db-room", |core| core.segment_allocator.run())?;
+            db.start("accounts-db-segments", |core| core.segment_allocator.run())?;
             core.background_gathering.expect_thread();
-            db.start("accounts-db-ahead", Core::run_background_gathering)?;
+            db.start("accounts-db-gather", Core::run_background_gathering)?;
             db.start("accounts-db-warm", |core| {
                 core.remove_leftover_files();
                 core.warm_up();
@@ -80,7 +82,7 @@ impl Db {
         Ok(())
     }
 
-    /// What opening found.
+    /// What recovery found when the database was opened.
     pub const fn recovery(&self) -> &Recovery {
         &self.recovery
     }
@@ -95,24 +97,26 @@ impl Db {
         self.core.chain.read().blocks.get(&number).cloned()
     }
 
-    /// The oldest block that can be read and gone back to; `None` while there is no block.
+    /// The oldest block that can be read and undone to; `None` while there is no block.
     pub fn oldest(&self) -> Option<u64> {
         let chain = self.core.chain.read();
         chain.blocks.first_key_value().map(|(number, _)| *number)
     }
 
-    /// Looks up what a block changes and computes the state commitment after it. Nothing is written.
+    /// Looks up the keys that a block changes, and computes the state commitment after it. What it
+    /// writes does not count until the block is committed.
     ///
-    /// A header that holds the commitment can then be made, and with its hash the block goes to
-    /// [`commit_prepared`](Self::commit_prepared).
+    /// The commitment goes into the block's header; the header's hash goes to
+    /// [`commit_prepared`](Self::commit_prepared) together with the prepared block.
     pub fn prepare(&self, number: u64, delta: &StateDelta) -> Result<PreparedBlock, CommitError> {
         self.core.prepare(number, delta)
     }
 
-    /// Makes a prepared block durable, with its hash and a payload, in one step: after a crash either
-    /// all of it is there or nothing. When this returns well it is durable and visible.
+    /// Commits a prepared block with its hash and a payload, atomically: after a crash all of it is
+    /// there or none. When this returns `Ok`, the block is durable and visible.
     ///
-    /// The payload is the caller's (a block and its receipts, say); no payload is an empty one.
+    /// The payload belongs to the caller, for example the encoded block and its receipts. An empty
+    /// payload is not stored.
     pub fn commit_prepared(
         &self,
         block: PreparedBlock,
@@ -122,8 +126,8 @@ impl Db {
         self.core.commit(block, Some(hash), payload)
     }
 
-    /// Makes a block whose hash does not matter durable, with a payload; gives the state commitment
-    /// after it. `BLOCKHASH` does not find it.
+    /// Prepares and commits a block without a hash, so `BLOCKHASH` does not find it. Returns the
+    /// state commitment after the block.
     pub fn commit(
         &self,
         number: u64,
@@ -134,13 +138,13 @@ impl Db {
         self.core.commit(block, None, payload)
     }
 
-    /// Goes back to the state after an earlier block, durably; later blocks and their payloads are
+    /// Returns to the state after an earlier block, durably. Later blocks and their payloads are
     /// gone.
     pub fn undo_to(&self, number: u64) -> Result<(), CommitError> {
         self.core.undo_to(number)
     }
 
-    /// The state after the newest block, for as long as the reader lives.
+    /// The state after the newest block.
     pub fn reader_latest(&self) -> Result<Reader, ReadError> {
         Reader::new(&self.core, None)
     }
@@ -150,8 +154,8 @@ impl Db {
         Reader::new(&self.core, Some(number))
     }
 
-    /// The payload a block was committed with; `None` if it had none, was undone, or is older than
-    /// payloads are kept.
+    /// The payload that a block was committed with; `None` if it had none, was undone, or is older
+    /// than [`Options::payload_blocks`].
     pub fn payload(&self, number: u64) -> Result<Option<Bytes>, ReadError> {
         self.core.payload(number)
     }
@@ -164,20 +168,21 @@ impl Db {
         Some((*first, *last))
     }
 
-    /// Writes a checkpoint now and frees the segments that nothing needs any more.
+    /// Writes a checkpoint now, and frees the segments that nothing needs any more.
     pub fn checkpoint(&self) -> Result<(), CheckpointError> {
         self.core.write_checkpoint()
     }
 
-    /// Why the last checkpoint of its own failed, if it did.
+    /// Why the last automatic checkpoint failed, if it did.
     pub fn checkpoint_failure(&self) -> Option<CheckpointError> {
         self.core.checkpoint.lock().failure.clone()
     }
 
-    /// Puts the database as it is after the newest block into another folder, which is made if it is
-    /// missing and must have no database. Blocks can be committed meanwhile; they are not in it.
+    /// Copies the database, as of the newest block, into another folder, which is created if it is
+    /// missing and must not contain a database. Commits may run meanwhile; they are not in the
+    /// copy.
     ///
-    /// `progress` is told how many bytes are there, of how many.
+    /// `progress` receives the number of bytes copied and the total.
     pub fn snapshot(
         &self,
         folder: &Path,
@@ -188,7 +193,7 @@ impl Db {
         self.snapshot_to(&target, sharing, progress)
     }
 
-    /// [`snapshot`](Self::snapshot) into a storage of one's own.
+    /// [`snapshot`](Self::snapshot) into a custom storage.
     pub fn snapshot_to(
         &self,
         target: &dyn Storage,
@@ -198,8 +203,8 @@ impl Db {
         self.core.snapshot(target, sharing, progress)
     }
 
-    /// Checks a snapshot, copies it into another folder and opens it there. Every checksum is looked
-    /// at, and the state is held against its commitment.
+    /// Verifies a snapshot, copies it into another folder and opens it there. Every checksum and
+    /// the state commitment are checked.
     pub fn restore(
         snapshot: &Path,
         folder: &Path,
@@ -216,9 +221,9 @@ impl Db {
         Ok(Self::open(folder, options)?)
     }
 
-    /// Looks at every record, the checkpoint and the manifest, and reports what is damaged. Blocks can
-    /// be committed meanwhile. `progress` is told how many bytes were looked at, of how many, and may
-    /// stop.
+    /// Checks every record, the checkpoint and the manifest, and reports what is damaged. Commits
+    /// may run meanwhile. `progress` receives the number of bytes checked and the total, and may
+    /// stop the scrub.
     pub fn scrub(
         &self,
         progress: impl FnMut(u64, u64) -> ControlFlow<()>,
@@ -226,8 +231,8 @@ impl Db {
         self.core.scrub(progress)
     }
 
-    /// Scrubs, holds the index against the log, and computes the newest block's state commitment from
-    /// the whole state. An error says what is wrong first.
+    /// Scrubs, compares the index with the log, and recomputes the state commitment of the newest
+    /// block. The error is the first discrepancy.
     pub fn verify(
         &self,
         progress: impl FnMut(u64, u64) -> ControlFlow<()>,
@@ -254,7 +259,7 @@ impl Db {
         Ok(Verified { scrubbed, state })
     }
 
-    /// Figures about the database.
+    /// Statistics.
     pub fn stats(&self) -> Stats {
         let table = self.core.segments();
         let (_, live) = log_usage(&table);
@@ -284,23 +289,23 @@ impl Drop for Db {
         }
         let is_sound = !self.core.options.read_only && !self.core.stopped.load(Ordering::Acquire);
         if is_sound {
-            // So that the next opening knows how far the log was durable. If it fails, a damaged last
-            // record will be taken for an unfinished one.
+            // This tells the next opening how far the log was durable. Without it, a damaged last
+            // record is taken for an unfinished one.
             let _ = self.core.store_manifest();
         }
     }
 }
 
-/// What [`Db::verify`] looked at.
+/// What [`Db::verify`] checked.
 #[derive(Clone, Debug)]
 pub struct Verified {
-    /// The scrub, which found nothing.
+    /// The scrub, which found no damage.
     pub scrubbed: ScrubReport,
-    /// The newest state, summed up.
+    /// Totals of the newest state.
     pub state: Recomputed,
 }
 
-/// Figures about a database.
+/// Statistics of a database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stats {
     /// The newest block.
@@ -309,8 +314,8 @@ pub struct Stats {
     pub oldest: Option<u64>,
     /// State commitment after the newest block.
     pub commitment: Option<B256>,
-    /// Keys in the index: accounts, slots, codes, and those of them that were removed and not yet
-    /// forgotten.
+    /// Keys in the index: accounts, slots and codes, including removed ones whose tombstones
+    /// remain.
     pub keys: u64,
     /// Memory of the index in bytes.
     pub index_bytes: u64,
@@ -318,7 +323,7 @@ pub struct Stats {
     pub segments: u64,
     /// Bytes written in them.
     pub log_bytes: u64,
-    /// Bytes that moving everything alive would take.
+    /// Bytes that compaction would write to move everything live.
     pub live_bytes: u64,
     /// Payloads kept.
     pub payloads: u64,

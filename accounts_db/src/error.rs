@@ -1,10 +1,10 @@
-//! What can go wrong, one enum an operation.
+//! Errors, one enum for each operation.
 
 use alloy_primitives::{Address, B256, U256};
 use std::{fmt, io, sync::Arc};
 use thiserror::Error;
 
-/// A place in a file where the bytes are not what they must be.
+/// Where a file contains other bytes than were written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
     /// The file's path.
@@ -25,11 +25,11 @@ impl fmt::Display for Damage {
 #[derive(Clone, Debug, Error)]
 #[error("cannot {action} {file}: {source}")]
 pub struct FileError {
-    /// What was tried: "read", "create", …
+    /// The attempted operation: "read", "create", …
     pub action: &'static str,
     /// The file's path.
     pub file: String,
-    /// What the operating system said.
+    /// The error of the operating system.
     pub source: Arc<io::Error>,
 }
 
@@ -42,7 +42,7 @@ impl FileError {
         }
     }
 
-    /// Whether the medium has no room left.
+    /// Whether the medium is full.
     pub fn is_out_of_space(&self) -> bool {
         matches!(
             self.source.kind(),
@@ -54,7 +54,7 @@ impl FileError {
 /// Why a folder cannot be opened as a database.
 #[derive(Clone, Debug, Error)]
 pub enum OpenError {
-    /// Somebody else has it open.
+    /// Another process has the folder open.
     #[error(
         "{folder} is in use by another process; stop it, or open a snapshot (a folder is opened \
          either once for writing or by any number of readers)"
@@ -63,7 +63,7 @@ pub enum OpenError {
         /// The folder.
         folder: String,
     },
-    /// There is no database here, and creating one was not asked for.
+    /// The folder has no database, and creating one was not requested.
     #[error("{folder} holds no accounts database (no MANIFEST)")]
     NotADatabase {
         /// The folder.
@@ -77,15 +77,15 @@ pub enum OpenError {
     NewerVersion {
         /// The file.
         file: String,
-        /// The version it has.
+        /// The file's version.
         found: u32,
-        /// The newest version this release knows.
+        /// The newest version that this release reads.
         supported: u32,
     },
-    /// Bytes that were durable are not what they were.
+    /// Durable bytes have changed.
     #[error("{0}; restore a snapshot (nothing was changed)")]
     Damaged(Damage),
-    /// A file that must be there is not.
+    /// A required file is missing.
     #[error("{file} is missing: {why}; restore a snapshot (nothing was changed)")]
     Missing {
         /// The file.
@@ -96,33 +96,33 @@ pub enum OpenError {
     /// The options contradict each other or the database.
     #[error("option {option}: {why}")]
     Options {
-        /// Its name.
+        /// The option's name.
         option: &'static str,
-        /// What is wrong with it.
+        /// Why its value is not valid.
         why: String,
     },
-    /// A file could not be used.
+    /// A file operation failed.
     #[error(transparent)]
     File(#[from] FileError),
 }
 
-/// Why something could not be read.
+/// Why a read failed.
 #[derive(Clone, Debug, Error)]
 pub enum ReadError {
     /// The bytes are damaged.
     #[error("{0}; restore a snapshot")]
     Damaged(Damage),
-    /// The block is not within the retained history.
+    /// The block is outside the retained history.
     #[error("block {number} is not readable: blocks {oldest} to {latest} are")]
     NotRetained {
-        /// The block asked for.
+        /// The requested block.
         number: u64,
         /// The oldest readable block.
         oldest: u64,
         /// The newest.
         latest: u64,
     },
-    /// Nothing was committed yet.
+    /// The database has no block yet.
     #[error("the database has no block yet")]
     Empty,
     /// A file could not be read.
@@ -130,35 +130,35 @@ pub enum ReadError {
     File(#[from] FileError),
 }
 
-/// Why a block was refused. The state before it stays readable.
+/// Why a block was not committed. The state before it stays readable.
 #[derive(Clone, Debug, Error)]
 pub enum CommitError {
-    /// The medium is full. Nothing was lost; the block can be committed again once there is room.
+    /// The medium is full. Nothing is lost; the block can be committed again once there is space.
     #[error("no space for block {number}: {source}; make room and commit it again")]
     NoSpace {
         /// The block.
         number: u64,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: FileError,
     },
-    /// A write was not made durable, so what the medium holds is unknown. Nothing more is accepted.
+    /// A sync failed, so the content of the medium is unknown. The database accepts no more blocks.
     #[error("{source}; the database takes no more blocks, open it again")]
     Sync {
-        /// What the operating system said.
+        /// The error of the operating system.
         source: FileError,
     },
-    /// An earlier write was not made durable.
+    /// An earlier sync failed.
     #[error("an earlier write was not made durable; open the database again")]
     Stopped,
     /// The block's number is not the one after the newest block.
     #[error("block {number} cannot follow block {latest}")]
     OutOfOrder {
-        /// The number that was given.
+        /// The given number.
         number: u64,
         /// The newest block.
         latest: u64,
     },
-    /// Another block was committed after this one was prepared.
+    /// Another block was committed since this one was prepared.
     #[error(
         "block {number} was prepared on a state that is no longer the newest; prepare it again"
     )]
@@ -166,49 +166,49 @@ pub enum CommitError {
         /// The block.
         number: u64,
     },
-    /// A key stands twice in the block's changes.
+    /// The block's changes contain a key twice.
     #[error("the changes name {key} twice")]
     Duplicate {
         /// The key.
         key: DuplicateKey,
     },
-    /// The payload is larger than allowed.
+    /// The payload exceeds [`Options::payload_bytes_max`](crate::Options::payload_bytes_max).
     #[error(
         "the payload has {bytes} bytes, at most {bytes_max} are allowed (option payload_bytes_max)"
     )]
     PayloadTooLarge {
-        /// Its size.
+        /// The size in bytes.
         bytes: u64,
-        /// The bound.
+        /// The limit in bytes.
         bytes_max: u64,
     },
-    /// Code is larger than the format can hold.
+    /// Code exceeds the limit of the format.
     #[error("code {hash} has {bytes} bytes, at most {bytes_max} can be stored")]
     CodeTooLarge {
         /// The code's hash.
         hash: B256,
-        /// Its size.
+        /// The size in bytes.
         bytes: u64,
-        /// The bound.
+        /// The limit in bytes.
         bytes_max: u64,
     },
-    /// All locations were used up.
+    /// The log's address space is exhausted.
     #[error(
         "the log's address space is used up; restore a snapshot with `rewrite` into a new folder"
     )]
     AddressSpace,
-    /// The database was opened for reading only.
+    /// The database is open read-only.
     #[error("the database is open for reading only")]
     ReadOnly,
     /// The state before the block could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// A file could not be used; the block was not committed and can be tried again.
+    /// A file operation failed; the block was not committed and can be committed again.
     #[error(transparent)]
     File(#[from] FileError),
 }
 
-/// A key that stands twice where it may stand once.
+/// A key that occurs twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DuplicateKey {
     /// An account.
@@ -226,14 +226,14 @@ impl fmt::Display for DuplicateKey {
     }
 }
 
-/// Why a checkpoint, and the freeing of segments that depends on it, did not happen. Nothing is lost:
-/// reopening takes longer, and the next attempt may succeed.
+/// Why a checkpoint was not written, and segments were not freed. Nothing is lost: reopening takes
+/// longer, and the next attempt may succeed.
 #[derive(Clone, Debug, Error)]
 pub enum CheckpointError {
-    /// The database was opened for reading only.
+    /// The database is open read-only.
     #[error("the database is open for reading only")]
     ReadOnly,
-    /// A file could not be used.
+    /// A file operation failed.
     #[error(transparent)]
     File(#[from] FileError),
 }

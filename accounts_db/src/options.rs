@@ -4,9 +4,9 @@ use crate::error::OpenError;
 /// When checkpoints are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CheckpointMode {
-    /// On a thread of their own, when enough was appended.
+    /// On a background thread, when enough was appended.
     Background,
-    /// At the end of the commit that makes one due: for tests that must be repeatable.
+    /// At the end of the commit that makes one due; for reproducible tests.
     Inline,
     /// Only when [`Db::checkpoint`](crate::Db::checkpoint) is called.
     Manual,
@@ -17,29 +17,29 @@ pub enum CheckpointMode {
 pub struct Options {
     /// Whether a missing database is created.
     pub create: bool,
-    /// Whether nothing may be written; several such openings may exist at once.
+    /// Whether the database is only read; several read-only openings may exist at once.
     pub read_only: bool,
-    /// Blocks before the newest that stay readable and undoable.
+    /// Number of blocks before the newest that stay readable and undoable.
     pub history_blocks: u64,
-    /// Blocks whose payload is kept, counted from the newest.
+    /// Number of blocks whose payload is kept, counted from the newest.
     pub payload_blocks: u64,
     /// Largest payload of a block, in bytes.
     pub payload_bytes_max: u64,
     /// Size of a log segment in bytes, a power of two; fixed when the database is created.
     pub segment_bytes: u64,
-    /// The index has two to this power shards; fixed when the database is created.
+    /// Logarithm of the number of index shards; fixed when the database is created.
     pub shard_bits: u32,
-    /// Bytes appended after which a checkpoint is due, or twice the checkpoint's own length, if that is
-    /// more (8 bytes a key). Reopening reads at most about so much of the log.
+    /// Bytes appended after which a checkpoint is due, or twice the size of the last checkpoint (8
+    /// bytes a key) if that is more. Reopening reads about this much of the log.
     pub checkpoint_bytes: u64,
     /// When checkpoints are written.
     pub checkpoint_mode: CheckpointMode,
-    /// Log bytes for each byte of live entries above which compaction works.
+    /// Ratio of log bytes to live bytes above which compaction works.
     pub space_amplification: f64,
-    /// Worker threads of a commit (probing, state commitment); 0 means one for each core.
+    /// Threads for lookups and the state commitment of a block; 0 means one for each core.
     pub threads: usize,
-    /// A new database's name and hash key follow from this number instead of being random: for tests
-    /// that must be repeatable. Whoever knows it can make keys that collide.
+    /// Derives a new database's name and hash key from this number instead of randomness, for
+    /// reproducible tests. An attacker who knows the seed can construct colliding keys.
     pub seed: Option<u64>,
 }
 
@@ -62,13 +62,13 @@ impl Default for Options {
     }
 }
 
-/// Smallest segment: a header page and room for a few records.
+/// Smallest segment: a header page and a few records.
 pub(crate) const SEGMENT_BYTES_MIN: u64 = 64 << 10;
 /// Largest segment.
 pub(crate) const SEGMENT_BYTES_MAX: u64 = 16 << 30;
-/// Largest number of shards as a power of two.
+/// Largest logarithm of the number of shards.
 pub(crate) const SHARD_BITS_MAX: u32 = 20;
-/// Most history: every retained block has a record in memory.
+/// Longest history: every retained block takes memory.
 const HISTORY_BLOCKS_MAX: u64 = 1 << 20;
 /// Largest payload the format holds.
 const PAYLOAD_BYTES_MAX: u64 = 1 << 30;
@@ -95,7 +95,7 @@ impl Options {
         {
             return wrong(
                 "segment_bytes",
-                "a power of two from 64 KiB to 16 GiB is needed",
+                "must be a power of two from 64 KiB to 16 GiB",
             );
         }
         if self.shard_bits > SHARD_BITS_MAX {
@@ -108,10 +108,10 @@ impl Options {
             return wrong("payload_bytes_max", "at most 1 GiB");
         }
         if !(self.space_amplification >= 1.1 && self.space_amplification.is_finite()) {
-            return wrong("space_amplification", "a number of 1.1 or more is needed");
+            return wrong("space_amplification", "must be 1.1 or more");
         }
         if self.create && self.read_only {
-            return wrong("create", "a database open for reading only is not created");
+            return wrong("create", "a read-only database is not created");
         }
         Ok(())
     }

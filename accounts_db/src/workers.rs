@@ -1,20 +1,20 @@
-//! Threads that share the work of a commit, a redo or a pass over the whole state.
+//! The thread pool for commits, redo and passes over the whole state.
 //!
-//! A database with one thread works on the caller's: handing work over and waiting for it costs more than
-//! small work itself, and tests that open thousands of databases do little else.
+//! A database with one thread works on the caller's thread: handing over small work costs more than
+//! the work, and tests that open thousands of databases do mostly such work.
 
 use crate::error::OpenError;
 use rayon::prelude::*;
 
-/// The database's threads.
+/// The thread pool.
 #[derive(Debug)]
 pub(crate) struct Workers {
-    /// None where the caller's thread does everything.
+    /// `None` if all work runs on the caller's thread.
     pool: Option<rayon::ThreadPool>,
 }
 
 impl Workers {
-    /// So many threads; 0 means one for each core.
+    /// A pool of `threads` threads; 0 means one for each core.
     pub(crate) fn new(threads: usize) -> Result<Self, OpenError> {
         if threads == 1 {
             return Ok(Self { pool: None });
@@ -31,19 +31,19 @@ impl Workers {
         Ok(Self { pool })
     }
 
-    /// Whether something can be done beside what the caller does.
+    /// Whether there is more than one thread.
     pub(crate) const fn is_parallel(&self) -> bool {
         self.pool.is_some()
     }
 
-    /// How many they are.
+    /// The number of threads.
     pub(crate) fn count(&self) -> usize {
         self.pool
             .as_ref()
             .map_or(1, rayon::ThreadPool::current_num_threads)
     }
 
-    /// What `work` makes of each chunk of so many items, in their order.
+    /// Applies `work` to each chunk of `chunk` items; the results are in the order of the items.
     pub(crate) fn map_chunks<T: Sync, R: Send, E: Send>(
         &self,
         items: &[T],
@@ -58,7 +58,7 @@ impl Workers {
         }
     }
 
-    /// What `work` makes of each number below `count`, in their order.
+    /// Applies `work` to each number below `count`; the results are in order.
     pub(crate) fn map_range<R: Send, E: Send>(
         &self,
         count: usize,
@@ -70,7 +70,7 @@ impl Workers {
         }
     }
 
-    /// Like [`map_range`](Self::map_range), with what comes out merged into one.
+    /// Applies `work` to each number below `count` and merges the results.
     pub(crate) fn reduce_range<R: Send, E: Send>(
         &self,
         count: usize,
@@ -89,8 +89,8 @@ impl Workers {
         }
     }
 
-    /// Has the other threads do something while the caller's does something else; with one thread the
-    /// caller's own comes first.
+    /// Runs `others` on the pool while the caller's thread runs `own`. With one thread, `own` runs
+    /// first.
     pub(crate) fn run_alongside<R: Send, O>(
         &self,
         others: impl FnOnce() -> R + Send,
@@ -108,7 +108,7 @@ impl Workers {
         (result.expect("a scope ends when its work is done"), own)
     }
 
-    /// Has another thread do something, some time; with one thread it is not done.
+    /// Runs `work` on the pool later; with one thread it is dropped.
     pub(crate) fn spawn(&self, work: impl FnOnce() + Send + 'static) {
         if let Some(pool) = &self.pool {
             pool.spawn(work);

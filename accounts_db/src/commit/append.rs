@@ -1,12 +1,4 @@
-//! Block commit. In the order in which things happen:
-//!
-//! 1. **Prepare** (`prepare.rs`): most of the record is written where the log ends, and is nothing yet
-//!    (`early.rs`).
-//! 2. **Append**: what is missing of the record, its header last. If it fails the block is refused; the
-//!    next one is written over it.
-//! 3. **Sync**: one `fdatasync`. If it fails nobody knows what the medium has: the database stops.
-//! 4. **Publish**: the index learns the new places. Readers of older blocks go on through the links to
-//!    previous versions.
+//! Appends the record of a prepared block, makes it durable and publishes it.
 
 use super::prepare::PreparedBlock;
 use crate::{
@@ -24,15 +16,16 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-/// Pages for records to come are asked for in such stretches: huge pages, where the system has them.
+/// Step of caching pages for later records: a huge page where the system has them.
 const FILL_BYTES: usize = 2 << 20;
-/// No more is asked for ahead.
+/// Limit of the pages cached in advance.
 const FILLED_BYTES_MAX: u64 = 32 << 20;
-/// The next segment is begun when so many blocks like the last have room in this one.
+/// The next segment is requested when fewer than this many blocks like the last fit into the
+/// current one.
 const BLOCKS_AHEAD: u64 = 8;
 
 impl Core {
-    /// Makes a block durable and then visible.
+    /// Makes a block durable, then visible.
     pub(crate) fn commit(
         &self,
         mut block: PreparedBlock,
@@ -95,20 +88,22 @@ impl Core {
             body: [0; 16],
         };
         let checksum = seal_record(&mut block.batch.bytes, &block.lattice, header.clone());
-        let room = segment.places * self.segments().segment_bytes() - offset;
-        append_log_end(&mut block.batch.bytes, room);
+        let space = segment.places * self.segments().segment_bytes() - offset;
+        append_log_end(&mut block.batch.bytes, space);
         let ticket = writer.next_ticket();
-        let early = (block.early.as_ref()).and_then(|it| it.still_valid(ticket, header.position));
-        // While the medium works, what publishing will change is brought near.
+        let early =
+            (block.early_write.as_ref()).and_then(|it| it.still_valid(ticket, header.position));
+        // While the medium works, the index slots that publishing changes are prefetched.
         let ((), written) = self.workers.run_alongside(
-            || self.bring_near_to_change(&block.batch.changes),
+            || self.prefetch_to_change(&block.batch.changes),
             || Self::write(&segment, offset, &block.batch.bytes, early),
         );
         match written {
             Ok(()) => {}
             Err(WriteFailure::Write(source)) => {
                 writer.position = header.position;
-                // Whole or not, it must not count. If it cannot be erased now, the next block does it.
+                // The record must not count, whole or not. If it cannot be erased now, the next
+                // block erases it.
                 writer.has_refused = self.erase_refused(header.position).is_err();
                 let source = FileError::new("write", &segment.path, source);
                 return Err(no_space(number, source));
@@ -139,8 +134,8 @@ impl Core {
         Ok(block.commitment)
     }
 
-    /// Has another thread map the record for those who read it, and the next segment begun before it is
-    /// needed.
+    /// Prepares for the next block: another thread maps the record for readers, pages are cached,
+    /// and the next segment is requested early.
     fn prepare_for_next(&self, segment: &Arc<Segment>, writer: &mut Writer, record: &RecordHeader) {
         if !self.workers.is_parallel() {
             return;
@@ -148,7 +143,7 @@ impl Core {
         let (bytes, offset) = (record.bytes, record.position - segment.start);
         let written = Arc::downgrade(segment);
         self.workers.spawn(move || {
-            // Given up already, its file may have another use.
+            // If the segment was retired already, its file may be in use for another.
             if let Some(segment) = written.upgrade() {
                 segment.populate(offset, bytes);
             }
@@ -158,13 +153,13 @@ impl Core {
         let next = segment.number + segment.places;
         if end - writer.position < BLOCKS_AHEAD * bytes && writer.segment_requested != Some(next) {
             writer.segment_requested = Some(next);
-            self.segment_allocator.want(next, bytes);
+            self.segment_allocator.request(next, bytes);
         }
     }
 
-    /// Has other threads bring the pages into memory in which the next record will be written, if it is
-    /// not much longer than this one. Memory that the system has to find and clear costs more than what
-    /// is written to it, and between blocks these threads have little to do.
+    /// Has other threads cache the pages of the next record, assuming it is not much longer than
+    /// this one. Finding and clearing memory costs the system more than the write, and these
+    /// threads have little to do between blocks.
     fn fill_cache_ahead(&self, segment: &Arc<Segment>, writer: &mut Writer, bytes: u64) {
         let size = segment.places * self.segments().segment_bytes();
         let from = writer.position - segment.start;
@@ -182,7 +177,7 @@ impl Core {
         writer.filled = Some((segment.number, begun.max(end)));
     }
 
-    /// Writes a record, but for what was written `early`, and syncs all of it.
+    /// Writes a record, without the pages that were written early, and syncs all of it.
     fn write(
         segment: &Segment,
         offset: u64,
@@ -204,7 +199,7 @@ impl Core {
         segment.file.sync().map_err(WriteFailure::Sync)
     }
 
-    /// Erases the header of a record that was refused, so that it never counts.
+    /// Erases the header of a refused record, so that it never counts.
     fn erase_refused(&self, position: u64) -> Result<(), CommitError> {
         let table = self.segments();
         let Some((segment, offset)) = table.at(Location::from_position(position)) else {
@@ -217,13 +212,13 @@ impl Core {
             .map_err(|source| self.stop(FileError::new("sync", &segment.path, source)))
     }
 
-    /// Nothing is written from now on.
+    /// Stops the database: nothing is written from now on.
     pub(crate) fn stop(&self, source: FileError) -> CommitError {
         self.stopped.store(true, Ordering::Release);
         CommitError::Sync { source }
     }
 
-    /// Where a record of so many bytes goes: behind the last one, or into a new segment.
+    /// Where a record of this length goes: after the last one, or into a new segment.
     fn reserve(
         &self,
         number: u64,
@@ -245,7 +240,7 @@ impl Core {
         Ok((segment, SEGMENT_HEADER_BYTES))
     }
 
-    /// Begins the segment `number`, with room for a record.
+    /// Starts the segment `number`, large enough for a record.
     fn begin_segment(
         &self,
         block: u64,
@@ -262,7 +257,7 @@ impl Core {
         }
         let segment = self.segment_allocator.segment(number, places);
         let segment = Arc::new(segment.map_err(|source| no_space(block, source))?);
-        // The table as it is now: a checkpoint may have freed segments meanwhile.
+        // The current table: a checkpoint may have freed segments meanwhile.
         let mut table = self.table.write();
         *table = Arc::new(table.with(&segment));
         drop(table);
@@ -270,13 +265,13 @@ impl Core {
     }
 }
 
-/// What of a record's way to the medium failed.
+/// Which step of the write failed.
 enum WriteFailure {
     Write(io::Error),
     Sync(io::Error),
 }
 
-/// A full medium is told apart from one that fails.
+/// Distinguishes a full medium from a failing one.
 fn no_space(number: u64, source: FileError) -> CommitError {
     if source.is_out_of_space() || source.source.kind() == io::ErrorKind::FileTooLarge {
         CommitError::NoSpace { number, source }

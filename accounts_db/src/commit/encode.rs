@@ -1,7 +1,6 @@
-//! Looks up what a block changes, and encoding it.
+//! Looks up the keys that a block changes, and encodes their new versions.
 //!
-//! Every changed key is looked up, which yields the previous version's place and value, and an entry with
-//! both is written.
+//! A lookup yields the location and the value of the previous version; the entry contains both.
 
 use crate::{
     commitment::LatticeChange,
@@ -17,24 +16,24 @@ use alloy_primitives::{Address, U256};
 use lockweave_runtime::Account;
 use std::{borrow::Cow, sync::Arc};
 
-/// Keys looked up in one go.
+/// Keys looked up together.
 const CHUNK: usize = 256;
 
-/// Changes of a block, key by key.
+/// The changes of a block, by key.
 pub(crate) struct Changes<'a> {
     pub(crate) accounts: Cow<'a, [(Address, Option<Account>)]>,
     pub(crate) slots: Cow<'a, [SlotChange]>,
     pub(crate) codes: &'a [Arc<lockweave_runtime::Code>],
 }
 
-/// A change of one slot as the caller has it.
+/// Address, slot, new value.
 pub(crate) type SlotChange = (Address, U256, U256);
 
-/// What looking up some keys yields.
+/// The encoded changes of some keys.
 #[derive(Default)]
 pub(crate) struct EncodedPart {
     pub(crate) batch: Batch,
-    /// How the number of an account's slots changes.
+    /// Changes in the slot counts of accounts.
     counts: Vec<(Address, i64)>,
 }
 
@@ -46,7 +45,7 @@ impl EncodedPart {
         }
     }
 
-    /// Writes a new version of a key.
+    /// Encodes a new version of a key.
     fn put(&mut self, hash: u64, key: &Key, value: &Value, old: Option<(Location, Value)>) {
         let weigh = |value: &Value| {
             if value.is_tombstone() {
@@ -71,7 +70,7 @@ impl EncodedPart {
         entry::write_value(bytes, previous, key, value, before.as_ref());
     }
 
-    /// Notes which elements of the state the entries replace.
+    /// Adds the elements that the entries replace to a change of the commitment.
     pub(crate) fn add_elements(&self, sum: &mut LatticeChange) -> Result<(), &'static str> {
         for change in &self.batch.changes {
             let start = usize::try_from(change.offset).expect("an offset in memory");
@@ -107,16 +106,16 @@ impl EncodedPart {
 }
 
 impl Core {
-    /// Looks up the slots, and then the accounts that the block names. Those of which only the number of
-    /// slots changes are left to [`encode_slot_counts`](Self::encode_slot_counts), with their counts, if
-    /// these were needed already.
-    pub(crate) fn look_up(
+    /// Encodes the slots, then the accounts in `changes`. Accounts of which only the slot count
+    /// changes are left to [`encode_slot_counts`](Self::encode_slot_counts), with the counts if
+    /// they were computed already.
+    pub(crate) fn encode_changes(
         &self,
         table: &SegmentTable,
         changes: &Changes<'_>,
     ) -> Result<(Vec<EncodedPart>, Option<SlotCounts>), CommitError> {
-        let look_up = |slots: &[SlotChange]| self.encode_slots(table, slots);
-        let mut parts = self.workers.map_chunks(&changes.slots, CHUNK, look_up)?;
+        let encode = |slots: &[SlotChange]| self.encode_slots(table, slots);
+        let mut parts = self.workers.map_chunks(&changes.slots, CHUNK, encode)?;
         if changes.accounts.is_empty() {
             return Ok((parts, None));
         }
@@ -128,16 +127,16 @@ impl Core {
                 count: counts.remove(address).unwrap_or(0),
             })
             .collect();
-        let look_up = |accounts: &[AccountChange]| self.encode_accounts(table, accounts);
-        match self.workers.map_chunks(&accounts, CHUNK, look_up) {
+        let encode = |accounts: &[AccountChange]| self.encode_accounts(table, accounts);
+        match self.workers.map_chunks(&accounts, CHUNK, encode) {
             Ok(accounts) => parts.extend(accounts),
             Err(error) => return Err(duplicate_or(error, &parts, changes)),
         }
         Ok((parts, Some(counts)))
     }
 
-    /// Looks up the accounts of which only the number of slots changes. They are no part of the state
-    /// commitment, so this is done while that is computed, by the caller's thread.
+    /// Encodes the accounts of which only the slot count changes. The state commitment does not
+    /// contain the counts, so this runs on the caller's thread while the commitment is computed.
     pub(crate) fn encode_slot_counts(
         &self,
         table: &SegmentTable,
@@ -154,7 +153,7 @@ impl Core {
                 count,
             })
             .collect();
-        // Maps have an order of their own; a record's bytes follow from the block alone.
+        // Maps are unordered, but the bytes of a record must depend on the block alone.
         accounts.sort_unstable_by_key(|change| change.address);
         (accounts.chunks(CHUNK))
             .map(|accounts| self.encode_accounts(table, accounts))
@@ -172,7 +171,7 @@ impl Core {
             .map(|(address, slot, _)| Key::slot(*address, *slot))
             .collect();
         let hashes: Vec<u64> = keys.iter().map(|key| self.hasher.hash(key)).collect();
-        self.bring_near(table, &hashes);
+        self.prefetch_lookups(table, &hashes);
         for ((key, hash), (address, _, after)) in keys.into_iter().zip(hashes).zip(slots) {
             let old = match self.find_value(table, hash, &key)? {
                 Some((location, Value::Slot(value))) => Some((location, value)),
@@ -201,7 +200,7 @@ impl Core {
         let hashes: Vec<u64> = (accounts.iter())
             .map(|change| self.hasher.account(change.address.as_slice()))
             .collect();
-        self.bring_near(table, &hashes);
+        self.prefetch_lookups(table, &hashes);
         for (change, hash) in accounts.iter().zip(hashes) {
             let key = Key::Account(change.address);
             let old = match self.find_value(table, hash, &key)? {
@@ -233,22 +232,22 @@ impl Core {
     }
 }
 
-/// What becomes of an account itself.
+/// The new value of an account.
 #[derive(Clone, Copy)]
 enum AccountWrite {
     Set(Option<Account>),
-    /// Only the number of its slots changes.
+    /// Only the slot count changes.
     Keep,
 }
 
 struct AccountChange {
     address: Address,
     write: AccountWrite,
-    /// By how much the number of its slots changes.
+    /// Change of its slot count.
     count: i64,
 }
 
-/// By how much the number of an account's slots changes.
+/// Changes of slot counts.
 pub(crate) type SlotCounts = AHashMap<Address, i64>;
 
 fn count(parts: &[EncodedPart]) -> SlotCounts {
@@ -259,8 +258,8 @@ fn count(parts: &[EncodedPart]) -> SlotCounts {
     counts
 }
 
-/// Why accounts could not be looked up. Slots that stand twice are counted twice: that is what is wrong
-/// then.
+/// The error for accounts that were not encoded. A duplicate slot, which is counted twice, is the
+/// more precise reason.
 fn duplicate_or(error: ReadError, parts: &[EncodedPart], changes: &Changes<'_>) -> CommitError {
     match check_unique(parts.iter(), changes) {
         Ok(()) => error.into(),
@@ -268,7 +267,7 @@ fn duplicate_or(error: ReadError, parts: &[EncodedPart], changes: &Changes<'_>) 
     }
 }
 
-/// Fails if a key stands twice; equal hashes tell, a closer look tells which.
+/// Fails if a key occurs twice. Equal hashes detect it; a second pass finds the key.
 pub(crate) fn check_unique<'a>(
     parts: impl Iterator<Item = &'a EncodedPart>,
     changes: &Changes<'_>,

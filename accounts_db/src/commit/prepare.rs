@@ -1,9 +1,9 @@
-//! Preparing a block.
+//! Prepares a block.
 //!
-//! Every changed key is looked up, which yields the previous version's place and value, and entries with
-//! both are encoded. The state commitment follows from them; while it is computed, the record is put
-//! together, compaction adds what it moves, and its pages are written where the log ends, which counts
-//! for nothing until the block is committed (`early.rs`).
+//! The changed keys are looked up and encoded. The state commitment follows from their entries.
+//! While it is computed, the record is assembled, entries that compaction moves are added, and its
+//! pages are written at the end of the log, where they do not count until the block is committed
+//! (`early_write.rs`).
 
 use super::{
     early_write::EarlyWrite,
@@ -28,29 +28,30 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-/// Parts whose elements of the state are summed up in one go.
+/// Parts whose elements are summed together.
 const PARTS: usize = 1;
 
-/// A block that is ready to be made durable, with the state commitment it will have.
+/// A block that is ready to commit, with the state commitment after it.
 ///
-/// It is good for the state it was prepared on: once another block is committed it is refused.
+/// It is valid for the state on which it was prepared: after another block is committed it is
+/// refused.
 #[derive(Debug)]
 pub struct PreparedBlock {
     pub(crate) kind: RecordKind,
     pub(crate) number: u64,
-    /// Sequence number its record will have.
+    /// Sequence number of its record.
     pub(crate) sequence: u64,
     pub(crate) lattice: Lattice,
     pub(crate) commitment: B256,
-    /// The record so far: room for the header, then entries.
+    /// The record so far: space for the head, then entries.
     pub(crate) batch: Batch,
     pub(crate) compaction: Option<Cursor>,
     pub(crate) emptied: Vec<u64>,
-    /// What of the record is written already.
-    pub(crate) early: Option<EarlyWrite>,
-    /// This preparation's number, by this value's count.
+    /// What is already written of the record.
+    pub(crate) early_write: Option<EarlyWrite>,
+    /// Number of this preparation.
     pub(crate) preparation: u64,
-    /// The number of the one that was committed before.
+    /// Number of the preparation that was committed last.
     follows: u64,
 }
 
@@ -65,8 +66,8 @@ impl PreparedBlock {
         self.commitment
     }
 
-    /// Makes the hash of an earlier block known, for `BLOCKHASH` on a chain whose first block here is
-    /// not its genesis.
+    /// Adds the hash of an earlier block, for `BLOCKHASH` on a chain whose first block here is not
+    /// its genesis.
     pub fn add_ancestor(&mut self, number: u64, hash: B256) {
         entry::write_ancestor(&mut self.batch.bytes, number, hash);
         self.batch.entry_count += 1;
@@ -77,7 +78,7 @@ impl PreparedBlock {
 }
 
 impl Core {
-    /// Looks everything up and encodes a block.
+    /// Looks up and encodes the changes of a block.
     pub(crate) fn prepare(
         &self,
         number: u64,
@@ -92,17 +93,17 @@ impl Core {
         self.prepare_changes(number, &self.delta_changes(delta)?, RecordKind::Block)
     }
 
-    /// What a delta changes, with the slots of wiped accounts one by one.
+    /// The changes of a delta, with the slots of cleared storage one by one.
     fn delta_changes<'a>(&self, delta: &'a StateDelta) -> Result<Changes<'a>, CommitError> {
         let mut slots = Cow::Borrowed(delta.slots.as_slice());
-        let wiped = self.slots_of_cleared(&delta.wiped)?;
-        if !wiped.is_empty() {
+        let cleared = self.slots_of_cleared(&delta.wiped)?;
+        if !cleared.is_empty() {
             let written: AHashSet<(Address, U256)> = delta
                 .slots
                 .iter()
                 .map(|(address, slot, _)| (*address, *slot))
                 .collect();
-            let gone = wiped.into_iter().filter(|key| !written.contains(key));
+            let gone = cleared.into_iter().filter(|key| !written.contains(key));
             let slots = slots.to_mut();
             slots.extend(gone.map(|(address, slot)| (address, slot, U256::ZERO)));
         }
@@ -133,7 +134,7 @@ impl Core {
             return Err(CommitError::Stopped);
         }
         let table = self.segments();
-        let (parts, counts) = self.look_up(&table, changes)?;
+        let (parts, counts) = self.encode_changes(&table, changes)?;
         let mut block = PreparedBlock {
             kind,
             number,
@@ -143,7 +144,7 @@ impl Core {
             batch: self.spare_batches.record(),
             compaction: cursor,
             emptied: Vec::new(),
-            early: None,
+            early_write: None,
             preparation: self.preparations.fetch_add(1, Ordering::Relaxed) + 1,
             follows,
         };
@@ -164,7 +165,7 @@ impl Core {
         Ok(block)
     }
 
-    /// How the state commitment's lattice changes.
+    /// The change of the commitment's lattice.
     fn sum_elements(&self, parts: &[EncodedPart]) -> Result<LatticeChange, CommitError> {
         let sums = self.workers.map_chunks(parts, PARTS, |parts| {
             let mut sum = LatticeChange::default();
@@ -181,7 +182,7 @@ impl Core {
         Ok(whole)
     }
 
-    /// Puts the record together, but for what its header tells, and has it written as far as it may.
+    /// Assembles the record, except its header, and writes it as far as possible.
     fn assemble(
         &self,
         table: &SegmentTable,
@@ -197,7 +198,7 @@ impl Core {
         }
         self.append_codes(table, changes, block)?;
         self.append_moves(table, block)?;
-        block.early = self.write_early(block.sequence, &block.batch.bytes);
+        block.early_write = self.write_early(block.sequence, &block.batch.bytes);
         Ok(())
     }
 
@@ -250,7 +251,7 @@ impl Core {
             .background_gathering
             .result(block.follows, block.compaction);
         if let Some(ready) = &ready {
-            // Nothing moves of which the block itself has a new version.
+            // Entries that the block itself supersedes do not move.
             let mut gone = superseded.clone();
             gone.retain(|place| ready.locations.contains(place));
             gone.sort_unstable();

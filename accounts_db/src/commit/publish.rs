@@ -1,4 +1,4 @@
-//! Makes a durable record visible: the index, the counts of live bytes and the chain learn it.
+//! Publishes a durable record: updates the index, the counts of live bytes and the chain.
 
 use crate::{
     index::{BlockSummary, Chain, PayloadLocation},
@@ -7,14 +7,14 @@ use crate::{
 };
 use alloy_primitives::B256;
 use std::{convert::Infallible, sync::atomic::Ordering};
-/// Fewer changes than this are not worth other threads.
+/// Fewer changes than this are not worth several threads.
 const PARALLEL_MIN: usize = 2048;
 const PARALLEL_CHUNK: usize = 512;
 
 impl Core {
-    /// Makes a durable record visible: first its bytes, then the index, then the block.
+    /// Publishes a durable record: first its bytes, then the index, then the block.
     ///
-    /// Gives the first location that the index should have had and did not.
+    /// Fails with the first location that the index should contain and does not.
     pub(crate) fn publish(
         &self,
         header: &RecordHeader,
@@ -67,17 +67,18 @@ impl Core {
         Ok(())
     }
 
-    /// Asks the processor for what [`publish`](Self::publish) will change in the index, on several threads.
-    pub(crate) fn bring_near_to_change(&self, changes: &[Change]) {
+    /// Prefetches the parts of the index that [`publish`](Self::publish) will change, on several
+    /// threads.
+    pub(crate) fn prefetch_to_change(&self, changes: &[Change]) {
         if changes.len() < PARALLEL_MIN || !self.workers.is_parallel() {
             return;
         }
-        let bring_near = |changes: &[Change]| {
+        let prefetch = |changes: &[Change]| {
             let hashes: Vec<u64> = changes.iter().map(|change| change.hash).collect();
-            self.index.bring_near_to_change(&hashes);
+            self.index.prefetch_to_change(&hashes);
             Ok::<_, Infallible>(())
         };
-        let Ok(_) = self.workers.map_chunks(changes, PARALLEL_CHUNK, bring_near);
+        let Ok(_) = self.workers.map_chunks(changes, PARALLEL_CHUNK, prefetch);
     }
 
     fn apply(
@@ -88,9 +89,9 @@ impl Core {
         shard_positions: Option<&[u64]>,
     ) -> Result<(), Location> {
         let hashes: Vec<u64> = changes.iter().map(|change| change.hash).collect();
-        self.index.bring_near_to_change(&hashes);
+        self.index.prefetch_to_change(&hashes);
         let mut live = 0_u64;
-        // Few segments: a list is faster than a map.
+        // There are few segments: a list is faster than a map.
         let mut dead: Vec<(u64, u64)> = Vec::new();
         for change in changes {
             live += u64::from(change.live);
@@ -104,7 +105,7 @@ impl Core {
             if shard_positions
                 .is_some_and(|known| position < known[self.index.shard_of(change.hash)])
             {
-                // The checkpoint's copy of this shard was made after this record.
+                // The checkpoint's copy of this shard contains the record.
                 continue;
             }
             let location = Location::from_position(position + change.offset);
@@ -147,7 +148,7 @@ fn apply_to_chain(table: &SegmentTable, chain: &mut Chain, position: u64, change
                 .get(&number)
                 .is_none_or(|place| place.location == previous);
             if !previous.is_none() && (!is_current || !chain.payloads.contains_key(&number)) {
-                // Moved, but not kept.
+                // It was moved, but is no longer kept.
                 return;
             }
             let place = PayloadLocation { location, bytes };

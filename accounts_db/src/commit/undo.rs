@@ -13,7 +13,7 @@ use crate::{
 };
 use std::{collections::BTreeSet, ops::ControlFlow};
 impl Core {
-    /// Goes back to an earlier block, by a record that restores what the blocks behind it changed.
+    /// Returns to an earlier block, with a record that restores what later blocks changed.
     pub(crate) fn undo_to(&self, number: u64) -> Result<(), CommitError> {
         let (target, latest, oldest) = {
             let chain = self.chain.read();
@@ -38,7 +38,7 @@ impl Core {
         Ok(())
     }
 
-    /// What leads from the newest block back to `target`.
+    /// The changes that lead from the newest block back to `target`.
     pub(crate) fn changes_since(
         &self,
         target: &BlockSummary,

@@ -1,10 +1,10 @@
 //! The state commitment: `LtHash`, a homomorphic hash of a set.
 //!
-//! Every element of the state (an account, a slot that is not zero) is expanded by BLAKE3's
-//! extendable output to 2048 bytes, read as 1024 lanes of 16 bits, and the lanes of all elements are
-//! added modulo 2^16. The order does not matter, an element that leaves is subtracted, and parts can be
-//! summed on different threads. The commitment is BLAKE3 of the sum. (Bellare and Micciancio 1997;
-//! parameters of Lewi et al., "Securing Update Propagation with Homomorphic Hashing", 2019.)
+//! Every element of the state (an account, a nonzero slot) is expanded by BLAKE3's extendable
+//! output to 2048 bytes, read as 1024 lanes of 16 bits. The lanes of all elements are added modulo
+//! 2^16. The order does not matter, removed elements are subtracted, and threads can sum parts
+//! independently. The commitment is BLAKE3 of the sum. (Bellare and Micciancio 1997; parameters of
+//! Lewi et al., "Securing Update Propagation with Homomorphic Hashing", 2019.)
 //!
 //! | element | bytes |
 //! | --- | --- |
@@ -51,7 +51,7 @@ impl Lattice {
         bytes
     }
 
-    /// The lattice of these lanes.
+    /// The lattice with these lanes.
     pub fn from_bytes(bytes: &[u8; LATTICE_BYTES]) -> Self {
         let mut lattice = Self::default();
         for (lane, bytes) in lattice.lanes.iter_mut().zip(bytes.chunks_exact(2)) {
@@ -65,7 +65,7 @@ impl Lattice {
         B256::from(*blake3::hash(&self.to_bytes()).as_bytes())
     }
 
-    /// Adds what a change sums up to. Lanes are numbers modulo 2^16: that they wrap is the hash.
+    /// Adds a change. Lanes are numbers modulo 2^16: wrapping is part of the hash.
     pub fn apply(&mut self, change: &LatticeChange) {
         for (lane, sum) in self.lanes.iter_mut().zip(change.0.lanes()) {
             *lane = lane.wrapping_add(sum);
@@ -73,7 +73,7 @@ impl Lattice {
     }
 }
 
-/// Elements that come and go, summed up; parts made on different threads are merged.
+/// The sum of added and removed elements; parts from several threads can be merged.
 #[derive(Clone, Default)]
 pub struct LatticeChange(Accumulator);
 
@@ -86,7 +86,7 @@ impl fmt::Debug for LatticeChange {
 }
 
 impl LatticeChange {
-    /// Notes that an account's value changes.
+    /// Replaces an account's element.
     pub fn account(&mut self, address: Address, before: Option<&Account>, after: Option<&Account>) {
         if before == after {
             return;
@@ -103,7 +103,7 @@ impl LatticeChange {
         }
     }
 
-    /// Notes that a slot's value changes; zero is no element.
+    /// Replaces a slot's element; a zero value has none.
     pub fn slot(&mut self, address: Address, slot: B256, before: U256, after: U256) {
         if before == after {
             return;
@@ -121,7 +121,7 @@ impl LatticeChange {
         }
     }
 
-    /// Adds another part.
+    /// Adds the sum of another part.
     pub fn merge(&mut self, other: &Self) {
         self.0.merge(&other.0);
     }

@@ -1,14 +1,14 @@
 //! BLAKE3's extendable output of short elements, added to a sum.
 //!
-//! The `blake3` crate makes output one block at a time where there is no AVX-512. All 32 blocks of an
-//! element's output differ only in their counter, so here eight or sixteen are made side by side in the lanes
-//! of registers; and the first block of input, of which every element has its own, is compressed for as many
-//! elements at once. That makes an element cost little more than its four or two wide compressions. The sum
-//! stays in that transposed order until it is read.
+//! Without AVX-512 the `blake3` crate computes one output block at a time. The 32 output blocks of
+//! an element differ only in their counter, so this module computes eight or sixteen of them in the
+//! lanes of vector registers. The first input block, which differs between elements, is compressed
+//! for as many elements at once. An element then costs little more than its four or two wide
+//! compressions. The sum stays in that transposed order until it is read.
 #![allow(unsafe_code)]
 
-/// What ways with wide registers have in common. Each brings the rounds: `begin`, which does what is the same
-/// for all blocks of an output, and `end`, which does the rest.
+/// The code that the vector implementations share. Each provides the rounds: `begin` computes what
+/// all output blocks have in common, `end` the rest.
 #[cfg(target_arch = "x86_64")]
 macro_rules! wide {
     (

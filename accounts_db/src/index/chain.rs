@@ -1,11 +1,11 @@
-//! The blocks the database knows: which are readable, their hashes and their payloads.
+//! The blocks of the database: which are readable, their hashes and their payloads.
 
 use crate::log::Location;
 use alloy_primitives::B256;
 use borsh::{BorshDeserialize, BorshSerialize};
 use std::collections::BTreeMap;
 
-/// Hashes `BLOCKHASH` can ask for.
+/// Number of blocks that `BLOCKHASH` reaches.
 pub(crate) const HASHES_REACHED: u64 = 256;
 
 /// A block of the retained history.
@@ -13,17 +13,17 @@ pub(crate) const HASHES_REACHED: u64 = 256;
 pub struct BlockSummary {
     /// Block number.
     pub number: u64,
-    /// Block hash, where the caller gave one.
+    /// Block hash, if the caller gave one.
     pub hash: Option<B256>,
     /// State commitment after the block.
     pub commitment: B256,
     /// Sequence number of its record.
     pub(crate) sequence: u64,
-    /// Where the log ends with it: everything before is visible at the block.
+    /// End of the log after the block: entries before it are visible at the block.
     pub(crate) horizon: Location,
 }
 
-/// Where a payload is.
+/// Location of a payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PayloadLocation {
     pub(crate) location: Location,
@@ -31,17 +31,17 @@ pub(crate) struct PayloadLocation {
     pub(crate) bytes: u64,
 }
 
-/// The blocks.
+/// The blocks, their hashes and their payloads.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Chain {
     pub(crate) blocks: BTreeMap<u64, BlockSummary>,
     pub(crate) hashes: BTreeMap<u64, B256>,
     pub(crate) payloads: BTreeMap<u64, PayloadLocation>,
-    /// The oldest readable block, if there is a block. It never goes back.
+    /// The oldest readable block. It never decreases.
     pub(crate) oldest: u64,
 }
 
-/// A block as a checkpoint has it.
+/// A block in a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 struct StoredBlock {
     number: u64,
@@ -51,7 +51,7 @@ struct StoredBlock {
     horizon: u64,
 }
 
-/// A chain as a checkpoint has it.
+/// A chain in a checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub(crate) struct StoredChain {
     blocks: Vec<StoredBlock>,
@@ -67,7 +67,7 @@ impl Chain {
         self.blocks.last_key_value().map(|(_, block)| block)
     }
 
-    /// Adds a block after the newest, or goes back to it.
+    /// Adds a block after the newest, or returns to an earlier one.
     pub(crate) fn advance(&mut self, block: BlockSummary, oldest: u64) {
         let number = block.number;
         self.blocks.retain(|known, _| *known < number);

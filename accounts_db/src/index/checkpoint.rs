@@ -1,14 +1,14 @@
-//! Checkpoints: the index as a file, so that reopening need not read the whole log.
+//! Checkpoints: copies of the index, so that reopening does not read the whole log.
 //!
 //! ```text
 //! 0      frame: the header, written last
 //! 4096   chunks, one after another: the chain and the counts (one), then the index's shards
 //! ```
 //!
-//! A chunk is a 32-byte head (XXH3-128 of the rest of the chunk 16, length 8, kind 4, zero 4) and its
-//! bytes. A chunk of shards holds, for each, its number (4), its count (4), the byte position in the log
-//! up to which it has the records (8), and its slots (8 each): shards are copied while blocks are
-//! committed, each as of the end of some record, and redo leaves out what a shard has already.
+//! A chunk is a head of 32 bytes (XXH3-128 of the rest of the chunk 16, length 8, kind 4, zero 4)
+//! and its content. A chunk of shards holds for each shard its number (4), its slot count (4), a
+//! byte position in the log (8) and its slots (8 each). The shard contains every record before that
+//! position: shards are copied while blocks are committed, and redo skips what a shard already has.
 
 use super::{
     chain::{Chain, StoredChain},
@@ -32,9 +32,9 @@ pub(crate) const CHECKPOINT: &str = "index.checkpoint";
 pub(crate) const CHECKPOINT_NEW: &str = "index.checkpoint.new";
 const CHUNKS_START: u64 = 4096;
 const CHUNK_HEAD_BYTES: usize = 32;
-/// A chunk is closed when it has so many bytes.
+/// Size at which a chunk is closed.
 const CHUNK_BYTES: usize = 1 << 20;
-/// Bytes written between two syncs, so that a block's sync never waits for more.
+/// Bytes written between two syncs, so that a block's sync waits for no more than this.
 const SYNC_BYTES: u64 = 4 << 20;
 const CHUNK_CHAIN: u32 = 1;
 const CHUNK_SHARDS: u32 = 2;
@@ -95,7 +95,7 @@ pub(crate) struct StoredSegment {
     pub(crate) newest: u64,
 }
 
-/// A checkpoint that was read, without the index.
+/// The content of a checkpoint, without the index.
 pub(crate) struct LoadedCheckpoint {
     pub(crate) sequence: u64,
     pub(crate) position: u64,
@@ -103,15 +103,13 @@ pub(crate) struct LoadedCheckpoint {
     pub(crate) lattice: Lattice,
     pub(crate) chain: Chain,
     pub(crate) segments: Vec<StoredSegment>,
-    /// By shard: the log position up to which it has the records.
+    /// For each shard, the log position up to which it has the records.
     pub(crate) shard_positions: Vec<u64>,
-    /// Its length.
+    /// Length of the chunks.
     pub(crate) bytes: u64,
 }
 
-/// Writes a checkpoint: the chain and the counts, then the shards of the index, then [`finish`].
-///
-/// [`finish`]: Self::finish
+/// Writes a checkpoint: the chain and the counts, then the shards of the index, then the header.
 pub(crate) struct CheckpointWriter<'a> {
     storage: &'a dyn Storage,
     file: Arc<dyn StorageFile>,
@@ -178,7 +176,7 @@ impl<'a> CheckpointWriter<'a> {
         self.write(CHUNK_SHARDS)
     }
 
-    /// Writes the chunk and begins another in the same memory.
+    /// Writes the chunk and begins the next one in the same memory.
     fn write(&mut self, kind: u32) -> Result<(), FileError> {
         let chunk = &mut self.bytes;
         let bytes = (chunk.len() - CHUNK_HEAD_BYTES) as u64;
@@ -220,7 +218,7 @@ fn u32_of(number: usize) -> u32 {
     u32::try_from(number).expect("shards and their slots are fewer than 2^32")
 }
 
-/// Asks for the checkpoint's bytes, without waiting for them.
+/// Starts reading the checkpoint into memory.
 pub(crate) fn read_checkpoint_ahead(storage: &dyn Storage) {
     if let Ok(file) = storage.open(CHECKPOINT)
         && let Ok(bytes) = file.size()
@@ -229,7 +227,7 @@ pub(crate) fn read_checkpoint_ahead(storage: &dyn Storage) {
     }
 }
 
-/// The index as a checkpoint has it, and what else is in there; an empty one if there is none.
+/// Reads the checkpoint; an empty index if there is none.
 pub(crate) fn load_checkpoint(
     storage: &dyn Storage,
     manifest: &Manifest,
@@ -245,7 +243,7 @@ pub(crate) fn load_checkpoint(
     };
     let reader = ChunkReader { file, path };
     let header = reader.header(manifest.database, manifest.shard_bits)?;
-    let mut place = Place::default();
+    let mut place = ChunkPosition::default();
     let first =
         (reader.next_chunk(&header, &mut place)?).ok_or_else(|| reader.damaged(0, "no chunks"))?;
     let bytes = reader.chunk(first)?;
@@ -257,9 +255,9 @@ pub(crate) fn load_checkpoint(
     let Ok(lattice) = <&[u8; LATTICE_BYTES]>::try_from(&stored.lattice[..]) else {
         return Err(reader.damaged(first.offset, "the lattice has the wrong length"));
     };
-    // Nearly all of it are slots.
+    // Nearly all bytes are slots.
     let index = Index::new(manifest.shard_bits, header.bytes / size_of::<u64>() as u64);
-    // Where a chunk ends is known when its head was read: whoever has read one goes on to its rest.
+    // A chunk's head says where it ends, so the next worker can begin with the next chunk.
     let place = Mutex::new(place);
     let positions = workers.map_range(workers.count(), |_| {
         let mut positions = Vec::new();
@@ -292,7 +290,7 @@ pub(crate) fn load_checkpoint(
     Ok((index, Some(loaded)))
 }
 
-/// Checks every byte of the checkpoint, if there is one; gives how many those are.
+/// Checks every byte of the checkpoint, if there is one; returns its length.
 pub(crate) fn check_checkpoint(
     storage: &dyn Storage,
     database: [u8; 16],
@@ -306,21 +304,21 @@ pub(crate) fn check_checkpoint(
     };
     let reader = ChunkReader { file, path };
     let header = reader.header(database, shard_bits)?;
-    let mut place = Place::default();
+    let mut place = ChunkPosition::default();
     while let Some(chunk) = reader.next_chunk(&header, &mut place)? {
         reader.chunk(chunk)?;
     }
     Ok(CHUNKS_START + header.bytes)
 }
 
-/// How far the chunks were gone through.
+/// Position in the sequence of chunks.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct ChunkPosition {
     offset: u64,
     chunks: u64,
 }
 
-impl Default for Place {
+impl Default for ChunkPosition {
     fn default() -> Self {
         Self {
             offset: CHUNKS_START,
@@ -384,11 +382,11 @@ impl ChunkReader {
         Ok(header)
     }
 
-    /// The chunk at a place, which is then behind it; `None` behind the last one.
+    /// The chunk at `place`, which advances; `None` after the last chunk.
     fn next_chunk(
         &self,
         header: &CheckpointHeader,
-        place: &mut Place,
+        place: &mut ChunkPosition,
     ) -> Result<Option<Chunk>, OpenError> {
         let offset = place.offset;
         let left = header.bytes - (offset - CHUNKS_START);
@@ -417,7 +415,7 @@ impl ChunkReader {
         }))
     }
 
-    /// The bytes of a chunk, checked.
+    /// The content of a chunk, checked.
     fn chunk(&self, chunk: Chunk) -> Result<Vec<u8>, OpenError> {
         let mut bytes = self.read(chunk.offset, CHUNK_HEAD_BYTES as u64 + chunk.bytes)?;
         if checksum(&bytes[16..]) != bytes[..16] {
@@ -451,7 +449,7 @@ impl ChunkReader {
                 .map(|slot| u64::from_le_bytes(slot.try_into().expect("eight bytes")))
                 .collect();
             if shard >= index.shard_count() || !index.load_shard(shard, &slots) {
-                return Err(damaged("a shard that cannot be"));
+                return Err(damaged("a shard has an invalid number or slot"));
             }
             positions.push((shard, position));
             rest = tail;

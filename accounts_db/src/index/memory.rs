@@ -1,7 +1,7 @@
-//! Memory for tables that stand side by side, in huge pages where it is large.
+//! Memory for the tables of a group, in huge pages where it is large.
 //!
-//! A look-up goes to a random place of the index. With pages of 4 KiB the processor must also look
-//! up where that page is, and for an index of a gigabyte that costs as much as the slot itself.
+//! A lookup reads a random slot of the index. With pages of 4 KiB the processor must also look up
+//! the page, which for an index of a gigabyte costs as much as the slot itself.
 #![allow(unsafe_code)]
 
 use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
@@ -17,19 +17,19 @@ use std::{
 
 /// Bytes of a huge page.
 const HUGE_BYTES: usize = 2 << 20;
-/// A rest of so many bytes gets a huge page of its own.
+/// A remainder of this size gets a huge page of its own.
 const REST_BYTES_MIN: usize = HUGE_BYTES / 2;
-/// Memory of fewer bytes is the heap's.
+/// Smaller memory comes from the heap.
 const MAPPED_BYTES_MIN: usize = 64 << 10;
 
-/// Memory of several tables.
+/// Memory of a group's tables.
 #[derive(Debug)]
 enum Memory {
     Heap(Box<[AtomicU64]>),
     Mapped(MmapRaw),
 }
 
-/// A table's part of the memory, which lives as long as one of its parts.
+/// The slots of one table. Keeps the group's memory alive.
 #[derive(Debug)]
 pub(super) struct TableSlots {
     slots: NonNull<AtomicU64>,
@@ -37,7 +37,8 @@ pub(super) struct TableSlots {
     _memory: Arc<Memory>,
 }
 
-// SAFETY: a part is a shared slice of atomic numbers, kept alive by the memory's count.
+// SAFETY: the pointer addresses atomics in `_memory`, which this value keeps alive through its
+// `Arc`. It is only used for shared access, and atomics may be shared and sent between threads.
 unsafe impl Send for TableSlots {}
 // SAFETY: as above.
 unsafe impl Sync for TableSlots {}
@@ -47,12 +48,14 @@ impl Deref for TableSlots {
 
     #[inline]
     fn deref(&self) -> &[AtomicU64] {
-        // SAFETY: `parts` made it of slots that lie in the memory, which lives as long as this part.
+        // SAFETY: `TableGroup::parts`, the only constructor, takes `count` slots within `_memory`.
+        // The memory lives as long as `self`, is initialised (zeros), aligned for `AtomicU64`, and
+        // is never handed out mutably.
         unsafe { std::slice::from_raw_parts(self.slots.as_ptr(), self.count) }
     }
 }
 
-/// Several tables of the same size, side by side.
+/// The tables of a group, all of the same size, side by side.
 #[derive(Debug)]
 pub(super) struct TableGroup {
     memory: Arc<Memory>,
@@ -62,7 +65,8 @@ pub(super) struct TableGroup {
     count: usize,
 }
 
-// SAFETY: a view is a shared slice of atomic numbers, kept alive by the memory's count.
+// SAFETY: the pointer addresses atomics in `memory`, which this value keeps alive through its
+// `Arc`. It is only used for shared access, and atomics may be shared and sent between threads.
 unsafe impl Send for TableGroup {}
 // SAFETY: as above.
 unsafe impl Sync for TableGroup {}
@@ -72,7 +76,7 @@ impl TableGroup {
     pub(super) fn new(tables: usize, slots: usize) -> Self {
         let bytes = tables * slots * size_of::<AtomicU64>();
         let whole = bytes.next_multiple_of(HUGE_BYTES);
-        // Of a last huge page nothing stays unused.
+        // The last huge page is used completely.
         let count = if bytes >= REST_BYTES_MIN && whole - bytes <= HUGE_BYTES - REST_BYTES_MIN {
             whole / size_of::<AtomicU64>() / tables
         } else {
@@ -88,10 +92,11 @@ impl TableGroup {
         }
     }
 
-    /// Each of the tables, to be kept.
+    /// Each of the tables; they keep the memory alive.
     pub(super) fn parts(&self) -> impl Iterator<Item = TableSlots> {
         (0..self.tables).map(|table| TableSlots {
-            // SAFETY: the memory has `tables * count` slots.
+            // SAFETY: `table < tables`, and the memory has `tables * count` slots (`new`), so the
+            // offset stays within it.
             slots: unsafe { self.slots.add(table * self.count) },
             count: self.count,
             _memory: Arc::clone(&self.memory),
@@ -101,7 +106,9 @@ impl TableGroup {
     #[inline]
     fn table(&self, table: usize) -> &[AtomicU64] {
         assert!(table < self.tables);
-        // SAFETY: the memory has `tables * count` slots and lives as long as the view.
+        // SAFETY: `table < tables` is asserted above and the memory has `tables * count` slots
+        // (`new`), so the slice lies within it. The memory lives as long as `self` and is only
+        // accessed as atomics.
         unsafe {
             let first = self.slots.add(table * self.count);
             std::slice::from_raw_parts(first.as_ptr(), self.count)
@@ -109,17 +116,18 @@ impl TableGroup {
     }
 }
 
-/// The view that look-ups go by, without a lock.
+/// The tables that lookups read without a lock.
 ///
-/// Views that were replaced stay, so that whoever still reads one reads memory; but their pages are
-/// given back, so that what is read is zeros.
+/// A replaced group is kept until `self` is dropped, so that a concurrent lookup reads valid
+/// memory. Its pages are returned to the system, so that lookup reads zeros and is repeated.
 #[derive(Debug)]
 pub(super) struct CurrentGroup {
     view: AtomicPtr<TableGroup>,
     replaced: Mutex<Vec<NonNull<TableGroup>>>,
 }
 
-// SAFETY: views may be shared and sent, and the pointers are theirs alone.
+// SAFETY: `TableGroup` is `Send` and `Sync`, and the pointers are owned by this value alone: they
+// come from boxes in `new` and `replace`, and only `drop` frees them.
 unsafe impl Send for CurrentGroup {}
 // SAFETY: as above.
 unsafe impl Sync for CurrentGroup {}
@@ -135,18 +143,21 @@ impl CurrentGroup {
     /// One of the tables.
     #[inline]
     pub(super) fn table(&self, table: usize) -> &[AtomicU64] {
-        // SAFETY: it came from a box in `new` or `replace`, and is freed only with `self`: see `replace`.
+        // SAFETY: the pointer comes from a box in `new` or `replace`. A replaced group is kept in
+        // `replaced`, and `drop`, which has exclusive access, frees it; so it outlives this borrow
+        // of `self`.
         unsafe { &*self.view.load(Ordering::Acquire) }.table(table)
     }
 
-    /// Has look-ups go by another view. Nobody needs what is in the old one any more.
+    /// Publishes another group to lookups. The contents of the old one are no longer needed.
     pub(super) fn replace(&self, view: TableGroup) {
         let old = self
             .view
             .swap(Box::into_raw(Box::new(view)), Ordering::AcqRel);
         let old = NonNull::new(old).expect("views come from boxes");
-        // SAFETY: it came from a box, which is freed only with `self`.
-        unsafe { old.as_ref() }.memory.give_back();
+        // SAFETY: the pointer comes from a box in `new` or an earlier `replace`, which only `drop`
+        // frees; `self` is borrowed here.
+        unsafe { old.as_ref() }.memory.release_pages();
         self.replaced.lock().push(old);
     }
 }
@@ -155,7 +166,9 @@ impl Drop for CurrentGroup {
     fn drop(&mut self) {
         let current = NonNull::new(*self.view.get_mut());
         for view in self.replaced.get_mut().drain(..).chain(current) {
-            // SAFETY: it came from a box, and nobody has `self` any more, nor what it gave.
+            // SAFETY: each pointer comes from `Box::into_raw` in `new` or `replace` and is in
+            // exactly one of `view` and `replaced`. `drop` has exclusive access, so no reference
+            // from `table` remains.
             drop(unsafe { Box::from_raw(view.as_ptr()) });
         }
     }
@@ -166,11 +179,11 @@ impl Memory {
         let bytes = slots * size_of::<AtomicU64>();
         let huge = (bytes + HUGE_BYTES - REST_BYTES_MIN) / HUGE_BYTES * HUGE_BYTES;
         if bytes >= MAPPED_BYTES_MIN {
-            // The system puts a map of whole huge pages where huge pages can be.
+            // The system aligns a map of whole huge pages to huge pages.
             let whole = bytes.next_multiple_of(HUGE_BYTES);
             if let Ok(map) = MmapOptions::new().len(whole).map_anon() {
                 if huge > 0 {
-                    // Without them it is slower and works as well.
+                    // Works without huge pages as well, more slowly.
                     let _ = map.advise_range(Advice::HugePage, 0, huge);
                 }
                 return Self::Mapped(MmapRaw::from(map));
@@ -179,11 +192,11 @@ impl Memory {
         Self::Heap((0..slots).map(|_| AtomicU64::new(0)).collect())
     }
 
-    /// Gives pages back to the system; what is left in others does not matter.
-    fn give_back(&self) {
+    /// Returns pages to the system. Other memory keeps its content, which does not matter.
+    fn release_pages(&self) {
         if let Self::Mapped(map) = self {
-            // SAFETY: the memory is anonymous, so it reads as zeros from now on, and it is read as atomic
-            // numbers alone, which may change at any time.
+            // SAFETY: the map is private and anonymous, so `DontNeed` only makes it read as zeros.
+            // It is accessed as atomics alone, which may change at any time; zero is a valid value.
             let _ = unsafe { map.unchecked_advise(UncheckedAdvice::DontNeed) };
         }
     }
@@ -191,7 +204,7 @@ impl Memory {
     fn first(&mut self) -> NonNull<AtomicU64> {
         let first = match self {
             Self::Heap(slots) => slots.as_mut_ptr(),
-            // Pages are aligned for more than eight bytes; anonymous memory is zeros.
+            // Pages are aligned to more than eight bytes; anonymous memory is zero.
             Self::Mapped(map) => map.as_mut_ptr().cast(),
         };
         NonNull::new(first).expect("memory has an address")

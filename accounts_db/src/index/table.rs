@@ -1,20 +1,21 @@
-//! The index: where the newest version of every key is.
+//! The index: from the hash of a key to the location of its newest version.
 //!
-//! Open addressing in shards. A slot has eight bytes: 20 bits of the key's hash and a 44-bit location;
-//! the key itself is in the log and is always compared there. The hash's first bits name the shard, the
-//! 20 after them say where in it the search begins: `bits × capacity ÷ 2^20`, for any capacity. So a
-//! shard grows by a quarter at a time without reading a key. Neighbours share memory and grow together;
-//! there are many such groups, and no commit waits for a whole table to grow. A group grows when one of
-//! its shards is filled to 80 %.
+//! Open addressing in shards. A slot has eight bytes: 20 bits of the key's hash and a 44-bit
+//! location. The key itself is in the log and is always compared there. The first bits of the hash
+//! select the shard; the next 20 bits give the start of the search in it: `bits × capacity ÷ 2^20`,
+//! for any capacity. A shard therefore grows by a quarter at a time without reading a key.
+//! Neighbouring shards form a group that shares memory and grows together. There are many groups,
+//! so no commit waits for the growth of a whole table. A group grows when one of its shards is
+//! filled to 80 %.
 //!
-//! Moving a key's location is one atomic store under the shard's shared lock; adding, removing and
-//! growing take it exclusively. Nobody reads the log under a lock of the index. Look-ups take no lock: a
-//! group has a version that is odd while slots move to other places, and a look-up that saw it odd or
-//! changed is done again under the shard's lock.
+//! Changing a key's location is one atomic store under the shard's shared lock; inserting, removing
+//! and growing take the lock exclusively. No lock of the index is held while the log is read.
+//! Lookups take no lock: a group has a version that is odd while slots move, and a lookup that sees
+//! an odd or changed version is repeated under the shard's lock.
 
 use super::memory::{CurrentGroup, TableGroup, TableSlots};
 use crate::log::{LOCATION_BITS, Location};
-use lockweave_runtime::prefetch;
+use lockweave_runtime::prefetch as cache;
 use parking_lot::{Mutex, RwLock};
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
@@ -22,7 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 const FINGERPRINT_BITS: u32 = u64::BITS - LOCATION_BITS;
 const LOCATION_MASK: u64 = (1 << LOCATION_BITS) - 1;
 const CAPACITY_MIN: usize = 8;
-/// Groups are two to this power, unless there are fewer shards.
+/// Logarithm of the number of groups, unless there are fewer shards.
 const GROUP_BITS: u32 = 5;
 
 /// The index.
@@ -31,11 +32,11 @@ pub(crate) struct Index {
     shards: Box<[Shard]>,
     shard_bits: u32,
     groups: Box<[Group]>,
-    /// Shards of a group, as a power of two.
+    /// Logarithm of the number of shards in a group.
     group_shift: u32,
 }
 
-/// Shards side by side, in cache lines of their own.
+/// Neighbouring shards that grow together. Aligned to a cache line of its own.
 #[derive(Debug)]
 #[repr(align(64))]
 struct Group {
@@ -55,8 +56,8 @@ impl Group {
         }
     }
 
-    /// Lets slots move.
-    fn move_slots<R>(&self, work: impl FnOnce() -> R) -> R {
+    /// Runs `work`, which moves slots.
+    fn with_moving_slots<R>(&self, work: impl FnOnce() -> R) -> R {
         let _moving = self.moving.lock();
         self.version.fetch_add(1, Ordering::Relaxed);
         fence(Ordering::Release);
@@ -66,7 +67,7 @@ impl Group {
     }
 }
 
-/// A shard in a cache line of its own.
+/// A shard, in a cache line of its own.
 #[derive(Debug)]
 #[repr(align(64))]
 struct Shard(RwLock<Table>);
@@ -83,7 +84,7 @@ struct Fingerprint(u64);
 
 impl Fingerprint {
     const fn home(self, capacity: usize) -> usize {
-        // Less than `capacity`, as the fingerprint has 20 bits.
+        // Less than `capacity`, because the fingerprint has 20 bits.
         ((self.0 * capacity as u64) >> FINGERPRINT_BITS) as usize
     }
 
@@ -101,12 +102,12 @@ const fn location_of(slot: u64) -> Location {
 }
 
 impl Index {
-    /// An empty index with room for so many keys.
+    /// An empty index with space for `keys` keys.
     pub(crate) fn new(shard_bits: u32, keys: u64) -> Self {
         let shards = 1_usize << shard_bits;
         let groups = 1_usize << shard_bits.min(GROUP_BITS);
         let mean = usize::try_from(keys).unwrap_or(usize::MAX) / shards;
-        // Nearly every shard has less than this; one that has more grows.
+        // Nearly every shard has fewer; one that has more grows.
         let most = mean + 4 * mean.isqrt();
         let capacity = (most * 4 / 3 + 1).next_multiple_of(CAPACITY_MIN);
         let views: Vec<TableGroup> = (0..groups)
@@ -121,7 +122,7 @@ impl Index {
         }
     }
 
-    /// The group of a shard, and the shard's number in it.
+    /// The group of a shard, and the shard's position in it.
     const fn group(&self, shard: usize) -> (usize, usize) {
         (
             shard >> self.group_shift,
@@ -129,9 +130,9 @@ impl Index {
         )
     }
 
-    /// Looks something up in a shard, without a lock if nothing moves there.
+    /// Looks up in a shard, without a lock unless slots move.
     #[inline]
-    fn look_up<R>(&self, shard: usize, probe: impl Fn(&[AtomicU64]) -> R) -> R {
+    fn with_slots<R>(&self, shard: usize, probe: impl Fn(&[AtomicU64]) -> R) -> R {
         let (group, table) = self.group(shard);
         let group = &self.groups[group];
         let version = group.version.load(Ordering::Acquire);
@@ -155,7 +156,7 @@ impl Index {
 
     /// The shard of a hash.
     pub(crate) const fn shard_of(&self, hash: u64) -> usize {
-        // The first bits; a shift by 64 would be no shift.
+        // The first bits. Two shifts, because a shift by 64 overflows.
         ((hash >> 1) >> (u64::BITS - 1 - self.shard_bits)) as usize
     }
 
@@ -163,45 +164,45 @@ impl Index {
         Fingerprint((hash << self.shard_bits) >> LOCATION_BITS)
     }
 
-    /// The first location under this hash that may be the key's. Whoever finds another key there asks
-    /// [`candidates`](Self::candidates).
+    /// The first location under this hash. If it belongs to another key,
+    /// [`candidates`](Self::candidates) has the others.
     pub(crate) fn first_candidate(&self, hash: u64) -> Option<Location> {
         let fingerprint = self.fingerprint(hash);
-        self.look_up(self.shard_of(hash), |slots| first(slots, fingerprint))
+        self.with_slots(self.shard_of(hash), |slots| first(slots, fingerprint))
     }
 
-    /// Asks the processor for the slots of these hashes.
-    pub(crate) fn bring_near(&self, hashes: &[u64]) {
+    /// Prefetches the slots of these hashes into the processor's cache.
+    pub(crate) fn prefetch(&self, hashes: &[u64]) {
         for hash in hashes {
             let (group, table) = self.group(self.shard_of(*hash));
             let slots = self.groups[group].tables.table(table);
             let home = self.fingerprint(*hash).home(slots.len());
-            prefetch::for_reading(slots.as_ptr().wrapping_add(home));
+            cache::for_reading(slots.as_ptr().wrapping_add(home));
         }
     }
 
-    /// Asks the processor for the slots of these hashes, and for what is needed to change them.
-    pub(crate) fn bring_near_to_change(&self, hashes: &[u64]) {
+    /// Prefetches the slots of these hashes and what is needed to change them.
+    pub(crate) fn prefetch_to_change(&self, hashes: &[u64]) {
         for hash in hashes {
-            prefetch::for_reading(&raw const self.shards[self.shard_of(*hash)]);
+            cache::for_reading(&raw const self.shards[self.shard_of(*hash)]);
         }
-        self.bring_near(hashes);
+        self.prefetch(hashes);
     }
 
-    /// Every location under this hash that may be the key's, as of one moment.
+    /// Every location under this hash, at one moment.
     pub(crate) fn candidates(&self, hash: u64) -> Vec<Location> {
         let table = self.shards[self.shard_of(hash)].0.read();
         let probe = table.probe(self.fingerprint(hash));
         probe.map(|(_, location)| location).collect()
     }
 
-    /// Whether the index has exactly this location under the hash.
+    /// Whether the index contains this location under the hash.
     pub(crate) fn contains(&self, hash: u64, location: Location) -> bool {
         let slot = self.fingerprint(hash).slot(location);
-        self.look_up(self.shard_of(hash), |slots| find(slots, slot).is_some())
+        self.with_slots(self.shard_of(hash), |slots| find(slots, slot).is_some())
     }
 
-    /// Moves a key from one location to another; `false` if it is not there.
+    /// Changes a key's location; `false` if the old one is not in the index.
     #[must_use]
     pub(crate) fn replace(&self, hash: u64, from: Location, to: Location) -> bool {
         let fingerprint = self.fingerprint(hash);
@@ -213,7 +214,7 @@ impl Index {
         true
     }
 
-    /// Adds a key that is not there.
+    /// Inserts a new key.
     pub(crate) fn insert(&self, hash: u64, location: Location) {
         self.insert_slot(self.shard_of(hash), self.fingerprint(hash).slot(location));
     }
@@ -231,14 +232,14 @@ impl Index {
         }
     }
 
-    /// Gives a shard that is full at `capacity`, and its neighbours, a quarter more room.
+    /// Grows a shard that is full at `capacity`, together with its group, by a quarter.
     fn grow(&self, shard: usize, capacity: usize) {
         let (group, table) = self.group(shard);
         let neighbours = &self.shards[shard - table..][..1 << self.group_shift];
         let group = &self.groups[group];
-        group.move_slots(|| {
+        group.with_moving_slots(|| {
             if self.shards[shard].0.read().slots.len() > capacity {
-                // Somebody else came first.
+                // Another thread has grown it.
                 return;
             }
             let capacity = (capacity + capacity / 4 + 1).next_multiple_of(CAPACITY_MIN);
@@ -250,12 +251,12 @@ impl Index {
         });
     }
 
-    /// Forgets a key at a location; `false` if it is not there.
+    /// Removes a key at a location; `false` if it is not in the index.
     #[must_use]
     pub(crate) fn remove(&self, hash: u64, location: Location) -> bool {
         let fingerprint = self.fingerprint(hash);
         let shard = self.shard_of(hash);
-        self.groups[self.group(shard).0].move_slots(|| {
+        self.groups[self.group(shard).0].with_moving_slots(|| {
             let mut table = self.shards[shard].0.write();
             let Some(at) = find(&table.slots, fingerprint.slot(location)) else {
                 return false;
@@ -265,7 +266,7 @@ impl Index {
         })
     }
 
-    /// How many keys there are.
+    /// Number of keys.
     pub(crate) fn len(&self) -> u64 {
         self.shards
             .iter()
@@ -303,8 +304,8 @@ impl Index {
         used.map(location_of).collect()
     }
 
-    /// Fills an empty shard with slots as [`copy_shard`](Self::copy_shard) gave them; `false` if they
-    /// cannot be slots.
+    /// Fills an empty shard with slots from [`copy_shard`](Self::copy_shard); `false` if they are
+    /// not valid.
     #[must_use]
     pub(crate) fn load_shard(&self, shard: usize, slots: &[u64]) -> bool {
         let is_empty = self.shards[shard].0.read().used == 0;
@@ -318,8 +319,8 @@ impl Index {
     }
 }
 
-/// The first location under a fingerprint: what [`Table::probe`] gives first, without the
-/// cost of an iterator on the way of every read.
+/// The first location under a fingerprint: the first result of [`Table::probe`], without the cost
+/// of an iterator in every read.
 #[inline]
 fn first(slots: &[AtomicU64], fingerprint: Fingerprint) -> Option<Location> {
     let capacity = slots.len();
@@ -335,7 +336,7 @@ fn first(slots: &[AtomicU64], fingerprint: Fingerprint) -> Option<Location> {
         }
         at += 1;
     }
-    // Around the end.
+    // Wrap around.
     let slots = slots.iter().map(|slot| slot.load(Ordering::Acquire));
     let mut slots = slots.take_while(|slot| *slot != 0);
     slots
@@ -343,7 +344,7 @@ fn first(slots: &[AtomicU64], fingerprint: Fingerprint) -> Option<Location> {
         .map(location_of)
 }
 
-/// Where exactly this slot is.
+/// The position of this slot.
 #[inline]
 fn find(slots: &[AtomicU64], wanted: u64) -> Option<usize> {
     let capacity = slots.len();
@@ -356,7 +357,7 @@ fn find(slots: &[AtomicU64], wanted: u64) -> Option<usize> {
             _ => at += 1,
         }
     }
-    // Around the end. an empty one has no slot at all.
+    // Wrap around. A full search ends at `home`; an empty table has no slot.
     let slots = slots[..home]
         .iter()
         .map(|slot| slot.load(Ordering::Acquire));
@@ -369,7 +370,7 @@ impl Table {
         Self { slots, used: 0 }
     }
 
-    /// Slots and locations under a fingerprint, in the order of the search.
+    /// Slots and locations under a fingerprint, in search order.
     fn probe(&self, fingerprint: Fingerprint) -> impl Iterator<Item = (usize, Location)> {
         let capacity = self.slots.len();
         let home = fingerprint.home(capacity);
@@ -381,7 +382,7 @@ impl Table {
             .map(|(at, slot)| (at, location_of(slot)))
     }
 
-    /// Adds a slot; there must be room.
+    /// Inserts a slot; there must be space.
     fn insert(&mut self, slot: u64) {
         let capacity = self.slots.len();
         let mut at = Fingerprint::of(slot).home(capacity);
@@ -395,7 +396,7 @@ impl Table {
         self.used += 1;
     }
 
-    /// Empties a slot and closes the gap, so that no search ends too early.
+    /// Removes a slot and closes the gap, so that no search ends too early.
     fn remove(&mut self, at: usize) {
         let capacity = self.slots.len();
         let mut gap = at;
@@ -407,13 +408,13 @@ impl Table {
                 break;
             }
             let home = Fingerprint::of(slot).home(capacity);
-            // It may fill the gap unless its search begins behind the gap.
-            let begins_behind = if gap <= next {
+            // It may fill the gap unless its search begins after the gap.
+            let begins_after = if gap <= next {
                 gap < home && home <= next
             } else {
                 gap < home || home <= next
             };
-            if !begins_behind {
+            if !begins_after {
                 self.slots[gap].store(slot, Ordering::Relaxed);
                 gap = next;
             }
@@ -422,7 +423,7 @@ impl Table {
         self.used -= 1;
     }
 
-    /// Moves everything into another part of memory, which is larger.
+    /// Moves all slots into larger memory.
     fn move_to(&mut self, part: TableSlots) {
         let mut moved = Self::new(part);
         for slot in &*self.slots {

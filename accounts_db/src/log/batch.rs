@@ -1,4 +1,4 @@
-//! Entries on their way into a record, and the memory they are made in.
+//! Encoded entries before they are written, and reuse of their memory.
 
 use super::{
     change::{ChainChange, Change},
@@ -7,13 +7,13 @@ use super::{
 };
 use parking_lot::Mutex;
 
-/// Entries to be written and what they do.
+/// Encoded entries, and the changes they cause.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
-    /// The entries; in a block, behind room for the record's header.
+    /// The entries; in a block's batch, after space for the record's head.
     pub(crate) bytes: Vec<u8>,
     pub(crate) entry_count: u64,
-    /// With offsets in `bytes`.
+    /// Changes, with offsets in `bytes`.
     pub(crate) changes: Vec<Change>,
     pub(crate) chain_changes: Vec<ChainChange>,
 }
@@ -24,8 +24,7 @@ impl Batch {
         self.bytes.len() as u64
     }
 
-    /// Notes that the entry about to be written is the same key's, with the same value, as the one at
-    /// `previous`.
+    /// Notes that the next entry has the same key and value as the one at `previous`.
     pub(crate) fn push_moved(&mut self, hash: u64, previous: Location, weight: u64, forgets: bool) {
         let weight = u32::try_from(weight).unwrap_or(u32::MAX);
         self.changes.push(Change {
@@ -39,7 +38,7 @@ impl Batch {
         self.entry_count += 1;
     }
 
-    /// Adds another's entries behind these.
+    /// Appends the entries of another batch.
     pub(crate) fn append(&mut self, other: &Self) {
         let base = self.len();
         self.bytes.extend_from_slice(&other.bytes);
@@ -52,11 +51,11 @@ impl Batch {
             .extend(changes.map(|change| change.moved(base, 0)));
     }
 
-    /// Adds another's entries behind these, without those that replace what is at a place in `gone`,
+    /// Appends the entries of another batch, without those whose previous location is in `gone`,
     /// which is sorted.
     pub(crate) fn append_without(&mut self, other: &Self, gone: &[Location]) {
         let is_gone = |change: &Change| gone.binary_search(&change.previous).is_ok();
-        // Where an entry is left out, and how many bytes are so far.
+        // Offset of each omitted entry, and the bytes omitted so far.
         let mut cuts: Vec<(u64, u64)> = Vec::new();
         let base = self.len();
         let (mut kept_from, mut cut) = (0, 0);
@@ -95,17 +94,17 @@ impl Batch {
     }
 }
 
-/// Largest batch that is kept.
+/// Largest batch that is reused.
 const KEPT_BYTES_MAX: usize = 32 << 20;
-/// A batch of more bytes than this is a whole record's.
+/// Larger batches belong to whole records.
 const PART_BYTES_MAX: usize = 256 << 10;
-/// Batches for whole records that are kept: one under way, one being written, one to come.
+/// Batches kept for whole records: one being prepared, one being written, one spare.
 const RECORDS_MAX: usize = 3;
-/// Parts that are kept.
+/// Batches kept for parts of records.
 const PARTS_MAX: usize = 512;
 
-/// Memory of earlier batches. Memory that the allocator gives back to the operating system and takes
-/// again costs a page fault for every 4 KiB, which is more than what is done in it.
+/// Memory of earlier batches. Memory that the allocator returns to the operating system costs a
+/// page fault for every 4 KiB when it is taken again, more than filling it does.
 #[derive(Debug, Default)]
 pub(crate) struct SpareBatches {
     records: Mutex<Vec<Batch>>,
@@ -118,12 +117,12 @@ impl SpareBatches {
         self.records.lock().pop().unwrap_or_default()
     }
 
-    /// An empty batch for a part of one.
+    /// An empty batch for a part of a record.
     pub(crate) fn part(&self) -> Batch {
         self.parts.lock().pop().unwrap_or_default()
     }
 
-    /// Takes a batch back that is no longer needed.
+    /// Takes back a batch that is no longer needed.
     pub(crate) fn give_back(&self, mut batch: Batch) {
         batch.clear();
         if batch.capacity() <= PART_BYTES_MAX {

@@ -1,4 +1,4 @@
-//! What entries do to the index, to the counts of what is alive and to the chain.
+//! What entries change in the index, in the counts of live bytes and in the chain.
 
 use super::{
     entry::{self, Body, Entry, Value},
@@ -7,28 +7,28 @@ use super::{
 };
 use alloy_primitives::B256;
 
-/// What an entry does to the index and to the counts of what is alive.
+/// What an entry changes in the index and in the counts of live bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Change {
     pub(crate) hash: u64,
     pub(crate) previous: Location,
     /// Offset of the entry in its record, in bytes.
     pub(crate) offset: u64,
-    /// Bytes alive that the entry adds to its segment.
+    /// Live bytes that the entry adds to its segment.
     pub(crate) live: u32,
-    /// Bytes alive that its previous version's segment loses.
+    /// Live bytes that the previous version's segment loses.
     pub(crate) dead: u32,
     pub(crate) forgets: bool,
 }
 
 impl Change {
-    /// The same behind so many bytes more of the record.
+    /// The same change, with its entry `bytes` later in the record.
     pub(crate) const fn behind(mut self, bytes: u64) -> Self {
         self.offset += bytes;
         self
     }
 
-    /// What an entry does, `offset` bytes into its record; `None` if it is not in the index.
+    /// The change of an entry at `offset` of its record; `None` if the entry is not in the index.
     pub(crate) fn of(hasher: &KeyHasher, entry: &Entry, offset: u64) -> Option<Self> {
         let hash = entry::index_hash(hasher, &entry.body)?;
         let (live, dead) = match &entry.body {
@@ -62,7 +62,7 @@ impl Change {
     }
 }
 
-/// What entries do to the chain rather than to the index.
+/// What an entry changes in the chain.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum ChainChange {
     Payload {
@@ -78,7 +78,7 @@ pub(crate) enum ChainChange {
 }
 
 impl ChainChange {
-    /// Offset of its entry; nobody asks for an ancestor's.
+    /// Offset of its entry; 0 for an ancestor, whose offset is not used.
     pub(crate) const fn offset(&self) -> u64 {
         match self {
             Self::Payload { offset, .. } => *offset,
@@ -86,7 +86,7 @@ impl ChainChange {
         }
     }
 
-    /// The same so many bytes later and so many bytes earlier in the record.
+    /// The same change, with its entry moved in the record.
     pub(crate) const fn moved(mut self, later: u64, earlier: u64) -> Self {
         if let Self::Payload { offset, .. } = &mut self {
             *offset = *offset - earlier + later;

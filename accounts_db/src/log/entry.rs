@@ -1,8 +1,8 @@
-//! Entries: what a block's record is made of.
+//! Entries, of which a record consists.
 //!
-//! An entry begins with 12 bytes: CRC-32C of everything behind it (4), kind (1), zero (1), location of
-//! the key's previous version (6). All numbers of the format are little-endian; balances, slots and
-//! values are big-endian words, as the EVM has them. An entry's length is a multiple of 16.
+//! An entry begins with 12 bytes: CRC-32C of the rest of the entry (4), kind (1), zero (1),
+//! location of the key's previous version (6). Numbers are little-endian; balances, slots and slot
+//! values are big-endian words, as in the EVM. The length of an entry is a multiple of 16.
 
 use super::{
     key::{Key, KeyHasher},
@@ -21,22 +21,22 @@ pub(crate) const BLOB_HEAD_BYTES: usize = 48;
 /// The longest blob.
 pub(crate) const BLOB_BYTES_MAX: u64 = 1 << 30;
 
-/// Bytes of a record of an account: nonce 8, balance 32, code hash 32, flags and slots 8.
+/// Bytes of an account record: nonce 8, balance 32, code hash 32, flags and slot count 8.
 pub(crate) const ACCOUNT_BYTES: usize = 80;
 /// Bytes of a slot's value.
 pub(crate) const WORD_BYTES: usize = 32;
 const ADDRESS_BYTES: usize = 20;
 const SLOT_KEY_BYTES: usize = ADDRESS_BYTES + WORD_BYTES;
 
-/// What an entry is.
+/// The kind of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Kind {
-    /// A slot's value: a new key, or (with a previous location) one that compaction moved.
+    /// A slot's value: of a new key, or (with a previous location) moved by compaction.
     SlotPut = 1,
     /// A slot's value and the one before it.
     SlotUpdate = 2,
-    /// An account's record: a new key, or one that compaction moved.
+    /// An account's record: of a new key, or moved by compaction.
     AccountPut = 3,
     /// An account's record and the one before it.
     AccountUpdate = 4,
@@ -44,7 +44,7 @@ pub(crate) enum Kind {
     Drop = 5,
     /// Code: new, or moved.
     Code = 6,
-    /// A block's payload: this block's, or one that compaction moved.
+    /// A block's payload: new, or moved by compaction.
     Payload = 7,
     /// The hash of a block before the database's first.
     Ancestor = 8,
@@ -65,7 +65,7 @@ impl Kind {
         })
     }
 
-    /// Bytes of an entry of this kind; of its head, where a blob follows.
+    /// Bytes of an entry of this kind, without its blob.
     pub(crate) const fn bytes(self) -> usize {
         match self {
             Self::SlotPut => 96,
@@ -89,17 +89,17 @@ const _: () = assert!(HEAD_BYTES + ADDRESS_BYTES + ACCOUNT_BYTES == Kind::Accoun
 const _: () =
     assert!(HEAD_BYTES + ADDRESS_BYTES + 2 * ACCOUNT_BYTES == Kind::AccountUpdate.bytes());
 
-/// What the database keeps of an account, whether it exists or not.
+/// An account as the database stores it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct AccountRecord {
-    /// The account, if there is one.
+    /// The account, if it exists.
     pub(crate) account: Option<Account>,
-    /// How many of its slots are not zero.
+    /// Number of its nonzero slots.
     pub(crate) slots: u64,
 }
 
 impl AccountRecord {
-    /// Nothing to keep.
+    /// Whether there is nothing to store.
     pub(crate) const fn is_tombstone(&self) -> bool {
         self.account.is_none() && self.slots == 0
     }
@@ -136,7 +136,7 @@ fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
     array
 }
 
-/// The value of a key that has versions.
+/// The value of an account or a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Value {
     Account(AccountRecord),
@@ -144,7 +144,7 @@ pub(crate) enum Value {
 }
 
 impl Value {
-    /// Whether the key reads as if it had never been written.
+    /// Whether the key reads as if it was never written.
     pub(crate) fn is_tombstone(&self) -> bool {
         match self {
             Self::Account(record) => record.is_tombstone(),
@@ -161,10 +161,10 @@ impl Value {
     }
 }
 
-/// An entry without a blob, or the head of one with, taken apart.
+/// The parsed body of an entry, without its blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Body {
-    /// A key's value, and the value before it unless the entry is new or moved.
+    /// A key's value, and its previous value unless the entry is new or moved.
     Value {
         key: Key,
         value: Value,
@@ -187,7 +187,7 @@ pub(crate) enum Body {
     },
 }
 
-/// An entry taken apart.
+/// A parsed entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) previous: Location,
@@ -201,7 +201,7 @@ pub(crate) const fn blob_entry_bytes(blob: u64) -> u64 {
     (BLOB_HEAD_BYTES as u64 + blob).next_multiple_of(16)
 }
 
-/// Starts an entry in `out`; [`finish`] closes it.
+/// Begins an entry in `out`; [`finish`] completes it.
 fn start(out: &mut Vec<u8>, kind: Kind, previous: Location) -> usize {
     let at = out.len();
     out.extend_from_slice(&[0; 4]);
@@ -216,8 +216,7 @@ fn finish(out: &mut [u8], at: usize) {
     out[at..at + 4].copy_from_slice(&sum.to_le_bytes());
 }
 
-/// Appends a key's value. With `before` it is an update; without, it is new (no previous location) or
-/// moved.
+/// Appends a key's value: an update with `before`; without it, a new or moved value.
 pub(crate) fn write_value(
     out: &mut Vec<u8>,
     previous: Location,
@@ -250,7 +249,7 @@ pub(crate) fn write_value(
     finish(out, at);
 }
 
-/// Appends the dropping of a tombstone.
+/// Appends an entry that drops a tombstone.
 pub(crate) fn write_drop(out: &mut Vec<u8>, previous: Location, hash: u64) {
     let at = start(out, Kind::Drop, previous);
     out.extend_from_slice(&hash.to_le_bytes());
@@ -294,7 +293,7 @@ pub(crate) fn write_ancestor(out: &mut Vec<u8>, number: u64, hash: B256) {
     finish(out, at);
 }
 
-/// The kind of the entry at the front of `bytes`.
+/// The kind of the first entry in `bytes`.
 pub(crate) fn kind(bytes: &[u8]) -> Result<Kind, &'static str> {
     match bytes.get(4..6) {
         Some([kind, 0]) => Kind::from_byte(*kind).ok_or("an entry has an unknown kind"),
@@ -303,7 +302,7 @@ pub(crate) fn kind(bytes: &[u8]) -> Result<Kind, &'static str> {
     }
 }
 
-/// Length of the entry at the front of `bytes`, of which the head must be there.
+/// Length of the first entry in `bytes`, which must contain its head.
 pub(crate) fn length(bytes: &[u8]) -> Result<u64, &'static str> {
     let kind = kind(bytes)?;
     if !kind.has_blob() {
@@ -319,7 +318,7 @@ pub(crate) fn length(bytes: &[u8]) -> Result<u64, &'static str> {
     Ok(blob_entry_bytes(blob))
 }
 
-/// Whether the first entry's checksum is right; `bytes` ends where the entry does.
+/// Checks the checksum of the entry that `bytes` contains exactly.
 pub(crate) fn check(bytes: &[u8]) -> Result<(), &'static str> {
     let expected = u32::from_le_bytes(array(bytes.get(..4).ok_or("an entry is cut short")?));
     if crc32c::crc32c(&bytes[4..]) == expected {
@@ -339,7 +338,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Entry, &'static str> {
     parse_checked(kind, entry, length)
 }
 
-/// Takes an entry apart whose checksum was checked.
+/// Parses an entry whose checksum was checked.
 fn parse_checked(kind: Kind, entry: &[u8], length: u64) -> Result<Entry, &'static str> {
     let body = parse_body(kind, &entry[HEAD_BYTES..]);
     let previous = previous(entry);
@@ -353,7 +352,7 @@ fn parse_checked(kind: Kind, entry: &[u8], length: u64) -> Result<Entry, &'stati
     })
 }
 
-/// Takes an entry without a blob apart, or the head of one with; its checksum was checked.
+/// Parses an entry without its blob. The caller has checked the checksum.
 pub(crate) fn parse_fixed(bytes: &[u8]) -> Result<Entry, &'static str> {
     let kind = kind(bytes)?;
     if bytes.len() < kind.bytes() {
@@ -362,7 +361,8 @@ pub(crate) fn parse_fixed(bytes: &[u8]) -> Result<Entry, &'static str> {
     parse_checked(kind, bytes, length(bytes)?)
 }
 
-/// The value in an entry of this kind, which `bytes` is, if it is sound and a version of this key.
+/// The value of the entry in `bytes`, if the entry has this kind, is a version of this key, and its
+/// checksum is right.
 #[inline]
 pub(crate) fn value_of(kind: Kind, bytes: &[u8], key: &Key) -> Option<Value> {
     let body = bytes.get(HEAD_BYTES..kind.bytes())?;
@@ -383,7 +383,7 @@ pub(crate) fn value_of(kind: Kind, bytes: &[u8], key: &Key) -> Option<Value> {
     check(bytes).is_ok().then_some(value)
 }
 
-/// The location of the previous version; the head must be there.
+/// The location of the previous version; `entry` must contain the head.
 pub(crate) fn previous(entry: &[u8]) -> Location {
     let mut units = [0; 8];
     units[..6].copy_from_slice(&entry[6..HEAD_BYTES]);
@@ -434,7 +434,7 @@ fn parse_body(kind: Kind, body: &[u8]) -> Body {
     }
 }
 
-/// The bytes of the blob in its entry.
+/// The range of the blob in its entry.
 pub(crate) fn blob_range(body: &Body) -> Range<usize> {
     let bytes = match body {
         Body::Code { bytes, .. } | Body::Payload { bytes, .. } => *bytes,
@@ -444,7 +444,7 @@ pub(crate) fn blob_range(body: &Body) -> Range<usize> {
     BLOB_HEAD_BYTES..end
 }
 
-/// The hash by which the index finds an entry; `None` where it does not.
+/// The hash under which the index has an entry; `None` if the index does not have it.
 pub(crate) fn index_hash(hasher: &KeyHasher, body: &Body) -> Option<u64> {
     match body {
         Body::Value { key, .. } => Some(hasher.hash(key)),
@@ -454,7 +454,7 @@ pub(crate) fn index_hash(hasher: &KeyHasher, body: &Body) -> Option<u64> {
     }
 }
 
-/// [`index_hash`] of the entry that `bytes` is, which is checked and not taken apart.
+/// Checks an entry and returns its [`index_hash`], without parsing it.
 pub(crate) fn checked_hash(hasher: &KeyHasher, bytes: &[u8]) -> Result<Option<u64>, &'static str> {
     let kind = kind(bytes)?;
     if bytes.len() < kind.bytes() {

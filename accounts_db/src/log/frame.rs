@@ -17,7 +17,7 @@ const MAGIC_END: usize = 8;
 const HEADER_START: usize = 12;
 const HEADER_END: usize = 240;
 
-/// The version of every file format; they change together.
+/// The version of all file formats; they change together.
 const VERSION: u32 = 1;
 
 /// A checksum: XXH3-128, little-endian.
@@ -28,27 +28,27 @@ pub(crate) fn checksum(bytes: &[u8]) -> Checksum {
     xxh3_128(bytes).to_le_bytes()
 }
 
-/// A structure that stands in a frame.
+/// A header that is stored in a frame.
 pub(crate) trait Framed: BorshSerialize + BorshDeserialize {
     /// The first eight bytes.
     const MAGIC: [u8; 8];
-    /// What it is, for messages.
+    /// Its name in error messages.
     const NAME: &'static str;
 }
 
-/// Why a frame cannot be read.
+/// Why a frame was not read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum FrameError {
-    /// Nothing was ever written here: all bytes are zero.
+    /// All bytes are zero: nothing was written here.
     Blank,
     /// Written by a newer release.
     Newer(u32),
-    /// Not what was written.
+    /// The bytes have changed.
     Damaged(String),
 }
 
 impl FrameError {
-    /// The damage, as found at `offset` of `file`.
+    /// The damage at `offset` of `file`.
     pub(crate) fn damage(self, name: &str, file: String, offset: u64) -> Damage {
         let what = match self {
             Self::Blank => format!("the {name} is blank"),
@@ -58,7 +58,7 @@ impl FrameError {
         Damage { file, offset, what }
     }
 
-    /// What it means for opening the database.
+    /// The error that opening a database returns for it.
     pub(crate) fn into_open_error(self, name: &str, file: String, offset: u64) -> OpenError {
         match self {
             Self::Newer(found) => OpenError::NewerVersion {
@@ -71,19 +71,19 @@ impl FrameError {
     }
 }
 
-/// Puts a header into a frame, and gives the frame's checksum.
+/// Encodes a header in a frame; returns the frame and its checksum.
 pub(crate) fn seal_frame<T: Framed>(header: &T) -> ([u8; FRAME_BYTES], Checksum) {
     let mut frame = [0; FRAME_BYTES];
     frame[..MAGIC_END].copy_from_slice(&T::MAGIC);
     frame[MAGIC_END..HEADER_START].copy_from_slice(&VERSION.to_le_bytes());
-    let mut room = &mut frame[HEADER_START..HEADER_END];
-    borsh::to_writer(&mut room, header).expect("headers are shorter than a frame");
+    let mut space = &mut frame[HEADER_START..HEADER_END];
+    borsh::to_writer(&mut space, header).expect("headers are shorter than a frame");
     let checksum = checksum(&frame[..HEADER_END]);
     frame[HEADER_END..].copy_from_slice(&checksum);
     (frame, checksum)
 }
 
-/// Takes a header out of a frame, with the frame's checksum.
+/// Decodes a frame; returns the header and the frame's checksum.
 pub(crate) fn unseal_frame<T: Framed>(frame: &[u8]) -> Result<(T, Checksum), FrameError> {
     let damaged = |what: &str| FrameError::Damaged(format!("the {} {what}", T::NAME));
     let Some(frame) = frame.first_chunk::<FRAME_BYTES>() else {
@@ -104,7 +104,7 @@ pub(crate) fn unseal_frame<T: Framed>(frame: &[u8]) -> Result<(T, Checksum), Fra
         return Err(FrameError::Newer(version));
     }
     if version != VERSION {
-        return Err(damaged("has a version that never was"));
+        return Err(damaged("has an unknown version"));
     }
     let mut bytes = &frame[HEADER_START..HEADER_END];
     let header = T::deserialize(&mut bytes).map_err(|error| damaged(&error.to_string()))?;

@@ -4,7 +4,7 @@ use alloy_primitives::{Address, B256, U256};
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
 
-/// What the index finds.
+/// A key of the index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Key {
     Account(Address),
@@ -18,8 +18,8 @@ impl Key {
     }
 }
 
-/// Hashes keys with a secret of the database, so that nobody can grind keys into one place of its
-/// index.
+/// Hashes keys with a secret of the database, so that an attacker cannot construct keys that
+/// collide in its index.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KeyHasher {
     key: [u8; 16],
@@ -30,7 +30,7 @@ impl KeyHasher {
         Self { key }
     }
 
-    /// SipHash-1-3 of a byte for the kind of key and the key's bytes.
+    /// SipHash-1-3 of a byte for the kind of key, followed by the key's bytes.
     pub(crate) fn hash(&self, key: &Key) -> u64 {
         match key {
             Key::Account(address) => self.account(address.as_slice()),

@@ -1,4 +1,4 @@
-//! The manifest: what the database consists of. Always replaced as a whole, by rename.
+//! The manifest: what the database consists of. It is always replaced as a whole, by rename.
 
 use super::frame::{Checksum, FRAME_BYTES, FrameError, Framed, checksum, seal_frame, unseal_frame};
 use crate::{
@@ -9,7 +9,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 pub(crate) const MANIFEST: &str = "MANIFEST";
 pub(crate) const MANIFEST_NEW: &str = "MANIFEST.new";
-/// More than any manifest has: segments are at least 64 KiB, and a database at most 256 TiB.
+/// No manifest is larger: segments have at least 64 KiB, and a database at most 256 TiB.
 const MANIFEST_BYTES_MAX: u64 = 1 << 30;
 
 /// What the database consists of.
@@ -21,7 +21,7 @@ pub(crate) struct Manifest {
     pub(crate) hash_key: [u8; 16],
     pub(crate) segment_bytes: u64,
     pub(crate) shard_bits: u32,
-    /// Number and places of each segment, in order. Segments that were begun since follow the last.
+    /// Number and places of each segment, in order. Segments created later follow the last one.
     pub(crate) segments: Vec<(u64, u64)>,
     /// The log is durable at least up to this byte position.
     pub(crate) durable: u64,
@@ -91,7 +91,7 @@ impl Manifest {
             .map_err(|error| error.into_open_error("manifest", path.clone(), 0))
     }
 
-    /// Replaces the manifest, durably.
+    /// Replaces the manifest durably.
     pub(crate) fn store(&self, storage: &dyn Storage) -> Result<(), FileError> {
         let path = storage.describe(MANIFEST_NEW);
         let error = |action| {

@@ -1,4 +1,4 @@
-//! Reading records one after another.
+//! Reads records one after another.
 
 use super::{
     frame::{Checksum, FRAME_BYTES, FrameError, unseal_frame},
@@ -8,17 +8,17 @@ use super::{
 use crate::error::{Damage, FileError, ReadError};
 use std::{ops::ControlFlow, sync::Arc};
 
-/// Why the log does not go on.
+/// Why a record was not read.
 #[derive(Debug)]
 pub(crate) enum RecordError {
-    /// There is no sound record here.
+    /// There is no intact record.
     Frame(FrameError),
-    /// There is one, but of another place or time.
+    /// There is a record of another position or sequence.
     Foreign(String),
     File(FileError),
 }
 
-/// What the next record must be.
+/// What the next record must contain.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ExpectedRecord {
     pub(crate) database: [u8; 16],
@@ -26,7 +26,7 @@ pub(crate) struct ExpectedRecord {
     pub(crate) previous: Checksum,
 }
 
-/// Reads the record at `offset` of a segment, whatever its place in the log's order.
+/// Reads the record at `offset` of a segment, without checking its sequence.
 pub(crate) fn read_record(
     table: &SegmentTable,
     segment: &Segment,
@@ -74,7 +74,7 @@ pub(crate) fn read_expected_record(
     offset: u64,
     expected: &ExpectedRecord,
 ) -> Result<Record, RecordError> {
-    // The header alone first: a stale one may tell any length.
+    // The header comes first: a stale one may contain any length.
     let header = read_record_header(table, segment, offset)?;
     if header.database != expected.database
         || header.sequence != expected.sequence
@@ -89,7 +89,7 @@ pub(crate) fn read_expected_record(
     read_record(table, segment, offset)
 }
 
-/// Calls `visit` with every durable record from a byte position on.
+/// Calls `visit` with every durable record from a byte position onwards.
 pub(crate) fn walk_records(
     table: &SegmentTable,
     from: u64,
@@ -111,7 +111,7 @@ pub(crate) fn walk_records(
 }
 
 impl RecordError {
-    /// What it means for somebody who reads durable records.
+    /// The error for a reader of durable records.
     pub(crate) fn into_read_error(self, file: String, offset: u64) -> ReadError {
         match self {
             Self::File(error) => ReadError::File(error),

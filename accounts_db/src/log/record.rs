@@ -1,4 +1,4 @@
-//! A block's record in the log: header, state commitment, entries, padding.
+//! Records: one for each block, with header, state commitment, entries and padding.
 
 use super::{
     entry::{self, Entry},
@@ -7,19 +7,19 @@ use super::{
 use crate::commitment::{LATTICE_BYTES, Lattice};
 use borsh::{BorshDeserialize, BorshSerialize};
 
-/// Records begin and end at multiples of this, so that no durable sector is written again.
+/// Records begin and end at multiples of this, so durable sectors are never rewritten.
 pub(crate) const PAGE_BYTES: u64 = 4096;
 /// Where a record's entries begin.
 pub(crate) const ENTRIES_START: usize = FRAME_BYTES + LATTICE_BYTES;
 
-/// What a record does.
+/// The kind of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 #[borsh(use_discriminant = true)]
 #[repr(u8)]
 pub(crate) enum RecordKind {
     /// Adds a block.
     Block = 0,
-    /// Goes back to an earlier block.
+    /// Returns to an earlier block.
     Undo = 1,
 }
 
@@ -28,25 +28,25 @@ pub(crate) enum RecordKind {
 pub(crate) struct RecordHeader {
     pub(crate) kind: RecordKind,
     pub(crate) database: [u8; 16],
-    /// Records before it, in the database's life.
+    /// Number of records before it in the lifetime of the database.
     pub(crate) sequence: u64,
-    /// The newest block once this record is applied.
+    /// The newest block after this record is applied.
     pub(crate) number: u64,
-    /// The oldest block that is readable once this record is applied.
+    /// The oldest readable block after this record is applied.
     pub(crate) oldest: u64,
-    /// Byte position in the log at which it was written.
+    /// Byte position in the log.
     pub(crate) position: u64,
-    /// Its length, padding included.
+    /// Length, with padding.
     pub(crate) bytes: u64,
-    /// Length of its entries.
+    /// Length of the entries.
     pub(crate) entries_bytes: u64,
     pub(crate) entry_count: u64,
-    /// The block's hash, where the caller gave one.
+    /// The block's hash, if the caller gave one.
     pub(crate) hash: Option<[u8; 32]>,
     pub(crate) commitment: [u8; 32],
-    /// Checksum in the header of the record before.
+    /// Checksum in the header of the previous record.
     pub(crate) previous: Checksum,
-    /// Checksum of everything behind the header.
+    /// Checksum of the record after its header.
     pub(crate) body: Checksum,
 }
 
@@ -55,13 +55,13 @@ impl Framed for RecordHeader {
     const NAME: &'static str = "record's header";
 }
 
-/// Length of a record with so many bytes of entries.
+/// Length of a record with this many bytes of entries.
 pub(crate) const fn record_bytes(entries_bytes: u64) -> u64 {
     (ENTRIES_START as u64 + entries_bytes).next_multiple_of(PAGE_BYTES)
 }
 
-/// Completes a record whose entries stand in `record` from [`ENTRIES_START`] on: fills in lattice,
-/// padding and header, and gives the header's checksum.
+/// Completes a record whose entries begin at [`ENTRIES_START`]: fills in lattice, padding and
+/// header. Returns the header's checksum.
 pub(crate) fn seal_record(
     record: &mut Vec<u8>,
     lattice: &Lattice,
@@ -76,14 +76,14 @@ pub(crate) fn seal_record(
     checksum
 }
 
-/// Appends what stands behind the newest record: a blank page, if the `room` that the record has in its
-/// segment is large enough for one.
-pub(crate) fn append_log_end(record: &mut Vec<u8>, room: u64) {
-    let end = room.min(record.len() as u64 + PAGE_BYTES);
+/// Appends the blank page that ends the log, as far as it fits into the `space` from the record's
+/// beginning to the end of its segment.
+pub(crate) fn append_log_end(record: &mut Vec<u8>, space: u64) {
+    let end = space.min(record.len() as u64 + PAGE_BYTES);
     record.resize(usize::try_from(end).unwrap_or(record.len()), 0);
 }
 
-/// A record that was read and checked.
+/// A record, read and checked.
 #[derive(Debug)]
 pub(crate) struct Record {
     pub(crate) header: RecordHeader,
@@ -112,19 +112,19 @@ impl Record {
         })
     }
 
-    /// The state commitment's lattice after the record.
+    /// The lattice after the record.
     pub(crate) fn lattice(&self) -> Lattice {
         let mut bytes = [0; LATTICE_BYTES];
         bytes.copy_from_slice(&self.bytes[FRAME_BYTES..ENTRIES_START]);
         Lattice::from_bytes(&bytes)
     }
 
-    /// The record as it stands in the log.
+    /// The encoded record.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Where entries begin in the record, so that they can be taken apart side by side.
+    /// Offsets of the entries in the record, so that they can be parsed in parallel.
     pub(crate) fn entry_offsets(&self) -> Result<Vec<usize>, (u64, &'static str)> {
         let end = ENTRIES_START + usize::try_from(self.header.entries_bytes).unwrap_or(0);
         let mut offsets = Vec::new();
@@ -138,14 +138,14 @@ impl Record {
         Ok(offsets)
     }
 
-    /// The entry at one of those offsets.
+    /// The entry at such an offset.
     pub(crate) fn entry_at(&self, offset: usize) -> Result<Entry, (u64, &'static str)> {
         let end = ENTRIES_START + usize::try_from(self.header.entries_bytes).unwrap_or(0);
         entry::parse(&self.bytes[offset..end])
             .map_err(|what| (self.header.position + offset as u64, what))
     }
 
-    /// The entries, each with its byte position in the log.
+    /// The entries, with their byte positions in the log.
     pub(crate) fn entries(&self) -> Entries<'_> {
         // `parse` checked the length.
         let end = ENTRIES_START + usize::try_from(self.header.entries_bytes).unwrap_or(0);
@@ -157,7 +157,7 @@ impl Record {
     }
 }
 
-/// Entries of a record, one after another.
+/// Iterator over the entries of a record.
 #[derive(Clone, Debug)]
 pub(crate) struct Entries<'a> {
     bytes: &'a [u8],
@@ -166,7 +166,7 @@ pub(crate) struct Entries<'a> {
 }
 
 impl<'a> Iterator for Entries<'a> {
-    /// Byte position, entry, and its bytes; or what is wrong at that position.
+    /// Byte position, entry, and its bytes; or the position and what is wrong there.
     type Item = Result<(u64, Entry, &'a [u8]), (u64, &'static str)>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -177,7 +177,7 @@ impl<'a> Iterator for Entries<'a> {
         match entry::parse(&self.bytes[self.at..]) {
             Ok(entry) => {
                 let start = self.at;
-                // `parse` saw that so many bytes are there.
+                // `parse` has checked that the bytes are there.
                 self.at += usize::try_from(entry.bytes).unwrap_or(usize::MAX);
                 Some(Ok((position, entry, &self.bytes[start..self.at])))
             }

@@ -1,4 +1,4 @@
-//! Segments: the files of the log, and the table of them.
+//! Segments, the files of the log, and the table of them.
 
 use super::{
     entry::{self, FIXED_BYTES_MAX, Value},
@@ -28,9 +28,9 @@ const NAME_PREFIX: &str = "log.";
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub(crate) struct SegmentHeader {
     pub(crate) database: [u8; 16],
-    /// Its place in the log, in segments.
+    /// Number of its first place in the log.
     pub(crate) number: u64,
-    /// How many places it takes: more than one if a record is longer than a segment.
+    /// Number of places it takes: more than one if its record is longer than a place.
     pub(crate) places: u64,
     /// Size of a place in bytes.
     pub(crate) segment_bytes: u64,
@@ -63,13 +63,13 @@ pub(crate) struct Segment {
     pub(crate) path: String,
     pub(crate) file: Arc<dyn StorageFile>,
     map: Option<FileMap>,
-    /// Bytes of it, from its beginning, that hold durable records.
+    /// Length of the durable records, from the beginning of the file.
     end: AtomicU64,
-    /// Bytes that moving everything alive in it would take.
+    /// Bytes that compaction would write to move everything live in it.
     live: AtomicU64,
     /// Sequence number of its last record.
     newest: AtomicU64,
-    /// Whether compaction has moved everything out of it.
+    /// Whether compaction has emptied it.
     pub(crate) emptied: AtomicBool,
 }
 
@@ -99,12 +99,12 @@ impl Segment {
         Ok(segment)
     }
 
-    /// Bytes of it that hold durable records.
+    /// Length of the durable records, from the beginning of the file.
     pub(crate) fn end(&self) -> u64 {
         self.end.load(Ordering::Acquire)
     }
 
-    /// Declares its first `end` bytes durable: they are not written again while this value lives.
+    /// Declares the first `end` bytes durable: they are not written again while this value lives.
     pub(crate) fn set_end(&self, end: u64) {
         if let Some(map) = &self.map {
             map.set_readable(end);
@@ -120,7 +120,7 @@ impl Segment {
         self.live.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Counts bytes that are no longer alive.
+    /// Subtracts bytes that are no longer live.
     pub(crate) fn subtract_live(&self, bytes: u64) {
         let less = |live: u64| Some(live.saturating_sub(bytes));
         let before = self
@@ -163,7 +163,7 @@ impl Segment {
             .map_err(|source| FileError::new("read", &self.path, source).into())
     }
 
-    /// Durable bytes: in the map, or read.
+    /// Durable bytes, borrowed from the map if there is one.
     pub(crate) fn bytes(&self, offset: u64, bytes: u64) -> Result<Cow<'_, [u8]>, ReadError> {
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         if let Some(map) = &self.map
@@ -176,7 +176,7 @@ impl Segment {
         Ok(Cow::Owned(buffer))
     }
 
-    /// Reads an entry without a blob, or the head of one with; checked, unless it has a blob.
+    /// Reads an entry without its blob. The checksum is checked unless there is a blob.
     #[inline]
     pub(crate) fn read_fixed<'a>(
         &'a self,
@@ -207,7 +207,8 @@ impl Segment {
         Ok(bytes)
     }
 
-    /// The value of a key at `offset`: if the file is mapped, and a sound version of this key is there.
+    /// The value of a key at `offset`, if the file is mapped and an intact version of the key is
+    /// there.
     #[inline]
     pub(crate) fn mapped_value(&self, offset: u64, key: &Key) -> Option<Value> {
         let map = self.map.as_ref()?;
@@ -215,15 +216,15 @@ impl Segment {
         entry::value_of(kind, map.bytes(offset, kind.bytes())?, key)
     }
 
-    /// Asks the processor for the entry at `offset`.
+    /// Prefetches the entry at `offset` into the processor's cache.
     #[inline]
-    pub(crate) fn bring_near(&self, offset: u64) {
+    pub(crate) fn prefetch_entry(&self, offset: u64) {
         if let Some(map) = &self.map {
-            map.bring_near(offset, entry::Kind::SlotUpdate.bytes());
+            map.prefetch(offset, entry::Kind::SlotUpdate.bytes());
         }
     }
 
-    /// Reads a whole entry, of whatever kind, and checks it.
+    /// Reads a whole entry of any kind and checks it.
     pub(crate) fn read_entry(&self, offset: u64) -> Result<Vec<u8>, ReadError> {
         let mut head = [0; entry::HEAD_BYTES + 4];
         self.read(&mut head, offset)?;
@@ -240,14 +241,14 @@ impl Segment {
         Ok(bytes)
     }
 
-    /// Asks for these bytes to be brought into memory.
-    pub(crate) fn prefetch(&self, offset: u64, bytes: usize) {
+    /// Starts reading these bytes into memory.
+    pub(crate) fn read_ahead(&self, offset: u64, bytes: usize) {
         if let Some(map) = &self.map {
-            map.prefetch(offset, bytes);
+            map.read_ahead(offset, bytes);
         }
     }
 
-    /// Has these bytes mapped.
+    /// Maps these bytes now.
     pub(crate) fn populate(&self, offset: u64, bytes: u64) {
         if let Some(map) = &self.map {
             map.populate(offset, bytes);
@@ -263,11 +264,11 @@ impl Segment {
     }
 }
 
-/// The segments there are, by place. A table never changes; the database replaces it.
+/// The segments by place. A table is immutable; the database replaces it.
 #[derive(Clone, Debug)]
 pub(crate) struct SegmentTable {
     places: Vec<Option<Arc<Segment>>>,
-    /// Number of the first place in `places`.
+    /// Number of the first element of `places`.
     first: u64,
     shift: u32,
 }
@@ -286,7 +287,7 @@ impl SegmentTable {
         1 << self.shift
     }
 
-    /// The first number that a location cannot name.
+    /// The first segment number that a location cannot address.
     pub(crate) const fn number_limit(&self) -> u64 {
         (1 << LOCATION_BITS) * UNIT_BYTES / self.segment_bytes()
     }
@@ -305,7 +306,7 @@ impl SegmentTable {
         (self.places.get(place)?.as_ref()).filter(|segment| segment.number == number)
     }
 
-    /// Segments in the order of the log.
+    /// The segments in the order of the log.
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &Arc<Segment>> {
         (self.first..)
             .zip(&self.places)
@@ -319,7 +320,7 @@ impl SegmentTable {
         self.places.iter().rev().find_map(Option::as_ref)
     }
 
-    /// The table with one segment more.
+    /// The table with one more segment.
     pub(crate) fn with(&self, segment: &Arc<Segment>) -> Self {
         let mut table = self.clone();
         if table.places.is_empty() {
@@ -340,7 +341,7 @@ impl SegmentTable {
         table
     }
 
-    /// The table without the segments of these numbers.
+    /// The table without these segments.
     pub(crate) fn without(&self, numbers: &[u64]) -> Self {
         let mut table = self.clone();
         for place in &mut table.places {

@@ -1,9 +1,9 @@
-//! Room for records: segments are begun here, and the next one ahead of its time.
+//! Allocation of segments, one of them before it is needed.
 //!
-//! A segment takes over the file of one that was given up, if there is one. Its place on the medium has
-//! been written to before, so that a sync need not wait for the file system's journal; and its pages are
-//! in memory already, where fresh ones cost more than what is written to them. What the file has of its
-//! earlier life is of other positions in the log and does not count.
+//! A new segment reuses the file of a retired one if there is one. The blocks of that file are
+//! already allocated, so a sync does not wait for the file system's journal; and its pages are in
+//! memory, where fresh pages cost more than the write itself. Old records in it have other
+//! positions in the log and do not count.
 
 use super::{
     frame::seal_frame,
@@ -14,30 +14,31 @@ use crate::{error::FileError, storage::Storage};
 use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
 
-/// Files kept for segments to come.
+/// Retired segments kept for reuse.
 const SPARE_SEGMENTS_MAX: usize = 2;
-/// The header's page, and a blank one behind it: there the log ends for now.
+/// The header's page and the blank page that ends the log.
 const BEGINNING_BYTES: usize = 2 * 4096;
 const _: () = assert!(BEGINNING_BYTES as u64 == SEGMENT_HEADER_BYTES + PAGE_BYTES);
 
-/// Where new segments come from.
+/// Allocates segments.
 #[derive(Debug)]
 pub(crate) struct SegmentAllocator {
     storage: Arc<dyn Storage>,
     database: [u8; 16],
     segment_bytes: u64,
-    /// Segments that were given up, whose files are still there. Somebody may be reading them.
-    spares: Mutex<Vec<Arc<Segment>>>,
-    /// A segment begun before it is needed. Held while one is begun; `wanted` is locked after it.
+    /// Retired segments whose files still exist. Readers may still use them.
+    spare_segments: Mutex<Vec<Arc<Segment>>>,
+    /// A segment created before it is needed. The lock is held while one is created; `requested` is
+    /// locked after it.
     next: Mutex<Option<Segment>>,
-    wanted: Mutex<Wanted>,
-    /// Wakes the thread that begins segments.
-    has_wish: Condvar,
+    requested: Mutex<Requested>,
+    /// Wakes the allocating thread.
+    wakeup: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Wanted {
-    /// Number of the segment to be begun, and how many bytes will be written to it first.
+struct Requested {
+    /// Number of the segment to create, and the bytes of its first write.
     next: Option<(u64, u64)>,
     is_closing: bool,
 }
@@ -48,53 +49,53 @@ impl SegmentAllocator {
             storage,
             database,
             segment_bytes,
-            spares: Mutex::default(),
+            spare_segments: Mutex::default(),
             next: Mutex::default(),
-            wanted: Mutex::default(),
-            has_wish: Condvar::new(),
+            requested: Mutex::default(),
+            wakeup: Condvar::new(),
         }
     }
 
-    /// A segment without records, durable, with its name. Only one thread at a time asks for one.
+    /// A durable segment without records. Calls must not overlap.
     pub(crate) fn segment(&self, number: u64, places: u64) -> Result<Segment, FileError> {
         let mut next = self.next.lock();
-        // What was wished for and not begun yet is not begun a second time.
-        self.wanted.lock().next = None;
+        // The pending request must not be served as well.
+        self.requested.lock().next = None;
         if let Some(next) = next.take() {
             if next.number == number && next.places == places {
                 return Ok(next);
             }
             let _ = self.storage.remove(&segment_file_name(next.number));
         }
-        self.begin(number, places)
+        self.create(number, places)
     }
 
-    /// Asks for the segment `number` to be begun by the thread that [`run`](Self::run)s, with its first
-    /// `bytes` in memory.
-    pub(crate) fn want(&self, number: u64, bytes: u64) {
-        self.wanted.lock().next = Some((number, bytes));
-        self.has_wish.notify_all();
+    /// Requests the segment `number` from the thread in [`run`](Self::run), with its first `bytes`
+    /// in memory.
+    pub(crate) fn request(&self, number: u64, bytes: u64) {
+        self.requested.lock().next = Some((number, bytes));
+        self.wakeup.notify_all();
     }
 
-    /// Begins segments when they are wanted, until [`close`](Self::close) is called. If that fails it
-    /// will be tried again when the segment is needed.
+    /// Creates requested segments until [`close`](Self::close). A failed creation is repeated when
+    /// the segment is needed.
     pub(crate) fn run(&self) {
         loop {
             {
-                let mut wanted = self.wanted.lock();
-                while wanted.next.is_none() && !wanted.is_closing {
-                    self.has_wish.wait(&mut wanted);
+                let mut requested = self.requested.lock();
+                while requested.next.is_none() && !requested.is_closing {
+                    self.wakeup.wait(&mut requested);
                 }
-                if wanted.is_closing {
+                if requested.is_closing {
                     return;
                 }
             }
             let mut next = self.next.lock();
-            let wanted = self.wanted.lock().next.take();
-            if let Some((number, bytes)) = wanted
+            let requested = self.requested.lock().next.take();
+            if let Some((number, bytes)) = requested
                 && next.is_none()
             {
-                *next = self.begin(number, 1).ok();
+                *next = self.create(number, 1).ok();
                 if let Some(segment) = &*next {
                     segment.file.fill_cache(0, bytes.min(self.segment_bytes));
                 }
@@ -104,11 +105,11 @@ impl SegmentAllocator {
 
     /// Ends [`run`](Self::run).
     pub(crate) fn close(&self) {
-        self.wanted.lock().is_closing = true;
-        self.has_wish.notify_all();
+        self.requested.lock().is_closing = true;
+        self.wakeup.notify_all();
     }
 
-    fn begin(&self, number: u64, places: u64) -> Result<Segment, FileError> {
+    fn create(&self, number: u64, places: u64) -> Result<Segment, FileError> {
         let header = SegmentHeader {
             database: self.database,
             number,
@@ -121,7 +122,7 @@ impl SegmentAllocator {
             let path = path.clone();
             move |source| FileError::new(action, path, source)
         };
-        let spare = self.take_spare(places);
+        let spare = self.take_spare_segment(places);
         let is_reused = spare.is_some();
         let (file, current_name) = if let Some(spare) = spare {
             (spare.file, segment_file_name(spare.number))
@@ -142,7 +143,7 @@ impl SegmentAllocator {
             })
             .and_then(|()| self.storage.sync_folder());
         if let Err(source) = written {
-            // Nothing refers to it yet; the next block begins it anew.
+            // Nothing refers to it yet; the next block creates it again.
             let _ = self.storage.remove(&current_name);
             let _ = self.storage.remove(&name);
             return Err(error("begin")(source));
@@ -150,16 +151,16 @@ impl SegmentAllocator {
         Segment::new(&header, path.clone(), file)
     }
 
-    /// Takes segments that nothing refers to any more. Files that are of no use are removed; gives
-    /// whether there were such.
-    pub(crate) fn give_up(&self, segments: Vec<Arc<Segment>>) -> bool {
-        let mut spares = self.spares.lock();
+    /// Takes segments that the database no longer uses, to reuse their files. Removes files that it
+    /// does not keep; returns whether there were any.
+    pub(crate) fn retire(&self, segments: Vec<Arc<Segment>>) -> bool {
+        let mut spare_segments = self.spare_segments.lock();
         let mut has_removed = false;
         for segment in segments {
-            if segment.places == 1 && spares.len() < SPARE_SEGMENTS_MAX {
-                spares.push(segment);
+            if segment.places == 1 && spare_segments.len() < SPARE_SEGMENTS_MAX {
+                spare_segments.push(segment);
             } else {
-                // If this fails the file stays until the next opening.
+                // A file that is not removed now is removed at the next opening.
                 let _ = self.storage.remove(&segment_file_name(segment.number));
                 has_removed = true;
             }
@@ -167,31 +168,31 @@ impl SegmentAllocator {
         has_removed
     }
 
-    /// Removes what is kept for later; gives whether there was anything.
-    pub(crate) fn clear(&self) -> bool {
-        let spares = std::mem::take(&mut *self.spares.lock());
-        for segment in &spares {
+    /// Removes the retired segments; returns whether there were any.
+    pub(crate) fn discard_spares(&self) -> bool {
+        let spare_segments = std::mem::take(&mut *self.spare_segments.lock());
+        for segment in &spare_segments {
             let _ = self.storage.remove(&segment_file_name(segment.number));
         }
-        !spares.is_empty()
+        !spare_segments.is_empty()
     }
 
-    /// A segment that was given up, that nobody reads any more, and whose file has no other name.
-    fn take_spare(&self, places: u64) -> Option<Segment> {
+    /// A retired segment without readers, whose file has no other name.
+    fn take_spare_segment(&self, places: u64) -> Option<Segment> {
         if places != 1 {
             return None;
         }
-        let mut spares = self.spares.lock();
-        for at in 0..spares.len() {
-            let is_ours = matches!(spares[at].file.is_shared(), Ok(false));
-            match Arc::try_unwrap(spares.remove(at)) {
+        let mut spare_segments = self.spare_segments.lock();
+        for at in 0..spare_segments.len() {
+            let is_ours = matches!(spare_segments[at].file.is_shared(), Ok(false));
+            match Arc::try_unwrap(spare_segments.remove(at)) {
                 Ok(segment) if is_ours => return Some(segment),
                 Ok(segment) => {
-                    // A snapshot has the file as well.
+                    // A snapshot shares the file.
                     let _ = self.storage.remove(&segment_file_name(segment.number));
                     return None;
                 }
-                Err(segment) => spares.insert(at, segment),
+                Err(segment) => spare_segments.insert(at, segment),
             }
         }
         None

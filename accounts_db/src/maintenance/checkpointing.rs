@@ -1,4 +1,4 @@
-//! When checkpoints are written, and which segments they free.
+//! Decides when checkpoints are written, writes them, and frees emptied segments.
 
 use crate::{
     error::{CheckpointError, FileError},
@@ -8,11 +8,11 @@ use crate::{
     shared::Core,
 };
 use std::sync::{Arc, atomic::Ordering};
-/// A checkpoint is written when the log has grown by so many times its length.
+/// A checkpoint is due when the log has grown by this many times the length of the last one.
 const LOG_FACTOR: u64 = 2;
 
 impl Core {
-    /// Notes that compaction has emptied segments.
+    /// Registers segments that compaction has emptied.
     pub(crate) fn note_emptied(&self, emptied: &[u64], sequence: u64) {
         let table = self.segments();
         let mut state = self.checkpoint.lock();
@@ -24,14 +24,14 @@ impl Core {
         }
     }
 
-    /// Notes that a record was appended, and sees to a checkpoint if one is due.
+    /// Registers an appended record, and starts a checkpoint if one is due.
     pub(crate) fn note_appended(&self, bytes: u64) {
         let mut state = self.checkpoint.lock();
         state.appended += bytes;
         if state.appended < self.options.checkpoint_bytes {
             return;
         }
-        // Of what is written, checkpoints are at most a third.
+        // Checkpoints are at most a third of all writes.
         if state.appended < LOG_FACTOR * state.bytes {
             return;
         }
@@ -49,7 +49,7 @@ impl Core {
         }
     }
 
-    /// Writes a checkpoint and gives up the segments that nothing needs any more.
+    /// Writes a checkpoint and retires segments that nothing needs any more.
     pub(crate) fn write_checkpoint(&self) -> Result<(), CheckpointError> {
         if self.options.read_only {
             return Err(CheckpointError::ReadOnly);
@@ -73,12 +73,14 @@ impl Core {
         };
         let create = || CheckpointWriter::create(&*self.storage, &contents, &self.index);
         let mut out = create();
-        if out.as_ref().is_err_and(FileError::is_out_of_space) && self.segment_allocator.clear() {
+        if out.as_ref().is_err_and(FileError::is_out_of_space)
+            && self.segment_allocator.discard_spares()
+        {
             out = create();
         }
         let mut out = out?;
         let copy_shards = |out: &mut CheckpointWriter<'_>| {
-            // The index stands at the end of a record.
+            // The lock keeps the index at the end of a record.
             let _publishing = self.publishing.read();
             out.copy_shards(&self.index, self.applied.load(Ordering::Acquire))
         };
@@ -90,8 +92,8 @@ impl Core {
         self.free_emptied(sequence)
     }
 
-    /// Writes the manifest, without the segments that were empty before the record `sequence`, and
-    /// then removes them.
+    /// Writes the manifest without the segments that were empty before the record `sequence`, then
+    /// retires them.
     fn free_emptied(&self, sequence: u64) -> Result<(), CheckpointError> {
         let freed: Vec<u64> = {
             let mut state = self.checkpoint.lock();
@@ -110,7 +112,7 @@ impl Core {
             segments
         };
         self.store_manifest()?;
-        if self.segment_allocator.give_up(segments) {
+        if self.segment_allocator.retire(segments) {
             let folder = self.storage.describe("");
             (self.storage.sync_folder())
                 .map_err(|source| FileError::new("sync", folder, source))?;
@@ -118,7 +120,7 @@ impl Core {
         Ok(())
     }
 
-    /// Writes what the database consists of.
+    /// Writes the manifest.
     pub(crate) fn store_manifest(&self) -> Result<(), FileError> {
         let durable = self.applied.load(Ordering::Acquire);
         let table = self.segments();
@@ -133,7 +135,7 @@ impl Core {
         manifest.store(&*self.storage)
     }
 
-    /// Writes checkpoints when they are wanted, until the database closes.
+    /// Writes checkpoints on request, until the database closes.
     pub(crate) fn run_checkpoints(&self) {
         loop {
             {

@@ -1,12 +1,11 @@
-//! Compaction: what is alive in old segments moves into the records of new blocks.
+//! Compaction: moves live entries of old segments into the records of new blocks.
 //!
-//! A segment may be chosen once all its records are at or before the oldest readable block: then only
-//! newest versions in it are needed. Each commit looks at a stretch of the chosen segment, writes what
-//! is alive again (with the old place as previous location) and drops tombstones: nobody can read what
-//! was there before them, and older copies lie behind the reach of every link. When the stretch
-//! reaches the end, nothing in the index points into the segment any more, and it goes as soon as a
-//! checkpoint that was begun after that is durable: redo from an older checkpoint would still
-//! look for it.
+//! A segment is eligible once all its records are at or before the oldest readable block: then only
+//! newest versions in it are needed. Each commit scans a part of the chosen segment, writes its
+//! live entries again (with the old location as previous location) and drops tombstones: no reader
+//! reaches the versions before them. After the whole segment was scanned, the index has no location
+//! in it. The segment is freed once a checkpoint that started later is durable, because redo from
+//! an older checkpoint still needs it.
 
 use crate::{
     error::ReadError,
@@ -20,23 +19,23 @@ use crate::{
 };
 use std::sync::{Arc, atomic::Ordering};
 
-/// A segment with more alive than this share is not worth moving.
+/// Segments with a larger live share are not worth moving.
 const LIVE_SHARE_MAX: f64 = 0.9;
-/// Bytes scanned for each byte that may be moved.
+/// Bytes scanned for each byte in the budget.
 const SCAN_FACTOR: u64 = 8;
-/// The least a commit moves while there is something to do.
+/// Least budget of a commit, if there is anything to do.
 const BUDGET_BYTES_MIN: u64 = 64 << 10;
-/// Fewer entries than this are not worth other threads.
+/// Fewer entries than this are not worth several threads.
 const PARALLEL_MIN: usize = 512;
 const PARALLEL_CHUNK: usize = 256;
-/// The least that moving an entry whose value counts writes: entries are looked at in such numbers that
-/// the budget is not overdrawn.
+/// The smallest moved value. It limits how many entries are examined together, so that the budget
+/// is not exceeded.
 const MOVE_BYTES_MIN: u64 = entry::Kind::SlotPut.bytes() as u64;
-const LOOK_MIN: u64 = 512;
+const EXAMINED_MIN: u64 = 512;
 /// Largest part of a segment read at once.
 const READ_BYTES_MAX: u64 = 1 << 20;
 
-/// Bytes of the log and bytes alive in it, of the segments that are not given up yet.
+/// Bytes of the log and live bytes in it, without emptied segments.
 pub(crate) fn log_usage(table: &SegmentTable) -> (u64, u64) {
     let kept = table
         .iter()
@@ -46,7 +45,7 @@ pub(crate) fn log_usage(table: &SegmentTable) -> (u64, u64) {
     })
 }
 
-/// How many bytes a commit that appends `appended` bytes should move.
+/// Number of bytes that a commit of `appended` bytes should move.
 fn budget(core: &Core, table: &SegmentTable, appended: u64) -> u64 {
     let (bytes, live) = log_usage(table);
     #[expect(clippy::cast_precision_loss, reason = "a ratio")]
@@ -54,7 +53,7 @@ fn budget(core: &Core, table: &SegmentTable, appended: u64) -> u64 {
     if excess <= 0.0 {
         return 0;
     }
-    // From nothing at the aim to as much as the block appends at a quarter above it.
+    // From zero at the target ratio to `appended` at a quarter above it.
     let share = (excess * 4.0).min(1.0);
     #[expect(
         clippy::cast_precision_loss,
@@ -66,7 +65,7 @@ fn budget(core: &Core, table: &SegmentTable, appended: u64) -> u64 {
     budget.max(BUDGET_BYTES_MIN)
 }
 
-/// The best segment to empty: the one with the least alive.
+/// The best segment to empty: the one with the smallest live share.
 fn choose(core: &Core, table: &SegmentTable, emptied: &[u64]) -> Option<Arc<Segment>> {
     let retained = core.retained_sequence();
     let last = table.last()?.number;
@@ -83,23 +82,23 @@ fn choose(core: &Core, table: &SegmentTable, emptied: &[u64]) -> Option<Arc<Segm
         .map(|(_, segment)| Arc::clone(segment))
 }
 
-/// What [`gather`] goes by.
+/// Input of [`gather_moves`].
 pub(crate) struct GatheringInput<'a> {
-    /// Where to go on.
+    /// Where to continue.
     pub(crate) cursor: Option<Cursor>,
-    /// What the entries are added to.
+    /// Moved entries are appended to it.
     pub(crate) batch: Batch,
-    /// Bytes that a block appends of its own.
+    /// Bytes of the block's own entries.
     pub(crate) appended: u64,
-    /// Places of which a newer version is about to be published.
+    /// Locations that a block not yet published supersedes.
     pub(crate) superseded: &'a [Location],
-    /// Segments that are as good as empty, though they are not marked so yet.
+    /// Segments that a block not yet published empties.
     pub(crate) emptied: &'a [u64],
-    /// Whether the caller's thread does all of it.
+    /// Whether all work runs on the caller's thread.
     pub(crate) single_threaded: bool,
 }
 
-/// Gathers what a commit takes along.
+/// Gathers the entries that move into a block's record.
 pub(crate) fn gather_moves(
     core: &Core,
     table: &SegmentTable,
@@ -158,7 +157,7 @@ pub(crate) fn gather_moves(
     Ok(moves)
 }
 
-/// The places in a segment that changes replace, and those of `others`, sorted.
+/// The locations in a segment that `changes` or `others` supersede, sorted.
 fn superseded(
     table: &SegmentTable,
     segment: &Segment,
@@ -186,8 +185,8 @@ struct Scanner<'a> {
 }
 
 impl Scanner<'_> {
-    /// Goes on until the batch has `target` bytes, or `scan` were looked at, or the segment ends; gives the bytes
-    /// scanned.
+    /// Continues until the batch has `target` bytes, `scan` bytes were scanned, or the segment
+    /// ends; returns the bytes scanned.
     fn run(&mut self, target: u64, scan: u64) -> Result<u64, ReadError> {
         let mut scanned = 0;
         while self.cursor.offset < self.segment.end() && self.batch.len() < target && scanned < scan
@@ -196,14 +195,14 @@ impl Scanner<'_> {
             if self.cursor.offset >= self.cursor.entries_end {
                 self.next_record()?;
             } else {
-                self.stretch(target)?;
+                self.scan_entries(target)?;
             }
             scanned += self.cursor.offset - before;
         }
         Ok(scanned)
     }
 
-    /// Steps from the end of a record's entries into the next record's.
+    /// Advances from the end of a record's entries into the next record.
     fn next_record(&mut self) -> Result<(), ReadError> {
         let start = self.cursor.record_end;
         if start >= self.segment.end() {
@@ -229,17 +228,17 @@ impl Scanner<'_> {
         self.core.spare_batches.give_back(moved);
     }
 
-    /// Looks at entries of the record: as many as there is room to move, of one read's worth.
-    fn stretch(&mut self, target: u64) -> Result<(), ReadError> {
-        let room = target.saturating_sub(self.batch.len());
-        let count = (room / MOVE_BYTES_MIN).max(LOOK_MIN);
+    /// Examines entries of the record: as many as may move, at most one read.
+    fn scan_entries(&mut self, target: u64) -> Result<(), ReadError> {
+        let space = target.saturating_sub(self.batch.len());
+        let count = (space / MOVE_BYTES_MIN).max(EXAMINED_MIN);
         let start = self.cursor.offset;
         let bytes = (self.cursor.entries_end - start)
             .min(count * FIXED_BYTES_MAX as u64)
             .min(READ_BYTES_MAX);
-        // The next stretch is on its way while this one is looked at.
+        // The next part is read while this one is examined.
         self.segment
-            .prefetch(start, usize::try_from(2 * bytes).unwrap_or(0));
+            .read_ahead(start, usize::try_from(2 * bytes).unwrap_or(0));
         let buffer = self.segment.bytes(start, bytes)?;
         let mut found = Vec::new();
         let mut at = 0;
@@ -263,20 +262,20 @@ impl Scanner<'_> {
             // Longer than a read: a blob.
             let whole = self.segment.read_entry(start)?;
             at = whole.len();
-            let moved = self.look_at(&[(start, &whole)])?;
+            let moved = self.move_live(&[(start, &whole)])?;
             self.take(moved);
         } else if self.single_threaded {
             for found in found.chunks(PARALLEL_CHUNK) {
-                let moved = self.look_at(found)?;
+                let moved = self.move_live(found)?;
                 self.take(moved);
             }
         } else if found.len() < PARALLEL_MIN {
-            let moved = self.look_at(&found)?;
+            let moved = self.move_live(&found)?;
             self.take(moved);
         } else {
             let workers = &self.core.workers;
-            let look_at = |chunk: &[(u64, &[u8])]| self.look_at(chunk);
-            for part in workers.map_chunks(&found, PARALLEL_CHUNK, look_at)? {
+            let move_live = |chunk: &[(u64, &[u8])]| self.move_live(chunk);
+            for part in workers.map_chunks(&found, PARALLEL_CHUNK, move_live)? {
                 self.take(part);
             }
         }
@@ -284,8 +283,8 @@ impl Scanner<'_> {
         Ok(())
     }
 
-    /// Writes those of the entries again that are alive. Each is given with its offset.
-    fn look_at(&self, entries: &[(u64, &[u8])]) -> Result<Batch, ReadError> {
+    /// Writes the live ones among these entries again. Each is given with its offset.
+    fn move_live(&self, entries: &[(u64, &[u8])]) -> Result<Batch, ReadError> {
         let damage = |offset: u64, what| self.segment.damage(offset, what);
         let mut hashes: Vec<Option<u64>> = Vec::with_capacity(entries.len());
         for (offset, bytes) in entries {
@@ -293,7 +292,7 @@ impl Scanner<'_> {
             hashes.push(hash.map_err(|what| damage(*offset, what))?);
         }
         let known: Vec<u64> = hashes.iter().copied().flatten().collect();
-        self.core.index.bring_near(&known);
+        self.core.index.prefetch(&known);
         let mut moved = self.core.spare_batches.part();
         for ((offset, bytes), hash) in entries.iter().zip(hashes) {
             let location = Location::from_position(self.segment.start + offset);

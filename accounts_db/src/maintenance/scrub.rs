@@ -1,4 +1,4 @@
-//! Looking at every byte that matters, whether it is in use now or not.
+//! Scrub: checks every byte that matters, in use or not.
 
 use crate::{
     error::{Damage, FileError, OpenError, ReadError},
@@ -14,24 +14,24 @@ use crate::{
 };
 use std::{io, ops::ControlFlow, sync::Arc};
 
-/// Damages listed; more of them say nothing new.
+/// Number of damages listed.
 const DAMAGES_MAX: usize = 1000;
 
 /// What a scrub found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScrubReport {
-    /// Bytes looked at.
+    /// Bytes checked.
     pub bytes: u64,
-    /// Records among them.
+    /// Records checked.
     pub records: u64,
-    /// Entries in those.
+    /// Entries checked.
     pub entries: u64,
-    /// What is damaged, at most the first 1000.
+    /// The damages, at most the first 1000.
     pub damages: Vec<Damage>,
 }
 
 impl ScrubReport {
-    /// Whether everything is as it was written.
+    /// Whether there is no damage.
     pub fn is_sound(&self) -> bool {
         self.damages.is_empty()
     }
@@ -44,15 +44,15 @@ impl ScrubReport {
 }
 
 impl Core {
-    /// Checks manifest, checkpoint and every record. `progress` is told how many bytes were looked at,
-    /// of how many; it can stop the scrub.
+    /// Checks manifest, checkpoint and every record. `progress` receives the number of bytes
+    /// checked and the total, and can stop the scrub.
     pub(crate) fn scrub(
         &self,
         mut progress: impl FnMut(u64, u64) -> ControlFlow<()>,
     ) -> Result<ScrubReport, ReadError> {
         let mut report = ScrubReport::default();
         {
-            // Nobody replaces them meanwhile.
+            // The lock prevents their replacement.
             let _checkpointing = self.checkpointing.lock();
             self.scrub_manifest(&mut report)?;
             self.scrub_checkpoint(&mut report)?;
@@ -103,8 +103,7 @@ impl Core {
         }
     }
 
-    /// Holds the index and the counts against the log, and the newest state against its commitment.
-    /// Nothing may be committed meanwhile.
+    /// Compares the index with the log. Nothing may be committed meanwhile.
     pub(crate) fn verify_index(&self) -> Result<(), ReadError> {
         let table = self.segments();
         for shard in 0..self.index.shard_count() {
@@ -178,7 +177,8 @@ fn scrub_segment(
                     ReadError::Damaged(damage) => report.note(damage),
                     error => return Err(error),
                 }
-                // Where the next record begins is in the header; if that is damaged, it is looked for.
+                // The header says where the next record begins; a damaged header makes a search
+                // necessary.
                 offset = next_record(core, table, segment, offset, end)?;
             }
         }
@@ -240,7 +240,7 @@ fn scrub_entries(segment: &Segment, record: &Record, report: &mut ScrubReport) {
     }
 }
 
-/// The first page behind `offset` at which a record of this database begins.
+/// The first page after `offset` at which a record of this database begins.
 fn next_record(
     core: &Core,
     table: &SegmentTable,

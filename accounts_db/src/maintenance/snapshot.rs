@@ -1,8 +1,8 @@
-//! Snapshots: a second folder with the same database.
+//! Snapshots: a copy of the database in another folder.
 //!
-//! Segments that are full never change, so a snapshot shares them (a second name for the same file)
-//! where the file system can; the segment being written is copied up to its end. The manifest comes
-//! last: a folder without one is no snapshot.
+//! Full segments never change, so a snapshot shares them as hard links where the file system can.
+//! The segment being written is copied up to its end. The manifest is written last: a folder
+//! without one is no snapshot.
 
 use crate::{
     error::{CheckpointError, Damage, FileError, OpenError, ReadError},
@@ -18,38 +18,38 @@ use thiserror::Error;
 /// Bytes copied at once.
 const COPY_BYTES: u64 = 4 << 20;
 
-/// Why a snapshot was not made, or not restored. The source is as it was; what is in the target folder is
-/// of no use and can be removed.
+/// Why a snapshot was not made or restored. The source is unchanged; the content of the target
+/// folder is useless and can be removed.
 #[derive(Clone, Debug, Error)]
 pub enum SnapshotError {
-    /// The target has a database already.
+    /// The target already contains a database.
     #[error("{folder} is not empty (it has {name}); give an empty or new folder")]
     NotEmpty {
         /// The target.
         folder: String,
-        /// A file in it.
+        /// A database file in it.
         name: String,
     },
     /// Bytes of the snapshot are damaged.
     #[error("the snapshot is damaged: {0}")]
     Damaged(Damage),
-    /// The state is not what its commitment says.
+    /// The state does not match its commitment.
     #[error("the state after block {number} has commitment {found}, but {expected} is recorded")]
     Commitment {
         /// The newest block.
         number: u64,
-        /// What the state sums up to.
+        /// The commitment of the state.
         found: B256,
-        /// What its record says.
+        /// The commitment in the record.
         expected: B256,
     },
-    /// The snapshot or its target cannot be opened.
+    /// The snapshot or its target was not opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The state cannot be read.
+    /// Reading the state failed.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// The checkpoint that begins a snapshot failed.
+    /// The checkpoint before the snapshot failed.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// A file could not be used.
@@ -57,18 +57,18 @@ pub enum SnapshotError {
     File(#[from] FileError),
 }
 
-/// How full segments get into a snapshot.
+/// How full segments are put into a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sharing {
-    /// As second names of the same files, where the file system has those.
+    /// As hard links, where the file system supports them.
     Links,
-    /// As copies, so that damage to one folder leaves the other alone.
+    /// As copies, so that damage to one folder does not affect the other.
     Copies,
 }
 
 impl Core {
-    /// Puts the database as it is after the newest block into another folder. `progress` is told how
-    /// many bytes are there, of how many.
+    /// Copies the database, as of the newest block, into another folder. `progress` receives the
+    /// number of bytes copied and the total.
     pub(crate) fn snapshot(
         &self,
         target: &dyn Storage,
@@ -79,7 +79,7 @@ impl Core {
         if !self.options.read_only {
             self.write_checkpoint()?;
         }
-        // Until it is done no segment is freed and no checkpoint replaced.
+        // The lock prevents freeing of segments and replacement of the checkpoint.
         let _checkpointing = self.checkpointing.lock();
         let (table, ends, durable) = {
             let _writer = self.writer.lock();
@@ -130,7 +130,7 @@ impl Core {
         let path = self.storage.describe(CHECKPOINT);
         let file = match self.storage.open(CHECKPOINT) {
             Ok(file) => file,
-            // A database that has had no checkpoint yet is all in its log.
+            // Without a checkpoint the whole database is in its log.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             Err(source) => return Err(FileError::new("open", path, source).into()),
         };

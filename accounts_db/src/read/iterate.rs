@@ -1,8 +1,8 @@
-//! Going through the whole state.
+//! Iteration over the whole state.
 //!
-//! The index is in the order of hashes, so accounts and slots come in no useful order, and finding one
-//! account's slots means looking at every key. That is for tools, state roots and the rare
-//! destruction of a contract that has storage (before Cancun); block execution never needs it.
+//! The index is ordered by hash, so accounts and slots come in no useful order, and finding the
+//! slots of one account reads every key. Tools, state roots and the rare destruction of a contract
+//! with storage (before Cancun) need this; block execution does not.
 
 use super::reader::Reader;
 use crate::{
@@ -19,11 +19,11 @@ use alloy_primitives::{Address, U256};
 use lockweave_runtime::Account;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Any location is before this one.
+/// Every location is before this one.
 const NEWEST: Location = Location::from_units(u64::MAX);
 
 impl Core {
-    /// Keys of a shard, with their values as of `horizon`.
+    /// The keys of a shard, with their values at `horizon`.
     pub(crate) fn shard_values(
         &self,
         table: &SegmentTable,
@@ -38,7 +38,7 @@ impl Core {
                     if self.index.locations(shard).contains(location) {
                         return Err(self.missing_segment(*location));
                     }
-                    // Its segment was freed meanwhile; the index says where everything is now.
+                    // Its segment was freed meanwhile; the index has the new locations.
                     continue 'again;
                 };
                 let Body::Value { key, .. } = entry.body else {
@@ -52,14 +52,14 @@ impl Core {
         }
     }
 
-    /// Every slot, not zero, of accounts that lose their storage.
+    /// The nonzero slots of accounts whose storage is cleared.
     pub(crate) fn slots_of_cleared(
         &self,
-        wiped: &[Address],
+        cleared: &[Address],
     ) -> Result<Vec<(Address, U256)>, ReadError> {
         let table = self.segments();
         let mut accounts = AHashMap::new();
-        for address in wiped {
+        for address in cleared {
             let key = Key::Account(*address);
             let found = self.find(&table, self.hasher.hash(&key), &key)?;
             if let Some((_, entry)) = found
@@ -97,17 +97,17 @@ impl Core {
     }
 }
 
-/// One item of the state.
+/// An item of the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StateItem {
     /// An account.
     Account(Address, Account),
-    /// A slot that is not zero.
+    /// A nonzero slot: address, slot, value.
     Slot(Address, U256, U256),
 }
 
 impl Reader {
-    /// Everything in the state, in no order. Memory in use is that of one shard of the index.
+    /// All items of the state, unordered. Uses memory for one shard of the index.
     pub fn items(&self) -> impl Iterator<Item = Result<StateItem, ReadError>> + '_ {
         (0..self.core().index.shard_count()).flat_map(|shard| {
             let values = self
@@ -124,7 +124,7 @@ impl Reader {
         })
     }
 
-    /// Every account, in no order.
+    /// All accounts, unordered.
     pub fn accounts(&self) -> impl Iterator<Item = Result<(Address, Account), ReadError>> + '_ {
         self.items().filter_map(|item| match item {
             Ok(StateItem::Account(address, account)) => Some(Ok((address, account))),
@@ -133,8 +133,8 @@ impl Reader {
         })
     }
 
-    /// Every slot of an account that is not zero, in no order. Looks at the whole index, unless the
-    /// account has no slots.
+    /// The nonzero slots of an account, unordered. Reads the whole index unless the account has
+    /// none.
     pub fn slots(&self, address: Address) -> Result<Vec<(U256, U256)>, ReadError> {
         let count = self.slot_count(address)?;
         let mut slots = Vec::new();
@@ -154,7 +154,7 @@ impl Reader {
         Ok(slots)
     }
 
-    /// The state commitment computed from the whole state, and how many accounts and slots it has.
+    /// Computes the state commitment from the whole state, and counts accounts and slots.
     pub fn recompute_commitment(&self) -> Result<Recomputed, ReadError> {
         let core = self.core();
         let part = |shard| {
@@ -197,12 +197,12 @@ fn item(key: Key, value: Value) -> Option<StateItem> {
     }
 }
 
-/// The whole state, summed up.
+/// Totals of the whole state.
 #[derive(Clone, Debug, Default)]
 pub struct Recomputed {
-    /// Accounts there are.
+    /// Number of accounts.
     pub accounts: u64,
-    /// Slots that are not zero.
+    /// Number of nonzero slots.
     pub slots: u64,
     change: LatticeChange,
 }

@@ -1,9 +1,8 @@
-//! The way that most lookups take, and many of them at once.
+//! Lookups of keys, one or many at a time.
 //!
-//! A lookup waits for memory twice: for the key's slot in the index, and for its entry in the log. The
-//! quick way makes sure that nothing but these two is waited for. Where many keys are looked up, all
-//! slots and then all entries are asked for before the first of them is needed, so that the waiting is
-//! done side by side.
+//! A lookup waits for memory twice: for the key's slot in the index, and for its entry in the log.
+//! The fast path waits for nothing else. For many keys, all slots and then all entries are
+//! prefetched before the first is needed, so that the waits overlap.
 
 use crate::{
     error::ReadError,
@@ -13,20 +12,20 @@ use crate::{
     },
     shared::Core,
 };
-/// What the quick way tells.
+/// The result of the fast path.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum FastLookup {
-    /// The key was never written, or was removed and forgotten.
+    /// The key was never written, or was removed and its tombstone dropped.
     Absent,
-    /// Its newest version and where it is.
+    /// Location and value of the newest version.
     Found(Location, Value),
-    /// [`Core::find`] must be asked: two keys share a fingerprint, a segment is new or gone, the log is
-    /// not mapped, or the entry is damaged.
+    /// The fast path does not apply, so [`Core::find`] decides: two keys share a fingerprint, a
+    /// segment is new or freed, the log is not mapped, or the entry is damaged.
     Unknown,
 }
 
 impl Core {
-    /// The newest version of a key, where nothing is out of the ordinary.
+    /// The newest version of a key, by the fast path.
     #[inline]
     pub(crate) fn find_fast(&self, table: &SegmentTable, hash: u64, key: &Key) -> FastLookup {
         let Some(location) = self.index.first_candidate(hash) else {
@@ -39,7 +38,7 @@ impl Core {
         })
     }
 
-    /// The newest version of a key that has versions, and where it is.
+    /// Location and value of the newest version of an account or slot.
     pub(crate) fn find_value(
         &self,
         table: &SegmentTable,
@@ -59,19 +58,19 @@ impl Core {
         }
     }
 
-    /// Brings what lookups of these hashes will read near.
-    pub(crate) fn bring_near(&self, table: &SegmentTable, hashes: &[u64]) {
-        self.index.bring_near(hashes);
+    /// Prefetches what lookups of these hashes read.
+    pub(crate) fn prefetch_lookups(&self, table: &SegmentTable, hashes: &[u64]) {
+        self.index.prefetch(hashes);
         for hash in hashes {
             if let Some(location) = self.index.first_candidate(*hash)
                 && let Some((segment, offset)) = table.at(location)
             {
-                segment.bring_near(offset);
+                segment.prefetch_entry(offset);
             }
         }
     }
 
-    /// Reads an entry without a blob, or the head of one with.
+    /// Reads an entry without its blob; `None` if compaction has freed its segment.
     pub(crate) fn entry_at(
         &self,
         table: &SegmentTable,
@@ -85,7 +84,7 @@ impl Core {
         self.with_segment(table, location, read).transpose()
     }
 
-    /// The newest version of a key and where it is.
+    /// Location and entry of the newest version of a key.
     pub(crate) fn find(
         &self,
         table: &SegmentTable,
@@ -100,7 +99,7 @@ impl Core {
         {
             return Ok(Some((first, entry)));
         }
-        // Another key with the same fingerprint, or a segment freed meanwhile.
+        // Another key has the same fingerprint, or the segment was freed meanwhile.
         self.find_among_candidates(table, hash, key)
     }
 
@@ -119,7 +118,8 @@ impl Core {
                         return Ok(Some((location, entry)));
                     }
                     Some(_) => {}
-                    // What was alive in it is somewhere else by now, and the index says where.
+                    // Live entries of a freed segment have moved, and the index has their new
+                    // locations.
                     None if !self.index.contains(hash, location) => freed = true,
                     None => return Err(self.missing_segment(location)),
                 }
@@ -130,7 +130,7 @@ impl Core {
         }
     }
 
-    /// The value of a key as of `horizon`, given its newest version; `None` if it was not written yet.
+    /// The value of a key at `horizon`, given its newest version; `None` if it was not written yet.
     #[inline]
     pub(crate) fn version_at(
         &self,
@@ -165,10 +165,10 @@ impl Core {
                 return Ok(None);
             }
             if previous < horizon {
-                // A moved entry has its previous version's value.
+                // A moved entry has the value of its previous version.
                 return Ok(Some(before.unwrap_or(value)));
             }
-            // Written behind the horizon, so its segment is kept for whoever reads there.
+            // Written after the horizon, so its segment is kept for readers at the horizon.
             entry =
                 (self.entry_at(table, previous)?).ok_or_else(|| self.missing_segment(previous))?;
             if !is_version_of(&entry, &key) || entry.previous >= previous {

@@ -1,4 +1,4 @@
-//! Reading the state after one block.
+//! Reads the state after one block.
 
 use super::lookup::FastLookup;
 use crate::{
@@ -14,17 +14,17 @@ use alloy_primitives::{Address, B256, U256};
 use lockweave_runtime::{Account, Code, KeyPart, StateError, StateKey, StateView};
 use std::{fmt, sync::Arc};
 
-/// Keys looked up in one go.
+/// Keys looked up together.
 const BATCH: usize = 64;
 
-/// The state after one block. It stays as it is, whatever is committed, undone or compacted, for as
-/// long as the reader lives; a reader that lives long keeps old segments on the medium.
+/// The state after one block. It does not change, whatever is committed, undone or compacted while
+/// the reader lives. A long-lived reader keeps old segments on disk.
 pub struct Reader {
     core: Arc<Core>,
     table: Arc<SegmentTable>,
     number: u64,
     sequence: u64,
-    /// What is at or behind it was written after the block.
+    /// Entries at or after it are newer than the block.
     horizon: Location,
     commitment: B256,
 }
@@ -61,7 +61,7 @@ impl Clone for Reader {
 }
 
 impl Reader {
-    /// Pins the newest block, or an older one.
+    /// Pins a block; `None` is the newest.
     pub(crate) fn new(core: &Arc<Core>, number: Option<u64>) -> Result<Self, ReadError> {
         let chain = core.chain.read();
         let latest = chain.latest().ok_or(ReadError::Empty)?;
@@ -71,7 +71,7 @@ impl Reader {
             oldest: chain.oldest,
             latest: latest.number,
         })?;
-        // Under the chain's lock, so that the block cannot leave the history in between.
+        // The chain is locked, so the block cannot leave the history in between.
         *core.pins.lock().entry(block.sequence).or_default() += 1;
         Ok(Self {
             core: Arc::clone(core),
@@ -93,7 +93,7 @@ impl Reader {
         self.commitment
     }
 
-    /// The hash of a block, at most 255 before this one.
+    /// The hash of a block, at most 255 blocks before this one.
     pub fn hash_of(&self, number: u64) -> Option<B256> {
         let reached = number <= self.number && self.number - number < HASHES_REACHED;
         let known = || self.core.chain.read().hashes.get(&number).copied();
@@ -148,7 +148,7 @@ impl Reader {
         Ok(self.account_record(address)?.account)
     }
 
-    /// The value of a slot, zero where nothing is stored.
+    /// The value of a slot; zero if it was never written.
     pub fn slot(&self, address: Address, slot: U256) -> Result<U256, ReadError> {
         match self.value(&Key::slot(address, slot))? {
             Some(Value::Slot(value)) => Ok(value),
@@ -156,8 +156,8 @@ impl Reader {
         }
     }
 
-    /// The values of many slots, in their order: several times as fast as one after another where they
-    /// are not in the processor's cache.
+    /// The values of many slots, in order. Several times faster than single reads if they are not
+    /// in the processor's cache.
     pub fn read_slots(&self, slots: &[(Address, U256)]) -> Result<Vec<U256>, ReadError> {
         let mut values = Vec::with_capacity(slots.len());
         let mut hashes = Vec::with_capacity(slots.len().min(BATCH));
@@ -168,7 +168,7 @@ impl Reader {
                 self.core.hasher.slot(address.as_slice(), &slot)
             };
             hashes.extend(slots.iter().map(hash));
-            self.core.bring_near(&self.table, &hashes);
+            self.core.prefetch_lookups(&self.table, &hashes);
             for (address, slot) in slots {
                 values.push(self.slot(*address, *slot)?);
             }
@@ -176,17 +176,17 @@ impl Reader {
         Ok(values)
     }
 
-    /// How many slots of an account are not zero.
+    /// Number of nonzero slots of an account.
     pub fn slot_count(&self, address: Address) -> Result<u64, ReadError> {
         Ok(self.account_record(address)?.slots)
     }
 
-    /// Code by its hash. Code is named by its content, so it does not matter at which block it came.
+    /// Code by its hash, whichever block added it.
     pub fn code(&self, hash: B256) -> Result<Option<Arc<Code>>, ReadError> {
         self.core.code(&self.table, hash)
     }
 
-    /// Asks the operating system to bring what these keys need into memory, without waiting for it.
+    /// Starts reading what these keys need into memory, without waiting.
     pub fn prefetch(&self, keys: &[StateKey]) {
         for key in keys {
             let key = match key.part {
@@ -197,7 +197,7 @@ impl Reader {
             if let Some(location) = self.core.index.first_candidate(hash) {
                 self.core
                     .with_segment(&self.table, location, |segment, offset| {
-                        segment.prefetch(offset, entry::Kind::SlotPut.bytes());
+                        segment.read_ahead(offset, entry::Kind::SlotPut.bytes());
                     });
             }
         }

@@ -1,8 +1,8 @@
 //! The Ethereum state root, for conformance tests and small chains.
 //!
-//! The root of the whole Merkle Patricia trie (yellow paper, appendix D) is made from nothing each time:
-//! every account and slot is read and hashed. The state commitment of a block is another thing
-//! ([`lattice`](crate::commitment::lattice)), which costs what the block changed.
+//! The whole Merkle Patricia trie (yellow paper, appendix D) is built anew each time: every account
+//! and slot is read and hashed. The state commitment of a block is something else
+//! ([`lattice`](crate::commitment::lattice)); its cost depends on what the block changed.
 
 use super::{iterate::StateItem, reader::Reader};
 use crate::error::ReadError;
@@ -14,7 +14,7 @@ use alloy_trie::{
 };
 
 impl Reader {
-    /// The Ethereum state root at the block. Memory in use grows with the state.
+    /// The Ethereum state root at the block. Memory use grows with the state.
     pub fn state_root(&self) -> Result<B256, ReadError> {
         let mut accounts = Vec::new();
         let mut storages: AHashMap<Address, Vec<(B256, U256)>> = AHashMap::new();

@@ -1,4 +1,6 @@
-//! Where the log ends.
+//! Distinguishes the end of the log from damage. A crash leaves an incomplete record, and nothing
+//! after it. If bytes that were durable lie after it, they were damaged, and the database is not
+//! opened.
 
 use crate::{
     error::{Damage, FileError, OpenError},
@@ -9,13 +11,14 @@ use crate::{
     shared::{Core, Writer},
 };
 use std::sync::Arc;
-/// How far behind a blank end a later record is looked for. Where the end is not blank, everywhere.
+/// How far after a blank end a later record is searched. After an end that is not blank,
+/// everywhere.
 const BLANK_REACH_BYTES: u64 = 16 << 20;
 const SCAN_BYTES: u64 = 1 << 20;
 const PAGE: usize = 4096;
 const _: () = assert!(PAGE as u64 == PAGE_BYTES);
 
-/// Tells a log that ends here from one that was damaged here.
+/// Returns the incomplete record, if there is one; fails if the log was damaged here.
 pub(super) fn end_of_log(
     core: &Core,
     table: &SegmentTable,
@@ -50,7 +53,7 @@ pub(super) fn end_of_log(
     Ok((!is_blank).then_some(damage))
 }
 
-/// Looks for a record that was written after the missing one was durable.
+/// Finds a record that was written after the missing one was durable.
 fn later_record(
     core: &Core,
     table: &SegmentTable,

@@ -1,9 +1,4 @@
-//! Opening: manifest, segments, checkpoint, and redo of what came after it.
-//!
-//! Redo needs no key's old entry: a record's entries say where the previous version is, and that is
-//! what the index has. It ends at the first record that is not there as a whole. That is where a crash
-//! left the log, unless bytes that are known to have been durable lie behind it: then they
-//! were damaged, and the database is not opened.
+//! Opens a database: manifest, segments, checkpoint, then redo of the records after it.
 
 use super::{
     redo::{Recovery, redo},
@@ -84,7 +79,7 @@ pub(crate) fn open(
     Ok((core, recovery))
 }
 
-/// A new, empty database.
+/// Creates an empty database.
 fn create(storage: &dyn Storage, options: &Options) -> Result<Manifest, OpenError> {
     let folder = storage.describe("");
     let names = storage
@@ -114,7 +109,7 @@ fn create(storage: &dyn Storage, options: &Options) -> Result<Manifest, OpenErro
     Ok(manifest)
 }
 
-/// Random bytes: each of the standard library's hash states has keys from the operating system.
+/// Random bytes: each hash state of the standard library has keys from the operating system.
 fn random() -> [u8; 16] {
     let mut bytes = [0; 16];
     for half in bytes.chunks_exact_mut(8) {
@@ -123,7 +118,7 @@ fn random() -> [u8; 16] {
     bytes
 }
 
-/// Bytes that follow from a seed.
+/// Bytes derived from a seed.
 fn seeded(seed: u64, number: u8) -> [u8; 16] {
     let mut bytes = seed.to_le_bytes().to_vec();
     bytes.push(number);
@@ -131,11 +126,11 @@ fn seeded(seed: u64, number: u8) -> [u8; 16] {
 }
 
 impl Core {
-    /// Removes files that no database needs. What cannot be removed now is removed next time.
+    /// Removes unneeded files. Files that cannot be removed now are removed next time.
     ///
-    /// Where other things write to the medium this may wait for them, so nobody should wait for it.
+    /// This may wait for other writes to the medium, so nothing should wait for it.
     pub(crate) fn remove_leftover_files(&self) {
-        // Files of checkpoints and manifests are made anew under the same names.
+        // Checkpoints and manifests create files with these names.
         let _checkpointing = self.checkpointing.lock();
         for name in std::mem::take(&mut *self.leftover_files.lock()) {
             let _ = self.storage.remove(&name);

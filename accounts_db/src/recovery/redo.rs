@@ -1,4 +1,6 @@
-//! Redo.
+//! Redo: applies the records after the checkpoint. A record's entries contain their previous
+//! locations, which is what the index has, so redo reads no older entry. It ends at the first
+//! record that is missing or incomplete; `end_of_log` decides whether that is damage.
 
 use super::end_of_log::end_of_log;
 use crate::{
@@ -14,25 +16,25 @@ use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
-/// Fewer entries than this are not worth other threads.
+/// Fewer entries than this are not worth several threads.
 const PARALLEL_MIN: usize = 2048;
 const PARALLEL_CHUNK: usize = 1024;
-/// How far ahead of redo the log is asked for, so that the medium works while records are applied, and
-/// in what steps.
+/// How far ahead of redo the log is read into memory, and in what steps, so that the medium works
+/// while records are applied.
 const AHEAD_BYTES: u64 = 32 << 20;
 const AHEAD_STEP_BYTES: u64 = 8 << 20;
 
-/// What opening found.
+/// What recovery found.
 #[derive(Clone, Debug, Default)]
 pub struct Recovery {
-    /// Records read from the log because they came after the checkpoint.
+    /// Records after the checkpoint, read from the log.
     pub records: u64,
     /// Their length in bytes.
     pub bytes: u64,
-    /// A record at the log's end that is not there as a whole: a crash came before it was durable.
-    /// Its block was not acknowledged.
+    /// An incomplete record at the end of the log: a crash happened before it was durable, so its
+    /// block was not acknowledged.
     pub unfinished: Option<Damage>,
-    /// How long it took.
+    /// Duration of the recovery.
     pub time: Duration,
 }
 
@@ -112,8 +114,8 @@ pub(super) fn redo(
         && !core.options.read_only
         && writer.position > manifest.durable
     {
-        // A sync of it may have failed before the crash, and then the system may take its pages for
-        // clean although the medium does not have them: write them again, with the same bytes.
+        // Its sync may have failed before the crash, and then the system may consider its pages
+        // clean although the medium does not have them. Write them again, with the same bytes.
         let offset = record.header.position - segment.start;
         let mut bytes = record.bytes().to_vec();
         append_log_end(&mut bytes, segment.places * table.segment_bytes() - offset);
@@ -127,7 +129,7 @@ pub(super) fn redo(
     Ok(recovery)
 }
 
-/// Asks for what is read next of the log, behind what was asked for already.
+/// Starts reading the log from `asked` on, up to a distance from `position`.
 fn read_ahead(table: &SegmentTable, position: u64, asked: &mut u64) {
     while *asked < position + AHEAD_BYTES {
         let Some((segment, offset)) = table.at(Location::from_position(*asked)) else {
@@ -140,10 +142,10 @@ fn read_ahead(table: &SegmentTable, position: u64, asked: &mut u64) {
     }
 }
 
-/// Where the expected record should be: a segment and an offset in it.
+/// Where the expected record should be: a segment and an offset.
 type Place = Option<(Arc<Segment>, u64)>;
 
-/// The next record: where the last one ends, or at the beginning of the next segment.
+/// The next record: at the end of the last one, or at the beginning of a later segment.
 fn next_record(
     core: &Core,
     table: &SegmentTable,
@@ -154,7 +156,7 @@ fn next_record(
         sequence: writer.sequence,
         previous: writer.previous,
     };
-    // A position at a segment's very beginning is the end of the one before.
+    // A position at the beginning of a segment is the end of the one before.
     let here = table
         .at(Location::from_position(writer.position))
         .filter(|(_, offset)| *offset > 0)
@@ -170,7 +172,7 @@ fn next_record(
         .0
         .as_ref()
         .map_or(writer.position, |(segment, _)| segment.start + 1);
-    // A segment that was begun for a refused block stays empty if the next block is too long for it.
+    // A segment that was created for a refused block stays empty if the next block does not fit.
     for next in table.iter().filter(|segment| segment.start >= after) {
         let record = read_expected_record(table, next, SEGMENT_HEADER_BYTES, &expected);
         if let Ok(record) = record {
@@ -192,7 +194,7 @@ fn apply(
         _ => unreachable!("damage is damage"),
     };
     let offsets = (record.entry_offsets()).map_err(|(position, what)| damaged(position, what))?;
-    // Checksums and hashes of entries cost more than anything else in redo.
+    // Checksums and hashes of entries are the main cost of redo.
     let parse = |offsets: &[usize]| {
         let (mut changes, mut chain_changes) = (Vec::new(), Vec::new());
         for offset in offsets {

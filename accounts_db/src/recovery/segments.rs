@@ -1,4 +1,4 @@
-//! Opening the segments.
+//! Opens the files of the log.
 
 use crate::{
     error::{Damage, FileError, OpenError},
@@ -11,8 +11,8 @@ use crate::{
     workers::Workers,
 };
 use std::{io, sync::Arc};
-/// Opens the segments of the manifest and those begun since. The second are files that no database
-/// needs: segments that were given up, and one whose beginning was cut off by a crash.
+/// Opens the segments of the manifest and those created since. Also returns the files that the
+/// database does not need: retired segments, and leftovers of unfinished replacements.
 pub(super) fn open_segments(
     storage: &dyn Storage,
     manifest: &Manifest,
@@ -20,7 +20,7 @@ pub(super) fn open_segments(
     read_only: bool,
 ) -> Result<(SegmentTable, Vec<String>), OpenError> {
     let mut table = SegmentTable::new(manifest.segment_bytes);
-    // Each is a read from another place of the medium.
+    // Each reads from another place of the medium.
     let known = workers.map_range(manifest.segments.len(), |at| {
         let (number, places) = manifest.segments[at];
         open_segment(storage, manifest, number, Some(places))
@@ -52,7 +52,7 @@ pub(super) fn open_segments(
                 next = segment.number + segment.places;
                 table = table.with(&Arc::new(segment));
             }
-            // Its beginning was never durable, so no record is in it. Another will be begun under its name.
+            // Its header was never durable, so it has no record. Its name will be used again.
             Err(OpenError::Damaged(_)) if read_only => {}
             Err(OpenError::Damaged(_)) => {
                 let _ = storage.remove(&segment_file_name(number));
@@ -69,7 +69,7 @@ pub(super) fn open_segments(
     Ok((table, leftover_files))
 }
 
-/// Opens a segment; `places` is known of those in the manifest.
+/// Opens a segment; `places` is known for those in the manifest.
 fn open_segment(
     storage: &dyn Storage,
     manifest: &Manifest,

@@ -1,4 +1,4 @@
-//! What the parts of the database share, and how a record changes it.
+//! The state of an open database, which all parts share.
 
 use super::gathering::{BackgroundGathering, Cursor};
 use crate::{
@@ -22,7 +22,7 @@ use std::{
     },
 };
 
-/// The database's insides. Locks are taken in the order of the fields.
+/// The state of an open database. Locks are taken in the order of the fields.
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) storage: Arc<dyn Storage>,
@@ -31,49 +31,50 @@ pub(crate) struct Core {
     pub(crate) hash_key: [u8; 16],
     pub(crate) hasher: KeyHasher,
     pub(crate) workers: Workers,
-    /// One checkpoint at a time.
+    /// Held while files of the checkpoint or the manifest are written or read.
     pub(crate) checkpointing: Mutex<()>,
-    /// The end of the log; whoever has it may append.
+    /// The end of the log; its lock is the right to append.
     pub(crate) writer: Mutex<Writer>,
-    /// Held for reading by whoever needs the index to stand at a record's end.
+    /// Read-locked to keep the index at the end of a record; write-locked to publish.
     pub(crate) publishing: RwLock<()>,
     pub(crate) checkpoint: Mutex<CheckpointSchedule>,
-    /// Wakes the checkpoint's thread.
+    /// Wakes the checkpoint thread.
     pub(crate) checkpoint_wanted: Condvar,
     pub(crate) chain: RwLock<Chain>,
-    /// Sequence numbers of the blocks that readers hold, and how many do.
+    /// Sequence numbers of the blocks that readers pin, and the number of those readers.
     pub(crate) pins: Mutex<BTreeMap<u64, usize>>,
     pub(crate) table: RwLock<Arc<SegmentTable>>,
     pub(crate) index: Index,
-    /// Byte position up to which the index has the log's records. Written while `publishing` is held.
+    /// Byte position up to which the index has the log's records. Written while `publishing` is
+    /// write-locked.
     pub(crate) applied: AtomicU64,
-    /// Where segments come from.
+    /// Allocates segments.
     pub(crate) segment_allocator: SegmentAllocator,
-    /// What the next block takes along.
+    /// Moves for the next block.
     pub(crate) background_gathering: BackgroundGathering,
-    /// Blocks prepared so far.
+    /// Number of preparations so far.
     pub(crate) preparations: AtomicU64,
     /// Memory of earlier commits.
     pub(crate) spare_batches: SpareBatches,
-    /// A write was not made durable: nothing more is written.
+    /// A sync failed: nothing more is written.
     pub(crate) stopped: AtomicBool,
-    /// Names of files that opening found and that no database needs. No file will be made under the name
-    /// of one that is a segment's.
+    /// Files that recovery found and the database does not need. The database never creates a
+    /// segment under the name of such a segment.
     pub(crate) leftover_files: Mutex<Vec<String>>,
 }
 
-/// What the writer of checkpoints knows.
+/// When the next checkpoint is due, and what it may free.
 #[derive(Debug, Default)]
 pub(crate) struct CheckpointSchedule {
-    /// Bytes of records since the last checkpoint began.
+    /// Bytes of records since the last checkpoint started.
     pub(crate) appended: u64,
     /// Length of the last checkpoint.
     pub(crate) bytes: u64,
-    /// Segments that compaction has emptied, with the sequence number of the record that did it.
+    /// Segments emptied by compaction, with the sequence number of the record that emptied them.
     pub(crate) emptied: Vec<(u64, u64)>,
-    /// The thread is to write one.
+    /// The thread shall write a checkpoint.
     pub(crate) is_wanted: bool,
-    /// The thread is to end.
+    /// The thread shall end.
     pub(crate) is_closing: bool,
     /// Why the last attempt failed.
     pub(crate) failure: Option<CheckpointError>,
@@ -82,29 +83,30 @@ pub(crate) struct CheckpointSchedule {
 /// The end of the log.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Writer {
-    /// Byte position where the next record goes, if it fits into the segment.
+    /// Byte position of the next record, if it fits into the segment.
     pub(crate) position: u64,
     /// Sequence number of the next record.
     pub(crate) sequence: u64,
     /// Checksum of the last record's header.
     pub(crate) previous: Checksum,
     pub(crate) lattice: Lattice,
-    /// A refused record may stand at `position`; it must be gone before another is written elsewhere.
+    /// A refused record may remain at `position`; it must be erased before another is written
+    /// elsewhere.
     pub(crate) has_refused: bool,
-    /// Number of the preparation that was committed last; 0 if none was since the database was opened.
+    /// Number of the last committed preparation; 0 if there was none since opening.
     pub(crate) preparation: u64,
-    /// Where compaction goes on.
+    /// Where compaction continues.
     pub(crate) compaction: Option<Cursor>,
-    /// Number of the segment that was last begun ahead of its time.
+    /// Number of the last segment that was requested in advance.
     pub(crate) segment_requested: Option<u64>,
-    /// The segment of which pages were asked for ahead of writes, and the offset up to which they were.
+    /// The segment whose pages were cached for writes, and the offset up to which they were.
     pub(crate) filled: Option<(u64, u64)>,
-    /// Writes at the log's end so far, by this value's count.
+    /// Number of writes at the end of the log since opening.
     pub(crate) tickets: u64,
 }
 
 impl Writer {
-    /// Numbers a write at the log's end.
+    /// The number of a new write at the end of the log.
     pub(crate) const fn next_ticket(&mut self) -> u64 {
         self.tickets += 1;
         self.tickets
@@ -112,13 +114,13 @@ impl Writer {
 }
 
 impl Core {
-    /// The table as it is now.
+    /// The current segment table.
     pub(crate) fn segments(&self) -> Arc<SegmentTable> {
         Arc::clone(&self.table.read())
     }
 
-    /// Calls `read` with the segment and the offset of a location. A segment that was begun after
-    /// `table` was taken is found too; `None` if compaction has freed it.
+    /// Calls `read` with the segment and the offset of a location. Finds segments that were created
+    /// after `table` was taken; `None` if compaction has freed the segment.
     pub(crate) fn with_segment<R>(
         &self,
         table: &SegmentTable,
@@ -133,14 +135,14 @@ impl Core {
         Some(read(segment, offset))
     }
 
-    /// Damage at a place of the log.
+    /// Damage at a location.
     pub(crate) fn damage_at(&self, location: Location, what: &str) -> ReadError {
         let damage = |segment: &Segment, offset| segment.damage(offset, what);
         (self.with_segment(&self.segments(), location, damage))
             .unwrap_or_else(|| self.missing_segment(location))
     }
 
-    /// The index names a place that is not there.
+    /// The error for a location whose segment does not exist.
     pub(crate) fn missing_segment(&self, location: Location) -> ReadError {
         let table = self.segments();
         let number = location.position() / table.segment_bytes();
@@ -151,7 +153,7 @@ impl Core {
         })
     }
 
-    /// Where a position lies, for messages.
+    /// The file and offset of a position, for error messages.
     pub(crate) fn file_at(&self, position: u64) -> (String, u64) {
         let table = self.segments();
         if let Some((segment, offset)) = table.at(Location::from_position(position)) {
@@ -164,8 +166,8 @@ impl Core {
         )
     }
 
-    /// Sequence number of the oldest block whose state somebody may read, now or later. Of the records
-    /// up to it only the newest versions are needed.
+    /// Sequence number of the oldest block that can be read, now or later. Of the records up to it
+    /// only the newest versions are needed.
     pub(crate) fn retained_sequence(&self) -> u64 {
         let chain = self.chain.read();
         let oldest = chain

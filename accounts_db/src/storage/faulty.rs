@@ -1,10 +1,9 @@
-//! A folder in memory that fails on purpose, from a seed.
+//! A folder in memory with seeded faults, for tests.
 //!
-//! It does everything that [`Storage`] allows a medium to do: after a crash, what was not synced is lost,
-//! torn at any byte or sector, or there without what was written before it; names that were not synced
-//! are lost from some point on. Operations fail as a full or broken disk makes them fail, and after a failed
-//! sync the data are lost although they can still be read, as Linux has it. The same seed and the
-//! same operations give the same outcome.
+//! It does what [`Storage`] allows a medium to do. After a crash, unsynced data is lost, torn at
+//! any byte or sector, or present without earlier writes; unsynced changes of names are lost from
+//! some point on. Operations fail as on a full or broken disk. After a failed sync the data is lost
+//! although it can still be read, as on Linux. The same seed and operations give the same outcome.
 
 use super::{Storage, StorageFile, map::FileMap};
 use parking_lot::Mutex;
@@ -12,25 +11,25 @@ use std::{collections::BTreeMap, fmt, io, path::Path, sync::Arc};
 
 const SECTOR_BYTES: usize = 512;
 
-/// What goes wrong.
+/// A fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The machine stops. Nothing works until [`FaultyStorage::restart`]; what was not synced survives
-    /// by chance.
+    /// The machine stops. All operations fail until [`FaultyStorage::restart`]; unsynced data
+    /// survives at random.
     Crash,
-    /// The machine stops. Of one write that was not synced exactly so many bytes survive, of the others
-    /// in its file everything, of other files' nothing.
+    /// The machine stops. Of one unsynced write exactly `bytes` bytes survive, of the other writes
+    /// to its file everything, of other files nothing.
     CrashKeeping {
-        /// How many writes of the file came after that one.
+        /// Number of later writes to the same file.
         writes_after: usize,
-        /// Its bytes that survive.
+        /// Number of its bytes that survive.
         bytes: usize,
     },
-    /// No space: a file cannot be created, or a write ends in the middle.
+    /// The medium is full: a file cannot be created, or a write is cut short.
     NoSpace,
-    /// A write fails after a part of it.
+    /// A write fails after part of it was written.
     WriteError,
-    /// A sync fails, and what it should have made durable never will be, though it can be read.
+    /// A sync fails, and its data never becomes durable, though it can be read.
     SyncError,
     /// A read fails.
     ReadError,
@@ -80,7 +79,7 @@ struct World {
     durable_names: BTreeMap<String, u64>,
     /// Changes of names that are not durable yet.
     pending_names: Vec<NameChange>,
-    /// Operations that may fail, so far.
+    /// Number of operations that can fail, so far.
     operations: u64,
     fault: Option<(u64, Fault)>,
     stopped: Option<Fault>,
@@ -122,18 +121,18 @@ impl FaultyStorage {
         }
     }
 
-    /// Lets something go wrong at the first operation it concerns, `after` operations from now.
+    /// Injects a fault into the first operation that it concerns, after `after` more operations.
     pub fn set_fault(&self, after: u64, fault: Fault) {
         let mut world = self.world.lock();
         world.fault = Some((world.operations + after, fault));
     }
 
-    /// Nothing goes wrong any more.
+    /// Removes a pending fault.
     pub fn clear_fault(&self) {
         self.world.lock().fault = None;
     }
 
-    /// Operations so far.
+    /// Number of operations so far.
     pub fn operations(&self) -> u64 {
         self.world.lock().operations
     }
@@ -143,19 +142,19 @@ impl FaultyStorage {
         self.world.lock().stopped.is_some()
     }
 
-    /// Starts the machine again, with what survived. Without a crash before it, this is one.
+    /// Restarts the machine with the data that survived. Without a preceding crash it is one.
     pub fn restart(&self) {
         self.world.lock().restart();
     }
 
-    /// A file's bytes, as they can be read now.
+    /// A file's bytes, as they read now.
     pub fn bytes(&self, name: &str) -> Option<Vec<u8>> {
         let world = self.world.lock();
         let file = world.names.get(name)?;
         Some(world.files.get(file)?.current.clone())
     }
 
-    /// Replaces a file's bytes, durably: damage that nobody noticed.
+    /// Replaces a file's bytes durably: silent damage.
     pub fn set_bytes(&self, name: &str, bytes: Vec<u8>) {
         let mut world = self.world.lock();
         if let Some(file) = world.names.get(name).copied()
@@ -167,7 +166,7 @@ impl FaultyStorage {
         }
     }
 
-    /// A copy of the folder as it can be read now, with everything durable.
+    /// A copy of the folder as it reads now, all durable.
     pub fn fork(&self, seed: u64) -> Self {
         let fork = Self::new(seed);
         {
@@ -204,7 +203,7 @@ impl World {
         usize::try_from(self.next() % (limit.max(1) as u64)).unwrap_or(0)
     }
 
-    /// Counts an operation; gives the fault that strikes it.
+    /// Counts an operation; returns the fault that hits it.
     fn strike(&mut self, operation: Operation) -> io::Result<Option<Fault>> {
         if self.stopped.is_some() {
             return Err(stopped());
@@ -266,7 +265,7 @@ impl World {
             file.current.clone_from(&file.durable);
         }
         self.files = files;
-        // File systems with a journal keep changes of names in order.
+        // A journaling file system keeps changes of names in order.
         let kept = match keeping {
             Some(_) => self.pending_names.len(),
             None => self.below(self.pending_names.len() + 1),

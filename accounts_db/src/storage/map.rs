@@ -1,10 +1,10 @@
-//! A file mapped for reading.
+//! A file, mapped for reading.
 //!
-//! **Rule: map only to read, and read only bytes that are already durable.** Durable bytes are not
-//! written again while there is a map of them, so what is read through one does not change; bytes behind them
-//! are out of reach. A file is taken over for a new segment only when the old segment's value, and
-//! its map with it, is gone (`room.rs`). The folder is locked, so nobody shortens a file under a map
-//! either.
+//! **Rule: maps are only read, and only durable bytes are read.** Durable bytes are not rewritten
+//! while a map of them exists, so they do not change under a reader; later bytes are out of reach.
+//! A file is reused for a new segment only after the old `Segment`, which owns the map, was dropped
+//! (`log/segment_allocator.rs`). The folder is locked, so no other process shortens a file under a
+//! map.
 #![allow(unsafe_code)]
 
 use lockweave_runtime::prefetch::{self, LINE_BYTES};
@@ -15,7 +15,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-/// A read-only map of a file, of which the first bytes are durable.
+/// A read-only map of a file whose first bytes are durable.
 #[derive(Debug)]
 pub struct FileMap {
     map: MmapRaw,
@@ -23,11 +23,12 @@ pub struct FileMap {
 }
 
 impl FileMap {
-    /// Maps a whole file; nothing of it is readable yet.
+    /// Maps a whole file; no byte is readable yet.
     pub(crate) fn new(file: &File) -> io::Result<Self> {
         let map = MmapOptions::new().map_raw_read_only(file)?;
-        // Keys lie anywhere: what is beside an entry is not read next, and reading megabytes ahead, as
-        // some systems do, would take longer than a hundred reads. Without the advice it only is slower.
+        // Reads are random: the bytes next to an entry are not read next, and the megabytes that
+        // some systems read ahead would take longer than a hundred reads. Without the advice reads
+        // are only slower.
         let _ = map.advise(Advice::Random);
         Ok(Self {
             map,
@@ -50,15 +51,17 @@ impl FileMap {
         if end > self.readable.load(Ordering::Acquire) {
             return None;
         }
-        // SAFETY: the range lies within the map, which lives as long as the slice. Its bytes are
-        // durable: nobody writes them again (`set_readable`), nor can another process, since the
-        // folder is locked; so they do not change while the slice is there.
+        // SAFETY: `end` is at most `readable`, which `set_readable` limits to the length of the
+        // map, so the range lies within the map. The map lives as long as the slice. The bytes do
+        // not change meanwhile: callers of `set_readable` promise that bytes below `readable` are
+        // not written again while this map lives, and the lock of the folder keeps other processes
+        // away.
         Some(unsafe { std::slice::from_raw_parts(self.map.as_ptr().add(offset), bytes) })
     }
 
-    /// Asks the processor for the cache lines of these bytes, without waiting.
+    /// Prefetches these bytes into the processor's cache.
     #[inline]
-    pub(crate) fn bring_near(&self, offset: u64, bytes: usize) {
+    pub(crate) fn prefetch(&self, offset: u64, bytes: usize) {
         let Ok(offset) = usize::try_from(offset) else {
             return;
         };
@@ -67,18 +70,18 @@ impl FileMap {
         }
     }
 
-    /// Has these bytes mapped now, so that whoever reads them first need not wait for it. Reads what is
-    /// not in memory.
+    /// Maps these bytes now, so that their first reader does not fault. Reads what is not in
+    /// memory.
     pub(crate) fn populate(&self, offset: u64, bytes: u64) {
         let range = |number: u64| usize::try_from(number).ok();
         if let (Some(offset), Some(bytes)) = (range(offset), range(bytes)) {
-            // Without it they are mapped one by one.
+            // Without it pages are mapped one by one.
             let _ = self.map.advise_range(Advice::PopulateRead, offset, bytes);
         }
     }
 
-    /// Asks the operating system to bring these bytes into memory, without waiting.
-    pub(crate) fn prefetch(&self, offset: u64, bytes: usize) {
+    /// Starts reading these bytes into memory, without waiting.
+    pub(crate) fn read_ahead(&self, offset: u64, bytes: usize) {
         const PAGE: usize = 4096;
         let Ok(offset) = usize::try_from(offset) else {
             return;
@@ -90,7 +93,8 @@ impl FileMap {
             return;
         }
         let start = offset - offset % PAGE;
-        // SAFETY: the range lies within the map; the advice reads nothing and changes nothing.
+        // SAFETY: `end` is at most `readable`, which is at most the length of the map, and `start`
+        // is page-aligned like the map, so the range lies within it. `WillNeed` changes no memory.
         let _ = unsafe {
             rustix::mm::madvise(
                 self.map.as_mut_ptr().add(start).cast(),

@@ -1,12 +1,12 @@
-//! The medium under the database: a folder of files.
+//! The storage of a database: a folder of files.
 //!
-//! What the database assumes of it, and nothing more:
+//! The database assumes the following of it, and nothing more:
 //!
-//! * bytes written to a file are durable once [`StorageFile::sync`] returned well;
-//! * before that any part of them may be there after a crash, in any order;
-//! * a created, renamed or removed name is durable once [`Storage::sync_folder`] returned well;
-//! * a rename replaces the target in one step;
-//! * bytes that are durable stay as they are until they are written again.
+//! * written bytes are durable once [`StorageFile::sync`] has returned `Ok`;
+//! * before that, a crash may leave any part of them, in any order;
+//! * a created, renamed or removed name is durable once [`Storage::sync_folder`] has returned `Ok`;
+//! * a rename replaces its target atomically;
+//! * durable bytes do not change until they are written again.
 
 pub mod faulty;
 mod map;
@@ -25,14 +25,14 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// The names of the files in the folder, in any order.
     fn list(&self) -> io::Result<Vec<String>>;
 
-    /// Opens a file that is there.
+    /// Opens an existing file.
     fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>>;
 
-    /// Creates a file of `bytes` zero bytes, with room for them reserved on the medium; a file of that
-    /// name is replaced.
+    /// Creates a file of `bytes` zero bytes, with space reserved for them; replaces a file of the
+    /// same name.
     fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn StorageFile>>;
 
-    /// Renames a file; one of the new name is replaced.
+    /// Renames a file; replaces a file with the new name.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
     /// Removes a file's name.
@@ -41,11 +41,11 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// Makes names durable.
     fn sync_folder(&self) -> io::Result<()>;
 
-    /// Gives the file `name` a second name in another folder; `false` where that cannot be done and
-    /// the bytes must be copied.
+    /// Links the file `name` into another folder; `false` if that is not possible and the bytes
+    /// must be copied.
     fn link(&self, name: &str, target: &dyn Storage) -> io::Result<bool>;
 
-    /// Where the folder is in the file system, if it is there.
+    /// The folder's path in the file system, if it has one.
     fn path(&self) -> Option<&Path>;
 }
 
@@ -54,30 +54,30 @@ pub trait StorageFile: Send + Sync + fmt::Debug {
     /// Its size in bytes.
     fn size(&self) -> io::Result<u64>;
 
-    /// Fills `buffer` from `offset`; a file that ends before is an error.
+    /// Fills `buffer` from `offset`; fails if the file ends earlier.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
 
-    /// Asks for these bytes, which are read soon, without waiting for them.
+    /// Starts reading these bytes into memory, without waiting.
     fn read_ahead(&self, _offset: u64, _bytes: u64) {}
 
     /// Writes all of `bytes` at `offset`.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
-    /// Asks for these bytes to be in the system's cache, and may take its time for it.
+    /// Brings these bytes into the system's cache; may block.
     fn fill_cache(&self, _offset: u64, _bytes: u64) {}
 
-    /// Asks for these bytes, which were written, to be on their way to the medium before
-    /// [`sync`](Self::sync) is called. Nothing is known of them until then.
+    /// Starts writing these bytes to the medium before [`sync`](Self::sync) is called. Guarantees
+    /// nothing.
     fn start_sync(&self, _offset: u64, _bytes: u64) {}
 
     /// Makes the bytes durable.
     fn sync(&self) -> io::Result<()>;
 
-    /// Whether the file has more names than one, so that somebody else may have it.
+    /// Whether the file has other names, so that another folder may contain it.
     fn is_shared(&self) -> io::Result<bool> {
         Ok(false)
     }
 
-    /// Maps the whole file for reading; `None` where files cannot be mapped and are read instead.
+    /// Maps the whole file for reading; `None` if the storage cannot map files.
     fn map(&self) -> io::Result<Option<FileMap>>;
 }

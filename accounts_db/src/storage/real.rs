@@ -16,11 +16,10 @@ use std::{
 /// Bytes of a huge page.
 const HUGE_BYTES: u64 = 2 << 20;
 
-/// The file that is locked, so that a folder is open once for writing or any number of times for
-/// reading.
+/// The lock file: a folder is open once for writing, or any number of times for reading.
 pub(crate) const LOCK: &str = "LOCK";
 
-/// Bytes of memory that nobody uses or that the system can take back; `None` where it does not tell.
+/// Bytes of memory that are free or reclaimable; `None` if the system does not say.
 pub(crate) fn memory_available() -> Option<u64> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
     let field = (text.lines()).find_map(|line| line.strip_prefix("MemAvailable:"))?;
@@ -37,7 +36,7 @@ pub struct RealStorage {
 }
 
 impl RealStorage {
-    /// Opens and locks a folder; with `create`, makes it where it is missing.
+    /// Opens and locks a folder; with `create`, a missing folder is created.
     pub fn open(folder: &Path, create: bool, read_only: bool) -> Result<Self, OpenError> {
         let error = |action, source| {
             OpenError::File(FileError::new(action, folder.display().to_string(), source))
@@ -62,7 +61,7 @@ impl RealStorage {
         let name = path.display().to_string();
         let opened = if read_only {
             match File::open(&path) {
-                // Without a lock file nobody has it open for writing.
+                // Without a lock file no process has it open for writing.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
                 opened => opened,
             }
@@ -184,13 +183,13 @@ impl StorageFile for RealFile {
     fn read_ahead(&self, offset: u64, bytes: u64) {
         let advice = rustix::fs::Advice::WillNeed;
         if let Some(bytes) = NonZeroU64::new(bytes) {
-            // Without it the bytes come when they are read.
+            // Without it the bytes are read on demand.
             let _ = rustix::fs::fadvise(&self.0, offset, Some(bytes), advice);
         }
     }
 
     fn fill_cache(&self, offset: u64, bytes: u64) {
-        // Through such a map the system reads into huge pages.
+        // With this advice the system reads into huge pages.
         let start = offset - offset % HUGE_BYTES;
         let end = (offset + bytes).next_multiple_of(HUGE_BYTES);
         let length = usize::try_from(end - start).unwrap_or(0);
@@ -208,8 +207,9 @@ impl StorageFile for RealFile {
         let (Ok(offset), Ok(bytes)) = (i64::try_from(offset), i64::try_from(bytes)) else {
             return;
         };
-        // SAFETY: the descriptor is open while the file lives, and no memory is given to the call. If it
-        // fails the sync has more to do; an error of the medium is told there as well.
+        // SAFETY: the descriptor is open, because `self.0` owns it, and the call takes no pointer.
+        // Its error is ignored: `sync` reports errors of the medium, and otherwise only has more to
+        // write.
         let _ = unsafe {
             libc::sync_file_range(
                 self.0.as_raw_fd(),
