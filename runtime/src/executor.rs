@@ -1,12 +1,7 @@
 //! The seam between a transaction's meaning and the state it runs on.
 
-use crate::{
-    access::AccessMode,
-    id::TaskId,
-    key::StateKey,
-    outcome::Outcome,
-    state::{CodeRef, StateError},
-    write_set::{AccountValue, WriteSet},
+use crate::model::{
+    AccessMode, AccountValue, CodeRef, Outcome, StateError, StateKey, TaskId, WriteSet,
 };
 use alloy_primitives::{Address, B256, U256};
 use std::{error::Error, fmt};

@@ -21,17 +21,15 @@
 #![allow(unsafe_code)]
 
 use crate::{
-    access::{AccessEntry, AccessMode, AccessSet},
+    account_history::{FollowedAccounts, FollowedChanges, Place, ShardAccounts},
+    block::{AccountCell, OpenBlock, StateCells, StateRules},
     executor::{Payment, Transfer},
-    followed::{FollowedAccounts, FollowedChanges, Place, ShardAccounts},
-    held::FEW_KEYS,
-    id::{DenseId, TaskId},
-    interner::SHARDS,
-    key::{KeyPart, StateKey},
-    open_block::OpenBlock,
-    state::{Account, StateError},
-    state_cells::{AccountCell, StateCells, StateRules},
-    write_set::is_credit_safe,
+    grant::FEW_KEYS,
+    keys::SHARDS,
+    model::{
+        AccessEntry, AccessMode, AccessSet, Account, DenseId, KeyPart, StateError, StateKey,
+        TaskId, is_credit_safe,
+    },
 };
 use alloy_primitives::{Address, U256};
 use parking_lot::{Mutex, RwLock};

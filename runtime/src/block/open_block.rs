@@ -1,0 +1,815 @@
+//! The open block: transactions in order, their cells, and what became of them.
+
+use super::{
+    late_grants::Extensions,
+    outcomes::Outcomes,
+    state_cells::{SettledCells, StateCells, StateRules},
+};
+use crate::{
+    keys::{KeyTable, Numbering, RecentKeys},
+    model::{
+        AccessEntry, AccessSet, Declaration, DenseId, GasOverflow, KeyAccess, KeyId, Outcome,
+        Receipt, Sanitized, StateDelta, StateError, StateKey, StateView, TaskId, WriteSet,
+        receipts, sort_touches,
+    },
+    sequential::SequentialState,
+    speculation::{Draft, Inference, Inferred, Simulation, UndoRecord},
+};
+use ahash::AHashMap;
+use std::{
+    fmt,
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    thread,
+};
+
+/// A block while its transactions run.
+///
+/// The order of the transactions is the block order: whatever the threads do, the block ends as if
+/// they had run one after another in it.
+///
+/// Before it runs, its keys are numbered: by somebody who knew the sets earlier
+/// ([`with_table`](Self::with_table)), or now ([`number`](Self::number), or a
+/// [`Numbering`] on many threads).
+pub struct OpenBlock<T> {
+    cells: StateCells,
+    transactions: Arc<Vec<Sanitized<T>>>,
+    /// By transaction: how far its cells are, as one of the states below. Empty before the keys are
+    /// numbered.
+    pub(crate) introduced: Vec<AtomicU8>,
+    /// Sets that transactions turned out to need, instead of those that were numbered.
+    replaced: AHashMap<TaskId, ReplacedSet>,
+    outcomes: Outcomes,
+    /// For blocks whose sets are inferred; else empty. There may be more than transactions, of longer blocks before:
+    /// to move them would take longer than many blocks do.
+    drafts: Vec<Draft>,
+    keeps_touched: bool,
+    pub(crate) extensions: Extensions,
+}
+
+/// The cells that a transaction introduces are not filled.
+pub(crate) const NEW: u8 = 0;
+/// Somebody is filling them.
+const BEGUN: u8 = 1;
+/// They are filled.
+const OVER: u8 = 2;
+/// They are not filled, and the transaction has run all the same, apart.
+pub(crate) const APART: u8 = 3;
+
+/// The right to fill a transaction's cells. What failed, or panicked, may be tried again.
+struct Introducing<'a> {
+    state: &'a AtomicU8,
+    after: u8,
+}
+
+impl Drop for Introducing<'_> {
+    fn drop(&mut self) {
+        self.state.store(self.after, Ordering::Release);
+    }
+}
+
+/// The set of a transaction that left the one that was numbered.
+#[derive(Debug)]
+struct ReplacedSet {
+    access: AccessSet,
+    /// In the order of the set; `None` for the whole state.
+    keys: Option<Box<[KeyAccess]>>,
+}
+
+impl<T> OpenBlock<T> {
+    /// Opens a block of these transactions, in this order, on the state before it.
+    pub fn new(
+        view: Arc<dyn StateView>,
+        rules: StateRules,
+        transactions: Vec<Sanitized<T>>,
+    ) -> Self {
+        Self::with_cells(StateCells::new(view, rules), transactions)
+    }
+
+    /// Opens a block on cells that are new or were [reset](StateCells::reset).
+    pub fn with_cells(mut cells: StateCells, transactions: Vec<Sanitized<T>>) -> Self {
+        let memory = std::mem::take(&mut cells.spare.outcomes);
+        Self {
+            cells,
+            introduced: Vec::new(),
+            replaced: AHashMap::new(),
+            outcomes: Outcomes::with_memory(memory, transactions.len()),
+            drafts: Vec::new(),
+            keeps_touched: false,
+            extensions: Extensions::default(),
+            transactions: Arc::new(transactions),
+        }
+    }
+
+    /// Opens a block whose keys were numbered before, on cells that are new or were
+    /// [reset](StateCells::reset).
+    ///
+    /// # Panics
+    ///
+    /// If `table` is not that of the transactions' sets (in builds without debug assertions: if it
+    /// has another number of sets).
+    pub fn with_table(
+        cells: StateCells,
+        transactions: Vec<Sanitized<T>>,
+        table: Arc<KeyTable>,
+    ) -> Self {
+        let mut block = Self::with_cells(cells, transactions);
+        block.set_table(table);
+        block
+    }
+
+    /// Opens a block whose transactions came with no more than a first idea of their access sets:
+    /// what they touch is [inferred](crate::SimulatedState::conclude), and what they did can be taken back.
+    pub fn to_infer(mut cells: StateCells, transactions: Vec<Sanitized<T>>) -> Self {
+        let mut drafts = std::mem::take(&mut cells.spare.drafts);
+        if drafts.len() < transactions.len() {
+            drafts.resize_with(transactions.len(), Draft::default);
+        }
+        Self {
+            drafts,
+            ..Self::with_cells(cells, transactions)
+        }
+    }
+
+    /// Wants to know what every transaction of a block [to be inferred](Self::to_infer) touched, whether
+    /// its set was needed or not.
+    #[must_use]
+    pub const fn keep_touched(mut self) -> Self {
+        self.keeps_touched = true;
+        self
+    }
+
+    /// Whether somebody [wants to know](Self::keep_touched) what transactions touched.
+    pub const fn keeps_touched(&self) -> bool {
+        self.keeps_touched
+    }
+
+    /// Whether the keys have their numbers.
+    pub const fn is_numbered(&self) -> bool {
+        self.cells.table().is_some()
+    }
+
+    /// Numbers the keys, on this thread; see [`Numbering`] for more of them.
+    pub fn number(&mut self) {
+        if !self.is_numbered() {
+            let memory = self.cells.spare.table.take();
+            let tasks = (0..self.transactions.len()).map(TaskId::from_index);
+            let table = KeyTable::number_in(memory, tasks.map(|task| self.access(task)));
+            self.set_table(Arc::new(table));
+        }
+    }
+
+    /// Begins to number the keys, in the memory of an earlier block's numbers.
+    pub fn begin_numbering(&mut self) -> Numbering {
+        Numbering::new(self.transactions.len(), self.cells.spare.table.take())
+    }
+
+    /// Takes the numbers of the keys.
+    ///
+    /// # Panics
+    ///
+    /// If the block has them already, or `table` is not that of its sets (in builds without debug
+    /// assertions: if it has another number of sets).
+    pub fn set_table(&mut self, table: Arc<KeyTable>) {
+        let tasks = self.transactions.len();
+        assert!(!self.is_numbered(), "the keys were numbered before");
+        assert_eq!(table.sets(), tasks, "the table is of other sets");
+        debug_assert!(
+            table.is_of((0..tasks).map(|task| self.access(TaskId::from_index(task)))),
+            "the table is of other sets than the transactions'"
+        );
+        self.introduced.resize_with(tasks, AtomicU8::default);
+        self.cells.set_table(table);
+    }
+
+    /// The block's cells.
+    pub const fn cells(&self) -> &StateCells {
+        &self.cells
+    }
+
+    pub(crate) const fn cells_mut(&mut self) -> &mut StateCells {
+        &mut self.cells
+    }
+
+    /// Forgets all that transactions have done, and what they were seen to touch: nobody has run, as far as the
+    /// block knows.
+    pub fn restart(&mut self) {
+        let (view, rules) = (Arc::clone(self.cells.view()), self.cells.rules);
+        let table = self.cells.table().cloned();
+        self.cells.reset(view, rules);
+        self.introduced.clear();
+        if let Some(table) = table {
+            self.set_table(table);
+        }
+        self.replaced.clear();
+        self.outcomes.clear();
+        let used = self.drafts.iter_mut().take(self.transactions.len());
+        used.for_each(Draft::clear);
+    }
+
+    /// The transactions in block order.
+    pub fn transactions(&self) -> &[Sanitized<T>] {
+        &self.transactions
+    }
+
+    /// The same, for somebody who may need them while the block is in nobody else's hands.
+    pub fn shared_transactions(&self) -> Arc<Vec<Sanitized<T>>> {
+        Arc::clone(&self.transactions)
+    }
+
+    /// The access set a transaction holds: the one it came with, unless another was inferred.
+    #[inline]
+    pub fn access(&self, task: TaskId) -> &AccessSet {
+        if let Some(replaced) = self.replaced(task) {
+            return &replaced.access;
+        }
+        match self.inferred(task) {
+            Some(inferred) => &inferred.access,
+            None => &self.transactions[task.index()].access,
+        }
+    }
+
+    #[inline]
+    fn replaced(&self, task: TaskId) -> Option<&ReplacedSet> {
+        if self.replaced.is_empty() {
+            return None;
+        }
+        self.replaced.get(&task)
+    }
+
+    /// Those whose sets were replaced, in no order.
+    pub(crate) fn replaced_tasks(&self) -> impl Iterator<Item = TaskId> {
+        self.replaced.keys().copied()
+    }
+
+    /// The keys that a transaction's set names, whether their cells are filled or not; `None` for
+    /// everything.
+    #[inline]
+    pub(crate) fn keys_of(&self, task: TaskId) -> Option<&[KeyAccess]> {
+        if let Some(replaced) = self.replaced(task) {
+            return replaced.keys.as_deref();
+        }
+        let table = self.cells.table()?;
+        (*self.access(task) != AccessSet::Everything).then(|| table.accesses(task))
+    }
+
+    #[inline]
+    fn inferred(&self, task: TaskId) -> Option<&Inferred> {
+        self.draft(task)?.inferred()
+    }
+
+    /// Fills the cells of the keys that no transaction in front of this one names. Idempotent, from any
+    /// thread.
+    ///
+    /// # Panics
+    ///
+    /// If the keys have no [numbers](Self::is_numbered) yet.
+    pub fn resolve(&self, task: TaskId) -> Result<(), StateError> {
+        let table = self.cells.table();
+        self.introduce(
+            table.expect("keys are numbered before the block runs"),
+            task,
+        )
+    }
+
+    #[allow(unsafe_code)]
+    fn introduce(&self, table: &KeyTable, task: TaskId) -> Result<(), StateError> {
+        let state = &self.introduced[task.index()];
+        let mut before = NEW;
+        while let Err(found) =
+            state.compare_exchange(before, BEGUN, Ordering::Acquire, Ordering::Acquire)
+        {
+            match found {
+                OVER => return Ok(()),
+                // Somebody is at it, and waits for nobody.
+                BEGUN => thread::yield_now(),
+                _ => before = found,
+            }
+        }
+        let after = before;
+        let mut introducing = Introducing { state, after };
+        // SAFETY: the exchange lets one thread through at a time.
+        unsafe { self.cells.introduce(table, task) }?;
+        if before == APART {
+            // SAFETY: they are filled, and that is known when the state says so.
+            unsafe { self.join(task) };
+        }
+        introducing.after = OVER;
+        Ok(())
+    }
+
+    /// The id of a key, named by a set or not; its cell is filled.
+    ///
+    /// `recent` belongs to the calling thread and to this block.
+    pub(crate) fn intern(
+        &self,
+        recent: &mut RecentKeys<StateKey>,
+        key: &StateKey,
+    ) -> Result<KeyId, StateError> {
+        match self.introducer_of(key) {
+            Some((table, id, task)) => self.introduce(table, task).map(|()| id),
+            None => self.cells.intern_cached(recent, key),
+        }
+    }
+
+    fn introducer_of(&self, key: &StateKey) -> Option<(&KeyTable, KeyId, TaskId)> {
+        let table = self.cells.table()?;
+        let id = table.find(key)?;
+        Some((table, id, table.introducer(id)?))
+    }
+
+    /// Is told that these transactions will be looked at soon, one after another, on this thread.
+    pub fn expect_simulations(&self, tasks: Range<usize>) {
+        let drafts = self.drafts.get(tasks).unwrap_or_default();
+        drafts.iter().for_each(Draft::bring_near);
+    }
+
+    /// Is told that a transaction is looked at now, and that its set will be known soon.
+    pub fn expect_set(&self, task: TaskId) {
+        if let Some(draft) = self.draft(task) {
+            draft.bring_lists_near();
+        }
+    }
+
+    /// Tells the state before the block which keys the [resolving](Self::resolve) of these
+    /// transactions will ask it for; but for those that [may stay apart](Self::may_keep_private).
+    pub fn prefetch(&self, mut tasks: Range<usize>) {
+        let drafts = self.drafts.get(tasks.clone()).unwrap_or_default();
+        drafts.iter().for_each(Draft::bring_near);
+        let Some(table) = self.cells.table() else {
+            return;
+        };
+        let end = tasks.end;
+        let may_keep_private = |task: &usize| self.may_keep_private(TaskId::from_index(*task));
+        while let Some(first) = tasks.find(|task| !may_keep_private(task)) {
+            let last = tasks.find(may_keep_private).unwrap_or(end);
+            for keys in table.introduced_by(first..last) {
+                self.cells.view().prefetch(keys);
+            }
+        }
+    }
+
+    /// Whether what a transaction touches is to be inferred; the set it came with is a first idea.
+    pub fn is_inferred(&self, task: TaskId) -> bool {
+        let declaration = self.transactions[task.index()].declaration;
+        !self.drafts.is_empty()
+            && matches!(declaration, Declaration::Inferred | Declaration::Listed)
+    }
+
+    /// Whether a transaction's keys have their dense ids, and the cells it introduces are filled or not needed.
+    pub fn is_resolved(&self, task: TaskId) -> bool {
+        let state = self.introduced.get(task.index());
+        state.is_some_and(|state| matches!(state.load(Ordering::Acquire), OVER | APART))
+    }
+
+    /// The dense ids of a transaction's keys, in the order of its set: `None` before
+    /// [`resolve`](Self::resolve), and where it holds the whole state.
+    #[inline]
+    pub fn resolved(&self, task: TaskId) -> Option<&[KeyAccess]> {
+        if self.is_resolved(task) {
+            self.keys_of(task)
+        } else {
+            None
+        }
+    }
+
+    /// The dense ids of those of a transaction's keys that others use too, in a way that does not go
+    /// together with its own; as [`resolved`](Self::resolved), where not all that others use is known.
+    #[inline]
+    pub fn contended(&self, task: TaskId) -> Option<&[KeyAccess]> {
+        match self.cells.complete_table() {
+            Some(table) => Some(table.contended(task)),
+            None => self.resolved(task),
+        }
+    }
+
+    /// Whether a transaction that was [resolved](Self::resolve), or [may stay apart](Self::may_keep_private), may run
+    /// at once, whatever else is running: it is known to conflict with no other of the block, and all its cells are
+    /// filled, or if it may stay apart those that others introduce.
+    #[inline]
+    pub fn is_free(&self, task: TaskId) -> bool {
+        let Some(table) = self.cells.complete_table() else {
+            return false;
+        };
+        let mut keys = table.accesses(task).iter().map(|access| access.key);
+        if self.may_keep_private(task) {
+            let (first, _) = table.introduces(task);
+            return keys.all(|key| key >= first || self.cells.cells.is_filled(key));
+        }
+        table.contended(task).is_empty() && keys.all(|key| self.cells.cells.is_filled(key))
+    }
+
+    /// Whether a transaction is known to conflict with no other of the block.
+    #[inline]
+    pub(crate) fn has_no_conflict(&self, task: TaskId) -> bool {
+        let table = self.cells.complete_table();
+        table.is_some_and(|table| table.contended(task).is_empty())
+    }
+
+    /// What a transaction was seen to use when its set was inferred, in gas.
+    #[inline]
+    pub fn gas_seen(&self, task: TaskId) -> Option<u64> {
+        let gas = self.inferred(task)?.gas;
+        (gas > 0).then_some(gas)
+    }
+
+    /// What is known of a transaction whose set is inferred.
+    #[inline]
+    pub(crate) fn draft(&self, task: TaskId) -> Option<&Draft> {
+        self.drafts.get(task.index())
+    }
+
+    #[inline]
+    pub(crate) fn draft_mut(&mut self, task: TaskId) -> Option<&mut Draft> {
+        self.drafts.get_mut(task.index())
+    }
+
+    /// Gives back a simulation that cannot be used.
+    pub(crate) fn discard_simulation(&self, task: TaskId, simulation: Box<Simulation>) {
+        if let Some(draft) = self.draft(task) {
+            draft.discard(simulation);
+        }
+    }
+
+    /// Keeps what is needed to take a transaction back, in a block opened [to be
+    /// inferred](Self::to_infer). Gives the record back empty, for its memory.
+    pub fn keep_undo(&self, task: TaskId, record: UndoRecord) -> UndoRecord {
+        self.drafts[task.index()].keep_undo(record)
+    }
+
+    /// Whether a transaction has its outcome.
+    pub fn is_finished(&self, task: TaskId) -> bool {
+        self.outcomes.is_set(task)
+    }
+
+    /// Makes what a transaction touched when it ran the set it is known by, if it has none. The list is
+    /// empty afterwards.
+    pub fn note_touched(&self, task: TaskId, touched: &mut Vec<AccessEntry>) {
+        if let Some(draft) = self.draft(task)
+            && self.is_inferred(task)
+            && draft.inferred().is_none()
+        {
+            sort_touches(touched);
+            draft.infer(touched, &[], &WriteSet::default(), false, Inference::Known);
+        }
+        touched.clear();
+    }
+
+    /// Makes what a transaction touched when it ran the set it is known by, whatever was thought before.
+    pub fn correct_touched(&mut self, task: TaskId, mut touched: Vec<AccessEntry>) {
+        if let Some(draft) = self.draft_mut(task) {
+            draft.forget_inferred();
+        }
+        self.note_touched(task, &mut touched);
+    }
+
+    /// Gives a transaction another set: everything, as it is about to run alone, or exactly what it
+    /// touched when it ran alone. Its simulation is of no use any more, and nobody knows any more
+    /// which keys are in no conflict.
+    pub fn replace_set(&mut self, task: TaskId, access: AccessSet) -> Result<(), StateError> {
+        self.put_set(task, access)?;
+        self.drafts[task.index()].restart();
+        Ok(())
+    }
+
+    /// Makes what was inferred of a transaction its set, after the keys were numbered without it. Its
+    /// simulation may still be taken.
+    pub fn number_deferred(&mut self, task: TaskId) -> Result<(), StateError> {
+        match self.inferred(task) {
+            Some(inferred) => self.put_set(task, inferred.access.clone()),
+            None => Ok(()),
+        }
+    }
+
+    fn put_set(&mut self, task: TaskId, access: AccessSet) -> Result<(), StateError> {
+        if let Some(table) = self.cells.table() {
+            // Others count on it for the keys that they share.
+            self.introduce(table, task)?;
+        }
+        let mut recent = RecentKeys::default();
+        let keys = match &access {
+            AccessSet::Everything => None,
+            AccessSet::Keys(entries) => {
+                let ids = entries.iter().map(|entry| {
+                    let mode = entry.mode;
+                    let key = self.intern(&mut recent, &entry.key)?;
+                    Ok(KeyAccess { key, mode })
+                });
+                Some(ids.collect::<Result<_, StateError>>()?)
+            }
+        };
+        self.cells.widen();
+        self.replaced.insert(task, ReplacedSet { access, keys });
+        Ok(())
+    }
+
+    /// Forgets a transaction's outcome and hands out the record by which its effects are taken back.
+    pub fn reopen(&mut self, task: TaskId) -> UndoRecord {
+        drop(self.outcomes.take(task));
+        self.leave_private(task);
+        self.drafts[task.index()].reopen()
+    }
+
+    /// Notes what became of a transaction.
+    ///
+    /// # Panics
+    ///
+    /// If it was noted before: a transaction runs to its outcome once.
+    pub fn finish(&self, task: TaskId, outcome: Outcome) {
+        let first = self.outcomes.set(task, outcome);
+        assert!(first, "transaction {task} was finished twice");
+    }
+
+    /// The same for transactions that nobody else finishes: claiming an outcome's place would have to wait until all
+    /// that was written before has reached the cache.
+    ///
+    /// # Panics
+    ///
+    /// As of [`finish`](Self::finish).
+    ///
+    /// # Safety
+    ///
+    /// For the length of the call no other thread finishes this transaction or asks whether it is finished.
+    #[allow(unsafe_code)]
+    pub(crate) unsafe fn finish_alone(&self, task: TaskId, outcome: Outcome) {
+        // SAFETY: as of this function.
+        let first = unsafe { self.outcomes.set_alone(task, outcome) };
+        assert!(first, "transaction {task} was finished twice");
+    }
+
+    /// Seals the block on this thread: outcomes in block order, credits folded in, changes gathered.
+    pub fn seal(self) -> Result<SealedBlock, SealError> {
+        Ok(self.into_executed()?.seal()?.0)
+    }
+
+    /// Has all transactions run in order, through one window ([`GrantedState::sequential`](crate::GrantedState::sequential)): hands
+    /// out the state for that, on which nothing has changed. `None` where it would not be whole, as there are cells, or
+    /// transactions have run.
+    pub fn begin_sequential(&mut self) -> Option<Box<SequentialState>> {
+        let mut tasks = (0..self.transactions.len()).map(TaskId::from_index);
+        let is_new = self.cells.cells.is_empty() && !tasks.any(|task| self.is_finished(task));
+        is_new.then(|| self.cells.take_ordered())
+    }
+
+    /// Takes back what became of the transactions that ran in order.
+    pub fn end_sequential(&mut self, state: Box<SequentialState>) {
+        self.cells.put_ordered(state);
+    }
+
+    /// Ends the block's execution, so that its changes can be gathered on many threads.
+    pub fn into_executed(self) -> Result<ExecutedBlock<T>, SealError> {
+        let outcomes = self.outcomes.into_vec();
+        let outcomes = outcomes.map_err(|transaction| SealError::Unfinished { transaction })?;
+        Ok(ExecutedBlock {
+            cells: self.cells.settle(),
+            outcomes,
+            spent: Spent {
+                transactions: self.transactions,
+                introduced: self.introduced,
+                replaced: self.replaced,
+                drafts: self.drafts,
+            },
+        })
+    }
+}
+
+/// A block whose transactions are done and whose changes are being gathered.
+#[derive(Debug)]
+pub struct ExecutedBlock<T> {
+    cells: SettledCells,
+    outcomes: Vec<Outcome>,
+    spent: Spent<T>,
+}
+
+/// What a block needs no more when its transactions are done. Dropping it takes time that nobody has
+/// before the block is sealed.
+#[derive(Debug)]
+struct Spent<T> {
+    transactions: Arc<Vec<Sanitized<T>>>,
+    introduced: Vec<AtomicU8>,
+    replaced: AHashMap<TaskId, ReplacedSet>,
+    drafts: Vec<Draft>,
+}
+
+impl<T> Spent<T> {
+    /// What a transaction left in its draft, if it stayed apart.
+    fn apart(&self, task: TaskId) -> Option<&Draft> {
+        let draft = self.drafts.get(task.index())?;
+        let state = self.introduced[task.index()].load(Ordering::Relaxed);
+        (state == APART).then_some(draft)
+    }
+}
+
+impl<T> ExecutedBlock<T> {
+    /// How many cells there are to look at.
+    pub fn cells(&self) -> usize {
+        self.cells.len()
+    }
+
+    /// How many parts the changes are gathered in.
+    pub fn shards(&self) -> usize {
+        self.cells.parts()
+    }
+
+    /// Gathers the changes in one part, if nobody has. From any thread.
+    pub fn collect(&self, shard: usize) {
+        self.cells.collect(shard, |task| self.spent.apart(task));
+    }
+
+    /// Seals the block, and gathers the changes of the parts that nobody looked at.
+    ///
+    /// What the block was made of is given back, to be reset and used again, or dropped elsewhere.
+    ///
+    /// # Panics
+    ///
+    /// If [`collect`](Self::collect) panicked.
+    pub fn seal(self) -> Result<(SealedBlock, RecycledBlock<T>), SealError> {
+        (0..self.shards()).for_each(|shard| self.collect(shard));
+        let (delta, cells) = self.cells.finish()?;
+        let outcomes = self.outcomes;
+        let Spent {
+            transactions,
+            replaced,
+            drafts,
+            introduced: _,
+        } = self.spent;
+        let spent = RecycledBlock {
+            cells,
+            drafts,
+            transactions,
+            _replaced: replaced,
+        };
+        Ok((SealedBlock { outcomes, delta }, spent))
+    }
+}
+
+/// What is left of a block that was sealed.
+#[derive(Debug)]
+pub struct RecycledBlock<T> {
+    cells: StateCells,
+    drafts: Vec<Draft>,
+    transactions: Arc<Vec<Sanitized<T>>>,
+    _replaced: AHashMap<TaskId, ReplacedSet>,
+}
+
+impl<T> RecycledBlock<T> {
+    /// The cells, with all memory that another block can use.
+    pub fn into_cells(self) -> StateCells {
+        let Self {
+            mut cells,
+            mut drafts,
+            transactions,
+            ..
+        } = self;
+        if !drafts.is_empty() {
+            let used = drafts.iter_mut().take(transactions.len());
+            used.for_each(Draft::clear);
+            cells.spare.drafts = drafts;
+        }
+        cells
+    }
+}
+
+impl<T> fmt::Debug for OpenBlock<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenBlock")
+            .field("transactions", &self.transactions.len())
+            .field("cells", &self.cells)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a block cannot be sealed.
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    /// A transaction has not run.
+    #[error("transaction {transaction} has no outcome; run the whole block before sealing it")]
+    Unfinished {
+        /// Its place in the block.
+        transaction: TaskId,
+    },
+    /// The state before the block failed.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+/// A block that ran: what became of each transaction, and what changed. Not durable yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SealedBlock {
+    /// Outcomes in block order, system steps included.
+    pub outcomes: Vec<Outcome>,
+    /// What the block changed.
+    pub delta: StateDelta,
+}
+
+impl SealedBlock {
+    /// Receipts of the transactions, in block order, with cumulative gas and log indexes.
+    pub fn receipts(&self) -> Result<Vec<Receipt>, GasOverflow> {
+        receipts(self.outcomes.iter().cloned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{AccessMode, Account, Code, MemoryState, SimulatedState};
+    use alloy_primitives::{Address, B256, U256};
+    use std::{
+        panic::{AssertUnwindSafe, catch_unwind},
+        sync::atomic::AtomicUsize,
+    };
+
+    /// A state whose first slot panics, whose second cannot be read, and that is well from then on.
+    #[derive(Default)]
+    struct Recovering(AtomicUsize);
+
+    impl StateView for Recovering {
+        fn account(&self, _: Address) -> Result<Option<Account>, StateError> {
+            Ok(None)
+        }
+
+        fn slot(&self, _: Address, slot: U256) -> Result<U256, StateError> {
+            match self.0.fetch_add(1, Ordering::Relaxed) {
+                0 => panic!("as a test"),
+                1 => Err(StateError::MissingBlockHash { number: 0 }),
+                _ => Ok(slot),
+            }
+        }
+
+        fn code(&self, _: B256) -> Result<Option<Arc<Code>>, StateError> {
+            Ok(None)
+        }
+
+        fn block_hash(&self, _: u64) -> Result<Option<B256>, StateError> {
+            Ok(None)
+        }
+
+        fn has_storage(&self, _: Address) -> Result<bool, StateError> {
+            Ok(false)
+        }
+    }
+
+    /// A block has the drafts of longer ones in front of it, and leaves them as clean as its own.
+    #[test]
+    fn drafts_of_a_longer_block_are_kept_and_clean() {
+        let rules = StateRules {
+            clear_empty_accounts: true,
+        };
+        let view: Arc<dyn StateView> = Arc::new(MemoryState::new());
+        let mut cells = StateCells::new(Arc::clone(&view), rules);
+        for length in [5, 2, 1, 4, 7, 3] {
+            let transaction = Sanitized {
+                transaction: (),
+                access: AccessSet::empty(),
+                declaration: Declaration::Inferred,
+            };
+            let mut block = OpenBlock::to_infer(cells, vec![transaction; length]);
+            let mut looker = SimulatedState::new(Arc::clone(&view));
+            for task in (0..length).map(TaskId::from_index) {
+                assert!(block.inferred(task).is_none(), "nobody has looked yet");
+                let key = StateKey::account(Address::repeat_byte(1));
+                looker.expect(key, AccessMode::Credit);
+                looker.conclude(&block, task, Inference::Known, 1);
+                assert!(block.draft(task).unwrap().begin().is_none());
+            }
+            block.number();
+            for task in (0..length).map(TaskId::from_index) {
+                assert_eq!(block.access(task).entries().len(), 1);
+                block.resolve(task).unwrap();
+                block.finish(task, Outcome::system());
+            }
+            let (_, spent) = block.into_executed().unwrap().seal().unwrap();
+            cells = spent.into_cells();
+            cells.reset(Arc::clone(&view), rules);
+            let begun = cells.spare.drafts.iter().filter(|draft| draft.has_begun());
+            assert_eq!(begun.count(), 0);
+        }
+        assert_eq!(cells.spare.drafts.len(), 7);
+    }
+
+    #[test]
+    fn cells_that_could_not_be_filled_are_filled_when_asked_for_again() {
+        let access = AccessSet::build(|set| {
+            set.read_slot(Address::ZERO, U256::from(5));
+        });
+        let transactions = vec![Sanitized {
+            transaction: (),
+            access: access.unwrap(),
+            declaration: Declaration::Recorded,
+        }];
+        let rules = StateRules {
+            clear_empty_accounts: true,
+        };
+        let mut block = OpenBlock::new(Arc::new(Recovering::default()), rules, transactions);
+        block.number();
+        let resolve = || block.resolve(TaskId::FIRST);
+        assert!(catch_unwind(AssertUnwindSafe(resolve)).is_err());
+        assert!(resolve().is_err());
+        assert!(!block.is_resolved(TaskId::FIRST));
+        assert!(resolve().is_ok());
+        assert!(block.is_free(TaskId::FIRST));
+    }
+}

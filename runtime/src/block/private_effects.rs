@@ -1,0 +1,380 @@
+//! Transactions whose effects need no cells.
+//!
+//! Where a simulation is taken as the execution, and nobody else in the block names the keys that it
+//! read for itself or wrote, then nobody will look at the cells of these keys. So they are not filled: what
+//! the transaction did stays in its draft, and is gathered from there when the block is sealed. Most of
+//! running such a transaction was the filling of its cells, for which the state was asked a second time.
+//!
+//! **What others see.** Shared keys are read or credited by all who name them, so theirs are the only cells
+//! that matter: credits are added there at once. Whoever comes for one of the other keys all the same (it
+//! got it beyond its set, or runs alone) has its cell [filled](OpenBlock::resolve) first, and finds in
+//! it what the transaction wrote. Who of the two comes first is decided in one place, the state of the
+//! transaction's cells: it goes from new to apart, or from new to filled, or from apart to filled.
+
+// Fills cells that nobody else can know yet.
+#![allow(unsafe_code)]
+
+use super::{
+    open_block::{APART, NEW, OpenBlock},
+    state_cells::{StateCell, StateCells},
+};
+use crate::{
+    cells::CreditBuffer,
+    model::{DeltaContext, DeltaPart, DenseId, KeyId, Outcome, TaskId},
+    speculation::{Draft, Simulation},
+};
+use alloy_primitives::KECCAK256_EMPTY;
+use std::sync::atomic::Ordering;
+
+impl<T> OpenBlock<T> {
+    /// Whether a transaction can [stay apart](crate::GrantedState::run_private), as far as can be told
+    /// before it begins.
+    #[inline]
+    pub fn may_keep_private(&self, task: TaskId) -> bool {
+        let is_plain = |draft: &Draft| draft.inferred().is_some_and(|found| found.is_plain);
+        let is_alone = || {
+            let table = self.cells().complete_table();
+            table.is_some_and(|table| table.is_alone(task))
+        };
+        self.draft(task).is_some_and(is_plain) && is_alone()
+    }
+
+    /// Takes a simulation as the execution, if the transaction can stay apart; its outcome. `credits` is
+    /// the calling worker's, and `ids` a list for its memory.
+    ///
+    /// # Safety
+    ///
+    /// As of [`GrantedState::enter`](crate::GrantedState::enter), but for the resolving of the task itself.
+    pub(crate) unsafe fn run_private(
+        &self,
+        task: TaskId,
+        credits: &mut CreditBuffer,
+        ids: &mut Vec<KeyId>,
+    ) -> Option<Outcome> {
+        if !self.may_keep_private(task) {
+            return None;
+        }
+        let draft = self.draft(task)?;
+        let keys = self.keys_of(task)?;
+        let begun = self.begin(task);
+        let simulation = begun.simulation?;
+        simulation.list_cells(keys, ids);
+        let cells = self.cells();
+        // SAFETY: by the table these keys are shared, so others who name them credit them too; the cells were
+        // filled by those in front who introduced them, before this function was called.
+        let is_safe = |(id, amount)| unsafe { credits.is_safe(cells, id, amount) };
+        let is_safe = simulation.credits(ids).all(is_safe);
+        if begun.is_disturbed || !is_safe {
+            draft.give_back(simulation);
+            return None;
+        }
+        let state = &self.introduced[task.index()];
+        let claim = |simulation: &Simulation| {
+            let claimed = state.compare_exchange(NEW, APART, Ordering::AcqRel, Ordering::Relaxed);
+            if claimed.is_ok() {
+                for (id, amount) in simulation.credits(ids) {
+                    // SAFETY: as above.
+                    unsafe { credits.add(cells, id, amount) };
+                }
+            }
+            claimed.is_ok()
+        };
+        draft.keep_private(simulation, ids, claim)
+    }
+
+    /// Puts what a transaction did that stayed apart into its cells.
+    ///
+    /// # Safety
+    ///
+    /// The cells that the transaction introduces are filled, and nobody else knows of that yet.
+    pub(crate) unsafe fn join(&self, task: TaskId) {
+        if let Some(draft) = self.draft(task) {
+            // SAFETY: what the transaction wrote are keys that it introduced, as nobody else names them.
+            draft.look_at_taken(|taken| unsafe { put_into(taken, self.cells()) });
+        }
+    }
+
+    /// The transaction is taken back; if it stayed apart its cells are new again.
+    pub(crate) fn leave_private(&mut self, task: TaskId) {
+        if let Some(state) = self.introduced.get_mut(task.index()) {
+            let state = state.get_mut();
+            if *state == APART {
+                *state = NEW;
+            }
+        }
+    }
+}
+
+/// Puts accounts and slots into their cells.
+///
+/// # Safety
+///
+/// As of [`Cells::write`](crate::Cells::write), for every cell that is written.
+unsafe fn put_into(taken: &Simulation, cells: &StateCells) {
+    let mut ids = taken.cells.iter().copied();
+    let write = |id: Option<KeyId>, change: &mut dyn FnMut(&mut StateCell)| {
+        let id = id.expect("there is one for each effect");
+        // SAFETY: as of this function.
+        unsafe { cells.cells.write(id, change) };
+    };
+    for (_, value) in &taken.writes.accounts {
+        write(ids.next(), &mut |cell| cell.account_mut().value = *value);
+    }
+    for (_, _, value) in &taken.writes.slots {
+        // Behind the code that it was held with.
+        write(ids.nth(1), &mut |cell| cell.slot_mut().value = *value);
+    }
+}
+
+impl Draft {
+    /// Gathers what a transaction changed that stayed apart: its effects are
+    /// [plain](crate::SimulatedState::conclude), and nobody else names the keys.
+    pub(crate) fn collect(&self, context: &DeltaContext, part: &mut DeltaPart<'_>) {
+        self.look_at_taken(|taken| {
+            for (address, now) in &taken.writes.accounts {
+                part.changed_account(context, *address, *now, KECCAK256_EMPTY);
+            }
+            part.changed_slots(&taken.writes.slots);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::AccessMode::{self, Read, Write};
+    use crate::{
+        AccessError, Account, AccountValue, Credit, Declaration, GrantedState, Inference,
+        MemoryState, RecentKeys, Sanitized, SimulatedState, StateAccess, StateCells, StateKey,
+        StateRules, StateView, WriteSet,
+    };
+    use alloy_primitives::{Address, U256};
+    use std::sync::Arc;
+
+    const CONTRACT: Address = Address::repeat_byte(0xcc);
+    const BENEFICIARY: Address = Address::repeat_byte(0xbe);
+
+    fn sender(task: usize) -> Address {
+        Address::with_last_byte(u8::try_from(task).unwrap())
+    }
+
+    fn slot(slot: usize) -> StateKey {
+        StateKey::slot(CONTRACT, U256::from(slot))
+    }
+
+    /// What each transaction does: reads slot 0, adds what is there and one to a slot of its own, pays five.
+    fn transact(task: usize, state: &mut impl StateAccess) -> Result<Outcome, AccessError> {
+        let own = U256::from(task + 1);
+        state.code(CONTRACT)?;
+        let common = state.slot(CONTRACT, U256::ZERO)?;
+        let before = state.slot(CONTRACT, own)?;
+        let account = state.account(sender(task))?;
+        let paid = AccountValue {
+            nonce: account.nonce + 1,
+            balance: account.balance - U256::from(5),
+            ..account
+        };
+        state.apply(&WriteSet {
+            accounts: vec![(sender(task), paid)],
+            slots: vec![(CONTRACT, own, before + common + U256::ONE)],
+            credits: vec![Credit {
+                address: BENEFICIARY,
+                amount: U256::from(5),
+            }],
+            ..WriteSet::default()
+        })?;
+        Ok(Outcome::system())
+    }
+
+    fn view() -> Arc<dyn StateView> {
+        let mut state = MemoryState::new();
+        for task in 0..8 {
+            let account = Account {
+                balance: U256::from(1_000 + task),
+                ..Account::default()
+            };
+            state.insert_account(sender(task), account);
+            state.insert_slot(CONTRACT, U256::from(task), U256::from(10 * task));
+        }
+        Arc::new(state)
+    }
+
+    /// A numbered block of so many transactions, all of which were simulated.
+    fn block(transactions: usize) -> OpenBlock<()> {
+        let undeclared = || Sanitized {
+            transaction: (),
+            access: crate::AccessSet::empty(),
+            declaration: Declaration::Inferred,
+        };
+        let rules = StateRules {
+            clear_empty_accounts: true,
+        };
+        let cells = StateCells::new(view(), rules);
+        let transactions: Vec<_> = (0..transactions).map(|_| undeclared()).collect();
+        let mut block = OpenBlock::to_infer(cells, transactions);
+        for task in 0..block.transactions().len() {
+            let mut state = SimulatedState::new(view());
+            let outcome = transact(task, &mut state).unwrap();
+            let found = Inference::Simulated(outcome);
+            state.conclude(&block, TaskId::from_index(task), found, 100);
+        }
+        block.number();
+        block
+    }
+
+    fn window(block: &Arc<OpenBlock<()>>) -> GrantedState<()> {
+        let mut window = GrantedState::new(Arc::clone(block));
+        window.keep_undo();
+        window.allow_late_grants();
+        window
+    }
+
+    /// Runs a transaction as a worker does, and says whether it stayed apart.
+    fn run(block: &Arc<OpenBlock<()>>, task: usize) -> bool {
+        let mut window = window(block);
+        let id = TaskId::from_index(task);
+        // SAFETY: transactions run one after another here.
+        if let Some(outcome) = unsafe { window.run_private(id) } {
+            block.finish(id, outcome);
+            return true;
+        }
+        block.resolve(id).unwrap();
+        // SAFETY: as above.
+        unsafe { window.enter(id) };
+        let simulated = window.apply_simulation();
+        let outcome = simulated.unwrap_or_else(|| transact(task, &mut window).unwrap());
+        window.leave();
+        block.finish(id, outcome);
+        block.keep_undo(id, window.take_undo());
+        false
+    }
+
+    fn extends(block: &OpenBlock<()>, task: usize, key: &StateKey, mode: AccessMode) -> bool {
+        let recent = &mut RecentKeys::default();
+        let id = block.extend(recent, TaskId::from_index(task), key, mode);
+        id.unwrap().is_some()
+    }
+
+    /// What somebody finds who comes for a slot with no run on.
+    fn look(block: &Arc<OpenBlock<()>>, slot: usize) -> U256 {
+        let mut window = window(block);
+        // SAFETY: nobody else has a window.
+        unsafe { window.enter_everything(TaskId::FIRST) };
+        let found = window.slot(CONTRACT, U256::from(slot)).unwrap();
+        window.leave();
+        found
+    }
+
+    fn seal(block: Arc<OpenBlock<()>>) -> crate::SealedBlock {
+        Arc::into_inner(block).unwrap().seal().unwrap()
+    }
+
+    /// What the block comes to if each does what it does in turn.
+    fn expected(transactions: usize) -> crate::SealedBlock {
+        let block = Arc::new(block(transactions));
+        for task in 0..transactions {
+            let id = TaskId::from_index(task);
+            let mut window = window(&block);
+            block.resolve(id).unwrap();
+            // SAFETY: transactions run one after another here.
+            unsafe { window.enter(id) };
+            let outcome = transact(task, &mut window).unwrap();
+            window.leave();
+            block.finish(id, outcome);
+        }
+        seal(block)
+    }
+
+    #[test]
+    fn who_is_alone_stays_apart_and_comes_to_the_same() {
+        let block = Arc::new(block(4));
+        // The first introduces what all share.
+        let apart = [0, 2, 3, 1].map(|task| run(&block, task));
+        assert_eq!(apart, [false, true, true, true]);
+        let table = block.cells().table().unwrap();
+        for task in 1..4 {
+            let id = table.find(&slot(task + 1)).unwrap();
+            assert!(!block.cells().cells.is_filled(id), "nobody asked for it");
+        }
+        assert_eq!(seal(block), expected(4));
+    }
+
+    #[test]
+    fn who_comes_later_finds_what_was_done_apart() {
+        let block = Arc::new(block(3));
+        run(&block, 0);
+        assert!(run(&block, 1));
+        assert!(
+            extends(&block, 2, &slot(2), Write),
+            "the one in front is finished"
+        );
+        let id = block.cells().table().unwrap().find(&slot(2)).unwrap();
+        // SAFETY: nobody else uses the block.
+        let found = unsafe { block.cells().cells.read(id, |cell| cell.slot().value) };
+        assert_eq!(found, U256::from(21));
+        assert_eq!(look(&block, 2), U256::from(21));
+        run(&block, 2);
+        assert_eq!(seal(block), expected(3));
+    }
+
+    #[test]
+    fn who_came_before_it_began_keeps_it_from_staying_apart() {
+        let block = Arc::new(block(3));
+        run(&block, 0);
+        assert!(extends(&block, 1, &slot(3), Read));
+        block.end_extension(
+            TaskId::from_index(1),
+            block.cells().table().unwrap().find(&slot(3)).unwrap(),
+        );
+        assert!(
+            !run(&block, 2),
+            "its cells are filled, and it has to use them"
+        );
+        assert!(run(&block, 1));
+        assert_eq!(look(&block, 3), U256::from(31));
+        assert_eq!(seal(block), expected(3));
+    }
+
+    /// What all read is no key of its own, but it matters.
+    #[test]
+    fn a_simulation_that_read_what_was_written_since_is_not_kept() {
+        let block = Arc::new(block(2));
+        let first = TaskId::FIRST;
+        block.resolve(first).unwrap();
+        let mut window = window(&block);
+        // SAFETY: nobody else has a window.
+        unsafe { window.enter(first) };
+        let common = WriteSet {
+            slots: vec![(CONTRACT, U256::ZERO, U256::from(7))],
+            ..WriteSet::default()
+        };
+        window.apply(&common).unwrap();
+        window.leave();
+        block.finish(first, Outcome::system());
+        assert!(!run(&block, 1), "slot 0 is not what it was");
+        assert_eq!(look(&block, 2), U256::from(20 + 7 + 1));
+    }
+
+    #[test]
+    fn what_was_done_apart_is_taken_back_whether_somebody_came_or_not() {
+        for somebody_comes in [false, true] {
+            let mut block = Arc::new(block(3));
+            for task in 0..3 {
+                assert_eq!(run(&block, task), task > 0);
+            }
+            if somebody_comes {
+                assert_eq!(look(&block, 2), U256::from(21));
+            }
+            let second = TaskId::from_index(1);
+            let record = Arc::get_mut(&mut block).unwrap().reopen(second);
+            let mut mending = window(&block);
+            // SAFETY: no run is on.
+            unsafe { mending.revert(record) };
+            drop(mending);
+            assert_eq!(look(&block, 2), U256::from(20));
+            assert!(!block.is_finished(second));
+            assert!(!run(&block, 1), "its simulation is spent");
+            assert_eq!(seal(block), expected(3));
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Credits that are taken off while a transaction in front of them runs.
+
+// Cells are changed through an exclusive reference to their block.
+#![allow(unsafe_code)]
+
+use super::{open_block::OpenBlock, state_cells::StateCell};
+use crate::model::{KeyId, TaskId, is_credit_safe};
+use alloy_primitives::U256;
+
+/// Credits that transactions made and that are not on their accounts now, to be [put
+/// back](OpenBlock::put_back).
+#[derive(Debug, Default)]
+#[must_use = "the credits are missing until they are put back"]
+pub struct SuspendedCredits(Vec<(KeyId, U256)>);
+
+impl<T> OpenBlock<T> {
+    /// Takes off the credits that these finished transactions made to these accounts.
+    ///
+    /// Who credits an account does not see it. So if a transaction in front of them turns out to need
+    /// the account, it can run without these credits, and nobody has to be taken back: of these
+    /// transactions none may hold one of the accounts in another mode.
+    pub fn suspend_credits(&mut self, tasks: &[TaskId], accounts: &[KeyId]) -> SuspendedCredits {
+        let mut lifted = Vec::new();
+        for task in tasks {
+            if let Some(draft) = self.draft_mut(*task) {
+                let credits = draft.credits();
+                lifted.extend(credits.filter(|(account, _)| accounts.contains(account)));
+            }
+        }
+        for (account, amount) in &lifted {
+            self.change(*account, |cell| {
+                cell.account_mut().credits.subtract(*amount);
+            });
+        }
+        SuspendedCredits(lifted)
+    }
+
+    /// Whether credits are possible on the accounts as they are now, so that whoever made them would have
+    /// made them here too.
+    pub fn can_put_back(&mut self, lifted: &SuspendedCredits) -> bool {
+        let mut is_safe = true;
+        for (account, amount) in &lifted.0 {
+            self.change(*account, |cell| {
+                is_safe &= is_credit_safe(cell.account().value.balance, *amount);
+            });
+        }
+        is_safe
+    }
+
+    /// Puts credits back.
+    pub fn put_back(&mut self, lifted: SuspendedCredits) {
+        for (account, amount) in lifted.0 {
+            self.change(account, |cell| cell.account().credits.add(amount));
+        }
+    }
+
+    fn change(&mut self, key: KeyId, change: impl FnOnce(&mut StateCell)) {
+        // SAFETY: nobody else has the block, and the id came from it.
+        unsafe { self.cells().cells.write(key, change) };
+    }
+}

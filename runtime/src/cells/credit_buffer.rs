@@ -1,0 +1,135 @@
+//! Credits that a worker keeps for itself for a while.
+//!
+//! Almost every transaction credits the block's beneficiary, and in some blocks everybody pays one
+//! account. The cell's atomics make that right, but all cores writing one cache line make it slow. Where
+//! a block's key table knows that a key is only ever credited, nobody looks at its balance before the
+//! block is over, so each worker can add up on its own and hand in the sum when it leaves.
+
+// Hands sums in through cells that nobody writes.
+#![allow(unsafe_code)]
+
+use crate::{
+    block::{StateCell, StateCells},
+    model::{AccountValue, KeyId, is_credit_safe},
+};
+use alloy_primitives::U256;
+
+/// Keys kept at a time: the beneficiary, and a few that are popular.
+const KEYS: usize = 4;
+
+/// Sums of credits to keys that the whole block only credits.
+#[derive(Debug, Default)]
+pub(crate) struct CreditBuffer {
+    sums: Vec<Sum>,
+    /// Where the next new key goes when all places are taken.
+    next: usize,
+}
+
+#[derive(Debug)]
+struct Sum {
+    key: KeyId,
+    /// What the account has as last written, which is before the block.
+    balance: U256,
+    amount: U256,
+    /// How many credits were of nothing.
+    touches: u64,
+}
+
+impl CreditBuffer {
+    /// Whether a key can take a credit. The same for every interleaving: the value as last written does not
+    /// change while credits are granted.
+    ///
+    /// # Safety
+    ///
+    /// `key` is one of `cells` that the calling thread may know, and it holds it for credit or writing.
+    pub(crate) unsafe fn is_safe(&mut self, cells: &StateCells, key: KeyId, amount: U256) -> bool {
+        let balance = if cells.is_popular_credit(key) {
+            // SAFETY: as of this function; nobody does more with a popular credit than to credit it.
+            unsafe { self.sum(cells, key) }.balance
+        } else {
+            // SAFETY: others may add to the atomics, nobody writes the rest.
+            unsafe { (cells.cells).read(key, |cell| cell.account().value.balance) }
+        };
+        is_credit_safe(balance, amount)
+    }
+
+    /// Adds a credit that [is safe](Self::is_safe): to this worker's sum, if the key is popular, else to
+    /// the account.
+    ///
+    /// # Safety
+    ///
+    /// As of [`is_safe`](Self::is_safe).
+    pub(crate) unsafe fn add(&mut self, cells: &StateCells, key: KeyId, amount: U256) {
+        if !cells.is_popular_credit(key) {
+            // SAFETY: as of `is_safe`.
+            unsafe { (cells.cells).read(key, |cell| cell.account().credits.add(amount)) };
+            return;
+        }
+        // SAFETY: as of `is_safe`.
+        let sum = unsafe { self.sum(cells, key) };
+        // 2^62 safe credits do not overflow.
+        sum.amount += amount;
+        sum.touches += u64::from(amount.is_zero());
+    }
+
+    /// Hands all sums in.
+    ///
+    /// # Safety
+    ///
+    /// `cells` is what all keys were named with since the last call.
+    pub(crate) unsafe fn flush(&mut self, cells: &StateCells) {
+        for sum in self.sums.drain(..) {
+            // SAFETY: as of this function, and of the one that made the sum.
+            unsafe { sum.hand_in(cells) };
+        }
+        self.next = 0;
+    }
+
+    #[inline]
+    unsafe fn sum(&mut self, cells: &StateCells, key: KeyId) -> &mut Sum {
+        let known = self.sums.iter().position(|sum| sum.key == key);
+        let place = match known {
+            Some(place) => place,
+            // SAFETY: as of the calling function.
+            None => unsafe { self.begin(cells, key) },
+        };
+        &mut self.sums[place]
+    }
+
+    #[cold]
+    unsafe fn begin(&mut self, cells: &StateCells, key: KeyId) -> usize {
+        let value: AccountValue =
+            // SAFETY: by the contract of the calling function nobody writes the cell.
+            unsafe { cells.cells.read(key, |cell| cell.account().value) };
+        let sum = Sum {
+            key,
+            balance: value.balance,
+            amount: U256::ZERO,
+            touches: 0,
+        };
+        if self.sums.len() < KEYS {
+            self.sums.push(sum);
+            return self.sums.len() - 1;
+        }
+        let place = self.next;
+        self.next = (place + 1) % KEYS;
+        let replaced = std::mem::replace(&mut self.sums[place], sum);
+        // SAFETY: by the contract of the function that made it.
+        unsafe { replaced.hand_in(cells) };
+        place
+    }
+}
+
+impl Sum {
+    unsafe fn hand_in(self, cells: &StateCells) {
+        let add = |cell: &StateCell| {
+            let credits = &cell.account().credits;
+            if !self.amount.is_zero() {
+                credits.add(self.amount);
+            }
+            credits.touch(self.touches);
+        };
+        // SAFETY: by the contract of the calling function nobody writes the cell.
+        unsafe { cells.cells.read(self.key, add) };
+    }
+}

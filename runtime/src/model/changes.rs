@@ -1,0 +1,353 @@
+//! What a block changed.
+
+use super::{
+    key::AddressKey,
+    state::{Account, Code, CodeRef, StateError, StateView},
+    write_set::AccountValue,
+};
+use crate::{
+    block::StateRules,
+    memory::{Appender, SharedList},
+};
+use ahash::RandomState;
+use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256};
+use std::{
+    collections::{BTreeMap, HashMap},
+    mem,
+    sync::Arc,
+};
+
+/// The difference between the state before a block and the state after it: each key once, and only
+/// what differs.
+///
+/// The lists are in no order until [`sort`](Self::sort) is called; whoever makes the block durable
+/// does not need one. Two deltas are equal if they say the same, in whatever order.
+#[derive(Clone, Debug, Default)]
+pub struct StateDelta {
+    /// Accounts that changed, as they are after the block; `None` where the account is gone.
+    pub accounts: Vec<(Address, Option<Account>)>,
+    /// Accounts whose storage before the block is gone.
+    pub wiped: Vec<Address>,
+    /// Slots that changed. For a wiped account: every slot that is not zero after the block.
+    pub slots: Vec<(Address, U256, U256)>,
+    /// Code that accounts changed to.
+    pub codes: Vec<Arc<Code>>,
+}
+
+impl StateDelta {
+    /// Whether nothing changed.
+    pub fn is_empty(&self) -> bool {
+        self.accounts.is_empty() && self.wiped.is_empty() && self.slots.is_empty()
+    }
+
+    /// Forgets everything and keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        self.accounts.clear();
+        self.wiped.clear();
+        self.slots.clear();
+        self.codes.clear();
+    }
+
+    /// Brings the lists into the order of their keys, in which a block's bytes can be made of them.
+    pub fn sort(&mut self) {
+        self.accounts.sort_unstable_by_key(|(address, _)| *address);
+        self.wiped.sort_unstable();
+        self.slots
+            .sort_unstable_by_key(|(address, slot, _)| (*address, *slot));
+        self.codes.sort_unstable_by_key(|code| code.hash());
+    }
+
+    fn is_same_in_order(&self, other: &Self) -> bool {
+        self.accounts == other.accounts
+            && self.wiped == other.wiped
+            && self.slots == other.slots
+            && self.codes == other.codes
+    }
+}
+
+impl PartialEq for StateDelta {
+    fn eq(&self, other: &Self) -> bool {
+        let same_size = self.accounts.len() == other.accounts.len()
+            && self.wiped.len() == other.wiped.len()
+            && self.slots.len() == other.slots.len()
+            && self.codes.len() == other.codes.len();
+        same_size
+            && (self.is_same_in_order(other) || {
+                let [mut left, mut right] = [self.clone(), other.clone()];
+                left.sort();
+                right.sort();
+                left.is_same_in_order(&right)
+            })
+    }
+}
+
+impl Eq for StateDelta {}
+
+/// What must be known of a whole block before its changes can be told key by key.
+#[derive(Debug)]
+pub(crate) struct DeltaContext {
+    /// Code that changed, by account.
+    pub(crate) codes: BTreeMap<Address, CodeRef>,
+    /// The same of accounts that are [told with their code](DeltaPart::account_with_code).
+    pub(crate) told_codes: Vec<Arc<Code>>,
+    /// How often each account's storage was wiped, where it was.
+    pub(crate) incarnations: HashMap<AddressKey, u32, RandomState>,
+    pub(crate) rules: StateRules,
+}
+
+impl DeltaContext {
+    /// Of a block, or of accounts, whose code and storage as a whole stay what they are.
+    pub(crate) fn without_code(rules: StateRules) -> Self {
+        Self {
+            codes: BTreeMap::new(),
+            told_codes: Vec::new(),
+            incarnations: HashMap::default(),
+            rules,
+        }
+    }
+
+    /// How often the storage of `address` was wiped.
+    pub(crate) fn incarnation(&self, address: Address) -> u32 {
+        if self.incarnations.is_empty() {
+            return 0;
+        }
+        (self.incarnations.get(&AddressKey(address)).copied()).unwrap_or(0)
+    }
+
+    /// An account as it is after the block.
+    fn account(&self, now: AccountValue, code_hash: B256) -> Option<Account> {
+        let account = Account {
+            nonce: now.nonce,
+            balance: now.balance,
+            code_hash,
+        };
+        let cleared = self.rules.clear_empty_accounts && account.is_empty();
+        (now.exists && !cleared).then_some(account)
+    }
+
+    /// The delta of all changes.
+    pub(crate) fn finish(
+        self,
+        changes: Changes,
+        view: &dyn StateView,
+    ) -> Result<StateDelta, StateError> {
+        let mut delta = changes.into_delta();
+        let wiped = self.incarnations.into_keys();
+        delta.wiped.extend(wiped.map(|AddressKey(address)| address));
+        delta.codes.extend(self.told_codes);
+        for (address, code) in self.codes {
+            let code_hash = code.hash();
+            let mut accounts = delta.accounts.iter_mut();
+            match accounts.find(|(known, _)| *known == address) {
+                Some((_, Some(account))) => account.code_hash = code_hash,
+                Some((_, None)) => {}
+                None => {
+                    // Code alone changed: nonce and balance are those before the block.
+                    let account = view.account(address)?.unwrap_or_default();
+                    let account = Account {
+                        code_hash,
+                        ..account
+                    };
+                    delta.accounts.push((address, Some(account)));
+                }
+            }
+            delta.codes.extend(code.get().cloned());
+        }
+        delta.codes.sort_unstable_by_key(|code| code.hash());
+        delta.codes.dedup_by_key(|code| code.hash());
+        Ok(delta)
+    }
+}
+
+/// A delta's lists while they are being filled, from any thread.
+#[derive(Debug)]
+pub(crate) struct Changes {
+    accounts: SharedList<(Address, Option<Account>)>,
+    slots: SharedList<(Address, U256, U256)>,
+    /// Empty, with the memory of an earlier delta.
+    rest: StateDelta,
+}
+
+impl Changes {
+    /// None yet, on the memory of an earlier delta, with room for so many accounts and slots.
+    pub(crate) fn with_memory(mut memory: StateDelta, accounts: usize, slots: usize) -> Self {
+        memory.clear();
+        Self {
+            accounts: SharedList::with_memory(mem::take(&mut memory.accounts), accounts),
+            slots: SharedList::with_memory(mem::take(&mut memory.slots), slots),
+            rest: memory,
+        }
+    }
+
+    /// How much more room for accounts than accounts there has to be, so that [each has a place](DeltaPart::account), whatever so many
+    /// gather.
+    pub(crate) const fn slack(parts: usize) -> usize {
+        SharedList::<(Address, Option<Account>)>::slack(parts)
+    }
+
+    /// The account at this place, and what became of it.
+    ///
+    /// # Safety
+    ///
+    /// [There](DeltaPart::account) it was added, by a part that is gone, which happened before, in the memory order's sense.
+    #[allow(unsafe_code)]
+    pub(crate) unsafe fn account_at(&self, place: usize) -> (Address, Option<Account>) {
+        // SAFETY: as of this function.
+        unsafe { self.accounts.get(place) }
+    }
+
+    /// The same, and takes it out.
+    ///
+    /// # Safety
+    ///
+    /// As of [`account_at`](Self::account_at); and it has not been taken out.
+    #[allow(unsafe_code)]
+    pub(crate) unsafe fn take_account(&self, place: usize) -> (Address, Option<Account>) {
+        // SAFETY: as of this function.
+        unsafe { self.accounts.take(place) }
+    }
+
+    /// The memory of a delta that nobody wants.
+    pub(crate) fn into_memory(self) -> StateDelta {
+        let mut memory = self.into_delta();
+        memory.clear();
+        memory
+    }
+
+    fn into_delta(self) -> StateDelta {
+        StateDelta {
+            accounts: self.accounts.into_vec(),
+            slots: self.slots.into_vec(),
+            ..self.rest
+        }
+    }
+
+    /// Somebody who gathers changes.
+    pub(crate) const fn part(&self) -> DeltaPart<'_> {
+        DeltaPart {
+            accounts: self.accounts.appender(),
+            slots: self.slots.appender(),
+        }
+    }
+}
+
+/// Changes of some of a block's keys.
+///
+/// The serial executor and the open block both end here, so they cannot differ in what they call a
+/// change.
+pub(crate) struct DeltaPart<'a> {
+    accounts: Appender<'a, (Address, Option<Account>)>,
+    slots: Appender<'a, (Address, U256, U256)>,
+}
+
+impl DeltaPart<'_> {
+    /// Takes an account that the block may have changed, and whether a credit touched it. Returns its place among those that
+    /// changed, if it has one: there is one for so many as were expected.
+    pub(crate) fn account(
+        &mut self,
+        context: &DeltaContext,
+        address: Address,
+        before: Option<Account>,
+        now: AccountValue,
+        touched: bool,
+    ) -> Option<usize> {
+        let code_before = before.map_or(KECCAK256_EMPTY, |account| account.code_hash);
+        let code_hash = if context.codes.is_empty() {
+            code_before
+        } else {
+            let code = context.codes.get(&address);
+            code.map_or(code_before, CodeRef::hash)
+        };
+        self.account_with_code(context, address, before, now, code_hash, touched)
+    }
+
+    /// The same of an account whose code is known to have this hash now.
+    #[inline]
+    pub(crate) fn account_with_code(
+        &mut self,
+        context: &DeltaContext,
+        address: Address,
+        before: Option<Account>,
+        now: AccountValue,
+        code_hash: B256,
+        touched: bool,
+    ) -> Option<usize> {
+        let code_before = before.map_or(KECCAK256_EMPTY, |account| account.code_hash);
+        // Field by field: what was put together in words is not compared in larger pieces until it has reached the
+        // cache, behind all that was written before.
+        let changed = code_hash != code_before
+            || match before {
+                Some(before) => {
+                    !now.exists || now.nonce != before.nonce || now.balance != before.balance
+                }
+                None => now != AccountValue::default(),
+            };
+        if !changed && !touched {
+            return None;
+        }
+        let after = context.account(now, code_hash);
+        let differs = match (after, before) {
+            (None, None) => false,
+            (Some(_), Some(_)) => changed,
+            _ => true,
+        };
+        if differs {
+            self.accounts.push((address, after))
+        } else {
+            None
+        }
+    }
+
+    /// Takes an account that was not there and now has this code, and nothing else by which it would be there.
+    pub(crate) fn code_alone(
+        &mut self,
+        context: &DeltaContext,
+        address: Address,
+        now: AccountValue,
+        code_hash: B256,
+    ) {
+        if context.account(now, code_hash).is_none() {
+            let account = Account {
+                code_hash,
+                ..Account::default()
+            };
+            self.accounts.push((address, Some(account)));
+        }
+    }
+
+    /// Takes an account that the block found with this code and another value.
+    pub(crate) fn changed_account(
+        &mut self,
+        context: &DeltaContext,
+        address: Address,
+        now: AccountValue,
+        code_hash: B256,
+    ) {
+        self.accounts
+            .push((address, context.account(now, code_hash)));
+    }
+
+    /// Takes slots that changed, of accounts that were not wiped.
+    pub(crate) fn changed_slots(&mut self, slots: &[(Address, U256, U256)]) {
+        self.slots.extend_from_slice(slots);
+    }
+
+    /// Takes a slot that the block may have changed; `after` as of the account's last incarnation.
+    pub(crate) fn slot(
+        &mut self,
+        context: &DeltaContext,
+        address: Address,
+        slot: U256,
+        before: U256,
+        after: U256,
+    ) {
+        let before = if context.incarnation(address) == 0 {
+            before
+        } else {
+            U256::ZERO
+        };
+        if before != after {
+            self.slots.push((address, slot, after));
+        }
+    }
+}

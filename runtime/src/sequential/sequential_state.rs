@@ -1,0 +1,788 @@
+//! The state of a block that runs in order: what has changed so far, over the state before the block.
+//!
+//! Locks, cells and dense ids are for transactions that run side by side. Where one thread runs them all, one after
+//! another, two maps do: one entry for an account, code included, and one for each slot that was written. What a block
+//! only reads leaves nothing behind.
+//!
+//! This is not the [serial executor](crate::SerialState), which everything is held against, this included: they share
+//! nothing but what they call a change.
+
+use super::place_map::PlaceMap;
+use crate::{
+    block::StateRules,
+    executor::Transfer,
+    keys::Room,
+    model::{
+        Account, AccountValue, AddressKey, CodeRef, Credit, DeltaContext, DeltaPart, KeyPart,
+        StateError, StateKey, StateView, WriteSet, is_credit_safe,
+    },
+};
+use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256};
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+};
+
+/// Fewer changes are gathered in one part: sooner than several threads would have.
+pub(crate) const PART_MIN: usize = 4_096;
+
+/// Memory is not cut down to less room than this.
+const ROOM_LEFT_MIN: usize = 1 << 10;
+
+/// An account that somebody has looked at.
+struct OrderedAccount {
+    before: Option<Account>,
+    value: AccountValue,
+    /// Once somebody has looked at it, if the account had any, or has changed it.
+    code: Option<CodeRef>,
+    /// Storage wipes of this account in this block.
+    incarnation: u32,
+    /// Whether it was credited since the value was last written, even with nothing.
+    is_credited: bool,
+}
+
+impl OrderedAccount {
+    fn has_code(&self) -> bool {
+        match &self.code {
+            Some(code) => !code.is_empty(),
+            None => self.before.is_some_and(|before| before.has_code()),
+        }
+    }
+
+    /// Whether the code is what it was, and no storage was wiped.
+    fn has_its_code(&self) -> bool {
+        let code = self.code.as_ref();
+        self.incarnation == 0 && code.is_none_or(|code| code.hash() == self.code_before())
+    }
+
+    fn code_before(&self) -> B256 {
+        let before = self.before.as_ref();
+        before.map_or(KECCAK256_EMPTY, |before| before.code_hash)
+    }
+
+    /// Tells what became of the account.
+    fn tell(&self, address: Address, context: &DeltaContext, part: &mut DeltaPart<'_>) {
+        let Self { before, value, .. } = *self;
+        let code_before = self.code_before();
+        let code_hash = self.code.as_ref().map_or(code_before, CodeRef::hash);
+        let touched = self.is_credited;
+        part.account_with_code(context, address, before, value, code_hash, touched);
+        // As everywhere: code makes an account, whatever else is said of it.
+        if before.is_none() && code_hash != code_before {
+            part.code_alone(context, address, value, code_hash);
+        }
+    }
+
+    fn write(&mut self, value: AccountValue) {
+        self.value = value;
+        self.is_credited = false;
+    }
+
+    fn credit(&mut self, amount: U256, rules: StateRules) {
+        self.value.balance += amount;
+        self.value.exists |= !amount.is_zero() || !rules.clear_empty_accounts;
+        self.is_credited = true;
+    }
+
+    fn may_credit(&self, amount: U256) -> bool {
+        is_credit_safe(self.value.balance, amount)
+    }
+}
+
+/// A slot that somebody has written.
+struct OrderedSlot {
+    before: U256,
+    value: U256,
+    /// The account's incarnation when the value was written.
+    incarnation: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct SlotKey {
+    address: Address,
+    slot: U256,
+}
+
+impl Hash for SlotKey {
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        StateKey::slot(self.address, self.slot).hash(state);
+    }
+}
+
+/// Accounts are asked for again and again; so many of them are found without a hash.
+const RECENT: usize = 512;
+
+#[derive(Clone, Copy)]
+struct Recent([u32; RECENT]);
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self([0; RECENT])
+    }
+}
+
+impl Recent {
+    #[inline]
+    fn of(&mut self, address: &Address) -> &mut u32 {
+        let end = u16::from_be_bytes([address[18], address[19]]);
+        &mut self.0[usize::from(end) % RECENT]
+    }
+}
+
+/// What has changed in a block that runs in order. Empty until then, with the memory of earlier blocks.
+#[derive(Default)]
+pub struct SequentialState {
+    accounts: PlaceMap<AddressKey, OrderedAccount>,
+    slots: PlaceMap<SlotKey, OrderedSlot>,
+    /// Where accounts were found, by the end of their address: the last one of each end. They may be of another block.
+    recent: Recent,
+    /// Places of accounts whose code changed or whose storage was wiped; some stand twice.
+    recoded: Vec<usize>,
+    has_wiped: bool,
+    /// Places of what the effects being applied change; kept for its memory.
+    found: Vec<usize>,
+    room: Room,
+}
+
+impl SequentialState {
+    /// Forgets everything, and keeps the memory, unless little of it was needed for some time.
+    pub(crate) fn clear(&mut self) {
+        let keys = self.accounts.len().max(self.slots.len());
+        let room = self.accounts.capacity().max(self.slots.capacity());
+        self.accounts.clear();
+        self.slots.clear();
+        self.recoded.clear();
+        self.has_wiped = false;
+        if let Some(kept) = self.room.cut_down(keys, room) {
+            let kept = kept.max(ROOM_LEFT_MIN);
+            self.accounts.shrink_to(kept);
+            self.slots.shrink_to(kept);
+        }
+    }
+
+    /// How many accounts and slots may have changed.
+    pub(crate) fn len(&self) -> (usize, usize) {
+        (self.accounts.len(), self.slots.len())
+    }
+
+    /// The place of an account, which is looked up if nobody has looked at it.
+    #[inline]
+    fn find(&mut self, view: &dyn StateView, address: Address) -> Result<usize, StateError> {
+        let place = *self.recent.of(&address) as usize;
+        if self.accounts.key_at(place) == Some(&AddressKey(address)) {
+            return Ok(place);
+        }
+        self.find_or_load(view, address)
+    }
+
+    /// The same where it was not found by the end of its address.
+    #[inline(never)]
+    fn find_or_load(
+        &mut self,
+        view: &dyn StateView,
+        address: Address,
+    ) -> Result<usize, StateError> {
+        let look = || {
+            let before = view.account(address)?;
+            Ok(OrderedAccount {
+                value: AccountValue::from(before.as_ref()),
+                before,
+                code: None,
+                incarnation: 0,
+                is_credited: false,
+            })
+        };
+        let place = self
+            .accounts
+            .find_or_try_insert(AddressKey(address), look)?;
+        // The map has no places beyond that.
+        *self.recent.of(&address) = u32::try_from(place).unwrap_or(u32::MAX);
+        Ok(place)
+    }
+
+    /// The place of a slot that is written.
+    fn find_slot(
+        &mut self,
+        view: &dyn StateView,
+        address: Address,
+        slot: U256,
+    ) -> Result<usize, StateError> {
+        let look = || {
+            let before = view.slot(address, slot)?;
+            Ok(OrderedSlot {
+                before,
+                value: before,
+                incarnation: 0,
+            })
+        };
+        self.slots
+            .find_or_try_insert(SlotKey { address, slot }, look)
+    }
+
+    /// How often the storage of an account was wiped.
+    #[inline]
+    pub(crate) fn incarnation(&self, address: Address) -> u32 {
+        if !self.has_wiped {
+            return 0;
+        }
+        let account = self.accounts.get(&AddressKey(address));
+        account.map_or(0, |account| account.incarnation)
+    }
+
+    /// Nonce and balance.
+    #[inline]
+    pub(crate) fn account(
+        &mut self,
+        view: &dyn StateView,
+        address: Address,
+    ) -> Result<AccountValue, StateError> {
+        let place = self.find(view, address)?;
+        Ok(self.accounts[place].value)
+    }
+
+    /// Code.
+    #[inline]
+    pub(crate) fn code(
+        &mut self,
+        view: &dyn StateView,
+        address: Address,
+    ) -> Result<&CodeRef, StateError> {
+        static NONE: CodeRef = CodeRef::EMPTY;
+        let place = self.find(view, address)?;
+        let account = &mut self.accounts[place];
+        if account.code.is_none() && account.has_code() {
+            let code = CodeRef::load(view, address, account.before.as_ref())?;
+            account.code = Some(code);
+        }
+        Ok(account.code.as_ref().unwrap_or(&NONE))
+    }
+
+    /// A storage slot.
+    #[inline]
+    pub(crate) fn slot(
+        &self,
+        view: &dyn StateView,
+        address: Address,
+        slot: U256,
+    ) -> Result<U256, StateError> {
+        let incarnation = self.incarnation(address);
+        if let Some(written) = self.slots.get(&SlotKey { address, slot }) {
+            let is_current = written.incarnation == incarnation;
+            return Ok(if is_current {
+                written.value
+            } else {
+                U256::ZERO
+            });
+        }
+        if incarnation > 0 {
+            return Ok(U256::ZERO);
+        }
+        view.slot(address, slot)
+    }
+
+    /// Whether a balance may be increased without a look at it. Not if the state fails, which it will say where it is
+    /// asked for more.
+    pub(crate) fn may_credit(
+        &mut self,
+        view: &dyn StateView,
+        address: Address,
+        amount: U256,
+    ) -> bool {
+        let place = self.find(view, address);
+        place.is_ok_and(|place| self.accounts[place].may_credit(amount))
+    }
+
+    /// Carries out a transfer whose beneficiary is neither of the two, if all is as it has to be.
+    pub(crate) fn transfer(
+        &mut self,
+        view: &dyn StateView,
+        rules: StateRules,
+        transfer: &Transfer,
+    ) -> Option<()> {
+        let payer = self.find(view, transfer.sender).ok()?;
+        let paid = if transfer.recipient == transfer.sender {
+            None
+        } else {
+            Some(self.find(view, transfer.recipient).ok()?)
+        };
+        let tipped = self.find(view, transfer.beneficiary).ok()?;
+        let sender = &self.accounts[payer];
+        let mut value = sender.value;
+        if sender.has_code() || value.nonce != transfer.nonce || value.balance < transfer.needed {
+            return None;
+        }
+        value.balance -= transfer.gas_cost;
+        value.nonce += 1;
+        value.exists = true;
+        if !self.accounts[tipped].may_credit(transfer.tip) {
+            return None;
+        }
+        if let Some(paid) = paid {
+            let recipient = &mut self.accounts[paid];
+            if recipient.has_code() || !recipient.may_credit(transfer.value) {
+                return None;
+            }
+            value.balance -= transfer.value;
+            recipient.credit(transfer.value, rules);
+        }
+        self.accounts[payer].write(value);
+        self.accounts[tipped].credit(transfer.tip, rules);
+        Some(())
+    }
+
+    /// Applies a transaction's effects, all, or none if the state fails.
+    pub(crate) fn apply(
+        &mut self,
+        view: &dyn StateView,
+        rules: StateRules,
+        writes: &WriteSet,
+    ) -> Result<(), StateError> {
+        let mut found = std::mem::take(&mut self.found);
+        found.clear();
+        let all_found = self.find_all(view, writes, &mut found);
+        if all_found.is_ok() {
+            self.apply_found(rules, writes, &found);
+        }
+        self.found = found;
+        all_found
+    }
+
+    /// The places of what effects change, in the order in which they are applied.
+    fn find_all(
+        &mut self,
+        view: &dyn StateView,
+        writes: &WriteSet,
+        found: &mut Vec<usize>,
+    ) -> Result<(), StateError> {
+        for (address, _) in &writes.accounts {
+            found.push(self.find(view, *address)?);
+        }
+        for (address, _) in &writes.codes {
+            found.push(self.find(view, *address)?);
+        }
+        for address in &writes.wipes {
+            found.push(self.find(view, *address)?);
+        }
+        for (address, slot, _) in &writes.slots {
+            found.push(self.find_slot(view, *address, *slot)?);
+        }
+        for credit in &writes.credits {
+            found.push(self.find(view, credit.address)?);
+        }
+        Ok(())
+    }
+
+    fn apply_found(&mut self, rules: StateRules, writes: &WriteSet, found: &[usize]) {
+        let mut found = found.iter().copied();
+        let mut next = || found.next().expect("one was found for each effect");
+        for (_, value) in &writes.accounts {
+            self.accounts[next()].write(*value);
+        }
+        for (_, code) in &writes.codes {
+            let place = next();
+            self.accounts[place].code = Some(code.clone());
+            self.recoded.push(place);
+        }
+        for _ in &writes.wipes {
+            let place = next();
+            self.accounts[place].incarnation += 1;
+            self.recoded.push(place);
+            self.has_wiped = true;
+        }
+        for (address, _, value) in &writes.slots {
+            let incarnation = self.incarnation(*address);
+            let slot = &mut self.slots[next()];
+            slot.value = *value;
+            slot.incarnation = incarnation;
+        }
+        for Credit { amount, .. } in &writes.credits {
+            self.accounts[next()].credit(*amount, rules);
+        }
+    }
+
+    /// Whether the block has left this key as it was, so that a look at it shows what a look before the block did.
+    ///
+    /// A slot of a wiped account is covered by the account's code, at which its reader has looked too.
+    pub(crate) fn is_untouched(&self, key: &StateKey) -> bool {
+        let address = key.address;
+        match key.part {
+            KeyPart::Slot(slot) => {
+                let written = self.slots.get(&SlotKey { address, slot });
+                written.is_none_or(|written| written.value == written.before)
+            }
+            KeyPart::Account => {
+                let account = self.accounts.get(&AddressKey(address));
+                account.is_none_or(|it| it.value == AccountValue::from(it.before.as_ref()))
+            }
+            KeyPart::Code => {
+                let account = || self.accounts.get(&AddressKey(address));
+                self.recoded.is_empty() || account().is_none_or(OrderedAccount::has_its_code)
+            }
+        }
+    }
+
+    /// What must be known of the whole block before its changes can be told.
+    pub(crate) fn add_to(&self, context: &mut DeltaContext) {
+        for place in &self.recoded {
+            let (AddressKey(address), account) = &self.accounts.entries()[*place];
+            if account.incarnation > 0 {
+                context
+                    .incarnations
+                    .insert(AddressKey(*address), account.incarnation);
+            }
+            if let Some(code) = &account.code
+                && code.hash() != account.code_before()
+            {
+                context.told_codes.extend(code.get().cloned());
+            }
+        }
+    }
+
+    /// Gathers the changes of one of so many parts.
+    pub(crate) fn collect(
+        &self,
+        (shard, parts): (usize, usize),
+        context: &DeltaContext,
+        part: &mut DeltaPart<'_>,
+    ) {
+        let range = |len: usize| len * shard / parts..len * (shard + 1) / parts;
+        let accounts = self.accounts.entries();
+        let accounts = accounts.get(range(accounts.len()));
+        for (AddressKey(address), account) in accounts.into_iter().flatten() {
+            account.tell(*address, context, part);
+        }
+        let slots = self.slots.entries();
+        let slots = slots.get(range(slots.len()));
+        for (SlotKey { address, slot }, written) in slots.into_iter().flatten() {
+            let is_current = written.incarnation == context.incarnation(*address);
+            let after = if is_current {
+                written.value
+            } else {
+                U256::ZERO
+            };
+            part.slot(context, *address, *slot, written.before, after);
+        }
+    }
+}
+
+impl fmt::Debug for SequentialState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SequentialState")
+            .field("accounts", &self.accounts.len())
+            .field("slots", &self.slots.len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        AccessMode, AccessSet, Code, Declaration, DenseId, GrantedState, MemoryState, OpenBlock,
+        Outcome, Sanitized, SerialState, StateAccess, StateCells, TaskId,
+    };
+    use proptest::{collection::vec, prelude::*};
+    use std::sync::Arc;
+
+    const ADDRESSES: u8 = 4;
+    const SLOTS: u8 = 3;
+
+    fn address(byte: u8) -> Address {
+        Address::repeat_byte(byte + 1)
+    }
+
+    fn code(byte: u8) -> CodeRef {
+        CodeRef::new(Arc::new(Code::new(vec![byte; usize::from(byte)].into())))
+    }
+
+    /// Accounts with and without code, storage and anything.
+    fn before() -> Arc<MemoryState> {
+        let mut state = MemoryState::new();
+        for byte in 0..ADDRESSES - 1 {
+            let code = code(byte);
+            state.insert_account(
+                address(byte),
+                Account {
+                    nonce: u64::from(byte),
+                    balance: U256::from(10 * byte),
+                    code_hash: code.hash(),
+                },
+            );
+            if let Some(code) = code.get() {
+                state.insert_code(Arc::clone(code));
+            }
+            for slot in 1..SLOTS {
+                state.insert_slot(address(byte), U256::from(slot), U256::from(byte + slot));
+            }
+        }
+        Arc::new(state)
+    }
+
+    #[derive(Clone, Debug)]
+    enum Balance {
+        Keep,
+        Write(AccountValue),
+        Credit(u64),
+    }
+
+    fn balance() -> impl Strategy<Value = Balance> {
+        prop_oneof![
+            3 => Just(Balance::Keep),
+            3 => (0..2_u64, 0..2_u64, prop::bool::weighted(0.7)).prop_map(|(balance, nonce, exists)| {
+                Balance::Write(AccountValue {
+                    balance: U256::from(balance),
+                    nonce,
+                    exists,
+                })
+            }),
+            2 => (0..2_u64).prop_map(Balance::Credit),
+        ]
+    }
+
+    type Effects = (Balance, Option<u8>, bool, [Option<u8>; SLOTS as usize]);
+
+    fn effects() -> impl Strategy<Value = Effects> {
+        let slot = || proptest::option::weighted(0.3, 0..3_u8);
+        (
+            balance(),
+            proptest::option::weighted(0.2, 0..3_u8),
+            prop::bool::weighted(0.1),
+            [slot(), slot(), slot()],
+        )
+    }
+
+    fn writes(effects: &[Effects]) -> WriteSet {
+        let mut writes = WriteSet::default();
+        for (byte, (balance, new_code, wipe, slots)) in (0..).zip(effects) {
+            let address = address(byte);
+            match balance {
+                Balance::Keep => {}
+                Balance::Write(value) => writes.accounts.push((address, *value)),
+                Balance::Credit(amount) => writes.credits.push(Credit {
+                    address,
+                    amount: U256::from(*amount),
+                }),
+            }
+            writes
+                .codes
+                .extend(new_code.map(|byte| (address, code(byte))));
+            writes.wipes.extend(wipe.then_some(address));
+            for (slot, value) in (0..SLOTS).zip(slots) {
+                let value = value.map(|value| (address, U256::from(slot), U256::from(value)));
+                writes.slots.extend(value);
+            }
+        }
+        writes
+    }
+
+    fn keys() -> impl Iterator<Item = StateKey> {
+        (0..ADDRESSES).map(address).flat_map(|address| {
+            let slots = (0..SLOTS).map(move |slot| StateKey::slot(address, U256::from(slot)));
+            [StateKey::account(address), StateKey::code(address)]
+                .into_iter()
+                .chain(slots)
+        })
+    }
+
+    fn look(state: &mut impl StateAccess, key: &StateKey) -> (Option<AccountValue>, B256, U256) {
+        match key.part {
+            KeyPart::Account => {
+                let value = state.account(key.address).unwrap();
+                (Some(value), B256::ZERO, U256::ZERO)
+            }
+            KeyPart::Code => {
+                let code = state.code(key.address).unwrap();
+                (None, code.hash(), U256::ZERO)
+            }
+            KeyPart::Slot(slot) => {
+                let value = state.slot(key.address, slot).unwrap();
+                (None, B256::ZERO, value)
+            }
+        }
+    }
+
+    proptest! {
+        /// Whatever transactions do: each sees what the oracle shows it, what counts as untouched is what it was before the
+        /// block, what was touched is noted, and in the end the same has changed; block after block in the same memory.
+        #[test]
+        fn a_block_in_order_is_what_the_oracle_makes_of_it(
+            blocks in vec(vec((vec(effects(), usize::from(ADDRESSES)), any::<[bool; 20]>()), 1..6), 1..3),
+            clear_empty_accounts in any::<bool>(),
+        ) {
+            let rules = StateRules { clear_empty_accounts };
+            let view = before();
+            let mut cells = StateCells::new(view.clone(), rules);
+            for transactions in blocks {
+                let transaction = Sanitized {
+                    transaction: (),
+                    access: AccessSet::empty(),
+                    declaration: Declaration::Inferred,
+                };
+                let mut block = OpenBlock::to_infer(cells, vec![transaction; transactions.len()]);
+                let ordered = block.begin_sequential().expect("a new block");
+                let block = Arc::new(block);
+                let mut window = GrantedState::sequential(Arc::clone(&block), ordered);
+                let mut oracle = SerialState::new(view.clone(), rules);
+                let mut untouched = SerialState::new(view.clone(), rules);
+                for (index, (effects, looks)) in transactions.iter().enumerate() {
+                    // SAFETY: there is one window.
+                    #[allow(unsafe_code)]
+                    unsafe { window.enter_everything(TaskId::from_index(index)) };
+                    for (key, is_looked_at) in keys().zip(looks) {
+                        let (state, _) = window.ordered().unwrap();
+                        let is_untouched = state.is_untouched(&key);
+                        if *is_looked_at {
+                            let seen = look(&mut window, &key);
+                            prop_assert_eq!(seen, look(&mut oracle, &key));
+                            let code = StateKey::code(key.address);
+                            let (state, _) = window.ordered().unwrap();
+                            if is_untouched && state.is_untouched(&code) {
+                                prop_assert_eq!(seen, look(&mut untouched, &key));
+                            }
+                        }
+                    }
+                    for byte in 0..ADDRESSES {
+                        let has_storage = window.has_storage(address(byte)).unwrap();
+                        prop_assert_eq!(has_storage, oracle.has_storage(address(byte)).unwrap());
+                    }
+                    let writes = writes(effects);
+                    window.apply(&writes).unwrap();
+                    oracle.apply(&writes).unwrap();
+                    let touched = AccessSet::of_touches(window.touched().drain(..));
+                    for (key, looked_at) in keys().zip(looks) {
+                        let needed = writes.effects().find(|(effect, _)| *effect == key);
+                        let needed = needed.map(|(_, mode)| mode);
+                        let needed = needed.or(looked_at.then_some(AccessMode::Read));
+                        if let Some(needed) = needed {
+                            let noted = touched.mode(&key);
+                            prop_assert!(noted.is_some_and(|noted| noted.allows(needed)));
+                        }
+                    }
+                    window.leave();
+                    prop_assert!(window.account(address(0)).is_err(), "nothing is held any more");
+                    block.finish(TaskId::from_index(index), Outcome::system());
+                }
+                let ordered = window.into_sequential().unwrap();
+                let mut block = Arc::into_inner(block).unwrap();
+                block.end_sequential(ordered);
+                let (sealed, spent) = block.into_executed().unwrap().seal().unwrap();
+                prop_assert_eq!(&sealed.delta, &oracle.delta().unwrap());
+                cells = spent.into_cells();
+                cells.reset(view.clone(), rules);
+                cells.recycle(sealed);
+            }
+        }
+    }
+
+    /// Many changes are gathered in parts, by whoever likes: each stands in one of them.
+    #[test]
+    fn many_changes_are_gathered_whole() {
+        const ACCOUNTS: u64 = PART_MIN as u64 + 7;
+        let rules = StateRules {
+            clear_empty_accounts: true,
+        };
+        let view = before();
+        let transaction = Sanitized {
+            transaction: (),
+            access: AccessSet::empty(),
+            declaration: Declaration::Inferred,
+        };
+        let cells = StateCells::new(view.clone(), rules);
+        let mut block = OpenBlock::to_infer(cells, vec![transaction]);
+        let ordered = block.begin_sequential().expect("a new block");
+        let block = Arc::new(block);
+        let mut window = GrantedState::sequential(Arc::clone(&block), ordered);
+        let mut writes = WriteSet::default();
+        for number in 1..=ACCOUNTS {
+            let address = Address::left_padding_from(&(1_000 + number).to_be_bytes());
+            let value = AccountValue {
+                nonce: number,
+                exists: true,
+                ..AccountValue::default()
+            };
+            writes.accounts.push((address, value));
+            writes
+                .slots
+                .push((address, U256::from(number), U256::from(number)));
+        }
+        // SAFETY: there is one window.
+        #[allow(unsafe_code)]
+        unsafe {
+            window.enter_everything(TaskId::from_index(0));
+        }
+        window.apply(&writes).unwrap();
+        window.leave();
+        block.finish(TaskId::from_index(0), Outcome::system());
+        let ordered = window.into_sequential().unwrap();
+        let mut block = Arc::into_inner(block).unwrap();
+        block.end_sequential(ordered);
+        let mut oracle = SerialState::new(view, rules);
+        oracle.apply(&writes).unwrap();
+        let settled = block.into_executed().unwrap();
+        assert!(settled.shards() > 1);
+        let (sealed, _) = settled.seal().unwrap();
+        assert_eq!(sealed.delta, oracle.delta().unwrap());
+    }
+
+    /// A state in which one account cannot be read.
+    struct Torn(Address);
+
+    impl StateView for Torn {
+        fn account(&self, address: Address) -> Result<Option<Account>, StateError> {
+            if address == self.0 {
+                return Err(StateError::MissingBlockHash { number: 0 });
+            }
+            Ok(None)
+        }
+
+        fn slot(&self, _: Address, _: U256) -> Result<U256, StateError> {
+            Ok(U256::ZERO)
+        }
+
+        fn code(&self, _: B256) -> Result<Option<Arc<Code>>, StateError> {
+            Ok(None)
+        }
+
+        fn block_hash(&self, _: u64) -> Result<Option<B256>, StateError> {
+            Ok(None)
+        }
+
+        fn has_storage(&self, _: Address) -> Result<bool, StateError> {
+            Ok(false)
+        }
+    }
+
+    #[test]
+    fn effects_that_cannot_all_be_applied_are_not_applied() {
+        let rules = StateRules {
+            clear_empty_accounts: true,
+        };
+        let (well, torn) = (address(0), address(1));
+        let view = Torn(torn);
+        let mut state = SequentialState::default();
+        let value = AccountValue {
+            balance: U256::from(5),
+            nonce: 1,
+            exists: true,
+        };
+        let mut writes = WriteSet {
+            accounts: vec![(well, value)],
+            slots: vec![(well, U256::ONE, U256::ONE)],
+            credits: vec![Credit {
+                address: torn,
+                amount: U256::ONE,
+            }],
+            ..WriteSet::default()
+        };
+        assert!(state.apply(&view, rules, &writes).is_err());
+        assert!(!state.may_credit(&view, torn, U256::ONE));
+        let untouched = AccountValue::default();
+        assert_eq!(state.account(&view, well).unwrap(), untouched);
+        assert_eq!(state.slot(&view, well, U256::ONE).unwrap(), U256::ZERO);
+        writes.credits.clear();
+        state.apply(&view, rules, &writes).unwrap();
+        assert_eq!(state.account(&view, well).unwrap(), value);
+        assert_eq!(state.slot(&view, well, U256::ONE).unwrap(), U256::ONE);
+    }
+}
