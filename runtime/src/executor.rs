@@ -1,7 +1,8 @@
 //! The seam between a transaction's meaning and the state it runs on.
 
 use crate::model::{
-    AccessMode, AccountValue, CodeRef, Outcome, StateError, StateKey, TaskId, WriteSet,
+    AccessEntry, AccessMode, AccessSet, AccountValue, CodeRef, FEW_KEYS, KeyPart, Outcome,
+    StateError, StateKey, TaskId, WriteSet,
 };
 use alloy_primitives::{Address, B256, U256};
 use std::{error::Error, fmt};
@@ -66,6 +67,62 @@ pub struct Transfer {
     pub value: U256,
     /// What the beneficiary gets, in wei.
     pub tip: U256,
+}
+
+/// What a transfer touches, in no order; some of it twice, if it is one to oneself.
+pub(crate) fn touches(transfer: &Transfer) -> [(StateKey, AccessMode); 5] {
+    let Transfer {
+        sender,
+        recipient,
+        beneficiary,
+        ..
+    } = *transfer;
+    let paid = if recipient == sender {
+        AccessMode::Write
+    } else {
+        AccessMode::Credit
+    };
+    [
+        (StateKey::account(sender), AccessMode::Write),
+        (StateKey::code(sender), AccessMode::Read),
+        (StateKey::account(recipient), paid),
+        (StateKey::code(recipient), AccessMode::Read),
+        (StateKey::account(beneficiary), AccessMode::Credit),
+    ]
+}
+
+/// Whether a set allows a transfer.
+pub(crate) fn allows(set: &AccessSet, transfer: &Transfer) -> bool {
+    let entries = set.entries();
+    if *set == AccessSet::Everything || entries.len() > FEW_KEYS {
+        let mut needed = touches(transfer).into_iter();
+        return needed.all(|(key, mode)| set.allows(&key, mode));
+    }
+    let Transfer {
+        sender,
+        recipient,
+        beneficiary,
+        ..
+    } = *transfer;
+    let (mut payer, mut payer_code) = (false, false);
+    let (mut paid, mut paid_code, mut tipped) = (false, false, false);
+    for AccessEntry { key, mode } in entries {
+        let address = key.address;
+        match key.part {
+            KeyPart::Account => {
+                payer |= address == sender && mode.allows(AccessMode::Write);
+                paid |= address == recipient && mode.allows(AccessMode::Credit);
+                tipped |= address == beneficiary && mode.allows(AccessMode::Credit);
+            }
+            KeyPart::Code => {
+                let is_read = mode.allows(AccessMode::Read);
+                payer_code |= address == sender && is_read;
+                paid_code |= address == recipient && is_read;
+            }
+            KeyPart::Slot(_) => {}
+        }
+    }
+    payer && payer_code && paid && paid_code && tipped
 }
 
 /// A transaction that is a transfer and nothing else, as long as neither account has code.

@@ -24,10 +24,7 @@ mod sequential;
 mod serial;
 mod speculation;
 
-pub use block::{
-    ExecutedBlock, OpenBlock, RecycledBlock, SealError, SealedBlock, StateCells, StateRules,
-    SuspendedCredits,
-};
+pub use block::{ExecutedBlock, OpenBlock, RecycledBlock, SealError, StateCells, SuspendedCredits};
 pub use cells::Cells;
 pub use executor::{
     AccessError, ExecutionError, Executor, Payment, StateAccess, Transfer, UndeclaredAccess,
@@ -38,8 +35,8 @@ pub use memory::prefetch;
 pub use model::{
     AccessEntry, AccessMode, AccessSet, AccessSetBuilder, AccessSetError, Account, AccountValue,
     Code, CodeRef, Credit, Declaration, DenseId, GasOverflow, INFERRED_KEYS_MAX, KeyAccess, KeyId,
-    KeyPart, Outcome, OutcomeKind, Receipt, SIGNED_KEYS_MAX, Sanitized, StateDelta, StateError,
-    StateKey, StateView, Status, TaskId, WriteSet, receipts,
+    KeyPart, Outcome, OutcomeKind, Receipt, SIGNED_KEYS_MAX, Sanitized, SealedBlock, StateDelta,
+    StateError, StateKey, StateRules, StateView, Status, TaskId, WriteSet, receipts,
 };
 pub use payments::{PaymentRound, Payments};
 pub use sequential::SequentialState;

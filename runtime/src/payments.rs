@@ -21,17 +21,15 @@
 #![allow(unsafe_code)]
 
 use crate::{
-    account_history::{FollowedAccounts, FollowedChanges, Place, ShardAccounts},
-    block::{AccountCell, OpenBlock, StateCells, StateRules},
-    executor::{Payment, Transfer},
-    grant::FEW_KEYS,
-    keys::SHARDS,
-    model::{
-        AccessEntry, AccessMode, AccessSet, Account, DenseId, KeyPart, StateError, StateKey,
-        TaskId, is_credit_safe,
+    account_history::{
+        FollowedAccounts, FollowedChanges, Part, PaymentsMemory, ShardAccounts, Tips,
     },
+    block::OpenBlock,
+    cells::KeyCells,
+    executor::{Payment, allows, touches},
+    keys::SHARDS,
+    model::{AccessEntry, Account, Changes, DenseId, StateError, StateKey, TaskId},
 };
-use alloy_primitives::{Address, U256};
 use parking_lot::{Mutex, RwLock};
 use std::{
     fmt, mem,
@@ -72,233 +70,6 @@ pub struct Payments {
     is_declined: AtomicBool,
 }
 
-/// Memory that payments use.
-#[derive(Debug, Default)]
-pub(crate) struct PaymentsMemory {
-    parts: Vec<Part>,
-    followed: Vec<FollowedAccounts>,
-    places: Vec<Vec<Place>>,
-}
-
-impl PaymentsMemory {
-    /// Takes back what payments left to a block.
-    pub(crate) fn keep_places(&mut self, places: Vec<Vec<Place>>) {
-        if !places.is_empty() {
-            self.places = places;
-        }
-    }
-}
-
-/// What the payments of a part do.
-#[derive(Default)]
-pub(crate) struct Part {
-    /// By shard: what is done to its accounts, in block order.
-    shards: Vec<Vec<Event>>,
-    tips: Option<Tips>,
-    /// What a payment touches, while it is noted.
-    touched: Vec<AccessEntry>,
-}
-
-/// What the beneficiary gets.
-#[derive(Clone, Copy)]
-struct Tips {
-    beneficiary: Address,
-    sum: Amount,
-}
-
-/// What a payment does to an account. Amounts are in wei.
-struct Event {
-    /// Of the account's key.
-    hash: u64,
-    address: Address,
-    action: Action,
-}
-
-enum Action {
-    /// Adds to the balance.
-    Credit(Amount),
-    /// Takes from the balance, of an account that has this nonce and as much as is needed.
-    Debit {
-        nonce: u64,
-        needed: Amount,
-        cost: Amount,
-    },
-}
-
-/// An amount below 2^128 wei, on which words suffice as alignment: there are two events for every payment.
-#[derive(Clone, Copy)]
-struct Amount([u64; 2]);
-
-impl Amount {
-    const ZERO: Self = Self([0, 0]);
-
-    const fn new(amount: U256) -> Option<Self> {
-        match *amount.as_limbs() {
-            [low, high, 0, 0] => Some(Self([low, high])),
-            _ => None,
-        }
-    }
-
-    const fn get(self) -> U256 {
-        let [low, high] = self.0;
-        U256::from_limbs([low, high, 0, 0])
-    }
-
-    fn plus(self, other: Self) -> Option<Self> {
-        let ([low, high], [more_low, more_high]) = (self.0, other.0);
-        let (low, carry) = low.carrying_add(more_low, false);
-        let (high, carry) = high.carrying_add(more_high, carry);
-        if carry { None } else { Some(Self([low, high])) }
-    }
-}
-
-impl Part {
-    fn clear(&mut self) {
-        self.shards.resize_with(SHARDS, Vec::new);
-        self.shards.iter_mut().for_each(Vec::clear);
-        self.tips = None;
-    }
-
-    /// Notes what a payment does; `None` if that is more than is done here.
-    fn add(&mut self, cells: &StateCells, transfer: &Transfer) -> Option<()> {
-        let Transfer {
-            sender,
-            recipient,
-            beneficiary,
-            ..
-        } = *transfer;
-        // What it has got by now would have to stand in its history, payment by payment.
-        if sender == beneficiary {
-            return None;
-        }
-        let value = Amount::new(transfer.value)?;
-        let gas = Amount::new(transfer.gas_cost)?;
-        let is_paid = recipient != sender;
-        let debit = Action::Debit {
-            nonce: transfer.nonce,
-            needed: Amount::new(transfer.needed)?,
-            cost: if is_paid { gas.plus(value)? } else { gas },
-        };
-        self.push(cells, sender, debit);
-        if is_paid {
-            self.push(cells, recipient, Action::Credit(value));
-        }
-        let tips = self.tips.get_or_insert(Tips {
-            beneficiary,
-            sum: Amount::ZERO,
-        });
-        tips.sum = tips.sum.plus(Amount::new(transfer.tip)?)?;
-        (tips.beneficiary == beneficiary).then_some(())
-    }
-
-    fn push(&mut self, cells: &StateCells, address: Address, action: Action) {
-        let (hash, shard) = cells.place_of(&StateKey::account(address));
-        let events = &mut self.shards[shard];
-        // Some accounts are paid by everybody.
-        if let Action::Credit(amount) = action
-            && let Some(last) = events.last_mut()
-            && last.address == address
-            && let Action::Credit(before) = &mut last.action
-            && let Some(sum) = before.plus(amount)
-        {
-            *before = sum;
-            return;
-        }
-        events.push(Event {
-            hash,
-            address,
-            action,
-        });
-    }
-
-    /// Makes what a transfer touches the set that a transaction is known by.
-    fn note_touched<T>(&mut self, block: &OpenBlock<T>, task: TaskId, transfer: &Transfer) {
-        let touched = touches(transfer).map(|(key, mode)| AccessEntry { key, mode });
-        self.touched.extend(touched);
-        block.note_touched(task, &mut self.touched);
-    }
-}
-
-/// What a transfer touches, in no order; some of it twice, if it is one to oneself.
-fn touches(transfer: &Transfer) -> [(StateKey, AccessMode); 5] {
-    let Transfer {
-        sender,
-        recipient,
-        beneficiary,
-        ..
-    } = *transfer;
-    let paid = if recipient == sender {
-        AccessMode::Write
-    } else {
-        AccessMode::Credit
-    };
-    [
-        (StateKey::account(sender), AccessMode::Write),
-        (StateKey::code(sender), AccessMode::Read),
-        (StateKey::account(recipient), paid),
-        (StateKey::code(recipient), AccessMode::Read),
-        (StateKey::account(beneficiary), AccessMode::Credit),
-    ]
-}
-
-/// Whether a set allows a transfer.
-fn allows(set: &AccessSet, transfer: &Transfer) -> bool {
-    let entries = set.entries();
-    if *set == AccessSet::Everything || entries.len() > FEW_KEYS {
-        let mut needed = touches(transfer).into_iter();
-        return needed.all(|(key, mode)| set.allows(&key, mode));
-    }
-    let Transfer {
-        sender,
-        recipient,
-        beneficiary,
-        ..
-    } = *transfer;
-    let (mut payer, mut payer_code) = (false, false);
-    let (mut paid, mut paid_code, mut tipped) = (false, false, false);
-    for AccessEntry { key, mode } in entries {
-        let address = key.address;
-        match key.part {
-            KeyPart::Account => {
-                payer |= address == sender && mode.allows(AccessMode::Write);
-                paid |= address == recipient && mode.allows(AccessMode::Credit);
-                tipped |= address == beneficiary && mode.allows(AccessMode::Credit);
-            }
-            KeyPart::Code => {
-                let is_read = mode.allows(AccessMode::Read);
-                payer_code |= address == sender && is_read;
-                paid_code |= address == recipient && is_read;
-            }
-            KeyPart::Slot(_) => {}
-        }
-    }
-    payer && payer_code && paid && paid_code && tipped
-}
-
-impl AccountCell {
-    /// Adds an amount, if the balance can take it.
-    fn be_paid(&mut self, amount: U256) -> Option<()> {
-        if !is_credit_safe(self.value.balance, amount) {
-            return None;
-        }
-        self.credits.add_alone(amount);
-        Some(())
-    }
-
-    /// Takes an amount from who has this nonce and as much as is needed.
-    fn pay(&mut self, rules: StateRules, nonce: u64, needed: U256, cost: U256) -> Option<()> {
-        let mut value = self.current(rules);
-        if value.nonce != nonce || value.balance < needed {
-            return None;
-        }
-        value.balance = value.balance.checked_sub(cost)?;
-        value.nonce = nonce.checked_add(1)?;
-        value.exists = true;
-        self.replace(value);
-        Some(())
-    }
-}
-
 impl Payments {
     /// To be carried out: these transactions of a block. Those in front of them have run, and nobody else has.
     ///
@@ -319,14 +90,15 @@ impl Payments {
         } = mem::take(&mut cells.spare.payments);
         let places = (!are_last).then_some(places);
         let accounts = ACCOUNTS_MAX * tasks.len() + 1;
+        let changes = cells.changes_with_room(accounts + Changes::slack(SHARDS));
         let part_tasks = (tasks.len().div_ceil(PARTS)).clamp(PART_TASKS_MIN, PART_TASKS_MAX);
         parts.resize_with(tasks.len().div_ceil(part_tasks), Part::default);
         parts.iter_mut().for_each(Part::clear);
         Self {
             // Accounts that have got code, or lost it, are for others.
-            is_declined: AtomicBool::new(cells.is_recoded()),
+            is_declined: AtomicBool::new(cells.keys.is_recoded()),
             parts: parts.into_iter().map(RwLock::new).collect(),
-            changes: FollowedChanges::with_room(cells, accounts, places),
+            changes: FollowedChanges::new(changes, places),
             followed: Mutex::new(followed),
             part_tasks,
             tasks,
@@ -382,9 +154,11 @@ impl Payments {
                 if !is_inferred && !allows(block.access(task), transfer) {
                     return None;
                 }
-                sorted.add(block.cells(), transfer)?;
+                sorted.add(block.key_cells(), transfer)?;
                 if notes_touched && is_inferred {
-                    sorted.note_touched(block, task, transfer);
+                    let touched = touches(transfer).map(|(key, mode)| AccessEntry { key, mode });
+                    sorted.touched.extend(touched);
+                    block.note_touched(task, &mut sorted.touched);
                 }
                 Some(payment.outcome)
             });
@@ -403,7 +177,7 @@ impl Payments {
     /// `block` is the one of [`new`](Self::new), and nobody uses its cells meanwhile but other calls of this function.
     pub unsafe fn follow<T>(&self, block: &OpenBlock<T>, shard: usize) {
         // SAFETY: as of this function.
-        let followed = unsafe { self.try_follow(block.cells(), shard) };
+        let followed = unsafe { self.try_follow(block.key_cells(), shard) };
         // A state that cannot be read says so again to whoever runs the block.
         if !matches!(followed, Ok(Some(()))) {
             self.decline();
@@ -413,11 +187,7 @@ impl Payments {
     /// # Safety
     ///
     /// As of [`follow`](Self::follow).
-    unsafe fn try_follow(
-        &self,
-        cells: &StateCells,
-        shard: usize,
-    ) -> Result<Option<()>, StateError> {
+    unsafe fn try_follow(&self, cells: &KeyCells, shard: usize) -> Result<Option<()>, StateError> {
         let mut memory = self.followed.lock().pop().unwrap_or_default();
         // SAFETY: as of this function.
         let done = unsafe { self.follow_shard(cells, shard, &mut memory) };
@@ -431,7 +201,7 @@ impl Payments {
     /// As of [`follow`](Self::follow).
     unsafe fn follow_shard(
         &self,
-        cells: &StateCells,
+        cells: &KeyCells,
         shard: usize,
         memory: &mut FollowedAccounts,
     ) -> Result<Option<()>, StateError> {
@@ -474,7 +244,7 @@ impl Payments {
     /// As of [`follow`](Self::follow).
     unsafe fn tip(
         &self,
-        cells: &StateCells,
+        cells: &KeyCells,
         accounts: &mut ShardAccounts<'_>,
         shard: usize,
     ) -> Result<Option<()>, StateError> {
@@ -513,28 +283,6 @@ impl Payments {
             places: Vec::new(),
         };
         is_done
-    }
-}
-
-impl Action {
-    fn apply(&self, account: &mut AccountCell, rules: StateRules) -> Option<()> {
-        match self {
-            Self::Credit(amount) => account.be_paid(amount.get()),
-            Self::Debit {
-                nonce,
-                needed,
-                cost,
-            } => account.pay(rules, *nonce, needed.get(), cost.get()),
-        }
-    }
-}
-
-impl fmt::Debug for Part {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let events: usize = self.shards.iter().map(Vec::len).sum();
-        f.debug_struct("Part")
-            .field("events", &events)
-            .finish_non_exhaustive()
     }
 }
 

@@ -1,5 +1,11 @@
 //! Payments replayed account by account, without locks.
 
+mod changes;
+mod events;
+mod memory;
 mod shard_accounts;
 
-pub(crate) use shard_accounts::{FollowedAccounts, FollowedChanges, Place, ShardAccounts};
+pub(crate) use changes::FollowedChanges;
+pub(crate) use events::{Part, Tips};
+pub(crate) use memory::PaymentsMemory;
+pub(crate) use shard_accounts::{FollowedAccounts, ShardAccounts};

@@ -4,19 +4,19 @@
 // list that others fill.
 #![allow(unsafe_code)]
 
+use super::changes::{FollowedChanges, Place};
 use crate::{
-    block::{AccountCell, StateCells},
-    keys::{LockedShard, SHARDS},
-    model::{Account, Changes, DeltaContext, StateError, StateKey},
+    cells::{AccountCell, KeyCells},
+    keys::LockedShard,
+    model::{Account, DeltaContext, StateError, StateKey},
 };
 use alloy_primitives::Address;
 use hashbrown::HashTable;
-use parking_lot::Mutex;
 use std::fmt;
 
 /// The accounts of a shard, of which nobody else has to do with any.
 pub(crate) struct ShardAccounts<'a> {
-    cells: &'a StateCells,
+    cells: &'a KeyCells,
     interned: LockedShard<'a, StateKey>,
     /// Those without cells.
     followed: &'a mut FollowedAccounts,
@@ -25,7 +25,7 @@ pub(crate) struct ShardAccounts<'a> {
 impl<'a> ShardAccounts<'a> {
     /// Has the accounts of a shard for itself, with memory for those without cells.
     pub(crate) fn lock(
-        cells: &'a StateCells,
+        cells: &'a KeyCells,
         shard: usize,
         followed: &'a mut FollowedAccounts,
     ) -> Self {
@@ -62,9 +62,9 @@ impl<'a> ShardAccounts<'a> {
             return Ok(change(account.before.as_ref(), &mut account.cell));
         };
         // SAFETY: the id came from these cells.
-        let before = unsafe { cells.cells.origin(id) }.account();
+        let before = unsafe { cells.arena.origin(id) }.account();
         // SAFETY: by this function's contract.
-        Ok(unsafe { (cells.cells).write(id, |cell| change(before, cell.account_mut())) })
+        Ok(unsafe { (cells.arena).write(id, |cell| change(before, cell.account_mut())) })
     }
 
     /// Adds what became of those without cells to a block's changes.
@@ -83,70 +83,6 @@ impl<'a> ShardAccounts<'a> {
                 places.push(Place { hash, place });
             }
         }
-    }
-}
-
-/// What became of accounts that have no cells.
-#[derive(Debug)]
-pub(crate) struct FollowedChanges {
-    changes: Changes,
-    /// By shard: where the accounts are that changed. Empty if nobody will ask.
-    places: Vec<Mutex<Vec<Place>>>,
-}
-
-/// Where among the changes an account is whose key has this hash.
-#[derive(Debug)]
-pub(crate) struct Place {
-    hash: u64,
-    place: usize,
-}
-
-impl FollowedChanges {
-    /// None yet, with room for so many accounts without cells. They can be [taken](Self::take) out again if there are lists for
-    /// that, of which any number will do.
-    pub(crate) fn with_room(
-        cells: &mut StateCells,
-        accounts: usize,
-        lists: Option<Vec<Vec<Place>>>,
-    ) -> Self {
-        let places = lists.map(|mut lists| {
-            lists.resize_with(SHARDS, Vec::new);
-            lists.iter_mut().for_each(Vec::clear);
-            lists.into_iter().map(Mutex::new).collect()
-        });
-        Self {
-            changes: cells.changes_with_room(accounts + Changes::slack(SHARDS)),
-            places: places.unwrap_or_default(),
-        }
-    }
-
-    /// Takes an account out, by its key's hash and the shard of that, and makes the cell that it would have come to; `None` if it is what it was
-    /// before the block, or has been taken out.
-    ///
-    /// # Safety
-    ///
-    /// All shards have been [collected](ShardAccounts::collect), in a way that orders memory.
-    pub(crate) unsafe fn take(
-        &self,
-        hash: u64,
-        shard: usize,
-        address: Address,
-    ) -> Option<AccountCell> {
-        let mut places = self.places.get(shard)?.lock();
-        let found = places.iter().position(|place| {
-            // SAFETY: it is the place that the account got, which is there as long as it is in the list.
-            place.hash == hash && unsafe { self.changes.account_at(place.place) }.0 == address
-        })?;
-        let place = places.swap_remove(found).place;
-        // SAFETY: as above, and it was in the list until now.
-        let (_, after) = unsafe { self.changes.take_account(place) };
-        Some(AccountCell::from(after.as_ref()))
-    }
-
-    /// The changes, and the memory of the rest.
-    pub(crate) fn into_parts(self) -> (Changes, Vec<Vec<Place>>) {
-        let places = self.places.into_iter().map(Mutex::into_inner);
-        (self.changes, places.collect())
     }
 }
 

@@ -15,7 +15,10 @@
 //! the key too. It does not get it, because the one behind stands in the list; so it leaves its set, and by
 //! then the [new set](OpenBlock::keep_late_grants) of the one behind says that the two conflict.
 
-use super::open_block::OpenBlock;
+use super::{
+    late_grant_list::{Holder, Listed},
+    open_block::OpenBlock,
+};
 use crate::{
     keys::RecentKeys,
     model::{
@@ -23,39 +26,11 @@ use crate::{
     },
     speculation::{Draft, Simulation},
 };
-use ahash::AHashMap;
-use parking_lot::Mutex;
-use std::{
-    sync::atomic::{AtomicUsize, Ordering},
-    thread,
-};
+use std::{sync::atomic::Ordering, thread};
 
 /// So many keys of sets are looked at in a block to find out who else holds one; then nobody gets any more that
 /// others name. A look takes a nanosecond.
 const LOOKS_MAX: usize = 1 << 20;
-
-/// Who got which keys beyond its set.
-#[derive(Debug, Default)]
-pub(crate) struct Extensions {
-    listed: Mutex<Listed>,
-    /// How many are listed: most blocks have none, and nobody has to look.
-    count: AtomicUsize,
-}
-
-#[derive(Debug, Default)]
-struct Listed {
-    holders: AHashMap<KeyId, Vec<Holder>>,
-    looks: usize,
-}
-
-/// A transaction that got a key.
-#[derive(Debug)]
-struct Holder {
-    task: TaskId,
-    key: StateKey,
-    mode: AccessMode,
-    is_running: bool,
-}
 
 /// What a transaction finds when it begins.
 pub(crate) struct Begun {
@@ -78,7 +53,7 @@ impl<T> OpenBlock<T> {
     ) -> Result<Option<KeyId>, StateError> {
         let id = self.intern(recent, key)?;
         // Its credits may not be on the account yet.
-        if self.cells().is_popular_credit(id) {
+        if self.key_cells().is_popular_credit(id) {
             return Ok(None);
         }
         let mut listed = self.extensions.listed.lock();
@@ -198,7 +173,7 @@ impl<T> OpenBlock<T> {
     /// numbered; else those that got other sets since.
     fn who_may_name(&self, key: KeyId) -> impl Iterator<Item = TaskId> {
         let is_numbered = self
-            .cells()
+            .key_cells()
             .table()
             .is_some_and(|table| key.index() < table.len());
         let all = is_numbered.then_some(0..self.transactions().len());
@@ -217,6 +192,7 @@ mod tests {
     };
     use AccessMode::{Read, Write};
     use alloy_primitives::{Address, U256};
+    use parking_lot::Mutex;
     use std::{sync::Arc, time::Duration};
 
     fn key(slot: u64) -> StateKey {

@@ -1,19 +1,20 @@
 //! The open block: transactions in order, their cells, and what became of them.
 
 use super::{
-    late_grants::Extensions,
+    fill_state::{APART, OVER},
+    late_grant_list::Extensions,
     outcomes::Outcomes,
-    state_cells::{SettledCells, StateCells, StateRules},
+    state_cells::StateCells,
 };
 use crate::{
+    cells::KeyCells,
     keys::{KeyTable, Numbering, RecentKeys},
     model::{
-        AccessEntry, AccessSet, Declaration, DenseId, GasOverflow, KeyAccess, KeyId, Outcome,
-        Receipt, Sanitized, StateDelta, StateError, StateKey, StateView, TaskId, WriteSet,
-        receipts, sort_touches,
+        AccessSet, Declaration, DenseId, KeyAccess, Outcome, Sanitized, StateError, StateRules,
+        StateView, TaskId,
     },
     sequential::SequentialState,
-    speculation::{Draft, Inference, Inferred, Simulation, UndoRecord},
+    speculation::{Draft, Inferred, UndoRecord},
 };
 use ahash::AHashMap;
 use std::{
@@ -23,7 +24,6 @@ use std::{
         Arc,
         atomic::{AtomicU8, Ordering},
     },
-    thread,
 };
 
 /// A block while its transactions run.
@@ -35,45 +35,24 @@ use std::{
 /// ([`with_table`](Self::with_table)), or now ([`number`](Self::number), or a
 /// [`Numbering`] on many threads).
 pub struct OpenBlock<T> {
-    cells: StateCells,
-    transactions: Arc<Vec<Sanitized<T>>>,
+    pub(super) cells: StateCells,
+    pub(super) transactions: Arc<Vec<Sanitized<T>>>,
     /// By transaction: how far its cells are, as one of the states below. Empty before the keys are
     /// numbered.
-    pub(crate) introduced: Vec<AtomicU8>,
+    pub(super) introduced: Vec<AtomicU8>,
     /// Sets that transactions turned out to need, instead of those that were numbered.
-    replaced: AHashMap<TaskId, ReplacedSet>,
-    outcomes: Outcomes,
+    pub(super) replaced: AHashMap<TaskId, ReplacedSet>,
+    pub(super) outcomes: Outcomes,
     /// For blocks whose sets are inferred; else empty. There may be more than transactions, of longer blocks before:
     /// to move them would take longer than many blocks do.
-    drafts: Vec<Draft>,
-    keeps_touched: bool,
-    pub(crate) extensions: Extensions,
-}
-
-/// The cells that a transaction introduces are not filled.
-pub(crate) const NEW: u8 = 0;
-/// Somebody is filling them.
-const BEGUN: u8 = 1;
-/// They are filled.
-const OVER: u8 = 2;
-/// They are not filled, and the transaction has run all the same, apart.
-pub(crate) const APART: u8 = 3;
-
-/// The right to fill a transaction's cells. What failed, or panicked, may be tried again.
-struct Introducing<'a> {
-    state: &'a AtomicU8,
-    after: u8,
-}
-
-impl Drop for Introducing<'_> {
-    fn drop(&mut self) {
-        self.state.store(self.after, Ordering::Release);
-    }
+    pub(super) drafts: Vec<Draft>,
+    pub(super) keeps_touched: bool,
+    pub(super) extensions: Extensions,
 }
 
 /// The set of a transaction that left the one that was numbered.
 #[derive(Debug)]
-struct ReplacedSet {
+pub(super) struct ReplacedSet {
     access: AccessSet,
     /// In the order of the set; `None` for the whole state.
     keys: Option<Box<[KeyAccess]>>,
@@ -149,7 +128,7 @@ impl<T> OpenBlock<T> {
 
     /// Whether the keys have their numbers.
     pub const fn is_numbered(&self) -> bool {
-        self.cells.table().is_some()
+        self.cells.keys.table().is_some()
     }
 
     /// Numbers the keys, on this thread; see [`Numbering`] for more of them.
@@ -182,12 +161,18 @@ impl<T> OpenBlock<T> {
             "the table is of other sets than the transactions'"
         );
         self.introduced.resize_with(tasks, AtomicU8::default);
-        self.cells.set_table(table);
+        self.cells.keys.set_table(table);
     }
 
     /// The block's cells.
     pub const fn cells(&self) -> &StateCells {
         &self.cells
+    }
+
+    /// The cells of the block's keys.
+    #[inline]
+    pub(crate) const fn key_cells(&self) -> &KeyCells {
+        &self.cells.keys
     }
 
     pub(crate) const fn cells_mut(&mut self) -> &mut StateCells {
@@ -197,8 +182,8 @@ impl<T> OpenBlock<T> {
     /// Forgets all that transactions have done, and what they were seen to touch: nobody has run, as far as the
     /// block knows.
     pub fn restart(&mut self) {
-        let (view, rules) = (Arc::clone(self.cells.view()), self.cells.rules);
-        let table = self.cells.table().cloned();
+        let (view, rules) = (Arc::clone(self.cells.view()), self.cells.keys.rules);
+        let table = self.cells.keys.table().cloned();
         self.cells.reset(view, rules);
         self.introduced.clear();
         if let Some(table) = table {
@@ -252,86 +237,13 @@ impl<T> OpenBlock<T> {
         if let Some(replaced) = self.replaced(task) {
             return replaced.keys.as_deref();
         }
-        let table = self.cells.table()?;
+        let table = self.cells.keys.table()?;
         (*self.access(task) != AccessSet::Everything).then(|| table.accesses(task))
     }
 
     #[inline]
-    fn inferred(&self, task: TaskId) -> Option<&Inferred> {
+    pub(crate) fn inferred(&self, task: TaskId) -> Option<&Inferred> {
         self.draft(task)?.inferred()
-    }
-
-    /// Fills the cells of the keys that no transaction in front of this one names. Idempotent, from any
-    /// thread.
-    ///
-    /// # Panics
-    ///
-    /// If the keys have no [numbers](Self::is_numbered) yet.
-    pub fn resolve(&self, task: TaskId) -> Result<(), StateError> {
-        let table = self.cells.table();
-        self.introduce(
-            table.expect("keys are numbered before the block runs"),
-            task,
-        )
-    }
-
-    #[allow(unsafe_code)]
-    fn introduce(&self, table: &KeyTable, task: TaskId) -> Result<(), StateError> {
-        let state = &self.introduced[task.index()];
-        let mut before = NEW;
-        while let Err(found) =
-            state.compare_exchange(before, BEGUN, Ordering::Acquire, Ordering::Acquire)
-        {
-            match found {
-                OVER => return Ok(()),
-                // Somebody is at it, and waits for nobody.
-                BEGUN => thread::yield_now(),
-                _ => before = found,
-            }
-        }
-        let after = before;
-        let mut introducing = Introducing { state, after };
-        // SAFETY: the exchange lets one thread through at a time.
-        unsafe { self.cells.introduce(table, task) }?;
-        if before == APART {
-            // SAFETY: they are filled, and that is known when the state says so.
-            unsafe { self.join(task) };
-        }
-        introducing.after = OVER;
-        Ok(())
-    }
-
-    /// The id of a key, named by a set or not; its cell is filled.
-    ///
-    /// `recent` belongs to the calling thread and to this block.
-    pub(crate) fn intern(
-        &self,
-        recent: &mut RecentKeys<StateKey>,
-        key: &StateKey,
-    ) -> Result<KeyId, StateError> {
-        match self.introducer_of(key) {
-            Some((table, id, task)) => self.introduce(table, task).map(|()| id),
-            None => self.cells.intern_cached(recent, key),
-        }
-    }
-
-    fn introducer_of(&self, key: &StateKey) -> Option<(&KeyTable, KeyId, TaskId)> {
-        let table = self.cells.table()?;
-        let id = table.find(key)?;
-        Some((table, id, table.introducer(id)?))
-    }
-
-    /// Is told that these transactions will be looked at soon, one after another, on this thread.
-    pub fn expect_simulations(&self, tasks: Range<usize>) {
-        let drafts = self.drafts.get(tasks).unwrap_or_default();
-        drafts.iter().for_each(Draft::bring_near);
-    }
-
-    /// Is told that a transaction is looked at now, and that its set will be known soon.
-    pub fn expect_set(&self, task: TaskId) {
-        if let Some(draft) = self.draft(task) {
-            draft.bring_lists_near();
-        }
     }
 
     /// Tells the state before the block which keys the [resolving](Self::resolve) of these
@@ -339,7 +251,7 @@ impl<T> OpenBlock<T> {
     pub fn prefetch(&self, mut tasks: Range<usize>) {
         let drafts = self.drafts.get(tasks.clone()).unwrap_or_default();
         drafts.iter().for_each(Draft::bring_near);
-        let Some(table) = self.cells.table() else {
+        let Some(table) = self.cells.keys.table() else {
             return;
         };
         let end = tasks.end;
@@ -380,7 +292,7 @@ impl<T> OpenBlock<T> {
     /// together with its own; as [`resolved`](Self::resolved), where not all that others use is known.
     #[inline]
     pub fn contended(&self, task: TaskId) -> Option<&[KeyAccess]> {
-        match self.cells.complete_table() {
+        match self.cells.keys.complete_table() {
             Some(table) => Some(table.contended(task)),
             None => self.resolved(task),
         }
@@ -391,29 +303,22 @@ impl<T> OpenBlock<T> {
     /// filled, or if it may stay apart those that others introduce.
     #[inline]
     pub fn is_free(&self, task: TaskId) -> bool {
-        let Some(table) = self.cells.complete_table() else {
+        let Some(table) = self.cells.keys.complete_table() else {
             return false;
         };
         let mut keys = table.accesses(task).iter().map(|access| access.key);
         if self.may_keep_private(task) {
             let (first, _) = table.introduces(task);
-            return keys.all(|key| key >= first || self.cells.cells.is_filled(key));
+            return keys.all(|key| key >= first || self.cells.keys.arena.is_filled(key));
         }
-        table.contended(task).is_empty() && keys.all(|key| self.cells.cells.is_filled(key))
+        table.contended(task).is_empty() && keys.all(|key| self.cells.keys.arena.is_filled(key))
     }
 
     /// Whether a transaction is known to conflict with no other of the block.
     #[inline]
     pub(crate) fn has_no_conflict(&self, task: TaskId) -> bool {
-        let table = self.cells.complete_table();
+        let table = self.cells.keys.complete_table();
         table.is_some_and(|table| table.contended(task).is_empty())
-    }
-
-    /// What a transaction was seen to use when its set was inferred, in gas.
-    #[inline]
-    pub fn gas_seen(&self, task: TaskId) -> Option<u64> {
-        let gas = self.inferred(task)?.gas;
-        (gas > 0).then_some(gas)
     }
 
     /// What is known of a transaction whose set is inferred.
@@ -427,43 +332,9 @@ impl<T> OpenBlock<T> {
         self.drafts.get_mut(task.index())
     }
 
-    /// Gives back a simulation that cannot be used.
-    pub(crate) fn discard_simulation(&self, task: TaskId, simulation: Box<Simulation>) {
-        if let Some(draft) = self.draft(task) {
-            draft.discard(simulation);
-        }
-    }
-
-    /// Keeps what is needed to take a transaction back, in a block opened [to be
-    /// inferred](Self::to_infer). Gives the record back empty, for its memory.
-    pub fn keep_undo(&self, task: TaskId, record: UndoRecord) -> UndoRecord {
-        self.drafts[task.index()].keep_undo(record)
-    }
-
     /// Whether a transaction has its outcome.
     pub fn is_finished(&self, task: TaskId) -> bool {
         self.outcomes.is_set(task)
-    }
-
-    /// Makes what a transaction touched when it ran the set it is known by, if it has none. The list is
-    /// empty afterwards.
-    pub fn note_touched(&self, task: TaskId, touched: &mut Vec<AccessEntry>) {
-        if let Some(draft) = self.draft(task)
-            && self.is_inferred(task)
-            && draft.inferred().is_none()
-        {
-            sort_touches(touched);
-            draft.infer(touched, &[], &WriteSet::default(), false, Inference::Known);
-        }
-        touched.clear();
-    }
-
-    /// Makes what a transaction touched when it ran the set it is known by, whatever was thought before.
-    pub fn correct_touched(&mut self, task: TaskId, mut touched: Vec<AccessEntry>) {
-        if let Some(draft) = self.draft_mut(task) {
-            draft.forget_inferred();
-        }
-        self.note_touched(task, &mut touched);
     }
 
     /// Gives a transaction another set: everything, as it is about to run alone, or exactly what it
@@ -485,7 +356,7 @@ impl<T> OpenBlock<T> {
     }
 
     fn put_set(&mut self, task: TaskId, access: AccessSet) -> Result<(), StateError> {
-        if let Some(table) = self.cells.table() {
+        if let Some(table) = self.cells.keys.table() {
             // Others count on it for the keys that they share.
             self.introduce(table, task)?;
         }
@@ -501,7 +372,7 @@ impl<T> OpenBlock<T> {
                 Some(ids.collect::<Result<_, StateError>>()?)
             }
         };
-        self.cells.widen();
+        self.cells.keys.widen();
         self.replaced.insert(task, ReplacedSet { access, keys });
         Ok(())
     }
@@ -540,136 +411,18 @@ impl<T> OpenBlock<T> {
         assert!(first, "transaction {task} was finished twice");
     }
 
-    /// Seals the block on this thread: outcomes in block order, credits folded in, changes gathered.
-    pub fn seal(self) -> Result<SealedBlock, SealError> {
-        Ok(self.into_executed()?.seal()?.0)
-    }
-
     /// Has all transactions run in order, through one window ([`GrantedState::sequential`](crate::GrantedState::sequential)): hands
     /// out the state for that, on which nothing has changed. `None` where it would not be whole, as there are cells, or
     /// transactions have run.
     pub fn begin_sequential(&mut self) -> Option<Box<SequentialState>> {
         let mut tasks = (0..self.transactions.len()).map(TaskId::from_index);
-        let is_new = self.cells.cells.is_empty() && !tasks.any(|task| self.is_finished(task));
+        let is_new = self.cells.keys.arena.is_empty() && !tasks.any(|task| self.is_finished(task));
         is_new.then(|| self.cells.take_ordered())
     }
 
     /// Takes back what became of the transactions that ran in order.
     pub fn end_sequential(&mut self, state: Box<SequentialState>) {
         self.cells.put_ordered(state);
-    }
-
-    /// Ends the block's execution, so that its changes can be gathered on many threads.
-    pub fn into_executed(self) -> Result<ExecutedBlock<T>, SealError> {
-        let outcomes = self.outcomes.into_vec();
-        let outcomes = outcomes.map_err(|transaction| SealError::Unfinished { transaction })?;
-        Ok(ExecutedBlock {
-            cells: self.cells.settle(),
-            outcomes,
-            spent: Spent {
-                transactions: self.transactions,
-                introduced: self.introduced,
-                replaced: self.replaced,
-                drafts: self.drafts,
-            },
-        })
-    }
-}
-
-/// A block whose transactions are done and whose changes are being gathered.
-#[derive(Debug)]
-pub struct ExecutedBlock<T> {
-    cells: SettledCells,
-    outcomes: Vec<Outcome>,
-    spent: Spent<T>,
-}
-
-/// What a block needs no more when its transactions are done. Dropping it takes time that nobody has
-/// before the block is sealed.
-#[derive(Debug)]
-struct Spent<T> {
-    transactions: Arc<Vec<Sanitized<T>>>,
-    introduced: Vec<AtomicU8>,
-    replaced: AHashMap<TaskId, ReplacedSet>,
-    drafts: Vec<Draft>,
-}
-
-impl<T> Spent<T> {
-    /// What a transaction left in its draft, if it stayed apart.
-    fn apart(&self, task: TaskId) -> Option<&Draft> {
-        let draft = self.drafts.get(task.index())?;
-        let state = self.introduced[task.index()].load(Ordering::Relaxed);
-        (state == APART).then_some(draft)
-    }
-}
-
-impl<T> ExecutedBlock<T> {
-    /// How many cells there are to look at.
-    pub fn cells(&self) -> usize {
-        self.cells.len()
-    }
-
-    /// How many parts the changes are gathered in.
-    pub fn shards(&self) -> usize {
-        self.cells.parts()
-    }
-
-    /// Gathers the changes in one part, if nobody has. From any thread.
-    pub fn collect(&self, shard: usize) {
-        self.cells.collect(shard, |task| self.spent.apart(task));
-    }
-
-    /// Seals the block, and gathers the changes of the parts that nobody looked at.
-    ///
-    /// What the block was made of is given back, to be reset and used again, or dropped elsewhere.
-    ///
-    /// # Panics
-    ///
-    /// If [`collect`](Self::collect) panicked.
-    pub fn seal(self) -> Result<(SealedBlock, RecycledBlock<T>), SealError> {
-        (0..self.shards()).for_each(|shard| self.collect(shard));
-        let (delta, cells) = self.cells.finish()?;
-        let outcomes = self.outcomes;
-        let Spent {
-            transactions,
-            replaced,
-            drafts,
-            introduced: _,
-        } = self.spent;
-        let spent = RecycledBlock {
-            cells,
-            drafts,
-            transactions,
-            _replaced: replaced,
-        };
-        Ok((SealedBlock { outcomes, delta }, spent))
-    }
-}
-
-/// What is left of a block that was sealed.
-#[derive(Debug)]
-pub struct RecycledBlock<T> {
-    cells: StateCells,
-    drafts: Vec<Draft>,
-    transactions: Arc<Vec<Sanitized<T>>>,
-    _replaced: AHashMap<TaskId, ReplacedSet>,
-}
-
-impl<T> RecycledBlock<T> {
-    /// The cells, with all memory that another block can use.
-    pub fn into_cells(self) -> StateCells {
-        let Self {
-            mut cells,
-            mut drafts,
-            transactions,
-            ..
-        } = self;
-        if !drafts.is_empty() {
-            let used = drafts.iter_mut().take(transactions.len());
-            used.for_each(Draft::clear);
-            cells.spare.drafts = drafts;
-        }
-        cells
     }
 }
 
@@ -682,40 +435,10 @@ impl<T> fmt::Debug for OpenBlock<T> {
     }
 }
 
-/// Why a block cannot be sealed.
-#[derive(Debug, thiserror::Error)]
-pub enum SealError {
-    /// A transaction has not run.
-    #[error("transaction {transaction} has no outcome; run the whole block before sealing it")]
-    Unfinished {
-        /// Its place in the block.
-        transaction: TaskId,
-    },
-    /// The state before the block failed.
-    #[error(transparent)]
-    State(#[from] StateError),
-}
-
-/// A block that ran: what became of each transaction, and what changed. Not durable yet.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SealedBlock {
-    /// Outcomes in block order, system steps included.
-    pub outcomes: Vec<Outcome>,
-    /// What the block changed.
-    pub delta: StateDelta,
-}
-
-impl SealedBlock {
-    /// Receipts of the transactions, in block order, with cumulative gas and log indexes.
-    pub fn receipts(&self) -> Result<Vec<Receipt>, GasOverflow> {
-        receipts(self.outcomes.iter().cloned())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{AccessMode, Account, Code, MemoryState, SimulatedState};
+    use crate::{AccessMode, Account, Code, Inference, MemoryState, SimulatedState, StateKey};
     use alloy_primitives::{Address, B256, U256};
     use std::{
         panic::{AssertUnwindSafe, catch_unwind},

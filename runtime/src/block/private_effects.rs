@@ -15,11 +15,11 @@
 #![allow(unsafe_code)]
 
 use super::{
-    open_block::{APART, NEW, OpenBlock},
-    state_cells::{StateCell, StateCells},
+    fill_state::{APART, NEW},
+    open_block::OpenBlock,
 };
 use crate::{
-    cells::CreditBuffer,
+    cells::{CreditBuffer, KeyCells, StateCell},
     model::{DeltaContext, DeltaPart, DenseId, KeyId, Outcome, TaskId},
     speculation::{Draft, Simulation},
 };
@@ -33,7 +33,7 @@ impl<T> OpenBlock<T> {
     pub fn may_keep_private(&self, task: TaskId) -> bool {
         let is_plain = |draft: &Draft| draft.inferred().is_some_and(|found| found.is_plain);
         let is_alone = || {
-            let table = self.cells().complete_table();
+            let table = self.key_cells().complete_table();
             table.is_some_and(|table| table.is_alone(task))
         };
         self.draft(task).is_some_and(is_plain) && is_alone()
@@ -59,7 +59,7 @@ impl<T> OpenBlock<T> {
         let begun = self.begin(task);
         let simulation = begun.simulation?;
         simulation.list_cells(keys, ids);
-        let cells = self.cells();
+        let cells = self.key_cells();
         // SAFETY: by the table these keys are shared, so others who name them credit them too; the cells were
         // filled by those in front who introduced them, before this function was called.
         let is_safe = |(id, amount)| unsafe { credits.is_safe(cells, id, amount) };
@@ -90,7 +90,7 @@ impl<T> OpenBlock<T> {
     pub(crate) unsafe fn join(&self, task: TaskId) {
         if let Some(draft) = self.draft(task) {
             // SAFETY: what the transaction wrote are keys that it introduced, as nobody else names them.
-            draft.look_at_taken(|taken| unsafe { put_into(taken, self.cells()) });
+            draft.look_at_taken(|taken| unsafe { put_into(taken, self.key_cells()) });
         }
     }
 
@@ -110,12 +110,12 @@ impl<T> OpenBlock<T> {
 /// # Safety
 ///
 /// As of [`Cells::write`](crate::Cells::write), for every cell that is written.
-unsafe fn put_into(taken: &Simulation, cells: &StateCells) {
+unsafe fn put_into(taken: &Simulation, cells: &KeyCells) {
     let mut ids = taken.cells.iter().copied();
     let write = |id: Option<KeyId>, change: &mut dyn FnMut(&mut StateCell)| {
         let id = id.expect("there is one for each effect");
         // SAFETY: as of this function.
-        unsafe { cells.cells.write(id, change) };
+        unsafe { cells.arena.write(id, change) };
     };
     for (_, value) in &taken.writes.accounts {
         write(ids.next(), &mut |cell| cell.account_mut().value = *value);
@@ -291,10 +291,13 @@ mod tests {
         // The first introduces what all share.
         let apart = [0, 2, 3, 1].map(|task| run(&block, task));
         assert_eq!(apart, [false, true, true, true]);
-        let table = block.cells().table().unwrap();
+        let table = block.key_cells().table().unwrap();
         for task in 1..4 {
             let id = table.find(&slot(task + 1)).unwrap();
-            assert!(!block.cells().cells.is_filled(id), "nobody asked for it");
+            assert!(
+                !block.key_cells().arena.is_filled(id),
+                "nobody asked for it"
+            );
         }
         assert_eq!(seal(block), expected(4));
     }
@@ -308,9 +311,9 @@ mod tests {
             extends(&block, 2, &slot(2), Write),
             "the one in front is finished"
         );
-        let id = block.cells().table().unwrap().find(&slot(2)).unwrap();
+        let id = block.key_cells().table().unwrap().find(&slot(2)).unwrap();
         // SAFETY: nobody else uses the block.
-        let found = unsafe { block.cells().cells.read(id, |cell| cell.slot().value) };
+        let found = unsafe { block.key_cells().arena.read(id, |cell| cell.slot().value) };
         assert_eq!(found, U256::from(21));
         assert_eq!(look(&block, 2), U256::from(21));
         run(&block, 2);
@@ -324,7 +327,7 @@ mod tests {
         assert!(extends(&block, 1, &slot(3), Read));
         block.end_extension(
             TaskId::from_index(1),
-            block.cells().table().unwrap().find(&slot(3)).unwrap(),
+            block.key_cells().table().unwrap().find(&slot(3)).unwrap(),
         );
         assert!(
             !run(&block, 2),

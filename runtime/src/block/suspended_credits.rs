@@ -3,8 +3,11 @@
 // Cells are changed through an exclusive reference to their block.
 #![allow(unsafe_code)]
 
-use super::{open_block::OpenBlock, state_cells::StateCell};
-use crate::model::{KeyId, TaskId, is_credit_safe};
+use super::open_block::OpenBlock;
+use crate::{
+    cells::StateCell,
+    model::{KeyId, TaskId, is_credit_safe},
+};
 use alloy_primitives::U256;
 
 /// Credits that transactions made and that are not on their accounts now, to be [put
@@ -56,6 +59,6 @@ impl<T> OpenBlock<T> {
 
     fn change(&mut self, key: KeyId, change: impl FnOnce(&mut StateCell)) {
         // SAFETY: nobody else has the block, and the id came from it.
-        unsafe { self.cells().cells.write(key, change) };
+        unsafe { self.key_cells().arena.write(key, change) };
     }
 }

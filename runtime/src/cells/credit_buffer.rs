@@ -8,10 +8,8 @@
 // Hands sums in through cells that nobody writes.
 #![allow(unsafe_code)]
 
-use crate::{
-    block::{StateCell, StateCells},
-    model::{AccountValue, KeyId, is_credit_safe},
-};
+use super::{cell::StateCell, key_cells::KeyCells};
+use crate::model::{AccountValue, KeyId, is_credit_safe};
 use alloy_primitives::U256;
 
 /// Keys kept at a time: the beneficiary, and a few that are popular.
@@ -42,13 +40,13 @@ impl CreditBuffer {
     /// # Safety
     ///
     /// `key` is one of `cells` that the calling thread may know, and it holds it for credit or writing.
-    pub(crate) unsafe fn is_safe(&mut self, cells: &StateCells, key: KeyId, amount: U256) -> bool {
+    pub(crate) unsafe fn is_safe(&mut self, cells: &KeyCells, key: KeyId, amount: U256) -> bool {
         let balance = if cells.is_popular_credit(key) {
             // SAFETY: as of this function; nobody does more with a popular credit than to credit it.
             unsafe { self.sum(cells, key) }.balance
         } else {
             // SAFETY: others may add to the atomics, nobody writes the rest.
-            unsafe { (cells.cells).read(key, |cell| cell.account().value.balance) }
+            unsafe { (cells.arena).read(key, |cell| cell.account().value.balance) }
         };
         is_credit_safe(balance, amount)
     }
@@ -59,10 +57,10 @@ impl CreditBuffer {
     /// # Safety
     ///
     /// As of [`is_safe`](Self::is_safe).
-    pub(crate) unsafe fn add(&mut self, cells: &StateCells, key: KeyId, amount: U256) {
+    pub(crate) unsafe fn add(&mut self, cells: &KeyCells, key: KeyId, amount: U256) {
         if !cells.is_popular_credit(key) {
             // SAFETY: as of `is_safe`.
-            unsafe { (cells.cells).read(key, |cell| cell.account().credits.add(amount)) };
+            unsafe { (cells.arena).read(key, |cell| cell.account().credits.add(amount)) };
             return;
         }
         // SAFETY: as of `is_safe`.
@@ -77,7 +75,7 @@ impl CreditBuffer {
     /// # Safety
     ///
     /// `cells` is what all keys were named with since the last call.
-    pub(crate) unsafe fn flush(&mut self, cells: &StateCells) {
+    pub(crate) unsafe fn flush(&mut self, cells: &KeyCells) {
         for sum in self.sums.drain(..) {
             // SAFETY: as of this function, and of the one that made the sum.
             unsafe { sum.hand_in(cells) };
@@ -86,7 +84,7 @@ impl CreditBuffer {
     }
 
     #[inline]
-    unsafe fn sum(&mut self, cells: &StateCells, key: KeyId) -> &mut Sum {
+    unsafe fn sum(&mut self, cells: &KeyCells, key: KeyId) -> &mut Sum {
         let known = self.sums.iter().position(|sum| sum.key == key);
         let place = match known {
             Some(place) => place,
@@ -97,10 +95,10 @@ impl CreditBuffer {
     }
 
     #[cold]
-    unsafe fn begin(&mut self, cells: &StateCells, key: KeyId) -> usize {
+    unsafe fn begin(&mut self, cells: &KeyCells, key: KeyId) -> usize {
         let value: AccountValue =
             // SAFETY: by the contract of the calling function nobody writes the cell.
-            unsafe { cells.cells.read(key, |cell| cell.account().value) };
+            unsafe { cells.arena.read(key, |cell| cell.account().value) };
         let sum = Sum {
             key,
             balance: value.balance,
@@ -121,7 +119,7 @@ impl CreditBuffer {
 }
 
 impl Sum {
-    unsafe fn hand_in(self, cells: &StateCells) {
+    unsafe fn hand_in(self, cells: &KeyCells) {
         let add = |cell: &StateCell| {
             let credits = &cell.account().credits;
             if !self.amount.is_zero() {
@@ -130,6 +128,6 @@ impl Sum {
             credits.touch(self.touches);
         };
         // SAFETY: by the contract of the calling function nobody writes the cell.
-        unsafe { cells.cells.read(self.key, add) };
+        unsafe { cells.arena.read(self.key, add) };
     }
 }

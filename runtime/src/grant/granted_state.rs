@@ -3,15 +3,15 @@
 // Cells are reached by plain reference here; the grant is what makes that sound.
 #![allow(unsafe_code)]
 
-use super::granted_keys::{Grant, position_in, range_of};
+use super::granted_keys::Grant;
 use crate::{
-    block::{Begun, OpenBlock, StateCell, StateCells},
-    cells::CreditBuffer,
+    block::{Begun, OpenBlock},
+    cells::{CreditBuffer, KeyCells, StateCell},
     executor::{AccessError, StateAccess, Transfer, UndeclaredAccess},
     keys::RecentKeys,
     model::{
         AccessEntry, AccessMode, AccountValue, CodeRef, KeyAccess, KeyId, Outcome, StateError,
-        StateKey, TaskId, WriteSet, note_touch, was_in_use,
+        StateKey, TaskId, WriteSet, note_touch, position_in, range_of, was_in_use,
     },
     sequential::SequentialState,
     speculation::{Undo, UndoRecord},
@@ -109,7 +109,7 @@ impl<T> GrantedState<T> {
         let block = self.block.as_ref().filter(|_| self.may_extend);
         self.begun = block.map(|block| block.begin(task));
         #[cfg(debug_assertions)]
-        self.for_each_held(|block, id, mode| block.cells().cells.note_grant(id, mode));
+        self.for_each_held(|block, id, mode| block.key_cells().arena.note_grant(id, mode));
     }
 
     /// Asks for the cells that will be written, which other cores had last: all at once, where the transaction would
@@ -118,7 +118,7 @@ impl<T> GrantedState<T> {
         if let (Some(block), Some((_, keys))) = (&self.block, self.held()) {
             let written = keys.iter().filter(|key| key.mode == AccessMode::Write);
             for access in written.take(CELLS_NEAR) {
-                block.cells().cells.bring_near(access.key);
+                block.key_cells().arena.bring_near(access.key);
             }
         }
     }
@@ -154,7 +154,7 @@ impl<T> GrantedState<T> {
     pub fn leave(&mut self) {
         self.end_extensions();
         #[cfg(debug_assertions)]
-        self.for_each_held(|block, id, mode| block.cells().cells.note_release(id, mode));
+        self.for_each_held(|block, id, mode| block.key_cells().arena.note_release(id, mode));
         self.begun = None;
         self.task = None;
         self.held = Grant::Nothing;
@@ -178,7 +178,7 @@ impl<T> GrantedState<T> {
     #[cfg(debug_assertions)]
     fn note_mode(&self, id: KeyId, from: Option<AccessMode>, to: Option<AccessMode>) {
         if let Some(block) = &self.block {
-            let cells = &block.cells().cells;
+            let cells = &block.key_cells().arena;
             from.inspect(|mode| cells.note_release(id, *mode));
             to.inspect(|mode| cells.note_grant(id, *mode));
         }
@@ -236,7 +236,7 @@ impl<T> GrantedState<T> {
         let holds = (block.has_no_conflict(task) && !begun.is_disturbed) || {
             let looked_at = keys.iter().filter(|key| key.mode != AccessMode::Credit);
             looked_at.map(|key| key.key).all(|id| {
-                let cells = &block.cells().cells;
+                let cells = &block.key_cells().arena;
                 // SAFETY: a key of the set that was entered, held in a mode that allows reads.
                 unsafe { cells.read(id, |cell| cells.origin(id).is_current(cell)) }
             })
@@ -246,7 +246,7 @@ impl<T> GrantedState<T> {
             return None;
         }
         simulation.list_cells(keys, &mut self.found);
-        let cells = block.cells();
+        let cells = block.key_cells();
         let credits = &mut self.credits;
         // SAFETY: keys of the set that was entered, held for credit or writing.
         let is_safe = |(id, amount)| unsafe { credits.is_safe(cells, id, amount) };
@@ -333,9 +333,9 @@ impl<T> GrantedState<T> {
         if let Some(block) = &self.block {
             // What is taken back has to be there. Other windows handed theirs in when they were dropped.
             // SAFETY: all keys were named with this block's cells.
-            unsafe { self.credits.flush(block.cells()) };
+            unsafe { self.credits.flush(block.key_cells()) };
             // SAFETY: this function's contract is that of `apply`.
-            unsafe { record.apply(block.cells()) };
+            unsafe { record.apply(block.key_cells()) };
         }
     }
 
@@ -408,12 +408,12 @@ impl<T> GrantedState<T> {
 
     /// What has changed, and what was before the block, in the grant of a window that runs the block in order.
     #[inline]
-    pub(crate) fn ordered(&mut self) -> Option<(&mut SequentialState, &StateCells)> {
+    pub(crate) fn ordered(&mut self) -> Option<(&mut SequentialState, &KeyCells)> {
         let Grant::InOrder = self.held else {
             return None;
         };
         let block = self.block.as_ref()?;
-        Some((self.ordered.as_mut()?, block.cells()))
+        Some((self.ordered.as_mut()?, block.key_cells()))
     }
 
     /// The same for a key that is not in the set entered, or not in this mode.
@@ -463,7 +463,7 @@ impl<T> GrantedState<T> {
         let block = self.block.as_ref().expect("find succeeds in a block only");
         // SAFETY: `find` found the key in the set that was entered, in a mode that allows reads;
         // by the contract of `enter` nobody writes it until `leave`. The id came from this block.
-        Ok(unsafe { block.cells().cells.read(id, look) })
+        Ok(unsafe { block.key_cells().arena.read(id, look) })
     }
 
     /// The incarnation of an account's storage.
@@ -474,7 +474,7 @@ impl<T> GrantedState<T> {
             self.note(&StateKey::code(address), AccessMode::Read);
             return Ok(incarnation);
         }
-        let is_recoded = |block: &Arc<OpenBlock<T>>| block.cells().is_recoded();
+        let is_recoded = |block: &Arc<OpenBlock<T>>| block.key_cells().is_recoded();
         if self.holds_everything() && !self.block.as_ref().is_some_and(is_recoded) {
             // Nothing was wiped. No cell is needed to know that.
             self.note(&StateKey::code(address), AccessMode::Read);
@@ -509,7 +509,7 @@ impl<T> GrantedState<T> {
         };
         let undo = &mut self.undo;
         let mut cells = CheckedCells {
-            block: block.cells(),
+            block: block.key_cells(),
             ids: self.found.iter(),
         };
         for (_, value) in &writes.accounts {
@@ -526,12 +526,12 @@ impl<T> GrantedState<T> {
         for (address, code) in &writes.codes {
             let code = code.clone();
             let (id, before) = cells.change(|cell| mem::replace(&mut cell.code_mut().code, code));
-            block.cells().note_recoded(*address, id);
+            block.key_cells().note_recoded(*address, id);
             note(Undo::Code(id, before));
         }
         for address in &writes.wipes {
             let (id, ()) = cells.change(|cell| cell.code_mut().incarnation += 1);
-            block.cells().note_recoded(*address, id);
+            block.key_cells().note_recoded(*address, id);
             note(Undo::Wipe(id));
         }
         for (_, _, value) in &writes.slots {
@@ -549,7 +549,7 @@ impl<T> GrantedState<T> {
             let id = cells.next();
             note(Undo::Credit(id, credit.amount));
             // SAFETY: `check` found the key in the set that was entered, held for credit or writing.
-            unsafe { self.credits.add(block.cells(), id, credit.amount) };
+            unsafe { self.credits.add(block.key_cells(), id, credit.amount) };
         }
     }
 
@@ -557,13 +557,13 @@ impl<T> GrantedState<T> {
     fn is_credit_safe_on(&mut self, id: KeyId, amount: U256) -> bool {
         let block = self.block.as_ref().expect("a cell is of a block");
         // SAFETY: as said, and the key was found in the set that was entered.
-        unsafe { self.credits.is_safe(block.cells(), id, amount) }
+        unsafe { self.credits.is_safe(block.key_cells(), id, amount) }
     }
 }
 
 /// The cells that a checked write set changes, in its order.
 struct CheckedCells<'a> {
-    block: &'a StateCells,
+    block: &'a KeyCells,
     ids: std::slice::Iter<'a, KeyId>,
 }
 
@@ -577,7 +577,7 @@ impl CheckedCells<'_> {
         let id = self.next();
         // SAFETY: `check` found this key of the set that was entered held for writing; by the
         // contract of `enter` nobody else uses the cell until `leave`. The id came from this block.
-        (id, unsafe { self.block.cells.write(id, change) })
+        (id, unsafe { self.block.arena.write(id, change) })
     }
 
     /// Looks at the next cell.
@@ -589,7 +589,7 @@ impl CheckedCells<'_> {
     /// Looks at the cell that [`next`](Self::next) gave last.
     fn read_at<R>(&self, id: KeyId, look: impl FnOnce(&StateCell) -> R) -> R {
         // SAFETY: as above, but held in a mode in which nobody writes beside us.
-        unsafe { self.block.cells.read(id, look) }
+        unsafe { self.block.arena.read(id, look) }
     }
 }
 
@@ -619,7 +619,7 @@ impl<T> StateAccess for GrantedState<T> {
             self.note(&StateKey::account(address), AccessMode::Read);
             return Ok(value);
         }
-        let rules = self.block.as_ref().map(|block| block.cells().rules);
+        let rules = self.block.as_ref().map(|block| block.key_cells().rules);
         self.read(&StateKey::account(address), |cell| {
             cell.account().current(rules.expect("a cell is of a block"))
         })
@@ -640,8 +640,8 @@ impl<T> StateAccess for GrantedState<T> {
         // The arena never moves a cell.
         Ok(unsafe {
             &*block
-                .cells()
-                .cells
+                .key_cells()
+                .arena
                 .read(id, |cell| std::ptr::from_ref(&cell.code().code))
         })
     }
@@ -663,12 +663,12 @@ impl<T> StateAccess for GrantedState<T> {
     fn has_storage(&mut self, address: Address) -> Result<bool, AccessError> {
         let wiped = self.incarnation(address)? > 0;
         let block = self.block.as_ref().expect("a key was found in a block");
-        Ok(!wiped && block.cells().view().has_storage(address)?)
+        Ok(!wiped && block.key_cells().view().has_storage(address)?)
     }
 
     fn block_hash(&mut self, number: u64) -> Result<B256, AccessError> {
         let known = match &self.block {
-            Some(block) => block.cells().view().block_hash(number)?,
+            Some(block) => block.key_cells().view().block_hash(number)?,
             None => None,
         };
         Ok(known.ok_or(StateError::MissingBlockHash { number })?)
@@ -676,7 +676,7 @@ impl<T> StateAccess for GrantedState<T> {
 
     fn was_in_use(&mut self, address: Address) -> bool {
         let block = self.block.as_ref();
-        block.is_some_and(|block| was_in_use(block.cells().view(), address))
+        block.is_some_and(|block| was_in_use(block.key_cells().view(), address))
     }
 
     fn is_lookup_free(&self) -> bool {
@@ -734,7 +734,7 @@ impl<T> Drop for GrantedState<T> {
         self.end_extensions();
         if let Some(block) = &self.block {
             // SAFETY: all keys were named with this block's cells.
-            unsafe { self.credits.flush(block.cells()) };
+            unsafe { self.credits.flush(block.key_cells()) };
         }
     }
 }
@@ -841,7 +841,10 @@ mod tests {
             (window.slot(contract, slot).unwrap(), has_storage)
         };
         assert_eq!(look(&mut window), (value, true));
-        assert!(block.cells().cells.len() <= 1, "a look at code made a cell");
+        assert!(
+            block.key_cells().arena.len() <= 1,
+            "a look at code made a cell"
+        );
         let wipes = WriteSet {
             wipes: vec![contract],
             ..WriteSet::default()

@@ -4,5 +4,4 @@ mod granted_keys;
 mod granted_state;
 mod transfer;
 
-pub(crate) use granted_keys::FEW_KEYS;
 pub use granted_state::GrantedState;

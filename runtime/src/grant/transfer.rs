@@ -7,10 +7,10 @@
 // Cells are reached by plain reference here; the grant is what makes that sound.
 #![allow(unsafe_code)]
 
-use super::{granted_keys::FEW_KEYS, granted_state::GrantedState};
+use super::granted_state::GrantedState;
 use crate::{
     executor::Transfer,
-    model::{AccessEntry, AccessMode, Account, KeyAccess, KeyId, KeyPart, StateKey},
+    model::{AccessEntry, AccessMode, Account, FEW_KEYS, KeyAccess, KeyId, KeyPart, StateKey},
     speculation::Undo,
 };
 
@@ -96,11 +96,11 @@ impl<T> GrantedState<T> {
     fn find_parties(&self, transfer: &Transfer) -> Option<Parties> {
         let (entries, keys) = self.held().filter(|(set, _)| set.len() <= FEW_KEYS)?;
         let keys = Keys::find(transfer, entries, keys);
-        let cells = self.block.as_ref()?.cells();
+        let cells = self.block.as_ref()?.key_cells();
         // SAFETY: keys of the set that was entered, held for reading; by the contract of `enter` nobody
         // writes them until `leave`.
         let has_code =
-            |code| unsafe { (cells.cells).read(code, |cell| !cell.code().code.is_empty()) };
+            |code| unsafe { (cells.arena).read(code, |cell| !cell.code().code.is_empty()) };
         if has_code(keys.sender_code?) {
             return None;
         }
@@ -134,10 +134,10 @@ impl<T> GrantedState<T> {
             Some(find(transfer.recipient)?)
         };
         let tipped = find(transfer.beneficiary)?;
-        let cells = self.block.as_ref()?.cells();
+        let cells = self.block.as_ref()?.key_cells();
         let has_code = |id| {
             // SAFETY: the id came from these cells.
-            let account = unsafe { cells.cells.origin(id) }.account();
+            let account = unsafe { cells.arena.origin(id) }.account();
             account.is_some_and(Account::has_code)
         };
         if cells.is_recoded() || has_code(payer) || paid.is_some_and(has_code) {
@@ -173,9 +173,9 @@ impl<T> GrantedState<T> {
             tipped,
         } = *parties;
         let block = self.block.as_ref()?;
-        let (cells, rules) = (block.cells(), block.cells().rules);
+        let (cells, rules) = (block.key_cells(), block.key_cells().rules);
         // SAFETY: a key that is held for writing; by the contract of `enter` nobody else uses it until `leave`.
-        let mut value = unsafe { (cells.cells).read(payer, |cell| cell.account().current(rules)) };
+        let mut value = unsafe { (cells.arena).read(payer, |cell| cell.account().current(rules)) };
         if value.nonce != transfer.nonce || value.balance < transfer.needed {
             return None;
         }
@@ -196,7 +196,7 @@ impl<T> GrantedState<T> {
         }
         // SAFETY: a key held for writing; by the contract of `enter` nobody else uses the cell until `leave`.
         let before =
-            unsafe { (cells.cells).write(payer, |cell| cell.account_mut().replace(value)) };
+            unsafe { (cells.arena).write(payer, |cell| cell.account_mut().replace(value)) };
         if let Some(record) = &mut self.undo {
             record.note_account(payer, before);
         }

@@ -1,7 +1,7 @@
 //! The keys of a whole block, numbered before it runs.
 
-use super::numbering::{Found, Numbering, Round};
-use crate::model::{AccessMode, AccessSet, DenseId, KeyAccess, KeyId, StateKey, TaskId};
+use super::pieces::{Found, KeyUse};
+use crate::model::{AccessSet, DenseId, KeyAccess, KeyId, StateKey, TaskId};
 use ahash::RandomState;
 use std::{fmt, ops::Range};
 
@@ -28,56 +28,7 @@ pub struct KeyTable {
     found: Found,
 }
 
-/// What the transactions of a block do with a key, taken together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyUse {
-    /// One transaction names it.
-    Private,
-    /// Several name it, all to read.
-    Read,
-    /// Several name it, all to credit.
-    Credit,
-    /// Several name it, and not all can have it at a time.
-    Contended,
-}
-
-impl KeyUse {
-    /// The use by one more.
-    pub(crate) const fn and(self, first: AccessMode, mode: AccessMode) -> Self {
-        match (self, first, mode) {
-            (Self::Private | Self::Read, AccessMode::Read, AccessMode::Read) => Self::Read,
-            (Self::Private | Self::Credit, AccessMode::Credit, AccessMode::Credit) => Self::Credit,
-            _ => Self::Contended,
-        }
-    }
-}
-
 impl KeyTable {
-    /// Numbers the keys of these sets, in block order, on this thread.
-    pub fn number<'a>(sets: impl IntoIterator<Item = &'a AccessSet>) -> Self {
-        Self::number_in(None, sets)
-    }
-
-    /// The same, in the memory of a table that nobody needs any more.
-    pub(crate) fn number_in<'a>(
-        mut memory: Option<Self>,
-        sets: impl IntoIterator<Item = &'a AccessSet>,
-    ) -> Self {
-        let sets: Vec<_> = sets.into_iter().collect();
-        loop {
-            let numbering = Numbering::on_one_thread(sets.len(), memory);
-            for round in Round::ALL {
-                for piece in 0..numbering.pieces(round) {
-                    numbering.run(round, piece, |task| sets[task.index()]);
-                }
-            }
-            match numbering.finish() {
-                Ok(table) => return table,
-                Err(same_hash) => memory = Some(same_hash.into_memory()),
-            }
-        }
-    }
-
     pub(crate) fn new(sets: usize, part_bits: u32, hasher: RandomState, found: Found) -> Self {
         let popular = found.linked.iter().flat_map(|part| &part.popular);
         let mut popular: Vec<_> = popular.copied().collect();
@@ -261,6 +212,7 @@ impl fmt::Debug for KeyTable {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::AccessMode;
     use alloy_primitives::{Address, U256};
     use proptest::prelude::*;
     use std::collections::HashMap;

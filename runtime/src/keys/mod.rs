@@ -3,8 +3,10 @@
 mod interner;
 mod key_table;
 mod numbering;
+mod pieces;
 
 pub use interner::{Interner, RecentKeys};
 pub(crate) use interner::{LockedShard, Room, SHARDS};
-pub use key_table::{KeyTable, KeyUse};
+pub use key_table::KeyTable;
 pub use numbering::{Numbering, Round, SameHash};
+pub use pieces::KeyUse;

@@ -15,18 +15,20 @@
 //! There every name of a key is held against the first one. Should two keys share a hash, then the
 //! numbering is [begun again](Numbering::finish) with another seed.
 
-use super::key_table::{KeyTable, KeyUse};
+use super::{
+    key_table::KeyTable,
+    pieces::{
+        Counted, Found, HASH_SHARDS, KeyUse, Known, Linked, Met, NAMED_BEFORE, NAMED_FIRST, Piece,
+        Scattered, narrow,
+    },
+};
 use crate::{
     memory::prefetch,
-    model::{AccessMode, AccessSet, DenseId, KeyAccess, KeyId, StateKey, TaskId},
+    model::{AccessMode, AccessSet, DenseId, KeyAccess, KeyId, TaskId},
 };
 use ahash::RandomState;
-use hashbrown::HashTable;
 use parking_lot::{RwLock, RwLockReadGuard};
 use std::{fmt, ops::Range};
-
-/// Shards of the hash, where several threads share the work.
-const SHARDS: usize = 32;
 
 /// Parts of a block, unless they would be too small or too large.
 const PARTS: usize = 32;
@@ -100,227 +102,11 @@ impl SameHash {
     }
 }
 
-/// What rounds leave for the rounds behind them, and for the table.
-#[derive(Default)]
-pub(crate) struct Found {
-    pub(crate) scattered: Vec<Scattered>,
-    pub(crate) met: Vec<Met>,
-    pub(crate) counted: Vec<Counted>,
-    pub(crate) linked: Vec<Linked>,
-}
-
-/// A piece that is filled again and again, in the same memory.
-pub(crate) trait Piece: Default {
-    fn clear(&mut self);
-}
-
-/// The hashes of a part, by shard.
-#[derive(Debug, Default)]
-pub(crate) struct Scattered {
-    items: Vec<Item>,
-    /// By shard: where its items begin; and the end of the last.
-    starts: Vec<usize>,
-    /// By access, before they are sorted.
-    hashes: Vec<(u64, AccessMode)>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Item {
-    hash: u64,
-    /// Its place among the accesses of the part.
-    access: u32,
-    mode: AccessMode,
-}
-
-impl Piece for Scattered {
-    fn clear(&mut self) {
-        self.items.clear();
-        self.starts.clear();
-        self.hashes.clear();
-    }
-}
-
-impl Scattered {
-    fn shard(&self, shard: usize) -> &[Item] {
-        &self.items[self.starts[shard]..self.starts[shard + 1]]
-    }
-
-    /// `shards` is at most [`SHARDS`].
-    fn fill<'s>(
-        &mut self,
-        sets: impl Iterator<Item = &'s AccessSet>,
-        shards: usize,
-        hasher: &RandomState,
-    ) {
-        let mut counts = [0; SHARDS];
-        for set in sets {
-            for entry in set.entries() {
-                let hash = hasher.hash_one(entry.key);
-                counts[shard_of(hash, shards)] += 1;
-                self.hashes.push((hash, entry.mode));
-            }
-        }
-        let mut next = [0; SHARDS];
-        let mut start = 0;
-        for (next, count) in next[..shards].iter_mut().zip(counts) {
-            self.starts.push(start);
-            *next = start;
-            start += count;
-        }
-        self.starts.push(start);
-        let nothing = Item {
-            hash: 0,
-            access: 0,
-            mode: AccessMode::Read,
-        };
-        self.items.resize(start, nothing);
-        for (access, (hash, mode)) in (0..).zip(self.hashes.iter().copied()) {
-            let next = &mut next[shard_of(hash, shards)];
-            self.items[*next] = Item { hash, access, mode };
-            *next += 1;
-        }
-    }
-}
-
-/// A key of a shard.
-#[derive(Debug)]
-struct Known {
-    hash: u64,
-    /// Where it is named first.
-    part: u32,
-    access: u32,
-    /// How it is named there.
-    mode: AccessMode,
-    used: KeyUse,
-    /// How many name it.
-    names: u32,
-}
-
-/// The keys of a shard.
-#[derive(Debug, Default)]
-pub(crate) struct Met {
-    known: Vec<Known>,
-    places: HashTable<u32>,
-    /// By item, part after part: its key among `known`.
-    of: Vec<u32>,
-    /// By part: where its items begin in `of`; and the end of the last.
-    starts: Vec<usize>,
-}
-
-impl Piece for Met {
-    fn clear(&mut self) {
-        self.known.clear();
-        self.places.clear();
-        self.of.clear();
-        self.starts.clear();
-    }
-}
-
-impl Met {
-    /// The keys of this shard's items of a part, in their order.
-    fn of_part(&self, part: usize) -> impl Iterator<Item = &Known> {
-        let keys = &self.of[self.starts[part]..self.starts[part + 1]];
-        keys.iter().map(|key| &self.known[*key as usize])
-    }
-
-    fn add(&mut self, part: u32, item: &Item) {
-        let Self {
-            known, places, of, ..
-        } = self;
-        let new = narrow(known.len());
-        let hash_of = |key: &u32| known[*key as usize].hash;
-        let same = |key: &u32| hash_of(key) == item.hash;
-        match places.entry(item.hash, same, hash_of) {
-            hashbrown::hash_table::Entry::Occupied(key) => {
-                let key = *key.get();
-                let known = &mut known[key as usize];
-                known.used = known.used.and(known.mode, item.mode);
-                known.names += 1;
-                of.push(key);
-            }
-            hashbrown::hash_table::Entry::Vacant(place) => {
-                place.insert(new);
-                of.push(new);
-                known.push(Known {
-                    hash: item.hash,
-                    part,
-                    access: item.access,
-                    mode: item.mode,
-                    used: KeyUse::Private,
-                    names: 1,
-                });
-            }
-        }
-    }
-}
-
-/// The keys that a part names first.
-#[derive(Debug, Default)]
-pub(crate) struct Counted {
-    /// By access: the number of its key among `keys`, if it is named first here.
-    numbers: Vec<u32>,
-    pub(crate) keys: Vec<StateKey>,
-    /// By task of the part: where its keys end.
-    pub(crate) ends: Vec<u32>,
-}
-
-/// In `Counted::numbers`: a key that was named before.
-const NAMED_BEFORE: u32 = u32::MAX;
-/// And one that was not, and has no number yet.
-const NAMED_FIRST: u32 = u32::MAX - 1;
-
-impl Piece for Counted {
-    fn clear(&mut self) {
-        self.numbers.clear();
-        self.keys.clear();
-        self.ends.clear();
-    }
-}
-
-/// The sets of a part.
-#[derive(Debug, Default)]
-pub(crate) struct Linked {
-    /// One after another, each in its own order.
-    pub(crate) accesses: Vec<KeyAccess>,
-    /// The contended ones of them.
-    pub(crate) contended: Vec<KeyAccess>,
-    /// By task of the part: where its accesses end in the two lists.
-    pub(crate) ends: Vec<[u32; 2]>,
-    /// By task of the part: whether it is [alone](KeyTable::is_alone).
-    pub(crate) alone: Vec<bool>,
-    /// The number of the part's first key.
-    pub(crate) first_key: usize,
-    /// By key of the part.
-    pub(crate) uses: Vec<KeyUse>,
-    /// The keys of the part that many credit and nobody does anything else with.
-    pub(crate) popular: Vec<KeyId>,
-    /// Whether one of the sets is everything.
-    pub(crate) everything: bool,
-    /// Whether a key has the hash of another one.
-    same_hash: bool,
-    /// By access: what the block does with the key.
-    used: Vec<KeyUse>,
-}
-
-impl Piece for Linked {
-    fn clear(&mut self) {
-        self.accesses.clear();
-        self.contended.clear();
-        self.ends.clear();
-        self.alone.clear();
-        self.uses.clear();
-        self.popular.clear();
-        self.used.clear();
-        self.everything = false;
-        self.same_hash = false;
-    }
-}
-
 impl Numbering {
     /// A numbering of the keys of this many sets, in the memory of a table that nobody needs any
     /// more.
     pub fn new(tasks: usize, memory: Option<KeyTable>) -> Self {
-        Self::with_shards(SHARDS, tasks, memory)
+        Self::with_shards(HASH_SHARDS, tasks, memory)
     }
 
     /// The same, to be done on one thread.
@@ -505,26 +291,31 @@ impl Numbering {
     }
 }
 
-impl Found {
-    /// Where a key with this hash is named first, as part and number in the part.
-    pub(crate) fn find(&self, hash: u64) -> Option<(usize, usize)> {
-        let met = self.met.get(shard_of(hash, self.met.len()))?;
-        let same = |key: &u32| met.known[*key as usize].hash == hash;
-        let known = &met.known[*met.places.find(hash, same)? as usize];
-        let part = known.part as usize;
-        let number = self.counted[part].numbers[known.access as usize];
-        Some((part, number as usize))
+impl KeyTable {
+    /// Numbers the keys of these sets, in block order, on this thread.
+    pub fn number<'a>(sets: impl IntoIterator<Item = &'a AccessSet>) -> Self {
+        Self::number_in(None, sets)
     }
-}
 
-/// The shard of a hash; there are a power of two of them. The tables of the shards use the top seven bits
-/// and the low ones.
-const fn shard_of(hash: u64, shards: usize) -> usize {
-    (hash >> 32) as usize & (shards - 1)
-}
-
-fn narrow(count: usize) -> u32 {
-    u32::try_from(count).expect("a block names fewer than 2^32 keys")
+    /// The same, in the memory of a table that nobody needs any more.
+    pub(crate) fn number_in<'a>(
+        mut memory: Option<Self>,
+        sets: impl IntoIterator<Item = &'a AccessSet>,
+    ) -> Self {
+        let sets: Vec<_> = sets.into_iter().collect();
+        loop {
+            let numbering = Numbering::on_one_thread(sets.len(), memory);
+            for round in Round::ALL {
+                for piece in 0..numbering.pieces(round) {
+                    numbering.run(round, piece, |task| sets[task.index()]);
+                }
+            }
+            match numbering.finish() {
+                Ok(table) => return table,
+                Err(same_hash) => memory = Some(same_hash.into_memory()),
+            }
+        }
+    }
 }
 
 /// As many cleared pieces as are needed, in the memory of earlier ones.

@@ -156,6 +156,13 @@ pub trait StateView: Send + Sync {
     }
 }
 
+/// What a block's fork says about state as such.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateRules {
+    /// EIP-161: an account that was touched and is empty is removed. Before it, a touch creates.
+    pub clear_empty_accounts: bool,
+}
+
 /// Whether an account had a nonce above zero and no code; not if the state fails, which it will say where it is asked
 /// for more.
 pub(crate) fn was_in_use(view: &Arc<dyn StateView>, address: Address) -> bool {

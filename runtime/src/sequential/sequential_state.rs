@@ -9,12 +9,11 @@
 
 use super::place_map::PlaceMap;
 use crate::{
-    block::StateRules,
     executor::Transfer,
     keys::Room,
     model::{
         Account, AccountValue, AddressKey, CodeRef, Credit, DeltaContext, DeltaPart, KeyPart,
-        StateError, StateKey, StateView, WriteSet, is_credit_safe,
+        StateError, StateKey, StateRules, StateView, WriteSet, is_credit_safe,
     },
 };
 use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256};

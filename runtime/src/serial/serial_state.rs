@@ -4,11 +4,11 @@
 //! before the block, one transaction after another.
 
 use crate::{
-    block::{SealedBlock, StateRules},
     executor::{AccessError, ExecutionError, Executor, StateAccess},
     model::{
-        Account, AccountValue, AddressKey, Changes, CodeRef, DeltaContext, DenseId, StateDelta,
-        StateError, StateView, TaskId, WriteSet, is_credit_safe, was_in_use,
+        Account, AccountValue, AddressKey, Changes, CodeRef, DeltaContext, DenseId, SealedBlock,
+        StateDelta, StateError, StateRules, StateView, TaskId, WriteSet, is_credit_safe,
+        was_in_use,
     },
 };
 use ahash::AHashMap;

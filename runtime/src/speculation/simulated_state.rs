@@ -6,83 +6,21 @@
 //! the execution, and is applied as it is
 //! ([`GrantedState::apply_simulation`](crate::GrantedState::apply_simulation)).
 
-use super::speculation::KnownHash;
+use super::{
+    inference::{Inference, KnownHash},
+    speculative_transaction::Draft,
+};
 use crate::{
-    block::{LastAccount, OpenBlock, Origin},
+    cells::{LastAccount, Origin},
     executor::{AccessError, StateAccess},
     model::{
-        AccessEntry, AccessMode, AccountValue, CodeRef, KeyPart, Outcome, Sanitized, StateError,
-        StateKey, StateView, TaskId, WriteSet, is_credit_safe, note_touch, sort_touches,
-        was_in_use,
+        AccessEntry, AccessMode, AccountValue, CodeRef, KeyPart, StateError, StateKey, StateView,
+        WriteSet, is_credit_safe, note_touch, sort_touches, was_in_use,
     },
 };
 use ahash::RandomState;
 use alloy_primitives::{Address, B256, U256};
 use std::{fmt, mem, sync::Arc};
-
-/// Finds out what a transaction touches.
-pub trait Infer<T>: 'static {
-    /// Looks at a transaction, and leaves in `state` every access it is expected to make, either by
-    /// running it there or by [naming keys](SimulatedState::expect).
-    ///
-    /// A wrong answer costs time, never correctness. An error is the state's alone: a transaction
-    /// that cannot run is left to its execution, which will say why.
-    fn infer(
-        &mut self,
-        transaction: &T,
-        state: &mut SimulatedState,
-    ) -> Result<Inference, StateError>;
-
-    /// Is told which transactions it will be asked about next, or which will run next, so that it can tell the
-    /// state what will be looked at.
-    fn announce(&mut self, transactions: &[Sanitized<T>], next: Next, view: &dyn StateView) {
-        let _ = (transactions, next, view);
-    }
-
-    /// Is told that a transaction left the set that was found for it by
-    /// [template](Inference::Template), so that the template is not used again. `state` is that before
-    /// the block.
-    fn refute(&mut self, transaction: &T, state: &mut SimulatedState) {
-        let _ = (transaction, state);
-    }
-}
-
-/// What will be done with transactions next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// Their sets are inferred.
-    Infer,
-    /// They run.
-    Run,
-}
-
-/// How a set was found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Inference {
-    /// By running the transaction, to this outcome.
-    Simulated(Outcome),
-    /// By running it under assumptions that do not hold yet (an earlier transaction of the sender
-    /// is in the block), or up to an error. The outcome says nothing.
-    Assumed,
-    /// From what earlier runs of the same code have shown.
-    Template {
-        /// What such runs used lately, in gas.
-        gas: u64,
-    },
-    /// It follows from the transaction alone.
-    Known,
-}
-
-impl Inference {
-    /// What the transaction is thought to use, in gas, if anybody knows.
-    pub const fn gas(&self) -> Option<u64> {
-        match self {
-            Self::Simulated(outcome) => Some(outcome.gas_used),
-            Self::Template { gas } => Some(*gas),
-            Self::Assumed | Self::Known => None,
-        }
-    }
-}
 
 /// What a sender is assumed to have when its transaction is simulated before its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -268,34 +206,20 @@ impl SimulatedState {
         observed
     }
 
-    /// Makes what was found since [`clear`](Self::clear) the access set of `task` in a block on this state, and
-    /// is clear again. With more keys than `limit` the set is everything. Once for a task, in a block
-    /// [opened to be inferred](OpenBlock::to_infer).
-    ///
-    /// Effects that leave a value as it was are forgotten. What remains is *plain* if it is no more than slots,
-    /// nonces and balances of accounts that were there and have no code, and credits; then the
-    /// transaction may [stay apart](OpenBlock::may_keep_private).
-    pub fn conclude<T>(
-        &mut self,
-        block: &OpenBlock<T>,
-        task: TaskId,
-        inference: Inference,
-        limit: usize,
-    ) {
+    /// Makes what was found since [`clear`](Self::clear) what is known of a transaction, and is clear again.
+    pub(crate) fn conclude_for(&mut self, draft: &Draft, inference: Inference, limit: usize) {
         sort_touches(&mut self.touched);
-        if let Some(draft) = block.draft(task) {
-            if self.touched.len() > limit {
-                draft.infer_everything();
-            } else {
-                let is_plain = matches!(inference, Inference::Simulated(_)) && self.make_plain();
-                draft.infer(
-                    &self.touched,
-                    &self.hashes,
-                    &self.writes,
-                    is_plain,
-                    inference,
-                );
-            }
+        if self.touched.len() > limit {
+            draft.infer_everything();
+        } else {
+            let is_plain = matches!(inference, Inference::Simulated(_)) && self.make_plain();
+            draft.infer(
+                &self.touched,
+                &self.hashes,
+                &self.writes,
+                is_plain,
+                inference,
+            );
         }
         self.clear();
     }

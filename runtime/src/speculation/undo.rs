@@ -1,8 +1,8 @@
 //! How to take a transaction's effects back.
 
-use super::speculation::Simulation;
+use super::simulation::Simulation;
 use crate::{
-    block::{Credits, StateCell, StateCells},
+    cells::{Credits, KeyCells, StateCell},
     model::{AccessMode, AccountValue, CodeRef, KeyId},
 };
 use alloy_primitives::U256;
@@ -75,31 +75,31 @@ impl UndoRecord {
     ///
     /// As of [`Cells::write`](crate::Cells::write), for every cell of the record.
     #[allow(unsafe_code)]
-    pub(crate) unsafe fn apply(self, cells: &StateCells) {
+    pub(crate) unsafe fn apply(self, cells: &KeyCells) {
         let taken = self.taken;
         for entry in self.entries.into_iter().rev() {
             // SAFETY: by this function's contract nobody else uses the cells of the record, and its
             // ids came from this arena.
             unsafe {
                 match entry {
-                    Undo::Account(key, value) => cells.cells.write(key, |cell| {
+                    Undo::Account(key, value) => cells.arena.write(key, |cell| {
                         cell.account_mut().replace(value);
                     }),
                     Undo::Credits(key, credits) => cells
-                        .cells
+                        .arena
                         .write(key, |cell| cell.account_mut().credits = *credits),
                     Undo::Credit(key, amount) => cells
-                        .cells
+                        .arena
                         .write(key, |cell| cell.account_mut().credits.subtract(amount)),
                     Undo::Code(key, code) => {
-                        cells.cells.write(key, |cell| cell.code_mut().code = code);
+                        cells.arena.write(key, |cell| cell.code_mut().code = code);
                     }
                     Undo::Wipe(key) => {
                         cells
-                            .cells
+                            .arena
                             .write(key, |cell| cell.code_mut().incarnation -= 1);
                     }
-                    Undo::Slot(key, value, incarnation) => cells.cells.write(key, |cell| {
+                    Undo::Slot(key, value, incarnation) => cells.arena.write(key, |cell| {
                         let cell = cell.slot_mut();
                         cell.value = value;
                         cell.incarnation = incarnation;
@@ -120,22 +120,22 @@ impl UndoRecord {
 ///
 /// As of [`UndoRecord::apply`].
 #[allow(unsafe_code)]
-unsafe fn restore_origins(taken: &Simulation, cells: &StateCells) {
+unsafe fn restore_origins(taken: &Simulation, cells: &KeyCells) {
     let effects = taken.writes.effects().zip(&taken.cells);
     // Cells of a transaction that stayed apart were never filled.
     let written =
-        effects.filter(|((_, mode), id)| *mode == AccessMode::Write && cells.cells.is_filled(**id));
+        effects.filter(|((_, mode), id)| *mode == AccessMode::Write && cells.arena.is_filled(**id));
     for (_, id) in written {
         // SAFETY: by this function's contract nobody else uses the cells that were changed, and the
         // ids came from this arena.
         unsafe {
-            let before = cells.cells.origin(*id).cell();
-            cells.cells.write(*id, |cell| *cell = before);
+            let before = cells.arena.origin(*id).cell();
+            cells.arena.write(*id, |cell| *cell = before);
         }
     }
     for (id, amount) in taken.credits(&taken.cells) {
         let subtract = |cell: &mut StateCell| cell.account_mut().credits.subtract(amount);
         // SAFETY: as above.
-        unsafe { cells.cells.write(id, subtract) };
+        unsafe { cells.arena.write(id, subtract) };
     }
 }

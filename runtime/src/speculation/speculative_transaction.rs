@@ -5,18 +5,18 @@
 //! clear its pages, took longer than filling it. They fit into no cache, so workers fill lists of their own,
 //! which do, and what comes of it is copied.
 
-use super::{simulated_state::Inference, undo::UndoRecord};
+use super::{
+    inference::{Inference, KnownHash},
+    simulation::{ROOM_KEPT, Simulation},
+    undo::UndoRecord,
+};
 use crate::{
     memory::prefetch,
-    model::{AccessEntry, AccessSet, KeyAccess, KeyId, Outcome, WriteSet},
+    model::{AccessEntry, AccessSet, KeyId, Outcome, WriteSet},
 };
 use alloy_primitives::U256;
 use parking_lot::Mutex;
 use std::{mem, sync::OnceLock};
-
-/// A list with room for more than this is not kept: few transactions touch so much, and in the course of
-/// many blocks every draft could have had one of those.
-const ROOM_KEPT: usize = 128;
 
 /// How much of a list is asked for before it is needed: what a token's transfer has in it.
 const ENTRIES_NEAR: usize = 8;
@@ -28,13 +28,6 @@ const UNDO_NEAR: usize = 6;
 pub(crate) struct Draft {
     inferred: OnceLock<Inferred>,
     kept: Mutex<Kept>,
-}
-
-/// The KECCAK256 of the place of a mapping's entry.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct KnownHash {
-    pub(crate) place: [u8; 64],
-    pub(crate) hash: U256,
 }
 
 /// What is thought of a transaction before it runs.
@@ -85,46 +78,6 @@ impl Memory {
             simulation.clear();
             self.simulation = Some(simulation);
         }
-    }
-}
-
-/// The outcome and effects of a transaction that ran on the state before the block.
-#[derive(Debug, Default)]
-pub(crate) struct Simulation {
-    /// Until it is taken.
-    pub(crate) outcome: Option<Outcome>,
-    pub(crate) writes: WriteSet,
-    /// By effect, in the order in which they are applied: where its key stands in the access set.
-    pub(crate) places: Vec<u32>,
-    /// The cells that the effects changed, once it was taken and may be taken back.
-    pub(crate) cells: Vec<KeyId>,
-}
-
-impl Simulation {
-    fn clear(&mut self) {
-        self.outcome = None;
-        self.writes.clear();
-        self.places.clear();
-        self.cells.clear();
-    }
-
-    /// Lists the cells of the effects, in their order; `keys` are those of the access set.
-    pub(crate) fn list_cells(&self, keys: &[KeyAccess], cells: &mut Vec<KeyId>) {
-        cells.clear();
-        cells.extend((self.places.iter()).map(|place| keys[*place as usize].key));
-    }
-
-    /// The credits among the effects, whose cells are these.
-    pub(crate) fn credits(&self, cells: &[KeyId]) -> impl Iterator<Item = (KeyId, U256)> {
-        let credits = &self.writes.credits;
-        // They are the last effects.
-        let first = cells.len() - credits.len();
-        let amounts = credits.iter().map(|credit| credit.amount);
-        cells[first..].iter().copied().zip(amounts)
-    }
-
-    fn is_small(&self) -> bool {
-        self.places.capacity() <= ROOM_KEPT && self.writes.slots.capacity() <= ROOM_KEPT
     }
 }
 

@@ -1,0 +1,67 @@
+//! What became of accounts that have no cells.
+
+#![allow(unsafe_code)]
+
+use crate::{cells::AccountCell, keys::SHARDS, model::Changes};
+use alloy_primitives::Address;
+use parking_lot::Mutex;
+
+/// What became of accounts that have no cells.
+#[derive(Debug)]
+pub(crate) struct FollowedChanges {
+    pub(crate) changes: Changes,
+    /// By shard: where the accounts are that changed. Empty if nobody will ask.
+    pub(crate) places: Vec<Mutex<Vec<Place>>>,
+}
+
+/// Where among the changes an account is whose key has this hash.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) hash: u64,
+    pub(crate) place: usize,
+}
+
+impl FollowedChanges {
+    /// None yet, in these lists. They can be [taken](Self::take) out again if there are lists for
+    /// that, of which any number will do.
+    pub(crate) fn new(changes: Changes, lists: Option<Vec<Vec<Place>>>) -> Self {
+        let places = lists.map(|mut lists| {
+            lists.resize_with(SHARDS, Vec::new);
+            lists.iter_mut().for_each(Vec::clear);
+            lists.into_iter().map(Mutex::new).collect()
+        });
+        Self {
+            changes,
+            places: places.unwrap_or_default(),
+        }
+    }
+
+    /// Takes an account out, by its key's hash and the shard of that, and makes the cell that it would have come to; `None` if it is what it was
+    /// before the block, or has been taken out.
+    ///
+    /// # Safety
+    ///
+    /// All shards have been [collected](ShardAccounts::collect), in a way that orders memory.
+    pub(crate) unsafe fn take(
+        &self,
+        hash: u64,
+        shard: usize,
+        address: Address,
+    ) -> Option<AccountCell> {
+        let mut places = self.places.get(shard)?.lock();
+        let found = places.iter().position(|place| {
+            // SAFETY: it is the place that the account got, which is there as long as it is in the list.
+            place.hash == hash && unsafe { self.changes.account_at(place.place) }.0 == address
+        })?;
+        let place = places.swap_remove(found).place;
+        // SAFETY: as above, and it was in the list until now.
+        let (_, after) = unsafe { self.changes.take_account(place) };
+        Some(AccountCell::from(after.as_ref()))
+    }
+
+    /// The changes, and the memory of the rest.
+    pub(crate) fn into_parts(self) -> (Changes, Vec<Vec<Place>>) {
+        let places = self.places.into_iter().map(Mutex::into_inner);
+        (self.changes, places.collect())
+    }
+}

@@ -1,0 +1,73 @@
+//! Filling the cells of the keys that a transaction introduces.
+
+use super::{
+    fill_state::{APART, BEGUN, Introducing, NEW, OVER},
+    open_block::OpenBlock,
+};
+use crate::{
+    keys::{KeyTable, RecentKeys},
+    model::{DenseId, KeyId, StateError, StateKey, TaskId},
+};
+use std::{sync::atomic::Ordering, thread};
+
+impl<T> OpenBlock<T> {
+    /// Fills the cells of the keys that no transaction in front of this one names. Idempotent, from any
+    /// thread.
+    ///
+    /// # Panics
+    ///
+    /// If the keys have no [numbers](Self::is_numbered) yet.
+    pub fn resolve(&self, task: TaskId) -> Result<(), StateError> {
+        let table = self.key_cells().table();
+        self.introduce(
+            table.expect("keys are numbered before the block runs"),
+            task,
+        )
+    }
+
+    #[allow(unsafe_code)]
+    pub(crate) fn introduce(&self, table: &KeyTable, task: TaskId) -> Result<(), StateError> {
+        let state = &self.introduced[task.index()];
+        let mut before = NEW;
+        while let Err(found) =
+            state.compare_exchange(before, BEGUN, Ordering::Acquire, Ordering::Acquire)
+        {
+            match found {
+                OVER => return Ok(()),
+                // Somebody is at it, and waits for nobody.
+                BEGUN => thread::yield_now(),
+                _ => before = found,
+            }
+        }
+        let after = before;
+        let mut introducing = Introducing { state, after };
+        // SAFETY: the exchange lets one thread through at a time.
+        unsafe { self.key_cells().introduce(table, task) }?;
+        if before == APART {
+            // SAFETY: they are filled, and that is known when the state says so.
+            unsafe { self.join(task) };
+        }
+        introducing.after = OVER;
+        Ok(())
+    }
+
+    /// The id of a key, named by a set or not; its cell is filled.
+    ///
+    /// `recent` belongs to the calling thread and to this block.
+    pub(crate) fn intern(
+        &self,
+        recent: &mut RecentKeys<StateKey>,
+        key: &StateKey,
+    ) -> Result<KeyId, StateError> {
+        match self.introducer_of(key) {
+            Some((table, id, task)) => self.introduce(table, task).map(|()| id),
+            None => self.cells().intern_cached(recent, key),
+        }
+    }
+
+    fn introducer_of(&self, key: &StateKey) -> Option<(&KeyTable, KeyId, TaskId)> {
+        let table = self.key_cells().table()?;
+        let id = table.find(key)?;
+        Some((table, id, table.introducer(id)?))
+    }
+}
