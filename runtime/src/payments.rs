@@ -22,7 +22,7 @@
 
 use crate::{
     account_history::{
-        FollowedAccounts, FollowedChanges, Part, PaymentsMemory, ShardAccounts, Tips,
+        Part, PaymentsMemory, ReplayedAccounts, ReplayedChanges, ShardAccounts, Tips,
     },
     block::OpenBlock,
     cells::KeyCells,
@@ -64,9 +64,9 @@ pub struct Payments {
     part_tasks: usize,
     parts: Vec<RwLock<Part>>,
     /// What becomes of accounts that have no cells.
-    changes: FollowedChanges,
+    changes: ReplayedChanges,
     /// Memory for those accounts, as much as is not in use.
-    followed: Mutex<Vec<FollowedAccounts>>,
+    replayed: Mutex<Vec<ReplayedAccounts>>,
     is_declined: AtomicBool,
 }
 
@@ -85,7 +85,7 @@ impl Payments {
         let cells = block.cells_mut();
         let PaymentsMemory {
             mut parts,
-            followed,
+            replayed,
             places,
         } = mem::take(&mut cells.spare.payments);
         let places = (!are_last).then_some(places);
@@ -98,8 +98,8 @@ impl Payments {
             // Accounts that have got code, or lost it, are for others.
             is_declined: AtomicBool::new(cells.keys.is_recoded()),
             parts: parts.into_iter().map(RwLock::new).collect(),
-            changes: FollowedChanges::new(changes, places),
-            followed: Mutex::new(followed),
+            changes: ReplayedChanges::new(changes, places),
+            replayed: Mutex::new(replayed),
             part_tasks,
             tasks,
         }
@@ -163,8 +163,12 @@ impl Payments {
                 Some(payment.outcome)
             });
             match added {
-                // SAFETY: the part is locked, and nobody else has to do with its transactions.
-                Some(outcome) => unsafe { block.finish_alone(task, outcome) },
+                Some(outcome) => {
+                    // SAFETY: the part is locked, so no other call finishes this transaction; by this function's contract
+                    // nothing else does, or asks whether it is finished.
+                    let first = unsafe { block.outcomes.set_alone(task, outcome) };
+                    assert!(first, "transaction {task} was finished twice");
+                }
                 None => self.decline(),
             }
         }
@@ -176,36 +180,26 @@ impl Payments {
     ///
     /// `block` is the one of [`new`](Self::new), and nobody uses its cells meanwhile but other calls of this function.
     pub unsafe fn follow<T>(&self, block: &OpenBlock<T>, shard: usize) {
-        // SAFETY: as of this function.
-        let followed = unsafe { self.try_follow(block.key_cells(), shard) };
-        // A state that cannot be read says so again to whoever runs the block.
-        if !matches!(followed, Ok(Some(()))) {
+        let cells = block.key_cells();
+        let mut memory = self.replayed.lock().pop().unwrap_or_default();
+        // SAFETY: by this function's contract only its other calls use the cells, and each locks another shard.
+        let mut accounts = unsafe { ShardAccounts::lock(cells, shard, &mut memory) };
+        let replayed = self.replay_shard(cells, shard, &mut accounts);
+        drop(accounts);
+        memory.clear();
+        self.replayed.lock().push(memory);
+        // A state that cannot be read fails again when the block is run in another way.
+        if !matches!(replayed, Ok(Some(()))) {
             self.decline();
         }
     }
 
-    /// # Safety
-    ///
-    /// As of [`follow`](Self::follow).
-    unsafe fn try_follow(&self, cells: &KeyCells, shard: usize) -> Result<Option<()>, StateError> {
-        let mut memory = self.followed.lock().pop().unwrap_or_default();
-        // SAFETY: as of this function.
-        let done = unsafe { self.follow_shard(cells, shard, &mut memory) };
-        memory.clear();
-        self.followed.lock().push(memory);
-        done
-    }
-
-    /// # Safety
-    ///
-    /// As of [`follow`](Self::follow).
-    unsafe fn follow_shard(
+    fn replay_shard(
         &self,
         cells: &KeyCells,
         shard: usize,
-        memory: &mut FollowedAccounts,
+        accounts: &mut ShardAccounts<'_>,
     ) -> Result<Option<()>, StateError> {
-        let mut accounts = ShardAccounts::lock(cells, shard, memory);
         let mut announced = Vec::with_capacity(ANNOUNCED);
         for part in &self.parts {
             if self.is_declined() {
@@ -216,33 +210,25 @@ impl Payments {
                 announced.extend(events.iter().map(|event| StateKey::account(event.address)));
                 cells.view().prefetch(&announced);
                 for (event, key) in events.iter().zip(&announced) {
-                    // SAFETY: as of this function.
-                    let done = unsafe {
-                        accounts.change(event.hash, key, |before, account| {
-                            if before.is_some_and(Account::has_code) {
-                                return None;
-                            }
-                            event.action.apply(account, cells.rules)
-                        })?
-                    };
+                    let done = accounts.change(event.hash, key, |before, account| {
+                        if before.is_some_and(Account::has_code) {
+                            return None;
+                        }
+                        event.action.apply(account, cells.rules)
+                    })?;
                     if done.is_none() {
                         return Ok(None);
                     }
                 }
             }
         }
-        // SAFETY: as of this function.
-        let tipped = unsafe { self.tip(cells, &mut accounts, shard)? };
+        let tipped = self.tip(cells, accounts, shard)?;
         accounts.collect(&self.changes, shard);
         Ok(tipped)
     }
 
     /// Pays the beneficiary, if it belongs to this shard.
-    ///
-    /// # Safety
-    ///
-    /// As of [`follow`](Self::follow).
-    unsafe fn tip(
+    fn tip(
         &self,
         cells: &KeyCells,
         accounts: &mut ShardAccounts<'_>,
@@ -261,9 +247,7 @@ impl Payments {
             if place != shard {
                 continue;
             }
-            // SAFETY: as of this function.
-            let paid =
-                unsafe { accounts.change(hash, &key, |_, account| account.be_paid(sum.get()))? };
+            let paid = accounts.change(hash, &key, |_, account| account.be_paid(sum.get()))?;
             if paid.is_none() {
                 return Ok(None);
             }
@@ -276,10 +260,10 @@ impl Payments {
     pub fn finish<T>(self, block: &mut OpenBlock<T>) -> bool {
         let is_done = !self.is_declined();
         let cells = block.cells_mut();
-        cells.set_followed(self.changes);
+        cells.set_replayed(self.changes);
         cells.spare.payments = PaymentsMemory {
             parts: self.parts.into_iter().map(RwLock::into_inner).collect(),
-            followed: self.followed.into_inner(),
+            replayed: self.replayed.into_inner(),
             places: Vec::new(),
         };
         is_done

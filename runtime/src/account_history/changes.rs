@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 /// What became of accounts that have no cells.
 #[derive(Debug)]
-pub(crate) struct FollowedChanges {
+pub(crate) struct ReplayedChanges {
     pub(crate) changes: Changes,
     /// By shard: where the accounts are that changed. Empty if nobody will ask.
     pub(crate) places: Vec<Mutex<Vec<Place>>>,
@@ -21,7 +21,7 @@ pub(crate) struct Place {
     pub(crate) place: usize,
 }
 
-impl FollowedChanges {
+impl ReplayedChanges {
     /// None yet, in these lists. They can be [taken](Self::take) out again if there are lists for
     /// that, of which any number will do.
     pub(crate) fn new(changes: Changes, lists: Option<Vec<Vec<Place>>>) -> Self {
@@ -49,13 +49,15 @@ impl FollowedChanges {
         address: Address,
     ) -> Option<AccountCell> {
         let mut places = self.places.get(shard)?.lock();
-        let found = places.iter().position(|place| {
-            // SAFETY: it is the place that the account got, which is there as long as it is in the list.
-            place.hash == hash && unsafe { self.changes.account_at(place.place) }.0 == address
-        })?;
-        let place = places.swap_remove(found).place;
-        // SAFETY: as above, and it was in the list until now.
-        let (_, after) = unsafe { self.changes.take_account(place) };
+        let accounts = self.changes.accounts();
+        // SAFETY: `places` lists places that accounts got, by parts that are gone as this function's contract says; a place
+        // leaves `places` when its account is taken.
+        let (_, after) = unsafe {
+            let found = places
+                .iter()
+                .position(|place| place.hash == hash && accounts.get(place.place).0 == address)?;
+            accounts.take(places.swap_remove(found).place)
+        };
         Some(AccountCell::from(after.as_ref()))
     }
 

@@ -1,12 +1,12 @@
 //! Memory that payments leave to the next block.
 
-use super::{changes::Place, events::Part, shard_accounts::FollowedAccounts};
+use super::{changes::Place, events::Part, shard_accounts::ReplayedAccounts};
 
 /// Memory that payments use.
 #[derive(Debug, Default)]
 pub(crate) struct PaymentsMemory {
     pub(crate) parts: Vec<Part>,
-    pub(crate) followed: Vec<FollowedAccounts>,
+    pub(crate) replayed: Vec<ReplayedAccounts>,
     pub(crate) places: Vec<Vec<Place>>,
 }
 

@@ -4,7 +4,7 @@
 // list that others fill.
 #![allow(unsafe_code)]
 
-use super::changes::{FollowedChanges, Place};
+use super::changes::{Place, ReplayedChanges};
 use crate::{
     cells::{AccountCell, KeyCells},
     keys::LockedShard,
@@ -19,30 +19,30 @@ pub(crate) struct ShardAccounts<'a> {
     cells: &'a KeyCells,
     interned: LockedShard<'a, StateKey>,
     /// Those without cells.
-    followed: &'a mut FollowedAccounts,
+    replayed: &'a mut ReplayedAccounts,
 }
 
 impl<'a> ShardAccounts<'a> {
-    /// Has the accounts of a shard for itself, with memory for those without cells.
-    pub(crate) fn lock(
+    /// Locks a shard. `followed` is memory for the accounts without cells.
+    ///
+    /// # Safety
+    ///
+    /// For as long as the value lives, no other thread uses the cells of this shard's keys.
+    pub(crate) unsafe fn lock(
         cells: &'a KeyCells,
         shard: usize,
-        followed: &'a mut FollowedAccounts,
+        replayed: &'a mut ReplayedAccounts,
     ) -> Self {
         Self {
             cells,
             interned: cells.lock_shard(shard),
-            followed,
+            replayed,
         }
     }
 
-    /// Does something to an account, of whom is told what it was before the block.
-    ///
-    /// # Safety
-    ///
-    /// The key is of this shard and has this hash, and nobody uses its cell but who has the shard.
+    /// Changes an account of this shard, whose key has this hash. `change` also gets the account before the block.
     #[inline]
-    pub(crate) unsafe fn change(
+    pub(crate) fn change(
         &mut self,
         hash: u64,
         key: &StateKey,
@@ -51,28 +51,30 @@ impl<'a> ShardAccounts<'a> {
         let Self {
             cells,
             interned,
-            followed,
+            replayed,
         } = self;
-        if let Some(account) = followed.find(hash, key.address) {
+        if let Some(account) = replayed.find(hash, key.address) {
             return Ok(change(account.before.as_ref(), &mut account.cell));
         }
         let Some(id) = interned.get(hash, key) else {
             let before = cells.view().account(key.address)?;
-            let account = followed.insert(hash, key.address, before);
+            let account = replayed.insert(hash, key.address, before);
             return Ok(change(account.before.as_ref(), &mut account.cell));
         };
-        // SAFETY: the id came from these cells.
-        let before = unsafe { cells.arena.origin(id) }.account();
-        // SAFETY: by this function's contract.
-        Ok(unsafe { (cells.arena).write(id, |cell| change(before, cell.account_mut())) })
+        // SAFETY: the id came from the locked shard of these cells. By the contract of `lock` no other thread uses its cell, and
+        // `&mut self` rules out a second change on this thread.
+        Ok(unsafe {
+            let before = cells.arena.origin(id).account();
+            (cells.arena).write(id, |cell| change(before, cell.account_mut()))
+        })
     }
 
     /// Adds what became of those without cells to a block's changes.
-    pub(crate) fn collect(&self, changes: &FollowedChanges, shard: usize) {
+    pub(crate) fn collect(&self, changes: &ReplayedChanges, shard: usize) {
         let mut places = changes.places.get(shard).map(|places| places.lock());
         let context = DeltaContext::without_code(self.cells.rules);
         let mut part = changes.changes.part();
-        for account in &self.followed.accounts {
+        for account in &self.replayed.accounts {
             let (now, touched) = (
                 account.cell.current(context.rules),
                 account.cell.is_credited(),
@@ -88,27 +90,27 @@ impl<'a> ShardAccounts<'a> {
 
 /// Accounts that are followed without cells.
 #[derive(Default)]
-pub(crate) struct FollowedAccounts {
+pub(crate) struct ReplayedAccounts {
     /// Where in the list an account is, by the hash of its key.
     places: HashTable<u32>,
-    accounts: Vec<FollowedAccount>,
+    accounts: Vec<ReplayedAccount>,
 }
 
-struct FollowedAccount {
+struct ReplayedAccount {
     hash: u64,
     address: Address,
     before: Option<Account>,
     cell: AccountCell,
 }
 
-impl FollowedAccounts {
+impl ReplayedAccounts {
     pub(crate) fn clear(&mut self) {
         self.places.clear();
         self.accounts.clear();
     }
 
     #[inline]
-    fn find(&mut self, hash: u64, address: Address) -> Option<&mut FollowedAccount> {
+    fn find(&mut self, hash: u64, address: Address) -> Option<&mut ReplayedAccount> {
         let Self { places, accounts } = self;
         let place = places.find(hash, |place| accounts[*place as usize].address == address)?;
         Some(&mut accounts[*place as usize])
@@ -121,11 +123,11 @@ impl FollowedAccounts {
         hash: u64,
         address: Address,
         before: Option<Account>,
-    ) -> &mut FollowedAccount {
+    ) -> &mut ReplayedAccount {
         let Self { places, accounts } = self;
         let place = u32::try_from(accounts.len()).expect("a block pays fewer than 2^32 accounts");
         places.insert_unique(hash, place, |place| accounts[*place as usize].hash);
-        accounts.push(FollowedAccount {
+        accounts.push(ReplayedAccount {
             hash,
             address,
             cell: AccountCell::from(before.as_ref()),
@@ -135,9 +137,9 @@ impl FollowedAccounts {
     }
 }
 
-impl fmt::Debug for FollowedAccounts {
+impl fmt::Debug for ReplayedAccounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FollowedAccounts")
+        f.debug_struct("ReplayedAccounts")
             .field("accounts", &self.accounts.len())
             .finish_non_exhaustive()
     }

@@ -3,13 +3,13 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 
 /// The cells that a transaction introduces are not filled.
-pub(super) const NEW: u8 = 0;
+pub(super) const EMPTY: u8 = 0;
 /// Somebody is filling them.
-pub(super) const BEGUN: u8 = 1;
+pub(super) const FILLING: u8 = 1;
 /// They are filled.
-pub(super) const OVER: u8 = 2;
+pub(super) const FILLED: u8 = 2;
 /// They are not filled, and the transaction has run all the same, apart.
-pub(super) const APART: u8 = 3;
+pub(super) const PRIVATE: u8 = 3;
 
 /// The right to fill a transaction's cells. What failed, or panicked, may be tried again.
 pub(super) struct Introducing<'a> {

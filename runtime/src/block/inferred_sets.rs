@@ -3,21 +3,23 @@
 use super::open_block::OpenBlock;
 use crate::{
     model::{AccessEntry, DenseId, TaskId, WriteSet, sort_touches},
-    speculation::{Draft, Inference, SimulatedState, Simulation, UndoRecord},
+    speculation::{Inference, SimulatedState, Simulation, SpeculativeTransaction, UndoRecord},
 };
 use std::ops::Range;
 
 impl<T> OpenBlock<T> {
     /// Is told that these transactions will be looked at soon, one after another, on this thread.
     pub fn expect_simulations(&self, tasks: Range<usize>) {
-        let drafts = self.drafts.get(tasks).unwrap_or_default();
-        drafts.iter().for_each(Draft::bring_near);
+        let speculative = self.speculative.get(tasks).unwrap_or_default();
+        speculative
+            .iter()
+            .for_each(SpeculativeTransaction::bring_near);
     }
 
     /// Is told that a transaction is looked at now, and that its set will be known soon.
     pub fn expect_set(&self, task: TaskId) {
-        if let Some(draft) = self.draft(task) {
-            draft.bring_lists_near();
+        if let Some(speculative) = self.speculative(task) {
+            speculative.bring_lists_near();
         }
     }
 
@@ -30,34 +32,34 @@ impl<T> OpenBlock<T> {
 
     /// Gives back a simulation that cannot be used.
     pub(crate) fn discard_simulation(&self, task: TaskId, simulation: Box<Simulation>) {
-        if let Some(draft) = self.draft(task) {
-            draft.discard(simulation);
+        if let Some(speculative) = self.speculative(task) {
+            speculative.discard(simulation);
         }
     }
 
     /// Keeps what is needed to take a transaction back, in a block opened [to be
     /// inferred](Self::to_infer). Gives the record back empty, for its memory.
     pub fn keep_undo(&self, task: TaskId, record: UndoRecord) -> UndoRecord {
-        self.drafts[task.index()].keep_undo(record)
+        self.speculative[task.index()].keep_undo(record)
     }
 
     /// Makes what a transaction touched when it ran the set it is known by, if it has none. The list is
     /// empty afterwards.
     pub fn note_touched(&self, task: TaskId, touched: &mut Vec<AccessEntry>) {
-        if let Some(draft) = self.draft(task)
+        if let Some(speculative) = self.speculative(task)
             && self.is_inferred(task)
-            && draft.inferred().is_none()
+            && speculative.inferred().is_none()
         {
             sort_touches(touched);
-            draft.infer(touched, &[], &WriteSet::default(), false, Inference::Known);
+            speculative.infer(touched, &[], &WriteSet::default(), false, Inference::Known);
         }
         touched.clear();
     }
 
     /// Makes what a transaction touched when it ran the set it is known by, whatever was thought before.
     pub fn correct_touched(&mut self, task: TaskId, mut touched: Vec<AccessEntry>) {
-        if let Some(draft) = self.draft_mut(task) {
-            draft.forget_inferred();
+        if let Some(speculative) = self.speculative_mut(task) {
+            speculative.forget_inferred();
         }
         self.note_touched(task, &mut touched);
     }
@@ -78,8 +80,8 @@ impl SimulatedState {
         inference: Inference,
         limit: usize,
     ) {
-        match block.draft(task) {
-            Some(draft) => self.conclude_for(draft, inference, limit),
+        match block.speculative(task) {
+            Some(speculative) => self.conclude_for(speculative, inference, limit),
             None => self.clear(),
         }
     }

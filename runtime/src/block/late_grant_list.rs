@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicUsize;
 
 /// Who got which keys beyond its set.
 #[derive(Debug, Default)]
-pub(crate) struct Extensions {
+pub(crate) struct LateGrants {
     pub(super) listed: Mutex<Listed>,
     /// How many are listed: most blocks have none, and nobody has to look.
     pub(super) count: AtomicUsize,

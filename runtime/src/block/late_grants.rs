@@ -2,7 +2,7 @@
 //!
 //! A transaction whose set was inferred may turn out to need one key more. Mostly those behind it who need
 //! that key too have not begun, and those in front of it are done with it; then there is nothing to mend, and
-//! it gets the key at once. [`OpenBlock::extend`] decides.
+//! it gets the key at once. [`OpenBlock::grant_late`] decides.
 //!
 //! **Why nobody else uses the cell.** Whoever holds the key by its set, in a mode that does not go together
 //! with the one asked for, stands in front and has its outcome: its changes happened before, as the outcome
@@ -24,7 +24,7 @@ use crate::{
     model::{
         AccessEntry, AccessMode, AccessSet, DenseId, KeyAccess, KeyId, StateError, StateKey, TaskId,
     },
-    speculation::{Draft, Simulation},
+    speculation::{Simulation, SpeculativeTransaction},
 };
 use std::{sync::atomic::Ordering, thread};
 
@@ -44,7 +44,7 @@ impl<T> OpenBlock<T> {
     /// Gives a running transaction a key beyond its set, if those behind it who name it have not begun and
     /// those in front who do are finished, as far as their modes do not go together with this one; the cell's
     /// id. `recent` belongs to the calling thread and to this block.
-    pub(crate) fn extend(
+    pub(crate) fn grant_late(
         &self,
         recent: &mut RecentKeys<StateKey>,
         task: TaskId,
@@ -56,7 +56,7 @@ impl<T> OpenBlock<T> {
         if self.key_cells().is_popular_credit(id) {
             return Ok(None);
         }
-        let mut listed = self.extensions.listed.lock();
+        let mut listed = self.late_grants.listed.lock();
         let Listed { holders, looks } = &mut *listed;
         let holders = holders.entry(id).or_default();
         let mut others = holders
@@ -73,7 +73,7 @@ impl<T> OpenBlock<T> {
             mode,
             is_running: true,
         });
-        self.extensions.count.fetch_add(1, Ordering::Relaxed);
+        self.late_grants.count.fetch_add(1, Ordering::Relaxed);
         let others_wait = self
             .who_may_name(id)
             .filter(|other| *other != task)
@@ -90,13 +90,16 @@ impl<T> OpenBlock<T> {
             return Ok(Some(id));
         }
         holders.pop();
-        self.extensions.count.fetch_sub(1, Ordering::Relaxed);
+        self.late_grants.count.fetch_sub(1, Ordering::Relaxed);
         Ok(None)
     }
 
     /// Whether `other` stands behind `task` and has not begun, so that it sees what `task` got when it does.
     fn waits(&self, task: TaskId, other: TaskId) -> bool {
-        let has_begun = || self.draft(other).is_none_or(Draft::has_begun);
+        let has_begun = || {
+            self.speculative(other)
+                .is_none_or(SpeculativeTransaction::has_begun)
+        };
         other > task && !self.is_finished(other) && !has_begun()
     }
 
@@ -104,8 +107,11 @@ impl<T> OpenBlock<T> {
     /// that does not go together with its own, and are still running.
     pub(crate) fn begin(&self, task: TaskId) -> Begun {
         // Whoever got a key because this one had not begun has counted before it found that out.
-        let simulation = self.draft(task).and_then(Draft::begin);
-        let is_disturbed = self.extensions.count.load(Ordering::Relaxed) > 0 && self.give_way(task);
+        let simulation = self
+            .speculative(task)
+            .and_then(SpeculativeTransaction::begin);
+        let is_disturbed =
+            self.late_grants.count.load(Ordering::Relaxed) > 0 && self.give_way(task);
         Begun {
             simulation,
             is_disturbed,
@@ -117,7 +123,7 @@ impl<T> OpenBlock<T> {
     fn give_way(&self, task: TaskId) -> bool {
         let keys = self.keys_of(task);
         loop {
-            let listed = self.extensions.listed.lock();
+            let listed = self.late_grants.listed.lock();
             let of_keys = keys.into_iter().flatten().flat_map(|own| {
                 let holders = listed.holders.get(&own.key).into_iter().flatten();
                 holders.filter(|holder| !holder.mode.is_compatible_with(own.mode))
@@ -138,8 +144,8 @@ impl<T> OpenBlock<T> {
     }
 
     /// Notes that a transaction uses a key no more that it got beyond its set.
-    pub(crate) fn end_extension(&self, task: TaskId, key: KeyId) {
-        let mut listed = self.extensions.listed.lock();
+    pub(crate) fn end_late_grant(&self, task: TaskId, key: KeyId) {
+        let mut listed = self.late_grants.listed.lock();
         let holders = listed.holders.get_mut(&key).into_iter().flatten();
         for holder in holders.filter(|holder| holder.task == task) {
             holder.is_running = false;
@@ -149,7 +155,7 @@ impl<T> OpenBlock<T> {
     /// Makes what finished transactions got beyond their sets part of these, when no run is on; those
     /// transactions, in block order.
     pub fn keep_late_grants(&mut self) -> Result<Vec<TaskId>, StateError> {
-        let listed = std::mem::take(&mut self.extensions).listed.into_inner();
+        let listed = std::mem::take(&mut self.late_grants).listed.into_inner();
         let holders = listed.holders.into_values().flatten();
         let mut holders: Vec<_> = holders
             .filter(|holder| self.is_finished(holder.task))
@@ -223,7 +229,7 @@ mod tests {
     fn gets(block: &OpenBlock<()>, task: usize, slot: u64, mode: AccessMode) -> bool {
         let task = TaskId::from_index(task);
         let recent = &mut RecentKeys::default();
-        let id = block.extend(recent, task, &key(slot), mode).unwrap();
+        let id = block.grant_late(recent, task, &key(slot), mode).unwrap();
         id.is_some()
     }
 
@@ -237,7 +243,7 @@ mod tests {
 
     fn end(block: &OpenBlock<()>, task: usize, slot: u64) {
         let id = block.intern(&mut RecentKeys::default(), &key(slot));
-        block.end_extension(TaskId::from_index(task), id.unwrap());
+        block.end_late_grant(TaskId::from_index(task), id.unwrap());
     }
 
     #[test]
@@ -322,7 +328,7 @@ mod tests {
         assert_eq!(slot.unwrap(), U256::ZERO, "nobody else names it");
         let is_running = |slot: u64| {
             let id = block.intern(&mut RecentKeys::default(), &key(slot));
-            let listed = block.extensions.listed.lock();
+            let listed = block.late_grants.listed.lock();
             listed.holders[&id.unwrap()][0].is_running
         };
         assert!(is_running(7));
@@ -363,7 +369,7 @@ mod tests {
                     window.leave();
                     slot
                 });
-                while !block.draft(second).unwrap().has_begun() {
+                while !block.speculative(second).unwrap().has_begun() {
                     thread::yield_now();
                 }
                 window.leave();

@@ -1,4 +1,15 @@
 //! The open block: its transactions, their cells and outcomes, until it is sealed.
+//!
+//! * `seal`: ends a block's execution and gathers its changes;
+//! * `suspended_credits`: takes credits off accounts while an earlier transaction runs;
+//! * `private_effects`: transactions whose effects no other transaction can observe;
+//! * `late_grants`: keys that running transactions get beyond their sets;
+//! * `resolve`: fills the cells of the keys that a transaction introduces;
+//! * `inferred_sets`: what is learnt of transactions whose sets are inferred;
+//! * `open_block`: the block itself;
+//! * `settled_cells`: the cells of a block whose transactions are done;
+//! * `state_cells`: cells, and the memory that one block leaves to the next;
+//! * `late_grant_list`, `fill_state`, `outcomes`: parts of the block that threads share.
 
 mod fill_state;
 mod inferred_sets;

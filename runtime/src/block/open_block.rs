@@ -1,8 +1,8 @@
 //! The open block: transactions in order, their cells, and what became of them.
 
 use super::{
-    fill_state::{APART, OVER},
-    late_grant_list::Extensions,
+    fill_state::{FILLED, PRIVATE},
+    late_grant_list::LateGrants,
     outcomes::Outcomes,
     state_cells::StateCells,
 };
@@ -14,7 +14,7 @@ use crate::{
         StateView, TaskId,
     },
     sequential::SequentialState,
-    speculation::{Draft, Inferred, UndoRecord},
+    speculation::{Inferred, SpeculativeTransaction, UndoRecord},
 };
 use ahash::AHashMap;
 use std::{
@@ -42,12 +42,12 @@ pub struct OpenBlock<T> {
     pub(super) introduced: Vec<AtomicU8>,
     /// Sets that transactions turned out to need, instead of those that were numbered.
     pub(super) replaced: AHashMap<TaskId, ReplacedSet>,
-    pub(super) outcomes: Outcomes,
+    pub(crate) outcomes: Outcomes,
     /// For blocks whose sets are inferred; else empty. There may be more than transactions, of longer blocks before:
     /// to move them would take longer than many blocks do.
-    pub(super) drafts: Vec<Draft>,
+    pub(super) speculative: Vec<SpeculativeTransaction>,
     pub(super) keeps_touched: bool,
-    pub(super) extensions: Extensions,
+    pub(super) late_grants: LateGrants,
 }
 
 /// The set of a transaction that left the one that was numbered.
@@ -76,9 +76,9 @@ impl<T> OpenBlock<T> {
             introduced: Vec::new(),
             replaced: AHashMap::new(),
             outcomes: Outcomes::with_memory(memory, transactions.len()),
-            drafts: Vec::new(),
+            speculative: Vec::new(),
             keeps_touched: false,
-            extensions: Extensions::default(),
+            late_grants: LateGrants::default(),
             transactions: Arc::new(transactions),
         }
     }
@@ -103,12 +103,12 @@ impl<T> OpenBlock<T> {
     /// Opens a block whose transactions came with no more than a first idea of their access sets:
     /// what they touch is [inferred](crate::SimulatedState::conclude), and what they did can be taken back.
     pub fn to_infer(mut cells: StateCells, transactions: Vec<Sanitized<T>>) -> Self {
-        let mut drafts = std::mem::take(&mut cells.spare.drafts);
-        if drafts.len() < transactions.len() {
-            drafts.resize_with(transactions.len(), Draft::default);
+        let mut speculative = std::mem::take(&mut cells.spare.speculative);
+        if speculative.len() < transactions.len() {
+            speculative.resize_with(transactions.len(), SpeculativeTransaction::default);
         }
         Self {
-            drafts,
+            speculative,
             ..Self::with_cells(cells, transactions)
         }
     }
@@ -191,8 +191,8 @@ impl<T> OpenBlock<T> {
         }
         self.replaced.clear();
         self.outcomes.clear();
-        let used = self.drafts.iter_mut().take(self.transactions.len());
-        used.for_each(Draft::clear);
+        let used = self.speculative.iter_mut().take(self.transactions.len());
+        used.for_each(SpeculativeTransaction::clear);
     }
 
     /// The transactions in block order.
@@ -243,14 +243,16 @@ impl<T> OpenBlock<T> {
 
     #[inline]
     pub(crate) fn inferred(&self, task: TaskId) -> Option<&Inferred> {
-        self.draft(task)?.inferred()
+        self.speculative(task)?.inferred()
     }
 
     /// Tells the state before the block which keys the [resolving](Self::resolve) of these
     /// transactions will ask it for; but for those that [may stay apart](Self::may_keep_private).
     pub fn prefetch(&self, mut tasks: Range<usize>) {
-        let drafts = self.drafts.get(tasks.clone()).unwrap_or_default();
-        drafts.iter().for_each(Draft::bring_near);
+        let speculative = self.speculative.get(tasks.clone()).unwrap_or_default();
+        speculative
+            .iter()
+            .for_each(SpeculativeTransaction::bring_near);
         let Some(table) = self.cells.keys.table() else {
             return;
         };
@@ -267,14 +269,14 @@ impl<T> OpenBlock<T> {
     /// Whether what a transaction touches is to be inferred; the set it came with is a first idea.
     pub fn is_inferred(&self, task: TaskId) -> bool {
         let declaration = self.transactions[task.index()].declaration;
-        !self.drafts.is_empty()
+        !self.speculative.is_empty()
             && matches!(declaration, Declaration::Inferred | Declaration::Listed)
     }
 
     /// Whether a transaction's keys have their dense ids, and the cells it introduces are filled or not needed.
     pub fn is_resolved(&self, task: TaskId) -> bool {
         let state = self.introduced.get(task.index());
-        state.is_some_and(|state| matches!(state.load(Ordering::Acquire), OVER | APART))
+        state.is_some_and(|state| matches!(state.load(Ordering::Acquire), FILLED | PRIVATE))
     }
 
     /// The dense ids of a transaction's keys, in the order of its set: `None` before
@@ -323,13 +325,13 @@ impl<T> OpenBlock<T> {
 
     /// What is known of a transaction whose set is inferred.
     #[inline]
-    pub(crate) fn draft(&self, task: TaskId) -> Option<&Draft> {
-        self.drafts.get(task.index())
+    pub(crate) fn speculative(&self, task: TaskId) -> Option<&SpeculativeTransaction> {
+        self.speculative.get(task.index())
     }
 
     #[inline]
-    pub(crate) fn draft_mut(&mut self, task: TaskId) -> Option<&mut Draft> {
-        self.drafts.get_mut(task.index())
+    pub(crate) fn speculative_mut(&mut self, task: TaskId) -> Option<&mut SpeculativeTransaction> {
+        self.speculative.get_mut(task.index())
     }
 
     /// Whether a transaction has its outcome.
@@ -342,7 +344,7 @@ impl<T> OpenBlock<T> {
     /// which keys are in no conflict.
     pub fn replace_set(&mut self, task: TaskId, access: AccessSet) -> Result<(), StateError> {
         self.put_set(task, access)?;
-        self.drafts[task.index()].restart();
+        self.speculative[task.index()].restart();
         Ok(())
     }
 
@@ -381,7 +383,7 @@ impl<T> OpenBlock<T> {
     pub fn reopen(&mut self, task: TaskId) -> UndoRecord {
         drop(self.outcomes.take(task));
         self.leave_private(task);
-        self.drafts[task.index()].reopen()
+        self.speculative[task.index()].reopen()
     }
 
     /// Notes what became of a transaction.
@@ -394,35 +396,18 @@ impl<T> OpenBlock<T> {
         assert!(first, "transaction {task} was finished twice");
     }
 
-    /// The same for transactions that nobody else finishes: claiming an outcome's place would have to wait until all
-    /// that was written before has reached the cache.
-    ///
-    /// # Panics
-    ///
-    /// As of [`finish`](Self::finish).
-    ///
-    /// # Safety
-    ///
-    /// For the length of the call no other thread finishes this transaction or asks whether it is finished.
-    #[allow(unsafe_code)]
-    pub(crate) unsafe fn finish_alone(&self, task: TaskId, outcome: Outcome) {
-        // SAFETY: as of this function.
-        let first = unsafe { self.outcomes.set_alone(task, outcome) };
-        assert!(first, "transaction {task} was finished twice");
-    }
-
     /// Has all transactions run in order, through one window ([`GrantedState::sequential`](crate::GrantedState::sequential)): hands
     /// out the state for that, on which nothing has changed. `None` where it would not be whole, as there are cells, or
     /// transactions have run.
     pub fn begin_sequential(&mut self) -> Option<Box<SequentialState>> {
         let mut tasks = (0..self.transactions.len()).map(TaskId::from_index);
         let is_new = self.cells.keys.arena.is_empty() && !tasks.any(|task| self.is_finished(task));
-        is_new.then(|| self.cells.take_ordered())
+        is_new.then(|| self.cells.take_sequential())
     }
 
     /// Takes back what became of the transactions that ran in order.
     pub fn end_sequential(&mut self, state: Box<SequentialState>) {
-        self.cells.put_ordered(state);
+        self.cells.put_sequential(state);
     }
 }
 
@@ -475,7 +460,7 @@ mod tests {
         }
     }
 
-    /// A block has the drafts of longer ones in front of it, and leaves them as clean as its own.
+    /// A block has the speculative transactions of longer ones in front of it, and leaves them as clean as its own.
     #[test]
     fn drafts_of_a_longer_block_are_kept_and_clean() {
         let rules = StateRules {
@@ -496,7 +481,7 @@ mod tests {
                 let key = StateKey::account(Address::repeat_byte(1));
                 looker.expect(key, AccessMode::Credit);
                 looker.conclude(&block, task, Inference::Known, 1);
-                assert!(block.draft(task).unwrap().begin().is_none());
+                assert!(block.speculative(task).unwrap().begin().is_none());
             }
             block.number();
             for task in (0..length).map(TaskId::from_index) {
@@ -507,10 +492,14 @@ mod tests {
             let (_, spent) = block.into_executed().unwrap().seal().unwrap();
             cells = spent.into_cells();
             cells.reset(Arc::clone(&view), rules);
-            let begun = cells.spare.drafts.iter().filter(|draft| draft.has_begun());
+            let begun = cells
+                .spare
+                .speculative
+                .iter()
+                .filter(|speculative| speculative.has_begun());
             assert_eq!(begun.count(), 0);
         }
-        assert_eq!(cells.spare.drafts.len(), 7);
+        assert_eq!(cells.spare.speculative.len(), 7);
     }
 
     #[test]

@@ -64,7 +64,8 @@ impl Outcomes {
         true
     }
 
-    /// The same for a place that nobody else fills.
+    /// The same for a place that no other thread fills. Claiming a place would wait until all earlier writes of this thread have
+    /// reached the cache.
     ///
     /// # Safety
     ///

@@ -2,7 +2,7 @@
 //!
 //! Where a simulation is taken as the execution, and nobody else in the block names the keys that it
 //! read for itself or wrote, then nobody will look at the cells of these keys. So they are not filled: what
-//! the transaction did stays in its draft, and is gathered from there when the block is sealed. Most of
+//! the transaction did stays in its speculative transaction, and is gathered from there when the block is sealed. Most of
 //! running such a transaction was the filling of its cells, for which the state was asked a second time.
 //!
 //! **What others see.** Shared keys are read or credited by all who name them, so theirs are the only cells
@@ -15,13 +15,13 @@
 #![allow(unsafe_code)]
 
 use super::{
-    fill_state::{APART, NEW},
+    fill_state::{EMPTY, PRIVATE},
     open_block::OpenBlock,
 };
 use crate::{
-    cells::{CreditBuffer, KeyCells, StateCell},
+    cells::{CreditBuffer, StateCell},
     model::{DeltaContext, DeltaPart, DenseId, KeyId, Outcome, TaskId},
-    speculation::{Draft, Simulation},
+    speculation::{Simulation, SpeculativeTransaction},
 };
 use alloy_primitives::KECCAK256_EMPTY;
 use std::sync::atomic::Ordering;
@@ -31,12 +31,14 @@ impl<T> OpenBlock<T> {
     /// before it begins.
     #[inline]
     pub fn may_keep_private(&self, task: TaskId) -> bool {
-        let is_plain = |draft: &Draft| draft.inferred().is_some_and(|found| found.is_plain);
+        let is_plain = |speculative: &SpeculativeTransaction| {
+            speculative.inferred().is_some_and(|found| found.is_plain)
+        };
         let is_alone = || {
             let table = self.key_cells().complete_table();
             table.is_some_and(|table| table.is_alone(task))
         };
-        self.draft(task).is_some_and(is_plain) && is_alone()
+        self.speculative(task).is_some_and(is_plain) && is_alone()
     }
 
     /// Takes a simulation as the execution, if the transaction can stay apart; its outcome. `credits` is
@@ -54,7 +56,7 @@ impl<T> OpenBlock<T> {
         if !self.may_keep_private(task) {
             return None;
         }
-        let draft = self.draft(task)?;
+        let speculative = self.speculative(task)?;
         let keys = self.keys_of(task)?;
         let begun = self.begin(task);
         let simulation = begun.simulation?;
@@ -65,12 +67,13 @@ impl<T> OpenBlock<T> {
         let is_safe = |(id, amount)| unsafe { credits.is_safe(cells, id, amount) };
         let is_safe = simulation.credits(ids).all(is_safe);
         if begun.is_disturbed || !is_safe {
-            draft.give_back(simulation);
+            speculative.give_back(simulation);
             return None;
         }
         let state = &self.introduced[task.index()];
         let claim = |simulation: &Simulation| {
-            let claimed = state.compare_exchange(NEW, APART, Ordering::AcqRel, Ordering::Relaxed);
+            let claimed =
+                state.compare_exchange(EMPTY, PRIVATE, Ordering::AcqRel, Ordering::Relaxed);
             if claimed.is_ok() {
                 for (id, amount) in simulation.credits(ids) {
                     // SAFETY: as above.
@@ -79,7 +82,7 @@ impl<T> OpenBlock<T> {
             }
             claimed.is_ok()
         };
-        draft.keep_private(simulation, ids, claim)
+        speculative.keep_private(simulation, ids, claim)
     }
 
     /// Puts what a transaction did that stayed apart into its cells.
@@ -88,9 +91,15 @@ impl<T> OpenBlock<T> {
     ///
     /// The cells that the transaction introduces are filled, and nobody else knows of that yet.
     pub(crate) unsafe fn join(&self, task: TaskId) {
-        if let Some(draft) = self.draft(task) {
-            // SAFETY: what the transaction wrote are keys that it introduced, as nobody else names them.
-            draft.look_at_taken(|taken| unsafe { put_into(taken, self.key_cells()) });
+        if let Some(speculative) = self.speculative(task) {
+            let arena = &self.key_cells().arena;
+            speculative.look_at_taken(|taken| {
+                put_into(taken, |id, change| {
+                    // SAFETY: the transaction wrote keys that it introduced. Their cells are filled, and by this function's contract
+                    // no other thread knows that yet.
+                    unsafe { arena.write(id, change) };
+                });
+            });
         }
     }
 
@@ -98,24 +107,18 @@ impl<T> OpenBlock<T> {
     pub(crate) fn leave_private(&mut self, task: TaskId) {
         if let Some(state) = self.introduced.get_mut(task.index()) {
             let state = state.get_mut();
-            if *state == APART {
-                *state = NEW;
+            if *state == PRIVATE {
+                *state = EMPTY;
             }
         }
     }
 }
 
-/// Puts accounts and slots into their cells.
-///
-/// # Safety
-///
-/// As of [`Cells::write`](crate::Cells::write), for every cell that is written.
-unsafe fn put_into(taken: &Simulation, cells: &KeyCells) {
+/// Puts accounts and slots into their cells, by way of `write`.
+fn put_into(taken: &Simulation, write: impl Fn(KeyId, &mut dyn FnMut(&mut StateCell))) {
     let mut ids = taken.cells.iter().copied();
     let write = |id: Option<KeyId>, change: &mut dyn FnMut(&mut StateCell)| {
-        let id = id.expect("there is one for each effect");
-        // SAFETY: as of this function.
-        unsafe { cells.arena.write(id, change) };
+        write(id.expect("there is one for each effect"), change);
     };
     for (_, value) in &taken.writes.accounts {
         write(ids.next(), &mut |cell| cell.account_mut().value = *value);
@@ -126,7 +129,7 @@ unsafe fn put_into(taken: &Simulation, cells: &KeyCells) {
     }
 }
 
-impl Draft {
+impl SpeculativeTransaction {
     /// Gathers what a transaction changed that stayed apart: its effects are
     /// [plain](crate::SimulatedState::conclude), and nobody else names the keys.
     pub(crate) fn collect(&self, context: &DeltaContext, part: &mut DeltaPart<'_>) {
@@ -251,7 +254,7 @@ mod tests {
 
     fn extends(block: &OpenBlock<()>, task: usize, key: &StateKey, mode: AccessMode) -> bool {
         let recent = &mut RecentKeys::default();
-        let id = block.extend(recent, TaskId::from_index(task), key, mode);
+        let id = block.grant_late(recent, TaskId::from_index(task), key, mode);
         id.unwrap().is_some()
     }
 
@@ -325,7 +328,7 @@ mod tests {
         let block = Arc::new(block(3));
         run(&block, 0);
         assert!(extends(&block, 1, &slot(3), Read));
-        block.end_extension(
+        block.end_late_grant(
             TaskId::from_index(1),
             block.key_cells().table().unwrap().find(&slot(3)).unwrap(),
         );

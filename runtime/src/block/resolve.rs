@@ -1,7 +1,7 @@
 //! Filling the cells of the keys that a transaction introduces.
 
 use super::{
-    fill_state::{APART, BEGUN, Introducing, NEW, OVER},
+    fill_state::{EMPTY, FILLED, FILLING, Introducing, PRIVATE},
     open_block::OpenBlock,
 };
 use crate::{
@@ -28,26 +28,28 @@ impl<T> OpenBlock<T> {
     #[allow(unsafe_code)]
     pub(crate) fn introduce(&self, table: &KeyTable, task: TaskId) -> Result<(), StateError> {
         let state = &self.introduced[task.index()];
-        let mut before = NEW;
+        let mut before = EMPTY;
         while let Err(found) =
-            state.compare_exchange(before, BEGUN, Ordering::Acquire, Ordering::Acquire)
+            state.compare_exchange(before, FILLING, Ordering::Acquire, Ordering::Acquire)
         {
             match found {
-                OVER => return Ok(()),
+                FILLED => return Ok(()),
                 // Somebody is at it, and waits for nobody.
-                BEGUN => thread::yield_now(),
+                FILLING => thread::yield_now(),
                 _ => before = found,
             }
         }
         let after = before;
         let mut introducing = Introducing { state, after };
-        // SAFETY: the exchange lets one thread through at a time.
-        unsafe { self.key_cells().introduce(table, task) }?;
-        if before == APART {
-            // SAFETY: they are filled, and that is known when the state says so.
-            unsafe { self.join(task) };
+        // SAFETY: the exchange lets one thread through at a time. `introduce` fills the cells, and other threads learn that only
+        // when `introducing` is dropped.
+        unsafe {
+            self.key_cells().introduce(table, task)?;
+            if before == PRIVATE {
+                self.join(task);
+            }
         }
-        introducing.after = OVER;
+        introducing.after = FILLED;
         Ok(())
     }
 

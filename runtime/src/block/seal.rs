@@ -1,14 +1,14 @@
 //! Sealing: the changes of a block whose transactions are done.
 
 use super::{
-    fill_state::APART,
+    fill_state::PRIVATE,
     open_block::{OpenBlock, ReplacedSet},
     settled_cells::SettledCells,
     state_cells::StateCells,
 };
 use crate::{
     model::{DenseId, Outcome, Sanitized, SealedBlock, StateError, TaskId},
-    speculation::Draft,
+    speculation::SpeculativeTransaction,
 };
 use ahash::AHashMap;
 use std::sync::{
@@ -33,7 +33,7 @@ impl<T> OpenBlock<T> {
                 transactions: self.transactions,
                 introduced: self.introduced,
                 replaced: self.replaced,
-                drafts: self.drafts,
+                speculative: self.speculative,
             },
         })
     }
@@ -54,15 +54,15 @@ struct Spent<T> {
     transactions: Arc<Vec<Sanitized<T>>>,
     introduced: Vec<AtomicU8>,
     replaced: AHashMap<TaskId, ReplacedSet>,
-    drafts: Vec<Draft>,
+    speculative: Vec<SpeculativeTransaction>,
 }
 
 impl<T> Spent<T> {
-    /// What a transaction left in its draft, if it stayed apart.
-    fn apart(&self, task: TaskId) -> Option<&Draft> {
-        let draft = self.drafts.get(task.index())?;
+    /// What a transaction left in its speculative transaction, if it stayed apart.
+    fn private_effects(&self, task: TaskId) -> Option<&SpeculativeTransaction> {
+        let speculative = self.speculative.get(task.index())?;
         let state = self.introduced[task.index()].load(Ordering::Relaxed);
-        (state == APART).then_some(draft)
+        (state == PRIVATE).then_some(speculative)
     }
 }
 
@@ -79,7 +79,8 @@ impl<T> ExecutedBlock<T> {
 
     /// Gathers the changes in one part, if nobody has. From any thread.
     pub fn collect(&self, shard: usize) {
-        self.cells.collect(shard, |task| self.spent.apart(task));
+        self.cells
+            .collect(shard, |task| self.spent.private_effects(task));
     }
 
     /// Seals the block, and gathers the changes of the parts that nobody looked at.
@@ -96,12 +97,12 @@ impl<T> ExecutedBlock<T> {
         let Spent {
             transactions,
             replaced,
-            drafts,
+            speculative,
             introduced: _,
         } = self.spent;
         let spent = RecycledBlock {
             cells,
-            drafts,
+            speculative,
             transactions,
             _replaced: replaced,
         };
@@ -113,7 +114,7 @@ impl<T> ExecutedBlock<T> {
 #[derive(Debug)]
 pub struct RecycledBlock<T> {
     cells: StateCells,
-    drafts: Vec<Draft>,
+    speculative: Vec<SpeculativeTransaction>,
     transactions: Arc<Vec<Sanitized<T>>>,
     _replaced: AHashMap<TaskId, ReplacedSet>,
 }
@@ -123,14 +124,14 @@ impl<T> RecycledBlock<T> {
     pub fn into_cells(self) -> StateCells {
         let Self {
             mut cells,
-            mut drafts,
+            mut speculative,
             transactions,
             ..
         } = self;
-        if !drafts.is_empty() {
-            let used = drafts.iter_mut().take(transactions.len());
-            used.for_each(Draft::clear);
-            cells.spare.drafts = drafts;
+        if !speculative.is_empty() {
+            let used = speculative.iter_mut().take(transactions.len());
+            used.for_each(SpeculativeTransaction::clear);
+            cells.spare.speculative = speculative;
         }
         cells
     }

@@ -9,7 +9,7 @@ use crate::{
         StateError, StateKey, TaskId,
     },
     sequential::PART_MIN,
-    speculation::Draft,
+    speculation::SpeculativeTransaction,
 };
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,19 +18,17 @@ impl StateCells {
     pub(crate) fn settle(mut self) -> SettledCells {
         let mut context = DeltaContext::without_code(self.keys.rules);
         self.keys
-            .for_each_recoded(|address, before, now, incarnation| {
+            .for_each_recoded(|address, before, now, generation| {
                 if now != before {
                     context.codes.insert(address, now.clone());
                 }
-                if incarnation > 0 {
-                    context
-                        .incarnations
-                        .insert(AddressKey(address), incarnation);
+                if generation > 0 {
+                    context.generations.insert(AddressKey(address), generation);
                 }
             });
-        self.ordered.add_to(&mut context);
-        let followed = self.take_followed();
-        let changes = followed.unwrap_or_else(|| self.changes_with_room(0));
+        self.sequential.add_to(&mut context);
+        let replayed = self.take_replayed();
+        let changes = replayed.unwrap_or_else(|| self.changes_with_room(0));
         SettledCells {
             cells: self,
             context,
@@ -58,7 +56,7 @@ const _: () = assert!(SHARDS == u64::BITS as usize);
 impl SettledCells {
     /// How many cells there are, or what stands for them.
     pub(crate) fn len(&self) -> usize {
-        let (accounts, slots) = self.cells.ordered.len();
+        let (accounts, slots) = self.cells.sequential.len();
         self.cells.keys.arena.len() + accounts + slots
     }
 
@@ -73,8 +71,12 @@ impl SettledCells {
     }
 
     /// Gathers the changes of one of the [parts](Self::parts) of the keys, if nobody has. From any thread. `apart`
-    /// gives the drafts of transactions that stayed apart, whose keys are not looked at.
-    pub(crate) fn collect<'d>(&self, shard: usize, apart: impl Fn(TaskId) -> Option<&'d Draft>) {
+    /// gives the speculative transactions of transactions that stayed apart, whose keys are not looked at.
+    pub(crate) fn collect<'d>(
+        &self,
+        shard: usize,
+        apart: impl Fn(TaskId) -> Option<&'d SpeculativeTransaction>,
+    ) {
         let bit = 1 << shard;
         if self.begun.fetch_or(bit, Ordering::Relaxed) & bit != 0 {
             return;
@@ -84,8 +86,8 @@ impl SettledCells {
             let pieces = (shard..table.parts()).step_by(SHARDS);
             let tasks = pieces.flat_map(|piece| table.tasks_of(piece));
             for task in tasks.map(TaskId::from_index) {
-                if let Some(draft) = apart(task) {
-                    draft.collect(&self.context, &mut part);
+                if let Some(speculative) = apart(task) {
+                    speculative.collect(&self.context, &mut part);
                     continue;
                 }
                 let (first, keys) = table.introduces(task);
@@ -100,8 +102,8 @@ impl SettledCells {
         }
         let each = |key: &StateKey, id| self.collect_key(&mut part, key, id);
         self.cells.keys.for_each_in_shard(shard, each);
-        let ordered = &self.cells.ordered;
-        ordered.collect((shard, self.parts()), &self.context, &mut part);
+        let sequential = &self.cells.sequential;
+        sequential.collect((shard, self.parts()), &self.context, &mut part);
         drop(part);
         self.done.fetch_or(bit, Ordering::Relaxed);
     }
@@ -126,7 +128,7 @@ impl SettledCells {
                         part.account(context, key.address, before, now, touched);
                     }
                     (KeyPart::Slot(slot), StateCell::Slot(cell)) => {
-                        let after = cell.current(context.incarnation(key.address));
+                        let after = cell.current(context.generation(key.address));
                         part.slot(context, key.address, slot, before.slot(), after);
                     }
                     _ => {}

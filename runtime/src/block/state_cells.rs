@@ -1,7 +1,7 @@
 //! The cells of an open block, and the memory that one block leaves to the next.
 
 use crate::{
-    account_history::{FollowedChanges, PaymentsMemory},
+    account_history::{PaymentsMemory, ReplayedChanges},
     cells::{KeyCells, StateCell},
     keys::{KeyTable, RecentKeys},
     model::{
@@ -9,7 +9,7 @@ use crate::{
         StateView,
     },
     sequential::SequentialState,
-    speculation::Draft,
+    speculation::SpeculativeTransaction,
 };
 use std::{fmt, mem, sync::Arc};
 
@@ -17,9 +17,9 @@ use std::{fmt, mem, sync::Arc};
 pub struct StateCells {
     pub(crate) keys: KeyCells,
     /// What became of accounts without anybody using their cells.
-    followed: Option<FollowedChanges>,
+    replayed: Option<ReplayedChanges>,
     /// What became of a block that ran in order, without cells.
-    pub(crate) ordered: Box<SequentialState>,
+    pub(crate) sequential: Box<SequentialState>,
     /// Memory of earlier blocks' results.
     pub(crate) spare: Spare,
 }
@@ -31,7 +31,7 @@ pub(crate) struct Spare {
     pub(crate) outcomes: Vec<Outcome>,
     pub(crate) table: Option<KeyTable>,
     /// Cleared.
-    pub(crate) drafts: Vec<Draft>,
+    pub(crate) speculative: Vec<SpeculativeTransaction>,
     pub(crate) payments: PaymentsMemory,
     delta: StateDelta,
 }
@@ -41,8 +41,8 @@ impl StateCells {
     pub fn new(view: Arc<dyn StateView>, rules: StateRules) -> Self {
         Self {
             keys: KeyCells::new(view, rules),
-            followed: None,
-            ordered: Box::default(),
+            replayed: None,
+            sequential: Box::default(),
             spare: Spare::default(),
         }
     }
@@ -69,10 +69,10 @@ impl StateCells {
     /// The cell of an account whose history was replayed without a cell.
     #[allow(unsafe_code)]
     fn take_changed(&self, key: &StateKey) -> Option<StateCell> {
-        let followed = self.followed.as_ref().filter(|_| key.is_account())?;
+        let replayed = self.replayed.as_ref().filter(|_| key.is_account())?;
         let (hash, shard) = self.keys.place_of(key);
         // SAFETY: it is here since all shards were collected; if one was not, the block is restarted, and then it is gone.
-        let changed = unsafe { followed.take(hash, shard, key.address) };
+        let changed = unsafe { replayed.take(hash, shard, key.address) };
         changed.map(StateCell::Account)
     }
 
@@ -83,8 +83,8 @@ impl StateCells {
         if let Some(table) = table.and_then(Arc::into_inner) {
             self.spare.table = Some(table);
         }
-        self.ordered.clear();
-        if let Some(changes) = self.take_followed() {
+        self.sequential.clear();
+        if let Some(changes) = self.take_replayed() {
             self.spare.delta = changes.into_memory();
         }
     }
@@ -93,29 +93,29 @@ impl StateCells {
     pub(crate) fn changes_with_room(&mut self, accounts: usize) -> Changes {
         let memory = mem::take(&mut self.spare.delta);
         let cells = self.keys.arena.len();
-        let (more, slots) = self.ordered.len();
+        let (more, slots) = self.sequential.len();
         Changes::with_memory(memory, accounts + cells + more, cells + slots)
     }
 
-    pub(crate) fn take_followed(&mut self) -> Option<Changes> {
-        let (changes, places) = self.followed.take()?.into_parts();
+    pub(crate) fn take_replayed(&mut self) -> Option<Changes> {
+        let (changes, places) = self.replayed.take()?.into_parts();
         self.spare.payments.keep_places(places);
         Some(changes)
     }
 
     /// Takes what became of accounts that have no cells, all shards of it. One that gets a cell from now on has its value from there.
-    pub(crate) fn set_followed(&mut self, followed: FollowedChanges) {
-        self.followed = Some(followed);
+    pub(crate) fn set_replayed(&mut self, replayed: ReplayedChanges) {
+        self.replayed = Some(replayed);
     }
 
     /// Hands out what there is of a block that runs in order, which is nothing yet.
-    pub(crate) fn take_ordered(&mut self) -> Box<SequentialState> {
-        mem::take(&mut self.ordered)
+    pub(crate) fn take_sequential(&mut self) -> Box<SequentialState> {
+        mem::take(&mut self.sequential)
     }
 
     /// Takes what became of a block that ran in order.
-    pub(crate) fn put_ordered(&mut self, ordered: Box<SequentialState>) {
-        self.ordered = ordered;
+    pub(crate) fn put_sequential(&mut self, sequential: Box<SequentialState>) {
+        self.sequential = sequential;
     }
 
     /// Takes the memory of a sealed block that is not needed any more, for the next one.

@@ -23,26 +23,26 @@ impl<T> OpenBlock<T> {
     /// the account, it can run without these credits, and nobody has to be taken back: of these
     /// transactions none may hold one of the accounts in another mode.
     pub fn suspend_credits(&mut self, tasks: &[TaskId], accounts: &[KeyId]) -> SuspendedCredits {
-        let mut lifted = Vec::new();
+        let mut suspended = Vec::new();
         for task in tasks {
-            if let Some(draft) = self.draft_mut(*task) {
-                let credits = draft.credits();
-                lifted.extend(credits.filter(|(account, _)| accounts.contains(account)));
+            if let Some(speculative) = self.speculative_mut(*task) {
+                let credits = speculative.credits();
+                suspended.extend(credits.filter(|(account, _)| accounts.contains(account)));
             }
         }
-        for (account, amount) in &lifted {
+        for (account, amount) in &suspended {
             self.change(*account, |cell| {
                 cell.account_mut().credits.subtract(*amount);
             });
         }
-        SuspendedCredits(lifted)
+        SuspendedCredits(suspended)
     }
 
     /// Whether credits are possible on the accounts as they are now, so that whoever made them would have
     /// made them here too.
-    pub fn can_put_back(&mut self, lifted: &SuspendedCredits) -> bool {
+    pub fn can_put_back(&mut self, suspended: &SuspendedCredits) -> bool {
         let mut is_safe = true;
-        for (account, amount) in &lifted.0 {
+        for (account, amount) in &suspended.0 {
             self.change(*account, |cell| {
                 is_safe &= is_credit_safe(cell.account().value.balance, *amount);
             });
@@ -51,8 +51,8 @@ impl<T> OpenBlock<T> {
     }
 
     /// Puts credits back.
-    pub fn put_back(&mut self, lifted: SuspendedCredits) {
-        for (account, amount) in lifted.0 {
+    pub fn put_back(&mut self, suspended: SuspendedCredits) {
+        for (account, amount) in suspended.0 {
             self.change(account, |cell| cell.account().credits.add(amount));
         }
     }

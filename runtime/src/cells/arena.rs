@@ -143,11 +143,13 @@ impl<V, O> Cells<V, O> {
         let (chunk, position) = locate(id.index());
         let slots = self.chunks[chunk].get_or_init(|| new_chunk(FIRST_CHUNK_CELLS << chunk));
         let slot = &slots[position];
-        // SAFETY: this call alone is for this cell, and nobody looks at it before it is over.
-        unsafe { (*slot.origin.get()).write(origin) };
         slot.value.with_mut(|value_place| {
-            // SAFETY: as above.
-            unsafe { (*value_place).write(value) };
+            // SAFETY: by this function's contract this is the only call for this cell, and no other method uses the cell before
+            // this call is over.
+            unsafe {
+                (*slot.origin.get()).write(origin);
+                (*value_place).write(value);
+            }
         });
         slot.filled
             .store(true, std::sync::atomic::Ordering::Release);
@@ -241,14 +243,14 @@ impl<V, O> Cells<V, O> {
             .get_mut()
             .expect("a chunk below the length exists")[position];
         assert!(*slot.filled.get_mut(), "{id:?} is empty");
-        // SAFETY: it was filled, every call that fills has returned, and `&mut self` rules out any
-        // other reference.
-        let origin = unsafe { slot.origin.get_mut().assume_init_ref() };
-        // SAFETY: as above.
-        let value = slot
-            .value
-            .with_mut(|value| unsafe { (*value).assume_init_mut() });
-        (origin, value)
+        let Slot { origin, value, .. } = slot;
+        // SAFETY: it was filled, every call that fills has returned, and `&mut self` rules out any other reference.
+        value.with_mut(|value| unsafe {
+            (
+                origin.get_mut().assume_init_ref(),
+                (*value).assume_init_mut(),
+            )
+        })
     }
 
     /// Notes a grant, in builds with debug assertions.
@@ -287,13 +289,15 @@ impl<V, O> Cells<V, O> {
             if !mem::take(slot.filled.get_mut()) {
                 continue;
             }
-            slot.value.with_mut(|value| {
-                // SAFETY: it was filled, and counts as empty from now on, so nothing drops it twice;
-                // `&mut self`, so nobody else uses it.
-                unsafe { (*value).assume_init_drop() };
+            let Slot { origin, value, .. } = slot;
+            value.with_mut(|value| {
+                // SAFETY: it was filled, and counts as empty from now on, so nothing drops it twice. `&mut self` rules out other
+                // users.
+                unsafe {
+                    (*value).assume_init_drop();
+                    origin.get_mut().assume_init_drop();
+                }
             });
-            // SAFETY: as above.
-            unsafe { slot.origin.get_mut().assume_init_drop() };
         }
     }
 

@@ -55,22 +55,22 @@ impl AccountCell {
 #[derive(Debug)]
 pub(crate) struct CodeCell {
     pub(crate) code: CodeRef,
-    /// Storage wipes of this account in this block. A slot of an earlier incarnation is zero.
-    pub(crate) incarnation: u32,
+    /// Storage wipes of this account in this block. A slot of an earlier generation is zero.
+    pub(crate) generation: u32,
 }
 
 /// A storage slot inside the block.
 #[derive(Debug)]
 pub(crate) struct SlotCell {
     pub(crate) value: U256,
-    /// The account's incarnation when the value was written.
-    pub(crate) incarnation: u32,
+    /// The account's generation when the value was written.
+    pub(crate) generation: u32,
 }
 
 impl SlotCell {
     /// The value, given how often the account's storage was wiped so far.
-    pub(crate) const fn current(&self, incarnation: u32) -> U256 {
-        if self.incarnation == incarnation {
+    pub(crate) const fn current(&self, generation: u32) -> U256 {
+        if self.generation == generation {
             self.value
         } else {
             U256::ZERO
@@ -117,11 +117,11 @@ impl Origin {
             Self::Account(before) => StateCell::Account(before.as_ref().into()),
             Self::Code(code) => StateCell::Code(CodeCell {
                 code: code.clone(),
-                incarnation: 0,
+                generation: 0,
             }),
             Self::Slot(value) => StateCell::Slot(SlotCell {
                 value: *value,
-                incarnation: 0,
+                generation: 0,
             }),
         }
     }
@@ -157,7 +157,7 @@ impl Origin {
                 cell.value == AccountValue::from(before.as_ref()) && !cell.credits.is_touched()
             }
             (Self::Code(before), StateCell::Code(cell)) => {
-                cell.incarnation == 0 && cell.code == *before
+                cell.generation == 0 && cell.code == *before
             }
             (Self::Slot(before), StateCell::Slot(cell)) => cell.value == *before,
             _ => unreachable!("the cell's kind is its key's"),
@@ -215,10 +215,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slot_of_an_earlier_incarnation_is_zero() {
+    fn a_slot_of_an_earlier_generation_is_zero() {
         let slot = SlotCell {
             value: U256::from(5),
-            incarnation: 1,
+            generation: 1,
         };
         assert_eq!(slot.current(1), U256::from(5));
         assert_eq!(slot.current(2), U256::ZERO);

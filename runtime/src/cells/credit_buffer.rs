@@ -9,7 +9,7 @@
 #![allow(unsafe_code)]
 
 use super::{cell::StateCell, key_cells::KeyCells};
-use crate::model::{AccountValue, KeyId, is_credit_safe};
+use crate::model::{KeyId, is_credit_safe};
 use alloy_primitives::U256;
 
 /// Keys kept at a time: the beneficiary, and a few that are popular.
@@ -41,12 +41,13 @@ impl CreditBuffer {
     ///
     /// `key` is one of `cells` that the calling thread may know, and it holds it for credit or writing.
     pub(crate) unsafe fn is_safe(&mut self, cells: &KeyCells, key: KeyId, amount: U256) -> bool {
-        let balance = if cells.is_popular_credit(key) {
-            // SAFETY: as of this function; nobody does more with a popular credit than to credit it.
-            unsafe { self.sum(cells, key) }.balance
-        } else {
-            // SAFETY: others may add to the atomics, nobody writes the rest.
-            unsafe { (cells.arena).read(key, |cell| cell.account().value.balance) }
+        // SAFETY: by this function's contract no thread writes the cell; others may add to its atomics.
+        let balance = unsafe {
+            if cells.is_popular_credit(key) {
+                self.sum(cells, key).balance
+            } else {
+                (cells.arena).read(key, |cell| cell.account().value.balance)
+            }
         };
         is_credit_safe(balance, amount)
     }
@@ -58,13 +59,14 @@ impl CreditBuffer {
     ///
     /// As of [`is_safe`](Self::is_safe).
     pub(crate) unsafe fn add(&mut self, cells: &KeyCells, key: KeyId, amount: U256) {
-        if !cells.is_popular_credit(key) {
-            // SAFETY: as of `is_safe`.
-            unsafe { (cells.arena).read(key, |cell| cell.account().credits.add(amount)) };
-            return;
-        }
-        // SAFETY: as of `is_safe`.
-        let sum = unsafe { self.sum(cells, key) };
+        // SAFETY: as in `is_safe`.
+        let sum = unsafe {
+            if !cells.is_popular_credit(key) {
+                (cells.arena).read(key, |cell| cell.account().credits.add(amount));
+                return;
+            }
+            self.sum(cells, key)
+        };
         // 2^62 safe credits do not overflow.
         sum.amount += amount;
         sum.touches += u64::from(amount.is_zero());
@@ -77,8 +79,9 @@ impl CreditBuffer {
     /// `cells` is what all keys were named with since the last call.
     pub(crate) unsafe fn flush(&mut self, cells: &KeyCells) {
         for sum in self.sums.drain(..) {
-            // SAFETY: as of this function, and of the one that made the sum.
-            unsafe { sum.hand_in(cells) };
+            // SAFETY: a sum is of a key that all transactions only credit, so no thread writes the cell before the block is
+            // over. The key is one of `cells` by this function's contract.
+            unsafe { (cells.arena).read(sum.key, |cell| sum.hand_in(cell)) };
         }
         self.next = 0;
     }
@@ -96,12 +99,11 @@ impl CreditBuffer {
 
     #[cold]
     unsafe fn begin(&mut self, cells: &KeyCells, key: KeyId) -> usize {
-        let value: AccountValue =
-            // SAFETY: by the contract of the calling function nobody writes the cell.
-            unsafe { cells.arena.read(key, |cell| cell.account().value) };
+        // SAFETY: by the contract of the calling function no thread writes the cell.
+        let balance = unsafe { (cells.arena).read(key, |cell| cell.account().value.balance) };
         let sum = Sum {
             key,
-            balance: value.balance,
+            balance,
             amount: U256::ZERO,
             touches: 0,
         };
@@ -112,22 +114,19 @@ impl CreditBuffer {
         let place = self.next;
         self.next = (place + 1) % KEYS;
         let replaced = std::mem::replace(&mut self.sums[place], sum);
-        // SAFETY: by the contract of the function that made it.
-        unsafe { replaced.hand_in(cells) };
+        // SAFETY: as in `flush`.
+        unsafe { (cells.arena).read(replaced.key, |cell| replaced.hand_in(cell)) };
         place
     }
 }
 
 impl Sum {
-    unsafe fn hand_in(self, cells: &KeyCells) {
-        let add = |cell: &StateCell| {
-            let credits = &cell.account().credits;
-            if !self.amount.is_zero() {
-                credits.add(self.amount);
-            }
-            credits.touch(self.touches);
-        };
-        // SAFETY: by the contract of the calling function nobody writes the cell.
-        unsafe { cells.arena.read(self.key, add) };
+    /// Adds the sum to its account.
+    fn hand_in(&self, cell: &StateCell) {
+        let credits = &cell.account().credits;
+        if !self.amount.is_zero() {
+            credits.add(self.amount);
+        }
+        credits.touch(self.touches);
     }
 }

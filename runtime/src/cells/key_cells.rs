@@ -201,7 +201,7 @@ impl KeyCells {
         for (address, id) in mem::take(self.recoded.get_mut()) {
             let (before, cell) = self.arena.parts_mut(id);
             let cell = cell.code_mut();
-            each(address, before.code(), &cell.code, cell.incarnation);
+            each(address, before.code(), &cell.code, cell.generation);
         }
     }
 }

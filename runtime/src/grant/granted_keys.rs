@@ -14,11 +14,11 @@ use std::ptr::NonNull;
 pub(crate) enum Grant {
     #[default]
     Nothing,
-    Keys(Held),
+    Keys(GrantedKeys),
     /// Of everything.
     Everything,
     /// Of everything, in a block that runs in order, without cells.
-    InOrder,
+    Sequential,
 }
 
 impl Grant {
@@ -28,7 +28,7 @@ impl Grant {
             return Self::Everything;
         };
         block.resolved(task).map_or(Self::Nothing, |keys| {
-            Self::Keys(Held {
+            Self::Keys(GrantedKeys {
                 entries: NonNull::from_ref(entries.as_slice()),
                 keys: NonNull::from_ref(keys),
             })
@@ -40,13 +40,13 @@ impl Grant {
 ///
 /// Asked for at every access, so it is looked up once.
 #[derive(Clone, Copy)]
-pub(crate) struct Held {
+pub(crate) struct GrantedKeys {
     entries: NonNull<[AccessEntry]>,
     /// As long as `entries`.
     keys: NonNull<[KeyAccess]>,
 }
 
-impl Held {
+impl GrantedKeys {
     /// # Safety
     ///
     /// The block of both lives, and what its transactions hold does not change.

@@ -75,7 +75,7 @@ impl<T> GrantedState<T> {
         if beneficiary == sender || beneficiary == recipient {
             return None;
         }
-        if let Some((state, before)) = self.ordered() {
+        if let Some((state, before)) = self.sequential_state() {
             state.transfer(&**before.view(), before.rules, transfer)?;
             self.note_transfer(transfer);
             return Some(());
@@ -94,7 +94,9 @@ impl<T> GrantedState<T> {
 
     /// The accounts of a transfer whose parties have no code, in the set entered.
     fn find_parties(&self, transfer: &Transfer) -> Option<Parties> {
-        let (entries, keys) = self.held().filter(|(set, _)| set.len() <= FEW_KEYS)?;
+        let (entries, keys) = self
+            .granted_keys()
+            .filter(|(set, _)| set.len() <= FEW_KEYS)?;
         let keys = Keys::find(transfer, entries, keys);
         let cells = self.block.as_ref()?.key_cells();
         // SAFETY: keys of the set that was entered, held for reading; by the contract of `enter` nobody
@@ -174,38 +176,35 @@ impl<T> GrantedState<T> {
         } = *parties;
         let block = self.block.as_ref()?;
         let (cells, rules) = (block.key_cells(), block.key_cells().rules);
-        // SAFETY: a key that is held for writing; by the contract of `enter` nobody else uses it until `leave`.
-        let mut value = unsafe { (cells.arena).read(payer, |cell| cell.account().current(rules)) };
-        if value.nonce != transfer.nonce || value.balance < transfer.needed {
-            return None;
-        }
-        value.balance -= transfer.gas_cost;
-        value.nonce += 1;
-        value.exists = true;
-        let credits = &mut self.credits;
-        // SAFETY: keys held for credit, or writing.
-        let mut may_credit = |key, amount| unsafe { credits.is_safe(cells, key, amount) };
-        if !may_credit(tipped, transfer.tip) {
-            return None;
-        }
-        if let Some(paid) = paid {
-            value.balance -= transfer.value;
-            if !may_credit(paid, transfer.value) {
+        // SAFETY: `parties` were found in the set that was entered: the payer held for writing, the others for credit or writing.
+        // By the contract of `enter` no other thread uses the payer's cell until `leave`, nor writes the others'.
+        unsafe {
+            let mut value = (cells.arena).read(payer, |cell| cell.account().current(rules));
+            if value.nonce != transfer.nonce || value.balance < transfer.needed {
                 return None;
             }
-        }
-        // SAFETY: a key held for writing; by the contract of `enter` nobody else uses the cell until `leave`.
-        let before =
-            unsafe { (cells.arena).write(payer, |cell| cell.account_mut().replace(value)) };
-        if let Some(record) = &mut self.undo {
-            record.note_account(payer, before);
-        }
-        let paid = paid.map(|paid| (paid, transfer.value));
-        for (key, amount) in paid.into_iter().chain([(tipped, transfer.tip)]) {
-            // SAFETY: held for credit or writing, as said.
-            unsafe { self.credits.add(cells, key, amount) };
+            value.balance -= transfer.gas_cost;
+            value.nonce += 1;
+            value.exists = true;
+            if !self.credits.is_safe(cells, tipped, transfer.tip) {
+                return None;
+            }
+            if let Some(paid) = paid {
+                value.balance -= transfer.value;
+                if !self.credits.is_safe(cells, paid, transfer.value) {
+                    return None;
+                }
+            }
+            let before = (cells.arena).write(payer, |cell| cell.account_mut().replace(value));
             if let Some(record) = &mut self.undo {
-                record.entries.push(Undo::Credit(key, amount));
+                record.note_account(payer, before);
+            }
+            let paid = paid.map(|paid| (paid, transfer.value));
+            for (key, amount) in paid.into_iter().chain([(tipped, transfer.tip)]) {
+                self.credits.add(cells, key, amount);
+                if let Some(record) = &mut self.undo {
+                    record.entries.push(Undo::Credit(key, amount));
+                }
             }
         }
         Some(())

@@ -1,4 +1,9 @@
-//! Dense ids for keys: interned one by one, or numbered for a whole block.
+//! Dense ids for keys.
+//!
+//! * `numbering`: numbers the keys of a whole block, on all workers;
+//! * `key_table`: the numbered keys, and which of them need locks;
+//! * `pieces`: the parts of a numbering, which become parts of the table;
+//! * `interner`: gives ids to keys one by one.
 
 mod interner;
 mod key_table;

@@ -1,4 +1,7 @@
-//! Memory that is shared between threads or kept from block to block.
+//! Memory that threads share or that is kept from block to block. Knows nothing of blocks.
+//!
+//! * `shared_list`: a list that several threads fill side by side;
+//! * [`prefetch`]: asks the processor for memory before it is needed.
 
 pub mod prefetch;
 mod shared_list;

@@ -23,7 +23,7 @@ pub(crate) struct DeltaContext {
     /// The same of accounts that are [told with their code](DeltaPart::account_with_code).
     pub(crate) told_codes: Vec<Arc<Code>>,
     /// How often each account's storage was wiped, where it was.
-    pub(crate) incarnations: HashMap<AddressKey, u32, RandomState>,
+    pub(crate) generations: HashMap<AddressKey, u32, RandomState>,
     pub(crate) rules: StateRules,
 }
 
@@ -33,17 +33,17 @@ impl DeltaContext {
         Self {
             codes: BTreeMap::new(),
             told_codes: Vec::new(),
-            incarnations: HashMap::default(),
+            generations: HashMap::default(),
             rules,
         }
     }
 
     /// How often the storage of `address` was wiped.
-    pub(crate) fn incarnation(&self, address: Address) -> u32 {
-        if self.incarnations.is_empty() {
+    pub(crate) fn generation(&self, address: Address) -> u32 {
+        if self.generations.is_empty() {
             return 0;
         }
-        (self.incarnations.get(&AddressKey(address)).copied()).unwrap_or(0)
+        (self.generations.get(&AddressKey(address)).copied()).unwrap_or(0)
     }
 
     /// An account as it is after the block.
@@ -64,7 +64,7 @@ impl DeltaContext {
         view: &dyn StateView,
     ) -> Result<StateDelta, StateError> {
         let mut delta = changes.into_delta();
-        let wiped = self.incarnations.into_keys();
+        let wiped = self.generations.into_keys();
         delta.wiped.extend(wiped.map(|AddressKey(address)| address));
         delta.codes.extend(self.told_codes);
         for (address, code) in self.codes {
@@ -117,26 +117,9 @@ impl Changes {
         SharedList::<(Address, Option<Account>)>::slack(parts)
     }
 
-    /// The account at this place, and what became of it.
-    ///
-    /// # Safety
-    ///
-    /// [There](DeltaPart::account) it was added, by a part that is gone, which happened before, in the memory order's sense.
-    #[allow(unsafe_code)]
-    pub(crate) unsafe fn account_at(&self, place: usize) -> (Address, Option<Account>) {
-        // SAFETY: as of this function.
-        unsafe { self.accounts.get(place) }
-    }
-
-    /// The same, and takes it out.
-    ///
-    /// # Safety
-    ///
-    /// As of [`account_at`](Self::account_at); and it has not been taken out.
-    #[allow(unsafe_code)]
-    pub(crate) unsafe fn take_account(&self, place: usize) -> (Address, Option<Account>) {
-        // SAFETY: as of this function.
-        unsafe { self.accounts.take(place) }
+    /// The list of accounts, by the [places](DeltaPart::account) that parts gave them.
+    pub(crate) const fn accounts(&self) -> &SharedList<(Address, Option<Account>)> {
+        &self.accounts
     }
 
     /// The memory of a delta that nobody wants.
@@ -264,7 +247,7 @@ impl DeltaPart<'_> {
         self.slots.extend_from_slice(slots);
     }
 
-    /// Takes a slot that the block may have changed; `after` as of the account's last incarnation.
+    /// Takes a slot that the block may have changed; `after` as of the account's last generation.
     pub(crate) fn slot(
         &mut self,
         context: &DeltaContext,
@@ -273,7 +256,7 @@ impl DeltaPart<'_> {
         before: U256,
         after: U256,
     ) {
-        let before = if context.incarnation(address) == 0 {
+        let before = if context.generation(address) == 0 {
             before
         } else {
             U256::ZERO

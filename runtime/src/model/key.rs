@@ -12,7 +12,7 @@ use std::{
 pub enum KeyPart {
     /// Nonce and balance.
     Account,
-    /// The code hash, and with it the account's storage as a whole (its incarnation).
+    /// The code hash, and with it the account's storage as a whole (its generation).
     Code,
     /// One storage slot.
     Slot(U256),

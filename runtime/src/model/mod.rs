@@ -1,4 +1,14 @@
-//! What a block is made of: keys, access sets, accounts, transactions, outcomes, and what a block changed.
+//! What a block is made of, and what it changes. No threads, no cells.
+//!
+//! * `changes`: the changes of a block while they are gathered, key by key;
+//! * `sealed_block`, `state_delta`: a block that ran, and what it changed;
+//! * `outcome`: what a transaction resulted in, and receipts;
+//! * `transaction`: a sanitized transaction with its access set;
+//! * `write_set`: the effects of one transaction;
+//! * `key_search`: lookup in a sorted access set;
+//! * `access`: access modes and access sets;
+//! * `state`: accounts, code, and the state before a block;
+//! * `key`, `id`: state keys, and the dense ids that stand for them.
 
 mod access;
 mod changes;

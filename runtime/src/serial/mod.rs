@@ -1,4 +1,8 @@
-//! Execution without locks: the serial oracle, the recording of access sets, and a state in memory.
+//! Execution without locks or cells.
+//!
+//! * `serial_state`: the serial oracle, against which every parallel run is checked;
+//! * `recording`: records the access set of a transaction that runs;
+//! * `memory_state`: a state in hash maps.
 
 mod memory_state;
 mod recording;

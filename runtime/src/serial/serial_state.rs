@@ -18,14 +18,14 @@ use std::{error::Error, fmt, sync::Arc};
 struct OverlayAccount {
     value: AccountValue,
     code: CodeRef,
-    incarnation: u32,
+    generation: u32,
     touched: bool,
     before: Option<Account>,
 }
 
 struct OverlaySlot {
     value: U256,
-    incarnation: u32,
+    generation: u32,
     before: U256,
 }
 
@@ -72,7 +72,7 @@ impl SerialState {
                 entry.insert(OverlayAccount {
                     value: AccountValue::from(before.as_ref()),
                     code: CodeRef::load(&**view, address, before.as_ref())?,
-                    incarnation: 0,
+                    generation: 0,
                     touched: false,
                     before,
                 })
@@ -93,7 +93,7 @@ impl SerialState {
                 let before = view.slot(address, slot)?;
                 entry.insert(OverlaySlot {
                     value: before,
-                    incarnation: 0,
+                    generation: 0,
                     before,
                 })
             }
@@ -112,15 +112,15 @@ impl SerialState {
             })
             .map(|(address, account)| (*address, account.code.clone()))
             .collect();
-        let incarnations = self
+        let generations = self
             .accounts
             .iter()
-            .filter(|(_, account)| account.incarnation > 0)
-            .map(|(address, account)| (AddressKey(*address), account.incarnation))
+            .filter(|(_, account)| account.generation > 0)
+            .map(|(address, account)| (AddressKey(*address), account.generation))
             .collect();
         let context = DeltaContext {
             codes,
-            incarnations,
+            generations,
             ..DeltaContext::without_code(rules)
         };
         let keys = self.accounts.len().max(self.slots.len());
@@ -131,7 +131,7 @@ impl SerialState {
             part.account(&context, *address, before, value, account.touched);
         }
         for ((address, slot), overlay) in &self.slots {
-            let current = overlay.incarnation == context.incarnation(*address);
+            let current = overlay.generation == context.generation(*address);
             let after = if current { overlay.value } else { U256::ZERO };
             part.slot(&context, *address, *slot, overlay.before, after);
         }
@@ -150,9 +150,9 @@ impl StateAccess for SerialState {
     }
 
     fn slot(&mut self, address: Address, slot: U256) -> Result<U256, AccessError> {
-        let incarnation = self.overlay(address)?.incarnation;
+        let generation = self.overlay(address)?.generation;
         let overlay = self.overlay_slot(address, slot)?;
-        Ok(if overlay.incarnation == incarnation {
+        Ok(if overlay.generation == generation {
             overlay.value
         } else {
             U256::ZERO
@@ -160,7 +160,7 @@ impl StateAccess for SerialState {
     }
 
     fn has_storage(&mut self, address: Address) -> Result<bool, AccessError> {
-        let wiped = self.overlay(address)?.incarnation > 0;
+        let wiped = self.overlay(address)?.generation > 0;
         Ok(!wiped && self.view().has_storage(address)?)
     }
 
@@ -190,13 +190,13 @@ impl StateAccess for SerialState {
             self.overlay(*address)?.code = code.clone();
         }
         for address in &writes.wipes {
-            self.overlay(*address)?.incarnation += 1;
+            self.overlay(*address)?.generation += 1;
         }
         for (address, slot, value) in &writes.slots {
-            let incarnation = self.overlay(*address)?.incarnation;
+            let generation = self.overlay(*address)?.generation;
             let overlay = self.overlay_slot(*address, *slot)?;
             overlay.value = *value;
-            overlay.incarnation = incarnation;
+            overlay.generation = generation;
         }
         for credit in &writes.credits {
             let account = self.overlay(credit.address)?;

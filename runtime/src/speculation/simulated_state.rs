@@ -8,7 +8,7 @@
 
 use super::{
     inference::{Inference, KnownHash},
-    speculative_transaction::Draft,
+    speculative_transaction::SpeculativeTransaction,
 };
 use crate::{
     cells::{LastAccount, Origin},
@@ -207,13 +207,18 @@ impl SimulatedState {
     }
 
     /// Makes what was found since [`clear`](Self::clear) what is known of a transaction, and is clear again.
-    pub(crate) fn conclude_for(&mut self, draft: &Draft, inference: Inference, limit: usize) {
+    pub(crate) fn conclude_for(
+        &mut self,
+        speculative: &SpeculativeTransaction,
+        inference: Inference,
+        limit: usize,
+    ) {
         sort_touches(&mut self.touched);
         if self.touched.len() > limit {
-            draft.infer_everything();
+            speculative.infer_everything();
         } else {
             let is_plain = matches!(inference, Inference::Simulated(_)) && self.make_plain();
-            draft.infer(
+            speculative.infer(
                 &self.touched,
                 &self.hashes,
                 &self.writes,

@@ -1,6 +1,6 @@
 //! What is known and kept of transactions whose sets are inferred.
 //!
-//! A block has thousands of drafts, each with a set, the effects of a simulation and an undo record. The
+//! A block has thousands of speculative transactions, each with a set, the effects of a simulation and an undo record. The
 //! lists in them are kept from block to block: asking for that much memory anew, and having the system
 //! clear its pages, took longer than filling it. They fit into no cache, so workers fill lists of their own,
 //! which do, and what comes of it is copied.
@@ -23,9 +23,9 @@ const ENTRIES_NEAR: usize = 8;
 const HASHES_NEAR: usize = 2;
 const UNDO_NEAR: usize = 6;
 
-/// One transaction's draft.
+/// One speculative transaction.
 #[derive(Debug, Default)]
-pub(crate) struct Draft {
+pub(crate) struct SpeculativeTransaction {
     inferred: OnceLock<Inferred>,
     kept: Mutex<Kept>,
 }
@@ -81,8 +81,8 @@ impl Memory {
     }
 }
 
-impl Draft {
-    /// Asks for the memory of the draft itself, which will be written soon.
+impl SpeculativeTransaction {
+    /// Asks for the memory of the speculative transaction itself, which will be written soon.
     pub(crate) fn bring_near(&self) {
         prefetch::value_for_writing(self);
     }

@@ -6,6 +6,7 @@ use crate::{
     model::{AccessMode, AccountValue, CodeRef, KeyId},
 };
 use alloy_primitives::U256;
+use std::mem;
 
 /// What one cell was before a transaction changed it.
 ///
@@ -76,66 +77,46 @@ impl UndoRecord {
     /// As of [`Cells::write`](crate::Cells::write), for every cell of the record.
     #[allow(unsafe_code)]
     pub(crate) unsafe fn apply(self, cells: &KeyCells) {
-        let taken = self.taken;
+        let write = |id, change: &mut dyn FnMut(&mut StateCell)| {
+            // SAFETY: by this function's contract no other thread uses the cells of the record, and its ids came from this arena.
+            unsafe { cells.arena.write(id, change) };
+        };
         for entry in self.entries.into_iter().rev() {
-            // SAFETY: by this function's contract nobody else uses the cells of the record, and its
-            // ids came from this arena.
-            unsafe {
-                match entry {
-                    Undo::Account(key, value) => cells.arena.write(key, |cell| {
-                        cell.account_mut().replace(value);
-                    }),
-                    Undo::Credits(key, credits) => cells
-                        .arena
-                        .write(key, |cell| cell.account_mut().credits = *credits),
-                    Undo::Credit(key, amount) => cells
-                        .arena
-                        .write(key, |cell| cell.account_mut().credits.subtract(amount)),
-                    Undo::Code(key, code) => {
-                        cells.arena.write(key, |cell| cell.code_mut().code = code);
-                    }
-                    Undo::Wipe(key) => {
-                        cells
-                            .arena
-                            .write(key, |cell| cell.code_mut().incarnation -= 1);
-                    }
-                    Undo::Slot(key, value, incarnation) => cells.arena.write(key, |cell| {
-                        let cell = cell.slot_mut();
-                        cell.value = value;
-                        cell.incarnation = incarnation;
-                    }),
+            match entry {
+                Undo::Account(key, value) => write(key, &mut |cell| {
+                    cell.account_mut().replace(value);
+                }),
+                Undo::Credits(key, mut credits) => write(key, &mut |cell| {
+                    cell.account_mut().credits = mem::take(&mut *credits);
+                }),
+                Undo::Credit(key, amount) => {
+                    write(key, &mut |cell| cell.account_mut().credits.subtract(amount));
                 }
+                Undo::Code(key, mut code) => {
+                    write(key, &mut |cell| cell.code_mut().code = mem::take(&mut code));
+                }
+                Undo::Wipe(key) => write(key, &mut |cell| cell.code_mut().generation -= 1),
+                Undo::Slot(key, value, generation) => write(key, &mut |cell| {
+                    let cell = cell.slot_mut();
+                    cell.value = value;
+                    cell.generation = generation;
+                }),
             }
         }
-        if let Some(taken) = taken {
-            // SAFETY: as of this function.
-            unsafe { restore_origins(&taken, cells) };
+        let Some(taken) = self.taken else {
+            return;
+        };
+        // The effects of a simulation changed cells that were as before the block.
+        for ((_, mode), id) in taken.writes.effects().zip(&taken.cells) {
+            // Cells of a transaction with private effects were never filled.
+            if mode == AccessMode::Write && cells.arena.is_filled(*id) {
+                // SAFETY: the id came from this arena.
+                let before = unsafe { cells.arena.origin(*id) };
+                write(*id, &mut |cell| *cell = before.cell());
+            }
         }
-    }
-}
-
-/// Takes back the effects of a simulation that was applied to cells that were as before the block.
-///
-/// # Safety
-///
-/// As of [`UndoRecord::apply`].
-#[allow(unsafe_code)]
-unsafe fn restore_origins(taken: &Simulation, cells: &KeyCells) {
-    let effects = taken.writes.effects().zip(&taken.cells);
-    // Cells of a transaction that stayed apart were never filled.
-    let written =
-        effects.filter(|((_, mode), id)| *mode == AccessMode::Write && cells.arena.is_filled(**id));
-    for (_, id) in written {
-        // SAFETY: by this function's contract nobody else uses the cells that were changed, and the
-        // ids came from this arena.
-        unsafe {
-            let before = cells.arena.origin(*id).cell();
-            cells.arena.write(*id, |cell| *cell = before);
+        for (id, amount) in taken.credits(&taken.cells) {
+            write(id, &mut |cell| cell.account_mut().credits.subtract(amount));
         }
-    }
-    for (id, amount) in taken.credits(&taken.cells) {
-        let subtract = |cell: &mut StateCell| cell.account_mut().credits.subtract(amount);
-        // SAFETY: as above.
-        unsafe { cells.arena.write(id, subtract) };
     }
 }
