@@ -47,15 +47,15 @@ pub enum AccessError {
     State(#[from] StateError),
 }
 
-/// A payment from an account without code to another, or to itself, of which is known what it comes to once
-/// nonce and balance are right.
+/// A payment between accounts without code, or from one to itself. Its outcome is known if nonce and balance
+/// are right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transfer {
-    /// Who pays.
+    /// The account that pays.
     pub sender: Address,
-    /// Whom it pays.
+    /// The account that is paid.
     pub recipient: Address,
-    /// Who gets the tip.
+    /// The account that gets the tip.
     pub beneficiary: Address,
     /// The nonce that the sender has to have.
     pub nonce: u64,
@@ -130,7 +130,7 @@ pub(crate) fn allows(set: &AccessSet, transfer: &Transfer) -> bool {
 pub struct Payment {
     /// The transfer.
     pub transfer: Transfer,
-    /// What the transaction comes to, if nonce and balance are right.
+    /// The outcome of the transaction, if nonce and balance are right.
     pub outcome: Outcome,
 }
 
@@ -152,7 +152,7 @@ pub trait StateAccess {
     /// A storage slot. Reads the slot's key and the account's code key.
     fn slot(&mut self, address: Address, slot: U256) -> Result<U256, AccessError>;
 
-    /// Whether the account had storage before the block that was not wiped since (EIP-7610).
+    /// Whether the account had storage before the block that was not cleared since (EIP-7610).
     /// Reads the account's code key.
     fn has_storage(&mut self, address: Address) -> Result<bool, AccessError>;
 
@@ -165,8 +165,8 @@ pub trait StateAccess {
         false
     }
 
-    /// Whether nobody waits for a look at an account, and nobody notes it, until the transaction is done: then it may be
-    /// looked at before anybody wants to know. A no is no answer; there are states that never say more.
+    /// Whether reading an account delays no other transaction and is not noted until the transaction is done;
+    /// then it may be read ahead. `false` is always a valid answer.
     fn is_lookup_free(&self) -> bool {
         false
     }

@@ -1,23 +1,23 @@
 //! Payments without locks.
 //!
 //! What a payment between accounts without code does to an account depends on that account alone: the sender
-//! has to have a nonce and a balance, and neither may have code. The two have to do with each other in one
-//! respect only, which is whether the payment is valid. So where all transactions in a row are payments, every
-//! account's history, which is what they do to it in block order, can be followed for itself, on any
-//! thread, whatever becomes of other accounts meanwhile.
+//! needs its nonce and balance, and neither account may have code. The two accounts share only the question
+//! whether the payment is valid. So in a run of payments the history of each account, which is what the
+//! payments do to it in block order, can be replayed on its own, on any thread.
 //!
-//! **Why the result is serial.** Take the first payment that would not be valid if they ran one after another. All in front
-//! of it are, so its accounts' histories up to it are what they would be, and following them shows that it is
-//! not. Then nothing counts of what was done, and the block is run in another way, which says what is
-//! wrong. If nothing shows, there is no such payment, and all histories are what they would be.
+//! **Why the result is serial.** Take the first payment that would be invalid if all ran one after another.
+//! All payments before it are valid, so the histories of its accounts up to it are the serial ones, and
+//! replaying them shows that it is invalid. Then the partial result is discarded and the block is executed in
+//! another way, which reports the error. If no replay fails, no such payment exists, and all histories are
+//! the serial ones.
 //!
-//! That takes two [rounds](PaymentRound): the transactions are cut into parts, and what those of a part do to accounts is sorted by
-//! shard of the interner; then the histories of each shard's accounts are followed by somebody who has that shard for
-//! himself. What becomes of them goes into the block's changes at once, and no memory is needed but for the accounts of one shard
-//! for each thread. An account that has a cell, as it was used in front, changes there; and one that is used behind gets a cell then, with what it
-//! had come to.
+//! There are two [rounds](PaymentRound). The first cuts the transactions into parts and sorts what each part
+//! does to accounts by shard of the interner. The second replays the histories of each shard's accounts, on a
+//! thread that has locked the shard. The results go into the block's changes at once; memory is needed only
+//! for the accounts of one shard per thread. An account that earlier transactions gave a cell changes in its
+//! cell. An account that later transactions use gets a cell then, with the value that the replay left.
 
-// Whoever has a shard of the interner for himself has its accounts.
+// A thread that locks an interner shard has exclusive access to the cells of that shard's accounts.
 #![allow(unsafe_code)]
 
 use crate::{
@@ -71,7 +71,7 @@ pub struct Payments {
 }
 
 impl Payments {
-    /// To be carried out: these transactions of a block. Those in front of them have run, and nobody else has.
+    /// Payments for these transactions of a block. Those before them have run, and no others have.
     ///
     /// # Panics
     ///
@@ -133,8 +133,8 @@ impl Payments {
     ///
     /// # Safety
     ///
-    /// `block` is the one of [`new`](Self::new), and nobody runs its transactions meanwhile, or asks whether they have
-    /// run, but other calls of this function.
+    /// `block` is the one of [`new`](Self::new). During the call no thread runs its transactions or asks
+    /// whether they have run, except other calls of this function.
     pub unsafe fn sort<T>(
         &self,
         block: &OpenBlock<T>,
@@ -178,7 +178,8 @@ impl Payments {
     ///
     /// # Safety
     ///
-    /// `block` is the one of [`new`](Self::new), and nobody uses its cells meanwhile but other calls of this function.
+    /// `block` is the one of [`new`](Self::new). During the call no thread uses its cells, except other calls
+    /// of this function with other shards.
     pub unsafe fn follow<T>(&self, block: &OpenBlock<T>, shard: usize) {
         let cells = block.key_cells();
         let mut memory = self.replayed.lock().pop().unwrap_or_default();

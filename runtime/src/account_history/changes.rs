@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 #[derive(Debug)]
 pub(crate) struct ReplayedChanges {
     pub(crate) changes: Changes,
-    /// By shard: where the accounts are that changed. Empty if nobody will ask.
+    /// By shard: where the changed accounts are. Empty if no later transaction can ask for them.
     pub(crate) places: Vec<Mutex<Vec<Place>>>,
 }
 

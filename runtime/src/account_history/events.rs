@@ -114,7 +114,7 @@ impl Part {
     pub(crate) fn push(&mut self, cells: &KeyCells, address: Address, action: Action) {
         let (hash, shard) = cells.place_of(&StateKey::account(address));
         let events = &mut self.shards[shard];
-        // Some accounts are paid by everybody.
+        // Some accounts receive most payments of a block.
         if let Action::Credit(amount) = action
             && let Some(last) = events.last_mut()
             && last.address == address
@@ -155,7 +155,7 @@ impl AccountCell {
         Some(())
     }
 
-    /// Takes an amount from who has this nonce and as much as is needed.
+    /// Takes `cost` from the account, if it has this nonce and at least `needed`.
     pub(crate) fn pay(
         &mut self,
         rules: StateRules,

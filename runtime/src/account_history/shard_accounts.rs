@@ -1,7 +1,6 @@
-//! The accounts of a shard of the interner while somebody follows what payments do to them, and what became of all of them.
+//! The accounts of an interner shard while their histories are replayed.
 
-// Whoever has a shard of the interner for himself has the cells of its accounts; and what became of an account is taken out of a
-// list that others fill.
+// A thread that locks an interner shard has exclusive access to the cells of that shard's accounts.
 #![allow(unsafe_code)]
 
 use super::changes::{Place, ReplayedChanges};
@@ -14,7 +13,7 @@ use alloy_primitives::Address;
 use hashbrown::HashTable;
 use std::fmt;
 
-/// The accounts of a shard, of which nobody else has to do with any.
+/// The accounts of a shard that this thread has locked.
 pub(crate) struct ShardAccounts<'a> {
     cells: &'a KeyCells,
     interned: LockedShard<'a, StateKey>,
@@ -23,7 +22,7 @@ pub(crate) struct ShardAccounts<'a> {
 }
 
 impl<'a> ShardAccounts<'a> {
-    /// Locks a shard. `followed` is memory for the accounts without cells.
+    /// Locks a shard. `replayed` is memory for the accounts without cells.
     ///
     /// # Safety
     ///
@@ -88,7 +87,7 @@ impl<'a> ShardAccounts<'a> {
     }
 }
 
-/// Accounts that are followed without cells.
+/// Accounts whose histories are replayed without cells.
 #[derive(Default)]
 pub(crate) struct ReplayedAccounts {
     /// Where in the list an account is, by the hash of its key.

@@ -4,11 +4,11 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 /// The cells that a transaction introduces are not filled.
 pub(super) const EMPTY: u8 = 0;
-/// Somebody is filling them.
+/// A thread is filling them.
 pub(super) const FILLING: u8 = 1;
 /// They are filled.
 pub(super) const FILLED: u8 = 2;
-/// They are not filled, and the transaction has run all the same, apart.
+/// They are not filled, and the transaction has run with private effects.
 pub(super) const PRIVATE: u8 = 3;
 
 /// The right to fill a transaction's cells. What failed, or panicked, may be tried again.

@@ -8,7 +8,7 @@ use crate::{
 use std::ops::Range;
 
 impl<T> OpenBlock<T> {
-    /// Is told that these transactions will be looked at soon, one after another, on this thread.
+    /// Prefetches for these transactions, which will be simulated soon, one after another, on this thread.
     pub fn expect_simulations(&self, tasks: Range<usize>) {
         let speculative = self.speculative.get(tasks).unwrap_or_default();
         speculative
@@ -16,7 +16,7 @@ impl<T> OpenBlock<T> {
             .for_each(SpeculativeTransaction::bring_near);
     }
 
-    /// Is told that a transaction is looked at now, and that its set will be known soon.
+    /// Prefetches for a transaction that is being simulated, and whose set will be known soon.
     pub fn expect_set(&self, task: TaskId) {
         if let Some(speculative) = self.speculative(task) {
             speculative.bring_lists_near();
@@ -72,7 +72,7 @@ impl SimulatedState {
     ///
     /// Effects that leave a value as it was are forgotten. What remains is *plain* if it is no more than slots,
     /// nonces and balances of accounts that were there and have no code, and credits; then the
-    /// transaction may [stay apart](OpenBlock::may_keep_private).
+    /// transaction may [keep its effects private](OpenBlock::may_keep_private).
     pub fn conclude<T>(
         &mut self,
         block: &OpenBlock<T>,

@@ -5,11 +5,11 @@ use ahash::AHashMap;
 use parking_lot::Mutex;
 use std::sync::atomic::AtomicUsize;
 
-/// Who got which keys beyond its set.
+/// The late grants of a block.
 #[derive(Debug, Default)]
 pub(crate) struct LateGrants {
     pub(super) listed: Mutex<Listed>,
-    /// How many are listed: most blocks have none, and nobody has to look.
+    /// How many are listed. Most blocks have none, and then no transaction takes the lock.
     pub(super) count: AtomicUsize,
 }
 

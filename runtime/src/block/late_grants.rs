@@ -1,19 +1,20 @@
 //! Keys that transactions get beyond their sets, while others run.
 //!
-//! A transaction whose set was inferred may turn out to need one key more. Mostly those behind it who need
-//! that key too have not begun, and those in front of it are done with it; then there is nothing to mend, and
-//! it gets the key at once. [`OpenBlock::grant_late`] decides.
+//! A transaction whose set was inferred may need one more key while it runs. Usually the later transactions
+//! that need the key have not begun, and the earlier ones have finished with it. Then nothing needs repair,
+//! and the transaction gets the key at once. [`OpenBlock::grant_late`] decides.
 //!
-//! **Why nobody else uses the cell.** Whoever holds the key by its set, in a mode that does not go together
-//! with the one asked for, stands in front and has its outcome: its changes happened before, as the outcome
-//! is read with acquire. Or it stands behind and has not begun; then it [sees](OpenBlock::begin) the
-//! list of those who got keys when it does, and waits until they are through. They do not wait for it, as
-//! everybody waits for those in front only. Sets do not change while transactions run. Whoever got the key in
-//! the same way is noted in the same list under one lock, and has to stand in front and have its outcome.
+//! **Why no other thread uses the cell.** Another transaction that holds the key by its set, in an
+//! incompatible mode, is either earlier or later. If it is earlier, it has its outcome, so its changes
+//! happened before: the outcome is read with acquire. If it is later, it has not begun. When it
+//! [begins](OpenBlock::begin) it sees the list of late grants, and waits until they have ended. Late grants
+//! do not wait for it, because transactions wait only for earlier ones. Sets do not change while transactions
+//! run. Another late grant of the key is in the same list, under one lock; its transaction must be earlier
+//! and have its outcome.
 //!
-//! **Why the result is still serial.** Some transaction in front, which has no outcome yet, may come to need
-//! the key too. It does not get it, because the one behind stands in the list; so it leaves its set, and by
-//! then the [new set](OpenBlock::keep_late_grants) of the one behind says that the two conflict.
+//! **Why the result is still serial.** An earlier transaction without an outcome may come to need the key
+//! too. It does not get it, because the later one is in the list, so it reports an access violation. By then
+//! the [new set](OpenBlock::keep_late_grants) of the later one shows the conflict.
 
 use super::{
     late_grant_list::{Holder, Listed},
@@ -28,22 +29,22 @@ use crate::{
 };
 use std::{sync::atomic::Ordering, thread};
 
-/// So many keys of sets are looked at in a block to find out who else holds one; then nobody gets any more that
-/// others name. A look takes a nanosecond.
+/// The most set entries that are compared in one block to find other holders of a key. Beyond it, a key that
+/// other sets name is not granted late. One comparison takes a nanosecond.
 const LOOKS_MAX: usize = 1 << 20;
 
 /// What a transaction finds when it begins.
 pub(crate) struct Begun {
     /// Its simulation, if it has one that was not taken yet.
     pub(crate) simulation: Option<Box<Simulation>>,
-    /// Whether a transaction in front of it got one of its keys.
+    /// Whether an earlier transaction got one of its keys.
     pub(crate) is_disturbed: bool,
 }
 
 impl<T> OpenBlock<T> {
-    /// Gives a running transaction a key beyond its set, if those behind it who name it have not begun and
-    /// those in front who do are finished, as far as their modes do not go together with this one; the cell's
-    /// id. `recent` belongs to the calling thread and to this block.
+    /// Grants a running transaction a key beyond its set. Later transactions that name the key in an
+    /// incompatible mode must not have begun, and earlier ones must have finished. Returns the id of the
+    /// key's cell. `recent` belongs to the calling thread and to this block.
     pub(crate) fn grant_late(
         &self,
         recent: &mut RecentKeys<StateKey>,
@@ -66,7 +67,7 @@ impl<T> OpenBlock<T> {
         if !others.all(|other| other.task == task || is_done(other.task)) {
             return Ok(None);
         }
-        // Whoever begins from now on looks at the list.
+        // A transaction that begins from now on sees the list.
         holders.push(Holder {
             task,
             key: *key,
@@ -94,7 +95,8 @@ impl<T> OpenBlock<T> {
         Ok(None)
     }
 
-    /// Whether `other` stands behind `task` and has not begun, so that it sees what `task` got when it does.
+    /// Whether `other` is later than `task` and has not begun, so that it sees the late grants of `task` when
+    /// it begins.
     fn waits(&self, task: TaskId, other: TaskId) -> bool {
         let has_begun = || {
             self.speculative(other)
@@ -103,10 +105,10 @@ impl<T> OpenBlock<T> {
         other > task && !self.is_finished(other) && !has_begun()
     }
 
-    /// Notes that a transaction begins, and waits for those in front of it who got one of its keys, in a mode
-    /// that does not go together with its own, and are still running.
+    /// Notes that a transaction begins. Waits for running earlier transactions that got one of its keys in an
+    /// incompatible mode.
     pub(crate) fn begin(&self, task: TaskId) -> Begun {
-        // Whoever got a key because this one had not begun has counted before it found that out.
+        // A late grant that counts on this transaction not having begun was counted before it checked that.
         let simulation = self
             .speculative(task)
             .and_then(SpeculativeTransaction::begin);
@@ -118,7 +120,7 @@ impl<T> OpenBlock<T> {
         }
     }
 
-    /// Waits for those in front who got a key of this transaction; whether there are or were any.
+    /// Waits for earlier transactions that got a key of this one. Returns whether there are or were any.
     #[cold]
     fn give_way(&self, task: TaskId) -> bool {
         let keys = self.keys_of(task);
@@ -128,7 +130,7 @@ impl<T> OpenBlock<T> {
                 let holders = listed.holders.get(&own.key).into_iter().flatten();
                 holders.filter(|holder| !holder.mode.is_compatible_with(own.mode))
             });
-            // Who holds everything has the block for itself.
+            // A transaction that holds everything runs alone.
             let in_front = of_keys.filter(|holder| holder.task < task);
             let (mut is_disturbed, mut must_wait) = (keys.is_none(), false);
             for holder in in_front {

@@ -31,7 +31,7 @@ use std::{
 /// The order of the transactions is the block order: whatever the threads do, the block ends as if
 /// they had run one after another in it.
 ///
-/// Before it runs, its keys are numbered: by somebody who knew the sets earlier
+/// Before it runs, its keys are numbered: earlier, by a caller that knew the sets
 /// ([`with_table`](Self::with_table)), or now ([`number`](Self::number), or a
 /// [`Numbering`] on many threads).
 pub struct OpenBlock<T> {
@@ -121,7 +121,7 @@ impl<T> OpenBlock<T> {
         self
     }
 
-    /// Whether somebody [wants to know](Self::keep_touched) what transactions touched.
+    /// Whether the block [keeps](Self::keep_touched) what transactions touched.
     pub const fn keeps_touched(&self) -> bool {
         self.keeps_touched
     }
@@ -179,8 +179,7 @@ impl<T> OpenBlock<T> {
         &mut self.cells
     }
 
-    /// Forgets all that transactions have done, and what they were seen to touch: nobody has run, as far as the
-    /// block knows.
+    /// Forgets what transactions have done and what they touched, as if none had run.
     pub fn restart(&mut self) {
         let (view, rules) = (Arc::clone(self.cells.view()), self.cells.keys.rules);
         let table = self.cells.keys.table().cloned();
@@ -200,7 +199,7 @@ impl<T> OpenBlock<T> {
         &self.transactions
     }
 
-    /// The same, for somebody who may need them while the block is in nobody else's hands.
+    /// The same, shared, for use while another thread owns the block.
     pub fn shared_transactions(&self) -> Arc<Vec<Sanitized<T>>> {
         Arc::clone(&self.transactions)
     }
@@ -247,7 +246,8 @@ impl<T> OpenBlock<T> {
     }
 
     /// Tells the state before the block which keys the [resolving](Self::resolve) of these
-    /// transactions will ask it for; but for those that [may stay apart](Self::may_keep_private).
+    /// transactions will ask it for, except those that [may keep their effects
+    /// private](Self::may_keep_private).
     pub fn prefetch(&self, mut tasks: Range<usize>) {
         let speculative = self.speculative.get(tasks.clone()).unwrap_or_default();
         speculative
@@ -300,9 +300,9 @@ impl<T> OpenBlock<T> {
         }
     }
 
-    /// Whether a transaction that was [resolved](Self::resolve), or [may stay apart](Self::may_keep_private), may run
-    /// at once, whatever else is running: it is known to conflict with no other of the block, and all its cells are
-    /// filled, or if it may stay apart those that others introduce.
+    /// Whether a transaction may run at once, whatever else is running. It was [resolved](Self::resolve), or
+    /// [may keep its effects private](Self::may_keep_private). It conflicts with no other transaction of the
+    /// block, and all its cells are filled; for private effects, those that others introduce.
     #[inline]
     pub fn is_free(&self, task: TaskId) -> bool {
         let Some(table) = self.cells.keys.complete_table() else {
@@ -339,9 +339,9 @@ impl<T> OpenBlock<T> {
         self.outcomes.is_set(task)
     }
 
-    /// Gives a transaction another set: everything, as it is about to run alone, or exactly what it
-    /// touched when it ran alone. Its simulation is of no use any more, and nobody knows any more
-    /// which keys are in no conflict.
+    /// Gives a transaction another set: everything, as it is about to run alone, or exactly what it touched
+    /// when it ran alone. Its simulation is discarded, and the block no longer knows which keys are without
+    /// conflict.
     pub fn replace_set(&mut self, task: TaskId, access: AccessSet) -> Result<(), StateError> {
         self.put_set(task, access)?;
         self.speculative[task.index()].restart();

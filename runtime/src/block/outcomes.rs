@@ -1,6 +1,6 @@
 //! The outcomes of an open block: written by many threads, each once, and handed over as they lie.
 
-// A place is filled by whoever claimed it and read once that is over.
+// A place is filled by the one call that claims it, and read after that call has noted it as filled.
 #![allow(unsafe_code)]
 
 use crate::model::{DenseId, Outcome, TaskId};
@@ -13,7 +13,7 @@ use std::{
 
 /// Nothing is there.
 const EMPTY: u8 = 0;
-/// Somebody is writing.
+/// A thread is writing.
 const CLAIMED: u8 = 1;
 /// An outcome is there.
 const FILLED: u8 = 2;
@@ -42,7 +42,8 @@ impl Outcomes {
         let mut memory = ManuallyDrop::new(memory);
         let (data, capacity) = (memory.as_mut_ptr(), memory.capacity());
         // SAFETY: `UnsafeCell` and `MaybeUninit` have the layout of what is in them, there is room for
-        // `places`, which may hold anything, and nobody else owns the memory.
+        // `places`, which may hold anything, and `ManuallyDrop` keeps any other owner from freeing the
+        // memory.
         let places_uninit = unsafe { Vec::from_raw_parts(data.cast(), places, capacity) };
         Self {
             places: places_uninit,
@@ -58,7 +59,7 @@ impl Outcomes {
         if claim.is_err() {
             return false;
         }
-        // SAFETY: this call alone claimed the place, and nobody looks at it before it is filled.
+        // SAFETY: this call alone claimed the place, and no thread reads it before it is filled.
         unsafe { (*self.places[task.index()].get()).write(outcome) };
         state.store(FILLED, Ordering::Release);
         true
@@ -76,7 +77,7 @@ impl Outcomes {
         if state.load(Ordering::Relaxed) != EMPTY {
             return false;
         }
-        // SAFETY: by this function's contract nobody else uses the place, and it is not filled.
+        // SAFETY: by this function's contract no other thread uses the place, and it is not filled.
         unsafe { (*self.places[task.index()].get()).write(outcome) };
         state.store(FILLED, Ordering::Release);
         true
@@ -111,7 +112,7 @@ impl Outcomes {
         let mut places = ManuallyDrop::new(mem::take(&mut self.places));
         let (data, len, capacity) = (places.as_mut_ptr(), places.len(), places.capacity());
         // SAFETY: `UnsafeCell` and `MaybeUninit` have the layout of what is in them, all `len` places
-        // are filled, and nobody else owns the memory.
+        // are filled, and `ManuallyDrop` keeps any other owner from freeing the memory.
         Ok(unsafe { Vec::from_raw_parts(data.cast::<Outcome>(), len, capacity) })
     }
 }

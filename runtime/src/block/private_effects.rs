@@ -1,17 +1,18 @@
-//! Transactions whose effects need no cells.
+//! Transactions with private effects: effects that no other transaction can observe.
 //!
-//! Where a simulation is taken as the execution, and nobody else in the block names the keys that it
-//! read for itself or wrote, then nobody will look at the cells of these keys. So they are not filled: what
-//! the transaction did stays in its speculative transaction, and is gathered from there when the block is sealed. Most of
-//! running such a transaction was the filling of its cells, for which the state was asked a second time.
+//! If a simulation is taken as the execution, and no other transaction of the block names the keys that it
+//! read exclusively or wrote, then no other transaction reads the cells of these keys. So the cells are not
+//! filled. The effects stay in the speculative transaction, and are gathered from there when the block is
+//! sealed. Filling cells, for which the state is read a second time, is most of the cost of running such a
+//! transaction.
 //!
-//! **What others see.** Shared keys are read or credited by all who name them, so theirs are the only cells
-//! that matter: credits are added there at once. Whoever comes for one of the other keys all the same (it
-//! got it beyond its set, or runs alone) has its cell [filled](OpenBlock::resolve) first, and finds in
-//! it what the transaction wrote. Who of the two comes first is decided in one place, the state of the
-//! transaction's cells: it goes from new to apart, or from new to filled, or from apart to filled.
+//! **What others see.** All transactions that name a shared key read it, or all credit it, so only the cells
+//! of shared keys matter: credits are added there at once. A transaction that needs one of the other keys all
+//! the same (by a late grant, or because it runs alone) first has the cell [filled](OpenBlock::resolve), and
+//! finds in it what the transaction wrote. One place decides which of the two comes first: the fill state of
+//! the transaction's cells goes from empty to private, from empty to filled, or from private to filled.
 
-// Fills cells that nobody else can know yet.
+// Writes cells that no other thread knows yet.
 #![allow(unsafe_code)]
 
 use super::{
@@ -27,8 +28,8 @@ use alloy_primitives::KECCAK256_EMPTY;
 use std::sync::atomic::Ordering;
 
 impl<T> OpenBlock<T> {
-    /// Whether a transaction can [stay apart](crate::GrantedState::run_private), as far as can be told
-    /// before it begins.
+    /// Whether a transaction can [keep its effects private](crate::GrantedState::run_private), as far as is
+    /// known before it begins.
     #[inline]
     pub fn may_keep_private(&self, task: TaskId) -> bool {
         let is_plain = |speculative: &SpeculativeTransaction| {
@@ -41,8 +42,8 @@ impl<T> OpenBlock<T> {
         self.speculative(task).is_some_and(is_plain) && is_alone()
     }
 
-    /// Takes a simulation as the execution, if the transaction can stay apart; its outcome. `credits` is
-    /// the calling worker's, and `ids` a list for its memory.
+    /// Takes a simulation as the execution, if the effects can stay private. Returns its outcome. `credits`
+    /// is the calling worker's, and `ids` a list for its memory.
     ///
     /// # Safety
     ///
@@ -62,8 +63,8 @@ impl<T> OpenBlock<T> {
         let simulation = begun.simulation?;
         simulation.list_cells(keys, ids);
         let cells = self.key_cells();
-        // SAFETY: by the table these keys are shared, so others who name them credit them too; the cells were
-        // filled by those in front who introduced them, before this function was called.
+        // SAFETY: by the table these keys are shared, so all transactions that name them credit them. Earlier
+        // transactions introduced them and filled their cells before this function was called.
         let is_safe = |(id, amount)| unsafe { credits.is_safe(cells, id, amount) };
         let is_safe = simulation.credits(ids).all(is_safe);
         if begun.is_disturbed || !is_safe {
@@ -85,11 +86,11 @@ impl<T> OpenBlock<T> {
         speculative.keep_private(simulation, ids, claim)
     }
 
-    /// Puts what a transaction did that stayed apart into its cells.
+    /// Puts private effects into their cells.
     ///
     /// # Safety
     ///
-    /// The cells that the transaction introduces are filled, and nobody else knows of that yet.
+    /// The cells that the transaction introduces are filled, and no other thread knows that yet.
     pub(crate) unsafe fn join(&self, task: TaskId) {
         if let Some(speculative) = self.speculative(task) {
             let arena = &self.key_cells().arena;
@@ -103,7 +104,7 @@ impl<T> OpenBlock<T> {
         }
     }
 
-    /// The transaction is taken back; if it stayed apart its cells are new again.
+    /// The transaction is rolled back. If its effects were private, its cells are empty again.
     pub(crate) fn leave_private(&mut self, task: TaskId) {
         if let Some(state) = self.introduced.get_mut(task.index()) {
             let state = state.get_mut();
@@ -130,8 +131,8 @@ fn put_into(taken: &Simulation, write: impl Fn(KeyId, &mut dyn FnMut(&mut StateC
 }
 
 impl SpeculativeTransaction {
-    /// Gathers what a transaction changed that stayed apart: its effects are
-    /// [plain](crate::SimulatedState::conclude), and nobody else names the keys.
+    /// Gathers private effects. They are [plain](crate::SimulatedState::conclude), and no other transaction
+    /// names the keys.
     pub(crate) fn collect(&self, context: &DeltaContext, part: &mut DeltaPart<'_>) {
         self.look_at_taken(|taken| {
             for (address, now) in &taken.writes.accounts {

@@ -34,7 +34,7 @@ impl<T> OpenBlock<T> {
         {
             match found {
                 FILLED => return Ok(()),
-                // Somebody is at it, and waits for nobody.
+                // Another thread fills them, and waits for no other.
                 FILLING => thread::yield_now(),
                 _ => before = found,
             }

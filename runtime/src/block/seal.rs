@@ -47,8 +47,8 @@ pub struct ExecutedBlock<T> {
     spent: Spent<T>,
 }
 
-/// What a block needs no more when its transactions are done. Dropping it takes time that nobody has
-/// before the block is sealed.
+/// What a block no longer needs when its transactions are done. It is dropped after sealing, because dropping
+/// takes time.
 #[derive(Debug)]
 struct Spent<T> {
     transactions: Arc<Vec<Sanitized<T>>>,
@@ -58,7 +58,7 @@ struct Spent<T> {
 }
 
 impl<T> Spent<T> {
-    /// What a transaction left in its speculative transaction, if it stayed apart.
+    /// The speculative transaction, if its effects are private.
     fn private_effects(&self, task: TaskId) -> Option<&SpeculativeTransaction> {
         let speculative = self.speculative.get(task.index())?;
         let state = self.introduced[task.index()].load(Ordering::Relaxed);
@@ -67,7 +67,7 @@ impl<T> Spent<T> {
 }
 
 impl<T> ExecutedBlock<T> {
-    /// How many cells there are to look at.
+    /// How many cells there are.
     pub fn cells(&self) -> usize {
         self.cells.len()
     }
@@ -77,13 +77,13 @@ impl<T> ExecutedBlock<T> {
         self.cells.parts()
     }
 
-    /// Gathers the changes in one part, if nobody has. From any thread.
+    /// Gathers the changes in one part, unless another call has. From any thread.
     pub fn collect(&self, shard: usize) {
         self.cells
             .collect(shard, |task| self.spent.private_effects(task));
     }
 
-    /// Seals the block, and gathers the changes of the parts that nobody looked at.
+    /// Seals the block, and gathers the changes of the remaining parts.
     ///
     /// What the block was made of is given back, to be reset and used again, or dropped elsewhere.
     ///

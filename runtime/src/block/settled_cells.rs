@@ -45,7 +45,8 @@ pub(crate) struct SettledCells {
     cells: StateCells,
     context: DeltaContext,
     changes: Changes,
-    /// A bit for each of the [parts](Self::parts): whether somebody gathers its changes, or has.
+    /// A bit for each of the [parts](Self::parts): whether a thread gathers its changes, or has gathered
+    /// them.
     begun: AtomicU64,
     /// Whether that is over.
     done: AtomicU64,
@@ -70,8 +71,9 @@ impl SettledCells {
         }
     }
 
-    /// Gathers the changes of one of the [parts](Self::parts) of the keys, if nobody has. From any thread. `apart`
-    /// gives the speculative transactions of transactions that stayed apart, whose keys are not looked at.
+    /// Gathers the changes of one of the [parts](Self::parts) of the keys, unless another call has. From any
+    /// thread. `apart` gives the speculative transactions that have private effects, whose keys have no
+    /// cells.
     pub(crate) fn collect<'d>(
         &self,
         shard: usize,
@@ -114,7 +116,7 @@ impl SettledCells {
     fn collect_key(&self, part: &mut DeltaPart<'_>, key: &StateKey, id: KeyId) {
         let (context, rules) = (&self.context, self.context.rules);
         // SAFETY: the cell is filled, as said above. Cells are written through a granted state, which
-        // holds its block by reference; this value was made from a block that nobody else refers to,
+        // holds its block by reference; this value was made from a block to which no other reference exists,
         // and gives no cell out for writing.
         unsafe {
             let before = self.cells.keys.arena.origin(id);

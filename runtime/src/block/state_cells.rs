@@ -78,7 +78,7 @@ impl StateCells {
 
     /// Empties the cells for another block, and keeps the memory.
     pub fn reset(&mut self, view: Arc<dyn StateView>, rules: StateRules) {
-        // Where somebody keeps the table, for another run of the block, its memory is not ours.
+        // If another owner keeps the table, for another run of the block, its memory cannot be used.
         let table = self.keys.reset(view, rules);
         if let Some(table) = table.and_then(Arc::into_inner) {
             self.spare.table = Some(table);

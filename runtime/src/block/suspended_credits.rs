@@ -1,4 +1,4 @@
-//! Credits that are taken off while a transaction in front of them runs.
+//! Credits that are taken off accounts while an earlier transaction runs.
 
 // Cells are changed through an exclusive reference to their block.
 #![allow(unsafe_code)]
@@ -19,9 +19,9 @@ pub struct SuspendedCredits(Vec<(KeyId, U256)>);
 impl<T> OpenBlock<T> {
     /// Takes off the credits that these finished transactions made to these accounts.
     ///
-    /// Who credits an account does not see it. So if a transaction in front of them turns out to need
-    /// the account, it can run without these credits, and nobody has to be taken back: of these
-    /// transactions none may hold one of the accounts in another mode.
+    /// A transaction that credits an account does not see it. So if an earlier transaction turns out to need
+    /// the account, it can run without these credits, and no transaction is rolled back. None of these
+    /// transactions may hold one of the accounts in another mode.
     pub fn suspend_credits(&mut self, tasks: &[TaskId], accounts: &[KeyId]) -> SuspendedCredits {
         let mut suspended = Vec::new();
         for task in tasks {
@@ -38,8 +38,8 @@ impl<T> OpenBlock<T> {
         SuspendedCredits(suspended)
     }
 
-    /// Whether credits are possible on the accounts as they are now, so that whoever made them would have
-    /// made them here too.
+    /// Whether the accounts as they are now can take the credits, so that their transactions would have made
+    /// them here too.
     pub fn can_put_back(&mut self, suspended: &SuspendedCredits) -> bool {
         let mut is_safe = true;
         for (account, amount) in &suspended.0 {
@@ -58,7 +58,7 @@ impl<T> OpenBlock<T> {
     }
 
     fn change(&mut self, key: KeyId, change: impl FnOnce(&mut StateCell)) {
-        // SAFETY: nobody else has the block, and the id came from it.
+        // SAFETY: `&mut self` rules out any other user of the block, and the id came from it.
         unsafe { self.key_cells().arena.write(key, change) };
     }
 }

@@ -1,7 +1,7 @@
 //! State cells: the one current value of each key inside an open block.
 //!
 //! A granted lock *is* the right to use the cell. The arena itself takes no lock and keeps no
-//! version: a read is a plain reference. So whoever hands out access must prove that grants are
+//! version: a read is a plain reference. So the caller that gives out access must prove that grants are
 //! exclusive where they must be; that proof is the lock table's, and the two places that lean on it
 //! say so in their `SAFETY` comments. Builds with debug assertions check it: every grant is noted in
 //! the cell, and two that do not go together abort the process.
@@ -68,8 +68,8 @@ type Chunk<V, O> = Box<[Slot<V, O>]>;
 
 /// An arena of cells that grows while it is in use and never moves a cell.
 ///
-/// Beside its value a cell has an *origin*: what it was made from. That never changes, so everybody
-/// may look at it without a grant, whoever is changing the value.
+/// Beside its value a cell has an *origin*: what it was made from. It never changes, so any thread may read
+/// it without a grant.
 pub struct Cells<V, O = ()> {
     chunks: [OnceLock<Chunk<V, O>>; CHUNKS],
     len: AtomicUsize,
@@ -117,7 +117,7 @@ impl<V, O> Cells<V, O> {
     /// With more than 2^32 cells.
     pub fn push_from(&self, origin: O, value: V) -> KeyId {
         let index = self.len.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: `fetch_add` gave this index to this call alone, and nobody else knows the id
+        // SAFETY: `fetch_add` gave this index to this call alone, and no other thread knows the id
         // before this function returns it.
         unsafe { self.fill(KeyId::from_index(index), origin, value) };
         KeyId::from_index(index)
@@ -230,12 +230,12 @@ impl<V, O> Cells<V, O> {
         })
     }
 
-    /// Looks at a cell that nobody else can be using.
+    /// A cell that no other thread can be using.
     pub fn get_mut(&mut self, id: KeyId) -> &mut V {
         self.parts_mut(id).1
     }
 
-    /// Looks at a cell that nobody else can be using, and at its origin.
+    /// A cell that no other thread can be using, and its origin.
     pub fn parts_mut(&mut self, id: KeyId) -> (&O, &mut V) {
         assert!(id.index() < self.len(), "{id:?} is not of this arena");
         let (chunk, position) = locate(id.index());
@@ -339,7 +339,7 @@ impl<V, O> fmt::Debug for Cells<V, O> {
     }
 }
 
-/// Who holds a cell, counted to catch a broken lock table.
+/// The holders of a cell, counted to catch a broken lock table.
 #[cfg(debug_assertions)]
 mod holders {
     use crate::model::{AccessMode, KeyId};

@@ -51,11 +51,11 @@ impl AccountCell {
     }
 }
 
-/// Code inside the block, and how often the account's storage was wiped.
+/// Code inside the block, and how often the account's storage was cleared.
 #[derive(Debug)]
 pub(crate) struct CodeCell {
     pub(crate) code: CodeRef,
-    /// Storage wipes of this account in this block. A slot of an earlier generation is zero.
+    /// How often the storage of this account was cleared in this block. A slot of an earlier generation is zero.
     pub(crate) generation: u32,
 }
 
@@ -68,7 +68,7 @@ pub(crate) struct SlotCell {
 }
 
 impl SlotCell {
-    /// The value, given how often the account's storage was wiped so far.
+    /// The value, given how often the account's storage was cleared so far.
     pub(crate) const fn current(&self, generation: u32) -> U256 {
         if self.generation == generation {
             self.value
@@ -147,10 +147,10 @@ impl Origin {
         }
     }
 
-    /// Whether the block has left this value as it was, so that a look at `cell` shows what a look
-    /// before the block did.
+    /// Whether the block has left this value as it was, so that a read of `cell` gives the value before the
+    /// block.
     ///
-    /// A slot of a wiped account is covered by the account's code, which its reader holds too.
+    /// A slot of a cleared account is covered by the account's code, which its reader holds too.
     pub(crate) fn is_current(&self, cell: &StateCell) -> bool {
         match (self, cell) {
             (Self::Account(before), StateCell::Account(cell)) => {

@@ -1,11 +1,11 @@
 //! Credits that a worker keeps for itself for a while.
 //!
-//! Almost every transaction credits the block's beneficiary, and in some blocks everybody pays one
-//! account. The cell's atomics make that right, but all cores writing one cache line make it slow. Where
-//! a block's key table knows that a key is only ever credited, nobody looks at its balance before the
-//! block is over, so each worker can add up on its own and hand in the sum when it leaves.
+//! Almost every transaction credits the block's beneficiary, and in some blocks most transactions pay one
+//! account. The cell's atomics make that correct, but it is slow when all cores write one cache line. If a
+//! block's key table shows that a key is only ever credited, no transaction reads its balance before the
+//! block is over. So each worker sums up on its own and adds the sum when it leaves.
 
-// Hands sums in through cells that nobody writes.
+// Adds sums through cells that no thread writes.
 #![allow(unsafe_code)]
 
 use super::{cell::StateCell, key_cells::KeyCells};

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Balance increases that came since the value was last written.
 ///
 /// Four limbs of an ordinary sum, each an atomic: credits commute, so a sum that every carry
-/// reaches is exact as soon as nobody adds any more, which is what a read grant means. Overflow of
+/// reaches is exact when no thread adds any more, which is what a read grant means. Overflow of
 /// the whole is ruled out by [`StateAccess::may_credit`](crate::StateAccess::may_credit).
 #[derive(Debug, Default)]
 pub(crate) struct Credits {
@@ -41,7 +41,7 @@ impl Credits {
         }
     }
 
-    /// Adds an amount while nobody else does.
+    /// Adds an amount while no other thread does.
     pub(crate) fn add_alone(&mut self, amount: U256) {
         if amount.is_zero() {
             *self.touches.get_mut() += 1;

@@ -133,8 +133,7 @@ impl KeyCells {
         Ok(())
     }
 
-    /// Whether it is known that nobody in the block does more with a key than to credit it, while
-    /// many do.
+    /// Whether many transactions credit a key, and it is known that none does anything else with it.
     #[inline]
     pub(crate) fn is_popular_credit(&self, key: KeyId) -> bool {
         let table = self.complete_table();
@@ -177,7 +176,7 @@ impl KeyCells {
         self.interner.for_each_in_shard(shard, each);
     }
 
-    /// Notes that an account's code changed or its storage was wiped.
+    /// Notes that an account's code changed or its storage was cleared.
     ///
     /// Such accounts are few; sealing looks at them before everything else.
     pub(crate) fn note_recoded(&self, address: Address, code: KeyId) {
@@ -185,8 +184,8 @@ impl KeyCells {
         self.is_recoded.store(true, Ordering::Relaxed);
     }
 
-    /// Whether an account's code may have changed or its storage may have been wiped: by anybody who held something
-    /// that the caller holds now.
+    /// Whether an account's code may have changed or its storage may have been cleared, by a transaction that
+    /// held something that the caller holds now.
     #[inline]
     pub(crate) fn is_recoded(&self) -> bool {
         self.is_recoded.load(Ordering::Relaxed)

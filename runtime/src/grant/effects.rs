@@ -107,7 +107,7 @@ impl CheckedCells<'_> {
     fn change<R>(&mut self, change: impl FnOnce(&mut StateCell) -> R) -> (KeyId, R) {
         let id = self.next();
         // SAFETY: `check` found this key of the set that was entered held for writing; by the
-        // contract of `enter` nobody else uses the cell until `leave`. The id came from this block.
+        // contract of `enter` no other thread uses the cell until `leave`. The id came from this block.
         (id, unsafe { self.block.arena.write(id, change) })
     }
 
@@ -119,7 +119,7 @@ impl CheckedCells<'_> {
 
     /// Looks at the cell that [`next`](Self::next) gave last.
     fn read_at<R>(&self, id: KeyId, look: impl FnOnce(&StateCell) -> R) -> R {
-        // SAFETY: as above, but held in a mode in which nobody writes beside us.
+        // SAFETY: as in `change`, but the key is held in a mode in which no other thread writes.
         unsafe { self.block.arena.read(id, look) }
     }
 }

@@ -1,6 +1,6 @@
-//! What a window is in the grant of, and finding keys in it.
+//! The keys granted to a transaction.
 
-// A set is reached by pointers into the block that the window holds.
+// A set is reached by pointers into the block that the grant view holds.
 #![allow(unsafe_code)]
 
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
 };
 use std::ptr::NonNull;
 
-/// What a window is in the grant of.
+/// What is granted to a view.
 #[derive(Clone, Copy, Default)]
 pub(crate) enum Grant {
     #[default]
@@ -36,7 +36,7 @@ impl Grant {
     }
 }
 
-/// A set with its dense ids, inside the block of the window that holds it.
+/// A set with its dense ids, inside the block that the grant view holds.
 ///
 /// Asked for at every access, so it is looked up once.
 #[derive(Clone, Copy)]

@@ -1,4 +1,4 @@
-//! The state as the holder of a grant sees it: its cells, and nothing else.
+//! The state as a transaction sees it under its grant: the granted cells and nothing else.
 
 // Cells are reached by plain reference here; the grant is what makes that sound.
 #![allow(unsafe_code)]
@@ -22,7 +22,7 @@ use std::{fmt, mem, ops::Range, sync::Arc};
 /// Cells that are asked for when a grant begins: as many as a processor fetches at a time.
 const CELLS_NEAR: usize = 8;
 
-/// A worker's window onto an open block: the cells of the transaction whose grant it is in.
+/// A worker's view of an open block: the cells of the transaction whose grant the worker has entered.
 ///
 /// Between [`enter`](Self::enter) and [`leave`](Self::leave) it reads and writes the cells of one
 /// task's access set and refuses everything else. Outside it refuses everything.
@@ -39,17 +39,17 @@ pub struct GrantedState<T> {
     pub(super) found: Vec<KeyId>,
     /// What was touched under a grant of everything.
     touched: Vec<AccessEntry>,
-    /// Whether nobody wants to know.
+    /// Whether touches are not noted.
     pub(super) forgoes_touched: bool,
     /// Whether inferred sets may be extended while they are held.
     pub(super) allows_late_grants: bool,
     /// What the task got beyond its set.
     beyond: Vec<Beyond>,
-    /// What was found when the task began, in windows that extend sets.
+    /// What was found when the task began, in views that allow late grants.
     pub(super) begun: Option<Begun>,
     /// For interning under a grant of everything; made when it is first needed.
     recent_keys: Option<RecentKeys<StateKey>>,
-    /// In a window that runs a block in order, what has changed.
+    /// In a view that runs a block sequentially: what has changed.
     sequential: Option<Box<SequentialState>>,
 }
 
@@ -65,39 +65,38 @@ struct Beyond {
 }
 
 impl<T> GrantedState<T> {
-    /// A window onto `block`, with no grant yet.
+    /// A view of `block`, with no grant yet.
     pub fn new(block: Arc<OpenBlock<T>>) -> Self {
         let mut state = Self::default();
         state.block = Some(block);
         state
     }
 
-    /// A window onto a block whose transactions run in order, all through it: no cell is used, and nobody else is in their way.
-    /// `state` is the block's ([`OpenBlock::begin_sequential`]).
+    /// A view of a block whose transactions all run through this view, one after another. It uses no cells.
+    /// `state` comes from [`OpenBlock::begin_sequential`].
     pub fn sequential(block: Arc<OpenBlock<T>>, state: Box<SequentialState>) -> Self {
         let mut window = Self::new(block);
         window.sequential = Some(state);
         window
     }
 
-    /// Ends a window that ran a block [in order](Self::sequential); what has changed.
+    /// Ends a [sequential](Self::sequential) view and returns what has changed.
     pub fn into_sequential(mut self) -> Option<Box<SequentialState>> {
         self.sequential.take()
     }
 
-    /// Enters the grant of `task`. A window that [extends sets](Self::allow_late_grants) waits until those in front
-    /// who got a key of this task beyond their sets are through.
+    /// Enters the grant of `task`. A view that [allows late grants](Self::allow_late_grants) first waits
+    /// until earlier transactions that got a key of this task beyond their sets have ended.
     ///
     /// # Safety
     ///
-    /// From now until [`leave`](Self::leave), `task` holds every key of its resolved access set in
-    /// this block in the mode it declares: no other task that has entered holds one of them, by its own
-    /// set, in an incompatible mode. Changes by earlier holders happened before, in the memory order's sense;
-    /// so did the [resolving](OpenBlock::resolve) of this task and, in a block whose keys were
-    /// numbered, of every one in front of it, or at least the filling of all cells of its set
-    /// ([`OpenBlock::is_free`]). The sets of the block's tasks do not change while tasks have entered. A key
-    /// that no two tasks of the block use in incompatible modes counts as held without a lock
-    /// ([`OpenBlock::contended`]).
+    /// From now until [`leave`](Self::leave), `task` holds every key of its resolved access set in this block
+    /// in the mode it declares: no other task that has entered holds one of them, by its own set, in an
+    /// incompatible mode. Changes by earlier holders happened before, in the sense of the memory model. So
+    /// did the [resolving](OpenBlock::resolve) of this task and, in a block whose keys were numbered, of
+    /// every earlier task, or at least the filling of all cells of its set ([`OpenBlock::is_free`]). The sets
+    /// of the block's tasks do not change while tasks have entered. A key that no two tasks of the block use
+    /// in incompatible modes counts as held without a lock ([`OpenBlock::contended`]).
     pub unsafe fn enter(&mut self, task: TaskId) {
         self.task = Some(task);
         self.touched.clear();
@@ -123,13 +122,13 @@ impl<T> GrantedState<T> {
         }
     }
 
-    /// Enters a grant of everything for `task`, whatever its set is. A window that runs its block [in order](Self::sequential) enters
-    /// no other.
+    /// Enters a grant of everything for `task`, whatever its set is. A [sequential](Self::sequential) view
+    /// enters no other grant.
     ///
     /// # Safety
     ///
-    /// As of [`enter`](Self::enter): until [`leave`](Self::leave) nobody else uses a cell of the block, or looks
-    /// for one.
+    /// As of [`enter`](Self::enter): until [`leave`](Self::leave) no other thread uses a cell of the block,
+    /// or looks one up.
     pub unsafe fn enter_everything(&mut self, task: TaskId) {
         self.task = Some(task);
         self.touched.clear();
@@ -141,7 +140,8 @@ impl<T> GrantedState<T> {
         self.recent = (Address::ZERO, 0..0);
     }
 
-    /// Whether this window is in the grant of `task` of `block`, and not one that took its place.
+    /// Whether this view has entered the grant of `task` of `block`, and is not a replacement of the view
+    /// that did.
     pub fn is_entered(&self, block: &Arc<OpenBlock<T>>, task: TaskId) -> bool {
         let same_block = self
             .block
@@ -161,9 +161,10 @@ impl<T> GrantedState<T> {
         self.recent = (Address::ZERO, 0..0);
     }
 
-    /// Others may have what was got beyond the set.
+    /// Lets other transactions have the late grants.
     fn end_late_grants(&mut self) {
-        // Whoever waits goes on after the first word of it, and a key may have been got twice.
+        // A waiting transaction goes on after its first key is released, and one key may have been granted
+        // twice.
         #[cfg(debug_assertions)]
         for beyond in self.beyond.iter().rev() {
             self.note_mode(beyond.id, Some(beyond.mode), beyond.before);
@@ -186,7 +187,7 @@ impl<T> GrantedState<T> {
 
     #[cfg(debug_assertions)]
     fn for_each_held(&self, mut each: impl FnMut(&OpenBlock<T>, KeyId, AccessMode)) {
-        // Under a grant of everything there is nobody to meet.
+        // Under a grant of everything no other grant is out.
         if let (Some(block), Some(task)) = (&self.block, self.task)
             && !self.holds_everything()
             && let Some(keys) = block.resolved(task)
@@ -213,9 +214,9 @@ impl<T> GrantedState<T> {
         self.forgoes_touched = true;
     }
 
-    /// From now on a transaction whose set was inferred gets a key beyond it at once, where there is nothing
-    /// to wait for. All windows do so that are used in the same run, and then
-    /// [`OpenBlock::keep_late_grants`] is called.
+    /// From now on a transaction whose set was inferred gets a key beyond it at once, if no other transaction
+    /// has to be waited for. All views of one run do so, and [`OpenBlock::keep_late_grants`] is called after
+    /// the run.
     pub const fn allow_late_grants(&mut self) {
         self.allows_late_grants = true;
     }
@@ -246,11 +247,12 @@ impl<T> GrantedState<T> {
     /// # Safety
     ///
     /// Every cell of the record is held for writing, by the grant entered, or by the caller for a
-    /// task that nobody else can see. The record was made through this window, or through one that was
+    /// task that no other thread can see. The record was made through this view, or through one that was
     /// dropped.
     pub unsafe fn revert(&mut self, record: UndoRecord) {
         if let Some(block) = &self.block {
-            // What is taken back has to be there. Other windows handed theirs in when they were dropped.
+            // The credits must be on the accounts before they are taken back. Other views flushed theirs when
+            // they were dropped.
             // SAFETY: all keys were named with this block's cells, and this function's contract is that of `apply`.
             unsafe {
                 self.credits.flush(block.key_cells());
@@ -265,8 +267,8 @@ impl<T> GrantedState<T> {
         let Grant::Keys(held) = self.held else {
             return None;
         };
-        // SAFETY: this window holds the block. What a transaction holds changes only through `&mut OpenBlock`, which
-        // nobody has meanwhile.
+        // SAFETY: this view holds the block. The sets of its transactions change only through `&mut
+        // OpenBlock`, which no thread has while the view holds the block.
         Some(unsafe { held.lists() })
     }
 
@@ -326,7 +328,7 @@ impl<T> GrantedState<T> {
         }
     }
 
-    /// What has changed, and what was before the block, in the grant of a window that runs the block in order.
+    /// Under a sequential grant: what has changed, and the state before the block.
     #[inline]
     pub(crate) fn sequential_state(&mut self) -> Option<(&mut SequentialState, &KeyCells)> {
         let Grant::Sequential = self.held else {
@@ -384,7 +386,7 @@ impl<T> GrantedState<T> {
         let (id, _) = self.find(key, AccessMode::Read)?;
         let block = self.block.as_ref().expect("find succeeds in a block only");
         // SAFETY: `find` found the key in the set that was entered, in a mode that allows reads;
-        // by the contract of `enter` nobody writes it until `leave`. The id came from this block.
+        // by the contract of `enter` no thread writes it until `leave`. The id came from this block.
         Ok(unsafe { block.key_cells().arena.read(id, look) })
     }
 
@@ -398,7 +400,7 @@ impl<T> GrantedState<T> {
         }
         let is_recoded = |block: &Arc<OpenBlock<T>>| block.key_cells().is_recoded();
         if self.holds_everything() && !self.block.as_ref().is_some_and(is_recoded) {
-            // Nothing was wiped. No cell is needed to know that.
+            // No storage was cleared, and no cell is needed to know that.
             self.note(&StateKey::code(address), AccessMode::Read);
             return Ok(0);
         }
@@ -406,7 +408,7 @@ impl<T> GrantedState<T> {
     }
 }
 
-/// Whoever needs so many keys beyond its set had better be given another.
+/// A transaction that needs more keys beyond its set than this gets another set instead.
 const BEYOND_MAX: usize = 64;
 
 #[cold]
@@ -426,7 +428,7 @@ pub(super) fn undeclared(
 
 impl<T> Drop for GrantedState<T> {
     fn drop(&mut self) {
-        // If whoever is in the grant panicked, others must not wait for ever.
+        // If the transaction panicked, other transactions must not wait forever.
         self.end_late_grants();
         if let Some(block) = &self.block {
             // SAFETY: all keys were named with this block's cells.

@@ -4,7 +4,7 @@
 //! * `state_access`: the state that a transaction sees;
 //! * `simulation`: simulations that are taken as executions;
 //! * `effects`: applies effects to cells;
-//! * `granted_state`: the window of a worker onto an open block;
+//! * `granted_state`: a worker's view of an open block;
 //! * `granted_keys`: the keys that a grant covers.
 
 mod effects;

@@ -7,10 +7,11 @@ use super::granted_state::GrantedState;
 use crate::model::{AccessMode, Outcome, TaskId};
 
 impl<T> GrantedState<T> {
-    /// Takes the simulation of `task` as its execution without entering its grant, if it has one, is in
-    /// no conflict, and nobody else names the keys whose values it read or wrote: what it did stays
-    /// in its speculative transaction, [apart](OpenBlock::may_keep_private), and its cells need not be filled. Its outcome then; else
-    /// nothing has happened. For windows that [extend sets](Self::allow_late_grants).
+    /// Takes the simulation of `task` as its execution without entering its grant, if it has a simulation,
+    /// conflicts with no other transaction, and no other transaction names the keys that it read exclusively
+    /// or wrote. Its effects stay [private](crate::OpenBlock::may_keep_private), and its cells need not be filled.
+    /// Returns its outcome; without one, nothing has happened. For views that [allow late
+    /// grants](Self::allow_late_grants).
     ///
     /// # Safety
     ///
@@ -22,9 +23,9 @@ impl<T> GrantedState<T> {
         unsafe { block.run_private(task, &mut self.credits, &mut self.found) }
     }
 
-    /// Applies the simulation of the task in whose grant this is, if it has one and nothing that it
-    /// looked at has changed since the state before the block; its outcome is the transaction's then. For windows
-    /// that [extend sets](Self::allow_late_grants).
+    /// Applies the simulation of the entered task, if it has one and nothing that it read has changed since
+    /// the state before the block. Returns the outcome, which is the transaction's. For views that [allow
+    /// late grants](Self::allow_late_grants).
     pub fn apply_simulation(&mut self) -> Option<Outcome> {
         let (Some(block), Some(task)) = (&self.block, self.task) else {
             return None;

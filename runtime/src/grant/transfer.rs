@@ -1,8 +1,8 @@
 //! Transfers under a grant, in one go.
 //!
-//! Through [`StateAccess`](crate::StateAccess) a transfer looks its keys up eight times: to look at both codes and at the sender,
-//! to ask whether two may be credited, and all that changes once more when it is applied. Here
-//! one look at the set finds them all.
+//! Through [`StateAccess`](crate::StateAccess) a transfer looks its keys up eight times: to read both codes
+//! and the sender, to ask whether two accounts may be credited, and again for all changes. Here one pass over
+//! the set finds them all.
 
 // Cells are reached by plain reference here; the grant is what makes that sound.
 #![allow(unsafe_code)]
@@ -99,7 +99,7 @@ impl<T> GrantedState<T> {
             .filter(|(set, _)| set.len() <= FEW_KEYS)?;
         let keys = Keys::find(transfer, entries, keys);
         let cells = self.block.as_ref()?.key_cells();
-        // SAFETY: keys of the set that was entered, held for reading; by the contract of `enter` nobody
+        // SAFETY: keys of the set that was entered, held for reading; by the contract of `enter` no thread
         // writes them until `leave`.
         let has_code =
             |code| unsafe { (cells.arena).read(code, |cell| !cell.code().code.is_empty()) };

@@ -14,7 +14,7 @@ pub(crate) const SHARDS: usize = 64;
 ///
 /// The map is sharded by hash, so threads that intern different keys seldom wait for each other.
 /// Ids are handed out by the caller's `assign`, which runs once per key, under the lock of the
-/// key's shard: whoever gets the id back also sees what `assign` did for it.
+/// key's shard: a thread that gets the id back also sees what `assign` did for it.
 ///
 /// The hash is seeded at random, so that keys cannot be ground against it; no id order is promised,
 /// and nothing that reaches a block depends on one.
@@ -26,8 +26,8 @@ pub struct Interner<K> {
 
 /// How much of the memory the latest uses needed.
 ///
-/// Going through a table takes time for its room, not for its keys, and keys that lie far apart are in no cache. So
-/// what one large block needed is not kept for all small ones behind it.
+/// Going through a table takes time for its room, not for its keys, and keys that lie far apart are in no
+/// cache. So the memory that one large block needed is not kept for many small ones.
 #[derive(Debug, Default)]
 pub(crate) struct Room {
     /// Uses in a row that needed little of it.
@@ -147,7 +147,7 @@ impl<K: Hash + Eq + Clone> Interner<K> {
         (hash, shard_of(hash))
     }
 
-    /// Has one of the `SHARDS` parts for itself.
+    /// Locks one of the `SHARDS` parts.
     pub fn lock_shard(&self, shard: usize) -> LockedShard<'_, K> {
         LockedShard(self.shards[shard].lock())
     }
@@ -187,7 +187,7 @@ const fn shard_of(hash: u64) -> usize {
     (hash >> 32) as usize % SHARDS
 }
 
-/// A part of an interner that nobody else can use meanwhile.
+/// A part of an interner that this thread has locked.
 pub struct LockedShard<'a, K>(MutexGuard<'a, HashTable<(K, KeyId)>>);
 
 impl<K: Eq> LockedShard<'_, K> {

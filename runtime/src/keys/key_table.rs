@@ -9,13 +9,13 @@ use std::{fmt, ops::Range};
 ///
 /// Where a block's sets are known before it runs, its keys can get their [dense ids](KeyId)
 /// beforehand, in the order in which the transactions first name them. Then
-/// nobody looks a key up while the block runs: a transaction [introduces](Self::introduces) the keys
-/// that nobody named before it, and whoever prepares it fills their cells.
+/// no thread looks a key up while the block runs: a transaction [introduces](Self::introduces) the keys that
+/// no earlier transaction names, and the thread that prepares it fills their cells.
 ///
-/// And who knows all sets knows which keys need no lock: those that one transaction alone names, that
+/// All sets together show which keys need no lock: those that only one transaction names, that
 /// all only read, or that all only credit. Only the rest is [contended](Self::contended).
 ///
-/// A [`Numbering`] makes it, on as many threads as there are.
+/// A [`Numbering`](crate::Numbering) makes it, on as many threads as there are.
 #[derive(Default)]
 pub struct KeyTable {
     sets: usize,
@@ -89,7 +89,8 @@ impl KeyTable {
         &part.contended[start as usize..part.ends[place][1] as usize]
     }
 
-    /// Whether a task is in no conflict, and nobody else names the keys that it [introduces](Self::introduces),
+    /// Whether a task is in no conflict, and no other task names the keys that it
+    /// [introduces](Self::introduces),
     /// none of which it only credits.
     #[inline]
     pub(crate) fn is_alone(&self, task: TaskId) -> bool {

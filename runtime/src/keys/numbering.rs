@@ -8,11 +8,11 @@
 //! 3. by part: number the keys that are named first here;
 //! 4. by part: write every set down by number.
 //!
-//! Nobody waits for a lock in a round, and no two threads look up the same key. The numbers do not
+//! No thread waits for a lock in a round, and no two threads look up the same key. The numbers do not
 //! depend on how the work was cut: they follow the order in which the transactions name the keys.
 //!
 //! Until the last round keys are compared by their hashes alone, which fit in a fourth of the memory.
-//! There every name of a key is held against the first one. Should two keys share a hash, then the
+//! There every occurrence of a key is compared with the first one. Should two keys share a hash, then the
 //! numbering is [begun again](Numbering::finish) with another seed.
 
 use super::{
@@ -103,7 +103,7 @@ impl SameHash {
 }
 
 impl Numbering {
-    /// A numbering of the keys of this many sets, in the memory of a table that nobody needs any
+    /// A numbering of the keys of this many sets, in the memory of a table that is not needed any
     /// more.
     pub fn new(tasks: usize, memory: Option<KeyTable>) -> Self {
         Self::with_shards(HASH_SHARDS, tasks, memory)
@@ -142,7 +142,7 @@ impl Numbering {
 
     /// Does one piece of a round. From any thread, once; `set` gives the same sets to all of them.
     pub fn run<'s>(&self, round: Round, piece: usize, set: impl Fn(TaskId) -> &'s AccessSet) {
-        // Looked at by none of the rounds by shard.
+        // Not used by the rounds by shard.
         let tasks = self.tasks_of(piece);
         let sets = tasks.clone().map(|task| {
             let ahead = task + SETS_AHEAD;
@@ -234,7 +234,7 @@ impl Numbering {
             linked.accesses[access].key = KeyId::from_index(first_keys[first] + number);
             linked.used[access] = known.used;
             if own.numbers[access] == NAMED_BEFORE {
-                // Below it is held against this one.
+                // It is compared with this one below.
                 prefetch::for_reading(&raw const counted[first].keys[number]);
             } else {
                 linked.uses[number] = known.used;
@@ -297,7 +297,7 @@ impl KeyTable {
         Self::number_in(None, sets)
     }
 
-    /// The same, in the memory of a table that nobody needs any more.
+    /// The same, in the memory of a table that is not needed any more.
     pub(crate) fn number_in<'a>(
         mut memory: Option<Self>,
         sets: impl IntoIterator<Item = &'a AccessSet>,

@@ -31,7 +31,7 @@ impl KeyUse {
     }
 }
 
-/// What rounds leave for the rounds behind them, and for the table.
+/// What rounds leave for later rounds, and for the table.
 #[derive(Default)]
 pub(crate) struct Found {
     pub(crate) scattered: Vec<Scattered>,
@@ -223,7 +223,7 @@ pub(crate) struct Linked {
     pub(crate) first_key: usize,
     /// By key of the part.
     pub(crate) uses: Vec<KeyUse>,
-    /// The keys of the part that many credit and nobody does anything else with.
+    /// The keys of the part that many transactions credit and none uses otherwise.
     pub(crate) popular: Vec<KeyId>,
     /// Whether one of the sets is everything.
     pub(crate) everything: bool,

@@ -1,6 +1,6 @@
 //! A list that several threads fill side by side.
 
-// Places are written by whoever claimed them and read once that is over.
+// A place is written by the appender that claimed it, and read after that.
 #![allow(unsafe_code)]
 
 use parking_lot::Mutex;
@@ -22,7 +22,7 @@ pub(crate) struct SharedList<T: Copy> {
     /// Memory of a `Vec` without elements.
     places: NonNull<T>,
     capacity: usize,
-    /// Places from here on are nobody's; may be beyond the capacity.
+    /// Places from here on are unclaimed; may be beyond the capacity.
     claimed: AtomicUsize,
     rest: Mutex<Rest<T>>,
 }
@@ -65,7 +65,7 @@ impl<T: Copy> SharedList<T> {
         }
     }
 
-    /// Somebody who adds to the list.
+    /// An appender, which adds to the list.
     pub(crate) const fn appender(&self) -> Appender<'_, T> {
         Appender {
             list: self,
@@ -87,7 +87,7 @@ impl<T: Copy> SharedList<T> {
     ///
     /// An [appender](Appender::push) that is gone has added it there, which happened before, in the memory order's sense.
     pub(crate) unsafe fn get(&self, place: usize) -> T {
-        // SAFETY: by this function's contract the place is filled, and nobody writes there any more.
+        // SAFETY: by this function's contract the place is filled, and no appender writes there any more.
         unsafe { self.places.add(place).read() }
     }
 
@@ -109,11 +109,11 @@ impl<T: Copy> SharedList<T> {
             mut gaps,
             mut beyond,
         } = mem::take(self.rest.get_mut());
-        // Who claimed places beyond the capacity got none.
+        // Claims beyond the capacity got no places.
         let whole = self.capacity / CLAIM * CLAIM;
         let mut len = whole.min(*self.claimed.get_mut());
         gaps.sort_unstable_by_key(|gap| gap.start);
-        // From behind, so that all places from a gap to the end are filled.
+        // From the end, so that all places from a gap to the end are filled.
         while let Some(gap) = gaps.pop() {
             let moved = gap.len().min(len - gap.end);
             // SAFETY: both lie within the capacity; the last places are filled, the gap's are not, and the last
@@ -180,7 +180,8 @@ impl<T: Copy> Appender<'_, T> {
     /// Claims places, if there are any.
     fn claim(&mut self) -> bool {
         let list = self.list;
-        // Nobody's before, and the values are ordered by what gives the list's owner its word that all is over.
+        // The places were unclaimed. The values are ordered by whatever tells the owner of the list that all
+        // appenders are done.
         let start = list.claimed.fetch_add(CLAIM, Ordering::Relaxed);
         let fits = start + CLAIM <= list.capacity;
         if fits {

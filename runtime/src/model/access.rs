@@ -226,15 +226,15 @@ impl AccessSetBuilder {
         self
     }
 
-    /// Adds a look at an account's nonce and balance, and at its code hash.
+    /// Adds a read of an account's nonce and balance, and of its code hash.
     pub fn read_account(&mut self, address: Address) -> &mut Self {
         self.insert(StateKey::account(address), AccessMode::Read)
             .insert(StateKey::code(address), AccessMode::Read)
     }
 
-    /// Adds a look at a slot, and at the code that owns it.
+    /// Adds a read of a slot, and of the code that owns it.
     ///
-    /// Every access to a slot holds the account's code key: who wipes or replaces the account
+    /// Every access to a slot holds the account's code key: a transaction that clears or replaces the account
     /// holds that key exclusively.
     pub fn read_slot(&mut self, address: Address, slot: U256) -> &mut Self {
         self.insert(StateKey::slot(address, slot), AccessMode::Read)

@@ -22,7 +22,7 @@ pub(crate) struct DeltaContext {
     pub(crate) codes: BTreeMap<Address, CodeRef>,
     /// The same of accounts that are [told with their code](DeltaPart::account_with_code).
     pub(crate) told_codes: Vec<Arc<Code>>,
-    /// How often each account's storage was wiped, where it was.
+    /// How often each account's storage was cleared, where it was.
     pub(crate) generations: HashMap<AddressKey, u32, RandomState>,
     pub(crate) rules: StateRules,
 }
@@ -38,7 +38,7 @@ impl DeltaContext {
         }
     }
 
-    /// How often the storage of `address` was wiped.
+    /// How often the storage of `address` was cleared.
     pub(crate) fn generation(&self, address: Address) -> u32 {
         if self.generations.is_empty() {
             return 0;
@@ -122,7 +122,7 @@ impl Changes {
         &self.accounts
     }
 
-    /// The memory of a delta that nobody wants.
+    /// The memory of changes that are not needed.
     pub(crate) fn into_memory(self) -> StateDelta {
         let mut memory = self.into_delta();
         memory.clear();
@@ -137,7 +137,7 @@ impl Changes {
         }
     }
 
-    /// Somebody who gathers changes.
+    /// A part, which gathers changes.
     pub(crate) const fn part(&self) -> DeltaPart<'_> {
         DeltaPart {
             accounts: self.accounts.appender(),
@@ -242,7 +242,7 @@ impl DeltaPart<'_> {
             .push((address, context.account(now, code_hash)));
     }
 
-    /// Takes slots that changed, of accounts that were not wiped.
+    /// Takes slots that changed, of accounts that were not cleared.
     pub(crate) fn changed_slots(&mut self, slots: &[(Address, U256, U256)]) {
         self.slots.extend_from_slice(slots);
     }

@@ -1,4 +1,4 @@
-//! What a transaction came to, and the receipts a block makes of it.
+//! The outcome of a transaction, and the receipts of a block.
 
 use alloy_primitives::{Address, Bloom, Bytes, Log};
 
@@ -22,7 +22,7 @@ pub enum Status {
     Halted(String),
 }
 
-/// What one transaction came to.
+/// The outcome of one transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// Transaction or system step.
@@ -40,7 +40,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// What a step of the protocol came to that did what it was to do, or nothing: no receipt, no gas.
+    /// The outcome of a system step that succeeded, or did nothing: no receipt, no gas.
     pub const fn system() -> Self {
         Self {
             kind: OutcomeKind::System,

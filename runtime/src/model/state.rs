@@ -43,7 +43,7 @@ impl Default for Account {
     }
 }
 
-/// Contract code: immutable, named by its hash, shared by everybody who runs it.
+/// Contract code: immutable, named by its hash, shared by all threads that run it.
 ///
 /// An executor may attach what it derives from the bytes (a jump table, compiled code); it is
 /// computed once and lives as long as the code.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 /// The difference between the state before a block and the state after it: each key once, and only
 /// what differs.
 ///
-/// The lists are in no order until [`sort`](Self::sort) is called; whoever makes the block durable
+/// The lists are in no order until [`sort`](Self::sort) is called; making the block durable
 /// does not need one. Two deltas are equal if they say the same, in whatever order.
 #[derive(Clone, Debug, Default)]
 pub struct StateDelta {
@@ -15,7 +15,7 @@ pub struct StateDelta {
     pub accounts: Vec<(Address, Option<Account>)>,
     /// Accounts whose storage before the block is gone.
     pub wiped: Vec<Address>,
-    /// Slots that changed. For a wiped account: every slot that is not zero after the block.
+    /// Slots that changed. For a cleared account: every slot that is not zero after the block.
     pub slots: Vec<(Address, U256, U256)>,
     /// Code that accounts changed to.
     pub codes: Vec<Arc<Code>>,

@@ -38,7 +38,7 @@ pub struct Credit {
 pub struct WriteSet {
     /// New nonces and balances.
     pub accounts: Vec<(Address, AccountValue)>,
-    /// Balance increases of accounts that were not looked at.
+    /// Balance increases of accounts that were not read.
     pub credits: Vec<Credit>,
     /// New code.
     pub codes: Vec<(Address, CodeRef)>,

@@ -1,11 +1,11 @@
-//! The state of a block that runs in order: what has changed so far, over the state before the block.
+//! The state of a block that runs sequentially: what has changed so far, over the state before the block.
 //!
-//! Locks, cells and dense ids are for transactions that run side by side. Where one thread runs them all, one after
-//! another, two maps do: one entry for an account, code included, and one for each slot that was written. What a block
-//! only reads leaves nothing behind.
+//! Locks, cells and dense ids are for transactions that run in parallel. If one thread runs them all, one
+//! after another, two maps suffice: one entry for an account, code included, and one for each slot that was
+//! written. What a block only reads leaves no entry.
 //!
-//! This is not the [serial executor](crate::SerialState), which everything is held against, this included: they share
-//! nothing but what they call a change.
+//! This is not the [serial executor](crate::SerialState), the oracle for this state too. They share only the
+//! definition of a change.
 
 use super::place_map::PlaceMap;
 use crate::{
@@ -28,13 +28,13 @@ pub(crate) const PART_MIN: usize = 4_096;
 /// Memory is not cut down to less room than this.
 const ROOM_LEFT_MIN: usize = 1 << 10;
 
-/// An account that somebody has looked at.
+/// An account that was read or changed.
 struct ChangedAccount {
     before: Option<Account>,
     value: AccountValue,
-    /// Once somebody has looked at it, if the account had any, or has changed it.
+    /// Set once it was read, if the account had any, or changed.
     code: Option<CodeRef>,
-    /// Storage wipes of this account in this block.
+    /// How often the storage of this account was cleared in this block.
     generation: u32,
     /// Whether it was credited since the value was last written, even with nothing.
     is_credited: bool,
@@ -48,7 +48,7 @@ impl ChangedAccount {
         }
     }
 
-    /// Whether the code is what it was, and no storage was wiped.
+    /// Whether the code is what it was, and no storage was cleared.
     fn has_its_code(&self) -> bool {
         let code = self.code.as_ref();
         self.generation == 0 && code.is_none_or(|code| code.hash() == self.code_before())
@@ -88,7 +88,7 @@ impl ChangedAccount {
     }
 }
 
-/// A slot that somebody has written.
+/// A slot that was written.
 struct WrittenSlot {
     before: U256,
     value: U256,
@@ -136,7 +136,7 @@ pub struct SequentialState {
     slots: PlaceMap<SlotKey, WrittenSlot>,
     /// Where accounts were found, by the end of their address: the last one of each end. They may be of another block.
     recent: Recent,
-    /// Places of accounts whose code changed or whose storage was wiped; some stand twice.
+    /// Places of accounts whose code changed or whose storage was cleared; some stand twice.
     recoded: Vec<usize>,
     has_wiped: bool,
     /// Places of what the effects being applied change; kept for its memory.
@@ -165,7 +165,7 @@ impl SequentialState {
         (self.accounts.len(), self.slots.len())
     }
 
-    /// The place of an account, which is looked up if nobody has looked at it.
+    /// The place of an account, which is loaded if it has none.
     #[inline]
     fn find(&mut self, view: &dyn StateView, address: Address) -> Result<usize, StateError> {
         let place = *self.recent.of(&address) as usize;
@@ -280,8 +280,8 @@ impl SequentialState {
         view.slot(address, slot)
     }
 
-    /// Whether a balance may be increased without a look at it. Not if the state fails, which it will say where it is
-    /// asked for more.
+    /// Whether a balance may be increased without reading it. Not if the state fails; it fails again when it
+    /// is read.
     pub(crate) fn may_credit(
         &mut self,
         view: &dyn StateView,
@@ -400,9 +400,9 @@ impl SequentialState {
         }
     }
 
-    /// Whether the block has left this key as it was, so that a look at it shows what a look before the block did.
+    /// Whether the block has left this key as it was, so that a read gives the value before the block.
     ///
-    /// A slot of a wiped account is covered by the account's code, at which its reader has looked too.
+    /// A slot of a cleared account is covered by the account's code, which its reader has read too.
     pub(crate) fn is_untouched(&self, key: &StateKey) -> bool {
         let address = key.address;
         match key.part {

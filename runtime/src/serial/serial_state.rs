@@ -1,4 +1,4 @@
-//! The serial executor: the oracle every parallel run is held against.
+//! The serial executor: the oracle for every parallel run.
 //!
 //! It shares neither locks nor cells with the parallel path: an overlay of maps over the state
 //! before the block, one transaction after another.

@@ -1,9 +1,8 @@
-//! Running a transaction too early: on the state before the block, to see what it touches.
+//! Simulation: running a transaction on the state before the block, to see what it touches.
 //!
-//! A simulation reads the state before the block, which does not change, so it needs no grant and
-//! meets nobody. What it finds is the transaction's access set. And if, when the locks are granted,
-//! nothing that it read has changed, its effects are those the transaction would have: then it *was*
-//! the execution, and is applied as it is
+//! A simulation reads the state before the block, which does not change, so it needs no grant. It finds the
+//! transaction's access set. If nothing that it read has changed when the locks are granted, its effects are
+//! those of the execution, and are applied as they are
 //! ([`GrantedState::apply_simulation`](crate::GrantedState::apply_simulation)).
 
 use super::{
@@ -33,14 +32,14 @@ pub struct Assumption {
     pub balance: U256,
 }
 
-/// What is thought of a block while its transactions are looked at.
+/// What is expected of a block while its transactions are simulated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Contention {
-    /// Simulations may well be taken as executions, or nobody knows.
+    /// Simulations may well be taken as executions, or nothing is known.
     #[default]
     Open,
-    /// The block is long, and its first transactions are being looked at: what they teach can be of use for
-    /// many behind them.
+    /// The block is long, and its first transactions are being simulated: what they teach helps with many
+    /// later ones.
     Early,
     /// Most transactions need what one in front of them writes, so most simulations will be in vain.
     Crowded,
@@ -58,13 +57,13 @@ const HASHES_MAX: usize = 8;
 /// them again and again would have all threads count references to the same code.
 struct Memory {
     hasher: RandomState,
-    /// Empty until something is looked at: mostly nobody does in a short block, and it takes as long as a payment to make.
+    /// Empty until the first lookup: most short blocks need none, and making it takes as long as a payment.
     values: Box<[Option<(StateKey, Origin)>]>,
     account: LastAccount,
 }
 
 impl Memory {
-    /// The value of a key, and where it will be until the next one is looked at.
+    /// The value of a key, where it stays until the next lookup.
     fn look(&mut self, view: &dyn StateView, key: &StateKey) -> Result<&Origin, StateError> {
         #[expect(clippy::cast_possible_truncation, reason = "any bits will do")]
         let place = self.hasher.hash_one(key) as usize % MEMORIES;

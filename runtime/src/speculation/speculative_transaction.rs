@@ -36,7 +36,7 @@ pub(crate) struct Inferred {
     pub(crate) access: AccessSet,
     /// Hashes that its execution may need again.
     pub(crate) hashes: Vec<KnownHash>,
-    /// What it was seen to use, in gas; zero where nobody looked.
+    /// What it used when its set was inferred, in gas; zero if that is unknown.
     pub(crate) gas: u64,
     /// Whether it was simulated, and its effects are [plain](crate::SimulatedState::conclude).
     pub(crate) is_plain: bool,
@@ -72,7 +72,7 @@ struct Memory {
 }
 
 impl Memory {
-    /// Keeps the lists of a simulation that nobody needs any more, unless they are long.
+    /// Keeps the lists of a simulation that is no longer needed, unless they are long.
     fn keep(&mut self, mut simulation: Box<Simulation>) {
         if simulation.is_small() {
             simulation.clear();
@@ -155,7 +155,7 @@ impl SpeculativeTransaction {
         debug_assert!(first.is_ok(), "a transaction is inferred once");
     }
 
-    /// Nobody has looked.
+    /// Forgets what was inferred.
     pub(crate) fn forget_inferred(&mut self) {
         self.inferred.take();
     }
@@ -172,7 +172,7 @@ impl SpeculativeTransaction {
         kept.simulation.take()
     }
 
-    /// Whether the transaction has begun. Who is told that it has not is seen by it when it does.
+    /// Whether the transaction has begun. A caller that is told no is seen by the transaction when it begins.
     pub(crate) fn has_begun(&self) -> bool {
         self.kept.lock().has_begun
     }
@@ -190,7 +190,7 @@ impl SpeculativeTransaction {
         cells: &[KeyId],
         claim: impl FnOnce(&Simulation) -> bool,
     ) -> Option<Outcome> {
-        // Whoever looks for what was claimed waits here until it is there.
+        // A thread that asks for what was claimed waits here until it is there.
         let kept = &mut *self.kept.lock();
         if !claim(&simulation) {
             kept.simulation = Some(simulation);

@@ -1,4 +1,4 @@
-//! How to take a transaction's effects back.
+//! Taking a transaction's effects back.
 
 use super::simulation::Simulation;
 use crate::{
@@ -31,7 +31,7 @@ pub(crate) enum Undo {
 pub struct UndoRecord {
     pub(crate) entries: Vec<Undo>,
     /// The simulation that was taken as the execution, before anything in `entries`. Everything it
-    /// looked at was as before the block.
+    /// read was as before the block.
     pub(crate) taken: Option<Box<Simulation>>,
 }
 
