@@ -1,12 +1,8 @@
 //! The seam between a transaction's meaning and the state it runs on.
 
-use crate::{
-    access::AccessMode,
-    id::TaskId,
-    key::StateKey,
-    outcome::Outcome,
-    state::{CodeRef, StateError},
-    write_set::{AccountValue, WriteSet},
+use crate::model::{
+    AccessEntry, AccessMode, AccessSet, AccountValue, CodeRef, FEW_KEYS, KeyPart, Outcome,
+    StateError, StateKey, TaskId, WriteSet,
 };
 use alloy_primitives::{Address, B256, U256};
 use std::{error::Error, fmt};
@@ -51,15 +47,15 @@ pub enum AccessError {
     State(#[from] StateError),
 }
 
-/// A payment from an account without code to another, or to itself, of which is known what it comes to once
-/// nonce and balance are right.
+/// A payment between accounts without code, or from one to itself. Its outcome is known if nonce and balance
+/// are right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transfer {
-    /// Who pays.
+    /// The account that pays.
     pub sender: Address,
-    /// Whom it pays.
+    /// The account that is paid.
     pub recipient: Address,
-    /// Who gets the tip.
+    /// The account that gets the tip.
     pub beneficiary: Address,
     /// The nonce that the sender has to have.
     pub nonce: u64,
@@ -73,12 +69,68 @@ pub struct Transfer {
     pub tip: U256,
 }
 
+/// What a transfer touches, in no order; some of it twice, if it is one to oneself.
+pub(crate) fn touches(transfer: &Transfer) -> [(StateKey, AccessMode); 5] {
+    let Transfer {
+        sender,
+        recipient,
+        beneficiary,
+        ..
+    } = *transfer;
+    let paid = if recipient == sender {
+        AccessMode::Write
+    } else {
+        AccessMode::Credit
+    };
+    [
+        (StateKey::account(sender), AccessMode::Write),
+        (StateKey::code(sender), AccessMode::Read),
+        (StateKey::account(recipient), paid),
+        (StateKey::code(recipient), AccessMode::Read),
+        (StateKey::account(beneficiary), AccessMode::Credit),
+    ]
+}
+
+/// Whether a set allows a transfer.
+pub(crate) fn allows(set: &AccessSet, transfer: &Transfer) -> bool {
+    let entries = set.entries();
+    if *set == AccessSet::Everything || entries.len() > FEW_KEYS {
+        let mut needed = touches(transfer).into_iter();
+        return needed.all(|(key, mode)| set.allows(&key, mode));
+    }
+    let Transfer {
+        sender,
+        recipient,
+        beneficiary,
+        ..
+    } = *transfer;
+    let (mut payer, mut payer_code) = (false, false);
+    let (mut paid, mut paid_code, mut tipped) = (false, false, false);
+    for AccessEntry { key, mode } in entries {
+        let address = key.address;
+        match key.part {
+            KeyPart::Account => {
+                payer |= address == sender && mode.allows(AccessMode::Write);
+                paid |= address == recipient && mode.allows(AccessMode::Credit);
+                tipped |= address == beneficiary && mode.allows(AccessMode::Credit);
+            }
+            KeyPart::Code => {
+                let is_read = mode.allows(AccessMode::Read);
+                payer_code |= address == sender && is_read;
+                paid_code |= address == recipient && is_read;
+            }
+            KeyPart::Slot(_) => {}
+        }
+    }
+    payer && payer_code && paid && paid_code && tipped
+}
+
 /// A transaction that is a transfer and nothing else, as long as neither account has code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Payment {
     /// The transfer.
     pub transfer: Transfer,
-    /// What the transaction comes to, if nonce and balance are right.
+    /// The outcome of the transaction, if nonce and balance are right.
     pub outcome: Outcome,
 }
 
@@ -100,7 +152,7 @@ pub trait StateAccess {
     /// A storage slot. Reads the slot's key and the account's code key.
     fn slot(&mut self, address: Address, slot: U256) -> Result<U256, AccessError>;
 
-    /// Whether the account had storage before the block that was not wiped since (EIP-7610).
+    /// Whether the account had storage before the block that was not cleared since (EIP-7610).
     /// Reads the account's code key.
     fn has_storage(&mut self, address: Address) -> Result<bool, AccessError>;
 
@@ -113,8 +165,8 @@ pub trait StateAccess {
         false
     }
 
-    /// Whether nobody waits for a look at an account, and nobody notes it, until the transaction is done: then it may be
-    /// looked at before anybody wants to know. A no is no answer; there are states that never say more.
+    /// Whether reading an account delays no other transaction and is not noted until the transaction is done;
+    /// then it may be read ahead. `false` is always a valid answer.
     fn is_lookup_free(&self) -> bool {
         false
     }

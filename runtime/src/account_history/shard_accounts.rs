@@ -1,0 +1,145 @@
+//! The accounts of an interner shard while their histories are replayed.
+
+// A thread that locks an interner shard has exclusive access to the cells of that shard's accounts.
+#![allow(unsafe_code)]
+
+use super::changes::{Place, ReplayedChanges};
+use crate::{
+    cells::{AccountCell, KeyCells},
+    keys::LockedShard,
+    model::{Account, DeltaContext, StateError, StateKey},
+};
+use alloy_primitives::Address;
+use hashbrown::HashTable;
+use std::fmt;
+
+/// The accounts of a shard that this thread has locked.
+pub(crate) struct ShardAccounts<'a> {
+    cells: &'a KeyCells,
+    interned: LockedShard<'a, StateKey>,
+    /// Those without cells.
+    replayed: &'a mut ReplayedAccounts,
+}
+
+impl<'a> ShardAccounts<'a> {
+    /// Locks a shard. `replayed` is memory for the accounts without cells.
+    ///
+    /// # Safety
+    ///
+    /// For as long as the value lives, no other thread uses the cells of this shard's keys.
+    pub(crate) unsafe fn lock(
+        cells: &'a KeyCells,
+        shard: usize,
+        replayed: &'a mut ReplayedAccounts,
+    ) -> Self {
+        Self {
+            cells,
+            interned: cells.lock_shard(shard),
+            replayed,
+        }
+    }
+
+    /// Changes an account of this shard, whose key has this hash. `change` also gets the account before the block.
+    #[inline]
+    pub(crate) fn change(
+        &mut self,
+        hash: u64,
+        key: &StateKey,
+        change: impl FnOnce(Option<&Account>, &mut AccountCell) -> Option<()>,
+    ) -> Result<Option<()>, StateError> {
+        let Self {
+            cells,
+            interned,
+            replayed,
+        } = self;
+        if let Some(account) = replayed.find(hash, key.address) {
+            return Ok(change(account.before.as_ref(), &mut account.cell));
+        }
+        let Some(id) = interned.get(hash, key) else {
+            let before = cells.view().account(key.address)?;
+            let account = replayed.insert(hash, key.address, before);
+            return Ok(change(account.before.as_ref(), &mut account.cell));
+        };
+        // SAFETY: the id came from the locked shard of these cells. By the contract of `lock` no other thread uses its cell, and
+        // `&mut self` rules out a second change on this thread.
+        Ok(unsafe {
+            let before = cells.arena.origin(id).account();
+            (cells.arena).write(id, |cell| change(before, cell.account_mut()))
+        })
+    }
+
+    /// Adds what became of those without cells to a block's changes.
+    pub(crate) fn collect(&self, changes: &ReplayedChanges, shard: usize) {
+        let mut places = changes.places.get(shard).map(|places| places.lock());
+        let context = DeltaContext::without_code(self.cells.rules);
+        let mut part = changes.changes.part();
+        for account in &self.replayed.accounts {
+            let (now, touched) = (
+                account.cell.current(context.rules),
+                account.cell.is_credited(),
+            );
+            let place = part.account(&context, account.address, account.before, now, touched);
+            if let (Some(places), Some(place)) = (&mut places, place) {
+                let hash = account.hash;
+                places.push(Place { hash, place });
+            }
+        }
+    }
+}
+
+/// Accounts whose histories are replayed without cells.
+#[derive(Default)]
+pub(crate) struct ReplayedAccounts {
+    /// Where in the list an account is, by the hash of its key.
+    places: HashTable<u32>,
+    accounts: Vec<ReplayedAccount>,
+}
+
+struct ReplayedAccount {
+    hash: u64,
+    address: Address,
+    before: Option<Account>,
+    cell: AccountCell,
+}
+
+impl ReplayedAccounts {
+    pub(crate) fn clear(&mut self) {
+        self.places.clear();
+        self.accounts.clear();
+    }
+
+    #[inline]
+    fn find(&mut self, hash: u64, address: Address) -> Option<&mut ReplayedAccount> {
+        let Self { places, accounts } = self;
+        let place = places.find(hash, |place| accounts[*place as usize].address == address)?;
+        Some(&mut accounts[*place as usize])
+    }
+
+    /// Adds one that is not there.
+    #[inline]
+    fn insert(
+        &mut self,
+        hash: u64,
+        address: Address,
+        before: Option<Account>,
+    ) -> &mut ReplayedAccount {
+        let Self { places, accounts } = self;
+        let place = u32::try_from(accounts.len()).expect("a block pays fewer than 2^32 accounts");
+        places.insert_unique(hash, place, |place| accounts[*place as usize].hash);
+        accounts.push(ReplayedAccount {
+            hash,
+            address,
+            cell: AccountCell::from(before.as_ref()),
+            before,
+        });
+        accounts.last_mut().expect("one was just added")
+    }
+}
+
+impl fmt::Debug for ReplayedAccounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReplayedAccounts")
+            .field("accounts", &self.accounts.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,387 @@
+//! Transactions with private effects: effects that no other transaction can observe.
+//!
+//! If a simulation is taken as the execution, and no other transaction of the block names the keys that it
+//! read exclusively or wrote, then no other transaction reads the cells of these keys. So the cells are not
+//! filled. The effects stay in the speculative transaction, and are gathered from there when the block is
+//! sealed. Filling cells, for which the state is read a second time, is most of the cost of running such a
+//! transaction.
+//!
+//! **What others see.** All transactions that name a shared key read it, or all credit it, so only the cells
+//! of shared keys matter: credits are added there at once. A transaction that needs one of the other keys all
+//! the same (by a late grant, or because it runs alone) first has the cell [filled](OpenBlock::resolve), and
+//! finds in it what the transaction wrote. One place decides which of the two comes first: the fill state of
+//! the transaction's cells goes from empty to private, from empty to filled, or from private to filled.
+
+// Writes cells that no other thread knows yet.
+#![allow(unsafe_code)]
+
+use super::{
+    fill_state::{EMPTY, PRIVATE},
+    open_block::OpenBlock,
+};
+use crate::{
+    cells::{CreditBuffer, StateCell},
+    model::{DeltaContext, DeltaPart, DenseId, KeyId, Outcome, TaskId},
+    speculation::{Simulation, SpeculativeTransaction},
+};
+use alloy_primitives::KECCAK256_EMPTY;
+use std::sync::atomic::Ordering;
+
+impl<T> OpenBlock<T> {
+    /// Whether a transaction can [keep its effects private](crate::GrantedState::run_private), as far as is
+    /// known before it begins.
+    #[inline]
+    pub fn may_keep_private(&self, task: TaskId) -> bool {
+        let is_plain = |speculative: &SpeculativeTransaction| {
+            speculative.inferred().is_some_and(|found| found.is_plain)
+        };
+        let is_alone = || {
+            let table = self.key_cells().complete_table();
+            table.is_some_and(|table| table.is_alone(task))
+        };
+        self.speculative(task).is_some_and(is_plain) && is_alone()
+    }
+
+    /// Takes a simulation as the execution, if the effects can stay private. Returns its outcome. `credits`
+    /// is the calling worker's, and `ids` a list for its memory.
+    ///
+    /// # Safety
+    ///
+    /// As of [`GrantedState::enter`](crate::GrantedState::enter), but for the resolving of the task itself.
+    pub(crate) unsafe fn run_private(
+        &self,
+        task: TaskId,
+        credits: &mut CreditBuffer,
+        ids: &mut Vec<KeyId>,
+    ) -> Option<Outcome> {
+        if !self.may_keep_private(task) {
+            return None;
+        }
+        let speculative = self.speculative(task)?;
+        let keys = self.keys_of(task)?;
+        let begun = self.begin(task);
+        let simulation = begun.simulation?;
+        simulation.list_cells(keys, ids);
+        let cells = self.key_cells();
+        // SAFETY: by the table these keys are shared, so all transactions that name them credit them. Earlier
+        // transactions introduced them and filled their cells before this function was called.
+        let is_safe = |(id, amount)| unsafe { credits.is_safe(cells, id, amount) };
+        let is_safe = simulation.credits(ids).all(is_safe);
+        if begun.is_disturbed || !is_safe {
+            speculative.give_back(simulation);
+            return None;
+        }
+        let state = &self.introduced[task.index()];
+        let claim = |simulation: &Simulation| {
+            let claimed =
+                state.compare_exchange(EMPTY, PRIVATE, Ordering::AcqRel, Ordering::Relaxed);
+            if claimed.is_ok() {
+                for (id, amount) in simulation.credits(ids) {
+                    // SAFETY: as above.
+                    unsafe { credits.add(cells, id, amount) };
+                }
+            }
+            claimed.is_ok()
+        };
+        speculative.keep_private(simulation, ids, claim)
+    }
+
+    /// Puts private effects into their cells.
+    ///
+    /// # Safety
+    ///
+    /// The cells that the transaction introduces are filled, and no other thread knows that yet.
+    pub(crate) unsafe fn join(&self, task: TaskId) {
+        if let Some(speculative) = self.speculative(task) {
+            let arena = &self.key_cells().arena;
+            speculative.look_at_taken(|taken| {
+                put_into(taken, |id, change| {
+                    // SAFETY: the transaction wrote keys that it introduced. Their cells are filled, and by this function's contract
+                    // no other thread knows that yet.
+                    unsafe { arena.write(id, change) };
+                });
+            });
+        }
+    }
+
+    /// The transaction is rolled back. If its effects were private, its cells are empty again.
+    pub(crate) fn leave_private(&mut self, task: TaskId) {
+        if let Some(state) = self.introduced.get_mut(task.index()) {
+            let state = state.get_mut();
+            if *state == PRIVATE {
+                *state = EMPTY;
+            }
+        }
+    }
+}
+
+/// Puts accounts and slots into their cells, by way of `write`.
+fn put_into(taken: &Simulation, write: impl Fn(KeyId, &mut dyn FnMut(&mut StateCell))) {
+    let mut ids = taken.cells.iter().copied();
+    let write = |id: Option<KeyId>, change: &mut dyn FnMut(&mut StateCell)| {
+        write(id.expect("there is one for each effect"), change);
+    };
+    for (_, value) in &taken.writes.accounts {
+        write(ids.next(), &mut |cell| cell.account_mut().value = *value);
+    }
+    for (_, _, value) in &taken.writes.slots {
+        // Behind the code that it was held with.
+        write(ids.nth(1), &mut |cell| cell.slot_mut().value = *value);
+    }
+}
+
+impl SpeculativeTransaction {
+    /// Gathers private effects. They are [plain](crate::SimulatedState::conclude), and no other transaction
+    /// names the keys.
+    pub(crate) fn collect(&self, context: &DeltaContext, part: &mut DeltaPart<'_>) {
+        self.look_at_taken(|taken| {
+            for (address, now) in &taken.writes.accounts {
+                part.changed_account(context, *address, *now, KECCAK256_EMPTY);
+            }
+            part.changed_slots(&taken.writes.slots);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::AccessMode::{self, Read, Write};
+    use crate::{
+        AccessError, Account, AccountValue, Credit, Declaration, GrantedState, Inference,
+        MemoryState, RecentKeys, Sanitized, SimulatedState, StateAccess, StateCells, StateKey,
+        StateRules, StateView, WriteSet,
+    };
+    use alloy_primitives::{Address, U256};
+    use std::sync::Arc;
+
+    const CONTRACT: Address = Address::repeat_byte(0xcc);
+    const BENEFICIARY: Address = Address::repeat_byte(0xbe);
+
+    fn sender(task: usize) -> Address {
+        Address::with_last_byte(u8::try_from(task).unwrap())
+    }
+
+    fn slot(slot: usize) -> StateKey {
+        StateKey::slot(CONTRACT, U256::from(slot))
+    }
+
+    /// What each transaction does: reads slot 0, adds what is there and one to a slot of its own, pays five.
+    fn transact(task: usize, state: &mut impl StateAccess) -> Result<Outcome, AccessError> {
+        let own = U256::from(task + 1);
+        state.code(CONTRACT)?;
+        let common = state.slot(CONTRACT, U256::ZERO)?;
+        let before = state.slot(CONTRACT, own)?;
+        let account = state.account(sender(task))?;
+        let paid = AccountValue {
+            nonce: account.nonce + 1,
+            balance: account.balance - U256::from(5),
+            ..account
+        };
+        state.apply(&WriteSet {
+            accounts: vec![(sender(task), paid)],
+            slots: vec![(CONTRACT, own, before + common + U256::ONE)],
+            credits: vec![Credit {
+                address: BENEFICIARY,
+                amount: U256::from(5),
+            }],
+            ..WriteSet::default()
+        })?;
+        Ok(Outcome::system())
+    }
+
+    fn view() -> Arc<dyn StateView> {
+        let mut state = MemoryState::new();
+        for task in 0..8 {
+            let account = Account {
+                balance: U256::from(1_000 + task),
+                ..Account::default()
+            };
+            state.insert_account(sender(task), account);
+            state.insert_slot(CONTRACT, U256::from(task), U256::from(10 * task));
+        }
+        Arc::new(state)
+    }
+
+    /// A numbered block of so many transactions, all of which were simulated.
+    fn block(transactions: usize) -> OpenBlock<()> {
+        let undeclared = || Sanitized {
+            transaction: (),
+            access: crate::AccessSet::empty(),
+            declaration: Declaration::Inferred,
+        };
+        let rules = StateRules {
+            clear_empty_accounts: true,
+        };
+        let cells = StateCells::new(view(), rules);
+        let transactions: Vec<_> = (0..transactions).map(|_| undeclared()).collect();
+        let mut block = OpenBlock::to_infer(cells, transactions);
+        for task in 0..block.transactions().len() {
+            let mut state = SimulatedState::new(view());
+            let outcome = transact(task, &mut state).unwrap();
+            let found = Inference::Simulated(outcome);
+            state.conclude(&block, TaskId::from_index(task), found, 100);
+        }
+        block.number();
+        block
+    }
+
+    fn window(block: &Arc<OpenBlock<()>>) -> GrantedState<()> {
+        let mut window = GrantedState::new(Arc::clone(block));
+        window.keep_undo();
+        window.allow_late_grants();
+        window
+    }
+
+    /// Runs a transaction as a worker does, and says whether it stayed apart.
+    fn run(block: &Arc<OpenBlock<()>>, task: usize) -> bool {
+        let mut window = window(block);
+        let id = TaskId::from_index(task);
+        // SAFETY: transactions run one after another here.
+        if let Some(outcome) = unsafe { window.run_private(id) } {
+            block.finish(id, outcome);
+            return true;
+        }
+        block.resolve(id).unwrap();
+        // SAFETY: as above.
+        unsafe { window.enter(id) };
+        let simulated = window.apply_simulation();
+        let outcome = simulated.unwrap_or_else(|| transact(task, &mut window).unwrap());
+        window.leave();
+        block.finish(id, outcome);
+        block.keep_undo(id, window.take_undo());
+        false
+    }
+
+    fn extends(block: &OpenBlock<()>, task: usize, key: &StateKey, mode: AccessMode) -> bool {
+        let recent = &mut RecentKeys::default();
+        let id = block.grant_late(recent, TaskId::from_index(task), key, mode);
+        id.unwrap().is_some()
+    }
+
+    /// What somebody finds who comes for a slot with no run on.
+    fn look(block: &Arc<OpenBlock<()>>, slot: usize) -> U256 {
+        let mut window = window(block);
+        // SAFETY: nobody else has a window.
+        unsafe { window.enter_everything(TaskId::FIRST) };
+        let found = window.slot(CONTRACT, U256::from(slot)).unwrap();
+        window.leave();
+        found
+    }
+
+    fn seal(block: Arc<OpenBlock<()>>) -> crate::SealedBlock {
+        Arc::into_inner(block).unwrap().seal().unwrap()
+    }
+
+    /// What the block comes to if each does what it does in turn.
+    fn expected(transactions: usize) -> crate::SealedBlock {
+        let block = Arc::new(block(transactions));
+        for task in 0..transactions {
+            let id = TaskId::from_index(task);
+            let mut window = window(&block);
+            block.resolve(id).unwrap();
+            // SAFETY: transactions run one after another here.
+            unsafe { window.enter(id) };
+            let outcome = transact(task, &mut window).unwrap();
+            window.leave();
+            block.finish(id, outcome);
+        }
+        seal(block)
+    }
+
+    #[test]
+    fn who_is_alone_stays_apart_and_comes_to_the_same() {
+        let block = Arc::new(block(4));
+        // The first introduces what all share.
+        let apart = [0, 2, 3, 1].map(|task| run(&block, task));
+        assert_eq!(apart, [false, true, true, true]);
+        let table = block.key_cells().table().unwrap();
+        for task in 1..4 {
+            let id = table.find(&slot(task + 1)).unwrap();
+            assert!(
+                !block.key_cells().arena.is_filled(id),
+                "nobody asked for it"
+            );
+        }
+        assert_eq!(seal(block), expected(4));
+    }
+
+    #[test]
+    fn who_comes_later_finds_what_was_done_apart() {
+        let block = Arc::new(block(3));
+        run(&block, 0);
+        assert!(run(&block, 1));
+        assert!(
+            extends(&block, 2, &slot(2), Write),
+            "the one in front is finished"
+        );
+        let id = block.key_cells().table().unwrap().find(&slot(2)).unwrap();
+        // SAFETY: nobody else uses the block.
+        let found = unsafe { block.key_cells().arena.read(id, |cell| cell.slot().value) };
+        assert_eq!(found, U256::from(21));
+        assert_eq!(look(&block, 2), U256::from(21));
+        run(&block, 2);
+        assert_eq!(seal(block), expected(3));
+    }
+
+    #[test]
+    fn who_came_before_it_began_keeps_it_from_staying_apart() {
+        let block = Arc::new(block(3));
+        run(&block, 0);
+        assert!(extends(&block, 1, &slot(3), Read));
+        block.end_late_grant(
+            TaskId::from_index(1),
+            block.key_cells().table().unwrap().find(&slot(3)).unwrap(),
+        );
+        assert!(
+            !run(&block, 2),
+            "its cells are filled, and it has to use them"
+        );
+        assert!(run(&block, 1));
+        assert_eq!(look(&block, 3), U256::from(31));
+        assert_eq!(seal(block), expected(3));
+    }
+
+    /// What all read is no key of its own, but it matters.
+    #[test]
+    fn a_simulation_that_read_what_was_written_since_is_not_kept() {
+        let block = Arc::new(block(2));
+        let first = TaskId::FIRST;
+        block.resolve(first).unwrap();
+        let mut window = window(&block);
+        // SAFETY: nobody else has a window.
+        unsafe { window.enter(first) };
+        let common = WriteSet {
+            slots: vec![(CONTRACT, U256::ZERO, U256::from(7))],
+            ..WriteSet::default()
+        };
+        window.apply(&common).unwrap();
+        window.leave();
+        block.finish(first, Outcome::system());
+        assert!(!run(&block, 1), "slot 0 is not what it was");
+        assert_eq!(look(&block, 2), U256::from(20 + 7 + 1));
+    }
+
+    #[test]
+    fn what_was_done_apart_is_taken_back_whether_somebody_came_or_not() {
+        for somebody_comes in [false, true] {
+            let mut block = Arc::new(block(3));
+            for task in 0..3 {
+                assert_eq!(run(&block, task), task > 0);
+            }
+            if somebody_comes {
+                assert_eq!(look(&block, 2), U256::from(21));
+            }
+            let second = TaskId::from_index(1);
+            let record = Arc::get_mut(&mut block).unwrap().reopen(second);
+            let mut mending = window(&block);
+            // SAFETY: no run is on.
+            unsafe { mending.revert(record) };
+            drop(mending);
+            assert_eq!(look(&block, 2), U256::from(20));
+            assert!(!block.is_finished(second));
+            assert!(!run(&block, 1), "its simulation is spent");
+            assert_eq!(seal(block), expected(3));
+        }
+    }
+}

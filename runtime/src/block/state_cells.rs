@@ -1,0 +1,172 @@
+//! The cells of an open block, and the memory that one block leaves to the next.
+
+use crate::{
+    account_history::{PaymentsMemory, ReplayedChanges},
+    cells::{KeyCells, StateCell},
+    keys::{KeyTable, RecentKeys},
+    model::{
+        Changes, KeyId, Outcome, SealedBlock, StateDelta, StateError, StateKey, StateRules,
+        StateView,
+    },
+    sequential::SequentialState,
+    speculation::SpeculativeTransaction,
+};
+use std::{fmt, mem, sync::Arc};
+
+/// The cells of one block, and the state below them.
+pub struct StateCells {
+    pub(crate) keys: KeyCells,
+    /// What became of accounts without anybody using their cells.
+    replayed: Option<ReplayedChanges>,
+    /// What became of a block that ran in order, without cells.
+    pub(crate) sequential: Box<SequentialState>,
+    /// Memory of earlier blocks' results.
+    pub(crate) spare: Spare,
+}
+
+/// Memory that earlier blocks' results had. Large pieces of memory are costly to get: every page of
+/// them is cleared by the system when it is first touched.
+#[derive(Debug, Default)]
+pub(crate) struct Spare {
+    pub(crate) outcomes: Vec<Outcome>,
+    pub(crate) table: Option<KeyTable>,
+    /// Cleared.
+    pub(crate) speculative: Vec<SpeculativeTransaction>,
+    pub(crate) payments: PaymentsMemory,
+    delta: StateDelta,
+}
+
+impl StateCells {
+    /// No cells yet, over the state before the block.
+    pub fn new(view: Arc<dyn StateView>, rules: StateRules) -> Self {
+        Self {
+            keys: KeyCells::new(view, rules),
+            replayed: None,
+            sequential: Box::default(),
+            spare: Spare::default(),
+        }
+    }
+
+    /// The state before the block.
+    pub const fn view(&self) -> &Arc<dyn StateView> {
+        self.keys.view()
+    }
+
+    /// The dense id of a key, whose cell is made and filled if it is new.
+    pub fn intern(&self, key: &StateKey) -> Result<KeyId, StateError> {
+        self.keys.intern(key, || self.take_changed(key))
+    }
+
+    /// As [`intern`](Self::intern), by way of what the calling thread looked up lately in this block.
+    pub fn intern_cached(
+        &self,
+        recent: &mut RecentKeys<StateKey>,
+        key: &StateKey,
+    ) -> Result<KeyId, StateError> {
+        (self.keys).intern_cached(recent, key, || self.take_changed(key))
+    }
+
+    /// The cell of an account whose history was replayed without a cell.
+    #[allow(unsafe_code)]
+    fn take_changed(&self, key: &StateKey) -> Option<StateCell> {
+        let replayed = self.replayed.as_ref().filter(|_| key.is_account())?;
+        let (hash, shard) = self.keys.place_of(key);
+        // SAFETY: it is here since all shards were collected; if one was not, the block is restarted, and then it is gone.
+        let changed = unsafe { replayed.take(hash, shard, key.address) };
+        changed.map(StateCell::Account)
+    }
+
+    /// Replaces the state before the block without emptying the cells: so that cells which are kept for
+    /// their memory keep no state alive.
+    pub fn set_view(&mut self, view: Arc<dyn StateView>) {
+        self.view = view;
+    }
+
+    /// Empties the cells for another block, and keeps the memory.
+    pub fn reset(&mut self, view: Arc<dyn StateView>, rules: StateRules) {
+        // If another owner keeps the table, for another run of the block, its memory cannot be used.
+        let table = self.keys.reset(view, rules);
+        if let Some(table) = table.and_then(Arc::into_inner) {
+            self.spare.table = Some(table);
+        }
+        self.sequential.clear();
+        if let Some(changes) = self.take_replayed() {
+            self.spare.delta = changes.into_memory();
+        }
+    }
+
+    /// Changes of none yet, with room for so many accounts without cells.
+    pub(crate) fn changes_with_room(&mut self, accounts: usize) -> Changes {
+        let memory = mem::take(&mut self.spare.delta);
+        let cells = self.keys.arena.len();
+        let (more, slots) = self.sequential.len();
+        Changes::with_memory(memory, accounts + cells + more, cells + slots)
+    }
+
+    pub(crate) fn take_replayed(&mut self) -> Option<Changes> {
+        let (changes, places) = self.replayed.take()?.into_parts();
+        self.spare.payments.keep_places(places);
+        Some(changes)
+    }
+
+    /// Takes what became of accounts that have no cells, all shards of it. One that gets a cell from now on has its value from there.
+    pub(crate) fn set_replayed(&mut self, replayed: ReplayedChanges) {
+        self.replayed = Some(replayed);
+    }
+
+    /// Hands out what there is of a block that runs in order, which is nothing yet.
+    pub(crate) fn take_sequential(&mut self) -> Box<SequentialState> {
+        mem::take(&mut self.sequential)
+    }
+
+    /// Takes what became of a block that ran in order.
+    pub(crate) fn put_sequential(&mut self, sequential: Box<SequentialState>) {
+        self.sequential = sequential;
+    }
+
+    /// Takes the memory of a sealed block that is not needed any more, for the next one.
+    pub fn recycle(&mut self, sealed: SealedBlock) {
+        let SealedBlock {
+            mut outcomes,
+            mut delta,
+        } = sealed;
+        outcomes.clear();
+        delta.clear();
+        self.spare.outcomes = outcomes;
+        self.spare.delta = delta;
+    }
+}
+
+impl fmt::Debug for StateCells {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StateCells")
+            .field("cells", &self.keys.arena)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Account, MemoryState};
+    use alloy_primitives::Address;
+
+    #[test]
+    fn missing_code_is_an_error_when_its_key_is_resolved() {
+        let mut state = MemoryState::new();
+        let address = Address::repeat_byte(1);
+        let code_hash = alloy_primitives::B256::repeat_byte(9);
+        let account = Account {
+            code_hash,
+            ..Account::default()
+        };
+        state.insert_account(address, account);
+        let rules = StateRules {
+            clear_empty_accounts: true,
+        };
+        let cells = StateCells::new(Arc::new(state), rules);
+        let error = cells.intern(&StateKey::code(address)).unwrap_err();
+        assert!(matches!(error, StateError::MissingCode { hash, .. } if hash == code_hash));
+        assert!(cells.intern(&StateKey::account(address)).is_ok());
+    }
+}

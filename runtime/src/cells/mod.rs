@@ -1,0 +1,22 @@
+//! The cells that hold the current value of each key of an open block.
+//!
+//! A cell is reached by plain reference. Exclusive access comes from a grant, so the functions that reach a cell are `unsafe`, and
+//! their contracts say which grant is needed.
+//!
+//! * `credit_buffer`: credits that a worker sums up before they reach the cells;
+//! * `key_cells`: the cells of a block's keys, over the state before the block;
+//! * `cell`: account, code and slot cells, and the values before the block;
+//! * `credits`: balance increases that threads add side by side;
+//! * `arena`: the arena that all cells live in.
+
+mod arena;
+mod cell;
+mod credit_buffer;
+mod credits;
+mod key_cells;
+
+pub use arena::Cells;
+pub(crate) use cell::{AccountCell, LastAccount, Origin, StateCell};
+pub(crate) use credit_buffer::CreditBuffer;
+pub(crate) use credits::Credits;
+pub(crate) use key_cells::KeyCells;

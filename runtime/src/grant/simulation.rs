@@ -1,0 +1,91 @@
+//! Simulations that are taken as executions.
+
+// Cells are reached by plain reference here; the grant is what makes that sound.
+#![allow(unsafe_code)]
+
+use super::granted_state::GrantedState;
+use crate::model::{AccessMode, Outcome, TaskId};
+
+impl<T> GrantedState<T> {
+    /// Takes the simulation of `task` as its execution without entering its grant, if it has a simulation,
+    /// conflicts with no other transaction, and no other transaction names the keys that it read exclusively
+    /// or wrote. Its effects stay [private](crate::OpenBlock::may_keep_private), and its cells need not be filled.
+    /// Returns its outcome; without one, nothing has happened. For views that [allow late
+    /// grants](Self::allow_late_grants).
+    ///
+    /// # Safety
+    ///
+    /// As of [`enter`](Self::enter), but for the resolving of the task itself, and until this function
+    /// returns.
+    pub unsafe fn run_private(&mut self, task: TaskId) -> Option<Outcome> {
+        let block = self.block.as_ref().filter(|_| self.allows_late_grants)?;
+        // SAFETY: as of this function.
+        unsafe { block.run_private(task, &mut self.credits, &mut self.found) }
+    }
+
+    /// Applies the simulation of the entered task, if it has one and nothing that it read has changed since
+    /// the state before the block. Returns the outcome, which is the transaction's. For views that [allow
+    /// late grants](Self::allow_late_grants).
+    pub fn apply_simulation(&mut self) -> Option<Outcome> {
+        let (Some(block), Some(task)) = (&self.block, self.task) else {
+            return None;
+        };
+        let begun = self.begun.as_mut()?;
+        let mut simulation = begun.simulation.take()?;
+        let keys = block.resolved(task)?;
+        let holds = (block.has_no_conflict(task) && !begun.is_disturbed) || {
+            let looked_at = keys.iter().filter(|key| key.mode != AccessMode::Credit);
+            looked_at.map(|key| key.key).all(|id| {
+                let cells = &block.key_cells().arena;
+                // SAFETY: a key of the set that was entered, held in a mode that allows reads.
+                unsafe { cells.read(id, |cell| cells.origin(id).is_current(cell)) }
+            })
+        };
+        if !holds {
+            block.discard_simulation(task, simulation);
+            return None;
+        }
+        simulation.list_cells(keys, &mut self.found);
+        let cells = block.key_cells();
+        let credits = &mut self.credits;
+        // SAFETY: keys of the set that was entered, held for credit or writing.
+        let is_safe = |(id, amount)| unsafe { credits.is_safe(cells, id, amount) };
+        if !simulation.credits(&self.found).all(is_safe) {
+            return None;
+        }
+        let outcome = simulation.outcome.take()?;
+        // What the cells were is what they were before the block, so that need not be noted.
+        let undo = self.undo.take();
+        self.apply_checked(&simulation.writes);
+        self.undo = undo.map(|mut record| {
+            simulation.cells.extend_from_slice(&self.found);
+            record.taken = Some(simulation);
+            record
+        });
+        Some(outcome)
+    }
+
+    /// The same in a block that runs in order. What the transaction touched stands in its set.
+    pub fn apply_simulation_sequentially(&mut self) -> Option<Outcome> {
+        let task = self.task?;
+        let block = self.block.clone()?;
+        let (state, before) = self.sequential_state()?;
+        let mut simulation = block.speculative(task)?.begin()?;
+        let (view, rules) = (&**before.view(), before.rules);
+        let entries = block.access(task).entries();
+        let mut looked_at = entries
+            .iter()
+            .filter(|entry| entry.mode != AccessMode::Credit);
+        let mut credits = simulation.writes.credits.iter();
+        let holds = looked_at.all(|entry| state.is_untouched(&entry.key))
+            && credits.all(|credit| state.may_credit(view, credit.address, credit.amount))
+            && state.apply(view, rules, &simulation.writes).is_ok();
+        let outcome = if holds {
+            simulation.outcome.take()
+        } else {
+            None
+        };
+        block.discard_simulation(task, simulation);
+        outcome
+    }
+}

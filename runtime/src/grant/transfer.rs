@@ -1,0 +1,212 @@
+//! Transfers under a grant, in one go.
+//!
+//! Through [`StateAccess`](crate::StateAccess) a transfer looks its keys up eight times: to read both codes
+//! and the sender, to ask whether two accounts may be credited, and again for all changes. Here one pass over
+//! the set finds them all.
+
+// Cells are reached by plain reference here; the grant is what makes that sound.
+#![allow(unsafe_code)]
+
+use super::granted_state::GrantedState;
+use crate::{
+    executor::Transfer,
+    model::{AccessEntry, AccessMode, Account, FEW_KEYS, KeyAccess, KeyId, KeyPart, StateKey},
+    speculation::Undo,
+};
+
+/// The accounts of a transfer.
+struct Parties {
+    payer: KeyId,
+    /// Unless it is the payer.
+    paid: Option<KeyId>,
+    tipped: KeyId,
+}
+
+/// The keys of a transfer, held as it needs them.
+#[derive(Default)]
+struct Keys {
+    sender: Option<KeyId>,
+    sender_code: Option<KeyId>,
+    recipient: Option<KeyId>,
+    recipient_code: Option<KeyId>,
+    beneficiary: Option<KeyId>,
+}
+
+impl Keys {
+    fn find(transfer: &Transfer, entries: &[AccessEntry], keys: &[KeyAccess]) -> Self {
+        let mut found = Self::default();
+        for (entry, access) in entries.iter().zip(keys) {
+            let address = entry.key.address;
+            let held_for = |needed: AccessMode| access.mode.allows(needed).then_some(access.key);
+            match entry.key.part {
+                KeyPart::Account if address == transfer.sender => {
+                    found.sender = held_for(AccessMode::Write);
+                }
+                KeyPart::Account if address == transfer.recipient => {
+                    found.recipient = held_for(AccessMode::Credit);
+                }
+                KeyPart::Account if address == transfer.beneficiary => {
+                    found.beneficiary = held_for(AccessMode::Credit);
+                }
+                KeyPart::Code => {
+                    if address == transfer.sender {
+                        found.sender_code = held_for(AccessMode::Read);
+                    } else if address == transfer.recipient {
+                        found.recipient_code = held_for(AccessMode::Read);
+                    }
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+}
+
+impl<T> GrantedState<T> {
+    /// Carries a transfer out if that is simple: the beneficiary is neither of the two, and all is as it has to be;
+    /// under a grant of less than everything, all keys are in the set entered, beside few others.
+    pub(crate) fn carry_out(&mut self, transfer: &Transfer) -> Option<()> {
+        let Transfer {
+            sender,
+            recipient,
+            beneficiary,
+            ..
+        } = *transfer;
+        if beneficiary == sender || beneficiary == recipient {
+            return None;
+        }
+        if let Some((state, before)) = self.sequential_state() {
+            state.transfer(&**before.view(), before.rules, transfer)?;
+            self.note_transfer(transfer);
+            return Some(());
+        }
+        let parties = if self.holds_everything() {
+            self.find_parties_anywhere(transfer)?
+        } else {
+            self.find_parties(transfer)?
+        };
+        self.carry_out_between(&parties, transfer)?;
+        if self.holds_everything() {
+            self.note_transfer(transfer);
+        }
+        Some(())
+    }
+
+    /// The accounts of a transfer whose parties have no code, in the set entered.
+    fn find_parties(&self, transfer: &Transfer) -> Option<Parties> {
+        let (entries, keys) = self
+            .granted_keys()
+            .filter(|(set, _)| set.len() <= FEW_KEYS)?;
+        let keys = Keys::find(transfer, entries, keys);
+        let cells = self.block.as_ref()?.key_cells();
+        // SAFETY: keys of the set that was entered, held for reading; by the contract of `enter` no thread
+        // writes them until `leave`.
+        let has_code =
+            |code| unsafe { (cells.arena).read(code, |cell| !cell.code().code.is_empty()) };
+        if has_code(keys.sender_code?) {
+            return None;
+        }
+        let paid = if transfer.recipient == transfer.sender {
+            None
+        } else {
+            let paid = keys.recipient?;
+            if has_code(keys.recipient_code?) {
+                return None;
+            }
+            Some(paid)
+        };
+        Some(Parties {
+            payer: keys.sender?,
+            paid,
+            tipped: keys.beneficiary?,
+        })
+    }
+
+    /// The same under a grant of everything, as long as no code has changed in the block: then an account has what
+    /// it had, and a cell for that is not needed.
+    fn find_parties_anywhere(&mut self, transfer: &Transfer) -> Option<Parties> {
+        let mut find = |address| {
+            let (id, _) = self.find_anywhere(&StateKey::account(address)).ok()?;
+            Some(id)
+        };
+        let payer = find(transfer.sender)?;
+        let paid = if transfer.recipient == transfer.sender {
+            None
+        } else {
+            Some(find(transfer.recipient)?)
+        };
+        let tipped = find(transfer.beneficiary)?;
+        let cells = self.block.as_ref()?.key_cells();
+        let has_code = |id| {
+            // SAFETY: the id came from these cells.
+            let account = unsafe { cells.arena.origin(id) }.account();
+            account.is_some_and(Account::has_code)
+        };
+        if cells.is_recoded() || has_code(payer) || paid.is_some_and(has_code) {
+            return None;
+        }
+        Some(Parties {
+            payer,
+            paid,
+            tipped,
+        })
+    }
+
+    /// Notes what a transfer touches.
+    fn note_transfer(&mut self, transfer: &Transfer) {
+        let accounts = [
+            (transfer.sender, AccessMode::Write),
+            (transfer.recipient, AccessMode::Credit),
+            (transfer.beneficiary, AccessMode::Credit),
+        ];
+        for (address, mode) in accounts {
+            self.note(&StateKey::account(address), mode);
+        }
+        for address in [transfer.sender, transfer.recipient] {
+            self.note(&StateKey::code(address), AccessMode::Read);
+        }
+    }
+
+    /// Carries a transfer out between parties that have no code, if they have and can take what they need.
+    fn carry_out_between(&mut self, parties: &Parties, transfer: &Transfer) -> Option<()> {
+        let Parties {
+            payer,
+            paid,
+            tipped,
+        } = *parties;
+        let block = self.block.as_ref()?;
+        let (cells, rules) = (block.key_cells(), block.key_cells().rules);
+        // SAFETY: `parties` were found in the set that was entered: the payer held for writing, the others for credit or writing.
+        // By the contract of `enter` no other thread uses the payer's cell until `leave`, nor writes the others'.
+        unsafe {
+            let mut value = (cells.arena).read(payer, |cell| cell.account().current(rules));
+            if value.nonce != transfer.nonce || value.balance < transfer.needed {
+                return None;
+            }
+            value.balance -= transfer.gas_cost;
+            value.nonce += 1;
+            value.exists = true;
+            if !self.credits.is_safe(cells, tipped, transfer.tip) {
+                return None;
+            }
+            if let Some(paid) = paid {
+                value.balance -= transfer.value;
+                if !self.credits.is_safe(cells, paid, transfer.value) {
+                    return None;
+                }
+            }
+            let before = (cells.arena).write(payer, |cell| cell.account_mut().replace(value));
+            if let Some(record) = &mut self.undo {
+                record.note_account(payer, before);
+            }
+            let paid = paid.map(|paid| (paid, transfer.value));
+            for (key, amount) in paid.into_iter().chain([(tipped, transfer.tip)]) {
+                self.credits.add(cells, key, amount);
+                if let Some(record) = &mut self.undo {
+                    record.entries.push(Undo::Credit(key, amount));
+                }
+            }
+        }
+        Some(())
+    }
+}

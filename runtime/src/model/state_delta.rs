@@ -1,0 +1,71 @@
+//! What a block changed.
+
+use super::state::{Account, Code};
+use alloy_primitives::{Address, U256};
+use std::sync::Arc;
+
+/// The difference between the state before a block and the state after it: each key once, and only
+/// what differs.
+///
+/// The lists are in no order until [`sort`](Self::sort) is called; making the block durable
+/// does not need one. Two deltas are equal if they say the same, in whatever order.
+#[derive(Clone, Debug, Default)]
+pub struct StateDelta {
+    /// Accounts that changed, as they are after the block; `None` where the account is gone.
+    pub accounts: Vec<(Address, Option<Account>)>,
+    /// Accounts whose storage before the block is gone.
+    pub wiped: Vec<Address>,
+    /// Slots that changed. For a cleared account: every slot that is not zero after the block.
+    pub slots: Vec<(Address, U256, U256)>,
+    /// Code that accounts changed to.
+    pub codes: Vec<Arc<Code>>,
+}
+
+impl StateDelta {
+    /// Whether nothing changed.
+    pub fn is_empty(&self) -> bool {
+        self.accounts.is_empty() && self.wiped.is_empty() && self.slots.is_empty()
+    }
+
+    /// Forgets everything and keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        self.accounts.clear();
+        self.wiped.clear();
+        self.slots.clear();
+        self.codes.clear();
+    }
+
+    /// Brings the lists into the order of their keys, in which a block's bytes can be made of them.
+    pub fn sort(&mut self) {
+        self.accounts.sort_unstable_by_key(|(address, _)| *address);
+        self.wiped.sort_unstable();
+        self.slots
+            .sort_unstable_by_key(|(address, slot, _)| (*address, *slot));
+        self.codes.sort_unstable_by_key(|code| code.hash());
+    }
+
+    fn is_same_in_order(&self, other: &Self) -> bool {
+        self.accounts == other.accounts
+            && self.wiped == other.wiped
+            && self.slots == other.slots
+            && self.codes == other.codes
+    }
+}
+
+impl PartialEq for StateDelta {
+    fn eq(&self, other: &Self) -> bool {
+        let same_size = self.accounts.len() == other.accounts.len()
+            && self.wiped.len() == other.wiped.len()
+            && self.slots.len() == other.slots.len()
+            && self.codes.len() == other.codes.len();
+        same_size
+            && (self.is_same_in_order(other) || {
+                let [mut left, mut right] = [self.clone(), other.clone()];
+                left.sort();
+                right.sort();
+                left.is_same_in_order(&right)
+            })
+    }
+}
+
+impl Eq for StateDelta {}

@@ -1,0 +1,40 @@
+//! Inference of access sets.
+
+use super::{inference::Inference, simulated_state::SimulatedState};
+use crate::model::{Sanitized, StateError, StateView};
+
+/// Finds out what a transaction touches.
+pub trait Infer<T>: 'static {
+    /// Looks at a transaction, and leaves in `state` every access it is expected to make, either by
+    /// running it there or by [naming keys](SimulatedState::expect).
+    ///
+    /// A wrong answer costs time, never correctness. An error is the state's alone: a transaction
+    /// that cannot run is left to its execution, which will say why.
+    fn infer(
+        &mut self,
+        transaction: &T,
+        state: &mut SimulatedState,
+    ) -> Result<Inference, StateError>;
+
+    /// Is told which transactions it will be asked about next, or which will run next, so that it can tell the
+    /// state what will be looked at.
+    fn announce(&mut self, transactions: &[Sanitized<T>], next: Next, view: &dyn StateView) {
+        let _ = (transactions, next, view);
+    }
+
+    /// Is told that a transaction left the set that was found for it by
+    /// [template](Inference::Template), so that the template is not used again. `state` is that before
+    /// the block.
+    fn refute(&mut self, transaction: &T, state: &mut SimulatedState) {
+        let _ = (transaction, state);
+    }
+}
+
+/// What will be done with transactions next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Their sets are inferred.
+    Infer,
+    /// They run.
+    Run,
+}
