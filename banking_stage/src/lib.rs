@@ -30,45 +30,27 @@
 //! reached through granted keys; an error that does not depend on timing; every wait ends; memory
 //! bounded by the window and the workload; a panic in the workload fails the run and nothing else.
 
-mod ahead;
-mod aside;
-mod batch;
-mod block;
-mod core;
-mod dependence;
-mod error;
-mod grant;
-mod inference;
 mod inferred;
-mod inferred_workload;
 pub mod lock_table;
-mod mending;
-mod numbering;
-mod ordered;
-mod payments;
-mod ready;
-mod run;
-mod scheduler;
-mod seal;
+mod locked;
 #[cfg(feature = "simulation")]
-pub mod simulate;
+pub mod model;
+mod payments;
+mod scheduler;
+mod sequential;
 mod stage;
-mod stats;
 mod table;
-mod table_run;
-mod worker;
-mod workload;
 
-pub use block::{BlockResult, execute_block};
-pub use error::{StageError, StartError};
-pub use grant::Grant;
-pub use inferred::{InferredResult, InferredStats, InferringWorker, execute_inferred_block};
+pub use inferred::run::{InferredResult, InferredStats, InferringWorker, execute_inferred_block};
 pub use lock_table::{Access, LockTable};
+pub use locked::block::{BlockResult, execute_block};
+pub use locked::seal::seal_block;
 pub use lockweave_runtime::KeyAccess;
-pub use scheduler::{Fed, Scheduler, SchedulerStats, WINDOW_DEFAULT};
-pub use seal::seal_block;
-pub use stage::{BankingStage, StageConfig, pin_thread};
-pub use stats::RunStats;
-pub use table::{Declare, Table, TableKey, TableTask, TableValue, Undeclared};
-pub use table_run::{TableCells, TableResult};
-pub use workload::{TASK_COST_DEFAULT, Workload};
+pub use scheduler::state_machine::{Fed, Scheduler, SchedulerStats, WINDOW_DEFAULT};
+pub use scheduler::stats::RunStats;
+pub use stage::error::{StageError, StartError};
+pub use stage::grant::Grant;
+pub use stage::threads::{BankingStage, StageConfig, pin_thread};
+pub use stage::workload::{TASK_COST_DEFAULT, Workload};
+pub use table::run::{TableCells, TableResult};
+pub use table::values::{Declare, Table, TableKey, TableTask, TableValue, Undeclared};

@@ -1,7 +1,7 @@
 //! Our stage on more workers than this machine has cores, by simulation.
 
 use clap::Parser;
-use lockweave_banking_stage::{BankingStage, StageConfig, simulate::SimulatedCosts};
+use lockweave_banking_stage::{BankingStage, StageConfig, model::SimulatedCosts};
 use lockweave_peers::engine::{
     block::{AccessSource, Block},
     costs,

@@ -1,4 +1,4 @@
-//! A block as the stage's [simulation](lockweave_banking_stage::simulate) sees it: its tasks with what they
+//! A block as the stage's [simulation](lockweave_banking_stage::model) sees it: its tasks with what they
 //! take on one thread of the engine, and what is done before and after them.
 
 use super::{
@@ -8,7 +8,7 @@ use super::{
 };
 use lockweave_banking_stage::{
     BankingStage,
-    simulate::{SimulatedCosts, SimulatedRun, SimulatedTask, simulate},
+    model::{SimulatedCosts, SimulatedRun, SimulatedTask, simulate},
 };
 use lockweave_runtime::{AccessMode, DenseId, KeyId, KeyTable, TaskId};
 use std::collections::HashMap;

@@ -3,7 +3,7 @@
 //! All an embedder needs who has no EVM: name the keys a task touches, write what it does, and
 //! [`BankingStage::run_table`](crate::BankingStage::run_table) does the rest.
 
-use crate::table_run::TableCells;
+use crate::table::run::TableCells;
 use lockweave_runtime::{AccessMode, Cells, DenseId, Interner, KeyAccess, KeyId};
 use std::{convert::Infallible, fmt, hash::Hash};
 use thiserror::Error;
@@ -135,7 +135,7 @@ pub trait TableTask<K: TableKey, V: TableValue>: Send + Sync + 'static {
     /// Roughly what the task costs, in units of which 300,000 are worth a hand-over between
     /// threads several times over (some 100 µs).
     fn cost(&self) -> u64 {
-        crate::workload::TASK_COST_DEFAULT
+        crate::stage::workload::TASK_COST_DEFAULT
     }
 }
 

@@ -11,11 +11,11 @@
 #![allow(unsafe_code)]
 
 use crate::{
-    batch::{ASIDE_COST, RUN_TIME_LEFT},
-    error::StageError,
-    inference::{Counters, Looker},
-    inferred::{InferredRun, Make},
-    stats::RunStats,
+    inferred::run::{InferredRun, Make},
+    inferred::simulate::{Counters, Looker},
+    scheduler::stats::RunStats,
+    stage::batch::{ASIDE_COST, RUN_TIME_LEFT},
+    stage::error::StageError,
 };
 use lockweave_runtime::{
     AccessEntry, DenseId, ExecutionError, Executor, GrantedState, Infer, Next, OpenBlock,

@@ -8,12 +8,12 @@
 //! What it leaves out: caches and memory that cores share. Where those bind, it promises too much.
 
 use crate::{
-    batch::{FREE_CHUNK_COST_MAX, FREE_COST_MAX, REPORT_COST},
-    core::{Core, Desk, Step, TaskBits},
-    grant::Grant,
     lock_table::Access,
-    scheduler::Scheduler,
-    workload::Workload,
+    scheduler::state_machine::Scheduler,
+    stage::batch::{FREE_CHUNK_COST_MAX, FREE_COST_MAX, REPORT_COST},
+    stage::core::{Core, Desk, Step, TaskBits},
+    stage::grant::Grant,
+    stage::workload::Workload,
 };
 use lockweave_runtime::{DenseId, KeyAccess, TaskId};
 use std::{

@@ -1,7 +1,8 @@
 //! Sealing on all workers.
 
 use crate::{
-    error::StageError, grant::Grant, lock_table::Access, stage::BankingStage, workload::Workload,
+    lock_table::Access, stage::error::StageError, stage::grant::Grant,
+    stage::threads::BankingStage, stage::workload::Workload,
 };
 use lockweave_runtime::{
     DenseId, ExecutedBlock, OpenBlock, RecycledBlock, SealError, SealedBlock, TaskId,

@@ -1,6 +1,6 @@
 //! What the stage runs: tasks with an access each, behind one trait.
 
-use crate::{grant::Grant, lock_table::Access};
+use crate::{lock_table::Access, stage::grant::Grant};
 use lockweave_runtime::TaskId;
 use std::ops::Range;
 

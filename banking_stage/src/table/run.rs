@@ -4,13 +4,13 @@
 //! cells can be reached through the grants of that one run, and through nothing else.
 
 use crate::{
-    error::StageError,
-    grant::{Grant, GrantedCells},
     lock_table::Access,
-    stage::BankingStage,
-    stats::RunStats,
-    table::{Declare, Table, TableKey, TableTask, TableValue, Undeclared},
-    workload::Workload,
+    scheduler::stats::RunStats,
+    stage::error::StageError,
+    stage::grant::{Grant, GrantedCells},
+    stage::threads::BankingStage,
+    stage::workload::Workload,
+    table::values::{Declare, Table, TableKey, TableTask, TableValue, Undeclared},
 };
 use lockweave_runtime::{AccessMode, DenseId, KeyAccess, TaskId};
 use std::{fmt, sync::OnceLock};
@@ -194,5 +194,5 @@ impl<K, V> fmt::Debug for TableCells<'_, K, V> {
 }
 
 #[cfg(all(test, not(loom)))]
-#[path = "table_tests.rs"]
+#[path = "tests.rs"]
 mod tests;

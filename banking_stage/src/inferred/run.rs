@@ -1,6 +1,6 @@
 //! Blocks whose order is fixed and whose transactions declare nothing.
 //!
-//! Short ones run [in order](crate::ordered), while helpers look ahead. Of long ones this is about.
+//! Short ones run [in order](crate::sequential::run), while helpers look ahead. Of long ones this is about.
 //!
 //! First every transaction is looked at, on all workers: its access set follows from the transaction alone,
 //! or from a template, or is found by [simulating](lockweave_runtime::simulation) it on the state before the
@@ -27,7 +27,7 @@
 //!    [taken off](lockweave_runtime::SuspendedCredits) while it runs, and put back behind it;
 //! 3. the rest of the block goes on in parallel.
 //!
-//! A transaction that is still being [looked at](crate::aside) when the block runs is left out of the
+//! A transaction that is still being [looked at](crate::inferred::deferred) when the block runs is left out of the
 //! run, and its set is treated as one that was too small.
 //!
 //! **Why the result is serial.** Of two transactions whose sets conflict, the later never runs before
@@ -41,17 +41,17 @@
 //! in which every set is wrong therefore costs a simulation on all workers and a serial run.
 
 use crate::{
-    aside::Aside,
-    batch::{ASIDE_COST, RUN_COST_DOUBTFUL, RUN_COST_SMALL},
-    dependence::Pilot,
-    error::StageError,
-    inference::{Counters, Inferring},
-    inferred_workload::InferredWorkload,
-    mending::Torn,
-    numbering::number,
-    ordered::Help,
-    stage::BankingStage,
-    stats::RunStats,
+    inferred::deferred::Aside,
+    inferred::dependence::Pilot,
+    inferred::repair::Torn,
+    inferred::simulate::{Counters, Inferring},
+    inferred::workload::InferredWorkload,
+    locked::numbering::number,
+    scheduler::stats::RunStats,
+    sequential::run::Help,
+    stage::batch::{ASIDE_COST, RUN_COST_DOUBTFUL, RUN_COST_SMALL},
+    stage::error::StageError,
+    stage::threads::BankingStage,
 };
 use lockweave_runtime::{
     AccessError, DenseId, ExecutionError, Executor, GrantedState, Infer, OpenBlock, TaskId,

@@ -10,7 +10,7 @@
 
 use crate::{
     lock_table::{Access, LockTable},
-    ready::ReadySet,
+    scheduler::ready::ReadySet,
 };
 use lockweave_runtime::{DenseId, KeyId, TaskId};
 use std::{fmt, num::NonZeroUsize, ops::Range};
@@ -239,5 +239,5 @@ impl<K: DenseId, T: DenseId> fmt::Debug for Scheduler<K, T> {
 }
 
 #[cfg(all(test, not(loom)))]
-#[path = "scheduler_tests.rs"]
+#[path = "tests.rs"]
 mod tests;

@@ -6,10 +6,10 @@
 //! turns out to depend on it is taken back.
 
 use crate::{
-    error::{StageError, panic_message},
-    inference::{Counters, Looker},
-    inferred::Make,
-    stage::{self, BankingStage},
+    inferred::run::Make,
+    inferred::simulate::{Counters, Looker},
+    stage::error::{StageError, panic_message},
+    stage::threads::{self, BankingStage},
 };
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use lockweave_runtime::{
@@ -36,7 +36,7 @@ pub(crate) struct Aside {
     queue: Arc<Queue>,
     done: Sender<Found>,
     found: Receiver<Found>,
-    helpers: Vec<stage::Aside<()>>,
+    helpers: Vec<threads::Aside<()>>,
 }
 
 /// The longest first.

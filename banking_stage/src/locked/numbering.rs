@@ -4,7 +4,10 @@
 //! next. That is what locks are for: every piece holds one key, and the rounds hold it by turns in two
 //! modes of which each goes together with itself and not with the other.
 
-use crate::{grant::Grant, lock_table::Access, stage::BankingStage, workload::Workload};
+use crate::{
+    lock_table::Access, stage::grant::Grant, stage::threads::BankingStage,
+    stage::workload::Workload,
+};
 use lockweave_runtime::{
     AccessMode, DenseId, KeyAccess, KeyId, Numbering, OpenBlock, Round, SameHash, TaskId,
 };

@@ -1,11 +1,11 @@
 //! The stage: threads that wait for workloads, and the call that runs one.
 
 use crate::{
-    error::{StageError, StartError, panic_message},
-    run::{Job, PATIENCE, Patience, Remains, Run},
-    scheduler::{Scheduler, WINDOW_DEFAULT},
-    stats::RunStats,
-    workload::Workload,
+    scheduler::state_machine::{Scheduler, WINDOW_DEFAULT},
+    scheduler::stats::RunStats,
+    stage::error::{StageError, StartError, panic_message},
+    stage::run::{Job, PATIENCE, Patience, Remains, Run},
+    stage::workload::Workload,
 };
 use core_affinity::CoreId;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -358,5 +358,5 @@ impl fmt::Debug for BankingStage {
 }
 
 #[cfg(all(test, not(loom)))]
-#[path = "stage_tests.rs"]
+#[path = "tests.rs"]
 mod tests;

@@ -1,12 +1,12 @@
 //! A worker in a run: its loop, and the walls around the workload's code.
 
 use crate::{
-    batch::{FREE_CHUNK_COST_MAX, FREE_COST_MAX, REPORT_COST},
-    core::{Desk, Step, TaskBits},
-    error::{Failure, panic_message},
-    grant::Grant,
-    run::Run,
-    workload::Workload,
+    stage::batch::{FREE_CHUNK_COST_MAX, FREE_COST_MAX, REPORT_COST},
+    stage::core::{Desk, Step, TaskBits},
+    stage::error::{Failure, panic_message},
+    stage::grant::Grant,
+    stage::run::Run,
+    stage::workload::Workload,
 };
 use lockweave_runtime::{DenseId, TaskId};
 use std::{

@@ -1,7 +1,7 @@
 //! One run: the state its workers share, and how they wait for each other.
 //!
 //! There is no scheduling thread. Whoever needs work takes the lock, reports, and gets a
-//! [`Step`](crate::core::Step); see [`Core`]. This file is about the rest: who waits for what, and
+//! [`Step`](crate::stage::core::Step); see [`Core`]. This file is about the rest: who waits for what, and
 //! why nobody waits for ever.
 //!
 //! * **A worker waits only for a message.** It is registered as idle in the same turn that found
@@ -23,14 +23,14 @@
 //!   and the workload gone.
 
 use crate::{
-    batch::Batch,
-    core::{Core, Desk, Step},
-    error::Failure,
-    scheduler::Scheduler,
-    stage::{Call, PARALLELISM},
-    stats::RunStats,
-    worker,
-    workload::Workload,
+    scheduler::state_machine::Scheduler,
+    scheduler::stats::RunStats,
+    stage::batch::Batch,
+    stage::core::{Core, Desk, Step},
+    stage::error::Failure,
+    stage::threads::{Call, PARALLELISM},
+    stage::worker,
+    stage::workload::Workload,
 };
 use crossbeam_channel::{Receiver, Sender, bounded};
 use crossbeam_utils::CachePadded;

@@ -4,14 +4,14 @@
 #![allow(unsafe_code)]
 
 use crate::{
-    error::StageError,
-    grant::Grant,
     lock_table::Access,
-    numbering::number,
-    payments::{Executors, find_payments, run_payments},
-    stage::BankingStage,
-    stats::RunStats,
-    workload::Workload,
+    locked::numbering::number,
+    payments::run::{Executors, find_payments, run_payments},
+    scheduler::stats::RunStats,
+    stage::error::StageError,
+    stage::grant::Grant,
+    stage::threads::BankingStage,
+    stage::workload::Workload,
 };
 use lockweave_runtime::{
     AccessError, DenseId, ExecutionError, Executor, GrantedState, OpenBlock, TaskId,

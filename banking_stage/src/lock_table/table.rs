@@ -225,7 +225,7 @@ fn grow_to<V: Copy>(values: &mut Vec<V>, index: usize, value: V) {
     }
 }
 
-/// Per key a queue of requests; see the [module](crate::lock_table) for rules and reasons.
+/// Per key a queue of requests; see the [module](crate::lock_table::table) for rules and reasons.
 ///
 /// Keys and tasks may be any dense ids. Tables grow with the largest id seen and never shrink.
 ///
@@ -415,5 +415,5 @@ impl<K: DenseId, T: DenseId> fmt::Debug for LockTable<K, T> {
 }
 
 #[cfg(all(test, not(loom)))]
-#[path = "lock_table_tests.rs"]
+#[path = "tests.rs"]
 mod tests;

@@ -1,7 +1,7 @@
 //! Runs that fail, panic, or have nothing to do.
 
 use super::*;
-use crate::{grant::Grant, lock_table::Access};
+use crate::{lock_table::Access, stage::grant::Grant};
 use lockweave_runtime::{AccessMode, DenseId, KeyAccess, KeyId, TaskId};
 use std::{
     collections::BTreeSet,

@@ -5,15 +5,15 @@
 #![allow(unsafe_code)]
 
 use crate::{
-    error::StageError,
-    grant::Grant,
-    inferred::{InferredRun, InferredStats, InferringWorker, keep_executors, last_executors},
+    inferred::run::{InferredRun, InferredStats, InferringWorker, keep_executors, last_executors},
     lock_table::Access,
-    numbering::{EVEN, ODD},
-    ordered::Help,
-    stage::BankingStage,
-    stats::RunStats,
-    workload::Workload,
+    locked::numbering::{EVEN, ODD},
+    scheduler::stats::RunStats,
+    sequential::run::Help,
+    stage::error::StageError,
+    stage::grant::Grant,
+    stage::threads::BankingStage,
+    stage::workload::Workload,
 };
 use lockweave_runtime::{
     DenseId, ExecutionError, Executor, GrantedState, Infer, OpenBlock, Payment, PaymentRound,
@@ -96,7 +96,7 @@ where
     (block, Some(stats))
 }
 
-/// The pieces of both rounds. As in the [numbering](crate::numbering), one key keeps them apart.
+/// The pieces of both rounds. As in the [numbering](crate::locked::numbering), one key keeps them apart.
 struct Carrying<T, W> {
     block: OpenBlock<T>,
     payments: Payments,

@@ -4,9 +4,9 @@
 #![allow(unsafe_code)]
 
 use crate::{
-    ahead::Ahead,
-    error::StageError,
-    inferred::{InferredRun, InferringWorker, last_executors},
+    inferred::dependents::Ahead,
+    inferred::run::{InferredRun, InferringWorker, last_executors},
+    stage::error::StageError,
 };
 use lockweave_runtime::{
     AccessEntry, AccessError, AccessSet, DenseId, ExecutionError, Executor, GrantedState, Infer,

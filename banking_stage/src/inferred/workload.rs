@@ -4,11 +4,11 @@
 #![allow(unsafe_code)]
 
 use crate::{
-    grant::Grant,
-    inference::Counters,
-    inferred::{Make, keep_executors, last_executors},
+    inferred::run::{Make, keep_executors, last_executors},
+    inferred::simulate::Counters,
     lock_table::Access,
-    workload::Workload,
+    stage::grant::Grant,
+    stage::workload::Workload,
 };
 use lockweave_runtime::{
     AccessError, DenseId, ExecutionError, Executor, GrantedState, OpenBlock, TaskId,

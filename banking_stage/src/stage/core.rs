@@ -4,13 +4,13 @@
 //! to be sent after the lock was given back.
 
 use crate::{
-    batch::{
+    scheduler::state_machine::{Fed, Scheduler},
+    scheduler::stats::RunStats,
+    stage::batch::{
         BATCH_COST_MAX, BATCH_COST_SHARED, BATCH_TASKS_MAX, Batch, RUN_COST_SHARED, RUN_TIME_SHARED,
     },
-    error::Failure,
-    scheduler::{Fed, Scheduler},
-    stats::RunStats,
-    workload::Workload,
+    stage::error::Failure,
+    stage::workload::Workload,
 };
 use lockweave_runtime::{DenseId, TaskId};
 use std::{

@@ -1,11 +1,11 @@
 //! Finding out what all transactions of a block touch, on all workers.
 
 use crate::{
-    dependence::Pilot,
-    grant::Grant,
-    inferred::{InferredStats, InferringWorker, Make, keep_executors, last_executors},
+    inferred::dependence::Pilot,
+    inferred::run::{InferredStats, InferringWorker, Make, keep_executors, last_executors},
     lock_table::Access,
-    workload::Workload,
+    stage::grant::Grant,
+    stage::workload::Workload,
 };
 use lockweave_runtime::{
     AccessMode, DenseId, INFERRED_KEYS_MAX, Infer, Inference, Next, OpenBlock, Sanitized,

@@ -1,0 +1,2 @@
+mod simulation;
+pub use simulation::*;
