@@ -1,20 +1,17 @@
-//! Looking at long transactions beside all else.
+//! Long-running transactions, simulated in the background.
 //!
-//! A block that is looked at as a whole before it runs has to wait for its longest transaction, with most
-//! workers idle. So helpers look at those that may be long, while the others look at the rest, number the
-//! keys and run the block. Whoever is not known by then is *late*: it is left out of the run, and what
-//! turns out to depend on it is taken back.
+//! A block that is simulated as a whole before it runs has to wait for its longest transaction, with most
+//! workers idle. So helpers simulate those that may be long, while the other workers simulate the rest, number the
+//! keys and run the block. A transaction whose set is not known by then is *deferred*: it is left out of the run,
+//! and what turns out to depend on it is rolled back.
 
 use crate::{
-    inferred::run::Make,
-    inferred::simulate::{Counters, Looker},
-    stage::error::{StageError, panic_message},
-    stage::threads::{self, BankingStage},
+    block::{BlockRun, Counters, MakeExecutors, Simulator},
+    stage::{BackgroundWork, StageError, panic_message},
 };
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use lockweave_runtime::{
-    DenseId, INFERRED_KEYS_MAX, Infer, Inference, OpenBlock, Sanitized, SimulatedState, StateView,
-    TaskId,
+    INFERRED_KEYS_MAX, Infer, Inference, OpenBlock, Sanitized, SimulatedState, StateView, TaskId,
 };
 use std::{
     cmp::Reverse,
@@ -25,18 +22,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Waiting so long for the last ones takes less time than having them late.
-const PATIENCE: Duration = Duration::from_micros(200);
+/// Waiting so long for the last ones takes less time than deferring them.
+const WAIT_MAX: Duration = Duration::from_micros(200);
 
-/// Long transactions that are being looked at.
-pub(crate) struct Aside {
+/// Long-running transactions that are being simulated.
+pub(crate) struct Deferred {
     tasks: Arc<[TaskId]>,
-    /// Those of whom nothing is known yet, in block order.
+    /// Those whose sets are not known yet, in block order.
     missing: Vec<TaskId>,
     queue: Arc<Queue>,
     done: Sender<Found>,
     found: Receiver<Found>,
-    helpers: Vec<threads::Aside<()>>,
+    helpers: Vec<BackgroundWork<()>>,
 }
 
 /// The longest first.
@@ -51,28 +48,21 @@ impl Queue {
         self.tasks.get(next).copied()
     }
 
-    /// There is no next one any more.
+    /// Makes the queue empty.
     fn end(&self) {
         self.next.store(self.tasks.len(), Ordering::Relaxed);
     }
 }
 
-/// What was found out about a transaction: nothing, if the state could not be read.
+/// The inference of a transaction: `None` if the state could not be read.
 struct Found {
     task: TaskId,
     inference: Option<(Inference, SimulatedState)>,
 }
 
-impl Aside {
-    /// Begins to look at these transactions, which stand in block order, with what helpers there are.
-    pub(crate) fn begin<T, E, I>(
-        stage: &BankingStage,
-        block: &OpenBlock<T>,
-        make: &Arc<Make<E, I>>,
-        counters: &Arc<Counters>,
-        mut tasks: Vec<TaskId>,
-        cost: fn(&T) -> u64,
-    ) -> Self
+impl Deferred {
+    /// Starts simulating these transactions, given in block order, on the helpers that are parked.
+    pub(crate) fn begin<T, E, I>(run: &BlockRun<'_, T, E, I>, mut tasks: Vec<TaskId>) -> Self
     where
         T: Send + Sync + 'static,
         E: 'static,
@@ -80,21 +70,20 @@ impl Aside {
     {
         let (done, found) = unbounded();
         let mut longest_first = tasks.clone();
-        longest_first
-            .sort_by_key(|task| Reverse(cost(&block.transactions()[task.index()].transaction)));
+        longest_first.sort_by_key(|task| Reverse(run.cost_of(*task)));
         let queue = Arc::new(Queue {
             tasks: longest_first,
             next: AtomicUsize::new(0),
         });
         let mut helpers = Vec::new();
-        for _ in 0..tasks.len().min(stage.config().threads.get() - 1) {
+        for _ in 0..tasks.len().min(run.stage.config().threads.get() - 1) {
             let (queue, done) = (Arc::clone(&queue), done.clone());
-            let (make, counters) = (Arc::clone(make), Arc::clone(counters));
-            let transactions = block.shared_transactions();
-            let view = Arc::clone(block.cells().view());
-            helpers.extend(
-                stage.aside(move || look(&queue, &transactions, &view, &*make, &counters, &done)),
-            );
+            let (make, counters) = (Arc::clone(&run.make), Arc::clone(&run.counters));
+            let transactions = run.block().shared_transactions();
+            let view = Arc::clone(run.block().cells().view());
+            helpers.extend(run.stage.start_background(move || {
+                simulate_all(&queue, &transactions, &view, &*make, &counters, &done);
+            }));
         }
         if helpers.is_empty() {
             tasks.clear();
@@ -109,39 +98,36 @@ impl Aside {
         }
     }
 
-    /// Those that somebody looks at here, in block order.
+    /// The transactions that are simulated here, in block order.
     pub(crate) fn tasks(&self) -> Arc<[TaskId]> {
         Arc::clone(&self.tasks)
     }
 
-    /// Those of whom nothing is known yet, in block order.
+    /// Those whose sets are not known yet, in block order.
     pub(crate) fn missing(&self) -> &[TaskId] {
         &self.missing
     }
 
-    /// Looks at those that nobody has begun to look at, and waits a little for the others.
-    pub(crate) fn help<T, E, I>(
-        &mut self,
-        block: &OpenBlock<T>,
-        make: &Make<E, I>,
-        counters: &Counters,
-    ) where
+    /// Simulates those that no helper has begun with, and waits a little for the others.
+    pub(crate) fn help<T, E, I>(&mut self, run: &BlockRun<'_, T, E, I>)
+    where
         E: 'static,
         I: Infer<T>,
     {
         if self.missing.is_empty() {
             return;
         }
+        let block = run.block();
         let view = block.cells().view();
-        look(
+        simulate_all(
             &self.queue,
             block.transactions(),
             view,
-            make,
-            counters,
+            &*run.make,
+            &run.counters,
             &self.done,
         );
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + WAIT_MAX;
         while !self.missing.is_empty()
             && let Ok(found) = self.found.recv_deadline(end)
         {
@@ -174,8 +160,8 @@ impl Aside {
     }
 }
 
-impl Drop for Aside {
-    /// Nobody looks at the state when the block is over.
+impl Drop for Deferred {
+    /// Ends the simulations: no thread may read the state when the block is over.
     fn drop(&mut self) {
         self.queue.end();
         for helper in self.helpers.drain(..) {
@@ -184,27 +170,27 @@ impl Drop for Aside {
     }
 }
 
-/// Looks at transactions of the queue until none is left.
-fn look<T, E, I>(
+/// Simulates transactions of the queue until none is left.
+fn simulate_all<T, E, I>(
     queue: &Queue,
     transactions: &[Sanitized<T>],
     view: &Arc<dyn StateView>,
-    make: &Make<E, I>,
+    make: &MakeExecutors<E, I>,
     counters: &Counters,
     done: &Sender<Found>,
 ) where
     E: 'static,
     I: Infer<T>,
 {
-    let mut looker = None;
+    let mut simulator = None;
     while let Some(task) = queue.next() {
-        let looker = looker.get_or_insert_with(|| Looker::new(make, Arc::clone(view)));
-        let inference = looker.look(transactions, task, counters).ok();
-        let inference = inference.map(|inference| (inference, looker.take_state()));
-        // If nobody wants to know any more, that is as well.
+        let simulator = simulator.get_or_insert_with(|| Simulator::new(make, Arc::clone(view)));
+        let inference = simulator.infer(transactions, task, counters).ok();
+        let inference = inference.map(|inference| (inference, simulator.take_state()));
+        // The receiver may be gone.
         let _ = done.send(Found { task, inference });
     }
-    if let Some(looker) = looker {
-        looker.retire(counters);
+    if let Some(simulator) = simulator {
+        simulator.retire(counters);
     }
 }

@@ -1,103 +1,20 @@
-//! How much of a block could run side by side.
+//! How many transactions of a block could run in parallel.
 
 use ahash::AHashMap;
-use lockweave_runtime::{AccessMode, AccessSet, Contention, DenseId, OpenBlock, StateKey, TaskId};
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use lockweave_runtime::{AccessMode, AccessSet, DenseId, OpenBlock, StateKey, TaskId};
 
-/// So many of a long block's transactions say whether it is worth while to look at the others.
-const PILOT: usize = 512;
-/// In shorter blocks it makes no difference.
-const PILOT_BLOCK_MIN: usize = 4 * PILOT;
-
-/// The first transactions of a block that is being looked at, by which it is judged.
-///
-/// Whoever looked at the last one of them judges, while others look at what comes next.
-#[derive(Debug)]
-pub(crate) struct Pilot {
-    tasks: usize,
-    /// How many of them nobody has looked at yet.
-    left: AtomicUsize,
-    verdict: AtomicU8,
-}
-
-/// The block is not judged yet.
-const PENDING: u8 = 0;
-/// It is short, or there is nothing special about it.
-const OPEN: u8 = 1;
-/// There is nothing to be won by running it side by side.
-const CHAIN: u8 = 2;
-/// Most of its transactions depend on one in front of them.
-const CROWDED: u8 = 3;
-
-impl Pilot {
-    /// Of a block of so many transactions.
-    pub(crate) const fn of(transactions: usize) -> Self {
-        let (tasks, verdict) = if transactions < PILOT_BLOCK_MIN {
-            (0, OPEN)
-        } else {
-            (PILOT, PENDING)
-        };
-        Self {
-            tasks,
-            left: AtomicUsize::new(tasks),
-            verdict: AtomicU8::new(verdict),
-        }
-    }
-
-    /// How many there are; none in a short block, which is not judged.
-    pub(crate) const fn tasks(&self) -> usize {
-        self.tasks
-    }
-
-    /// Notes that a transaction was looked at.
-    pub(crate) fn note_looked_at<T>(
-        &self,
-        block: &OpenBlock<T>,
-        task: TaskId,
-        cost: fn(&T) -> u64,
-    ) {
-        // Acquires what the others found out.
-        if task.index() < self.tasks && self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
-            let dependence = Dependence::of_first(block, self.tasks, cost);
-            let verdict = if dependence.is_chain() {
-                CHAIN
-            } else if dependence.is_crowded(block.transactions().len()) {
-                CROWDED
-            } else {
-                OPEN
-            };
-            self.verdict.store(verdict, Ordering::Relaxed);
-        }
-    }
-
-    /// Whether they turned out to be a chain, so that there is nothing to be won by running the block side by
-    /// side.
-    pub(crate) fn is_chain(&self) -> bool {
-        self.verdict.load(Ordering::Relaxed) == CHAIN
-    }
-
-    /// What is thought of the block.
-    pub(crate) fn contention(&self) -> Contention {
-        match self.verdict.load(Ordering::Relaxed) {
-            PENDING => Contention::Early,
-            CROWDED => Contention::Crowded,
-            _ => Contention::Open,
-        }
-    }
-}
-
-/// What transactions cost one after another, and what the longest chain of them costs in which each has to
+/// The cost of transactions one after another, and that of the longest chain of them in which each has to
 /// wait for the one before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Dependence {
     total: u64,
     longest: u64,
     transactions: usize,
-    /// How many of them wait for another one.
+    /// How many transactions wait for another one.
     waiting: usize,
 }
 
-/// When the last holder of a key in each mode is through, if everybody begins as early as possible.
+/// When the last holder of a key in each mode ends, if every transaction starts as early as possible.
 #[derive(Clone, Copy, Default)]
 struct Holders {
     read: u64,
@@ -106,7 +23,7 @@ struct Holders {
 }
 
 impl Holders {
-    /// When somebody who asks for it in this mode has it.
+    /// When a request in this mode is granted.
     fn free_for(self, mode: AccessMode) -> u64 {
         match mode {
             AccessMode::Read => self.write.max(self.credit),
@@ -126,7 +43,7 @@ impl Holders {
 }
 
 impl Dependence {
-    /// That of the first transactions of a block, by what is known of their sets.
+    /// The dependence of the first transactions of a block, by the sets known so far.
     pub(crate) fn of_first<T>(
         block: &OpenBlock<T>,
         transactions: usize,
@@ -134,7 +51,7 @@ impl Dependence {
     ) -> Self {
         let mut holders = AHashMap::<StateKey, Holders>::new();
         let mut found = Self::default();
-        // When the last one that holds everything is through.
+        // When the last one that holds everything ends.
         let mut begin = 0;
         for task in (0..transactions).map(TaskId::from_index) {
             let cost = (block.gas_seen(task))
@@ -166,14 +83,14 @@ impl Dependence {
         found
     }
 
-    /// Whether there is so little to be won by running side by side that it would not pay for finding out
-    /// what the others touch.
+    /// Whether parallel execution would gain so little that it would not pay for inferring the sets of the
+    /// others.
     pub(crate) const fn is_chain(self) -> bool {
         self.longest.saturating_mul(5) > self.total.saturating_mul(4)
     }
 
-    /// Whether a quarter and more of a block of so many transactions, of which these are the first, will have
-    /// to wait for another one. The more there are in front of it, the more likely one has to.
+    /// Whether at least a quarter of a block of so many transactions, of which these are the first, will have
+    /// to wait for another one. The more transactions stand in front, the likelier a wait.
     pub(crate) const fn is_crowded(self, transactions: usize) -> bool {
         let waiting = self.waiting.saturating_mul(transactions);
         let seen = self.transactions.saturating_mul(self.transactions);
@@ -183,64 +100,10 @@ impl Dependence {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use alloy_primitives::Address;
-    use lockweave_runtime::{Declaration, MemoryState, Sanitized, StateRules};
-    use std::sync::Arc;
-
-    const RULES: StateRules = StateRules {
-        clear_empty_accounts: true,
-    };
-
-    fn block_of(sets: &[&[(u8, AccessMode)]]) -> OpenBlock<()> {
-        let sanitized = |accesses: &&[(u8, AccessMode)]| Sanitized {
-            transaction: (),
-            access: AccessSet::build(|set| {
-                for (account, mode) in *accesses {
-                    set.insert(StateKey::account(Address::repeat_byte(*account)), *mode);
-                }
-            })
-            .unwrap(),
-            declaration: Declaration::Recorded,
-        };
-        let transactions = sets.iter().map(sanitized).collect();
-        OpenBlock::new(Arc::new(MemoryState::new()), RULES, transactions)
-    }
+    use super::{super::test_blocks::block_of, *};
 
     fn dependence(sets: &[&[(u8, AccessMode)]]) -> Dependence {
         Dependence::of_first(&block_of(sets), sets.len(), |()| 10)
-    }
-
-    #[test]
-    fn a_long_block_is_judged_when_its_first_were_looked_at() {
-        use AccessMode::Write;
-        let alone: &[&[(u8, AccessMode)]] = &[&[]];
-        let chain: &[&[(u8, AccessMode)]] = &[&[(1, Write)]];
-        let pairs: &[&[(u8, AccessMode)]] = &[&[(1, Write)], &[(2, Write)]];
-        for (sets, is_chain, contention) in [
-            (alone, false, Contention::Open),
-            (chain, true, Contention::Open),
-            (pairs, false, Contention::Crowded),
-        ] {
-            let sets: Vec<_> = sets.iter().copied().cycle().take(PILOT_BLOCK_MIN).collect();
-            let block = block_of(&sets);
-            let pilot = Pilot::of(sets.len());
-            assert_eq!(pilot.tasks(), PILOT);
-            for task in (1..sets.len()).map(TaskId::from_index) {
-                pilot.note_looked_at(&block, task, |()| 10);
-            }
-            assert_eq!(
-                (pilot.is_chain(), pilot.contention()),
-                (false, Contention::Early)
-            );
-            pilot.note_looked_at(&block, TaskId::FIRST, |()| 10);
-            assert_eq!(
-                (pilot.is_chain(), pilot.contention()),
-                (is_chain, contention)
-            );
-        }
-        let short = Pilot::of(PILOT_BLOCK_MIN - 1);
-        assert_eq!((short.tasks(), short.contention()), (0, Contention::Open));
     }
 
     #[test]
@@ -281,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn conflicts_are_the_more_the_longer_the_block() {
+    fn a_longer_block_has_more_conflicts() {
         let crowded = |waiting, transactions| {
             let found = Dependence {
                 transactions: 512,
@@ -293,7 +156,7 @@ mod tests {
         assert!(crowded(128, 512));
         assert!(!crowded(127, 512));
         assert!(!crowded(0, 1 << 20));
-        // Of 20,000 that pay each other at random the last wait for nearly as many as there are.
+        // Among 20,000 random payments between the same accounts, the last ones conflict with most others.
         assert!(crowded(4, 20_000));
         assert!(!crowded(4, 5_000));
     }

@@ -1,16 +1,16 @@
-//! Who depends on a transaction that touched more than it was thought to.
+//! Which transactions depend on one that touched keys outside its set.
 
 use lockweave_runtime::{AccessMode, DenseId, KeyId, OpenBlock, TaskId};
 
 /// The transactions that have run although one in front of them has not.
-pub(crate) struct Ahead {
+pub(crate) struct RunAhead {
     /// In block order.
     tasks: Vec<TaskId>,
-    /// The union of what they hold: if nothing conflicts with it, none of them needs a look.
+    /// The union of their keys: if it is in no conflict, none of them needs to be examined.
     keys: HeldKeys,
 }
 
-impl Ahead {
+impl RunAhead {
     pub(crate) fn new<T>(block: &OpenBlock<T>, first: usize) -> Self {
         let tasks: Vec<_> = (first..block.transactions().len())
             .map(TaskId::from_index)
@@ -23,21 +23,21 @@ impl Ahead {
         Self { tasks, keys }
     }
 
-    /// Takes out those behind `task` that conflict with what it holds, or with one that does, and so
-    /// on; in block order. Asked about tasks in their order.
-    pub(crate) fn depending_on<T>(&mut self, block: &OpenBlock<T>, task: TaskId) -> Vec<TaskId> {
-        self.take_dependents(block, task, |_| false)
+    /// Removes those behind `task` that conflict with its keys, or with one that does, and so on; in block
+    /// order. Called for tasks in block order.
+    pub(crate) fn take_dependents<T>(&mut self, block: &OpenBlock<T>, task: TaskId) -> Vec<TaskId> {
+        self.take_dependents_unless(block, task, |_| false)
     }
 
-    /// The same, but for those that have no more to do with `task` than to credit an account that it
-    /// needs; and these accounts.
-    pub(crate) fn depending_beyond_credits<T>(
+    /// The same, without those whose only conflict with `task` is a credit to an account that it needs.
+    /// Also returns these accounts.
+    pub(crate) fn take_dependents_beyond_credits<T>(
         &mut self,
         block: &OpenBlock<T>,
         task: TaskId,
     ) -> (Vec<TaskId>, Vec<KeyId>) {
         let mut credited = Vec::new();
-        let stale = self.take_dependents(block, task, |conflicts| {
+        let dependents = self.take_dependents_unless(block, task, |conflicts| {
             let only_credits = conflicts
                 .iter()
                 .all(|(mode, _)| *mode == AccessMode::Credit);
@@ -48,23 +48,23 @@ impl Ahead {
         });
         credited.sort_unstable();
         credited.dedup();
-        (stale, credited)
+        (dependents, credited)
     }
 
-    /// Those that are still ahead.
+    /// Those that remain, in block order.
     pub(crate) fn tasks(&self) -> &[TaskId] {
         &self.tasks
     }
 
-    /// Takes out those that depend on `task`, unless `spares` says that these conflicts with it alone (in
-    /// what mode they hold which key) do no harm.
-    fn take_dependents<T>(
+    /// Removes those that depend on `task`, unless `is_harmless` holds for all their conflicts with it alone
+    /// (the mode in which they hold the key, and the key).
+    fn take_dependents_unless<T>(
         &mut self,
         block: &OpenBlock<T>,
         task: TaskId,
-        mut spares: impl FnMut(&[(AccessMode, KeyId)]) -> bool,
+        mut is_harmless: impl FnMut(&[(AccessMode, KeyId)]) -> bool,
     ) -> Vec<TaskId> {
-        let behind = self.tasks.partition_point(|ahead| *ahead <= task);
+        let behind = self.tasks.partition_point(|other| *other <= task);
         self.tasks.drain(..behind);
         if self.tasks.is_empty() || !self.keys.conflicts_with(block, task) {
             return Vec::new();
@@ -73,28 +73,28 @@ impl Ahead {
         held.add(block, task);
         let mut changed = HeldKeys::default();
         let mut conflicts = Vec::new();
-        let stale: Vec<_> = (self.tasks.iter().copied())
-            .filter(|ahead| {
+        let dependents: Vec<_> = (self.tasks.iter().copied())
+            .filter(|other| {
                 conflicts.clear();
-                let found = held.conflicts(block, *ahead);
+                let found = held.conflicts(block, *other);
                 let with_everything = found.is_none();
                 conflicts.extend(found.into_iter().flatten());
-                let depends = changed.conflicts_with(block, *ahead)
+                let depends = changed.conflicts_with(block, *other)
                     || with_everything
-                    || (!conflicts.is_empty() && !spares(&conflicts));
+                    || (!conflicts.is_empty() && !is_harmless(&conflicts));
                 if depends {
-                    changed.add(block, *ahead);
+                    changed.add(block, *other);
                 }
                 depends
             })
             .collect();
         self.tasks
-            .retain(|ahead| stale.binary_search(ahead).is_err());
-        stale
+            .retain(|other| dependents.binary_search(other).is_err());
+        dependents
     }
 }
 
-/// Keys held by some transactions, each in the weakest mode that allows all that they do.
+/// Keys held by some transactions, each in the weakest mode that allows all their accesses.
 #[derive(Default)]
 struct HeldKeys {
     /// By key.
@@ -123,8 +123,8 @@ impl HeldKeys {
         conflicts.is_none_or(|mut conflicts| conflicts.next().is_some())
     }
 
-    /// The keys that a task holds in a mode that does not go together with this one's, in its modes; `None`
-    /// if one of the two holds everything.
+    /// The keys that a task holds in a mode incompatible with that held here, with its mode; `None` if one of
+    /// the two holds everything.
     fn conflicts<T>(
         &self,
         block: &OpenBlock<T>,

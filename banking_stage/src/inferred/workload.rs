@@ -1,44 +1,40 @@
-//! What is pending of a block with inferred sets, as a workload.
+//! The parallel run of the transactions that are pending.
 
 // Binds the lock table's grants to the cells they are for.
 #![allow(unsafe_code)]
 
 use crate::{
-    inferred::run::{Make, keep_executors, last_executors},
-    inferred::simulate::Counters,
+    block::{
+        Counters, GrantedKeys, MakeExecutors, keep_executors, kept_executors, transaction,
+        with_grant,
+    },
     lock_table::Access,
-    stage::grant::Grant,
-    stage::workload::Workload,
+    stage::{Grant, Workload},
 };
 use lockweave_runtime::{
     AccessError, DenseId, ExecutionError, Executor, GrantedState, OpenBlock, TaskId,
 };
 use parking_lot::Mutex;
-use std::{
-    error::Error,
-    ops::Range,
-    sync::{Arc, atomic::Ordering},
-};
+use std::{error::Error, ops::Range, sync::Arc};
 
-/// What is pending of the block, under locks.
+/// The pending transactions of a block, under locks.
 pub(crate) struct InferredWorkload<T, E, I> {
     pub(crate) block: Arc<OpenBlock<T>>,
     /// The stage's tasks are positions in this list.
     pub(crate) order: Vec<TaskId>,
     /// Whether nothing has run yet.
     pub(crate) is_first: bool,
-    pub(crate) make: Arc<Make<E, I>>,
+    pub(crate) make: Arc<MakeExecutors<E, I>>,
     pub(crate) cost: fn(&T) -> u64,
     pub(crate) counters: Arc<Counters>,
-    /// Those that left their sets.
-    pub(crate) left: Mutex<Vec<TaskId>>,
-    /// When so many have left their sets, nobody behind the last one is begun: the other sets may be no
-    /// better.
-    pub(crate) left_max: usize,
+    /// Transactions with an access violation.
+    pub(crate) violators: Mutex<Vec<TaskId>>,
+    /// After so many violations, no transaction behind the last one starts: the other sets may be no better.
+    pub(crate) violators_max: usize,
 }
 
-/// A worker's executors, and its window onto the block.
-pub(crate) struct WorkerState<T, E, I> {
+/// A worker's executors, and its view of the block.
+pub(crate) struct InferredWorker<T, E, I> {
     executor: E,
     inferrer: I,
     state: GrantedState<T>,
@@ -59,7 +55,7 @@ where
     E: Executor<GrantedState<T>, Transaction = T> + 'static,
     I: 'static,
 {
-    type Worker = WorkerState<T, E, I>;
+    type Worker = InferredWorker<T, E, I>;
     type Error = ExecutionError<E::Invalid>;
 
     fn tasks(&self) -> usize {
@@ -67,11 +63,11 @@ where
     }
 
     fn enter(&self, _worker: usize) -> Self::Worker {
-        let (executor, inferrer) = (self.make)(last_executors());
+        let (executor, inferrer) = (self.make)(kept_executors());
         let mut state = GrantedState::new(Arc::clone(&self.block));
         state.keep_undo();
         state.allow_late_grants();
-        WorkerState {
+        InferredWorker {
             executor,
             inferrer,
             state,
@@ -80,13 +76,12 @@ where
     }
 
     fn retire(&self, _worker: usize, worker: Self::Worker) {
-        let taken = &self.counters.simulations_taken;
-        taken.fetch_add(worker.simulations_taken, Ordering::Relaxed);
-        keep_executors(worker.executor, worker.inferrer);
+        (self.counters).add_simulations_taken(worker.simulations_taken);
+        keep_executors((worker.executor, worker.inferrer));
     }
 
     fn announce(&self, _worker: &mut Self::Worker, positions: Range<usize>) {
-        // Later most cells are filled.
+        // In later runs most cells are filled.
         if self.is_first
             && let [first, .., last] = &self.order[positions]
         {
@@ -119,45 +114,44 @@ where
         let task = self.order[position.index()];
         self.block
             .gas_seen(task)
-            .unwrap_or_else(|| (self.cost)(&self.block.transactions()[task.index()].transaction))
+            .unwrap_or_else(|| (self.cost)(transaction(&self.block, task)))
     }
 
-    /// Whoever has left its set is the only one to know; those who do not need what it holds go on.
+    /// A violator keeps its locks; transactions that do not need them go on.
     fn is_left_behind(&self, position: TaskId, error: &Self::Error) -> bool {
         if !matches!(error, ExecutionError::Access(AccessError::Undeclared(_))) {
             return false;
         }
-        let mut left = self.left.lock();
-        left.push(self.order[position.index()]);
-        left.len() < self.left_max
+        let mut violators = self.violators.lock();
+        violators.push(self.order[position.index()]);
+        violators.len() < self.violators_max
     }
 
     fn execute(&self, worker: &mut Self::Worker, grant: &Grant<'_>) -> Result<(), Self::Error> {
         let task = self.order[grant.task().index()];
-        // SAFETY: the stage made the grant after every key that `access` names was granted, and
-        // releases them after this function returned. The block is this workload's alone, so all
-        // who enter it hold grants of this one run; a release and the next grant of a key are
-        // ordered by the scheduler's lock. `order` names no transaction twice.
+        // SAFETY: the stage made the grant after every key that `access` names was granted, and releases
+        // the keys after this function returns. Only this workload has the block, so all states that enter
+        // it hold grants of this one run. The scheduler's lock orders a release before the next grant of
+        // the key. `order` names no transaction twice.
         if let Some(outcome) = unsafe { worker.state.run_private(task) } {
             worker.simulations_taken += 1;
             self.block.finish(task, outcome);
             return Ok(());
         }
         self.resolve(task)?;
-        // SAFETY: as above.
-        unsafe { worker.state.enter(task) };
-        let result = if let Some(outcome) = worker.state.apply_simulation() {
-            worker.simulations_taken += 1;
-            Ok(outcome)
-        } else {
-            let transaction = &self.block.transactions()[task.index()].transaction;
-            worker.executor.execute(transaction, &mut worker.state)
+        let (executor, taken) = (&mut worker.executor, &mut worker.simulations_taken);
+        let execute = |state: &mut GrantedState<T>| {
+            if let Some(outcome) = state.apply_simulation() {
+                *taken += 1;
+                return Ok(outcome);
+            }
+            executor.execute(transaction(&self.block, task), state)
         };
-        if !worker.state.is_entered(&self.block, task) {
-            // As in `block.rs`: the executor kept the window.
-            std::process::abort();
-        }
-        worker.state.leave();
+        // SAFETY: as above.
+        let result = unsafe {
+            let keys = GrantedKeys::OfItsSet;
+            with_grant(&mut worker.state, &self.block, task, keys, execute)
+        };
         let undo = worker.state.take_undo();
         self.block.finish(task, result?);
         let memory = self.block.keep_undo(task, undo);

@@ -1,13 +1,14 @@
 //! The lock table against its definition.
 
-use super::*;
+use super::{Access, LockTable};
+use lockweave_runtime::{AccessMode, DenseId, KeyAccess, KeyId, TaskId};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
 /// The table as the module doc defines it: queues in full, grants computed from scratch.
 #[derive(Default)]
 struct Model {
-    /// Unfinished tasks in the order in which they came, with what they lock.
+    /// Unfinished tasks in the order of arrival, with what they lock.
     tasks: Vec<(usize, Asked)>,
 }
 

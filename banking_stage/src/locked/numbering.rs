@@ -1,22 +1,17 @@
-//! Numbering a block's keys on all workers.
-//!
-//! The pieces of a [round](Round) need no order among each other, but all of them come before those of the
-//! next. That is what locks are for: every piece holds one key, and the rounds hold it by turns in two
-//! modes of which each goes together with itself and not with the other.
+//! Gives the keys of a block's sets their numbers, on all workers.
 
 use crate::{
-    lock_table::Access, stage::grant::Grant, stage::threads::BankingStage,
-    stage::workload::Workload,
+    block::{EVEN_ROUND, ODD_ROUND},
+    lock_table::Access,
+    stage::{BankingStage, Grant, Workload},
 };
-use lockweave_runtime::{
-    AccessMode, DenseId, KeyAccess, KeyId, Numbering, OpenBlock, Round, SameHash, TaskId,
-};
+use lockweave_runtime::{DenseId, Numbering, OpenBlock, Round, SameHash, TaskId};
 use std::{convert::Infallible, sync::Arc};
 
-/// Fewer transactions than this are numbered before another thread would have begun.
+/// Fewer transactions than this are numbered before a helper would have begun.
 const TASKS_PER_HAND_OVER: usize = 512;
 
-/// Numbers the keys of a block, if nobody has yet.
+/// Numbers the keys of a block, unless they have numbers already.
 pub(crate) fn number<T: Send + Sync + 'static>(
     stage: &BankingStage,
     mut block: OpenBlock<T>,
@@ -31,31 +26,20 @@ pub(crate) fn number<T: Send + Sync + 'static>(
         block = workload.block;
         match result.ok().map(|_| workload.numbering.finish()) {
             Some(Ok(table)) => block.set_table(Arc::new(table)),
-            // The next attempt has other hashes.
+            // The next attempt uses other hashes.
             Some(Err(SameHash { .. })) => {}
-            // A stage that cannot run it (it is asked from inside one of its own tasks) leaves it to us.
+            // The stage refuses a run from inside one of its own tasks; then this thread numbers alone.
             None => block.number(),
         }
     }
     block
 }
 
-/// The pieces of all rounds.
+/// The pieces of all rounds. The lock of a [round](ODD_ROUND) keeps them apart.
 struct Numbered<T> {
     block: OpenBlock<T>,
     numbering: Numbering,
 }
-
-/// The one key, in the mode of the first round and the third.
-pub(crate) const ODD: &[KeyAccess] = &[KeyAccess {
-    key: KeyId::FIRST,
-    mode: AccessMode::Credit,
-}];
-/// In that of the second and the fourth.
-pub(crate) const EVEN: &[KeyAccess] = &[KeyAccess {
-    key: KeyId::FIRST,
-    mode: AccessMode::Read,
-}];
 
 impl<T> Numbered<T> {
     fn piece(&self, task: TaskId) -> (Round, usize) {
@@ -88,8 +72,8 @@ impl<T: Send + Sync + 'static> Workload for Numbered<T> {
 
     fn access(&self, task: TaskId) -> Access<'_> {
         Access::Keys(match self.piece(task).0 {
-            Round::Scatter | Round::Count => ODD,
-            Round::Meet | Round::Link => EVEN,
+            Round::Scatter | Round::Count => ODD_ROUND,
+            Round::Meet | Round::Link => EVEN_ROUND,
         })
     }
 

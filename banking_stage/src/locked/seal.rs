@@ -1,20 +1,20 @@
-//! Sealing on all workers.
+//! Seals a block on all workers.
 
 use crate::{
-    lock_table::Access, stage::error::StageError, stage::grant::Grant,
-    stage::threads::BankingStage, stage::workload::Workload,
+    lock_table::Access,
+    stage::{BankingStage, Grant, StageError, Workload},
 };
 use lockweave_runtime::{
     DenseId, ExecutedBlock, OpenBlock, RecycledBlock, SealError, SealedBlock, TaskId,
 };
 use std::convert::Infallible;
 
-/// Fewer cells than this are gathered before another thread would have begun.
+/// Fewer cells than this are gathered before a helper would have begun.
 const CELLS_PER_HAND_OVER: usize = 4_096;
 
-/// Seals a block whose transactions are done, gathering its changes on the stage's workers.
+/// Seals a block whose transactions are done. The stage's workers gather its changes.
 ///
-/// The result is that of [`OpenBlock::seal`]; what the block was made of is given back.
+/// The result is that of [`OpenBlock::seal`]; the memory of the block is given back.
 pub fn seal_block<T>(
     stage: &BankingStage,
     block: OpenBlock<T>,
@@ -28,7 +28,7 @@ where
         return block.seal();
     }
     let (Gathering { block }, result) = stage.run(Gathering { block });
-    // A stage that cannot run it (it is asked from inside one of its own tasks) leaves it to the block itself.
+    // The stage refuses a run from inside one of its own tasks; then `seal` gathers alone.
     debug_assert!(matches!(result, Ok(_) | Err(StageError::Nested)));
     block.seal()
 }

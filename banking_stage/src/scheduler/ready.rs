@@ -5,14 +5,14 @@ use std::ops::Range;
 /// Positions per word.
 const BITS: usize = u64::BITS as usize;
 
-/// A set of small integers that gives out its least, as bits under a summary of the words in use.
+/// A set of small integers that hands out its least: bits under a summary of the words in use.
 ///
-/// Against a binary heap: no comparisons, no moves, and a block of 100,000 tasks has 25 summary
-/// words to look through.
+/// Unlike a binary heap it needs no comparisons and no moves; a block of 100,000 tasks has 25 summary
+/// words.
 #[derive(Debug, Default)]
 pub(crate) struct ReadySet {
     words: Vec<u64>,
-    /// One bit a word: whether it has any.
+    /// One bit per word: whether the word has any.
     summary: Vec<u64>,
     /// No summary word below this one has a bit.
     first: usize,
@@ -35,7 +35,7 @@ impl ReadySet {
         self.len += 1;
     }
 
-    /// Takes the least position out.
+    /// Removes the least position.
     pub(crate) fn pop_first(&mut self) -> Option<usize> {
         if self.len == 0 {
             return None;
@@ -54,7 +54,7 @@ impl ReadySet {
         Some(position)
     }
 
-    /// Takes the least position of a range out. The range spans few words.
+    /// Removes the least position of a range, which spans few words.
     pub(crate) fn pop_first_in(&mut self, range: &Range<usize>) -> Option<usize> {
         if self.len == 0 || range.is_empty() {
             return None;

@@ -1,24 +1,20 @@
-//! The scheduler: which task may run next, as a state machine over the lock table.
+//! A state machine over the lock table: tasks in block order through a bounded window.
 //!
-//! It knows tasks, their accesses and the block order. It does not know threads, clocks or
-//! channels, nor what a task does; so it can be driven through every order of completions by a test.
-//!
-//! A task goes through four states: *fed* (in its queues) and waiting, *ready* (all locks granted),
-//! *taken* (somebody runs it) and *completed* (released). At most a window of tasks is between fed
-//! and completed, so the lock table stays small however long the block is. A task that cannot be completed is
-//! *left behind* with its locks, and whoever waits for them waits to the end of the run.
+//! A task goes through four states: *fed* (in its queues, waiting), *ready* (all locks granted),
+//! *taken* (a worker runs it) and *completed* (released). At most a window of tasks is between fed
+//! and completed, so the lock table stays small however long the block is. A task that cannot be
+//! completed is *left behind*: it keeps its locks, and tasks that wait for them wait to the end of
+//! the run.
 
-use crate::{
-    lock_table::{Access, LockTable},
-    scheduler::ready::ReadySet,
-};
+use super::ready::ReadySet;
+use crate::lock_table::{Access, LockTable};
 use lockweave_runtime::{DenseId, KeyId, TaskId};
 use std::{fmt, num::NonZeroUsize, ops::Range};
 
-/// Tasks granted or waiting at most, unless configured otherwise.
+/// Default maximum of tasks granted or waiting.
 pub const WINDOW_DEFAULT: NonZeroUsize = NonZeroUsize::new(2_048).expect("not zero");
 
-/// What became of a task that was fed.
+/// The result of feeding a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a task that was not fed has to be fed again"]
 pub enum Fed {
@@ -26,8 +22,7 @@ pub enum Fed {
     Granted,
     /// It waits for tasks in front of it.
     Waiting,
-    /// Nothing happened: as many tasks as the window allows are unfinished. Feed it again after a
-    /// completion.
+    /// Nothing happened: the window is full. Feed it again after a completion.
     WindowFull,
 }
 
@@ -44,7 +39,7 @@ pub struct SchedulerStats {
     pub window_full: usize,
 }
 
-/// Feeds tasks to the lock table in block order and gives out those that may run.
+/// Feeds tasks to the lock table in block order and hands out those that may run.
 ///
 /// ```
 /// use lockweave_banking_stage::{Access, Fed, KeyAccess, Scheduler};
@@ -71,9 +66,9 @@ pub struct Scheduler<K: DenseId = KeyId, T: DenseId = TaskId> {
     window: NonZeroUsize,
     /// Tasks from here on will not be fed.
     end: usize,
-    /// Tasks given out and not completed.
+    /// Tasks handed out and not completed.
     taken: usize,
-    /// Tasks that were given out and keep their locks.
+    /// Tasks that were handed out and keep their locks.
     left_behind: usize,
     stats: SchedulerStats,
 }
@@ -92,7 +87,7 @@ impl<K: DenseId, T: DenseId> Scheduler<K, T> {
         }
     }
 
-    /// Forgets what was, keeps the memory, and expects the tasks `0..tasks`.
+    /// Starts a run of the tasks `0..tasks`. Keeps the memory of the last run.
     pub fn begin(&mut self, tasks: usize) {
         self.locks.clear();
         self.ready.clear();
@@ -102,7 +97,7 @@ impl<K: DenseId, T: DenseId> Scheduler<K, T> {
         self.stats = SchedulerStats::default();
     }
 
-    /// Makes `end` the end of the block, if that is earlier. Tasks at or behind it that were fed
+    /// Moves the end of the block to `end`, if that is earlier. Tasks at or behind it that were fed
     /// already still have to be completed.
     pub fn stop_at(&mut self, end: usize) {
         self.end = self.end.min(end);
@@ -122,8 +117,8 @@ impl<K: DenseId, T: DenseId> Scheduler<K, T> {
     ///
     /// # Panics
     ///
-    /// If it is not the task that [`next_to_feed`](Self::next_to_feed) names: the order of feeding
-    /// is what every guarantee rests on.
+    /// If it is not the task that [`next_to_feed`](Self::next_to_feed) names: every guarantee rests
+    /// on the order of feeding.
     pub fn feed(&mut self, task: T, access: Access<'_, K>) -> Fed {
         assert_eq!(task.index(), self.stats.fed, "tasks are fed in block order");
         if !self.has_room() {
@@ -140,7 +135,7 @@ impl<K: DenseId, T: DenseId> Scheduler<K, T> {
         }
     }
 
-    /// Passes over the next `tasks` tasks, which were run without locks.
+    /// Skips the next `tasks` tasks, which ran without locks.
     pub(crate) fn pass(&mut self, tasks: usize) {
         self.stats.fed += tasks;
         self.stats.completed += tasks;
@@ -160,16 +155,16 @@ impl<K: DenseId, T: DenseId> Scheduler<K, T> {
         Some(T::from_index(position))
     }
 
-    /// Takes back a task that was given out and has not been run.
+    /// Takes back a task that was handed out and has not run.
     pub fn give_back(&mut self, task: T) {
         self.taken -= 1;
         self.ready.insert(task.index());
     }
 
-    /// Releases a task that was given out.
+    /// Releases a task that was handed out.
     ///
-    /// Tasks that this made runnable are pushed onto `freed`. They count as given out: the caller
-    /// runs them, with its caches warm, or gives them [back](Self::give_back).
+    /// Tasks that this makes runnable are pushed onto `freed`. They count as handed out: the caller
+    /// runs them, with warm caches, or gives them [back](Self::give_back).
     pub fn complete(&mut self, task: T, access: Access<'_, K>, freed: &mut Vec<T>) {
         debug_assert!(self.taken > 0, "{task:?} was completed but not taken");
         let freed_before = freed.len();
@@ -178,7 +173,7 @@ impl<K: DenseId, T: DenseId> Scheduler<K, T> {
         self.stats.completed += 1;
     }
 
-    /// Notes that so many tasks that were given out will not be completed. They keep their locks.
+    /// Marks `tasks` of the tasks handed out as never to be completed. They keep their locks.
     pub(crate) fn leave_behind(&mut self, tasks: usize) {
         debug_assert!(self.taken >= tasks, "a task was left behind but not taken");
         self.taken -= tasks;
@@ -195,12 +190,12 @@ impl<K: DenseId, T: DenseId> Scheduler<K, T> {
         self.stats.fed - self.stats.completed < self.window.get()
     }
 
-    /// Ready tasks that nobody has taken.
+    /// Ready tasks that are not taken.
     pub const fn ready(&self) -> usize {
         self.ready.len()
     }
 
-    /// Tasks given out and not completed.
+    /// Tasks handed out and not completed.
     pub const fn taken(&self) -> usize {
         self.taken
     }
@@ -210,12 +205,12 @@ impl<K: DenseId, T: DenseId> Scheduler<K, T> {
         self.stats.fed - self.stats.completed - self.taken - self.left_behind - self.ready.len()
     }
 
-    /// Whether everything was fed and everything fed was completed.
+    /// Whether every task was fed and every fed task was completed.
     pub const fn is_done(&self) -> bool {
         self.stats.fed >= self.end && self.stats.completed == self.stats.fed
     }
 
-    /// What was counted since [`begin`](Self::begin).
+    /// The counters since [`begin`](Self::begin).
     pub const fn stats(&self) -> SchedulerStats {
         self.stats
     }
@@ -237,7 +232,3 @@ impl<K: DenseId, T: DenseId> fmt::Debug for Scheduler<K, T> {
             .finish_non_exhaustive()
     }
 }
-
-#[cfg(all(test, not(loom)))]
-#[path = "tests.rs"]
-mod tests;

@@ -1,6 +1,6 @@
-//! What a run counted.
+//! The counters of a run.
 
-/// Counters of one run. They tell how it went, never what came out of it.
+/// Counters of one run. They describe how it went, never its result.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunStats {
     /// Tasks in the workload.
@@ -15,12 +15,12 @@ pub struct RunStats {
     pub turns: usize,
     /// Batches handed to workers that waited for work.
     pub handed_over: usize,
-    /// Parked workers that were called.
+    /// How often a parked worker was called.
     pub called: usize,
 }
 
 impl RunStats {
-    /// Adds what another run of the same block counted.
+    /// Adds the counters of another run of the same block.
     pub(crate) fn add(&mut self, other: &Self) {
         self.tasks += other.tasks;
         self.conflicts += other.conflicts;

@@ -1,12 +1,14 @@
 //! The scheduler driven through random orders of completion.
 
-use super::*;
-use lockweave_runtime::{AccessMode, KeyAccess};
+use super::{Fed, Scheduler};
+use crate::lock_table::Access;
+use lockweave_runtime::{AccessMode, DenseId, KeyAccess, KeyId, TaskId};
 use proptest::prelude::*;
+use std::num::NonZeroUsize;
 
 proptest! {
-    /// Whatever completes when: conflicting tasks run one at a time and in block order, the window
-    /// is kept, and everything is done in the end.
+    /// In every order of completion, conflicting tasks run one at a time and in block order, the window
+    /// is respected, and everything is done in the end.
     #[test]
     fn conflicting_tasks_run_in_block_order(
         keys in prop::collection::vec((0_usize..4, any::<bool>()), 1..80),

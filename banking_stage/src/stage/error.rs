@@ -1,4 +1,4 @@
-//! What can go wrong when a stage is started and when it runs a workload.
+//! Errors of starting a stage and of running a workload.
 
 use lockweave_runtime::TaskId;
 use std::{any::Any, io};
@@ -7,7 +7,7 @@ use thiserror::Error;
 /// Why a stage could not be started.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// The system gave no thread.
+    /// The system did not start a thread.
     #[error(
         "cannot start worker thread {worker} of the banking stage: {source}; \
          configure fewer threads or raise the process limit"
@@ -15,7 +15,7 @@ pub enum StartError {
     Spawn {
         /// The worker that did not start.
         worker: usize,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
 }
@@ -24,28 +24,28 @@ pub enum StartError {
 #[derive(Debug, Error)]
 pub enum StageError<E: std::error::Error + 'static> {
     /// The lowest task in block order that cannot be prepared or run. Everything in front of it
-    /// was run.
+    /// has run.
     #[error("task {task} failed: {source}")]
     Task {
         /// The task.
         task: TaskId,
-        /// What it said.
+        /// Its error.
         source: E,
     },
     /// The workload panicked. If a task did, it is the lowest that failed, and everything in front
-    /// of it was run.
+    /// of it has run.
     #[error(
         "the workload panicked {}: {message}; this is a bug in the workload, whose state is to be \
          discarded; the stage itself can be used again",
         match task { Some(task) => format!("in task {task}"), None => "outside of its tasks".into() }
     )]
     Panicked {
-        /// The task, if a task did it rather than `enter`, `retire`, `access` or `cost`.
+        /// The task, unless it was `enter`, `retire`, `access` or `cost` that panicked.
         task: Option<TaskId>,
-        /// What it panicked with, if that is text.
+        /// The payload, if it is text.
         message: String,
     },
-    /// Tasks wait for locks that nobody holds.
+    /// Tasks wait for locks that no task holds.
     #[error(
         "{waiting} tasks wait for locks that no task in front of them holds; the workload's \
          `access` must name no key twice and answer the same whenever it is asked"
@@ -54,7 +54,7 @@ pub enum StageError<E: std::error::Error + 'static> {
         /// How many tasks wait.
         waiting: usize,
     },
-    /// `run` was called by a task that a stage was running, which could wait for itself.
+    /// `run` was called from inside a task of a run, which would wait for itself.
     #[error("a task of a banking stage cannot start another run; start it from outside the run")]
     Nested,
     /// More tasks than there are ids.
@@ -66,7 +66,7 @@ pub enum StageError<E: std::error::Error + 'static> {
 }
 
 impl StageError<std::convert::Infallible> {
-    /// The same of a run whose tasks can fail.
+    /// The same error, of a run whose tasks can fail.
     pub(crate) fn of_infallible<E: std::error::Error + 'static>(self) -> StageError<E> {
         match self {
             Self::Task { source, .. } => match source {},
@@ -95,8 +95,8 @@ pub(crate) enum Failure<E> {
 }
 
 impl<E> Failure<E> {
-    /// The failure of lowest rank is the one reported. Those that belong to no task come first,
-    /// because after them nothing can be said about any task; then block order decides.
+    /// The failure of lowest rank is reported. Those that belong to no task come first, because after
+    /// them the state of every task is unknown; then block order decides.
     pub(crate) fn rank(&self) -> Option<TaskId> {
         match self {
             Self::Task { task, .. } => Some(*task),

@@ -1,11 +1,20 @@
 //! Runs that fail, panic, or have nothing to do.
 
-use super::*;
-use crate::{lock_table::Access, stage::grant::Grant};
+use super::{
+    BankingStage, Grant, StageConfig, StageError, Workload, panic_message, pin_thread,
+    spin_wait::{SPIN_TIME, SpinWait},
+};
+use crate::lock_table::Access;
+use crossbeam_channel::bounded;
 use lockweave_runtime::{AccessMode, DenseId, KeyAccess, KeyId, TaskId};
 use std::{
     collections::BTreeSet,
-    sync::atomic::{AtomicUsize, Ordering},
+    num::NonZeroUsize,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
 };
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -126,7 +135,7 @@ fn the_lowest_failing_task_is_reported_and_all_before_it_ran() {
 }
 
 #[test]
-fn whoever_needs_the_locks_of_a_task_that_is_left_behind_does_not_run() {
+fn tasks_that_wait_for_a_task_left_behind_do_not_run() {
     let write = |key| KeyAccess {
         key: KeyId::from_index(key),
         mode: AccessMode::Write,
@@ -151,7 +160,7 @@ fn whoever_needs_the_locks_of_a_task_that_is_left_behind_does_not_run() {
                 7 => task > 57,
                 _ => false,
             };
-            // Those that wait fill a small window, and then nobody can be fed any more.
+            // Waiting tasks fill a small window; then no task can be fed any more.
             let end = if window == 8 { 64 } else { 400 };
             for task in 0..400 {
                 let expected = usize::from(!waits(task));
@@ -166,19 +175,19 @@ fn whoever_needs_the_locks_of_a_task_that_is_left_behind_does_not_run() {
 }
 
 #[test]
-fn work_aside_is_done_beside_runs() {
+fn background_work_is_done_beside_runs() {
     for stage in stages() {
         let (start, started) = bounded::<()>(1);
-        let aside = stage.aside(move || started.recv().map(|()| 7));
+        let work = stage.start_background(move || started.recv().map(|()| 7));
         let (_, result) = stage.run(Counting::new(1_000));
         assert!(result.is_ok());
-        assert_eq!(aside.is_some(), stage.config().threads.get() > 1);
-        if let Some(aside) = aside {
-            start.send(()).expect("somebody waits for it");
-            assert_eq!(aside.join().expect("no panic"), Ok(7));
+        assert_eq!(work.is_some(), stage.config().threads.get() > 1);
+        if let Some(work) = work {
+            start.send(()).expect("the helper waits for it");
+            assert_eq!(work.join().expect("no panic"), Ok(7));
         }
-        if let Some(aside) = stage.aside::<()>(|| panic!("out of sorts")) {
-            let payload = aside.join().expect_err("it panicked");
+        if let Some(work) = stage.start_background::<()>(|| panic!("out of sorts")) {
+            let payload = work.join().expect_err("it panicked");
             assert_eq!(panic_message(&*payload), "out of sorts");
         }
         let (_, result) = stage.run(Counting::new(1_000));
@@ -270,16 +279,19 @@ fn a_run_inside_a_run_is_refused_instead_of_waiting_for_itself() {
     ));
 }
 
-/// A thread that keeps to one core makes stages like any other: their threads have cores of their own.
+/// A stage made by a pinned thread is like any other: its threads have cores of their own.
 #[test]
-fn a_pinned_thread_makes_stages_that_wait_as_patiently() {
-    let before = format!("{:?}", Patience::for_threads(2, PATIENCE));
+fn a_pinned_thread_makes_stages_that_spin_as_long() {
+    let before = format!("{:?}", SpinWait::for_threads(2, SPIN_TIME));
     let pinned = thread::spawn(|| {
-        crate::pin_thread(0);
+        pin_thread(0);
         let default = StageConfig::default().threads;
-        (format!("{:?}", Patience::for_threads(2, PATIENCE)), default)
+        (
+            format!("{:?}", SpinWait::for_threads(2, SPIN_TIME)),
+            default,
+        )
     });
-    let (patience, threads) = pinned.join().expect("no panic");
-    assert_eq!(patience, before);
+    let (spin_wait, threads) = pinned.join().expect("no panic");
+    assert_eq!(spin_wait, before);
     assert_eq!(threads, StageConfig::default().threads);
 }

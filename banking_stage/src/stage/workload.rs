@@ -1,23 +1,24 @@
-//! What the stage runs: tasks with an access each, behind one trait.
+//! What the stage runs: tasks, each with its access, behind one trait.
 
-use crate::{lock_table::Access, stage::grant::Grant};
+use super::grant::Grant;
+use crate::lock_table::Access;
 use lockweave_runtime::TaskId;
 use std::ops::Range;
 
-/// Cost of a task that does not say otherwise, in gas.
+/// Default cost of a task, in gas.
 pub const TASK_COST_DEFAULT: u64 = 50_000;
 
 /// Tasks in block order, what each of them locks, and how to run one.
 ///
 /// The stage calls [`prepare`](Self::prepare) once for every task, from any worker and in no order;
 /// then feeds the tasks to the lock table in block order; then calls [`execute`](Self::execute) once
-/// for every task, as soon as its locks are granted. Whatever is reached through a granted key is
+/// for every task, as soon as its locks are granted. Everything reached through a granted key is
 /// therefore ordered as if the tasks had run one after another.
 ///
 /// An error stops the run, at once or [as far as others depend on it](Self::is_left_behind). Tasks in
-/// front of the failed one are still run, so that the error that is
-/// reported does not depend on timing: it is that of the lowest task that fails. Tasks behind it may
-/// or may not have run, but none that shares a key with it in a conflicting mode.
+/// front of the failed one still run, so that the reported error does not depend on timing: it is that
+/// of the lowest task that fails. Tasks behind it may or may not have run, but none that shares a key
+/// with it in a conflicting mode.
 pub trait Workload: Send + Sync + 'static {
     /// What a worker keeps between its tasks: an executor with its buffers. Made and dropped on the
     /// worker's own thread.
@@ -25,7 +26,7 @@ pub trait Workload: Send + Sync + 'static {
     /// Why a task cannot be prepared or run.
     type Error: std::error::Error + Send + Sync + 'static;
 
-    /// How many tasks there are. Asked once, at the start of the run.
+    /// How many tasks there are. Called once, at the start of the run.
     fn tasks(&self) -> usize;
 
     /// A worker joins the run; `worker` is below the stage's number of threads.
@@ -34,7 +35,7 @@ pub trait Workload: Send + Sync + 'static {
     /// there is something to do.
     fn enter(&self, worker: usize) -> Self::Worker;
 
-    /// A worker leaves the run. Not called after a panic: then its state is just dropped.
+    /// A worker leaves the run. Not called after a panic, which just drops the state.
     fn retire(&self, worker: usize, state: Self::Worker) {
         let _ = (worker, state);
     }
@@ -44,20 +45,19 @@ pub trait Workload: Send + Sync + 'static {
         let _ = (worker, tasks);
     }
 
-    /// Makes the task's access known; this is the place to intern keys and to load cold state.
+    /// Determines the task's access; the place to intern keys and to load cold state.
     fn prepare(&self, worker: &mut Self::Worker, task: TaskId) -> Result<(), Self::Error>;
 
-    /// What a prepared task locks: no key twice, and the same whenever it is asked.
+    /// What a prepared task locks: no key twice, and the same at every call.
     ///
-    /// Called under the scheduler's lock, so it should be no more than a look-up.
+    /// Called under the scheduler's lock, so it should be no more than a lookup.
     fn access(&self, task: TaskId) -> Access<'_>;
 
     /// Whether a task that this worker prepared may run at once, without locks: it shares no key with
-    /// any other task of the run in a mode that does not go together with that task's, and sees all
-    /// that its reads depend on. A task that may is never fed to the lock table.
+    /// any other task of the run in an incompatible mode, and sees everything that its reads depend on.
+    /// Such a task is never fed to the lock table.
     ///
-    /// A yes is a promise on which memory safety may rest, as locks are not asked any more; see
-    /// [`Grant`].
+    /// Memory safety may rest on the answer, as no lock is taken for the task; see [`Grant`].
     fn is_free(&self, task: TaskId) -> bool {
         let _ = task;
         false
@@ -70,8 +70,8 @@ pub trait Workload: Send + Sync + 'static {
         TASK_COST_DEFAULT
     }
 
-    /// Whether a task that failed with this error is left behind: it keeps its locks to the end of the run, so
-    /// nobody runs who waits for them, and everybody else does. Otherwise nobody behind it runs.
+    /// Whether a task that failed with this error is left behind: it keeps its locks to the end of the run.
+    /// Tasks that wait for them do not run, all others do. Otherwise no task behind it runs.
     fn is_left_behind(&self, task: TaskId, error: &Self::Error) -> bool {
         let _ = (task, error);
         false

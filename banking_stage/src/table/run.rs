@@ -1,19 +1,21 @@
-//! Running tasks over a table: the table's own workload.
+//! Runs tasks over a table: the table's own workload.
 //!
-//! The workload owns the table for the length of the run and is known to this file only. So the
-//! cells can be reached through the grants of that one run, and through nothing else.
+//! The workload owns the table for the length of the run, and its type is private to this file. So the
+//! cells are reached through the grants of that one run and through nothing else.
 
+use super::{
+    cells::TableCells,
+    declare::Declare,
+    task::TableTask,
+    values::{Table, TableKey, TableValue},
+};
 use crate::{
     lock_table::Access,
-    scheduler::stats::RunStats,
-    stage::error::StageError,
-    stage::grant::{Grant, GrantedCells},
-    stage::threads::BankingStage,
-    stage::workload::Workload,
-    table::values::{Declare, Table, TableKey, TableTask, TableValue, Undeclared},
+    scheduler::RunStats,
+    stage::{BankingStage, Grant, GrantedCells, StageError, Workload},
 };
-use lockweave_runtime::{AccessMode, DenseId, KeyAccess, TaskId};
-use std::{fmt, sync::OnceLock};
+use lockweave_runtime::{DenseId, KeyAccess, TaskId};
+use std::sync::OnceLock;
 
 /// What a run over a table returns.
 pub type TableResult<E> = Result<RunStats, StageError<E>>;
@@ -21,7 +23,7 @@ pub type TableResult<E> = Result<RunStats, StageError<E>>;
 impl BankingStage {
     /// Runs tasks over a table and gives the table back, as if they had run one after another.
     ///
-    /// On an error the effects of tasks are not undone: see [`run`](Self::run) for which tasks were
+    /// On an error the effects of tasks are not undone: see [`run`](Self::run) for which tasks have
     /// run by then.
     ///
     /// ```
@@ -105,7 +107,7 @@ impl<K: TableKey, V: TableValue, T: TableTask<K, V>> Workload for TableRun<K, V,
 
     fn access(&self, task: TaskId) -> Access<'_> {
         let access = self.accesses[task.index()].get();
-        match access.expect("the stage asks for prepared tasks only") {
+        match access.expect("the stage calls it for prepared tasks only") {
             Some(keys) => Access::Keys(keys),
             None => Access::Everything,
         }
@@ -115,84 +117,14 @@ impl<K: TableKey, V: TableValue, T: TableTask<K, V>> Workload for TableRun<K, V,
         self.tasks[task.index()].cost()
     }
 
-    // The one call that says which cells a grant is about.
+    // The one place that connects a grant with its cells.
     #[allow(unsafe_code)]
     fn execute(&self, _worker: &mut (), grant: &Grant<'_>) -> Result<(), T::Error> {
-        // SAFETY: the keys of the grant are what `prepare` got from this table, whose cells are
-        // reached by nobody else: this workload owns it, `run_table` moved it in, this type is
-        // private to the file, and only the stage calls `execute`, once for every grant.
+        // SAFETY: the keys of the grant are those that `prepare` got from this table. Nothing else reaches
+        // its cells: this workload owns the table, `run_table` moved it in, this type is private to the
+        // file, and only the stage calls `execute`, once for every grant.
         let cells = unsafe { GrantedCells::new(grant, self.table.cells()) };
-        self.tasks[grant.task().index()].run(&mut TableCells {
-            table: &self.table,
-            cells,
-            task: grant.task(),
-        })
+        let task = grant.task();
+        self.tasks[task.index()].run(&mut TableCells::new(&self.table, cells, task))
     }
 }
-
-/// The values that a running task may use: those it declared, in the modes it declared.
-pub struct TableCells<'a, K, V> {
-    table: &'a Table<K, V>,
-    cells: GrantedCells<'a, V>,
-    task: TaskId,
-}
-
-impl<K: TableKey, V: TableValue> TableCells<'_, K, V> {
-    /// The position of the task in the run.
-    pub const fn task(&self) -> TaskId {
-        self.task
-    }
-
-    /// The value of `key`, declared for reading or writing.
-    pub fn read(&self, key: &K) -> Result<&V, Undeclared<K>> {
-        self.share(key, AccessMode::Read)
-    }
-
-    /// The value of `key`, declared for credits or writing, to be added to through a shared
-    /// reference: an atomic counter, or another value whose additions commute.
-    pub fn credit(&self, key: &K) -> Result<&V, Undeclared<K>> {
-        self.share(key, AccessMode::Credit)
-    }
-
-    /// The value of `key`, declared for writing, to be changed.
-    pub fn write(&mut self, key: &K) -> Result<&mut V, Undeclared<K>> {
-        let mode = AccessMode::Write;
-        let id = self.id(key, mode)?;
-        self.cells
-            .exclusive(id)
-            .ok_or_else(|| undeclared(key, mode))
-    }
-
-    fn share(&self, key: &K, mode: AccessMode) -> Result<&V, Undeclared<K>> {
-        let id = self.id(key, mode)?;
-        self.cells
-            .share(id, mode)
-            .ok_or_else(|| undeclared(key, mode))
-    }
-
-    /// A task that holds everything holds keys, too, that nobody has named before.
-    fn id(&self, key: &K, mode: AccessMode) -> Result<lockweave_runtime::KeyId, Undeclared<K>> {
-        match self.table.find(key) {
-            Some(id) => Ok(id),
-            None if self.cells.holds_everything() => Ok(self.table.id(key)),
-            None => Err(undeclared(key, mode)),
-        }
-    }
-}
-
-fn undeclared<K: TableKey>(key: &K, mode: AccessMode) -> Undeclared<K> {
-    let key = key.clone();
-    Undeclared { key, mode }
-}
-
-impl<K, V> fmt::Debug for TableCells<'_, K, V> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TableCells")
-            .field("task", &self.task)
-            .finish_non_exhaustive()
-    }
-}
-
-#[cfg(all(test, not(loom)))]
-#[path = "tests.rs"]
-mod tests;

@@ -1,7 +1,7 @@
-//! Tables on one thread and on many come to the same.
+//! A run over a table has the same result on any number of threads.
 
-use super::*;
-use crate::{BankingStage, StageConfig, TableCells};
+use super::{Declare, Table, TableCells, TableTask, Undeclared};
+use crate::stage::{BankingStage, StageConfig};
 use proptest::prelude::*;
 use std::{num::NonZeroUsize, sync::LazyLock};
 

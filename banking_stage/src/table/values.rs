@@ -1,20 +1,15 @@
-//! A table of an embedder's own keys and values, and tasks that change it.
-//!
-//! All an embedder needs who has no EVM: name the keys a task touches, write what it does, and
-//! [`BankingStage::run_table`](crate::BankingStage::run_table) does the rest.
+//! A table of keys and values.
 
-use crate::table::run::TableCells;
-use lockweave_runtime::{AccessMode, Cells, DenseId, Interner, KeyAccess, KeyId};
+use lockweave_runtime::{Cells, Interner, KeyId};
 use std::{convert::Infallible, fmt, hash::Hash};
-use thiserror::Error;
 
-/// What a key of a table is: anything that can be hashed and sent.
+/// A key of a table: anything that can be hashed and sent.
 ///
 /// Implemented for all types that qualify.
 pub trait TableKey: Hash + Eq + Clone + fmt::Debug + Send + Sync + 'static {}
 impl<K: Hash + Eq + Clone + fmt::Debug + Send + Sync + 'static> TableKey for K {}
 
-/// What a value of a table is: anything that has a first value and can be shared.
+/// A value of a table: anything that has a default and can be shared.
 ///
 /// Implemented for all types that qualify.
 pub trait TableValue: Default + Send + Sync + 'static {}
@@ -36,7 +31,7 @@ impl<K: TableKey, V: TableValue> Table<K, V> {
         }
     }
 
-    /// Sets a value and returns the one before.
+    /// Sets a value and returns the old one.
     #[expect(clippy::needless_pass_by_value, reason = "a map's signature")]
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
         if let Some(id) = self.interner.get(&key) {
@@ -52,7 +47,7 @@ impl<K: TableKey, V: TableValue> Table<K, V> {
         Some(self.cells.get_mut(id))
     }
 
-    /// The value of a key, to be changed.
+    /// The value of a key, for changing it.
     pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         let id = self.interner.get(key)?;
         Some(self.cells.get_mut(id))
@@ -68,10 +63,10 @@ impl<K: TableKey, V: TableValue> Table<K, V> {
         self.cells.is_empty()
     }
 
-    /// Calls `look` with every key and its value, in no order.
-    pub fn for_each(&mut self, mut look: impl FnMut(&K, &mut V)) {
+    /// Calls `visit` with every key and its value, in no order.
+    pub fn for_each(&mut self, mut visit: impl FnMut(&K, &mut V)) {
         for (key, id) in self.interner.iter_mut() {
-            look(key, self.cells.get_mut(id));
+            visit(key, self.cells.get_mut(id));
         }
     }
 
@@ -119,108 +114,4 @@ impl<K, V> fmt::Debug for Table<K, V> {
             .field("keys", &self.cells.len())
             .finish_non_exhaustive()
     }
-}
-
-/// A task over a table.
-pub trait TableTask<K: TableKey, V: TableValue>: Send + Sync + 'static {
-    /// Why a task fails. To use `?` on [`TableCells`], it is made from [`Undeclared`].
-    type Error: std::error::Error + Send + Sync + 'static;
-
-    /// Names all keys that the task will touch.
-    fn access(&self, declare: &mut Declare<'_, K>);
-
-    /// Runs the task. An error stops the whole run; effects on the table are not undone.
-    fn run(&self, cells: &mut TableCells<'_, K, V>) -> Result<(), Self::Error>;
-
-    /// Roughly what the task costs, in units of which 300,000 are worth a hand-over between
-    /// threads several times over (some 100 µs).
-    fn cost(&self) -> u64 {
-        crate::stage::workload::TASK_COST_DEFAULT
-    }
-}
-
-/// Collects what a task declares. A key may be named several times; it is held in the weakest mode
-/// that allows all that was asked.
-pub struct Declare<'a, K> {
-    id: &'a dyn Fn(&K) -> KeyId,
-    keys: Vec<KeyAccess>,
-    everything: bool,
-}
-
-impl<'a, K> Declare<'a, K> {
-    pub(crate) fn new(id: &'a dyn Fn(&K) -> KeyId) -> Self {
-        Self {
-            id,
-            keys: Vec::new(),
-            everything: false,
-        }
-    }
-
-    /// Names a key.
-    pub fn key(&mut self, key: &K, mode: AccessMode) -> &mut Self {
-        let key = (self.id)(key);
-        self.keys.push(KeyAccess { key, mode });
-        self
-    }
-
-    /// The task will look at the value of `key`.
-    pub fn read(&mut self, key: &K) -> &mut Self {
-        self.key(key, AccessMode::Read)
-    }
-
-    /// The task will change the value of `key`.
-    pub fn write(&mut self, key: &K) -> &mut Self {
-        self.key(key, AccessMode::Write)
-    }
-
-    /// The task will add to the value of `key` without looking, beside others who do.
-    pub fn credit(&mut self, key: &K) -> &mut Self {
-        self.key(key, AccessMode::Credit)
-    }
-
-    /// The task cannot tell, or touches very much: it runs alone, with every key.
-    pub fn everything(&mut self) -> &mut Self {
-        self.everything = true;
-        self
-    }
-
-    /// Each key once, or `None` for everything.
-    pub(crate) fn finish(mut self) -> Option<Box<[KeyAccess]>> {
-        if self.everything {
-            return None;
-        }
-        self.keys.sort_unstable_by_key(|entry| entry.key);
-        self.keys.dedup_by(|next, kept| {
-            let same = next.key == kept.key;
-            if same {
-                kept.mode = kept.mode.union(next.mode);
-            }
-            same
-        });
-        debug_assert!(
-            self.keys
-                .windows(2)
-                .all(|pair| pair[0].key.index() < pair[1].key.index())
-        );
-        Some(self.keys.into_boxed_slice())
-    }
-}
-
-impl<K> fmt::Debug for Declare<'_, K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Declare")
-            .field("keys", &self.keys)
-            .field("everything", &self.everything)
-            .finish_non_exhaustive()
-    }
-}
-
-/// A task touched a key that it did not declare, or not in this mode.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("no {mode} access to key {key:?} was declared; name it in the task's `access`")]
-pub struct Undeclared<K: fmt::Debug> {
-    /// The key.
-    pub key: K,
-    /// What was to be done with it.
-    pub mode: AccessMode,
 }
