@@ -199,10 +199,10 @@ fn print_inference(runs: &[InferredStats]) {
         sum(|run| run.by_template),
         sum(|run| run.by_simulation),
         sum(|run| run.simulations_taken),
-        sum(|run| run.extended),
+        sum(|run| run.late_grants),
         sum(|run| run.violations),
         sum(|run| run.rolled_back),
-        sum(|run| run.alone),
+        sum(|run| run.executed_alone),
     );
 }
 

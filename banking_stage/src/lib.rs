@@ -1,26 +1,29 @@
-//! Which transactions may run now, and on which worker.
+//! Decides which transactions may run now, and on which worker.
 //!
-//! Every task states before it runs which keys it touches, and how. The [lock table](LockTable)
-//! grants locks in block order; the [scheduler](Scheduler) feeds it and gives out what may run; the
-//! [stage](BankingStage) has the worker threads. Whatever the number of workers, the result is that
-//! of running the tasks one after another.
+//! Every task states before it runs which keys it accesses, and how. The [lock table](LockTable)
+//! grants locks in block order; the [scheduler](Scheduler) feeds it and hands out what may run; the
+//! [stage](BankingStage) has the worker threads. On any number of workers, the result is that of
+//! running the tasks one after another.
 //!
-//! | file | what |
+//! A block goes through [`execute_block`] if its access sets are known, else through
+//! [`execute_inferred_block`]. Both collect facts about the block; `plan` chooses one of four [paths](Path).
+//!
+//! A folder or file uses only those below it in this list:
+//!
+//! | folder or file | what |
 //! | --- | --- |
-//! | `lock_table` | per key a queue of requests; why nothing deadlocks and nobody starves |
-//! | `scheduler`, `ready` | tasks in block order through a bounded window; a state machine |
-//! | `workload` | what the stage runs, as a trait |
-//! | `grant` | the proof that a task's locks are held |
-//! | `stage` | threads that live as long as the stage, and the call that runs a workload |
-//! | `core`, `run`, `worker`, `batch` | one run: decisions under the lock, waiting, the workers' loop |
-//! | `numbering`, `block`, `seal` | the runtime's open block: its keys get ids, it runs, it is sealed |
-//! | `inference`, `dependence` | what transactions touch that declare nothing, and whether they are a chain |
-//! | `inferred`, `inferred_workload` | running them under sets that may be wrong |
-//! | `mending`, `ahead` | what is done where they were: running alone, roll-back |
-//! | `aside` | looking at long ones beside all else |
-//! | `payments` | blocks of payments alone, without locks |
-//! | `simulate` | the same decisions on virtual workers and a virtual clock (feature `simulation`) |
-//! | `table`, `table_run` | an embedder's own keys and values, without an EVM |
+//! | `execute` | the two functions above: facts, plan, path |
+//! | `inferred` | path: in parallel, under inferred sets, with repair where a set was wrong |
+//! | `payments` | path: blocks of plain payments, without locks |
+//! | `locked` | path: in parallel, under known sets; also numbering of keys, and sealing |
+//! | `sequential` | path: one thread executes, helpers simulate what comes next |
+//! | `block` | what all paths share |
+//! | `table` | an embedder's own keys and values, without an EVM |
+//! | `model` | the stage on virtual workers and a virtual clock (feature `simulation`) |
+//! | `stage` | worker threads, and one run of a workload on them |
+//! | `scheduler` | tasks in block order through a bounded window; a state machine |
+//! | `lock_table` | a queue of requests per key; why nothing deadlocks or starves |
+//! | `plan` | the four paths, and the function that chooses one |
 //!
 //! **What it does not know:** what a key stands for, what a value means, what a task does. It
 //! touches threads and channels; never files, sockets or revm. The lock table and the scheduler do
@@ -30,45 +33,31 @@
 //! reached through granted keys; an error that does not depend on timing; every wait ends; memory
 //! bounded by the window and the workload; a panic in the workload fails the run and nothing else.
 
-mod ahead;
-mod aside;
-mod batch;
 mod block;
-mod core;
-mod dependence;
-mod error;
-mod grant;
-mod inference;
+mod execute;
 mod inferred;
-mod inferred_workload;
 pub mod lock_table;
-mod mending;
-mod numbering;
-mod ordered;
-mod payments;
-mod ready;
-mod run;
-mod scheduler;
-mod seal;
+mod locked;
 #[cfg(feature = "simulation")]
-pub mod simulate;
+pub mod model;
+mod payments;
+mod plan;
+mod scheduler;
+mod sequential;
 mod stage;
-mod stats;
 mod table;
-mod table_run;
-mod worker;
-mod workload;
 
-pub use block::{BlockResult, execute_block};
-pub use error::{StageError, StartError};
-pub use grant::Grant;
-pub use inferred::{InferredResult, InferredStats, InferringWorker, execute_inferred_block};
+pub use block::{InferredStats, InferringWorker};
+pub use execute::{BlockResult, InferredResult, execute_block, execute_inferred_block};
 pub use lock_table::{Access, LockTable};
+pub use locked::seal_block;
 pub use lockweave_runtime::KeyAccess;
-pub use scheduler::{Fed, Scheduler, SchedulerStats, WINDOW_DEFAULT};
-pub use seal::seal_block;
-pub use stage::{BankingStage, StageConfig, pin_thread};
-pub use stats::RunStats;
-pub use table::{Declare, Table, TableKey, TableTask, TableValue, Undeclared};
-pub use table_run::{TableCells, TableResult};
-pub use workload::{TASK_COST_DEFAULT, Workload};
+pub use plan::Path;
+pub use scheduler::{Fed, RunStats, Scheduler, SchedulerStats, WINDOW_DEFAULT};
+pub use stage::{
+    BankingStage, Grant, StageConfig, StageError, StartError, TASK_COST_DEFAULT, Workload,
+    pin_thread,
+};
+pub use table::{
+    Declare, Table, TableCells, TableKey, TableResult, TableTask, TableValue, Undeclared,
+};

@@ -33,7 +33,7 @@ fn check(case: &Case) -> Result<(usize, usize), TestCaseError> {
             match case.run_inferred(stage, &steps, None) {
                 Ok((found, stats)) => {
                     prop_assert_eq!(&found, &expected, "{} workers", workers);
-                    counted.0 += stats.violations + stats.extended;
+                    counted.0 += stats.violations + stats.late_grants;
                     counted.1 += stats.rolled_back;
                 }
                 Err((task, error)) => prop_assert!(false, "step {}: {}", task, error),
@@ -230,7 +230,7 @@ fn check_late(mut case: Case) -> Result<usize, TestCaseError> {
         match case.run_inferred(stage, &steps, None) {
             Ok((found, stats)) => {
                 prop_assert_eq!(&found, &expected);
-                late += stats.late;
+                late += stats.deferred;
             }
             Err((task, error)) => prop_assert!(false, "step {}: {}", task, error),
         }

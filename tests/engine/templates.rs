@@ -88,7 +88,7 @@ fn a_contract_that_changes_its_slots_loses_its_template() -> Result<(), TestCase
         let betrayed = check(&generate::calls_of(target, 64), &cache, scope)?;
         let left = betrayed
             .iter()
-            .map(|stats| stats.violations + stats.extended);
+            .map(|stats| stats.violations + stats.late_grants);
         let violations: usize = left.sum();
         prop_assert!(violations > 0);
         prop_assert!(cache.stats().withdrawn > 0);

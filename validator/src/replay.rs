@@ -278,7 +278,7 @@ fn unlisted(error: &EngineError, block: &EvmBlock) -> ReplayError {
 impl From<InferredStats> for InferenceReport {
     fn from(stats: InferredStats) -> Self {
         Self {
-            extended: stats.extended,
+            extended: stats.late_grants,
             violations: stats.violations,
             rolled_back: stats.rolled_back,
             inference_ms: stats.inference.as_secs_f64() * 1e3,
@@ -286,7 +286,7 @@ impl From<InferredStats> for InferenceReport {
             inferred_by_template: stats.by_template,
             inferred_by_simulation: stats.by_simulation,
             simulations_taken: stats.simulations_taken,
-            ran_alone: stats.alone,
+            ran_alone: stats.executed_alone,
             payments_without_locks: stats.payments,
         }
     }

@@ -322,10 +322,10 @@ const fn inference_counts(stats: &InferredStats) -> [usize; 9] {
         stats.by_template,
         stats.by_simulation,
         stats.simulations_taken,
-        stats.extended,
+        stats.late_grants,
         stats.violations,
         stats.rolled_back,
-        stats.alone,
+        stats.executed_alone,
         stats.payments,
     ]
 }

@@ -3,7 +3,7 @@
 use super::{block::timed, measure::Samples};
 use lockweave_banking_stage::{
     Access, BankingStage, Grant, KeyAccess, RunStats, StageConfig, StartError, Workload,
-    simulate::SimulatedCosts,
+    model::SimulatedCosts,
 };
 use lockweave_runtime::{AccessMode, DenseId, KeyId, TaskId};
 use std::{

@@ -1,4 +1,4 @@
-//! A block for the stage's [simulation](lockweave_banking_stage::simulate): its tasks with their times on one thread
+//! A block for the stage's [simulation](lockweave_banking_stage::model): its tasks with their times on one thread
 //! of the engine, and the work before and after them.
 
 use super::{
@@ -6,7 +6,7 @@ use super::{
     measure::Samples,
     yardstick::{Yardstick, YardstickError},
 };
-use lockweave_banking_stage::simulate::{SimulatedCosts, SimulatedRun, SimulatedTask, simulate};
+use lockweave_banking_stage::model::{SimulatedCosts, SimulatedRun, SimulatedTask, simulate};
 use lockweave_engine::Engine;
 use lockweave_runtime::{AccessMode, DenseId, KeyId, KeyTable, TaskId};
 use std::collections::HashMap;
