@@ -101,11 +101,8 @@ impl<C: ContextTr> PrecompileProvider<C> for PrecompileSet {
             return self.fork.run(context, inputs);
         };
         let gas_limit = inputs.gas_limit;
-        let output = precompile.execute(
-            &inputs.input.as_bytes(context),
-            gas_limit,
-            inputs.reservoir,
-        );
+        let output =
+            precompile.execute(&inputs.input.as_bytes(context), gas_limit, inputs.reservoir);
         let output = output.map_err(|error| error.to_string())?;
         // As revm does: the transaction's result carries the error of a contract that it calls directly.
         if let Some(reason) = output.halt_reason()
