@@ -36,6 +36,7 @@ pub use inference::{
 };
 pub use lists::{AccessListBuilder, ListedState, StateBefore};
 pub use machine::EvmContext;
+pub use revm;
 pub use revm::primitives::hardfork::SpecId;
 pub use traces::TRACE_AFTER;
 pub use transaction::{

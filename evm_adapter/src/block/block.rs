@@ -17,13 +17,12 @@ use lockweave_runtime::Credit;
 use revm::primitives::hardfork::SpecId;
 use thiserror::Error;
 
-/// The uncles of a block.
+/// The uncle blocks of a block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ommers {
-    /// Their headers: their miners are rewarded.
+    /// Their headers: all miners are rewarded.
     Headers(Vec<Header>),
-    /// Only how many there are: the including miner is rewarded, the uncles' miners, who are not
-    /// known, are not.
+    /// Their number: the including miner is rewarded, the unknown miners of the uncles are not.
     Count(usize),
 }
 
@@ -40,20 +39,20 @@ pub struct BlockInput {
     pub withdrawals: Vec<Withdrawal>,
 }
 
-/// Why a block cannot be executed.
+/// Why a block cannot be laid out in steps.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum EvmBlockError {
-    /// A header field that the block's fork requires is not there.
+    /// The header lacks a field that the block's fork requires.
     #[error("the header of block {number} has no `{field}`, which its fork {fork} requires")]
     MissingField {
         /// Block number.
         number: u64,
-        /// Name of the field, as JSON-RPC has it.
+        /// Name of the field in JSON-RPC.
         field: &'static str,
         /// The fork by the chain's schedule.
         fork: &'static str,
     },
-    /// A header field that the block's fork does not know.
+    /// The header has a field that the block's fork does not know.
     #[error(
         "the header of block {number} has a `{field}`, which its fork {fork} does not know; \
          the block is of a fork that is not in this chain's schedule"
@@ -61,18 +60,18 @@ pub enum EvmBlockError {
     UnknownFork {
         /// Block number.
         number: u64,
-        /// Name of the field, as JSON-RPC has it.
+        /// Name of the field in JSON-RPC.
         field: &'static str,
         /// The fork by the chain's schedule.
         fork: &'static str,
     },
-    /// The one block with an irregular state change.
+    /// The block of the DAO fork, which has an irregular state change.
     #[error("block {number} moves the DAO's ether by decree, which is not supported")]
     DaoFork {
         /// Block number.
         number: u64,
     },
-    /// An uncle that is not of the last seven generations.
+    /// An uncle that is older than seven generations, or not older than the block.
     #[error("block {number} has an uncle of height {ommer}, which earns no reward")]
     DistantOmmer {
         /// Block number.
@@ -140,7 +139,7 @@ impl EvmBlock {
         &self.steps
     }
 
-    /// How many of the steps are transactions.
+    /// Number of steps that are transactions.
     pub const fn transactions(&self) -> usize {
         self.transactions
     }
@@ -150,27 +149,27 @@ impl EvmBlock {
         self.has_access_list
     }
 
-    /// The index under which a step's changes stand in a block access list (EIP-7928): 0 before the
-    /// transactions, from 1 on for them, and one more for what follows them.
+    /// The index of a step's changes in a block access list (EIP-7928): 0 before the transactions, 1 and up for
+    /// transactions, and one more for the steps after them.
     pub fn access_index(&self, step: usize) -> u64 {
         let behind = (step + 1).saturating_sub(self.system_steps);
         behind.min(self.transactions + 1) as u64
     }
 
-    /// The place among the block's transactions of a step, if it is one.
+    /// The index of a step among the block's transactions, if it is one.
     pub fn transaction_index(&self, step: usize) -> Option<usize> {
         let index = step.checked_sub(self.system_steps)?;
         (index < self.transactions).then_some(index)
     }
 }
 
-/// Refuses headers whose fields are not those of their fork.
+/// Checks that the header has exactly the fields of its fork.
 fn check_fields(chain: &ChainSpec, header: &Header) -> Result<(), EvmBlockError> {
     let number = header.number;
     let fork = chain.fork_at(number, header.timestamp);
     let has_access_list = chain.has_access_list(number, header.timestamp);
     let since = |first| fork.is_enabled_in(first);
-    // Name, whether it is there, whether it has to be.
+    // Name, whether it is present, whether it is required.
     let fields = [
         (
             "baseFeePerGas",
@@ -214,15 +213,15 @@ fn check_fields(chain: &ChainSpec, header: &Header) -> Result<(), EvmBlockError>
         ),
     ];
     let fork: &'static str = fork.into();
-    for (field, is_there, is_due) in fields {
-        if is_there && !is_due {
+    for (field, is_present, is_required) in fields {
+        if is_present && !is_required {
             return Err(EvmBlockError::UnknownFork {
                 number,
                 field,
                 fork,
             });
         }
-        if is_due && !is_there {
+        if is_required && !is_present {
             return Err(EvmBlockError::MissingField {
                 number,
                 field,
@@ -255,8 +254,7 @@ fn opening_steps(header: &Header, fork: SpecId) -> Vec<Step> {
     steps
 }
 
-/// What follows the transactions: withdrawals (EIP-4895) or rewards, and the requests of EIP-7002 and
-/// EIP-7251.
+/// Steps after the transactions: withdrawals (EIP-4895) or rewards, and the requests of EIP-7002 and EIP-7251.
 fn closing_steps(
     header: &Header,
     fork: SpecId,

@@ -1,4 +1,4 @@
-//! Which fork a block is of, and what follows from it.
+//! Chains and their fork schedules.
 
 use alloy_eips::eip7840::BlobParams;
 use revm::primitives::hardfork::SpecId;
@@ -6,9 +6,9 @@ use revm::primitives::hardfork::SpecId;
 /// When a fork begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
-    /// With this block.
+    /// At this block number.
     Number(u64),
-    /// With the first block of this time or later, in seconds since the Unix epoch.
+    /// At the first block with this timestamp or a later one, in seconds since the Unix epoch.
     Timestamp(u64),
 }
 
@@ -28,15 +28,13 @@ pub struct ChainSpec {
     pub chain_id: u64,
     /// Forks in the order in which they begin.
     pub forks: Vec<(Activation, SpecId)>,
-    /// Changes of the blob parameters between forks (EIP-7892), by time.
+    /// Changes of the blob parameters between forks (EIP-7892), by timestamp.
     pub blob_schedule: Vec<(u64, BlobParams)>,
-    /// From when on headers commit to a block access list (EIP-7928).
+    /// When headers begin to commit to a block access list (EIP-7928).
     ///
-    /// It is part of Amsterdam, whose other rules are not settled, so it is scheduled apart from the
-    /// forks.
+    /// It is part of Amsterdam, whose other rules are not final, so it has its own schedule.
     pub block_access_lists: Option<Activation>,
-    /// From which blocks on the difficulty bomb is how many blocks late, where forks do not say so: the
-    /// glaciers.
+    /// Delays of the difficulty bomb outside of forks (the glaciers): first block and delay in blocks.
     pub glaciers: Vec<(u64, u64)>,
     /// The block of the DAO fork's irregular state change, on the chain that has one.
     pub dao_fork: Option<u64>,
@@ -78,7 +76,7 @@ impl ChainSpec {
         }
     }
 
-    /// A chain that has been on one fork since its genesis.
+    /// A chain on one fork since its genesis.
     pub fn single_fork(chain_id: u64, fork: SpecId) -> Self {
         Self {
             chain_id,
@@ -98,8 +96,7 @@ impl ChainSpec {
         last.map_or(SpecId::FRONTIER, |(_, fork)| *fork)
     }
 
-    /// By how many blocks the difficulty bomb of proof of work is late in a block (EIP-649, EIP-1234,
-    /// EIP-3554, and the glaciers).
+    /// The delay of the difficulty bomb at a block, in blocks (EIP-649, EIP-1234, EIP-3554, and the glaciers).
     pub fn bomb_delay_at(&self, number: u64) -> u64 {
         let fork = self.fork_at(number, 0);
         let of_fork = if fork.is_enabled_in(SpecId::LONDON) {
@@ -145,7 +142,7 @@ impl ChainSpec {
     }
 }
 
-/// What the miner of a block gets, in wei; nothing since the merge.
+/// The miner's reward in wei; `None` since the merge.
 pub(crate) fn block_reward(fork: SpecId) -> Option<u128> {
     const ETHER: u128 = 1_000_000_000_000_000_000;
     if fork.is_enabled_in(SpecId::MERGE) {
@@ -164,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mainnet_forks_begin_where_they_did() {
+    fn mainnet_forks_begin_at_their_blocks() {
         let chain = ChainSpec::mainnet();
         for (number, timestamp, fork) in [
             (1_149_999, 0, SpecId::FRONTIER),

@@ -9,7 +9,7 @@ use revm::{
     primitives::hardfork::SpecId,
 };
 
-/// The environment of a block's steps: what they can see of the block, and its fork's rules.
+/// The environment of a block's steps: the block's values and its fork's rules.
 #[derive(Clone, Debug)]
 pub struct BlockContext {
     block: BlockEnv,
@@ -50,7 +50,7 @@ impl BlockContext {
         self.config.spec
     }
 
-    /// What the fork says about state as such.
+    /// The fork's rules for state.
     pub fn rules(&self) -> StateRules {
         StateRules {
             clear_empty_accounts: self.spec().is_enabled_in(SpecId::SPURIOUS_DRAGON),

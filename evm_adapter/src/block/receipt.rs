@@ -1,4 +1,4 @@
-//! Receipts in Ethereum's form, and what a header says of them.
+//! Receipts in Ethereum's form, and the header fields made of them.
 
 use alloy_consensus::{
     Eip658Value, Receipt as ConsensusReceipt, ReceiptWithBloom, Typed2718,
@@ -9,7 +9,7 @@ use alloy_primitives::{B256, Bloom};
 use alloy_rlp::{BufMut, Encodable};
 use lockweave_runtime::Receipt;
 
-/// A receipt as EIP-658 and EIP-2718 have it, of any transaction type.
+/// A receipt of any transaction type (EIP-658, EIP-2718).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TypedReceipt {
     /// EIP-2718 type.
@@ -19,8 +19,7 @@ pub struct TypedReceipt {
 }
 
 impl TypedReceipt {
-    /// A receipt as it was before Byzantium: with the state's root after the transaction in place of
-    /// a status.
+    /// A receipt before Byzantium, with the state root after the transaction in place of a status.
     pub fn with_root(receipt: &Receipt, root: B256) -> Self {
         Self::with_status(receipt, Eip658Value::PostState(root))
     }
@@ -65,8 +64,8 @@ impl Encodable2718 for TypedReceipt {
     }
 }
 
-/// The root of the receipts' trie, from Byzantium on. Before it receipts held state roots, which
-/// only a state with a Merkle tree can tell.
+/// The root of the receipts' trie, from Byzantium on. Earlier receipts hold state roots, which need a Merkle
+/// tree.
 pub fn receipts_root(receipts: &[Receipt]) -> B256 {
     let receipts: Vec<_> = receipts.iter().map(TypedReceipt::from).collect();
     calculate_receipt_root(&receipts)

@@ -7,10 +7,10 @@ use lockweave_runtime::{AccessMode, AccessSet, Credit, StateKey};
 use revm::{context::TxEnv, handler::SystemCallTx};
 use std::sync::Arc;
 
-/// A call that the protocol makes, from the system address.
+/// A call by the protocol from the system address.
 #[derive(Clone, Debug)]
 pub struct SystemCall {
-    /// The contract called.
+    /// The called contract.
     pub contract: Address,
     /// Whether the block is invalid if it fails or there is no code (EIP-7002, EIP-7251).
     pub must_succeed: bool,
@@ -24,7 +24,7 @@ impl SystemCall {
     /// A call with this input.
     pub fn new(contract: Address, input: Bytes, must_succeed: bool) -> Self {
         let mut env = TxEnv::new_system_tx(contract, input);
-        // revm adds what EIP-8037 would, on all forks.
+        // revm adds the gas of EIP-8037 on all forks.
         env.gas_limit = SYSTEM_CALL_GAS;
         Self {
             contract,
@@ -39,15 +39,15 @@ impl SystemCall {
     }
 }
 
-/// One step of a block. Steps are what a block's order is made of and what locks are granted to, so
-/// that protocol work is ordered among transactions by the same mechanism.
+/// One step of a block: the unit that is ordered and granted locks. Protocol work is a step like a transaction, so
+/// the same mechanism orders both.
 #[derive(Clone, Debug)]
 pub enum Step {
-    /// A user's transaction.
+    /// A transaction of the block.
     Transaction(EvmTransaction),
     /// A system call before or after the transactions.
     SystemCall(SystemCall),
-    /// Ether that the protocol hands out: withdrawals, or block and uncle rewards.
+    /// Credits by the protocol: withdrawals, or block and uncle rewards.
     Credits(Vec<Credit>),
 }
 
@@ -60,14 +60,13 @@ impl Step {
         }
     }
 
-    /// What the step's transaction signed that it touches; see
-    /// [`EvmTransaction::signed_access`].
+    /// The access set that the step's transaction signed; see [`EvmTransaction::signed_access`].
     pub fn signed_access(&self, beneficiary: Address) -> Option<AccessSet> {
         self.transaction()?.signed_access(beneficiary)
     }
 
-    /// What the transaction's own access list names (EIP-2930), as a first idea of what it touches:
-    /// the list does not say whether it reads or writes. Longer lists than a set may be are left out.
+    /// The keys of the transaction's access list (EIP-2930), as reads: the list does not distinguish reads from writes.
+    /// Empty if the list is longer than a set may be.
     pub fn listed_access(&self) -> AccessSet {
         let list = self
             .transaction()
@@ -89,7 +88,7 @@ impl Step {
         set.unwrap_or_else(|_| AccessSet::empty())
     }
 
-    /// The same step, thought to use this much gas: from an earlier run or a simulation of it.
+    /// The same step with a gas estimate from an earlier run or a simulation.
     pub fn with_gas_estimate(mut self, gas: u64) -> Self {
         if let Self::Transaction(transaction) = &mut self {
             transaction.set_gas_estimate(gas);
@@ -97,7 +96,7 @@ impl Step {
         self
     }
 
-    /// The same, as if nobody had seen it run.
+    /// The same step with the estimate of a step that has never run.
     #[must_use]
     pub fn without_gas_estimate(mut self) -> Self {
         if let Self::Transaction(transaction) = &mut self {
@@ -106,7 +105,7 @@ impl Step {
         self
     }
 
-    /// Rough cost in gas: a hint for batching, known before the step runs.
+    /// Estimated gas: a hint for scheduling, known before the step runs.
     pub fn gas_hint(&self) -> u64 {
         match self {
             Self::Transaction(transaction) => transaction.gas_estimate(),

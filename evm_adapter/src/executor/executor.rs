@@ -1,17 +1,17 @@
-//! revm as the runtime's executor.
+//! The executor of steps.
 
 use super::{
     credits::hand_out,
     effects::StepEffects,
     error::InvalidStep,
-    handler::{EvmMachine, GuardedHandler, MachineError},
+    handler::{EvmMachine, Inspected, Interpret, MachineError, Plain},
     outcome::{execution_error, outcome},
 };
 use crate::{
     block::{BlockContext, Step, SystemCall},
-    machine::{JournalDb, Limits, Preimages, Touched, fast_precompiles, instructions},
+    machine::{EvmContext, JournalDb, Limits, PrecompileSet, Preimages, Touched, instructions},
     shortcuts::TransferRules,
-    traces::{Ground, Surroundings, TRACE_AFTER, Traced, Traces},
+    traces::{ProgramState, TRACE_AFTER, TraceEnvironment, Traced, Traces},
     transaction::EvmTransaction,
 };
 use alloy_primitives::{Bytes, U256};
@@ -25,26 +25,23 @@ use revm::{
         Block as _, Evm, FrameStack, JournalTr, Transaction as _,
         result::{ExecutionResult, HaltReason},
     },
-    handler::{EthPrecompiles, Handler, SYSTEM_ADDRESS},
+    handler::SYSTEM_ADDRESS,
+    inspector::Inspector,
+    precompile::Precompile,
 };
 use std::{fmt, mem, sync::Arc};
 
-/// revm, made once for a block and reused for every step a worker runs in it.
+/// revm as the executor of a worker's steps, reused between steps and blocks.
 ///
-/// The instance, its journal's maps and its frames are kept between steps; nothing of what a step
-/// did is.
+/// Between steps it keeps memory and caches, but no effects.
 pub struct EvmExecutor<S: StateAccess> {
     machine: EvmMachine<S>,
-    handler: GuardedHandler<S>,
     writes: WriteSet,
-    /// Whether plain transfers are run without the machine, where the block's rules allow it.
+    /// Whether plain transfers run without the interpreter, where the block's rules allow it.
     shortens_transfers: bool,
-    /// Whether precompiled contracts are those of `precompiles` rather than revm's.
-    has_fast_precompiles: bool,
-    /// The block's rules for transfers and calls without the machine, if there are to be any and the fork
-    /// is one that is dealt with.
+    /// The block's rules for transfers and traces, if they are used and the fork is supported.
     rules: Option<TransferRules>,
-    /// Ways that calls took, if they are kept.
+    /// Traces of calls, if they are used.
     traces: Option<Box<Traces>>,
 }
 
@@ -56,29 +53,25 @@ impl<S: StateAccess + Default> EvmExecutor<S> {
             ctx: Context::new(JournalDb::default(), spec),
             inspector: (),
             instruction: instructions(spec),
-            precompiles: EthPrecompiles::new(spec),
+            precompiles: PrecompileSet::new(spec),
             frame_stack: FrameStack::new_prealloc(8),
         };
         machine.ctx.cfg = context.config().clone();
         machine.ctx.block = context.block().clone();
-        let precompiles = machine.precompiles.warm_addresses();
         machine.ctx.journaled_state.set_spec_id(spec);
+        let precompiles = machine.precompiles.addresses();
         machine.ctx.journaled_state.warm_precompiles(precompiles);
         Self {
             machine,
-            handler: GuardedHandler::default(),
             writes: WriteSet::default(),
             shortens_transfers: false,
-            has_fast_precompiles: false,
             rules: None,
             traces: None,
         }
     }
 
-    /// From now on runs plain transfers (ether to an account without code) without the machine, on
-    /// the forks on which that comes to the same.
-    ///
-    /// An executor without it is what this one is held against.
+    /// Runs plain transfers (ether to an account without code) without the interpreter, on supported forks. Results
+    /// do not change; tests compare them with those of an executor without this.
     #[must_use]
     pub fn with_short_transfers(mut self) -> Self {
         self.shortens_transfers = true;
@@ -86,17 +79,16 @@ impl<S: StateAccess + Default> EvmExecutor<S> {
         self
     }
 
-    /// From now on runs calls that go a known way through their code without the machine; a call is followed
-    /// to learn its way when `after` others of its kind have come (see [`TRACE_AFTER`]).
-    ///
-    /// An executor without it is what this one is held against.
+    /// Runs calls that take a known path through their code without the interpreter. A call is traced when `after`
+    /// others of its kind have come (see [`TRACE_AFTER`]). Results do not change; tests compare them with those of an
+    /// executor without this.
     #[must_use]
     pub fn with_traces(mut self, after: u32) -> Self {
         self.trace_after(after);
         self
     }
 
-    /// As [`with_traces`](Self::with_traces); forgets the traces there are.
+    /// As [`with_traces`](Self::with_traces); drops existing traces.
     pub(crate) fn trace_after(&mut self, after: u32) {
         let config = &self.machine.ctx.cfg;
         let costs = self.machine.instruction.gas_table();
@@ -105,18 +97,51 @@ impl<S: StateAccess + Default> EvmExecutor<S> {
         self.set_rules();
     }
 
-    /// How many calls it has run by traces.
+    /// Number of calls executed by traces.
     pub fn traced(&self) -> u64 {
-        self.traces.as_ref().map_or(0, |traces| traces.ran())
+        self.traces.as_ref().map_or(0, |traces| traces.executed())
     }
 
-    /// From now on runs precompiled contracts of the curve bn254 in other ways than revm, which take half the time.
-    ///
-    /// An executor without it is what this one is held against.
+    /// Runs the precompiled contracts of the curve bn254 in half of revm's time. Results do not change; tests compare
+    /// them with those of an executor without this.
     #[must_use]
     pub fn with_fast_precompiles(mut self) -> Self {
-        self.has_fast_precompiles = true;
-        self.machine.precompiles = fast_precompiles(self.machine.ctx.cfg.spec);
+        self.machine.precompiles.make_fast();
+        self
+    }
+
+    /// Adds precompiled contracts, or replaces those at the same addresses, on all forks.
+    ///
+    /// Every executor and every [`EvmInferrer`](crate::EvmInferrer) of a chain must have the same ones.
+    ///
+    /// ```
+    /// use lockweave_evm_adapter::{BlockContext, EvmExecutor, revm::precompile as evm};
+    /// use lockweave_runtime::SerialState;
+    ///
+    /// /// Returns its input for 100 gas.
+    /// fn echo(input: &[u8], gas_limit: u64) -> evm::EthPrecompileResult {
+    ///     if gas_limit < 100 {
+    ///         return Err(evm::PrecompileHalt::OutOfGas);
+    ///     }
+    ///     let output = input.to_vec().into();
+    ///     Ok(evm::EthPrecompileOutput::new(100, output))
+    /// }
+    /// evm::eth_precompile_fn!(echo_contract, echo);
+    ///
+    /// fn executor(context: &BlockContext) -> EvmExecutor<SerialState> {
+    ///     let id = evm::PrecompileId::Custom("echo".into());
+    ///     let address = evm::u64_to_address(0xec40);
+    ///     let echo = evm::Precompile::new(id, address, echo_contract);
+    ///     EvmExecutor::new(context).with_precompiles([echo]).with_shortcuts()
+    /// }
+    /// ```
+    #[must_use]
+    pub fn with_precompiles(mut self, precompiles: impl IntoIterator<Item = Precompile>) -> Self {
+        let machine = &mut self.machine;
+        machine.precompiles.extend(precompiles);
+        let addresses = machine.precompiles.addresses();
+        machine.ctx.journaled_state.warm_precompiles(addresses);
+        self.set_rules();
         self
     }
 
@@ -139,18 +164,14 @@ impl<S: StateAccess + Default> EvmExecutor<S> {
         };
     }
 
-    /// Turns to another block, keeping all buffers.
+    /// Switches to another block; keeps memory and caches.
     pub fn set_block(&mut self, context: &BlockContext) {
         let spec = context.spec();
         let machine = &mut self.machine;
         if machine.ctx.cfg.spec != spec {
             machine.instruction = instructions(spec);
-            machine.precompiles = if self.has_fast_precompiles {
-                fast_precompiles(spec)
-            } else {
-                EthPrecompiles::new(spec)
-            };
-            let precompiles = machine.precompiles.warm_addresses();
+            machine.precompiles.set_fork(spec);
+            let precompiles = machine.precompiles.addresses();
             machine.ctx.journaled_state.set_spec_id(spec);
             machine.ctx.journaled_state.warm_precompiles(precompiles);
         }
@@ -163,17 +184,17 @@ impl<S: StateAccess + Default> EvmExecutor<S> {
         self.set_rules();
     }
 
-    /// Gives this executor a place to note what is hashed, or takes it away.
+    /// Sets where to record Keccak preimages, or stops recording; returns the previous value.
     pub(crate) fn record_preimages(&mut self, preimages: Option<Preimages>) -> Option<Preimages> {
         mem::replace(&mut self.machine.ctx.chain.preimages, preimages)
     }
 
-    /// From now on notes what each step touches, for [`take_effects`](Self::take_effects).
+    /// Records the effects of each step from now on, for [`take_effects`](Self::take_effects).
     pub fn record_effects(&mut self) {
         self.machine.ctx.journaled_state.touched = Some(Touched::default());
     }
 
-    /// What the last step, which had an outcome, touched and changed.
+    /// Takes the effects of the last step, which must have succeeded with an outcome.
     pub fn take_effects(&mut self) -> StepEffects {
         let Touched { accounts, slots } = match &mut self.machine.ctx.journaled_state.touched {
             Some(touched) => mem::take(touched),
@@ -188,7 +209,7 @@ impl<S: StateAccess + Default> EvmExecutor<S> {
         effects
     }
 
-    /// Runs a step that is a plain transfer; `None` if it is not, or not certain to go well.
+    /// Runs a plain transfer; `None` if the step is none, or may fail.
     fn run_transfer(&mut self, step: &Step, state: &mut S) -> Option<Outcome> {
         if self.is_recording() || !self.shortens_transfers {
             return None;
@@ -199,7 +220,7 @@ impl<S: StateAccess + Default> EvmExecutor<S> {
         rules.run(transaction, limits.as_ref(), state, &mut self.writes)
     }
 
-    /// Runs a step that is a call by a trace, if there is one for it.
+    /// Runs a call by a trace, if one fits.
     fn run_traced(&mut self, step: &Step, state: &mut S) -> Traced {
         if self.is_recording() || self.machine.ctx.chain.preimages.is_some() {
             return Traced::Untraced;
@@ -211,29 +232,30 @@ impl<S: StateAccess + Default> EvmExecutor<S> {
             return Traced::Untraced;
         };
         let context = &mut self.machine.ctx;
-        let mut around = Surroundings {
+        let mut environment = TraceEnvironment {
             rules,
             block: &context.block,
-            ground: Ground {
+            program_state: ProgramState {
+                custom_precompiles: self.machine.precompiles.custom_addresses(),
                 limits: limits.as_ref(),
                 hashes: &mut context.chain.slots,
                 state,
                 writes: &mut self.writes,
             },
         };
-        match traces.run(transaction, &mut around) {
-            // A state that refuses says so once more to the machine.
-            Traced::Ran(_) if state.apply(&self.writes).is_err() => Traced::Untraced,
+        match traces.run(transaction, &mut environment) {
+            // A state that refuses here refuses again in the interpreter, which reports it.
+            Traced::Executed(_) if state.apply(&self.writes).is_err() => Traced::Untraced,
             other => other,
         }
     }
 
-    /// Whether what a step touches is noted, which the machine's journal does.
+    /// Whether effects are recorded, which only revm's journal does.
     const fn is_recording(&self) -> bool {
         self.machine.ctx.journaled_state.touched.is_some()
     }
 
-    /// What a transaction may touch, if it signed that.
+    /// The transaction's signed declaration, if it has one.
     fn limits_of(&self, transaction: &EvmTransaction) -> Option<Limits> {
         let declared = transaction.declared_shared()?;
         Some(Limits {
@@ -242,14 +264,85 @@ impl<S: StateAccess + Default> EvmExecutor<S> {
         })
     }
 
+    /// Runs a step in the interpreter, without shortcuts, with an inspector of revm: for traces, profiles and
+    /// debuggers. Outcome and effects are those of [`execute`](Executor::execute). Credits call no inspector.
+    ///
+    /// The inspector sees revm's journal, in which balance and nonce of an account are only valid once the
+    /// transaction has read them.
+    ///
+    /// ```
+    /// use lockweave_evm_adapter::{BlockContext, EvmContext, EvmExecutor, Step, revm};
+    /// use lockweave_runtime::StateAccess;
+    /// use revm::{inspector::Inspector, interpreter::Interpreter};
+    ///
+    /// /// Counts instructions.
+    /// #[derive(Default)]
+    /// struct Counter(u64);
+    ///
+    /// impl<S: StateAccess> Inspector<EvmContext<S>> for Counter {
+    ///     fn step(&mut self, _: &mut Interpreter, _: &mut EvmContext<S>) {
+    ///         self.0 += 1;
+    ///     }
+    /// }
+    ///
+    /// fn instructions<S: StateAccess + Default>(
+    ///     context: &BlockContext,
+    ///     step: &Step,
+    ///     state: &mut S,
+    /// ) -> Option<u64> {
+    ///     let mut counter = Counter::default();
+    ///     let mut executor = EvmExecutor::new(context);
+    ///     executor.execute_inspected(step, state, &mut counter).ok()?;
+    ///     Some(counter.0)
+    /// }
+    /// ```
+    pub fn execute_inspected(
+        &mut self,
+        step: &Step,
+        state: &mut S,
+        inspector: &mut impl Inspector<EvmContext<S>>,
+    ) -> Result<Outcome, ExecutionError<InvalidStep>> {
+        let outcome = self.interpret(step, state, &mut Inspected(inspector))?;
+        state.apply(&self.writes)?;
+        Ok(outcome)
+    }
+
+    /// Runs a step in the interpreter; leaves its effects in `writes`.
+    fn interpret(
+        &mut self,
+        step: &Step,
+        state: &mut S,
+        interpret: &mut impl Interpret<S>,
+    ) -> Result<Outcome, ExecutionError<InvalidStep>> {
+        if let Some(touched) = &mut self.machine.ctx.journaled_state.touched {
+            touched.accounts.clear();
+            touched.slots.clear();
+        }
+        mem::swap(state, &mut self.machine.ctx.journaled_state.database.state);
+        self.machine.ctx.journaled_state.database.limit(None);
+        let result = match step {
+            Step::Transaction(transaction) => self.run_transaction(transaction, interpret),
+            Step::SystemCall(call) => self.run_system_call(call, interpret),
+            Step::Credits(credits) => {
+                let state = &mut self.machine.ctx.journaled_state.database.state;
+                hand_out(credits, state, &mut self.writes)
+                    .map(|()| Outcome::system())
+                    .map_err(ExecutionError::Access)
+            }
+        };
+        mem::swap(state, &mut self.machine.ctx.journaled_state.database.state);
+        result
+    }
+
     fn run_transaction(
         &mut self,
         transaction: &EvmTransaction,
+        interpret: &mut impl Interpret<S>,
     ) -> Result<Outcome, ExecutionError<InvalidStep>> {
         let kind = OutcomeKind::Transaction(transaction.transaction_type());
         self.machine.ctx.tx = Arc::clone(transaction.env());
         let Some(declared) = transaction.declared() else {
-            let result = self.handler.run(&mut self.machine);
+            let result = interpret.transaction(&mut self.machine);
             return Ok(outcome(kind, self.conclude(result)?));
         };
         if let Err(error) = declared {
@@ -257,12 +350,12 @@ impl<S: StateAccess + Default> EvmExecutor<S> {
         }
         let limits = self.limits_of(transaction);
         self.machine.ctx.journaled_state.database.limit(limits);
-        let result = self.handler.run(&mut self.machine);
+        let result = interpret.transaction(&mut self.machine);
         let result = self.conclude(result);
         self.machine.ctx.journaled_state.database.limit(None);
         match result {
             Ok(result) => Ok(outcome(kind, result)),
-            // Locks hold what was signed, so it is the signature that this contradicts.
+            // Grants cover the signed set, so the access contradicts the declaration.
             Err(ExecutionError::Access(AccessError::Undeclared(access))) => {
                 self.charge_all_gas(kind, &access)
             }
@@ -270,8 +363,8 @@ impl<S: StateAccess + Default> EvmExecutor<S> {
         }
     }
 
-    /// Ends a transaction that left the declaration it signed: it pays for all its gas, and nothing
-    /// else happens.
+    /// Ends a transaction that violated its signed declaration: it pays for its whole gas limit and has no other
+    /// effect.
     fn charge_all_gas(
         &mut self,
         kind: OutcomeKind,
@@ -285,7 +378,7 @@ impl<S: StateAccess + Default> EvmExecutor<S> {
         let beneficiary = context.block.beneficiary();
         let state = &mut context.journaled_state.database.state;
         let mut value = state.account(sender)?;
-        // The transaction was valid, so the sender can pay and its nonce has room.
+        // The transaction was valid, so the sender can pay and its nonce does not overflow.
         value.nonce = value.nonce.saturating_add(1);
         let cost = U256::from(price) * U256::from(gas_limit);
         value.balance = value.balance.saturating_sub(cost);
@@ -316,12 +409,13 @@ impl<S: StateAccess + Default> EvmExecutor<S> {
     fn run_system_call(
         &mut self,
         call: &SystemCall,
+        interpret: &mut impl Interpret<S>,
     ) -> Result<Outcome, ExecutionError<InvalidStep>> {
         self.machine.ctx.tx = Arc::clone(call.env());
-        let result = self.handler.run_system_call(&mut self.machine);
+        let result = interpret.system_call(&mut self.machine);
         let result = self.conclude(result)?;
         if let Some(touched) = &mut self.machine.ctx.journaled_state.touched {
-            // The caller of a system call is nobody (EIP-7928).
+            // Lists omit the caller of system calls (EIP-7928).
             touched
                 .accounts
                 .retain(|address| *address != SYSTEM_ADDRESS);
@@ -337,7 +431,7 @@ impl<S: StateAccess + Default> EvmExecutor<S> {
         Ok(outcome)
     }
 
-    /// Gathers the effects of a run, or why it has none; leaves the machine ready for the next.
+    /// Collects the effects of a run, or its error; leaves revm ready for the next.
     fn conclude(
         &mut self,
         result: Result<ExecutionResult<HaltReason>, MachineError>,
@@ -351,7 +445,7 @@ impl<S: StateAccess + Default> EvmExecutor<S> {
                 Ok(result)
             }
             Err(error) => {
-                // A refusal that revm could not be told of made everything after it void.
+                // A refusal that revm's interface could not report takes precedence.
                 let refusal = journal
                     .has_refusal()
                     .then(|| journal.take_effects(&mut self.writes).err())
@@ -384,29 +478,13 @@ impl<S: StateAccess + Default> Executor<S> for EvmExecutor<S> {
             return Ok(outcome);
         }
         let candidate = match self.run_traced(step, state) {
-            Traced::Ran(outcome) => return Ok(outcome),
+            Traced::Executed(outcome) => return Ok(outcome),
             Traced::Candidate(candidate) => Some(candidate),
             Traced::Untraced => None,
         };
-        if let Some(touched) = &mut self.machine.ctx.journaled_state.touched {
-            touched.accounts.clear();
-            touched.slots.clear();
-        }
-        mem::swap(state, &mut self.machine.ctx.journaled_state.database.state);
-        self.machine.ctx.journaled_state.database.limit(None);
-        let result = match step {
-            Step::Transaction(transaction) => self.run_transaction(transaction),
-            Step::SystemCall(call) => self.run_system_call(call),
-            Step::Credits(credits) => {
-                let state = &mut self.machine.ctx.journaled_state.database.state;
-                hand_out(credits, state, &mut self.writes)
-                    .map(|()| Outcome::system())
-                    .map_err(ExecutionError::Access)
-            }
-        };
-        mem::swap(state, &mut self.machine.ctx.journaled_state.database.state);
+        let result = self.interpret(step, state, &mut Plain);
         if let (Some(traces), Some(candidate)) = (&mut self.traces, candidate) {
-            traces.judge(*candidate, result.as_ref().ok(), &self.writes);
+            traces.verify(*candidate, result.as_ref().ok(), &self.writes);
         }
         let outcome = result?;
         state.apply(&self.writes)?;

@@ -16,6 +16,8 @@ mod error;
 mod executor;
 mod handler;
 mod outcome;
+#[cfg(test)]
+mod tests;
 
 pub use effects::{BlockEffects, PlacedStep, StepEffects};
 pub use effects_executor::EffectsExecutor;

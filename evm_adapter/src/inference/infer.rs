@@ -13,6 +13,7 @@ use lockweave_runtime::{
     AccessEntry, AccessMode, AccessSet, Assumption, Contention, ExecutionError, Executor, Infer,
     Inference, KeyPart, Next, Outcome, Sanitized, SimulatedState, StateError, StateKey, StateView,
 };
+use revm::precompile::Precompile;
 use std::{mem, sync::Arc};
 
 /// Infers access sets of EVM steps: plain transfers from the transaction alone, calls that have a
@@ -76,6 +77,13 @@ impl EvmInferrer {
         let mut inferrer = Self::new(context);
         inferrer.set_templates(Some(cache), TemplateScope::Every);
         inferrer
+    }
+
+    /// Adds precompiled contracts; see [`EvmExecutor::with_precompiles`].
+    #[must_use]
+    pub fn with_precompiles(mut self, precompiles: impl IntoIterator<Item = Precompile>) -> Self {
+        self.executor = self.executor.with_precompiles(precompiles);
+        self
     }
 
     /// From now on follows calls when `after` others of their kind have come; see

@@ -1,9 +1,8 @@
-//! A block's access list (EIP-7928), built from what its steps touched and changed.
+//! A block's access list (EIP-7928), built from the effects of its steps.
 //!
 //! The list has every account and slot that was touched, and every change of a balance, nonce, code or
-//! slot, by the index of the transaction that made it. Steps may run in any order and on any thread;
-//! their effects are added in block order, because a fee says by how much a balance grew, and the list
-//! what it grew to.
+//! slot, by the index of its transaction. Steps may run in any order and on any thread, but their effects
+//! are added in block order: effects hold credits as amounts, the list holds the resulting balances.
 
 use crate::executor::StepEffects;
 use alloy_eips::eip7928::{
@@ -16,32 +15,32 @@ use lockweave_runtime::{
 };
 use std::{collections::BTreeMap, sync::Arc};
 
-/// Builds a block's access list step by step.
+/// Builds a block's access list from the effects of its steps.
 #[derive(Debug)]
 pub struct AccessListBuilder {
     /// The state after the steps so far.
     state: SerialState,
     accounts: BTreeMap<Address, Touched>,
     index: BlockAccessIndex,
-    /// What changed under the current index, as it was before.
+    /// Accounts changed under the current index, with their values before.
     accounts_before: BTreeMap<Address, (AccountValue, CodeRef)>,
     slots_before: BTreeMap<(Address, U256), U256>,
 }
 
-/// What is in the list of one account.
+/// The list's entries of one account.
 #[derive(Debug, Default)]
 struct Touched {
     balances: Vec<BalanceChange>,
     nonces: Vec<NonceChange>,
     codes: Vec<CodeChange>,
-    /// Slots; without a change, one was only read.
+    /// Touched slots with their changes; one without changes was only read.
     slots: BTreeMap<U256, Vec<StorageChange>>,
 }
 
 impl AccessListBuilder {
-    /// The list of a block on this state, with nothing in it yet.
+    /// An empty list of a block on this state.
     ///
-    /// Of a fork from Cancun on: before EIP-6780 storage could vanish, which a list cannot say.
+    /// The fork must be Cancun or later: before EIP-6780 storage could be destroyed, which a list cannot express.
     pub fn new(view: Arc<dyn StateView>, rules: StateRules) -> Self {
         Self {
             state: SerialState::new(view, rules),
@@ -56,7 +55,7 @@ impl AccessListBuilder {
     /// [`EvmBlock::access_index`](crate::EvmBlock::access_index).
     pub fn add(&mut self, index: u64, effects: &StepEffects) -> Result<(), AccessError> {
         if index != self.index.get() {
-            self.note_changes()?;
+            self.record_changes()?;
             self.index = BlockAccessIndex::new(index);
         }
         for address in &effects.accounts {
@@ -85,17 +84,17 @@ impl AccessListBuilder {
         self.state.apply(writes)
     }
 
-    /// The list, and what the block changed.
+    /// The list, and the block's state changes.
     pub fn finish(mut self) -> Result<(BlockAccessList, StateDelta), AccessError> {
-        self.note_changes()?;
+        self.record_changes()?;
         let delta = self.state.delta()?;
         let accounts = self.accounts.into_iter();
         let list = accounts.map(|(address, touched)| touched.into_changes(address));
         Ok((list.collect(), delta))
     }
 
-    /// Lists what differs from what it was before the current index.
-    fn note_changes(&mut self) -> Result<(), AccessError> {
+    /// Records the changes under the current index.
+    fn record_changes(&mut self) -> Result<(), AccessError> {
         let index = self.index;
         for (address, (value, code)) in std::mem::take(&mut self.accounts_before) {
             let (value_now, code_now) = account(&mut self.state, address)?;

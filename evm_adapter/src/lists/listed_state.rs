@@ -1,4 +1,4 @@
-//! The state before any transaction of a block, taken from the block's access list (EIP-7928).
+//! The state before each transaction of a block, from the block's access list (EIP-7928).
 
 use ahash::AHashMap;
 use alloy_eips::eip7928::AccountChanges;
@@ -6,14 +6,14 @@ use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256};
 use lockweave_runtime::{Account, Code, StateError, StateView};
 use std::sync::Arc;
 
-/// The state before a block together with the changes that the block's list names.
+/// The state before a block, with the changes of the block's access list.
 pub struct ListedState {
     base: Arc<dyn StateView>,
     accounts: AHashMap<Address, ListedAccount>,
     codes: AHashMap<B256, Arc<Code>>,
 }
 
-/// Changes by index, in rising order.
+/// Changes by index, ascending.
 type Changes<T> = Vec<(u64, T)>;
 
 #[derive(Default)]
@@ -25,8 +25,7 @@ struct ListedAccount {
 }
 
 impl ListedState {
-    /// The changes of a list whose indices rise (what a valid list's do), on the state before its
-    /// block.
+    /// The changes of a list on the state before its block. Indices must be ascending, as in every valid list.
     pub fn new(base: Arc<dyn StateView>, list: &[AccountChanges]) -> Self {
         let mut codes = AHashMap::new();
         let mut accounts = AHashMap::with_capacity(list.len());
@@ -99,7 +98,7 @@ impl StateView for StateBefore {
         account.balance = last(&listed.balances, index).unwrap_or(account.balance);
         account.nonce = last(&listed.nonces, index).unwrap_or(account.nonce);
         account.code_hash = last(&listed.codes, index).unwrap_or(account.code_hash);
-        // An account that nothing is left of is not there (EIP-161).
+        // An empty account does not exist (EIP-161).
         let is_empty =
             account.balance.is_zero() && account.nonce == 0 && account.code_hash == KECCAK256_EMPTY;
         Ok((!is_empty).then_some(account))

@@ -1,9 +1,8 @@
-//! A worker's own handles on the code it runs.
+//! A worker's own handles on the code that it runs.
 //!
 //! revm counts references to a bytecode at every load and call. If all workers shared one handle on a
-//! popular token's code, or on the code of accounts that have none, every transaction on every core
-//! would write to the same counter. So each worker keeps handles whose counters are its own; the
-//! bytes and the jump table behind them stay shared.
+//! popular token's code, or on empty code, every transaction on every core would write to the same counter.
+//! Therefore each worker has its own handles, with their own counters; bytes and jump tables stay shared.
 
 // Rebuilding a handle from analysed parts is `unsafe` in revm.
 #![allow(unsafe_code)]
@@ -12,10 +11,10 @@ use alloy_primitives::{Bytes, map::B256Map};
 use lockweave_runtime::CodeRef;
 use revm::bytecode::Bytecode;
 
-/// Handles kept at most. A cache that is full starts anew.
+/// Handles kept, at most. A full cache is cleared.
 const HANDLES_MAX: usize = 4_096;
 
-/// Bytecodes by hash, with reference counts of their own.
+/// Bytecodes by hash, with their own reference counts.
 #[derive(Debug)]
 pub(crate) struct CodeCache {
     handles: B256Map<Bytecode>,
@@ -23,7 +22,7 @@ pub(crate) struct CodeCache {
 }
 
 impl CodeCache {
-    /// revm's form of a code, analysed once for as long as the code lives.
+    /// revm's form of a code, which is analysed once in the code's lifetime.
     pub(crate) fn get(&mut self, code: &CodeRef) -> Bytecode {
         let Some(code) = code.get() else {
             return self.empty.clone();
@@ -50,19 +49,19 @@ impl Default for CodeCache {
     }
 }
 
-/// A delegation designator (EIP-7702), or a program. Old contracts may begin with the designator's
-/// bytes by chance, without being one.
+/// A delegation designator (EIP-7702), or a program. Old contracts may begin with the same bytes without being a
+/// designator.
 fn analyse(bytes: &Bytes) -> Bytecode {
     Bytecode::new_raw_checked(bytes.clone()).unwrap_or_else(|_| Bytecode::new_legacy(bytes.clone()))
 }
 
-/// The same bytecode with a reference count of its own.
+/// The same bytecode with its own reference count.
 fn own_handle(shared: &Bytecode) -> Bytecode {
     match shared.legacy_jump_table() {
         Some(jump_table) => {
             let (padded, len) = (shared.bytecode().clone(), shared.len());
-            // SAFETY: padded bytes, length and jump table are those of one bytecode that revm
-            // analysed and padded itself.
+            // SAFETY: `new_analyzed` requires that the bytes are padded, and that length and jump table
+            // belong to them. All three come unchanged from one bytecode that revm analysed.
             unsafe { Bytecode::new_analyzed(padded, len, jump_table.clone()) }
         }
         None => shared.clone(),
@@ -81,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn handles_hold_what_was_analysed() {
+    fn handles_hold_the_analysed_code() {
         let mut cache = CodeCache::default();
         let program = code(&[opcode::JUMPDEST, opcode::PUSH1, 0]);
         let first = cache.get(&program);
@@ -107,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_looks_like_a_delegation_is_a_program() {
+    fn a_lookalike_of_a_delegation_is_a_program() {
         let mut cache = CodeCache::default();
         assert!(!cache.get(&code(&[0xef, 0x01, 0x00, 0x01])).is_eip7702());
         let mut designator = vec![0xef, 0x01, 0x00];

@@ -9,17 +9,17 @@ use revm::{
     state::{Account, AccountId, AccountInfo, AccountStatus, Bytecode},
 };
 
-/// What is known of an account the transaction loaded.
+/// An account that the transaction has loaded.
 #[derive(Debug)]
 pub(super) struct Loaded {
     pub(super) address: Address,
-    /// Nonce and balance before the transaction, once somebody looked.
+    /// Nonce and balance before the transaction, once they have been read.
     pub(super) observed: Option<AccountValue>,
     pub(super) code_hash: B256,
 }
 
 impl Loaded {
-    /// Of an account that was loaded whole and is not there.
+    /// A fully loaded account that does not exist.
     pub(super) const NOTHING: Self = Self {
         address: Address::ZERO,
         observed: Some(AccountValue {
@@ -31,21 +31,21 @@ impl Loaded {
     };
 }
 
-/// A guarded state in the shape in which revm asks for one.
+/// A guarded state as revm's database.
 #[derive(Debug, Default)]
 pub struct JournalDb<S> {
     pub(crate) state: S,
-    /// Accounts loaded by the transaction; revm carries the position along as the account's id.
+    /// Accounts loaded by the transaction; revm keeps the index as the account's id.
     pub(super) loaded: Vec<Loaded>,
     codes: CodeCache,
-    /// Whether accounts are loaded whole, all through a transaction.
+    /// Whether this transaction loads nonce and balance together with the code.
     pub(super) loads_whole: bool,
-    /// What the transaction may touch at all, if it signed that.
+    /// The signed declaration, if there is one.
     pub(super) limits: Option<Limits>,
 }
 
 impl<S: StateAccess> JournalDb<S> {
-    /// From now on only what is within the limits may be touched, if there are any, on the state that is here now.
+    /// Starts a transaction on the current state, within these limits if there are any.
     pub(crate) fn limit(&mut self, limits: Option<Limits>) {
         self.loads_whole = limits.is_none() && self.state.is_lookup_free();
         self.limits = limits;
@@ -69,7 +69,7 @@ impl<S: StateAccess> JournalDb<S> {
         allowed.is_ok() && self.state.may_credit(address, amount)
     }
 
-    /// Looks at the nonce and balance of an account that revm's journal has loaded.
+    /// Reads nonce and balance of an account that revm's journal has loaded.
     pub(super) fn observe(
         &mut self,
         address: Address,
@@ -81,7 +81,7 @@ impl<S: StateAccess> JournalDb<S> {
         }
         let value = self.account(address)?;
         self.loaded[loaded].observed = Some(value);
-        // What was transferred to it so far stands in the record's balance.
+        // The record's balance is the sum of the transfers to it so far.
         account.info.balance = account.info.balance.saturating_add(value.balance);
         account.info.nonce += value.nonce;
         if !value.exists && account.info.code_hash == KECCAK256_EMPTY {
@@ -90,11 +90,11 @@ impl<S: StateAccess> JournalDb<S> {
         Ok(())
     }
 
-    /// Whether an account without code is not empty, whatever it holds.
+    /// Whether an account without code is known not to be empty, without reading nonce and balance.
     ///
-    /// One that had a nonce and no code before the block has that nonce still: it would lose it if it were
-    /// destroyed, but no contract can be made where a nonce is (EIP-684), and code that an account delegates to
-    /// does not destroy it (EIP-6780). So a payment to it needs no look, which would have to wait for all others.
+    /// An account that had a nonce and no code before the block keeps its nonce. Only destruction would clear it, but no
+    /// contract can be created over a nonce (EIP-684), and delegated code cannot destroy its account (EIP-6780). A
+    /// payment to such an account stays a credit, and does not wait for other transactions.
     pub(super) fn is_surely_in_use(&mut self, address: Address) -> bool {
         self.state.was_in_use(address)
     }
@@ -138,7 +138,7 @@ impl<S: StateAccess> Database for JournalDb<S> {
     }
 
     fn code_by_hash(&mut self, hash: B256) -> Result<Bytecode, DbError> {
-        // Accounts are loaded with their code, so only the code of none is ever asked for.
+        // Accounts are loaded with their code, so revm only asks for empty code.
         debug_assert_eq!(hash, KECCAK256_EMPTY);
         Ok(Bytecode::default())
     }

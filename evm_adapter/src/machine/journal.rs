@@ -1,15 +1,14 @@
 //! revm's journal over a guarded state.
 //!
-//! revm keeps what it knows of an account (balance, nonce, code) in one record and loads it whole.
-//! Here code is a key of its own, apart from nonce and balance, so that a deposit into a contract
-//! does not stop every call of it. So an account is loaded with its code alone, and its nonce and
-//! balance are asked of the state only when somebody looks at them (`observe`).
+//! revm keeps balance, nonce and code of an account in one record and loads them together. Here the code
+//! is a key of its own, so that a deposit into a contract does not conflict with every call of it. An
+//! account is loaded with its code alone; nonce and balance are read only when they are needed (`observe`).
 //!
-//! Until then the record's balance counts from zero what was transferred *to* the account. A debit
-//! looks first; a revert takes back just what its checkpoint had added; so the count is exact, and if
-//! nobody ever looked it leaves as a [`Credit`].
+//! Until then the record's balance is the sum of the transfers *to* the account, from zero. A debit
+//! reads the account first, and a revert subtracts what its checkpoint added, so the sum is exact. If the
+//! account is never read, the sum becomes a [`Credit`].
 //!
-//! Where a look costs nobody anything ([`StateAccess::is_lookup_free`]) all this is left out, and accounts are loaded whole.
+//! Where reads conflict with nothing ([`StateAccess::is_lookup_free`]), accounts are loaded with nonce and balance.
 
 use super::{
     database::{JournalDb, Loaded, loaded_index},
@@ -27,26 +26,27 @@ use revm::{
         },
     },
     context_interface::context::{SStoreResult, SelfDestructResult, StateLoad},
+    inspector::JournalExt,
     primitives::{AddressMap, AddressSet, HashSet, StorageKey, StorageValue, hardfork::SpecId},
     state::{Account, Bytecode, EvmState, TransactionId},
 };
 
 type JournalEntry = revm::context::JournalEntry;
 
-/// revm's journal, with nonce and balance looked at only on purpose.
+/// revm's journal, which reads nonce and balance only when they are needed.
 #[derive(Debug)]
 pub struct GuardedJournal<S> {
     pub(crate) database: JournalDb<S>,
     inner: JournalInner<JournalEntry>,
-    /// A refusal in a place where revm has no way to report one. The transaction is void.
+    /// A refusal that revm's interface could not report. It makes the transaction void.
     refusal: Option<AccessError>,
-    /// The fee of a beneficiary that the transaction did not load.
+    /// The fee, if the transaction did not load the beneficiary.
     fee: Option<Credit>,
-    /// Where to note what a transaction touches, if that is wanted.
+    /// Records the accounts and slots that a transaction touches, if set.
     pub(crate) touched: Option<Touched>,
 }
 
-/// Accounts and slots that a transaction touched, reverted calls included.
+/// Accounts and slots that a transaction touches, in reverted calls too.
 #[derive(Debug, Default)]
 pub(crate) struct Touched {
     pub(crate) accounts: Vec<Address>,
@@ -56,13 +56,13 @@ pub(crate) struct Touched {
 type DbLoadError = JournalLoadError<DbError>;
 
 impl<S: StateAccess> GuardedJournal<S> {
-    /// Looks at the nonce and balance of a loaded account.
+    /// Reads nonce and balance of a loaded account.
     fn observe(&mut self, address: Address) -> Result<(), DbError> {
         if self.database.loads_whole {
             return Ok(());
         }
         let account = self.inner.state.get_mut(&address);
-        let account = account.expect("an account is loaded before it is looked at");
+        let account = account.expect("an account is loaded before it is observed");
         self.database.observe(address, account)
     }
 
@@ -73,19 +73,19 @@ impl<S: StateAccess> GuardedJournal<S> {
                 .is_some()
     }
 
-    /// Loads an account with its code; `observe` says whether its nonce and balance are wanted.
+    /// Loads an account with its code; `observe` says whether to read nonce and balance.
     fn load(
         &mut self,
         address: Address,
         observe: Observe,
         skip_cold_load: bool,
     ) -> Result<StateLoad<&Account>, DbLoadError> {
-        let (load, _) = self.load_noting(address, observe, skip_cold_load)?;
+        let (load, _) = self.load_observed(address, observe, skip_cold_load)?;
         Ok(load)
     }
 
-    /// The same, and whether somebody looked at its nonce and balance, now or before.
-    fn load_noting(
+    /// As [`load`](Self::load), with whether nonce and balance have been read.
+    fn load_observed(
         &mut self,
         address: Address,
         observe: Observe,
@@ -101,16 +101,16 @@ impl<S: StateAccess> GuardedJournal<S> {
         let load = self.inner.load_account_optional(
             &mut self.database,
             address,
-            // A contract under construction has lost its code (revm takes it away with the
-            // creation), and whoever asks for code relies on there being some, if empty.
+            // revm removes the code of a contract under construction, and its callers rely on
+            // there being some, if empty.
             true,
             skip_cold_load,
         )?;
         let is_cold = load.is_cold;
-        // The loaded account keeps the database to itself, so it has to be found once more.
+        // The returned reference borrows the database, so the account is looked up again.
         let account = self.inner.state.get_mut(&address);
         let account = account.expect("it was just loaded");
-        let look = match observe {
+        let reads = match observe {
             Observe::Yes => true,
             Observe::No => false,
             // Whether an account without code is empty depends on its nonce and balance.
@@ -120,7 +120,7 @@ impl<S: StateAccess> GuardedJournal<S> {
                     && !self.database.is_surely_in_use(address)
             }
         };
-        if look {
+        if reads {
             self.database.observe(address, account)?;
         }
         let loaded = &self.database.loaded[loaded_index(account)];
@@ -128,13 +128,13 @@ impl<S: StateAccess> GuardedJournal<S> {
         Ok((StateLoad::new(account, is_cold), is_observed))
     }
 
-    /// Notes a refusal that revm cannot be told of here; the result is thrown away at the end.
+    /// Records a refusal that revm's interface cannot report; the transaction's result is dropped at the end.
     fn refuse(&mut self, error: DbError) -> TransferError {
         self.refusal.get_or_insert(error.into());
         TransferError::OutOfFunds
     }
 
-    /// Pays the beneficiary, without looking at its balance if nobody else did.
+    /// Pays the beneficiary, as a credit if the transaction has not read its balance.
     pub(crate) fn pay_fee(&mut self, beneficiary: Address, amount: U256) -> Result<(), DbError> {
         if let Some(account) = self.inner.state.get(&beneficiary)
             && !self.is_observed(account)
@@ -142,7 +142,7 @@ impl<S: StateAccess> GuardedJournal<S> {
             let sum = account.info.balance.saturating_add(amount);
             if self.database.may_credit(beneficiary, sum) {
                 let account = self.inner.state.get_mut(&beneficiary);
-                let account = account.expect("it was there a line ago");
+                let account = account.expect("it was just found");
                 account.info.balance = sum;
                 account.mark_touch();
                 return Ok(());
@@ -186,7 +186,7 @@ impl<S: StateAccess> GuardedJournal<S> {
             return Err(refusal);
         }
         if let Some(limits) = &self.database.limits {
-            // The effects are in the order of a hash map; what is reported must not depend on that.
+            // Effects are in hash-map order; the reported key must not depend on it.
             let refused = writes.effects();
             let refused = refused.filter_map(|(key, needed)| limits.check(&key, needed).err());
             if let Some(refusal) = refused.min_by_key(|refusal| refusal.key) {
@@ -196,7 +196,7 @@ impl<S: StateAccess> GuardedJournal<S> {
         Ok(())
     }
 
-    /// Forgets the transaction, whatever state it left the journal in; keeps the memory.
+    /// Clears the journal after a transaction, in any state; keeps its memory.
     pub(crate) fn reset(&mut self) {
         self.database.loaded.clear();
         self.refusal = None;
@@ -217,14 +217,20 @@ impl<S: StateAccess> GuardedJournal<S> {
     }
 }
 
-/// When to look at nonce and balance.
+/// When to read nonce and balance.
 #[derive(Clone, Copy, Debug)]
 enum Observe {
     Yes,
     No,
     IfCodeless,
-    /// If it may be empty.
+    /// If the account may be empty.
     IfMaybeEmpty,
+}
+
+impl<S: StateAccess> JournalExt for GuardedJournal<S> {
+    fn journal(&self) -> &[JournalEntry] {
+        &self.inner.journal
+    }
 }
 
 impl<S: StateAccess> JournalTr for GuardedJournal<S> {
@@ -313,8 +319,8 @@ impl<S: StateAccess> JournalTr for GuardedJournal<S> {
                 .inner
                 .selfdestruct(database, address, target, skip_cold_load);
         }
-        // The balance moves, and whether the target is empty decides the gas: look at both. Loading
-        // the target warms it, so whether it was cold is remembered from here.
+        // The balance moves, and the gas depends on whether the target is empty: read both. Loading
+        // the target warms it, so its coldness is taken from here.
         let is_cold = self.load(target, Observe::Yes, skip_cold_load)?.is_cold;
         self.observe(address)?;
         let mut result = self
@@ -513,7 +519,7 @@ impl<S: StateAccess> JournalTr for GuardedJournal<S> {
     }
 
     fn commit_tx(&mut self) {
-        // The state is drained by `take_effects`; what belongs to the transaction alone goes here.
+        // `take_effects` drains the state; this clears what belongs to the transaction alone.
         self.inner.commit_tx();
     }
 
@@ -531,15 +537,15 @@ impl<S: StateAccess> JournalTr for GuardedJournal<S> {
         load_code: bool,
         skip_cold_load: bool,
     ) -> Result<AccountInfoLoad<'_>, DbLoadError> {
-        // Without code it is a look at the balance or the nonce; with it, a call or a look at code.
+        // Without code, the caller wants balance or nonce; with it, the code, or to call it.
         let observe = if load_code {
             Observe::IfMaybeEmpty
         } else {
             Observe::Yes
         };
         let spec = self.inner.cfg.spec;
-        let (load, is_observed) = self.load_noting(address, observe, skip_cold_load)?;
-        // Nobody looks only at what is not empty.
+        let (load, is_observed) = self.load_observed(address, observe, skip_cold_load)?;
+        // Only non-empty accounts stay unobserved.
         let is_empty = is_observed && load.data.state_clear_aware_is_empty(spec);
         Ok(AccountInfoLoad::new(
             &load.data.info,

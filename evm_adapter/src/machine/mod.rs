@@ -9,6 +9,7 @@
 //! * `code_cache`: a worker's own handles on the code that it runs.
 //! * `preimages`: the Keccak preimages of one call.
 //! * `slot_hashes`: a small cache of the hashes that name storage slots.
+//! * `precompile_set`: the precompiled contracts of an executor.
 //! * `precompiles`: precompiled contracts that are faster than revm's.
 //! * `error`: database errors in revm's form.
 
@@ -19,6 +20,7 @@ mod error;
 mod journal;
 mod keccak;
 mod limits;
+mod precompile_set;
 mod precompiles;
 mod preimages;
 mod slot_hashes;
@@ -31,6 +33,6 @@ pub(crate) use error::DbError;
 pub(crate) use journal::Touched;
 pub(crate) use keccak::instructions;
 pub(crate) use limits::Limits;
-pub(crate) use precompiles::fast_precompiles;
+pub(crate) use precompile_set::PrecompileSet;
 pub(crate) use preimages::Preimages;
 pub(crate) use slot_hashes::{SlotHashes, SlotPreimage};

@@ -1,11 +1,11 @@
-//! Precompiled contracts that take less time than revm's, and come to the same.
+//! Precompiled contracts that are faster than revm's, with equal results.
 //!
-//! Verifiers of proofs spend most of their time on the curve bn254 (EIP-196, EIP-197). Both steps here use what the library
-//! behind revm can do and revm does not ask of it:
+//! Proof verifiers spend most of their time on the curve bn254 (EIP-196, EIP-197). Two features of the library that revm
+//! uses, but does not call, make them faster:
 //!
-//! * a point is multiplied by way of the curve's endomorphism, with half as many doublings;
-//! * what a pairing makes of a point of the second group, and the check that it is one, is kept for the next call:
-//!   a verifier's points there are those of its key or of its setup, the same in every call but for one at most.
+//! * multiplication uses the curve's endomorphism, with half as many doublings;
+//! * the prepared form of a checked point of the second group is cached: a verifier's points there belong to its key or
+//!   its setup, and at most one differs between calls.
 
 use ark_bn254::{Bn254, Fq, Fq2, Fr, G1Affine, G2Affine, g1};
 use ark_ec::{AffineRepr as _, pairing::Pairing, scalar_mul::glv::GLVConfig as _};
@@ -25,14 +25,14 @@ use std::{cell::RefCell, sync::OnceLock};
 
 type PreparedG2 = <Bn254 as Pairing>::G2Prepared;
 
-/// Points of the second group that a thread keeps, of some 20 kB each.
+/// Prepared points that a thread caches, of some 20 kB each.
 const PREPARED_MAX: usize = 16;
 
 const FIELD_LEN: usize = 32;
 const G1_LEN: usize = 2 * FIELD_LEN;
 const G2_LEN: usize = 4 * FIELD_LEN;
 
-/// A fork's precompiled contracts, with those of this module in place of revm's.
+/// A fork's precompiled contracts, those of this module replacing revm's.
 pub(crate) fn fast_precompiles(spec: SpecId) -> EthPrecompiles {
     const FORKS: usize = PrecompileSpecId::NEXT as usize + 1;
     static OF_FORKS: [OnceLock<Precompiles>; FORKS] = [const { OnceLock::new() }; FORKS];
@@ -72,7 +72,7 @@ eth_precompile_fn!(byzantium_pair, |input, gas_limit| {
     check_pairing(input, gas_limit, gas)
 });
 
-/// A point of the first group times a number (EIP-196).
+/// Multiplies a point of the first group by a scalar (EIP-196).
 fn multiply(input: &[u8], gas_limit: u64, gas: u64) -> EthPrecompileResult {
     if gas > gas_limit {
         return Err(PrecompileHalt::OutOfGas);
@@ -107,7 +107,7 @@ fn check_pairing(input: &[u8], gas_limit: u64, [base, for_pair]: [u64; 2]) -> Et
         let (point, other) = pair.split_at(G1_LEN);
         let point = g1_point(point)?;
         let prepared = prepared_point(other)?;
-        // With a point at infinity a pairing is one.
+        // A pairing with a point at infinity is one.
         if let (false, Some(prepared)) = (point.is_zero(), prepared) {
             first.push(point);
             second.push(prepared);
@@ -117,10 +117,10 @@ fn check_pairing(input: &[u8], gas_limit: u64, [base, for_pair]: [u64; 2]) -> Et
     Ok(EthPrecompileOutput::new(gas, bool_to_bytes32(is_one)))
 }
 
-/// What pairings make of a point of the second group; nothing of the one at infinity.
+/// The prepared form of a point of the second group; `None` for the point at infinity.
 fn prepared_point(bytes: &[u8]) -> Result<Option<PreparedG2>, PrecompileHalt> {
     thread_local! {
-        /// Those used last, the latest first.
+        /// The last used points, the latest first.
         static KEPT: RefCell<Vec<([u8; G2_LEN], PreparedG2)>> = const { RefCell::new(Vec::new()) };
     }
     KEPT.with_borrow_mut(|kept| {
@@ -148,7 +148,7 @@ fn g1_point(bytes: &[u8]) -> Result<G1Affine, PrecompileHalt> {
     if x.is_zero() && y.is_zero() {
         return Ok(G1Affine::zero());
     }
-    // All points of the curve are of the group.
+    // The group contains all points of the curve.
     let point = G1Affine::new_unchecked(x, y);
     let is_valid = point.is_on_curve();
     is_valid
@@ -169,7 +169,7 @@ fn g2_point(bytes: &[u8]) -> Result<G2Affine, PrecompileHalt> {
         .ok_or(PrecompileHalt::Bn254AffineGFailedToCreate)
 }
 
-/// An element of the field's quadratic extension; its imaginary part stands first.
+/// An element of the field's quadratic extension; the imaginary part comes first.
 fn field_pair(bytes: &[u8]) -> Result<Fq2, PrecompileHalt> {
     let (imaginary, real) = bytes.split_at(FIELD_LEN);
     let imaginary = field_element(imaginary)?;
@@ -220,7 +220,7 @@ mod tests {
             1 => Just(Fr::one()),
             1 => Just(-Fr::one()),
             1 => (0_u64..100).prop_map(Fr::from),
-            // Where the endomorphism's half of the number is short, or nothing.
+            // Where the endomorphism's half of the number is short or zero.
             2 => (0_u64..100, 0_u64..256, 0_u64..100).prop_map(|(times, power, more)| {
                 let lambda = g1::Config::LAMBDA * Fr::from(times);
                 lambda * Fr::from(2).pow([power]) - Fr::from(more)
@@ -248,7 +248,7 @@ mod tests {
     }
 
     fn product() -> impl Strategy<Value = Vec<u8>> {
-        // Numbers beyond the group's order as well.
+        // Including numbers beyond the group's order.
         let number = prop_oneof![
             any::<[u8; 32]>(),
             scalar().prop_map(|scalar| {
@@ -289,7 +289,7 @@ mod tests {
         fn a_pairing_is_that_of_revm(input in pairs()) {
             let [base, for_pair] = [pair::ISTANBUL_PAIR_BASE, pair::ISTANBUL_PAIR_PER_POINT];
             let expected = run_pair(&input, for_pair, base, GAS);
-            // Once without what is kept of its points, and once with that.
+            // First without cached points, then with them.
             for _ in 0..2 {
                 prop_assert_eq!(&check_pairing(&input, GAS, [base, for_pair]), &expected);
             }
@@ -314,7 +314,7 @@ mod tests {
 
     #[test]
     fn a_point_beyond_the_group_is_refused_however_often_it_comes() {
-        // On the curve over the extension, of whose points most are not in the group.
+        // On the curve over the extension, most of whose points are not in the group.
         let outside = (1_u64..).find_map(|x| {
             let point = G2Affine::get_point_from_x_unchecked(Fq2::from(x), true)?;
             (!point.is_in_correct_subgroup_assuming_on_curve()).then_some(point)

@@ -6,7 +6,7 @@ use lockweave_runtime::{AccountValue, Code, CodeRef, Credit, WriteSet};
 use revm::{primitives::hardfork::SpecId, state::Account};
 use std::sync::Arc;
 
-/// Adds what happened to one account to the transaction's effects.
+/// Adds the changes of one account to the write set.
 pub(super) fn collect(
     writes: &mut WriteSet,
     spec: SpecId,
@@ -18,7 +18,7 @@ pub(super) fn collect(
         return;
     }
     let Some(before) = loaded.observed else {
-        // Nobody looked, so nobody took from it either.
+        // Debits read the account first, so there are only credits.
         let amount = account.info.balance;
         if !amount.is_zero() || loaded.code_hash == KECCAK256_EMPTY {
             writes.credits.push(Credit { address, amount });

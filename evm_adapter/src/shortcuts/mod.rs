@@ -1,4 +1,6 @@
-//! Plain transfers without the interpreter.
+//! Transactions without the interpreter.
+//!
+//! * `transfer`: plain transfers, and the fee rules that traces share.
 
 mod transfer;
 

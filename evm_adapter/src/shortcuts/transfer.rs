@@ -1,11 +1,10 @@
-//! Plain transfers without the machine.
+//! Plain transfers without the interpreter.
 //!
-//! Ether from an account to one without code runs no instruction: what there is to do is to check
-//! nonce and balance, to move the value and to pay the fee. Setting revm up for that takes many times
-//! as long. Only the case in which all goes well is here, and only on the forks up to Osaka, whose rules for
-//! it differ in nothing but the fee; whatever is unusual is left, with nothing changed, to revm. So
-//! every refusal, and the words for it, are revm's. (That a touch creates an account before EIP-161, if
-//! only by a credit of nothing, the state's own rules say.)
+//! A transfer of ether to an account without code runs no instruction: it checks nonce and balance, moves the value
+//! and pays the fee. Setting up revm for it takes many times as long. Only successful transfers are executed here,
+//! and only on forks up to Osaka, whose rules for them differ in the fee alone. Everything else is left to revm,
+//! without effects, so every refusal and its message are revm's. (Before EIP-161 a touch creates an account, even a
+//! credit of zero; the state's own rules handle that.)
 
 use crate::{machine::Limits, transaction::EvmTransaction};
 use alloy_consensus::TxType;
@@ -20,24 +19,24 @@ use revm::{
     primitives::{AddressSet, TxKind, hardfork::SpecId},
 };
 
-/// What a block's environment means for plain transfers.
+/// A block's rules for plain transfers, and for the fees of calls.
 #[derive(Clone, Debug)]
 pub(crate) struct TransferRules {
     chain_id: u64,
     base_fee: u128,
-    /// Whether the base fee is burnt (EIP-1559).
+    /// Whether the base fee is burned (EIP-1559).
     burns_base_fee: bool,
-    /// The most gas a transaction may ask for: the block's, and the fork's cap (EIP-7825).
+    /// The highest valid gas limit: the smaller of the block's and the fork's cap (EIP-7825).
     gas_limit_max: u64,
     beneficiary: Address,
     precompiles: AddressSet,
     gas: GasParams,
-    /// The last transaction type of the fork of which there can be a plain transfer.
+    /// The highest transaction type that can be a plain transfer on the fork.
     last_type: u8,
 }
 
 impl TransferRules {
-    /// The rules of a block; `None` where transfers are more than what is done here.
+    /// The rules of a block; `None` where transfers need the interpreter.
     pub(crate) fn new(block: &BlockEnv, config: &CfgEnv, precompiles: &AddressSet) -> Option<Self> {
         let spec = config.spec;
         let since = |first| spec.is_enabled_in(first);
@@ -65,7 +64,7 @@ impl TransferRules {
         })
     }
 
-    /// Runs a transaction that is a plain transfer; `None` if it is anything else, or not certain to go well.
+    /// Executes a plain transfer; `None` if the transaction is none, or may fail.
     pub(crate) fn run(
         &self,
         transaction: &EvmTransaction,
@@ -76,14 +75,14 @@ impl TransferRules {
         let Payment { transfer, outcome } = self.payment(transaction, limits)?;
         if !state.transfer(&transfer) {
             carry_out(&transfer, state, writes)?;
-            // A state that refuses says so once more to the machine, with all that belongs to it.
+            // A state that refuses here refuses again in the interpreter, which reports it.
             state.apply(writes).ok()?;
         }
         Some(outcome)
     }
 
-    /// What a transaction is, if it is a plain transfer as long as neither account has code, and touches
-    /// nothing beyond its limits.
+    /// The transaction as a payment, if it is a plain transfer provided that neither account has code, and it stays
+    /// within its limits.
     pub(crate) fn payment(
         &self,
         transaction: &EvmTransaction,
@@ -104,7 +103,7 @@ impl TransferRules {
         Some(Payment { transfer, outcome })
     }
 
-    /// A transaction's transfer, and its gas, if it may be a plain one.
+    /// The transfer and its gas, if the transaction may be a plain transfer.
     fn recognise(&self, env: &TxEnv) -> Option<(Transfer, u64)> {
         let (recipient, price, gas_used) = self.terms(env)?;
         let gas = u128::from(gas_used);
@@ -116,7 +115,7 @@ impl TransferRules {
             beneficiary: self.beneficiary,
             nonce: env.nonce,
             needed: env.value.checked_add(U256::from(limit_cost))?,
-            // Below what is needed: the price is no higher, and the limit covers the gas.
+            // At most `needed`: the price is no higher, and the limit covers the gas.
             gas_cost: U256::from(gas.checked_mul(price)?),
             value: env.value,
             tip: U256::from(gas.checked_mul(self.tip(price))?),
@@ -124,7 +123,7 @@ impl TransferRules {
         Some((transfer, gas_used))
     }
 
-    /// Whom a transaction pays, its effective gas price and its gas, if it may be a plain transfer.
+    /// Recipient, effective gas price and gas, if the transaction may be a plain transfer.
     fn terms(&self, env: &TxEnv) -> Option<(Address, u128, u64)> {
         let TxKind::Call(recipient) = env.kind else {
             return None;
@@ -142,8 +141,8 @@ impl TransferRules {
         Some((recipient, self.price(env, gas_used)?, gas_used))
     }
 
-    /// The effective gas price of a transaction that needs at least this much gas, if it is of a type that is
-    /// dealt with here and nothing is wrong with it as such.
+    /// The effective gas price of a transaction that needs at least this much gas, if its type is supported and it is
+    /// valid by itself.
     fn price(&self, env: &TxEnv, gas_least: u64) -> Option<u128> {
         let is_plain = env.tx_type <= self.last_type
             && env
@@ -164,7 +163,7 @@ impl TransferRules {
         }
     }
 
-    /// What a call pays, if nothing is wrong with it as such.
+    /// The fee of a call, if it is valid by itself.
     pub(crate) fn fee(&self, env: &TxEnv) -> Option<Fee> {
         let initial = self.gas.initial_tx_gas_for_tx(env, None);
         let (intrinsic, floor) = (initial.initial_total_gas(), initial.floor_gas());
@@ -181,7 +180,7 @@ impl TransferRules {
         })
     }
 
-    /// Has the sender of a call pay for it, and the beneficiary be paid; `None` if that is not certain to go well.
+    /// Charges the sender of a call and pays the beneficiary; `None` if that may fail.
     pub(crate) fn settle(
         &self,
         (sender, mut value): (Address, AccountValue),
@@ -200,7 +199,7 @@ impl TransferRules {
         Some(())
     }
 
-    /// What the beneficiary gets for each gas.
+    /// The beneficiary's share of the price of one gas.
     const fn tip(&self, price: u128) -> u128 {
         if self.burns_base_fee {
             price - self.base_fee
@@ -214,20 +213,20 @@ impl TransferRules {
     }
 }
 
-/// What a call pays for, and what it must be able to pay.
+/// The gas and price of a call, and the balance that it needs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fee {
     nonce: u64,
-    /// The whole limit at the highest price.
+    /// The gas limit at the maximum price.
     needed: U256,
     /// Of one gas.
     pub(crate) price: u128,
     gas_limit: u64,
-    /// What the transaction costs before any code runs.
+    /// Intrinsic gas.
     intrinsic: u64,
-    /// What it costs at least (EIP-7623).
+    /// Minimum gas (EIP-7623).
     floor: u64,
-    /// The largest part of the gas that can be refunded, as its divisor (EIP-3529).
+    /// The gas divided by this is the maximum refund (EIP-3529).
     refund_quotient: u64,
 }
 
@@ -237,12 +236,12 @@ impl Fee {
         self.gas_limit - self.intrinsic
     }
 
-    /// Whether a sender has its turn, and can pay.
+    /// Whether the sender's nonce matches and its balance suffices.
     pub(crate) fn is_payable(&self, sender: &AccountValue) -> bool {
         sender.nonce == self.nonce && sender.balance >= self.needed
     }
 
-    /// What a call pays for whose code took this much and had this much refunded.
+    /// The gas charged for a call, by the gas and refund of its code.
     pub(crate) fn gas_used(&self, code: u64, refund: i64) -> u64 {
         let gas = self.intrinsic + code;
         let refund = u64::try_from(refund).unwrap_or_default();
@@ -251,7 +250,7 @@ impl Fee {
     }
 }
 
-/// Whether a transfer touches nothing that its transaction did not sign.
+/// Whether a transfer stays within its transaction's declaration.
 fn allow(limits: &Limits, transfer: &Transfer) -> bool {
     let Transfer {
         sender, recipient, ..
@@ -263,7 +262,7 @@ fn allow(limits: &Limits, transfer: &Transfer) -> bool {
         && (recipient == sender || allows(StateKey::account(recipient), AccessMode::Credit))
 }
 
-/// Leaves the effects of a transfer in `writes`, if it is certain to go well.
+/// Writes the effects of a transfer to `writes`; `None` if it may fail.
 fn carry_out(
     transfer: &Transfer,
     state: &mut impl StateAccess,
@@ -275,7 +274,7 @@ fn carry_out(
         beneficiary,
         ..
     } = *transfer;
-    // Nobody without code is asked for by a transaction that runs some.
+    // Codes are read first: a transfer to code must not read accounts here.
     if !state.code(recipient).ok()?.is_empty()
         || (recipient != sender && !state.code(sender).ok()?.is_empty())
     {
@@ -315,7 +314,7 @@ fn carry_out(
     Some(())
 }
 
-/// Pays the beneficiary, who may be the sender, if it is certain that that is not too much.
+/// Pays the beneficiary, which may be the sender; `None` if the balance may overflow.
 fn reward(
     beneficiary: Address,
     amount: U256,

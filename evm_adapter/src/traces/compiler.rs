@@ -1,4 +1,4 @@
-//! From what a call did to a program.
+//! Compiles the path of a traced call to a program.
 
 use super::{
     nodes::{Data, Kind, NodeId, Nodes},
@@ -9,14 +9,14 @@ use alloy_primitives::B256;
 /// A slot that the call uses.
 #[derive(Debug)]
 pub(super) struct Slot {
-    /// Which of the accounts has it.
+    /// Index among the accounts.
     pub(super) account: usize,
     pub(super) key: NodeId,
     pub(super) before: NodeId,
     pub(super) now: NodeId,
 }
 
-/// What happens on a way, in order.
+/// The conditions and accesses of a path, in order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Action {
     Expect {
@@ -49,29 +49,30 @@ pub(super) enum Action {
         gas: u64,
     },
     Store {
-        /// Before the call, present and new.
+        /// Original, present and new.
         values: [NodeId; 3],
         is_cold: bool,
         gas_before: u64,
     },
 }
 
-/// The way that a call took.
+/// The path that a call takes through its code.
 #[derive(Debug, Default)]
-pub(super) struct Way {
-    /// Whose code or slots are used, the target first; each is another in every call that goes this way.
+pub(super) struct Path {
+    /// Accounts whose code or slots are used, the target first; they differ from each other in every call that takes
+    /// this path.
     pub(super) accounts: Vec<NodeId>,
     pub(super) slots: Vec<Slot>,
     pub(super) actions: Vec<Action>,
-    /// By whom, topics and data.
+    /// Account, topics and data.
     pub(super) logs: Vec<(usize, Vec<NodeId>, Data)>,
     pub(super) output: Data,
-    /// What was taken so far, but by stores.
+    /// Gas charged so far, without stores.
     pub(super) gas: u64,
 }
 
-impl Way {
-    /// The program of the way that was followed.
+impl Path {
+    /// The program of the path.
     pub(super) fn compile(&self, nodes: &Nodes) -> Option<Program> {
         let mut compiler = Compiler {
             nodes,
@@ -175,7 +176,7 @@ impl Way {
     }
 }
 
-/// Puts nodes into registers, in the order in which they are needed; what is not needed is not computed.
+/// Assigns registers to nodes in the order in which they are needed; unneeded nodes are not computed.
 struct Compiler<'a> {
     nodes: &'a Nodes,
     register_of: Vec<Option<Register>>,
@@ -189,7 +190,7 @@ impl Compiler<'_> {
         }
         let instruction = match &self.nodes[node].kind {
             Kind::Constant(_) => return self.new_register(node),
-            // These have their registers since they were loaded.
+            // These got their registers from their own instructions.
             Kind::Loaded(_) | Kind::GasLeft(..) => return None,
             Kind::Input(input) => Instruction::Input {
                 to: self.new_register(node)?,

@@ -1,4 +1,4 @@
-//! What the words of a call are made of.
+//! The words of a call as expressions over its inputs.
 
 use super::{
     operation::Operation,
@@ -7,12 +7,12 @@ use super::{
 use alloy_primitives::{U256, keccak256};
 use std::{collections::HashMap, ops::Index};
 
-/// Words that a trace tells apart at most; registers are numbered in sixteen bits.
+/// Distinct words of a trace, at most. Register numbers have sixteen bits.
 const NODES_MAX: usize = 8_192;
-/// How many words may be made of each other; compiling goes down as far.
+/// Maximum nesting of expressions, which bounds the recursion of the compiler.
 const WORDS_DEEP_MAX: usize = 512;
 
-/// A word by what it is made of.
+/// A word, by its expression.
 pub(super) type NodeId = usize;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -20,36 +20,36 @@ pub(super) enum Kind {
     Constant(U256),
     Input(Input),
     Apply(Operation, Vec<NodeId>),
-    /// Of words, of which only so many bytes count.
+    /// The hash of words, of which only this many bytes count.
     Hash(Vec<NodeId>, usize),
-    /// What a slot held before the call.
+    /// The value of a slot before the call.
     Loaded(usize),
-    /// What was left of the gas, when so much was taken but by stores.
+    /// The gas left, by the gas charged without stores and the number of actions before it.
     GasLeft(u64, usize),
 }
 
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) kind: Kind,
-    /// What it is in the call that is followed.
+    /// Its value in the traced call.
     pub(super) value: U256,
-    /// How many of the lowest bits can be set in any call.
+    /// Number of low bits that can be set in any call.
     width: usize,
-    /// How many words stand between it and what the call brings.
+    /// Nesting of its expression.
     depth: usize,
 }
 
-/// A byte of memory or calldata: which of a word's, counted from the highest.
+/// A byte of memory or calldata: a word and the index in it, from the highest byte.
 pub(super) type Byte = (NodeId, usize);
 
-/// Bytes as words, of the last of which not all may count.
+/// Bytes as words; the last word may count in part.
 #[derive(Debug, Default)]
 pub(super) struct Data {
     pub(super) nodes: Vec<NodeId>,
     pub(super) bytes: usize,
 }
 
-/// All words of a call, each once.
+/// All words of a call, without duplicates.
 #[derive(Debug, Default)]
 pub(super) struct Nodes {
     nodes: Vec<Node>,
@@ -77,7 +77,7 @@ impl Nodes {
         })
     }
 
-    /// A word by its first bytes, with zeros behind them.
+    /// A word with these first bytes, padded with zeros.
     pub(super) fn word(&mut self, bytes: &[Byte]) -> Option<NodeId> {
         let (first, _) = bytes[0];
         if bytes.len() == 32
@@ -135,7 +135,7 @@ impl Nodes {
         self.add(Kind::Apply(operation, operands), result, width)
     }
 
-    /// A word that is the result in any call, if there already is one.
+    /// An existing word that equals the result in every call.
     fn simplify(&mut self, operation: Operation, operands: &[NodeId]) -> Option<NodeId> {
         let constant = |node: NodeId| match self.nodes[node].kind {
             Kind::Constant(value) => Some(value),
@@ -222,7 +222,7 @@ impl Nodes {
         matches!(self.nodes[node].kind, Kind::Constant(_))
     }
 
-    /// What a word is in the call that is followed.
+    /// The value of a word in the traced call.
     pub(super) fn value(&self, node: NodeId) -> U256 {
         self.nodes[node].value
     }

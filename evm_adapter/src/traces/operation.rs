@@ -1,4 +1,4 @@
-//! The machine's operations on words that neither look at anything nor change anything.
+//! Pure operations of the EVM on words.
 
 use alloy_primitives::U256;
 use revm::{
@@ -37,7 +37,7 @@ pub(super) enum Operation {
 }
 
 impl Operation {
-    /// The operation that an instruction of any fork from Berlin on stands for.
+    /// The operation of an opcode, from Berlin on.
     pub(super) const fn of(instruction: u8) -> Option<Self> {
         Some(match instruction {
             opcode::ADD => Self::Add,
@@ -69,7 +69,7 @@ impl Operation {
         })
     }
 
-    /// How many words it takes from the stack.
+    /// Number of stack operands.
     pub(super) const fn operands(self) -> usize {
         match self {
             Self::IsZero | Self::Not => 1,
@@ -78,7 +78,7 @@ impl Operation {
         }
     }
 
-    /// What it leaves there; `a` is what stood on top. What it does not take does not matter.
+    /// The result; `a` is the top of the stack. Unused operands are ignored.
     #[inline]
     pub(super) fn apply(self, a: U256, b: U256, c: U256) -> U256 {
         match self {
@@ -117,7 +117,7 @@ impl Operation {
         }
     }
 
-    /// How many of the lowest bits of the result can be set, by how many of the operands' can.
+    /// Number of low bits of the result that can be set, from those of the operands.
     pub(super) fn width(self, [a, b, c]: [usize; 3], shift: Option<U256>) -> usize {
         match self {
             Self::Less
@@ -144,7 +144,7 @@ fn below(value: U256, limit: usize) -> Option<usize> {
     usize::try_from(value).ok().filter(|value| *value < limit)
 }
 
-/// The word whose sign is that of byte `index` of `value`, counted from the lowest.
+/// Extends the sign of byte `index` of `value`, counted from the lowest.
 fn sign_extend(index: U256, value: U256) -> U256 {
     let Some(index) = below(index, 31) else {
         return value;

@@ -1,4 +1,4 @@
-//! What a trace has been compiled to, and how it runs.
+//! A compiled trace, and how it runs.
 
 use super::operation::Operation;
 use crate::machine::{Limits, SlotHashes};
@@ -8,20 +8,21 @@ use lockweave_runtime::{AccessMode, StateAccess, StateKey, WriteSet};
 use revm::{
     context::BlockEnv,
     context_interface::{cfg::gas_params::GasParams, context::SStoreResult},
+    primitives::AddressSet,
 };
 use std::ops::Range;
 
-/// Where a word stands while a program runs.
+/// The place of a word while a program runs.
 pub(super) type Register = u16;
 
-/// A call from outside, without ether.
+/// A transaction's call, without ether.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Call<'a> {
     pub(crate) caller: Address,
     pub(crate) target: Address,
     pub(crate) data: &'a [u8],
     pub(crate) gas_price: u128,
-    /// Gas for the code, what the transaction costs beforehand taken off.
+    /// Gas for the code: the limit without the intrinsic gas.
     pub(crate) gas: u64,
     pub(crate) chain_id: u64,
     pub(crate) block: &'a BlockEnv,
@@ -41,7 +42,8 @@ impl Call<'_> {
         })
     }
 
-    /// Whether an account other than sender and target is warm from the start; whoever has code is no precompile.
+    /// Whether an account other than sender and target is warm from the start. Programs only ask for accounts with
+    /// code, which are not precompiles.
     pub(super) fn is_warm(&self, address: Address) -> bool {
         let is_listed = |list: &AccessList| list.iter().any(|item| item.address == address);
         (self.warms_beneficiary && address == self.block.beneficiary)
@@ -49,7 +51,7 @@ impl Call<'_> {
     }
 }
 
-/// A word that a call brings.
+/// A word that a call provides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Input {
     Caller,
@@ -62,9 +64,9 @@ pub(super) enum Input {
     Number,
     Timestamp,
     Difficulty,
-    /// What took its place with the merge (EIP-4399).
+    /// The random value that replaces it since the merge (EIP-4399).
     Randomness,
-    /// The 32 bytes of calldata from here on, with zeros behind its end.
+    /// The 32 bytes of calldata from this offset, padded with zeros.
     Data(usize),
 }
 
@@ -110,7 +112,7 @@ impl Input {
     }
 }
 
-/// Bytes made of words, of the last of which not all may be wanted.
+/// Bytes made of words; the last word may count in part.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Words {
     pub(super) registers: Range<u32>,
@@ -132,49 +134,48 @@ pub(super) enum Instruction {
         to: Register,
         words: Words,
     },
-    /// Reads a slot, if there is gas for what everything up to here takes whatever the values, and for stores:
-    /// what a call has no gas for it does not touch.
+    /// Reads a slot, if the call has gas for all instructions and stores up to here: a call does not access what it
+    /// has no gas for.
     Load {
         to: Register,
         account: Register,
         key: Register,
         gas: u64,
     },
-    /// Goes on only if an account that was not used until now has this code and is as warm as this; looks at it if
-    /// there is gas for that.
+    /// Continues only if a new account has this code and this warmth; reads it if the call has gas for that.
     Code {
         account: Register,
         hash: Box<B256>,
         is_warm: bool,
         gas: u64,
     },
-    /// What is left of the gas of the code that runs.
+    /// The gas left to the running code.
     GasLeft {
         to: Register,
         gas: u64,
     },
-    /// Gives a called code its gas: what was asked for, and a 64th less than all at most (EIP-150).
+    /// Gives a called code its gas: the requested amount, at most 63/64 of what is left (EIP-150).
     Enter {
         wanted: Register,
         gas: u64,
     },
-    /// The called code has ended, if it had gas enough.
+    /// Ends the called code, if it had enough gas.
     Leave {
         gas: u64,
     },
-    /// Takes gas for writing a slot, by what it held before the call, holds and will hold.
+    /// Charges gas for writing a slot, by its original, present and new value.
     Store {
         slot: [Register; 3],
         is_cold: bool,
-        /// The gas that everything in front takes whatever the values.
+        /// Gas of everything before it, without stores.
         gas_before: u64,
     },
-    /// Goes on only if the word is, or is not, zero.
+    /// Continues only if the word is zero, or is not.
     Expect {
         register: Register,
         zero: bool,
     },
-    /// Goes on only if both words are, or are not, the same.
+    /// Continues only if both words are equal, or are not.
     Compare {
         registers: [Register; 2],
         same: bool,
@@ -197,50 +198,61 @@ pub(super) struct LogTemplate {
     pub(super) data: Words,
 }
 
-/// A way through code, without stack, memory and jumps.
+/// One execution path, without stack, memory and jumps.
 #[derive(Clone, Debug)]
 pub(super) struct Program {
     pub(super) instructions: Vec<Instruction>,
-    /// The registers that words are made of.
+    /// The registers of [`Words`].
     pub(super) words: Vec<Register>,
-    /// Constants stand in front and stay; all others are written before they are read.
+    /// Constants keep their values; all other registers are written before they are read.
     pub(super) registers: Vec<U256>,
     pub(super) changes: Vec<Change>,
     pub(super) logs: Vec<LogTemplate>,
     pub(super) output: Words,
-    /// All gas but that of stores.
+    /// All gas except that of stores.
     pub(super) gas: u64,
-    /// For words.
+    /// Scratch space for words.
     pub(super) buffer: Vec<u8>,
-    /// For the gas at which each code that runs has none left, the innermost last.
+    /// Scratch space for the gas limit of each calling code, the innermost last.
     pub(super) ends: Vec<u64>,
 }
 
-/// What became of a call; its slots stand in the write set.
+/// The result of a call; its slots are in the write set.
 #[derive(Debug)]
-pub(crate) struct Ran {
+pub(crate) struct CallOutcome {
     pub(crate) gas: u64,
     pub(crate) refund: i64,
     pub(crate) logs: Vec<Log>,
     pub(crate) output: Bytes,
 }
 
-/// What a program runs on.
-pub(crate) struct Ground<'a, S> {
+/// The state that a program runs on.
+pub(crate) struct ProgramState<'a, S> {
+    /// Precompiled contracts of the embedder, which may replace code.
+    pub(crate) custom_precompiles: &'a AddressSet,
     pub(crate) limits: Option<&'a Limits>,
     pub(crate) hashes: &'a mut SlotHashes,
     pub(crate) state: &'a mut S,
     pub(crate) writes: &'a mut WriteSet,
 }
 
-impl<S: StateAccess> Ground<'_, S> {
-    /// Whether the transaction may touch a key, if it signed what it may.
+impl<S: StateAccess> ProgramState<'_, S> {
+    /// Whether the signed declaration, if there is one, allows an access.
     pub(super) fn allows(&self, key: StateKey, mode: AccessMode) -> bool {
         self.limits
             .is_none_or(|limits| limits.check(&key, mode).is_ok())
     }
 
-    /// The slot of an account and a key.
+    /// Whether a transaction may run a program: it may access what every call accesses, and its target is no custom
+    /// precompiled contract.
+    pub(super) fn allows_call(&self, caller: Address, target: Address) -> bool {
+        self.allows(StateKey::code(target), AccessMode::Read)
+            && self.allows(StateKey::code(caller), AccessMode::Read)
+            && self.allows(StateKey::account(caller), AccessMode::Write)
+            && !self.custom_precompiles.contains(&target)
+    }
+
+    /// Reads a slot, if the call may.
     fn load(&mut self, call: &Call<'_>, [account, key]: [U256; 2]) -> Option<U256> {
         let address = address_of(account);
         let allowed = self.allows(StateKey::slot(address, key), AccessMode::Read);
@@ -261,7 +273,9 @@ impl<S: StateAccess> Ground<'_, S> {
     }
 
     fn has_code(&mut self, address: Address, hash: &B256) -> Option<bool> {
-        if !self.allows(StateKey::code(address), AccessMode::Read) {
+        if self.custom_precompiles.contains(&address)
+            || !self.allows(StateKey::code(address), AccessMode::Read)
+        {
             return None;
         }
         Some(self.state.code(address).ok()?.hash() == *hash)
@@ -293,31 +307,31 @@ impl Program {
         self.instructions.len() + self.registers.len()
     }
 
-    /// Runs a call, if it goes this way and does not go wrong. If not, nothing has happened.
+    /// Runs a call that takes this path and succeeds; otherwise returns `None` without effects.
     pub(super) fn run<S: StateAccess>(
         &mut self,
         call: &Call<'_>,
         rules: &GasParams,
-        ground: &mut Ground<'_, S>,
-    ) -> Option<Ran> {
+        program_state: &mut ProgramState<'_, S>,
+    ) -> Option<CallOutcome> {
         if self.gas > call.gas {
             return None;
         }
-        let (store_gas, refund) = self.compute(call, rules, ground)?;
+        let (store_gas, refund) = self.compute(call, rules, program_state)?;
         let gas = self.gas + store_gas;
         if gas > call.gas {
             return None;
         }
         let value = |register: &Register| self.registers[usize::from(*register)];
-        ground.writes.clear();
+        program_state.writes.clear();
         for change in &self.changes {
             let (key, after) = (value(&change.key), value(&change.after));
             if after != value(&change.before) {
                 let address = address_of(value(&change.account));
-                if !ground.allows(StateKey::slot(address, key), AccessMode::Write) {
+                if !program_state.allows(StateKey::slot(address, key), AccessMode::Write) {
                     return None;
                 }
-                ground.writes.slots.push((address, key, after));
+                program_state.writes.slots.push((address, key, after));
             }
         }
         let mut bytes = |words: &Words| {
@@ -332,7 +346,7 @@ impl Program {
             }
         });
         let logs = logs.collect();
-        Some(Ran {
+        Some(CallOutcome {
             gas,
             refund,
             logs,
@@ -340,13 +354,13 @@ impl Program {
         })
     }
 
-    /// Fills the registers; returns the gas that stores take and what of it is refunded, or nothing if the call goes
-    /// another way or has no gas for this one.
+    /// Fills the registers; returns the gas and the refund of stores, or `None` if the call takes another path or runs
+    /// out of gas.
     fn compute<S: StateAccess>(
         &mut self,
         call: &Call<'_>,
         rules: &GasParams,
-        ground: &mut Ground<'_, S>,
+        program_state: &mut ProgramState<'_, S>,
     ) -> Option<(u64, i64)> {
         self.ends.clear();
         let mut end = call.gas;
@@ -381,7 +395,7 @@ impl Program {
                         return None;
                     }
                     let slot = [*account, *key].map(|register| registers[usize::from(register)]);
-                    registers[usize::from(*to)] = ground.load(call, slot)?;
+                    registers[usize::from(*to)] = program_state.load(call, slot)?;
                 }
                 Instruction::Code {
                     account,
@@ -391,7 +405,7 @@ impl Program {
                 } => {
                     let address = address_of(registers[usize::from(*account)]);
                     let fits = *is_warm == call.is_warm(address) && gas + store_gas <= end;
-                    if !fits || !ground.has_code(address, hash)? {
+                    if !fits || !program_state.has_code(address, hash)? {
                         return None;
                     }
                 }
@@ -414,7 +428,7 @@ impl Program {
                 }
                 Instruction::Hash { to, words } => {
                     let bytes = gather(registers, &self.words, words, &mut self.buffer);
-                    registers[usize::from(*to)] = ground.hash(bytes);
+                    registers[usize::from(*to)] = program_state.hash(bytes);
                 }
                 Instruction::Compare {
                     registers: [a, b],
@@ -429,7 +443,7 @@ impl Program {
                     is_cold,
                     gas_before,
                 } => {
-                    // EIP-2200: what is left must be more than the stipend.
+                    // EIP-2200: the gas left must exceed the stipend.
                     let left = end.checked_sub(gas_before + store_gas)?;
                     if left <= rules.call_stipend() {
                         return None;
@@ -450,7 +464,7 @@ impl Program {
     }
 }
 
-/// An address in the lowest bits of a word.
+/// The address in the low bits of a word.
 pub(super) fn address_of(word: U256) -> Address {
     Address::from_word(B256::from(word))
 }

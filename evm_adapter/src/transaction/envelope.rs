@@ -1,4 +1,4 @@
-//! Signed transactions of every type: Ethereum's and our own.
+//! Signed transactions of every type: Ethereum's and `0x44`.
 
 use super::declared::TxDeclared;
 use alloy_consensus::{
@@ -8,9 +8,9 @@ use alloy_consensus::{
 };
 use alloy_primitives::{Address, B256};
 
-/// A signed transaction: one of Ethereum's, or one of type `0x44`, which signs what it touches.
+/// A signed transaction: one of Ethereum's types, or of type `0x44` ([`TxDeclared`]).
 ///
-/// Encodes, decodes and serialises as alloy's own envelopes do.
+/// It encodes, decodes and serialises as alloy's own envelopes do.
 #[derive(Clone, Debug, TransactionEnvelope)]
 #[envelope(tx_type_name = LockweaveTxType)]
 pub enum LockweaveTxEnvelope {
@@ -31,7 +31,7 @@ impl LockweaveTxEnvelope {
         }
     }
 
-    /// The signed declaration, if it has one.
+    /// The transaction of type `0x44`, if it is one.
     pub const fn as_declared(&self) -> Option<&Signed<TxDeclared>> {
         match self {
             Self::Declared(transaction) => Some(transaction),

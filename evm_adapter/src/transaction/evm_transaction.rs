@@ -12,12 +12,12 @@ use std::sync::Arc;
 pub struct EvmTransaction {
     envelope: Arc<LockweaveTxEnvelope>,
     env: Arc<TxEnv>,
-    /// What it is thought to cost in instructions; the limit, where nothing better is known. It stands
-    /// beside the pointers because the scheduler asks for it and should not have to follow one.
+    /// Estimated gas of its instructions; at most its gas limit unless set. It is stored inline because the scheduler
+    /// reads it often.
     gas_estimate: u64,
-    /// Its EIP-2718 type; beside the pointers for the same reason.
+    /// Its EIP-2718 type; inline for the same reason.
     transaction_type: u8,
-    /// What its sender signed that it touches, or why that is no access set.
+    /// The access set that its sender signed, or why it is invalid.
     declared: Option<Arc<Result<AccessSet, AccessSetError>>>,
 }
 
@@ -44,8 +44,8 @@ impl EvmTransaction {
         }
     }
 
-    /// What its sender signed that it touches, but for the block's beneficiary; `None` for a
-    /// transaction that signs no such thing.
+    /// The access set that its sender signed, without the block's beneficiary; `None` for a transaction that signs
+    /// none.
     pub fn declared(&self) -> Option<&Result<AccessSet, AccessSetError>> {
         self.declared.as_deref()
     }
@@ -60,7 +60,7 @@ impl EvmTransaction {
         self.transaction_type
     }
 
-    /// Who signed it.
+    /// Its sender.
     pub fn sender(&self) -> Address {
         self.env.caller
     }
@@ -70,8 +70,8 @@ impl EvmTransaction {
         *self.envelope.tx_hash()
     }
 
-    /// What the transaction signed that it touches, with the fee it pays to `beneficiary`; `None`
-    /// where it signed nothing, or something that is no access set.
+    /// The access set that its sender signed, with the fee to `beneficiary`; `None` if there is none or it is
+    /// invalid.
     pub fn signed_access(&self, beneficiary: Address) -> Option<AccessSet> {
         let declared = self.declared()?.as_ref().ok()?;
         let fee = AccessSet::build(|set| {
@@ -105,11 +105,11 @@ impl EvmTransaction {
     }
 }
 
-/// A payment takes about as long as this much gas of instructions, whatever is charged for it and whatever
-/// its limit; who is paid seldom runs more.
+/// A payment takes about as long as this much gas of instructions, whatever its charged gas and its limit; its
+/// recipient seldom runs code.
 const PAYMENT_GAS: u64 = 5_000;
 
-/// What a transaction is thought to cost before anybody has seen it run.
+/// The estimated gas of a transaction that has never run.
 fn gas_estimate(env: &TxEnv) -> u64 {
     let pays = env.kind.is_call() && env.data.is_empty() && env.authorization_list.is_empty();
     if pays {
@@ -124,7 +124,7 @@ fn environment(transaction: &LockweaveTxEnvelope, sender: Address) -> TxEnv {
     let is_dynamic = transaction.max_priority_fee_per_gas().is_some();
     let declared = transaction.as_declared();
     TxEnv {
-        // For revm a declared transaction is one of EIP-1559 with a longer list of what is warm.
+        // For revm, a declared transaction is one of EIP-1559 with a longer access list.
         tx_type: declared.map_or_else(|| transaction.ty(), |_| TxType::Eip1559 as u8),
         caller: sender,
         gas_limit: transaction.gas_limit(),
@@ -152,7 +152,7 @@ fn environment(transaction: &LockweaveTxEnvelope, sender: Address) -> TxEnv {
             .authorization_list()
             .unwrap_or_default()
             .iter()
-            // Recovered here, once, and not while locks are held.
+            // Recovered once, here, and not while locks are held.
             .map(|signed| Either::Right(signed.clone().into_recovered()))
             .collect(),
     }

@@ -6,7 +6,7 @@ use alloy_primitives::{Address, B256, Signature};
 use lockweave_signatures::{RecoveryError, Signed, recover};
 use thiserror::Error;
 
-/// A signature that names no sender.
+/// A signature without a valid sender.
 #[derive(Debug, Error)]
 #[error("the signature of transaction {hash} is not valid: {source}")]
 pub struct RecoverError {
@@ -20,21 +20,21 @@ pub struct RecoverError {
 /// What is wrong with a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum SignatureFault {
-    /// EIP-2 asks for the other one of two signatures that are equally good.
+    /// EIP-2 allows only one of the two valid signatures.
     #[error("s is in the upper half of the curve's order (EIP-2)")]
     UpperHalf,
-    /// No key can have made it.
+    /// No key can have made the signature.
     #[error(transparent)]
     NoKey(#[from] RecoveryError),
 }
 
-/// A transaction that somebody signed.
+/// A signed transaction.
 pub trait SignedTransaction {
     /// The transaction's hash.
     fn hash(&self) -> B256;
     /// Its signature.
     fn signature(&self) -> &Signature;
-    /// What was signed.
+    /// The signed hash.
     fn signature_hash(&self) -> B256;
 }
 
@@ -72,10 +72,10 @@ impl SignedTransaction for LockweaveTxEnvelope {
     }
 }
 
-/// The addresses that signed these transactions, in order.
+/// Recovers the senders of transactions, in order.
 ///
-/// `homestead` asks for signatures in the lower half of the curve's order, as EIP-2 does from
-/// Homestead on. Many at once take less each ([`lockweave_signatures`]); off the execution path they belong in any case.
+/// With `homestead`, signatures must be in the lower half of the curve's order (EIP-2). A batch is faster than single
+/// recoveries ([`lockweave_signatures`]). Recover senders before execution, not while locks are held.
 pub fn recover_senders<'t, T: SignedTransaction + 't>(
     transactions: impl IntoIterator<Item = &'t T>,
     homestead: bool,
@@ -107,7 +107,7 @@ pub fn recover_senders<'t, T: SignedTransaction + 't>(
         .collect()
 }
 
-/// The address that signed a transaction; see [`recover_senders`].
+/// Recovers the sender of one transaction; see [`recover_senders`].
 pub fn recover_sender(
     transaction: &impl SignedTransaction,
     homestead: bool,
@@ -126,7 +126,7 @@ mod tests {
     const ORDER: U256 =
         uint!(0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141_U256);
 
-    /// A transaction, the same with the other signature that is as good, and who signed them.
+    /// A transaction with both of its valid signatures, and the sender.
     fn signed(nonce: u64) -> ([TxEnvelope; 2], Address) {
         let transaction = TxLegacy {
             nonce,
@@ -180,7 +180,7 @@ mod tests {
                 (envelope, sender)
             })
             .unzip();
-        // A zero for r is nobody's.
+        // No signature has a zero for r.
         let wrong = Signature::new(U256::ZERO, U256::ONE, false);
         envelopes[17] = TxLegacy::default().into_signed(wrong).into();
         for (place, (found, sender)) in recover_senders(&envelopes, true)
