@@ -31,7 +31,7 @@ impl Core {
         let changes = self.changes_since(&target)?;
         let block = self.prepare_changes(number, &changes, RecordKind::Undo)?;
         if block.commitment != target.commitment {
-            let what = "undoing the blocks behind this record does not lead back to it";
+            let what = "undoing the blocks after this record does not restore its state";
             return Err(self.damage_at(target.horizon, what).into());
         }
         self.commit(block, target.hash, &[])?;

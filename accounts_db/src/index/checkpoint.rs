@@ -364,7 +364,7 @@ impl ChunkReader {
         let page = self.read(0, CHUNKS_START)?;
         if let Some(at) = page[FRAME_BYTES..].iter().position(|byte| *byte != 0) {
             let offset = (FRAME_BYTES + at) as u64;
-            return Err(self.damaged(offset, "a byte behind the header is not zero"));
+            return Err(self.damaged(offset, "a byte after the header is not zero"));
         }
         let (header, _) =
             unseal_frame::<CheckpointHeader>(&page).map_err(|error: FrameError| {

@@ -23,7 +23,7 @@ pub(crate) struct Change {
 
 impl Change {
     /// The same change, with its entry `bytes` later in the record.
-    pub(crate) const fn behind(mut self, bytes: u64) -> Self {
+    pub(crate) const fn shifted(mut self, bytes: u64) -> Self {
         self.offset += bytes;
         self
     }

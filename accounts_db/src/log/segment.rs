@@ -129,7 +129,7 @@ impl Segment {
             .unwrap_or_default();
         debug_assert!(
             before >= bytes,
-            "{}: counted more dead than alive",
+            "{}: more dead bytes than live ones",
             self.path
         );
     }
@@ -149,11 +149,11 @@ impl Segment {
             .checked_add(buffer.len() as u64)
             .is_none_or(|end| end > self.end())
         {
-            return Err(self.damage(offset, "a location points behind what was written"));
+            return Err(self.damage(offset, "a location points past the written bytes"));
         }
         if let Some(map) = &self.map {
             let Some(bytes) = map.bytes(offset, buffer.len()) else {
-                return Err(self.damage(offset, "a location points behind what is mapped"));
+                return Err(self.damage(offset, "a location points past the mapped bytes"));
             };
             buffer.copy_from_slice(bytes);
             return Ok(());
@@ -187,7 +187,7 @@ impl Segment {
         if let Some(map) = &self.map {
             let head = map
                 .bytes(offset, entry::HEAD_BYTES)
-                .ok_or_else(|| damage("a location points behind what was written"))?;
+                .ok_or_else(|| damage("a location points past the written bytes"))?;
             let kind = entry::kind(head).map_err(damage)?;
             let bytes = map
                 .bytes(offset, kind.bytes())

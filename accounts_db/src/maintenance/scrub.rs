@@ -212,7 +212,7 @@ fn scrub_segment_header(
         let offset = (FRAME_BYTES + at) as u64;
         report.note(damage(
             offset,
-            "a byte behind the segment's header is not zero",
+            "a byte after the segment's header is not zero",
         ));
     }
     Ok(())

@@ -1,8 +1,7 @@
-//! The same with AVX2's instructions: eight compressions side by side in the lanes of registers.
+//! The AVX2 implementation: eight compressions in parallel, in the lanes of registers.
 //!
-//! What a compiler makes of plain loops is four times slower. What it makes of the instructions' names is
-//! a third slower than the order in which they stand here: it moves rows of the state to memory and back so
-//! often that the time goes by waiting for them.
+//! Compiled plain loops are four times slower. Compiled intrinsics are a third slower than this
+//! assembly: the compiler spills rows of the state so often that the loads dominate.
 
 use std::arch::{
     asm,
@@ -12,7 +11,7 @@ use std::arch::{
     },
 };
 
-/// The orders of bytes that turn words to the right by 16 and by 8 bits.
+/// Byte shuffles that rotate words to the right by 16 and by 8 bits.
 #[repr(C, align(32))]
 struct Turns([[u8; 16]; 4]);
 
@@ -22,9 +21,9 @@ static TURNS: Turns = {
     Turns([by_16, by_16, by_8, by_8])
 };
 
-/// A round on a state whose rows 0 to 10 and 12 to 15 stand in the registers of those numbers. One
-/// register is needed besides, so row 11 stands in memory. The parameters are the places of the message's
-/// words.
+/// A round on a state whose rows 0 to 10 and 12 to 15 are in the registers of those numbers. One
+/// register is needed as scratch, so row 11 is in memory. The parameters are the indexes of the
+/// message words.
 macro_rules! round {
     ($w0:tt $w1:tt $w2:tt $w3:tt $w4:tt $w5:tt $w6:tt $w7:tt $($diagonals:tt)*) => {
         concat!(

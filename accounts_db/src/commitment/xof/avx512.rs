@@ -1,7 +1,7 @@
-//! The same with AVX-512's instructions: sixteen compressions side by side, half an output at a time.
+//! The AVX-512 implementation: sixteen compressions in parallel, half an output at a time.
 //!
-//! There are registers enough for the state and for the words of a message that are not zero, and one
-//! instruction turns a row, so the compiler needs no help as it does with [AVX2](super::avx2).
+//! The registers hold the state and the nonzero message words, and one instruction rotates a row,
+//! so the compiler needs no help, unlike with [AVX2](super::avx2).
 
 use super::SCHEDULE;
 use std::arch::x86_64::{
