@@ -12,6 +12,7 @@ use crate::{
     shared::Core,
 };
 use std::{collections::BTreeSet, ops::ControlFlow};
+
 impl Core {
     /// Returns to an earlier block, with a record that restores what later blocks changed.
     pub(crate) fn undo_to(&self, number: u64) -> Result<(), CommitError> {

@@ -24,7 +24,7 @@ macro_rules! wide {
         /// Sixteen rows of a state or of a message.
         type Rows = [$row; WORDS];
 
-        /// Adds up to as many elements as are compressed side by side.
+        /// Adds elements, at most as many as are compressed in parallel.
         #[target_feature(enable = $features)]
         pub(super) fn add(sums: &mut Sums, elements: &[Element]) {
             let chainings = chain(elements);
@@ -214,7 +214,7 @@ pub(crate) enum Sign {
 const ELEMENT_BYTES_LONGEST: u32 = 96;
 /// Words of the second block that can be nonzero: an account's.
 const TAIL_WORDS: usize = 8;
-/// And a slot's.
+/// Words of the second block that can be nonzero in a slot's element.
 const TAIL_WORDS_SLOT: usize = 6;
 
 /// Pairs of 16-bit lanes: `[word][block]` of the first sixteen blocks, then of the others. Each row
@@ -461,7 +461,7 @@ fn compress<const N: usize>(
     state
 }
 
-/// A round, with the places of its message words known to the compiler.
+/// A round, with message indexes known at compile time.
 fn round<const N: usize, const ROUND: usize>(
     state: &mut [[u32; N]; WORDS],
     block: &[[u32; N]; WORDS],

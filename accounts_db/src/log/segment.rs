@@ -57,6 +57,8 @@ pub(crate) fn segment_number(file: &str) -> Option<u64> {
 pub(crate) struct Segment {
     pub(crate) number: u64,
     pub(crate) places: u64,
+    /// Length of the file in bytes.
+    pub(crate) size: u64,
     /// Byte position of its beginning in the log.
     pub(crate) start: u64,
     /// The file's path, for messages.
@@ -86,6 +88,7 @@ impl Segment {
         let segment = Self {
             number: header.number,
             places: header.places,
+            size: header.places * header.segment_bytes,
             start: header.number * header.segment_bytes,
             path,
             file,
@@ -255,12 +258,18 @@ impl Segment {
         }
     }
 
+    /// Damage at an offset of the file, as an error of a read.
     pub(crate) fn damage(&self, offset: u64, what: &str) -> ReadError {
-        ReadError::Damaged(Damage {
+        ReadError::Damaged(self.damage_at(offset, what))
+    }
+
+    /// Damage at an offset of the file.
+    pub(crate) fn damage_at(&self, offset: u64, what: &str) -> Damage {
+        Damage {
             file: self.path.clone(),
             offset,
             what: what.to_owned(),
-        })
+        }
     }
 }
 

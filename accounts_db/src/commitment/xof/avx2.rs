@@ -44,8 +44,8 @@ macro_rules! diagonals {
     };
 }
 
-/// The first or second half of what columns or diagonals go through, all of them side by side, since they
-/// do not wait for each other: for each four rows `[a] [b] [c] [d]` and a word of the message.
+/// Half of a quarter round on all columns or diagonals, which are independent: for each four rows
+/// `[a] [b] [c] [d]` and a message word.
 macro_rules! half {
     ($step:tt [$($a:tt)*] [$($word:tt)*] [$($b:tt)*] [$($c:tt)*] [$($d:tt)*]) => {
         concat!(
@@ -90,7 +90,7 @@ macro_rules! add_word {
     };
 }
 
-/// Turns `d` to the right by 16 or by 8 bits.
+/// Rotates `d` to the right by 16 or by 8 bits.
 macro_rules! turn_d {
     (0 $d:tt) => {
         concat!("vpshufb ymm", $d, ", ymm", $d, ", ymmword ptr [{turns}]\n")
@@ -141,7 +141,7 @@ macro_rules! add_row {
     };
 }
 
-/// Turns `b` to the right by 12 or by 7 bits.
+/// Rotates `b` to the right by 12 or by 7 bits.
 macro_rules! turn_b {
     (0 $b:tt) => {
         turn_b!(12 20 $b)
@@ -158,9 +158,10 @@ macro_rules! turn_b {
     };
 }
 
-/// Runs instructions on a state, with a message of which the first `$tail` words may be other than zero.
+/// Runs instructions on a state, with a message of which only the first `$tail` words can be
+/// nonzero.
 ///
-/// The caller has AVX2.
+/// The caller must have AVX2 enabled.
 macro_rules! run {
     ($state:ident, $message:ident, $tail:expr, [$($rounds:expr),* $(,)?]) => {{
         let mut row_11 = $state[11];
@@ -198,8 +199,8 @@ wide! {
     _mm256_add_epi16, _mm256_sub_epi16, _mm256_loadu_si256, _mm256_storeu_si256
 }
 
-/// What the first round does to all columns but the first, in which the counter stands: that is the same
-/// for all blocks of an output.
+/// The part of the first round on all columns except the first, which contains the counter: it is
+/// the same for all output blocks.
 #[target_feature(enable = "avx2")]
 #[inline]
 fn begin<const TAIL: usize>(mut state: Rows, message: &Rows) -> Rows {
@@ -220,7 +221,7 @@ fn begin<const TAIL: usize>(mut state: Rows, message: &Rows) -> Rows {
     state
 }
 
-/// The rest of the first round, and the others.
+/// The rest of the first round, and the other rounds.
 #[target_feature(enable = "avx2")]
 #[inline]
 fn end<const TAIL: usize>(mut state: Rows, message: &Rows) -> Rows {
