@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# The accounts database's tests under a sanitizer: `sanitize.sh thread`, `sanitize.sh address`, or
-# `sanitize.sh memory`. What follows is handed to the tests.
+# Runs the accounts database's tests under a sanitizer: `sanitize.sh thread`, `sanitize.sh address`, or
+# `sanitize.sh memory`. Further arguments go to the tests.
 #
-# The first two need a nightly toolchain, and say so where there is none. With its component rust-src the
-# standard library is instrumented as well; without, the flag that lets instrumented and plain code meet
-# is given, and reports that come from that are left out by `tsan.supp`. Neither sanitizer sees what
-# assembly reads and writes (lattice/xof/avx2.rs), nor that a map of a file and a write to the file are the
-# same memory. The third is valgrind's memcheck, which sees each instruction of the assembly.
+# `thread` and `address` need a nightly toolchain and are skipped without one. With its component rust-src
+# the standard library is instrumented as well. Without it, a flag allows instrumented and plain code in one
+# program, and `tsan.supp` suppresses the reports that follow from that. Neither sanitizer sees the memory
+# accesses of assembly (commitment/xof/avx2.rs), nor that a map of a file and a write to the file are the
+# same memory. `memory` is valgrind's memcheck, which sees every instruction of the assembly.
 set -euo pipefail
 main() {
     cd "$(dirname "$0")/.."
@@ -22,7 +22,7 @@ main() {
             exit 0
         fi
         export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="valgrind -q --error-exitcode=9"
-        cargo test --release -p lockweave-accounts-db --lib -- lattice "$@"
+        cargo test --release -p lockweave-accounts-db --lib -- commitment "$@"
         cargo test --release -p lockweave-accounts-db --test golden -- "$@"
         exit 0
         ;;
@@ -45,7 +45,7 @@ main() {
         RUSTFLAGS+=" -Cunsafe-allow-abi-mismatch=sanitizer"
         export TSAN_OPTIONS="suppressions=$PWD/accounts_db/tsan.supp"
     fi
-    # With debug assertions as in the dev profile, but not at its pace.
+    # Debug assertions as in the dev profile, but optimised.
     export CARGO_PROFILE_DEV_OPT_LEVEL=1
     export LOCKWEAVE_CRASH_RUNS=${LOCKWEAVE_CRASH_RUNS:-40}
     cargo +nightly test "${std[@]}" --target "$target" -p lockweave-accounts-db --lib --tests -- "$@"

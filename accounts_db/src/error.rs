@@ -134,7 +134,7 @@ pub enum ReadError {
 #[derive(Clone, Debug, Error)]
 pub enum CommitError {
     /// The medium is full. Nothing is lost; the block can be committed again once there is space.
-    #[error("no space for block {number}: {source}; make room and commit it again")]
+    #[error("no space for block {number}: {source}; free space and commit it again")]
     NoSpace {
         /// The block.
         number: u64,

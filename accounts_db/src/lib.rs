@@ -1,10 +1,15 @@
-//! Makes a block's writes durable in one append, and serves reads from memory maps.
+//! An embedded database for the state of an Ethereum-like chain.
 //!
-//! The pattern it is made for: point reads of declared keys, one atomic and durable commit a block,
-//! no range scans on the way. An append-only log holds a record for each block; an index in memory
-//! says where every key's newest version is; entries link to the version before them, so that older blocks
-//! stay readable and the index can be brought up to date without reading keys. `FORMAT.md` has the
-//! bytes.
+//! It serves point reads of accounts, slots and code from memory maps, and makes the changes of a block
+//! durable in one atomic append. An append-only log has one record for each block. An index in memory maps
+//! every key to its newest version in the log. Each version links to the one before it, so earlier blocks
+//! stay readable.
+//!
+//! # Commit a block
+//!
+//! [`Db::prepare`] looks up what a block changes and computes the state commitment after it. The block's
+//! header contains the commitment, and [`Db::commit_prepared`] needs the header's hash, so a commit has
+//! two steps. [`Db::commit`] is both in one, for blocks without a hash.
 //!
 //! ```
 //! use lockweave_accounts_db::{Db, Options};
@@ -18,21 +23,51 @@
 //! let account = Account { balance: U256::from(5), ..Account::default() };
 //! delta.accounts.push((alice, Some(account)));
 //!
-//! // The header needs the commitment, and the commit needs the header's hash.
 //! let block = db.prepare(0, &delta)?;
-//! let header_hash = block.commitment(); // in truth: of a header that holds it
+//! let header_hash = block.commitment(); // in a real chain: hash of a header with the commitment
 //! db.commit_prepared(block, header_hash, b"block and receipts")?;
 //!
+//! // Read the state and the payload of a block.
 //! let state = db.reader_latest()?;
 //! assert_eq!(state.account(alice)?, Some(account));
 //! assert_eq!(StateView::block_hash(&state, 0)?, Some(header_hash));
 //! assert_eq!(db.payload(0)?.unwrap_or_default()[..], b"block and receipts"[..]);
+//!
+//! // A reader keeps its block, whatever is committed later.
+//! delta.accounts[0].1 = None;
+//! db.commit(1, &delta, &[])?;
+//! assert_eq!(state.account(alice)?, Some(account));
+//! assert_eq!(db.reader_latest()?.account(alice)?, None);
+//!
+//! // Undo a block, and check every byte.
+//! db.undo_to(0)?;
+//! assert_eq!(db.reader_latest()?.account(alice)?, Some(account));
+//! assert!(db.scrub(|_, _| std::ops::ControlFlow::Continue(()))?.is_sound());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # Where to read on
+//!
+//! `FORMAT.md` describes every byte on disk. The folders of the crate, each of which uses only folders
+//! below it:
+//!
+//! | folder | content |
+//! | --- | --- |
+//! | `recovery/` | opening a database |
+//! | `commit/` | prepare, append, sync, publish; undo |
+//! | `maintenance/` | compaction, checkpoints, scrub, snapshots |
+//! | `read/` | lookups, readers, iteration |
+//! | `shared/` | the state of an open database |
+//! | `index/` | index and chain in memory, and their checkpoint |
+//! | `log/` | segments, records, entries |
+//! | `commitment/` | the state commitment |
+//! | `storage/` | the medium: files, or memory with faults for tests |
+//!
 //! **Architecture invariant:** this crate knows files, and nothing of transactions, scheduling or the
-//! EVM. **Architecture invariant:** nothing is written through a map, and nothing is read through one
-//! that is not durable (`map.rs`).
+//! EVM.
+//!
+//! **Architecture invariant:** maps are only read, and only durable bytes are read through them
+//! (`storage/map.rs`).
 
 mod commit;
 mod commitment;
@@ -58,3 +93,8 @@ pub use options::{CheckpointMode, Options};
 pub use read::{Reader, Recomputed, StateItem};
 pub use recovery::Recovery;
 pub use storage::FileMap;
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,6 +1,7 @@
 //! How a database is opened.
 
 use crate::error::OpenError;
+
 /// When checkpoints are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CheckpointMode {

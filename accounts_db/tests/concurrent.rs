@@ -1,8 +1,8 @@
-//! Readers, scrubs, snapshots and checkpoints beside commits that grow, move and give up what they read,
-//! on real files and several threads.
+//! Readers, scrubs, snapshots and checkpoints, concurrent with commits that grow, move and free
+//! what they read, on real files and several threads.
 //!
-//! What a key has at a block follows from both by arithmetic, so every single read is checked. A sanitizer
-//! sees here what runs side by side in a node.
+//! The value of a key at a block follows from both by arithmetic, so every read is checked. Under a
+//! sanitizer this covers the concurrency of a node.
 
 use alloy_primitives::{Address, B256, U256};
 use lockweave_accounts_db::{CheckpointMode, Db, Options, ReadError, Reader, Sharing};
@@ -16,10 +16,10 @@ use std::{
     thread,
 };
 
-/// Blocks are long enough for all threads of the database to take part.
+/// Blocks are large enough for all threads of the database.
 const KEYS: u64 = 7_000;
 const KEYS_ADDED: u64 = 60;
-/// A key is written by every so-manieth block.
+/// A key is written once in this many blocks.
 const TURNS: u64 = 3;
 const ACCOUNTS: u64 = 40;
 const BLOCKS: u64 = 90;
@@ -57,12 +57,12 @@ fn key(number: u64) -> (Address, U256) {
     (address, U256::from(number))
 }
 
-/// Keys that were ever written up to a block.
+/// Number of keys written up to a block.
 const fn keys_at(block: u64) -> u64 {
     KEYS + block * KEYS_ADDED
 }
 
-/// The block that writes a key first.
+/// The first block that writes a key.
 const fn birth(number: u64) -> u64 {
     if number < KEYS {
         return 0;
@@ -74,7 +74,7 @@ const fn is_written_by(number: u64, block: u64) -> bool {
     block == birth(number) || (block > birth(number) && block % TURNS == number % TURNS)
 }
 
-/// What a block writes to a key: nothing, now and then.
+/// The value that a block writes to a key, sometimes zero.
 fn written(number: u64, block: u64) -> U256 {
     let word = mix(number << 16 | block);
     if word.is_multiple_of(8) {
@@ -84,7 +84,7 @@ fn written(number: u64, block: u64) -> U256 {
     }
 }
 
-/// What a key has after a block.
+/// The value of a key after a block.
 fn value(number: u64, block: u64) -> U256 {
     if number >= keys_at(block) {
         return U256::ZERO;
@@ -123,7 +123,7 @@ fn check_reader(reader: &Reader, random: &mut u64) {
     let mut numbers = Vec::new();
     for _ in 0..400 {
         *random = mix(*random);
-        // Some that are not there yet.
+        // Some do not exist yet.
         numbers.push(*random % (keys_at(block) + 2 * KEYS_ADDED));
     }
     let keys: Vec<(Address, U256)> = numbers.iter().map(|number| key(*number)).collect();
@@ -150,7 +150,7 @@ fn check_reader(reader: &Reader, random: &mut u64) {
     }
 }
 
-/// Sets the flag however a thread ends, so that the others end as well.
+/// Sets the flag however a thread ends, so that the other threads end as well.
 struct Ending<'a>(&'a AtomicBool);
 
 impl Drop for Ending<'_> {
@@ -160,11 +160,11 @@ impl Drop for Ending<'_> {
 }
 
 #[test]
-fn who_reads_beside_commits_sees_one_block() {
+fn readers_concurrent_with_commits_see_one_block() {
     let folder = tempfile::tempdir().expect("a folder");
     let db = Db::open(&folder.path().join("db"), options()).expect("a new database");
     db.commit(0, &delta(0), &payload(0))
-        .expect("room on the disk");
+        .expect("space on the disk");
     let is_over = AtomicBool::new(false);
     let (reads, scrubs) = (AtomicU64::new(0), AtomicU64::new(0));
     let snapshots = Mutex::new(Vec::new());
@@ -177,13 +177,13 @@ fn who_reads_beside_commits_sees_one_block() {
                 }
                 let changes = delta(block);
                 if block % 5 == 0 {
-                    // Prepared in vain, as by a proposal that another one overtakes.
+                    // Prepared and never committed, like a proposal that another one overtakes.
                     let other = StateDelta::default();
                     db.prepare(block, &other).expect("sound changes");
                 }
                 let prepared = db.prepare(block, &changes).expect("sound changes");
                 (db.commit_prepared(prepared, B256::from(U256::from(block)), &payload(block)))
-                    .expect("room on the disk");
+                    .expect("space on the disk");
             }
         });
         for thread in 0..3_u64 {
@@ -202,7 +202,7 @@ fn who_reads_beside_commits_sees_one_block() {
                         Err(ReadError::NotRetained { .. }) => {}
                         Err(error) => panic!("block {number}: {error}"),
                     }
-                    // A block is held for long, while segments are moved out of and given up.
+                    // A block is pinned for long, while segments are emptied and retired.
                     if let Some(reader) = &held {
                         check_reader(reader, &mut random);
                     }
@@ -224,10 +224,10 @@ fn who_reads_beside_commits_sees_one_block() {
                 let mut snapshots = snapshots.lock().expect("no panic under it");
                 if snapshots.len() < 4 {
                     let name = folder.path().join(format!("snapshot {}", snapshots.len()));
-                    (db.snapshot(&name, Sharing::Links, |_, _| {})).expect("room on the disk");
+                    (db.snapshot(&name, Sharing::Links, |_, _| {})).expect("space on the disk");
                     snapshots.push(name);
                 } else {
-                    db.checkpoint().expect("room on the disk");
+                    db.checkpoint().expect("space on the disk");
                 }
                 scrubs.fetch_add(1, Ordering::Relaxed);
             }
@@ -235,7 +235,7 @@ fn who_reads_beside_commits_sees_one_block() {
     });
     assert!(reads.into_inner() > 20, "readers had their turns");
     assert!(scrubs.into_inner() > 0, "the scrub had its turn");
-    // Files went from hand to hand.
+    // Files were reused.
     let names = std::fs::read_dir(folder.path().join("db")).expect("the folder");
     let numbers = names.filter_map(|entry| {
         let name = entry.ok()?.file_name().into_string().ok()?;
@@ -254,7 +254,7 @@ fn who_reads_beside_commits_sees_one_block() {
     }
 }
 
-/// Holds everything in a database against the arithmetic.
+/// Compares the whole database with the arithmetic.
 fn check_whole(db: &Db, block: u64) {
     assert_eq!(db.latest().map(|latest| latest.number), Some(block));
     let verified = db.verify(|_, _| ControlFlow::Continue(()));

@@ -1,8 +1,8 @@
 //! Simulated crashes and failing media, from seeds.
 //!
-//! `LOCKWEAVE_CRASH_RUNS=100000` sets how many seeds are run, `LOCKWEAVE_CRASH_FIRST` the first of them and
-//! `LOCKWEAVE_CRASH_THREADS` on how many threads; `LOCKWEAVE_CRASH_SEED=17` runs one again. A failure
-//! names its seed.
+//! `LOCKWEAVE_CRASH_RUNS=100000` sets the number of seeds, `LOCKWEAVE_CRASH_FIRST` the first seed,
+//! and `LOCKWEAVE_CRASH_THREADS` the number of threads; `LOCKWEAVE_CRASH_SEED=17` repeats one seed.
+//! A failure names its seed.
 
 mod support;
 
@@ -45,13 +45,14 @@ fn open(storage: &FaultyStorage, seed: u64) -> Result<Db, String> {
     Db::open_on(Box::new(storage.clone()), options(seed)).map_err(|error| error.to_string())
 }
 
-/// What the database may hold: the acknowledged blocks, or those after the operation under way.
+/// The allowed contents of the database: the acknowledged blocks, or those after the current
+/// operation.
 struct Run {
     seed: u64,
     storage: FaultyStorage,
     generator: Generator,
     blocks: Vec<ModelBlock>,
-    /// Blocks if the operation that failed took effect all the same.
+    /// Blocks in case the failed operation took effect.
     alternative: Option<Vec<ModelBlock>>,
 }
 
@@ -66,7 +67,7 @@ impl Run {
         }
     }
 
-    /// The blocks with one more; payloads that are not kept any longer are gone.
+    /// The blocks and one more, without payloads that are no longer kept.
     fn with(&self, block: ModelBlock) -> Vec<ModelBlock> {
         let mut blocks = self.blocks.clone();
         let kept = options(self.seed).payload_blocks;
@@ -85,7 +86,7 @@ impl Run {
             .map_or_else(ModelState::default, |block| block.state.clone())
     }
 
-    /// Commits, undoes or checkpoints; an error is one of the medium.
+    /// Commits, undoes or checkpoints; an error comes from the medium.
     fn step(&mut self, db: &Db) -> Result<(), CommitError> {
         self.alternative = None;
         match self.generator.random.random_range(0..16_u8) {
@@ -99,7 +100,7 @@ impl Run {
                 self.blocks = kept;
             }
             2 => {
-                // Crashes strike here too; what became of the snapshot then is another test's.
+                // Crashes happen here too; another test checks the snapshot.
                 let target = FaultyStorage::new(self.seed);
                 let result = db.snapshot_to(&target, Sharing::Copies, |_, _| {});
                 if result.is_ok() {
@@ -109,7 +110,7 @@ impl Run {
                 }
             }
             1 => {
-                // Whatever becomes of a checkpoint, no block depends on it.
+                // No block depends on a checkpoint.
                 let _ = db.checkpoint();
             }
             _ => {
@@ -126,7 +127,7 @@ impl Run {
         Ok(())
     }
 
-    /// Holds the database against what it may hold, and takes over what it does.
+    /// Compares the database with its allowed contents, and adopts what it has.
     fn settle(&mut self, db: &Db) -> Result<(), String> {
         let first = check_db(db, SHAPE, &self.blocks);
         if first.is_err()
@@ -141,7 +142,8 @@ impl Run {
     }
 }
 
-/// Holds what is in a snapshot's folder against the blocks it was made of; gives whether it is one.
+/// Compares the content of a snapshot's folder with the blocks from which it was made; returns
+/// whether it is a snapshot.
 fn check_snapshot(
     target: &FaultyStorage,
     seed: u64,
@@ -161,7 +163,7 @@ fn check_snapshot(
     }
 }
 
-/// A life with several crashes.
+/// Runs a database through several crashes.
 fn crashes(seed: u64) -> Result<(), String> {
     let mut run = Run::new(seed);
     for life in 0..4 {
@@ -193,7 +195,7 @@ fn crashes(seed: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// A life on a medium that fails now and then.
+/// Runs a database on a medium with occasional faults.
 fn failures(seed: u64) -> Result<(), String> {
     let mut run = Run::new(seed);
     let mut db = open(&run.storage, seed)?;
@@ -216,7 +218,7 @@ fn failures(seed: u64) -> Result<(), String> {
         match result {
             Ok(()) => {}
             Err(CommitError::Sync { .. } | CommitError::Stopped) => {
-                // Nothing is accepted, everything can be read, and reopening finds one of both.
+                // No block is accepted, everything can be read, and reopening finds one of both.
                 let refused = db.prepare(run.blocks.len() as u64, &StateDelta::default());
                 if !matches!(refused, Err(CommitError::Stopped)) {
                     return Err(at(format!("a stopped database accepts {refused:?}")));
@@ -248,7 +250,7 @@ fn failures(seed: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// Runs seeds on all cores and collects what failed.
+/// Runs seeds on all cores and collects the failures.
 fn run_seeds(default_runs: u64, run: impl Fn(u64) -> Result<(), String> + Sync) {
     if let Ok(seed) = env::var("LOCKWEAVE_CRASH_SEED") {
         let seed = seed.parse().expect("a number");
@@ -287,7 +289,7 @@ fn a_failing_medium_loses_nothing() {
     run_seeds(150, failures);
 }
 
-/// At every operation of a snapshot, on either side, the machine stops.
+/// The machine stops at every operation of a snapshot, on either side.
 #[test]
 fn a_snapshot_is_whole_or_none_wherever_it_is_cut_off() {
     let (mut cut, mut whole) = (0, 0);
@@ -303,11 +305,11 @@ fn a_snapshot_is_whole_or_none_wherever_it_is_cut_off() {
             for after in 0.. {
                 let (source, target) = (run.storage.fork(seed), FaultyStorage::new(after));
                 let db = open(&source, seed).expect("what was written");
-                let struck = if side == "source" { &source } else { &target };
-                struck.set_fault(after, Fault::Crash);
+                let faulty = if side == "source" { &source } else { &target };
+                faulty.set_fault(after, Fault::Crash);
                 let result = db.snapshot_to(&target, Sharing::Copies, |_, _| {});
-                let has_crashed = struck.has_crashed();
-                struck.clear_fault();
+                let has_crashed = faulty.has_crashed();
+                faulty.clear_fault();
                 drop(db);
                 source.restart();
                 target.restart();
@@ -344,7 +346,7 @@ fn the_last_block_may_be_torn_at_every_byte() {
         run.generator.block(number, &run.state())
     };
     let blocks = run.with(block.clone());
-    // Its pages, the page behind them with the payload, and the first page.
+    // Its pages, the page after them with the payload, and the first page.
     let writes = 3;
     let mut offsets = 0;
     for writes_after in 0..writes {
@@ -355,7 +357,7 @@ fn the_last_block_may_be_torn_at_every_byte() {
             let storage = run.storage.fork(seed);
             let db = open(&storage, seed).expect("what was written");
             let prepared = db.prepare(block.number, &delta).expect("sound changes");
-            // The crash strikes the sync behind the two writes that are left.
+            // The crash hits the sync after the two remaining writes.
             let fault = Fault::CrashKeeping {
                 writes_after,
                 bytes: kept,
@@ -373,7 +375,7 @@ fn the_last_block_may_be_torn_at_every_byte() {
                 assert_eq!(seen_whole, 0, "{at}: more survived, and less of the block");
                 let latest = db.latest().map(|block| block.number);
                 assert_eq!(latest, Some(block.number - 1), "{at}");
-                // All of it was looked at when less survived.
+                // All of it was checked when less survived.
                 if kept % 64 == 0 {
                     check_db(&db, SHAPE, &run.blocks)
                         .unwrap_or_else(|error| panic!("{at}: {error}"));
@@ -387,9 +389,9 @@ fn the_last_block_may_be_torn_at_every_byte() {
     println!("{offsets} offsets");
 }
 
-/// What was written of a block that was prepared and never committed is nothing, whoever writes over it.
+/// Pages of a block that was prepared and never committed do not count, whatever overwrites them.
 #[test]
-fn pages_of_blocks_that_were_prepared_in_vain_count_for_nothing() {
+fn pages_of_uncommitted_blocks_do_not_count() {
     for seed in 0..40 {
         let mut run = Run::new(seed);
         {
@@ -398,13 +400,13 @@ fn pages_of_blocks_that_were_prepared_in_vain_count_for_nothing() {
                 run.step(&db).expect("a sound medium");
             }
             let number = run.blocks.len() as u64;
-            let (vain, _) = run.generator.block(number, &run.state());
+            let (uncommitted, _) = run.generator.block(number, &run.state());
             let (delta, block) = run.generator.block(number, &run.state());
             let blocks = run.with(block.clone());
             let ours = db.prepare(number, &delta).expect("sound changes");
-            let theirs = db.prepare(number, &vain).expect("sound changes");
+            let theirs = db.prepare(number, &uncommitted).expect("sound changes");
             if seed % 4 == 0 {
-                // What is left of a block that was refused does not count either.
+                // The remains of a refused block do not count either.
                 run.storage.set_fault(0, Fault::WriteError);
                 let result = db.commit_prepared(theirs, block.hash, &block.payload);
                 assert!(result.is_err(), "seed {seed}: the write failed");
@@ -425,9 +427,9 @@ fn pages_of_blocks_that_were_prepared_in_vain_count_for_nothing() {
     }
 }
 
-/// A segment that was begun for a block that was refused stays empty if the next block is too long for it.
+/// A segment that was created for a refused block stays empty if the next block does not fit.
 #[test]
-fn the_log_goes_on_behind_an_empty_segment() {
+fn the_log_continues_after_an_empty_segment() {
     let seed = 5;
     let mut run = Run::new(seed);
     {
@@ -442,7 +444,7 @@ fn the_log_goes_on_behind_an_empty_segment() {
             block.payload = vec![7; payload];
             let prepared = db.prepare(number, &delta).expect("sound changes");
             if fault {
-                // Behind the five operations that begin a segment.
+                // After the five operations that create a segment.
                 run.storage.set_fault(5, Fault::WriteError);
             }
             let result = db.commit_prepared(prepared, block.hash, &block.payload);

@@ -1,5 +1,5 @@
-//! Flipped bits, cut files and contradictions are found when the database is opened, read or scrubbed,
-//! and told with file and offset.
+//! Flipped bits, truncated files and contradictions are found when the database is opened, read or
+//! scrubbed, and reported with file and offset.
 
 mod support;
 
@@ -33,7 +33,7 @@ fn read_only() -> Options {
     }
 }
 
-/// A database of a few segments, with a checkpoint in the middle, closed in good order.
+/// A database of a few segments, with a checkpoint in the middle, closed cleanly.
 fn database() -> (FaultyStorage, Vec<ModelBlock>) {
     let storage = FaultyStorage::new(5);
     let mut generator = Generator::new(9, SMALL);
@@ -49,7 +49,7 @@ fn scrub(db: &Db) -> Result<ScrubReport, ReadError> {
     db.scrub(|_, _| ControlFlow::Continue(()))
 }
 
-/// Bytes of a file that mean something: behind them a segment has room that was never used.
+/// The used bytes of a file; after them a segment has space that was never written.
 fn used(storage: &FaultyStorage, name: &str) -> usize {
     let bytes = storage.bytes(name).expect("it is there");
     let used = bytes
@@ -80,7 +80,7 @@ fn a_sound_database_is_found_sound() {
 }
 
 #[test]
-fn a_flipped_bit_anywhere_is_found_and_told_with_file_and_offset() {
+fn every_flipped_bit_is_reported_with_file_and_offset() {
     let (storage, _) = database();
     let mut random = StdRng::seed_from_u64(11);
     for name in FILES {
@@ -115,8 +115,8 @@ fn a_flipped_bit_anywhere_is_found_and_told_with_file_and_offset() {
     }
 }
 
-/// Bytes between two that are flipped. `LOCKWEAVE_DAMAGE_STRIDE=1` flips a bit of every byte of
-/// every file, which takes minutes.
+/// Distance between flipped bytes. `LOCKWEAVE_DAMAGE_STRIDE=1` flips a bit of every byte of every
+/// file, which takes minutes.
 fn stride() -> usize {
     std::env::var("LOCKWEAVE_DAMAGE_STRIDE").map_or(211, |stride| {
         let stride = stride.parse().expect("LOCKWEAVE_DAMAGE_STRIDE is a number");
@@ -126,7 +126,7 @@ fn stride() -> usize {
 }
 
 #[test]
-fn no_byte_of_any_file_can_change_unseen() {
+fn no_byte_of_any_file_changes_unnoticed() {
     let (storage, _) = database();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let stride = stride();
@@ -149,10 +149,10 @@ fn no_byte_of_any_file_can_change_unseen() {
                             continue;
                         };
                         let damages = scrub(&db).expect("readable").damages;
-                        let is_told = damages
+                        let is_reported = damages
                             .iter()
                             .any(|it| it.file.ends_with(name) && it.offset <= at as u64);
-                        assert!(is_told, "byte {at} of {name}: {damages:?}");
+                        assert!(is_reported, "byte {at} of {name}: {damages:?}");
                     }
                 });
             }
@@ -181,7 +181,7 @@ fn random_bytes_in_any_file_never_panic() {
                     random.fill(&mut bytes[start..end]);
                 }
                 _ => {
-                    // A page at the place of another.
+                    // A page in the place of another.
                     let pages = bytes.len() / 4096;
                     if pages > 1 {
                         let (from, to) =
@@ -198,7 +198,7 @@ fn random_bytes_in_any_file_never_panic() {
             if let Ok(report) = &report
                 && report.is_sound()
             {
-                // Then nothing in use was touched.
+                // Then no byte in use was changed.
                 check_db(&db, SMALL, &blocks)
                     .unwrap_or_else(|error| panic!("round {round}, {name}: {error}"));
             }
@@ -231,14 +231,14 @@ fn newer_versions_are_refused_and_left_alone() {
 }
 
 #[test]
-fn a_missing_file_is_told() {
+fn a_missing_file_is_reported() {
     let (storage, _) = database();
     for name in ["log.0", "index.checkpoint", "MANIFEST"] {
         let fork = storage.fork(1);
         lockweave_accounts_db::storage::Storage::remove(&fork, name).expect("it is there");
         let opened = Db::open_on(Box::new(fork), options());
         if name == "index.checkpoint" {
-            // The log is all there, so the index is rebuilt.
+            // The log is complete, so the index is rebuilt.
             assert!(opened.is_ok(), "{:?}", opened.err());
         } else {
             match opened {

@@ -1,6 +1,6 @@
 //! The files of a small database, byte for byte, as FORMAT.md describes them.
 //!
-//! `LOCKWEAVE_BLESS=1` writes them anew, which is right only together with a new format version.
+//! `LOCKWEAVE_BLESS=1` rewrites them, which is right only together with a new format version.
 
 use alloy_primitives::{Address, B256, Bytes, U256};
 use lockweave_accounts_db::{
@@ -37,7 +37,7 @@ fn account(nonce: u64, code_hash: B256) -> Account {
     }
 }
 
-/// Every kind of entry but those compaction writes; an undo; a checkpoint in between.
+/// Every kind of entry except those that compaction writes; an undo; a checkpoint in between.
 fn write(storage: &FaultyStorage) -> B256 {
     let db = Db::open_on(Box::new(storage.clone()), options()).expect("a new database");
     let (alice, bob) = (Address::repeat_byte(0xa1), Address::repeat_byte(0xb0));
@@ -74,13 +74,13 @@ fn write(storage: &FaultyStorage) -> B256 {
 }
 
 #[test]
-fn no_byte_of_the_files_moves() {
+fn no_byte_of_the_files_changes() {
     let storage = FaultyStorage::new(0);
     write(&storage);
     for name in FILES {
         let mut bytes = storage.bytes(name).expect("it is there");
         if name.starts_with("log.") {
-            // What was allocated and not used yet.
+            // Allocated and not yet used.
             let used = bytes
                 .iter()
                 .rposition(|byte| *byte != 0)

@@ -55,8 +55,8 @@ fn the_database_is_the_model_through_commits_undo_and_reopening() {
                         block.state.clone()
                     });
                     let (delta, block) = generator.block(blocks.len() as u64, &before);
-                    // Now and then another block is prepared in its place, before or after it, and is
-                    // never committed.
+                    // Sometimes another block is prepared instead, before or after it, and never
+                    // committed.
                     let (other, _) = generator.block(block.number, &before);
                     let prepare_other =
                         || drop(db.prepare(block.number, &other).expect("sound changes"));
@@ -70,7 +70,7 @@ fn the_database_is_the_model_through_commits_undo_and_reopening() {
                     }
                     assert_eq!(prepared.commitment(), block.commitment);
                     db.commit_prepared(prepared, block.hash, &block.payload)
-                        .expect("room on the disk");
+                        .expect("space on the disk");
                     blocks.push(block);
                 }
             }

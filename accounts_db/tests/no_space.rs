@@ -1,4 +1,4 @@
-//! A file system that is really full: a small one in memory, which only root can mount.
+//! A full file system: a small one in memory, which only root can mount.
 
 mod support;
 
@@ -11,7 +11,7 @@ use std::{
 };
 use support::{Generator, ModelBlock, ModelState, SMALL, check_db};
 
-/// A mounted file system, gone with this value.
+/// A mounted file system, unmounted on drop.
 struct Mounted(PathBuf);
 
 impl Mounted {
@@ -38,7 +38,7 @@ fn options() -> Options {
         segment_bytes: 1 << 20,
         shard_bits: 2,
         history_blocks: 4,
-        // A checkpoint of its own could make room in the middle of a check.
+        // An automatic checkpoint could free space in the middle of a check.
         checkpoint_mode: CheckpointMode::Manual,
         threads: 2,
         ..Options::default()
@@ -59,7 +59,7 @@ fn commit(
 }
 
 #[test]
-fn a_full_medium_refuses_blocks_until_room_is_made() {
+fn a_full_medium_refuses_blocks_until_space_is_freed() {
     let folder = tempfile::tempdir().expect("a folder");
     let Some(mounted) = Mounted::new(folder.path(), 16) else {
         println!("skipped: mounting a file system is not allowed here");
@@ -71,11 +71,11 @@ fn a_full_medium_refuses_blocks_until_room_is_made() {
     let mut blocks = Vec::new();
     let mut db = Db::open(&path, options()).expect("a new database");
     for _ in 0..20 {
-        commit(&db, &mut generator, &mut blocks).expect("room on the medium");
+        commit(&db, &mut generator, &mut blocks).expect("space on the medium");
     }
     for round in 0..3 {
-        // All that is left goes to a file of somebody else's.
-        let mut other = fs::File::create(&filler).expect("a name takes no room");
+        // Another file takes the remaining space.
+        let mut other = fs::File::create(&filler).expect("a name takes no space");
         while other.write_all(&[1; 4096]).is_ok() {}
         drop(other);
         let refused = (0..2000).find_map(|_| commit(&db, &mut generator, &mut blocks).err());
@@ -84,7 +84,7 @@ fn a_full_medium_refuses_blocks_until_room_is_made() {
             "round {round}: {refused:?}"
         );
         for _ in 0..20 {
-            // A smaller block may find room behind the last one.
+            // A smaller block may fit after the last one.
             match commit(&db, &mut generator, &mut blocks) {
                 Ok(()) | Err(CommitError::NoSpace { .. }) => {}
                 Err(error) => panic!("round {round}: {error}"),
@@ -100,9 +100,9 @@ fn a_full_medium_refuses_blocks_until_room_is_made() {
         }
         fs::remove_file(&filler).expect("it is there");
         for _ in 0..100 {
-            commit(&db, &mut generator, &mut blocks).expect("room was made");
+            commit(&db, &mut generator, &mut blocks).expect("space was freed");
         }
-        db.checkpoint().expect("room was made");
+        db.checkpoint().expect("space was freed");
         check_db(&db, SMALL, &blocks).unwrap_or_else(|error| panic!("round {round}: {error}"));
     }
     drop(db);

@@ -46,7 +46,7 @@ fn the_last_record_is_made_durable_again_unless_it_is_known_to_be() {
     }
     let db = open().expect("what was written");
     extend(&db, &mut generator, &mut blocks, 10);
-    // As if it was killed: nobody says so before the end of this test.
+    // As after a kill: the database is not dropped before the end of this test.
     let _killed = db;
     for fault in [Fault::SyncError, Fault::WriteError] {
         storage.set_fault(0, fault);
@@ -57,7 +57,7 @@ fn the_last_record_is_made_durable_again_unless_it_is_known_to_be() {
     check_db(&db, SMALL, &blocks).expect("the database");
 }
 
-/// A folder in which names are removed only when that is let happen.
+/// A folder in which removals block until they are allowed.
 #[derive(Clone, Debug)]
 struct Slow {
     inner: FaultyStorage,
@@ -67,7 +67,7 @@ struct Slow {
 #[derive(Debug, Default)]
 struct Gate {
     is_open: bool,
-    /// A removal was not let happen for too long.
+    /// A removal was blocked for too long.
     was_forced: bool,
 }
 
@@ -117,15 +117,15 @@ impl Storage for Slow {
 }
 
 #[test]
-fn files_that_nobody_needs_are_not_waited_for() {
+fn opening_does_not_wait_for_removal_of_unneeded_files() {
     let storage = FaultyStorage::new(1);
     let mut generator = Generator::new(3, SMALL);
     let mut blocks = Vec::new();
     let db = Db::open_on(Box::new(storage.clone()), options(2)).expect("a new database");
     extend(&db, &mut generator, &mut blocks, 10);
     drop(db);
-    // As a kill in the middle of a checkpoint leaves it.
-    storage.create("index.checkpoint.new", 4096).expect("room");
+    // As after a kill in the middle of a checkpoint.
+    storage.create("index.checkpoint.new", 4096).expect("space");
     let slow = Slow {
         inner: storage.clone(),
         gate: Arc::default(),

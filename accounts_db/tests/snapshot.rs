@@ -22,7 +22,7 @@ fn options() -> Options {
 }
 
 #[test]
-fn a_snapshot_is_the_database_and_stays_it() {
+fn a_snapshot_equals_the_database_and_does_not_change() {
     for sharing in [Sharing::Links, Sharing::Copies] {
         let folder = tempfile::tempdir().expect("a folder");
         let path = |name: &str| folder.path().join(name);
@@ -35,15 +35,15 @@ fn a_snapshot_is_the_database_and_stays_it() {
         db.snapshot(&path("snapshot"), sharing, |done, total| {
             last = (done, total);
         })
-        .expect("room on the disk");
+        .expect("space on the disk");
         assert_eq!(last.0, last.1, "progress ends at its end");
         assert!(matches!(
             db.snapshot(&path("snapshot"), sharing, |_, _| {}),
             Err(SnapshotError::NotEmpty { .. })
         ));
-        // The database goes on, and compaction frees what the snapshot shares.
+        // The database continues, and compaction frees segments that the snapshot shares.
         extend(&db, &mut generator, &mut blocks, 200);
-        db.checkpoint().expect("room on the disk");
+        db.checkpoint().expect("space on the disk");
         check_db(&db, SMALL, &blocks).expect("the database");
         {
             let snapshot = Db::open(&path("snapshot"), Options::read_only()).expect("a snapshot");
@@ -52,7 +52,7 @@ fn a_snapshot_is_the_database_and_stays_it() {
         let restored =
             Db::restore(&path("snapshot"), &path("restored"), |_, _| {}).expect("a sound snapshot");
         check_db(&restored, SMALL, &then).expect("the restored database");
-        // It goes on by itself, and the snapshot does not notice.
+        // It continues on its own, and the snapshot does not change.
         let mut others = then.clone();
         extend(&restored, &mut generator, &mut others, 80);
         check_db(&restored, SMALL, &others).expect("the restored database, later");
@@ -70,7 +70,7 @@ fn a_damaged_snapshot_is_not_restored() {
     let db = Db::open(&path("db"), options()).expect("a new database");
     extend(&db, &mut Generator::new(5, SMALL), &mut blocks, 40);
     db.snapshot(&path("snapshot"), Sharing::Copies, |_, _| {})
-        .expect("room on the disk");
+        .expect("space on the disk");
     let segment = std::fs::read_dir(path("snapshot"))
         .expect("the snapshot")
         .filter_map(|entry| Some(entry.ok()?.path()))
@@ -82,7 +82,7 @@ fn a_damaged_snapshot_is_not_restored() {
         .expect("there are segments");
     let mut bytes = std::fs::read(&segment).expect("a segment");
     bytes[8192] ^= 1;
-    std::fs::write(&segment, bytes).expect("room on the disk");
+    std::fs::write(&segment, bytes).expect("space on the disk");
     match Db::restore(&path("snapshot"), &path("restored"), |_, _| {}) {
         Err(SnapshotError::Damaged(damage)) => {
             assert_eq!(damage.file, segment.display().to_string());
@@ -106,7 +106,7 @@ fn compaction_frees_segments_and_bounds_the_log() {
     .expect("a new database");
     let mut blocks = Vec::new();
     extend(&db, &mut Generator::new(6, SMALL), &mut blocks, 600);
-    db.checkpoint().expect("room on the disk");
+    db.checkpoint().expect("space on the disk");
     let stats = db.stats();
     let first = std::fs::read_dir(folder.path())
         .expect("the folder")
@@ -124,13 +124,13 @@ fn compaction_frees_segments_and_bounds_the_log() {
     assert!(stats.segments < 12, "{stats:?}");
 }
 
-/// The segments' files, each by what it is whatever its name.
+/// The files of segments, by inode.
 fn files(folder: &Path) -> BTreeMap<u64, String> {
     (std::fs::read_dir(folder).expect("the folder"))
         .filter_map(|entry| {
             let entry = entry.ok()?;
             let name = entry.file_name().into_string().ok()?;
-            // A file that is taken over or removed just now.
+            // A file that is being reused or removed.
             let file = entry.metadata().ok()?.ino();
             name.starts_with("log.").then_some((file, name))
         })
@@ -138,7 +138,7 @@ fn files(folder: &Path) -> BTreeMap<u64, String> {
 }
 
 #[test]
-fn a_segment_takes_over_a_file_when_nobody_reads_it_any_more() {
+fn a_segment_reuses_a_file_without_readers() {
     let folder = tempfile::tempdir().expect("a folder");
     let options = Options {
         payload_blocks: 1,
@@ -163,7 +163,7 @@ fn a_segment_takes_over_a_file_when_nobody_reads_it_any_more() {
             taken_over += usize::from(before.is_some_and(|before| before != name));
         }
     }
-    // A removed file's number may come again as well, but files are created only while none is free.
+    // A removed file's inode may be reused too, but files are created only while none is free.
     assert!(taken_over > 10, "{taken_over} files were taken over");
     blocks
         .iter_mut()
@@ -216,7 +216,7 @@ fn the_state_root_is_ethereums() {
     let folder = tempfile::tempdir().expect("a folder");
     let db = Db::open(folder.path(), options()).expect("a new database");
     db.commit(0, &StateDelta::default(), &[])
-        .expect("room on the disk");
+        .expect("space on the disk");
     let root = db
         .reader_latest()
         .expect("a block")
@@ -235,7 +235,7 @@ fn the_state_root_is_ethereums() {
     };
     delta.accounts.push((address, Some(account)));
     delta.slots.push((address, U256::from(1), U256::from(0xff)));
-    db.commit(1, &delta, &[]).expect("room on the disk");
+    db.commit(1, &delta, &[]).expect("space on the disk");
     let root = db
         .reader_latest()
         .expect("a block")

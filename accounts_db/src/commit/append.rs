@@ -88,7 +88,7 @@ impl Core {
             body: [0; 16],
         };
         let checksum = seal_record(&mut block.batch.bytes, &block.lattice, header.clone());
-        let space = segment.places * self.segments().segment_bytes() - offset;
+        let space = segment.size - offset;
         append_log_end(&mut block.batch.bytes, space);
         let ticket = writer.next_ticket();
         let early =
@@ -149,7 +149,7 @@ impl Core {
             }
         });
         self.fill_cache_ahead(segment, writer, bytes);
-        let end = segment.start + segment.places * self.segments().segment_bytes();
+        let end = segment.start + segment.size;
         let next = segment.number + segment.places;
         if end - writer.position < BLOCKS_AHEAD * bytes && writer.segment_requested != Some(next) {
             writer.segment_requested = Some(next);
@@ -157,11 +157,11 @@ impl Core {
         }
     }
 
-    /// Has other threads cache the pages of the next record, assuming it is not much longer than
+    /// Caches the pages of the next record on other threads, assuming it is not much longer than
     /// this one. Finding and clearing memory costs the system more than the write, and these
     /// threads have little to do between blocks.
     fn fill_cache_ahead(&self, segment: &Arc<Segment>, writer: &mut Writer, bytes: u64) {
-        let size = segment.places * self.segments().segment_bytes();
+        let size = segment.size;
         let from = writer.position - segment.start;
         let step = FILL_BYTES as u64;
         let bytes = (bytes + bytes / 4).min(FILLED_BYTES_MAX);
@@ -230,7 +230,7 @@ impl Core {
             let offset = position
                 .saturating_sub(last.start)
                 .max(SEGMENT_HEADER_BYTES);
-            let size = last.places * table.segment_bytes();
+            let size = last.size;
             if offset.checked_add(bytes).is_some_and(|end| end <= size) {
                 return Ok((Arc::clone(last), offset));
             }

@@ -55,7 +55,7 @@ impl Core {
         // If the segment is full, the commit starts another.
         let segment = table.last()?;
         let offset = (writer.position.saturating_sub(segment.start)).max(SEGMENT_HEADER_BYTES);
-        let size = segment.places * table.segment_bytes();
+        let size = segment.size;
         let bytes = record_bytes((record.len() - ENTRIES_START) as u64);
         if offset.checked_add(bytes).is_none_or(|end| end > size) {
             return None;

@@ -47,14 +47,7 @@ impl EncodedPart {
 
     /// Encodes a new version of a key.
     fn put(&mut self, hash: u64, key: &Key, value: &Value, old: Option<(Location, Value)>) {
-        let weigh = |value: &Value| {
-            if value.is_tombstone() {
-                0
-            } else {
-                value.move_bytes()
-            }
-        };
-        let weight = |value: &Value| u32::try_from(weigh(value)).unwrap_or(u32::MAX);
+        let weight = |value: &Value| u32::try_from(value.live_bytes()).unwrap_or(u32::MAX);
         let (previous, before) = old.unzip();
         let previous = previous.unwrap_or(Location::NONE);
         self.batch.changes.push(Change {

@@ -7,6 +7,7 @@ use crate::{
 };
 use alloy_primitives::B256;
 use std::{convert::Infallible, sync::atomic::Ordering};
+
 /// Fewer changes than this are not worth several threads.
 const PARALLEL_MIN: usize = 2048;
 const PARALLEL_CHUNK: usize = 512;

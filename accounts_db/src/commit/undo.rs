@@ -12,6 +12,7 @@ use crate::{
     shared::Core,
 };
 use std::{collections::BTreeSet, ops::ControlFlow};
+
 impl Core {
     /// Returns to an earlier block, with a record that restores what later blocks changed.
     pub(crate) fn undo_to(&self, number: u64) -> Result<(), CommitError> {
@@ -31,7 +32,7 @@ impl Core {
         let changes = self.changes_since(&target)?;
         let block = self.prepare_changes(number, &changes, RecordKind::Undo)?;
         if block.commitment != target.commitment {
-            let what = "undoing the blocks behind this record does not lead back to it";
+            let what = "undoing the blocks after this record does not restore its state";
             return Err(self.damage_at(target.horizon, what).into());
         }
         self.commit(block, target.hash, &[])?;

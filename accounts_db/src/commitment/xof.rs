@@ -24,7 +24,7 @@ macro_rules! wide {
         /// Sixteen rows of a state or of a message.
         type Rows = [$row; WORDS];
 
-        /// Adds up to as many elements as are compressed side by side.
+        /// Adds elements, at most as many as are compressed in parallel.
         #[target_feature(enable = $features)]
         pub(super) fn add(sums: &mut Sums, elements: &[Element]) {
             let chainings = chain(elements);
@@ -69,8 +69,8 @@ macro_rules! wide {
             chaining
         }
 
-        /// Makes an element's output from its second block, of which the first `TAIL` words may be other
-        /// than zero, and adds or subtracts it.
+        /// Expands an element from its second block, of which only the first `TAIL` words may be
+        /// nonzero, and adds or subtracts the output.
         #[target_feature(enable = $features)]
         fn expand<const TAIL: usize, const PLUS: bool>(
             sums: &mut Sums,
@@ -92,9 +92,9 @@ macro_rules! wide {
                 let state = end::<TAIL>(state, &message);
                 for word in 0..8 {
                     let (low, high) = (state[word], state[word + 8]);
-                    sum_elements::<PLUS>(sums.row(group, word), $xor(low, high));
+                    add_to_sum::<PLUS>(sums.row(group, word), $xor(low, high));
                     let high = $xor(high, broadcast(chaining[word]));
-                    sum_elements::<PLUS>(sums.row(group, word + 8), high);
+                    add_to_sum::<PLUS>(sums.row(group, word + 8), high);
                 }
                 counter = $add(counter, broadcast($width));
             }
@@ -118,9 +118,10 @@ macro_rules! wide {
 
         #[target_feature(enable = $features)]
         #[inline]
-        fn sum_elements<const PLUS: bool>(row: &mut [u16; 2 * $width], output: $row) {
+        fn add_to_sum<const PLUS: bool>(row: &mut [u16; 2 * $width], output: $row) {
             let place: *mut [u16; 2 * $width] = row;
-            // SAFETY: a row has as many bytes as a register; the instructions do not ask for alignment.
+            // SAFETY: `row` is an exclusive reference to as many bytes as a register has, and the
+            // instructions need no alignment.
             unsafe {
                 let sum = $load(place.cast());
                 let sum = if PLUS {
@@ -135,14 +136,16 @@ macro_rules! wide {
         #[target_feature(enable = $features)]
         #[inline]
         fn load(words: &[u32; $width]) -> $row {
-            // SAFETY: as many bytes as a register has; alignment is not asked for.
+            // SAFETY: the array has as many bytes as a register, and the instruction needs no
+            // alignment.
             unsafe { $load(words.as_ptr().cast()) }
         }
 
         #[target_feature(enable = $features)]
         #[inline]
         fn store(words: &mut [u32; $width], register: $row) {
-            // SAFETY: as many bytes as a register has; alignment is not asked for.
+            // SAFETY: the array has as many bytes as a register, and the instruction needs no
+            // alignment.
             unsafe { $store(words.as_mut_ptr().cast(), register) }
         }
 
@@ -162,7 +165,7 @@ mod avx512;
 /// An element has more than 64 and at most 128 bytes: two blocks of input.
 pub(crate) const ELEMENT_BYTES_MAX: usize = 128;
 
-/// Compressions side by side, where there is no AVX-512.
+/// Parallel compressions, where there is no AVX-512.
 const WIDTH: usize = 8;
 const WORDS: usize = 16;
 /// Blocks of output.
@@ -200,28 +203,28 @@ const CHUNK_END: u32 = 2;
 const ROOT: u32 = 8;
 const BLOCK_BYTES: u32 = 64;
 
-/// Whether an element comes or goes.
+/// Whether an element is added or removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sign {
     Plus,
     Minus,
 }
 
-/// The longest element: an account's, and three bytes to the end of a word.
+/// The longest element, an account's, padded to a whole word.
 const ELEMENT_BYTES_LONGEST: u32 = 96;
-/// Words of the second block that are not zero for every element: an account's.
+/// Words of the second block that can be nonzero: an account's.
 const TAIL_WORDS: usize = 8;
-/// And a slot's.
+/// Words of the second block that can be nonzero in a slot's element.
 const TAIL_WORDS_SLOT: usize = 6;
 
-/// Pairs of 16-bit lanes: `[word][block]` of the first sixteen blocks, and of the others. Each row is a line of
-/// the cache.
+/// Pairs of 16-bit lanes: `[word][block]` of the first sixteen blocks, then of the others. Each row
+/// is a cache line.
 #[derive(Clone)]
 #[repr(align(64))]
 struct Sums([[u16; 2 * ROW_BLOCKS]; 2 * WORDS]);
 
 impl Sums {
-    /// What belongs to a word of a group of blocks, two lanes for each of them.
+    /// The lanes of one word in a group of blocks, two for each block.
     fn row<const LANES: usize>(&mut self, group: usize, word: usize) -> &mut [u16; LANES] {
         let groups = 2 * ROW_BLOCKS / LANES;
         let row = &mut self.0[group / groups * WORDS + word];
@@ -229,7 +232,7 @@ impl Sums {
     }
 }
 
-/// An element that waits for others, to be expanded together with them.
+/// An element, waiting to be expanded together with others.
 #[derive(Clone, Copy, Debug)]
 struct Element {
     words: [[u32; WORDS]; 2],
@@ -274,7 +277,7 @@ impl Default for Accumulator {
 }
 
 impl Accumulator {
-    /// Adds or subtracts the element that is the first `bytes` of `element`, the rest being zero.
+    /// Adds or subtracts the element in the first `bytes` of `element`; the rest is zero.
     pub(crate) fn add(&mut self, element: &[u8; ELEMENT_BYTES_MAX], bytes: u32, sign: Sign) {
         debug_assert!((BLOCK_BYTES + 1..=ELEMENT_BYTES_LONGEST).contains(&bytes));
         self.waiting[self.waiting_count].set(element, bytes, sign);
@@ -293,7 +296,7 @@ impl Accumulator {
         }
     }
 
-    /// Expands what waits.
+    /// Expands the waiting elements.
     fn flush(&mut self) {
         let waiting = &self.waiting[..self.waiting_count];
         Way::best().add(&mut self.sums, waiting);
@@ -312,7 +315,7 @@ impl Accumulator {
         }
     }
 
-    /// The lanes in the order of the output's bytes.
+    /// The lanes in the order of the output bytes.
     pub(crate) fn lanes(&self) -> impl Iterator<Item = u16> {
         let mut whole = self.clone();
         whole.flush();
@@ -328,7 +331,7 @@ impl Accumulator {
     }
 }
 
-/// How elements are expanded.
+/// The implementation that expands elements.
 #[derive(Clone, Copy, Debug)]
 enum Way {
     #[cfg(target_arch = "x86_64")]
@@ -339,7 +342,7 @@ enum Way {
 }
 
 impl Way {
-    /// All that this processor can go.
+    /// The implementations that this processor supports.
     #[cfg(target_arch = "x86_64")]
     fn all() -> impl Iterator<Item = Self> {
         let has_avx512 = std::arch::is_x86_feature_detected!("avx512f")
@@ -355,21 +358,23 @@ impl Way {
         std::iter::once(Self::Plain)
     }
 
-    /// The fastest.
+    /// The fastest one.
     fn best() -> Self {
         Self::all().next().unwrap_or(Self::Plain)
     }
 
-    /// Adds as many elements as wait at most.
+    /// Adds elements, at most as many as wait together.
     fn add(self, sums: &mut Sums, elements: &[Element]) {
         match self {
-            // SAFETY: the processor has AVX-512's foundation and its bytes and words.
+            // SAFETY: `all`, the only source of this variant, checks that the processor has
+            // AVX-512F and AVX-512BW.
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => unsafe { avx512::add(sums, elements) },
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => {
                 for elements in elements.chunks(WIDTH) {
-                    // SAFETY: the processor has AVX2.
+                    // SAFETY: `all`, the only source of this variant, checks that the processor has
+                    // AVX2.
                     unsafe { avx2::add(sums, elements) };
                 }
             }
@@ -378,7 +383,7 @@ impl Way {
     }
 }
 
-/// Adds an element on any processor.
+/// Adds an element, on any processor.
 fn add(sums: &mut Sums, element: &Element) {
     let narrow = element.words[0].map(|word| [word]);
     let first = compress::<1>(&IV, &narrow, 0, BLOCK_BYTES, CHUNK_START);
@@ -456,7 +461,7 @@ fn compress<const N: usize>(
     state
 }
 
-/// A round, with the places of its message words known to the compiler.
+/// A round, with message indexes known at compile time.
 fn round<const N: usize, const ROUND: usize>(
     state: &mut [[u32; N]; WORDS],
     block: &[[u32; N]; WORDS],
@@ -504,7 +509,7 @@ mod tests {
 
     #[test]
     fn whatever_the_processor_the_sum_is_the_same() {
-        // Lengths and counts on both sides of what is done at once.
+        // Counts below and above one batch.
         for count in [0_u8, 1, 7, 8, 9, 15, 16, 17, 23, 40] {
             let mut elements = Vec::new();
             let mut dispatched = Accumulator::default();

@@ -21,7 +21,7 @@ use crate::{
         Checksum, FRAME_BYTES, FrameError, Framed, Manifest, SegmentTable, checksum, seal_frame,
         unseal_frame,
     },
-    storage::{Storage, StorageFile},
+    storage::{Storage, StorageFile, open_existing},
     workers::Workers,
 };
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -234,12 +234,8 @@ pub(crate) fn load_checkpoint(
     workers: &Workers,
 ) -> Result<(Index, Option<LoadedCheckpoint>), OpenError> {
     let path = storage.describe(CHECKPOINT);
-    let file = match storage.open(CHECKPOINT) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Ok((Index::new(manifest.shard_bits, 0), None));
-        }
-        Err(source) => return Err(FileError::new("open", &path, source).into()),
+    let Some(file) = open_existing(storage, CHECKPOINT)? else {
+        return Ok((Index::new(manifest.shard_bits, 0), None));
     };
     let reader = ChunkReader { file, path };
     let header = reader.header(manifest.database, manifest.shard_bits)?;
@@ -297,10 +293,8 @@ pub(crate) fn check_checkpoint(
     shard_bits: u32,
 ) -> Result<u64, OpenError> {
     let path = storage.describe(CHECKPOINT);
-    let file = match storage.open(CHECKPOINT) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-        Err(source) => return Err(FileError::new("open", &path, source).into()),
+    let Some(file) = open_existing(storage, CHECKPOINT)? else {
+        return Ok(0);
     };
     let reader = ChunkReader { file, path };
     let header = reader.header(database, shard_bits)?;
@@ -364,7 +358,7 @@ impl ChunkReader {
         let page = self.read(0, CHUNKS_START)?;
         if let Some(at) = page[FRAME_BYTES..].iter().position(|byte| *byte != 0) {
             let offset = (FRAME_BYTES + at) as u64;
-            return Err(self.damaged(offset, "a byte behind the header is not zero"));
+            return Err(self.damaged(offset, "a byte after the header is not zero"));
         }
         let (header, _) =
             unseal_frame::<CheckpointHeader>(&page).map_err(|error: FrameError| {

@@ -285,8 +285,8 @@ impl Index {
         const BYTES: usize = size_of::<u64>();
         let table = self.shards[shard].0.read();
         let mut end = out.len();
-        // Every slot is written, and the next one over it if it is empty: without a branch that nobody can
-        // foretell.
+        // Every slot is written, and the next one overwrites it if it is empty. This avoids a
+        // branch that is not predictable.
         out.resize(end + (table.used + 1) * BYTES, 0);
         for slot in &*table.slots {
             let slot = slot.load(Ordering::Relaxed);

@@ -7,7 +7,7 @@ fn check(shard_bits: u32, operations: Vec<(u8, u16)>) {
     let mut model = BTreeMap::<u64, Vec<Location>>::new();
     let mut next = 1;
     for (operation, key) in operations {
-        // Few fingerprints, so that many keys share one.
+        // There are few fingerprints, so many keys share one.
         let hash = u64::from(key) << 48;
         let places = model.entry(hash).or_default();
         let location = Location::from_units(next);
@@ -61,10 +61,10 @@ proptest! {
     }
 }
 
-/// As the database has it: its number of shards, and blocks that add 5,000 keys. All shards have
-/// about as many keys, so they grow at about the same time; that must not be one block's time.
+/// With the database's number of shards, and blocks that add 5,000 keys. All shards have about as
+/// many keys, so they grow at about the same time; that must not happen in one block.
 #[test]
-fn no_block_pays_for_the_growth_of_all() {
+fn growth_is_spread_over_many_blocks() {
     const BLOCK: u64 = 5_000;
     let index = Index::new(14, 0);
     let capacities = |index: &Index| -> Vec<(usize, usize)> {
@@ -88,7 +88,7 @@ fn no_block_pays_for_the_growth_of_all() {
             index.insert(hash ^ (hash >> 31), Location::from_units(key));
         }
         let after = capacities(&index);
-        // Before that, shards are so small that all of them grow in each block.
+        // Earlier, shards are so small that all of them grow in each block.
         if block >= 100 {
             let pairs = before.iter().zip(&after);
             let grown = pairs.filter(|((old, _), (new, _))| old != new);
@@ -105,9 +105,10 @@ fn no_block_pays_for_the_growth_of_all() {
     );
 }
 
-/// Keys that stay are found at every moment, whatever comes, goes, moves and grows beside them.
+/// Remaining keys are found at every moment, whatever is inserted, removed, moved or grown
+/// concurrently.
 #[test]
-fn who_looks_up_while_others_write_finds_what_is_there() {
+fn concurrent_lookups_find_every_remaining_key() {
     let index = Index::new(2, 0);
     let hash = |key: u64| key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let kept = |key: u64| Location::from_units(key + 1);

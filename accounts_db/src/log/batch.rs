@@ -45,7 +45,7 @@ impl Batch {
         self.entry_count += other.entry_count;
         let changes = other.changes.iter();
         self.changes
-            .extend(changes.map(|change| change.behind(base)));
+            .extend(changes.map(|change| change.shifted(base)));
         let changes = other.chain_changes.iter();
         self.chain_changes
             .extend(changes.map(|change| change.moved(base, 0)));

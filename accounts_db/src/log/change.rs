@@ -1,7 +1,7 @@
 //! What entries change in the index, in the counts of live bytes and in the chain.
 
 use super::{
-    entry::{self, Body, Entry, Value},
+    entry::{self, Body, Entry},
     key::KeyHasher,
     location::Location,
 };
@@ -23,7 +23,7 @@ pub(crate) struct Change {
 
 impl Change {
     /// The same change, with its entry `bytes` later in the record.
-    pub(crate) const fn behind(mut self, bytes: u64) -> Self {
+    pub(crate) const fn shifted(mut self, bytes: u64) -> Self {
         self.offset += bytes;
         self
     }
@@ -34,14 +34,7 @@ impl Change {
         let (live, dead) = match &entry.body {
             Body::Value { value, before, .. } => {
                 let before = before.as_ref().unwrap_or(value);
-                let weigh = |value: &Value| {
-                    if value.is_tombstone() {
-                        0
-                    } else {
-                        value.move_bytes()
-                    }
-                };
-                (weigh(value), weigh(before))
+                (value.live_bytes(), before.live_bytes())
             }
             Body::Code { .. } => (entry.bytes, entry.bytes),
             Body::Drop { .. } | Body::Payload { .. } | Body::Ancestor { .. } => (0, 0),

@@ -152,6 +152,16 @@ impl Value {
         }
     }
 
+    /// Bytes that compaction writes to move it while it is the newest version; 0 for a tombstone,
+    /// which is dropped.
+    pub(crate) fn live_bytes(&self) -> u64 {
+        if self.is_tombstone() {
+            0
+        } else {
+            self.move_bytes()
+        }
+    }
+
     /// Bytes that compaction writes to move it.
     pub(crate) const fn move_bytes(&self) -> u64 {
         match self {

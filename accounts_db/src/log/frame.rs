@@ -109,7 +109,7 @@ pub(crate) fn unseal_frame<T: Framed>(frame: &[u8]) -> Result<(T, Checksum), Fra
     let mut bytes = &frame[HEADER_START..HEADER_END];
     let header = T::deserialize(&mut bytes).map_err(|error| damaged(&error.to_string()))?;
     if bytes.iter().any(|byte| *byte != 0) {
-        return Err(damaged("has bytes behind its end"));
+        return Err(damaged("has bytes after its end"));
     }
     Ok((header, found))
 }

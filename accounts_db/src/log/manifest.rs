@@ -3,7 +3,7 @@
 use super::frame::{Checksum, FRAME_BYTES, FrameError, Framed, checksum, seal_frame, unseal_frame};
 use crate::{
     error::{Damage, FileError, OpenError},
-    storage::Storage,
+    storage::{Storage, open_existing},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
 
@@ -73,10 +73,8 @@ impl Manifest {
     pub(crate) fn load(storage: &dyn Storage) -> Result<Option<Self>, OpenError> {
         let path = storage.describe(MANIFEST);
         let read = |source| FileError::new("read", &path, source);
-        let file = match storage.open(MANIFEST) {
-            Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(FileError::new("open", &path, source).into()),
+        let Some(file) = open_existing(storage, MANIFEST)? else {
+            return Ok(None);
         };
         let size = file.size().map_err(read)?;
         if size > MANIFEST_BYTES_MAX {

@@ -27,13 +27,9 @@ pub(crate) struct ExpectedRecord {
 }
 
 /// Reads the record at `offset` of a segment, without checking its sequence.
-pub(crate) fn read_record(
-    table: &SegmentTable,
-    segment: &Segment,
-    offset: u64,
-) -> Result<Record, RecordError> {
-    let header = read_record_header(table, segment, offset)?;
-    let size = segment.places * table.segment_bytes();
+pub(crate) fn read_record(segment: &Segment, offset: u64) -> Result<Record, RecordError> {
+    let header = read_record_header(segment, offset)?;
+    let size = segment.size;
     let in_place = header.position == segment.start + offset;
     let fits = offset
         .checked_add(header.bytes)
@@ -48,11 +44,10 @@ pub(crate) fn read_record(
 
 /// Reads the header at `offset` of a segment.
 pub(crate) fn read_record_header(
-    table: &SegmentTable,
     segment: &Segment,
     offset: u64,
 ) -> Result<RecordHeader, RecordError> {
-    if offset + PAGE_BYTES > segment.places * table.segment_bytes() {
+    if offset + PAGE_BYTES > segment.size {
         return Err(RecordError::Frame(FrameError::Blank));
     }
     let frame = read(segment, offset, FRAME_BYTES as u64)?;
@@ -69,13 +64,12 @@ fn read(segment: &Segment, offset: u64, bytes: u64) -> Result<Vec<u8>, RecordErr
 
 /// Reads the record at `offset` of a segment if it is the expected one.
 pub(crate) fn read_expected_record(
-    table: &SegmentTable,
     segment: &Segment,
     offset: u64,
     expected: &ExpectedRecord,
 ) -> Result<Record, RecordError> {
     // The header comes first: a stale one may contain any length.
-    let header = read_record_header(table, segment, offset)?;
+    let header = read_record_header(segment, offset)?;
     if header.database != expected.database
         || header.sequence != expected.sequence
         || header.previous != expected.previous
@@ -86,7 +80,7 @@ pub(crate) fn read_expected_record(
         );
         return Err(RecordError::Foreign(what));
     }
-    read_record(table, segment, offset)
+    read_record(segment, offset)
 }
 
 /// Calls `visit` with every durable record from a byte position onwards.
@@ -98,7 +92,7 @@ pub(crate) fn walk_records(
     for segment in table.iter() {
         let mut offset = from.saturating_sub(segment.start).max(SEGMENT_HEADER_BYTES);
         while offset < segment.end() {
-            let record = read_record(table, segment, offset)
+            let record = read_record(segment, offset)
                 .map_err(|error| (segment.path.clone(), offset, error))?;
             let bytes = record.header.bytes;
             if visit(segment, offset, record).is_break() {

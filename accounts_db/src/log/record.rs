@@ -124,9 +124,14 @@ impl Record {
         &self.bytes
     }
 
+    /// Where the entries end in the record. `parse` has checked the length.
+    fn entries_end(&self) -> usize {
+        ENTRIES_START + usize::try_from(self.header.entries_bytes).unwrap_or(0)
+    }
+
     /// Offsets of the entries in the record, so that they can be parsed in parallel.
     pub(crate) fn entry_offsets(&self) -> Result<Vec<usize>, (u64, &'static str)> {
-        let end = ENTRIES_START + usize::try_from(self.header.entries_bytes).unwrap_or(0);
+        let end = self.entries_end();
         let mut offsets = Vec::new();
         let mut at = ENTRIES_START;
         while at < end {
@@ -140,17 +145,15 @@ impl Record {
 
     /// The entry at such an offset.
     pub(crate) fn entry_at(&self, offset: usize) -> Result<Entry, (u64, &'static str)> {
-        let end = ENTRIES_START + usize::try_from(self.header.entries_bytes).unwrap_or(0);
+        let end = self.entries_end();
         entry::parse(&self.bytes[offset..end])
             .map_err(|what| (self.header.position + offset as u64, what))
     }
 
     /// The entries, with their byte positions in the log.
     pub(crate) fn entries(&self) -> Entries<'_> {
-        // `parse` checked the length.
-        let end = ENTRIES_START + usize::try_from(self.header.entries_bytes).unwrap_or(0);
         Entries {
-            bytes: &self.bytes[..end],
+            bytes: &self.bytes[..self.entries_end()],
             at: ENTRIES_START,
             position: self.header.position,
         }

@@ -57,6 +57,8 @@ pub(crate) fn segment_number(file: &str) -> Option<u64> {
 pub(crate) struct Segment {
     pub(crate) number: u64,
     pub(crate) places: u64,
+    /// Length of the file in bytes.
+    pub(crate) size: u64,
     /// Byte position of its beginning in the log.
     pub(crate) start: u64,
     /// The file's path, for messages.
@@ -86,6 +88,7 @@ impl Segment {
         let segment = Self {
             number: header.number,
             places: header.places,
+            size: header.places * header.segment_bytes,
             start: header.number * header.segment_bytes,
             path,
             file,
@@ -129,7 +132,7 @@ impl Segment {
             .unwrap_or_default();
         debug_assert!(
             before >= bytes,
-            "{}: counted more dead than alive",
+            "{}: more dead bytes than live ones",
             self.path
         );
     }
@@ -149,11 +152,11 @@ impl Segment {
             .checked_add(buffer.len() as u64)
             .is_none_or(|end| end > self.end())
         {
-            return Err(self.damage(offset, "a location points behind what was written"));
+            return Err(self.damage(offset, "a location points past the written bytes"));
         }
         if let Some(map) = &self.map {
             let Some(bytes) = map.bytes(offset, buffer.len()) else {
-                return Err(self.damage(offset, "a location points behind what is mapped"));
+                return Err(self.damage(offset, "a location points past the mapped bytes"));
             };
             buffer.copy_from_slice(bytes);
             return Ok(());
@@ -187,7 +190,7 @@ impl Segment {
         if let Some(map) = &self.map {
             let head = map
                 .bytes(offset, entry::HEAD_BYTES)
-                .ok_or_else(|| damage("a location points behind what was written"))?;
+                .ok_or_else(|| damage("a location points past the written bytes"))?;
             let kind = entry::kind(head).map_err(damage)?;
             let bytes = map
                 .bytes(offset, kind.bytes())
@@ -255,12 +258,18 @@ impl Segment {
         }
     }
 
+    /// Damage at an offset of the file, as an error of a read.
     pub(crate) fn damage(&self, offset: u64, what: &str) -> ReadError {
-        ReadError::Damaged(Damage {
+        ReadError::Damaged(self.damage_at(offset, what))
+    }
+
+    /// Damage at an offset of the file.
+    pub(crate) fn damage_at(&self, offset: u64, what: &str) -> Damage {
+        Damage {
             file: self.path.clone(),
             offset,
             what: what.to_owned(),
-        })
+        }
     }
 }
 

@@ -3,11 +3,12 @@
 use crate::{
     error::{CheckpointError, FileError},
     index::{ChainAndCounts, CheckpointHeader, CheckpointWriter},
-    log::{Manifest, Segment},
+    log::{Manifest, Segment, SegmentTable},
     options::CheckpointMode,
     shared::Core,
 };
 use std::sync::{Arc, atomic::Ordering};
+
 /// A checkpoint is due when the log has grown by this many times the length of the last one.
 const LOG_FACTOR: u64 = 2;
 
@@ -124,15 +125,19 @@ impl Core {
     pub(crate) fn store_manifest(&self) -> Result<(), FileError> {
         let durable = self.applied.load(Ordering::Acquire);
         let table = self.segments();
-        let manifest = Manifest {
+        self.manifest(&table, durable).store(&*self.storage)
+    }
+
+    /// The manifest of these segments, with the log durable up to a position.
+    pub(super) fn manifest(&self, table: &SegmentTable, durable: u64) -> Manifest {
+        Manifest {
             database: self.database,
             hash_key: self.hash_key,
             segment_bytes: table.segment_bytes(),
             shard_bits: self.index.shard_bits(),
             segments: (table.iter().map(|segment| (segment.number, segment.places))).collect(),
             durable,
-        };
-        manifest.store(&*self.storage)
+        }
     }
 
     /// Writes checkpoints on request, until the database closes.

@@ -133,7 +133,7 @@ pub(crate) fn gather_moves(
             core,
             segment: &segment,
             cursor,
-            superseded: superseded(table, &segment, &moves.batch.changes, request.superseded),
+            superseded: superseded(&segment, &moves.batch.changes, request.superseded),
             batch: &mut moves.batch,
             single_threaded: request.single_threaded,
         };
@@ -158,14 +158,9 @@ pub(crate) fn gather_moves(
 }
 
 /// The locations in a segment that `changes` or `others` supersede, sorted.
-fn superseded(
-    table: &SegmentTable,
-    segment: &Segment,
-    changes: &[Change],
-    others: &[Location],
-) -> Vec<Location> {
+fn superseded(segment: &Segment, changes: &[Change], others: &[Location]) -> Vec<Location> {
     let start = Location::from_position(segment.start);
-    let end = Location::from_position(segment.start + segment.places * table.segment_bytes());
+    let end = Location::from_position(segment.start + segment.size);
     let mut places: Vec<Location> = (changes.iter())
         .map(|change| change.previous)
         .chain(others.iter().copied())

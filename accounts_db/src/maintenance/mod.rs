@@ -1,4 +1,4 @@
-//! Work beside reads and commits: space, checkpoints, checks, copies.
+//! Maintenance: space, checkpoints, checks, copies.
 //!
 //! Top-down; a file uses only files below it:
 //!

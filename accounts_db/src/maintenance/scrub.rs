@@ -5,7 +5,7 @@ use crate::{
     index::check_checkpoint,
     log::{
         FRAME_BYTES, Key, MANIFEST, Manifest, PAGE_BYTES, Record, RecordError,
-        SEGMENT_HEADER_BYTES, Segment, SegmentHeader, SegmentTable,
+        SEGMENT_HEADER_BYTES, Segment, SegmentHeader,
         entry::{self, Body},
         read_record, read_record_header, unseal_frame,
     },
@@ -63,7 +63,7 @@ impl Core {
         for segment in table.iter() {
             let end = segment.end();
             let mut visit = |bytes| progress(done + bytes, total);
-            if scrub_segment(self, &table, segment, end, &mut report, &mut visit)?.is_break() {
+            if scrub_segment(self, segment, end, &mut report, &mut visit)?.is_break() {
                 return Ok(report);
             }
             done += end;
@@ -156,7 +156,6 @@ fn note_open_error(report: &mut ScrubReport, error: OpenError) -> Result<(), Rea
 
 fn scrub_segment(
     core: &Core,
-    table: &SegmentTable,
     segment: &Arc<Segment>,
     end: u64,
     report: &mut ScrubReport,
@@ -165,7 +164,7 @@ fn scrub_segment(
     scrub_segment_header(core, segment, report)?;
     let mut offset = SEGMENT_HEADER_BYTES;
     while offset < end {
-        match read_record(table, segment, offset) {
+        match read_record(segment, offset) {
             Ok(record) => {
                 scrub_entries(segment, &record, report);
                 report.records += 1;
@@ -179,7 +178,7 @@ fn scrub_segment(
                 }
                 // The header says where the next record begins; a damaged header makes a search
                 // necessary.
-                offset = next_record(core, table, segment, offset, end)?;
+                offset = next_record(core, segment, offset, end)?;
             }
         }
         if progress(offset).is_break() {
@@ -198,22 +197,14 @@ fn scrub_segment_header(
     let mut page = vec![0; usize::try_from(SEGMENT_HEADER_BYTES).unwrap_or(0)];
     (segment.file.read_at(&mut page, 0))
         .map_err(|source| FileError::new("read", &segment.path, source))?;
-    let damage = |offset, what: &str| Damage {
-        file: segment.path.clone(),
-        offset,
-        what: what.to_owned(),
-    };
     match unseal_frame::<SegmentHeader>(&page) {
         Ok((header, _)) if header.database == core.database && header.number == segment.number => {}
-        Ok(_) => report.note(damage(0, "the segment's header is of another segment")),
+        Ok(_) => report.note(segment.damage_at(0, "the segment's header is of another segment")),
         Err(error) => report.note(error.damage("segment's header", segment.path.clone(), 0)),
     }
     if let Some(at) = page[FRAME_BYTES..].iter().position(|byte| *byte != 0) {
         let offset = (FRAME_BYTES + at) as u64;
-        report.note(damage(
-            offset,
-            "a byte behind the segment's header is not zero",
-        ));
+        report.note(segment.damage_at(offset, "a byte after the segment's header is not zero"));
     }
     Ok(())
 }
@@ -223,34 +214,21 @@ fn scrub_entries(segment: &Segment, record: &Record, report: &mut ScrubReport) {
     for entry in record.entries() {
         count += 1;
         if let Err((position, what)) = entry {
-            report.note(Damage {
-                file: segment.path.clone(),
-                offset: position - segment.start,
-                what: what.to_owned(),
-            });
+            report.note(segment.damage_at(position - segment.start, what));
         }
     }
     report.entries += count;
     if count != record.header.entry_count {
-        report.note(Damage {
-            file: segment.path.clone(),
-            offset: record.header.position - segment.start,
-            what: "the record has another number of entries than its header says".to_owned(),
-        });
+        let what = "the record has another number of entries than its header says";
+        report.note(segment.damage_at(record.header.position - segment.start, what));
     }
 }
 
 /// The first page after `offset` at which a record of this database begins.
-fn next_record(
-    core: &Core,
-    table: &SegmentTable,
-    segment: &Segment,
-    offset: u64,
-    end: u64,
-) -> Result<u64, ReadError> {
+fn next_record(core: &Core, segment: &Segment, offset: u64, end: u64) -> Result<u64, ReadError> {
     let mut next = offset + PAGE_BYTES;
     while next < end {
-        match read_record_header(table, segment, next) {
+        match read_record_header(segment, next) {
             Ok(header)
                 if header.database == core.database && header.position == segment.start + next =>
             {

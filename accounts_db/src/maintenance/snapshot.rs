@@ -7,9 +7,9 @@
 use crate::{
     error::{CheckpointError, Damage, FileError, OpenError, ReadError},
     index::CHECKPOINT,
-    log::{MANIFEST, Manifest, segment_file_name, segment_number},
+    log::{MANIFEST, segment_file_name, segment_number},
     shared::Core,
-    storage::{Storage, StorageFile},
+    storage::{Storage, StorageFile, open_existing},
 };
 use alloy_primitives::B256;
 use std::{sync::Arc, sync::atomic::Ordering};
@@ -96,7 +96,7 @@ impl Core {
                 && Some(segment.number) != last
                 && link(&*self.storage, &name, target)?;
             if !is_shared {
-                let size = segment.places * table.segment_bytes();
+                let size = segment.size;
                 let mut visit = |bytes| progress(done + bytes, total);
                 copy(
                     &*segment.file,
@@ -112,27 +112,17 @@ impl Core {
             progress(done, total);
         }
         self.snapshot_checkpoint(target)?;
-        let manifest = Manifest {
-            database: self.database,
-            hash_key: self.hash_key,
-            segment_bytes: table.segment_bytes(),
-            shard_bits: self.index.shard_bits(),
-            segments: (table.iter().map(|segment| (segment.number, segment.places))).collect(),
-            durable,
-        };
         let error = |source| FileError::new("sync", target.describe(""), source);
         target.sync_folder().map_err(error)?;
-        manifest.store(target)?;
+        self.manifest(&table, durable).store(target)?;
         Ok(())
     }
 
     fn snapshot_checkpoint(&self, target: &dyn Storage) -> Result<(), SnapshotError> {
         let path = self.storage.describe(CHECKPOINT);
-        let file = match self.storage.open(CHECKPOINT) {
-            Ok(file) => file,
-            // Without a checkpoint the whole database is in its log.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            Err(source) => return Err(FileError::new("open", path, source).into()),
+        // Without a checkpoint the whole database is in its log.
+        let Some(file) = open_existing(&*self.storage, CHECKPOINT)? else {
+            return Ok(());
         };
         let size = (file.size()).map_err(|source| FileError::new("read", &path, source))?;
         copy(&*file, &path, size, size, CHECKPOINT, target, &mut |_| {})

@@ -6,6 +6,7 @@
 //! is read on demand.
 
 use crate::{shared::Core, storage::memory_available};
+
 /// Bytes read at once.
 const STEP_BYTES: u64 = 8 << 20;
 

@@ -12,6 +12,7 @@ use crate::{
     },
     shared::Core,
 };
+
 /// The result of the fast path.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum FastLookup {

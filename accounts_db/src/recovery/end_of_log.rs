@@ -11,6 +11,7 @@ use crate::{
     shared::{Core, Writer},
 };
 use std::sync::Arc;
+
 /// How far after a blank end a later record is searched. After an end that is not blank,
 /// everywhere.
 const BLANK_REACH_BYTES: u64 = 16 << 20;
@@ -70,7 +71,7 @@ fn later_record(
         u64::MAX
     };
     for segment in table.iter() {
-        let size = segment.places * table.segment_bytes();
+        let size = segment.size;
         if segment.start + size <= from {
             continue;
         }

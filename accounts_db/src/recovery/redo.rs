@@ -4,7 +4,7 @@
 
 use super::end_of_log::end_of_log;
 use crate::{
-    error::{Damage, FileError, OpenError, ReadError},
+    error::{Damage, FileError, OpenError},
     index::{CHECKPOINT, LoadedCheckpoint},
     log::{
         ChainChange, Change, ExpectedRecord, FrameError, Location, Manifest, Record, RecordError,
@@ -16,6 +16,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
+
 /// Fewer entries than this are not worth several threads.
 const PARALLEL_MIN: usize = 2048;
 const PARALLEL_CHUNK: usize = 1024;
@@ -118,7 +119,7 @@ pub(super) fn redo(
         // clean although the medium does not have them. Write them again, with the same bytes.
         let offset = record.header.position - segment.start;
         let mut bytes = record.bytes().to_vec();
-        append_log_end(&mut bytes, segment.places * table.segment_bytes() - offset);
+        append_log_end(&mut bytes, segment.size - offset);
         (segment.file.write_at(&bytes, offset))
             .map_err(|source| FileError::new("write", &segment.path, source))?;
         (segment.file.sync()).map_err(|source| FileError::new("sync", &segment.path, source))?;
@@ -135,7 +136,7 @@ fn read_ahead(table: &SegmentTable, position: u64, asked: &mut u64) {
         let Some((segment, offset)) = table.at(Location::from_position(*asked)) else {
             return;
         };
-        let size = segment.places * table.segment_bytes();
+        let size = segment.size;
         let bytes = AHEAD_STEP_BYTES.min(size - offset);
         segment.file.read_ahead(offset, bytes);
         *asked += bytes;
@@ -163,7 +164,7 @@ fn next_record(
         .map(|(segment, offset)| (Arc::clone(segment), offset));
     let mut failure = (here.clone(), RecordError::Frame(FrameError::Blank));
     if let Some((segment, offset)) = here {
-        match read_expected_record(table, &segment, offset, &expected) {
+        match read_expected_record(&segment, offset, &expected) {
             Ok(record) => return Ok((segment, record)),
             Err(error) => failure.1 = error,
         }
@@ -174,7 +175,7 @@ fn next_record(
         .map_or(writer.position, |(segment, _)| segment.start + 1);
     // A segment that was created for a refused block stays empty if the next block does not fit.
     for next in table.iter().filter(|segment| segment.start >= after) {
-        let record = read_expected_record(table, next, SEGMENT_HEADER_BYTES, &expected);
+        let record = read_expected_record(next, SEGMENT_HEADER_BYTES, &expected);
         if let Ok(record) = record {
             return Ok((Arc::clone(next), record));
         }
@@ -189,9 +190,8 @@ fn apply(
     shard_positions: Option<&[u64]>,
 ) -> Result<(), OpenError> {
     let start = record.header.position;
-    let damaged = |position: u64, what: &str| match segment.damage(position - segment.start, what) {
-        ReadError::Damaged(damage) => OpenError::Damaged(damage),
-        _ => unreachable!("damage is damage"),
+    let damaged = |position: u64, what: &str| {
+        OpenError::Damaged(segment.damage_at(position - segment.start, what))
     };
     let offsets = (record.entry_offsets()).map_err(|(position, what)| damaged(position, what))?;
     // Checksums and hashes of entries are the main cost of redo.

@@ -11,6 +11,7 @@ use crate::{
     workers::Workers,
 };
 use std::{io, sync::Arc};
+
 /// Opens the segments of the manifest and those created since. Also returns the files that the
 /// database does not need: retired segments, and leftovers of unfinished replacements.
 pub(super) fn open_segments(

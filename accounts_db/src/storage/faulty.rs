@@ -438,7 +438,7 @@ impl FaultyFile {
         world: &mut World,
         use_it: impl FnOnce(&mut FileState) -> R,
     ) -> io::Result<R> {
-        // A removed file lives on while it is open; after a restart it is gone.
+        // A removed file exists while it is open; after a restart it is gone.
         world
             .files
             .get_mut(&self.file)

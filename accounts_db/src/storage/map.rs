@@ -82,25 +82,12 @@ impl FileMap {
 
     /// Starts reading these bytes into memory, without waiting.
     pub(crate) fn read_ahead(&self, offset: u64, bytes: usize) {
-        const PAGE: usize = 4096;
-        let Ok(offset) = usize::try_from(offset) else {
-            return;
-        };
-        let Some(end) = offset.checked_add(bytes) else {
-            return;
-        };
-        if end > self.readable.load(Ordering::Acquire) {
-            return;
+        if let Ok(offset) = usize::try_from(offset)
+            && let Some(end) = offset.checked_add(bytes)
+            && end <= self.readable.load(Ordering::Acquire)
+        {
+            // Without it the bytes are read on demand.
+            let _ = self.map.advise_range(Advice::WillNeed, offset, bytes);
         }
-        let start = offset - offset % PAGE;
-        // SAFETY: `end` is at most `readable`, which is at most the length of the map, and `start`
-        // is page-aligned like the map, so the range lies within it. `WillNeed` changes no memory.
-        let _ = unsafe {
-            rustix::mm::madvise(
-                self.map.as_mut_ptr().add(start).cast(),
-                end - start,
-                rustix::mm::Advice::WillNeed,
-            )
-        };
     }
 }

@@ -15,6 +15,7 @@ pub use map::FileMap;
 pub(crate) use real::{RealStorage, memory_available};
 pub mod real;
 
+use crate::error::FileError;
 use std::{fmt, io, path::Path, sync::Arc};
 
 /// A folder of files.
@@ -47,6 +48,18 @@ pub trait Storage: Send + Sync + fmt::Debug {
 
     /// The folder's path in the file system, if it has one.
     fn path(&self) -> Option<&Path>;
+}
+
+/// Opens a file; `None` if it does not exist.
+pub(crate) fn open_existing(
+    storage: &dyn Storage,
+    name: &str,
+) -> Result<Option<Arc<dyn StorageFile>>, FileError> {
+    match storage.open(name) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(FileError::new("open", storage.describe(name), source)),
+    }
 }
 
 /// A file.

@@ -20,7 +20,7 @@ pub(crate) struct ModelState {
 }
 
 impl ModelState {
-    /// Brings the state from before a block to after it.
+    /// Applies a block's changes.
     pub(crate) fn apply(&mut self, delta: &StateDelta) {
         for address in &delta.wiped {
             self.slots.retain(|(owner, _), _| owner != address);
@@ -40,7 +40,7 @@ impl ModelState {
         }
     }
 
-    /// The state commitment, computed from nothing.
+    /// The state commitment, computed from scratch.
     pub(crate) fn commitment(&self) -> B256 {
         let mut change = LatticeChange::default();
         for (address, account) in &self.accounts {
@@ -65,7 +65,7 @@ pub(crate) struct ModelBlock {
     pub(crate) commitment: B256,
 }
 
-/// How large random blocks are.
+/// The size of random blocks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
     pub(crate) accounts: u8,
@@ -81,7 +81,7 @@ pub(crate) const SMALL: Shape = Shape {
     payload_bytes: 600,
 };
 
-/// Makes random blocks.
+/// Generates random blocks.
 pub(crate) struct Generator {
     pub(crate) random: StdRng,
     pub(crate) shape: Shape,
@@ -126,7 +126,7 @@ impl Generator {
         }
         for ((address, slot), value) in slots {
             let is_wiped = delta.wiped.contains(&address);
-            // A wiped account's zero slots are not in a delta.
+            // A delta does not contain the zero slots of an account whose storage is cleared.
             if !(is_wiped && value.is_zero()) {
                 delta.slots.push((address, slot, value));
             }
@@ -167,7 +167,7 @@ impl Generator {
     }
 }
 
-/// Holds a reader against a state: everything it has, everything it has not.
+/// Compares a reader with a state: what it contains and what it does not.
 pub(crate) fn check_state(reader: &Reader, shape: Shape, state: &ModelState) -> Result<(), String> {
     let wrong = |what: String| Err(format!("block {}: {what}", reader.number()));
     for byte in 1..=shape.accounts {
@@ -229,7 +229,7 @@ pub(crate) fn check_state(reader: &Reader, shape: Shape, state: &ModelState) -> 
     Ok(())
 }
 
-/// Commits so many further blocks.
+/// Commits `count` more blocks.
 pub(crate) fn extend(
     db: &Db,
     generator: &mut Generator,
@@ -243,13 +243,13 @@ pub(crate) fn extend(
         let (delta, block) = generator.block(blocks.len() as u64, &before);
         let prepared = db.prepare(block.number, &delta).expect("sound changes");
         db.commit_prepared(prepared, block.hash, &block.payload)
-            .expect("a sound medium with room");
+            .expect("a sound medium with space");
         blocks.push(block);
     }
 }
 
-/// Holds everything the database has against blocks, the newest last; older ones than are readable are
-/// left out.
+/// Compares the whole database with blocks, the newest last; skips blocks that are no longer
+/// readable.
 pub(crate) fn check_db(db: &Db, shape: Shape, blocks: &[ModelBlock]) -> Result<(), String> {
     let newest = blocks.last().map(|block| block.number);
     let latest = db.latest().map(|block| block.number);
@@ -284,7 +284,7 @@ pub(crate) fn check_db(db: &Db, shape: Shape, blocks: &[ModelBlock]) -> Result<(
     Ok(())
 }
 
-/// Holds iteration and the recomputed commitment against the newest block.
+/// Compares iteration and the recomputed commitment with the newest block.
 pub(crate) fn check_whole(db: &Db, block: &ModelBlock) -> Result<(), String> {
     let reader = db.reader_latest().map_err(|error| error.to_string())?;
     let mut found = ModelState::default();

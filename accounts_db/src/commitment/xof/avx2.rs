@@ -1,8 +1,7 @@
-//! The same with AVX2's instructions: eight compressions side by side in the lanes of registers.
+//! The AVX2 implementation: eight compressions in parallel, in the lanes of registers.
 //!
-//! What a compiler makes of plain loops is four times slower. What it makes of the instructions' names is
-//! a third slower than the order in which they stand here: it moves rows of the state to memory and back so
-//! often that the time goes by waiting for them.
+//! Compiled plain loops are four times slower. Compiled intrinsics are a third slower than this
+//! assembly: the compiler spills rows of the state so often that the loads dominate.
 
 use std::arch::{
     asm,
@@ -12,7 +11,7 @@ use std::arch::{
     },
 };
 
-/// The orders of bytes that turn words to the right by 16 and by 8 bits.
+/// Byte shuffles that rotate words to the right by 16 and by 8 bits.
 #[repr(C, align(32))]
 struct Turns([[u8; 16]; 4]);
 
@@ -22,9 +21,9 @@ static TURNS: Turns = {
     Turns([by_16, by_16, by_8, by_8])
 };
 
-/// A round on a state whose rows 0 to 10 and 12 to 15 stand in the registers of those numbers. One
-/// register is needed besides, so row 11 stands in memory. The parameters are the places of the message's
-/// words.
+/// A round on a state whose rows 0 to 10 and 12 to 15 are in the registers of those numbers. One
+/// register is needed as scratch, so row 11 is in memory. The parameters are the indexes of the
+/// message words.
 macro_rules! round {
     ($w0:tt $w1:tt $w2:tt $w3:tt $w4:tt $w5:tt $w6:tt $w7:tt $($diagonals:tt)*) => {
         concat!(
@@ -45,8 +44,8 @@ macro_rules! diagonals {
     };
 }
 
-/// The first or second half of what columns or diagonals go through, all of them side by side, since they
-/// do not wait for each other: for each four rows `[a] [b] [c] [d]` and a word of the message.
+/// Half of a quarter round on all columns or diagonals, which are independent: for each four rows
+/// `[a] [b] [c] [d]` and a message word.
 macro_rules! half {
     ($step:tt [$($a:tt)*] [$($word:tt)*] [$($b:tt)*] [$($c:tt)*] [$($d:tt)*]) => {
         concat!(
@@ -91,7 +90,7 @@ macro_rules! add_word {
     };
 }
 
-/// Turns `d` to the right by 16 or by 8 bits.
+/// Rotates `d` to the right by 16 or by 8 bits.
 macro_rules! turn_d {
     (0 $d:tt) => {
         concat!("vpshufb ymm", $d, ", ymm", $d, ", ymmword ptr [{turns}]\n")
@@ -142,7 +141,7 @@ macro_rules! add_row {
     };
 }
 
-/// Turns `b` to the right by 12 or by 7 bits.
+/// Rotates `b` to the right by 12 or by 7 bits.
 macro_rules! turn_b {
     (0 $b:tt) => {
         turn_b!(12 20 $b)
@@ -159,9 +158,10 @@ macro_rules! turn_b {
     };
 }
 
-/// Runs instructions on a state, with a message of which the first `$tail` words may be other than zero.
+/// Runs instructions on a state, with a message of which only the first `$tail` words can be
+/// nonzero.
 ///
-/// The caller has AVX2.
+/// The caller must have AVX2 enabled.
 macro_rules! run {
     ($state:ident, $message:ident, $tail:expr, [$($rounds:expr),* $(,)?]) => {{
         let mut row_11 = $state[11];
@@ -199,8 +199,8 @@ wide! {
     _mm256_add_epi16, _mm256_sub_epi16, _mm256_loadu_si256, _mm256_storeu_si256
 }
 
-/// What the first round does to all columns but the first, in which the counter stands: that is the same
-/// for all blocks of an output.
+/// The part of the first round on all columns except the first, which contains the counter: it is
+/// the same for all output blocks.
 #[target_feature(enable = "avx2")]
 #[inline]
 fn begin<const TAIL: usize>(mut state: Rows, message: &Rows) -> Rows {
@@ -221,7 +221,7 @@ fn begin<const TAIL: usize>(mut state: Rows, message: &Rows) -> Rows {
     state
 }
 
-/// The rest of the first round, and the others.
+/// The rest of the first round, and the other rounds.
 #[target_feature(enable = "avx2")]
 #[inline]
 fn end<const TAIL: usize>(mut state: Rows, message: &Rows) -> Rows {

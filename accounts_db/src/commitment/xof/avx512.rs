@@ -1,7 +1,7 @@
-//! The same with AVX-512's instructions: sixteen compressions side by side, half an output at a time.
+//! The AVX-512 implementation: sixteen compressions in parallel, half an output at a time.
 //!
-//! There are registers enough for the state and for the words of a message that are not zero, and one
-//! instruction turns a row, so the compiler needs no help as it does with [AVX2](super::avx2).
+//! The registers hold the state and the nonzero message words, and one instruction rotates a row,
+//! so the compiler needs no help, unlike with [AVX2](super::avx2).
 
 use super::SCHEDULE;
 use std::arch::x86_64::{
@@ -10,9 +10,9 @@ use std::arch::x86_64::{
     _mm512_xor_si512,
 };
 
-/// The first or second half of what columns or diagonals go through, all of them side by side, since they
-/// do not wait for each other: for each four rows `a b c d` and the place of a word in the message. Words
-/// from `$tail` on are zero for every element, and are not added.
+/// Half of a quarter round on all columns or diagonals, which are independent: for each four rows
+/// `a b c d` and the index of a message word. Words from `$tail` on are zero for every element, and
+/// are not added.
 macro_rules! half {
     ($state:ident, $message:ident, $tail:ident, $turn_d:literal, $turn_b:literal,
      $([$a:literal $b:literal $c:literal $d:literal, $word:expr])*) => {
@@ -62,8 +62,8 @@ wide! {
     _mm512_add_epi16, _mm512_sub_epi16, _mm512_loadu_si512, _mm512_storeu_si512
 }
 
-/// What the first round does to all columns but the first, in which the counter stands: that is the same
-/// for all blocks of an output.
+/// The part of the first round on all columns except the first, which contains the counter: it is
+/// the same for all output blocks.
 #[target_feature(enable = "avx512f,avx512bw")]
 #[inline]
 fn begin<const TAIL: usize>(mut state: Rows, message: &Rows) -> Rows {
@@ -72,7 +72,7 @@ fn begin<const TAIL: usize>(mut state: Rows, message: &Rows) -> Rows {
     state
 }
 
-/// The rest of the first round, and the others.
+/// The rest of the first round, and the other rounds.
 #[target_feature(enable = "avx512f,avx512bw")]
 #[inline]
 fn end<const TAIL: usize>(mut state: Rows, message: &Rows) -> Rows {

@@ -191,7 +191,8 @@ impl Block {
 
     /// The state before the block, for the yardstick.
     pub fn flat_state(&self) -> Result<FlatState, BlockError> {
-        let state = FlatState::of(self);
+        let number = self.context().block().number.saturating_to::<u64>();
+        let state = FlatState::touched(self.view(), self.sets(), number);
         state.map_err(|source| BlockError::State {
             block: self.name.clone(),
             source,

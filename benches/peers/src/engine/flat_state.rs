@@ -1,6 +1,5 @@
 //! A state in memory, laid out for one thread that runs revm.
 
-use super::block::Block;
 use alloy_primitives::{
     Address, B256, KECCAK256_EMPTY, U256,
     map::{AddressMap, B256Map, HashMap, U256Map},
@@ -50,12 +49,6 @@ pub struct FlatState {
 }
 
 impl FlatState {
-    /// The part of the state before a block that it touches.
-    pub(crate) fn of(block: &Block) -> Result<Self, StateError> {
-        let number = block.context().block().number.saturating_to::<u64>();
-        Self::touched(block.view(), block.sets(), number)
-    }
-
     /// The part of a state that these sets name, and the block hashes that block `number` can read.
     pub(crate) fn touched(
         view: &dyn StateView,
