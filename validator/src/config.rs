@@ -1,7 +1,7 @@
-//! Configuration: flags over environment over a TOML file over defaults.
+//! Configuration: flags override the environment, which overrides a TOML file, which overrides defaults.
 //!
-//! Each section exists twice: with every value optional, as flags, environment and file state it,
-//! and resolved, with a value everywhere, which is also what `config` prints.
+//! Each section exists twice: with optional values, as flags, environment and file state them, and resolved,
+//! with a value for every option, as `config` prints them.
 
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
@@ -22,10 +22,10 @@ pub enum ConfigError {
     Read {
         /// The file.
         path: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The file is not a configuration.
+    /// The file is not a valid configuration.
     #[error("{path} is not a configuration: {source}")]
     Parse {
         /// The file.
@@ -33,7 +33,7 @@ pub enum ConfigError {
         /// Where and why.
         source: Box<toml::de::Error>,
     },
-    /// A value that cannot be.
+    /// An invalid value.
     #[error("{option} is {value}, {why}")]
     Value {
         /// The option.
@@ -45,9 +45,8 @@ pub enum ConfigError {
     },
 }
 
-/// The short and the long help of an option: what its documentation says, and the default that holds
-/// where no layer says anything. To clap no option has a default, or a flag that nobody gave would win
-/// over the file.
+/// The help of an option: its documentation and its default. clap is given no defaults, because a default
+/// would override the file.
 fn help<T: Serialize>(doc: &[&str], between: &str, default: T) -> String {
     let default = toml::Value::try_from(default).expect("a value of a configuration is TOML");
     let doc = doc.concat();
@@ -55,7 +54,7 @@ fn help<T: Serialize>(doc: &[&str], between: &str, default: T) -> String {
     format!("{doc}{between}[default: {}]", argument(&default))
 }
 
-/// A value as it is given on the command line.
+/// A value as written on the command line.
 fn argument(value: &toml::Value) -> String {
     match value {
         toml::Value::String(text) => text.clone(),
@@ -67,8 +66,8 @@ fn argument(value: &toml::Value) -> String {
     }
 }
 
-/// Generates a section: options with a flag, an environment variable and a place in the file, and the
-/// resolved values.
+/// Generates a section: options with a flag, an environment variable and a key in the file, and the resolved
+/// values.
 macro_rules! section {
     (
         $(#[$section:meta])*
@@ -82,7 +81,7 @@ macro_rules! section {
     ) => {
         $(#[$section])*
         ///
-        /// As stated: a value only where somebody gave one.
+        /// As stated: with a value only for options that are given.
         #[derive(Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
         #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
         pub struct $options {
@@ -110,12 +109,12 @@ macro_rules! section {
         }
 
         impl $options {
-            /// These options, and where they say nothing those of a lower layer.
+            /// These options, with missing values from a lower layer.
             pub fn over(self, lower: Self) -> Self {
                 Self { $($field: self.$field.or(lower.$field),)* }
             }
 
-            /// The values, with defaults where nothing is said.
+            /// The values, with defaults for missing ones.
             pub fn resolve(self) -> $name {
                 $name { $($field: self.$field.unwrap_or_else(|| $default),)* }
             }
@@ -138,21 +137,21 @@ section! {
         "http_port" "http.port" "LOCKWEAVE_HTTP_PORT" port: u16 = 8545, value_name = "PORT";
         /// Origin that browsers may call from, `*` for all; may be given several times.
         "http_cors" "http.cors" "LOCKWEAVE_HTTP_CORS" cors: Vec<String> = vec!["*".to_owned()], value_name = "ORIGIN", value_delimiter = ',';
-        /// Bytes of a request at most.
+        /// Largest request in bytes.
         "http_request_bytes" "http.request-bytes-max" "LOCKWEAVE_HTTP_REQUEST_BYTES_MAX" request_bytes_max: usize = 16 << 20, value_name = "BYTES";
-        /// Bytes of a response at most.
+        /// Largest response in bytes.
         "http_response_bytes" "http.response-bytes-max" "LOCKWEAVE_HTTP_RESPONSE_BYTES_MAX" response_bytes_max: usize = 64 << 20, value_name = "BYTES";
-        /// Calls in a batch at most.
+        /// Most calls in a batch.
         "http_batch" "http.batch-calls-max" "LOCKWEAVE_HTTP_BATCH_CALLS_MAX" batch_calls_max: usize = 10_000, value_name = "N";
-        /// Connections at most.
+        /// Most connections.
         "http_connections" "http.connections-max" "LOCKWEAVE_HTTP_CONNECTIONS_MAX" connections_max: usize = 16_384, value_name = "N";
-        /// Gas of a call at most.
+        /// Most gas of a call.
         "http_gas_cap" "http.gas-cap" "LOCKWEAVE_HTTP_GAS_CAP" gas_cap: u64 = 50_000_000, value_name = "GAS";
         /// Milliseconds a call may take.
         "http_call_timeout" "http.call-timeout" "LOCKWEAVE_HTTP_CALL_TIMEOUT" call_timeout: u64 = 5_000, value_name = "MS";
-        /// Blocks of a log query at most.
+        /// Most blocks of a log query.
         "http_log_blocks" "http.log-blocks-max" "LOCKWEAVE_HTTP_LOG_BLOCKS_MAX" log_blocks_max: u64 = 100_000, value_name = "N";
-        /// Logs of a query at most.
+        /// Most logs of a query.
         "http_logs" "http.logs-max" "LOCKWEAVE_HTTP_LOGS_MAX" logs_max: usize = 50_000, value_name = "N";
     }
 }
@@ -162,15 +161,15 @@ section! {
     Producer / ProducerOptions {
         /// Milliseconds between blocks; 0 makes a block as soon as there is a transaction.
         "block_time" "block-time" "LOCKWEAVE_BLOCK_TIME" block_time: u64 = 400, value_name = "MS";
-        /// After this many milliseconds without a block an empty one is made; 0 makes none.
+        /// Milliseconds without a block after which an empty one is made; 0 makes none.
         "empty_block_time" "empty-block-time" "LOCKWEAVE_EMPTY_BLOCK_TIME" empty_block_time: u64 = 0, value_name = "MS";
-        /// Whether to make blocks; without, the node serves what it has.
+        /// Whether to make blocks; if not, the node only serves its chain.
         "produce" "produce" "LOCKWEAVE_PRODUCE" produce: bool = true, value_name = "BOOL", num_args = 1;
-        /// Worker threads that execute transactions, and as many that recover senders; one of each for every core, if nobody says how many.
+        /// Worker threads that execute transactions, and as many that recover senders; by default one of each per core.
         "threads" "threads" "LOCKWEAVE_THREADS" threads: NonZeroUsize = cores(), value_name = "N", value_parser = threads;
-        /// Who gets the tips.
+        /// Account that receives the tips.
         "beneficiary" "beneficiary" "LOCKWEAVE_BENEFICIARY" beneficiary: alloy_primitives::Address = alloy_primitives::Address::ZERO, value_name = "ADDRESS";
-        /// Text in the headers of blocks made here; 32 bytes at most.
+        /// Text in the headers of blocks that this node makes; at most 32 bytes.
         "extra_data" "extra-data" "LOCKWEAVE_EXTRA_DATA" extra_data: String = "lockweave".to_owned(), value_name = "TEXT";
     }
 }
@@ -178,27 +177,27 @@ section! {
 section! {
     /// Waiting transactions.
     PoolLimits / PoolOptions {
-        /// Waiting transactions at most.
+        /// Most waiting transactions.
         "pool_transactions" "pool.transactions-max" "LOCKWEAVE_POOL_TRANSACTIONS_MAX" transactions_max: usize = 100_000, value_name = "N";
-        /// Waiting transactions of one sender at most.
+        /// Most waiting transactions of one sender.
         "pool_per_sender" "pool.per-sender-max" "LOCKWEAVE_POOL_PER_SENDER_MAX" per_sender_max: usize = 8_192, value_name = "N";
-        /// Of these behind a nonce gap at most.
+        /// Most of these after a nonce gap.
         "pool_gapped" "pool.queued-per-sender-max" "LOCKWEAVE_POOL_QUEUED_PER_SENDER_MAX" queued_per_sender_max: usize = 1_024, value_name = "N";
-        /// By how many percent a replacement has to outbid what it replaces.
+        /// Percent by which a replacement has to outbid the transaction it replaces.
         "pool_bump" "pool.price-bump" "LOCKWEAVE_POOL_PRICE_BUMP" price_bump: u32 = 10, value_name = "PERCENT";
-        /// Whether transactions without a chain id are taken; on a development chain they are, if neither a flag nor the environment says no.
+        /// Whether transactions without a chain id are accepted; on a development chain they are, unless a flag or the environment forbids it.
         "pool_unprotected" "pool.allow-unprotected" "LOCKWEAVE_POOL_ALLOW_UNPROTECTED" allow_unprotected: bool = false, value_name = "BOOL";
     }
 }
 
 section! {
-    /// How much of the past is kept.
+    /// How much history is kept.
     History / HistoryOptions {
-        /// States after this many of the last blocks can be read, besides the latest.
+        /// Blocks before the newest whose states can be read.
         "history_states" "history.state-blocks" "LOCKWEAVE_HISTORY_STATE_BLOCKS" state_blocks: u64 = 256, value_name = "N";
-        /// Bodies and receipts of this many of the last blocks are kept.
+        /// Newest blocks whose bodies and receipts are kept.
         "history_bodies" "history.body-blocks" "LOCKWEAVE_HISTORY_BODY_BLOCKS" body_blocks: u64 = 100_000, value_name = "N";
-        /// Transactions of the last blocks that are kept at most; about 100 bytes of memory each, and 1.5 kB where the chain is in memory.
+        /// Most transactions that can be found by hash; about 100 bytes of memory each, and 1.5 kB if the chain is in memory.
         "history_transactions" "history.transactions" "LOCKWEAVE_HISTORY_TRANSACTIONS" transactions: usize = 1_000_000, value_name = "N";
     }
 }
@@ -220,16 +219,16 @@ section! {
     Log / LogOptions {
         /// What to log, by target and level, as in `info,rpc=debug`.
         "log_filter" "log.filter" "LOCKWEAVE_LOG_FILTER" filter: String = "info".to_owned(), value_name = "FILTER";
-        /// In what form.
+        /// Format of the logs.
         "log_format" "log.format" "LOCKWEAVE_LOG_FORMAT" format: LogFormat = LogFormat::Text;
     }
 }
 
-/// The form of logs.
+/// The format of logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LogFormat {
-    /// Lines for people.
+    /// Plain text.
     Text,
     /// One JSON object a line.
     Json,
@@ -248,7 +247,7 @@ pub struct Options {
     /// Waiting transactions.
     #[command(flatten)]
     pub pool: PoolOptions,
-    /// How much of the past is kept.
+    /// How much history is kept.
     #[command(flatten)]
     pub history: HistoryOptions,
     /// Metrics and health.
@@ -269,7 +268,7 @@ pub struct Config {
     pub http: Http,
     /// Waiting transactions.
     pub pool: PoolLimits,
-    /// How much of the past is kept.
+    /// How much history is kept.
     pub history: History,
     /// Metrics and health.
     pub metrics: MetricsServer,
@@ -278,7 +277,7 @@ pub struct Config {
 }
 
 impl Options {
-    /// Reads the layer of a file.
+    /// Reads the options of a file.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let shown = || path.display().to_string();
         let text = fs::read_to_string(path).map_err(|source| ConfigError::Read {
@@ -291,7 +290,7 @@ impl Options {
         })
     }
 
-    /// These options, and where they say nothing those of a lower layer.
+    /// These options, with missing values from a lower layer.
     pub fn over(self, lower: Self) -> Self {
         Self {
             producer: self.producer.over(lower.producer),
@@ -303,9 +302,9 @@ impl Options {
         }
     }
 
-    /// Reads the file, if there is one to be read, below these options, and fills in defaults.
+    /// Adds the values of the file, if there is one, and defaults.
     ///
-    /// `stated` is a file somebody named, which must be there; `usual` one that may be.
+    /// `stated` is a file that was named and must exist; `usual` one that may exist.
     pub fn load(
         self,
         stated: Option<&Path>,
@@ -318,7 +317,7 @@ impl Options {
         self.over(file).resolve()
     }
 
-    /// The values, checked, with defaults where nothing is said.
+    /// The checked values, with defaults for missing ones.
     pub fn resolve(self) -> Result<Config, ConfigError> {
         let config = Config {
             producer: self.producer.resolve(),
@@ -339,10 +338,10 @@ impl Options {
     }
 }
 
-/// More threads than this are a slip of the keyboard.
+/// More threads than this are taken for a typing error.
 const THREADS_MAX: usize = 1024;
 
-/// A number of threads, as an argument.
+/// Parses a number of threads.
 pub fn threads(text: &str) -> Result<NonZeroUsize, String> {
     match text.parse() {
         Ok(threads) if NonZeroUsize::get(threads) <= THREADS_MAX => Ok(threads),
@@ -350,7 +349,7 @@ pub fn threads(text: &str) -> Result<NonZeroUsize, String> {
     }
 }
 
-/// The cores there are.
+/// The number of available cores.
 fn cores() -> NonZeroUsize {
     thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }

@@ -12,7 +12,7 @@ use std::{
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Runs EVM blocks under declared access: account and storage-slot locks, revm on worker threads.
+/// Executes EVM blocks in parallel under declared access: locks on accounts and storage slots, revm on worker threads.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 struct Cli {
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(code) => code,
-        // Whoever reads us has seen enough.
+        // The reader of the output closed it.
         Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
             ExitCode::SUCCESS
         }

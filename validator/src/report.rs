@@ -1,38 +1,38 @@
-//! What replay says: a line a block and a summary, for people or for machines.
+//! The output of replay: one line per block and a summary, as text or JSON.
 
 use lockweave_evm_adapter::{EvmBlock, SpecId};
 use serde::{Serialize, Serializer};
 use std::io::{self, Write};
 
-/// What became of one block.
+/// The result of one block.
 #[derive(Clone, Debug, Serialize)]
 pub struct BlockReport {
     /// Block number.
     pub block: u64,
     /// Transactions in it.
     pub transactions: usize,
-    /// Gas used by the serial run.
+    /// Gas used by the serial execution.
     pub gas: u64,
-    /// Whether that is what the header says.
+    /// Whether the header states the same.
     pub gas_ok: bool,
     /// Whether the receipts' root and the bloom filter are the header's; `None` before Byzantium,
     /// whose receipts held state roots.
     pub receipts_ok: Option<bool>,
-    /// Whether every further run came to the same state, receipts, logs and gas as the first.
+    /// Whether every further execution had the same state, receipts, logs and gas as the first.
     pub serial_equal: bool,
-    /// Median time of the serial runs.
+    /// Median time of the serial executions.
     #[serde(serialize_with = "milliseconds")]
     pub serial_ms: f64,
-    /// Median time of the parallel runs.
+    /// Median time of the parallel executions.
     #[serde(serialize_with = "milliseconds")]
     pub parallel_ms: f64,
-    /// What inference did, where access sets were inferred; of the last parallel run.
+    /// Statistics of inference in the last parallel execution, if access sets were inferred.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub inference: Option<InferenceReport>,
-    /// Whether the parallel run was by an access list (EIP-7928), where lists were asked for.
+    /// Whether the parallel execution used an access list (EIP-7928), if lists were requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by_list: Option<bool>,
-    /// What it took to have the list.
+    /// The cost of making the list.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub listing: Option<ListReport>,
     /// What is wrong.
@@ -46,7 +46,7 @@ pub struct BlockReport {
     pub has_status_receipts: bool,
 }
 
-/// What it took to have the access lists, which recordings do not have.
+/// The cost of making the access lists, which recordings do not contain.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct ListReport {
     /// Time of the serial pass that built the list; not part of `parallel_ms`.
@@ -54,14 +54,14 @@ pub struct ListReport {
     pub list_ms: f64,
 }
 
-/// What it took to find out what transactions touch.
+/// Statistics and cost of access inference.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct InferenceReport {
-    /// Transactions that got keys beyond their inferred sets at once.
+    /// Transactions that were granted keys beyond their inferred sets.
     pub extended: usize,
-    /// Transactions that left their inferred sets and had to be run again.
+    /// Transactions that were executed again after an access violation.
     pub violations: usize,
-    /// Transactions that had run and were taken back.
+    /// Transactions that were rolled back.
     pub rolled_back: usize,
     /// Median time that a worker spent on inference; part of `parallel_ms`.
     #[serde(serialize_with = "milliseconds")]
@@ -72,11 +72,11 @@ pub struct InferenceReport {
     pub inferred_by_template: usize,
     /// Steps whose set was found by simulation.
     pub inferred_by_simulation: usize,
-    /// Simulations that were taken as executions.
+    /// Simulations that were accepted as executions.
     pub simulations_taken: usize,
-    /// Steps that ran alone.
+    /// Steps that were executed alone.
     pub ran_alone: usize,
-    /// Payments that ran without locks.
+    /// Payments that were executed without locks.
     pub payments_without_locks: usize,
 }
 
@@ -95,11 +95,11 @@ impl InferenceReport {
     }
 }
 
-/// Problems kept for one block; more of them say nothing new.
+/// Problems kept for one block at most.
 const PROBLEMS_MAX: usize = 8;
 
 impl BlockReport {
-    /// A block about which nothing is known yet.
+    /// An empty report of a block.
     pub fn new(block: &EvmBlock) -> Self {
         let fork = block.context().spec();
         let has_status_receipts = fork.is_enabled_in(SpecId::BYZANTIUM);
@@ -121,14 +121,14 @@ impl BlockReport {
         }
     }
 
-    /// Notes that the block is wrong.
+    /// Records that the block is wrong.
     pub fn fail(&mut self, problem: String) {
         if self.problems.len() < PROBLEMS_MAX {
             self.problems.push(problem);
         }
     }
 
-    /// Notes that a run differs from the oracle.
+    /// Records that an execution differs from the oracle.
     pub fn differ(&mut self, problem: String) {
         self.serial_equal = false;
         self.fail(problem);
@@ -147,7 +147,7 @@ impl BlockReport {
     }
 }
 
-/// All blocks together.
+/// Totals of all blocks.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Summary {
     /// Blocks replayed.
@@ -166,22 +166,22 @@ pub struct Summary {
     /// Sum of the blocks' parallel times.
     #[serde(serialize_with = "milliseconds")]
     pub parallel_ms: f64,
-    /// Serial over parallel; `None` where nothing ran.
+    /// Serial time divided by parallel time; `None` if nothing was executed.
     #[serde(serialize_with = "ratio")]
     pub speedup: Option<f64>,
-    /// Blocks that were run by an access list, where lists were asked for.
+    /// Blocks that were executed by an access list, if lists were requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by_list: Option<usize>,
-    /// What it took to have the lists: the sum over the blocks.
+    /// The cost of making the lists, summed over the blocks.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub listing: Option<ListReport>,
-    /// What inference did, where access sets were inferred.
+    /// Statistics of inference, if access sets were inferred.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub inference: Option<InferenceReport>,
 }
 
 impl Summary {
-    /// Counts a block in.
+    /// Adds a block.
     pub fn add(&mut self, report: &BlockReport) {
         self.blocks += 1;
         if report.is_ok() {
@@ -210,7 +210,7 @@ fn speedup(serial_ms: f64, parallel_ms: f64) -> Option<f64> {
     (parallel_ms > 0.0).then(|| serial_ms / parallel_ms)
 }
 
-/// Milliseconds with as many digits as a clock of microseconds gives.
+/// Milliseconds with microsecond resolution.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn milliseconds<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64((value * 1e3).round() / 1e3)
@@ -223,7 +223,7 @@ fn ratio<S: Serializer>(value: &Option<f64>, serializer: S) -> Result<S::Ok, S::
         .serialize(serializer)
 }
 
-/// How reports are written.
+/// The format of reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// Aligned columns.
@@ -233,7 +233,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// Writes what stands above the blocks.
+    /// Writes the header.
     pub fn write_header(self, out: &mut dyn Write) -> io::Result<()> {
         match self {
             Self::Json => Ok(()),
@@ -270,7 +270,7 @@ impl Format {
         }
     }
 
-    /// Writes what all blocks came to.
+    /// Writes the summary.
     pub fn write_summary(self, out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
         match self {
             Self::Json => write_json(out, summary),

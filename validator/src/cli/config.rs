@@ -23,19 +23,19 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// Whether a flag or the environment says what to do with transactions without a chain id.
+    /// Whether a flag or the environment states what to do with transactions without a chain id.
     pub(crate) const fn states_protection(&self) -> bool {
         self.options.pool.allow_unprotected.is_some()
     }
 
-    /// Flags over environment over file over defaults.
+    /// Flags override the environment, which overrides the file, which overrides defaults.
     pub(crate) fn load(self, datadir: Option<&Path>) -> Result<Config, Failure> {
         let usual = datadir.map(|datadir| datadir.join("config.toml"));
         Ok(self.options.load(self.config.as_deref(), usual)?)
     }
 }
 
-/// The same, of which nothing but what is kept of the past is asked for.
+/// The source of the history options alone.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct HistorySource {
     /// A configuration file [default: config.toml in the data folder, if it is there].
@@ -46,7 +46,7 @@ pub(crate) struct HistorySource {
 }
 
 impl HistorySource {
-    /// Flags over environment over file over defaults.
+    /// Flags override the environment, which overrides the file, which overrides defaults.
     pub(crate) fn load(self, datadir: &Path) -> Result<Retention, Failure> {
         let options = Options {
             history: self.history,
@@ -58,7 +58,7 @@ impl HistorySource {
     }
 }
 
-/// Print the effective configuration, in the form in which a file has it.
+/// Print the effective configuration, in the format of a configuration file.
 #[derive(Debug, Args)]
 pub(crate) struct ConfigArgs {
     /// The data folder.

@@ -1,4 +1,4 @@
-//! Which chain a command is about, and the folder it is in.
+//! Opens the chain of a command.
 
 use super::Failure;
 use alloy_signer_local::PrivateKeySigner;
@@ -21,7 +21,7 @@ pub(crate) struct DatadirArgs {
     pub(super) datadir: PathBuf,
 }
 
-/// A chain that is opened.
+/// An open chain.
 pub(super) struct Opened {
     pub(super) parameters: ChainParameters,
     pub(super) store: Arc<dyn ChainStore>,
@@ -35,7 +35,7 @@ pub(super) fn development() -> Result<(ChainParameters, Vec<PrivateKeySigner>), 
     Ok((parameters, signers))
 }
 
-/// Opens a folder that must have a chain; one that has none is left as it is.
+/// Opens a folder that must hold a chain; changes nothing in one that does not.
 pub(super) fn existing(path: &Path) -> Result<(Datadir, ChainParameters), Failure> {
     let no_chain = || Failure::NoChain {
         path: path.display().to_string(),
@@ -48,8 +48,8 @@ pub(super) fn existing(path: &Path) -> Result<(Datadir, ChainParameters), Failur
     Ok((datadir, parameters))
 }
 
-/// Opens the chain of a folder. `wanted` is the chain it should be: where the folder is empty it is
-/// made, where not it must be that one.
+/// Opens the chain of a folder. `wanted` is the expected chain: it is created if the folder is empty,
+/// otherwise it must be the one there.
 pub(super) fn open(
     path: &Path,
     wanted: Option<&ChainParameters>,
@@ -62,7 +62,7 @@ pub(super) fn open(
     };
     let datadir = Datadir::open(path)?;
     let parameters = match datadir.parameters()? {
-        // The development chain's genesis has the time it was made; a folder keeps its own.
+        // The genesis of a development chain has the time of its creation, so a folder keeps its own.
         Some(known) if is_development => {
             let id = known.spec.chain_id;
             if id != wanted.spec.chain_id {

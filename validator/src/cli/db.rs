@@ -13,9 +13,9 @@ use std::{
 };
 use thiserror::Error;
 
-/// Look at an accounts database, check it, or take and restore snapshots.
+/// Inspect and check an accounts database, and take and restore snapshots.
 ///
-/// The database must not be in use. Nothing in it is changed, except that restoring makes a new one.
+/// The database must not be in use. Only `restore` writes: it creates a new database.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exit status: 0 all is well, 1 the database is damaged, 2 it cannot be used."
@@ -27,12 +27,12 @@ pub(crate) struct DbArgs {
 
 #[derive(Debug, Subcommand)]
 enum DbCommand {
-    /// Print figures.
+    /// Print statistics.
     Stats(Common),
-    /// Check every checksum, hold the index against the log, and compute the state commitment from the
-    /// whole state.
+    /// Check every checksum, compare the index with the log, and compute the state commitment from the whole
+    /// state.
     Verify(Common),
-    /// Put a copy into another folder; full segments are shared where the file system can.
+    /// Copy the database to another folder; full segments are shared if the file system supports it.
     Snapshot {
         #[command(flatten)]
         common: Common,
@@ -94,7 +94,7 @@ enum DbError {
 }
 
 impl DbError {
-    /// Whether the database is damaged, rather than out of reach.
+    /// Whether the database is damaged, rather than inaccessible.
     const fn is_damage(&self) -> bool {
         matches!(
             self,
@@ -110,7 +110,7 @@ impl DbError {
     }
 }
 
-/// What a command found, ready to be printed.
+/// The results of a command.
 #[derive(Debug, Default, Serialize)]
 struct Findings {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -171,12 +171,12 @@ impl From<Damage> for Damaged {
     }
 }
 
-/// Runs the command. Damage is told from a database that cannot be used.
+/// Runs the command. The exit code separates damage from a database that cannot be used.
 pub(crate) fn run(args: &DbArgs) -> ExitCode {
     match execute(args) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
-        // Whoever reads us has seen enough.
+        // The reader of the output closed it.
         Err(DbError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
             ExitCode::SUCCESS
         }
@@ -187,7 +187,7 @@ pub(crate) fn run(args: &DbArgs) -> ExitCode {
     }
 }
 
-/// Runs a command; tells whether the database is sound.
+/// Runs a command; returns whether the database is undamaged.
 fn execute(args: &DbArgs) -> Result<bool, DbError> {
     let (common, findings) = match &args.command {
         DbCommand::Stats(common) => (common, stats(common)?),
@@ -293,7 +293,7 @@ fn scrubbed(report: lockweave_accounts_db::ScrubReport) -> Scrubbed {
     }
 }
 
-/// A bar on standard error, where a person looks at it.
+/// A progress bar on standard error, if that is a terminal.
 fn bar(common: &Common) -> ProgressBar {
     if common.json || !io::stderr().is_terminal() {
         return ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());

@@ -22,8 +22,8 @@ use tracing::info;
 
 /// Add blocks from a file to a chain: RLP, one after another, as `export` and other clients write them.
 ///
-/// Every block is executed and held against its header. Blocks the chain has are passed over. How much of the
-/// past is kept is said as for `run`: by flag, environment or configuration file.
+/// Every block is executed and compared with its header. Blocks that the chain already has are skipped. How
+/// much history is kept is set as for `run`: by flag, environment or configuration file.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  lockweave-validator import --datadir data --genesis genesis.json \
@@ -61,7 +61,7 @@ pub(crate) fn run(args: ImportArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Adds the blocks of a file to a chain; how many were new.
+/// Adds the blocks of a file to a chain; returns how many were new.
 pub(super) fn add_blocks(opened: &Opened, path: &Path) -> Result<usize, Failure> {
     let reader: Box<dyn BufRead> = if path == Path::new("-") {
         Box::new(BufReader::new(io::stdin()))

@@ -1,4 +1,4 @@
-//! The subcommands, one a file.
+//! The subcommands, one per file.
 
 pub(crate) mod completions;
 pub(crate) mod config;
@@ -63,10 +63,10 @@ pub(crate) enum Failure {
     Runtime(io::Error),
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
-    /// What was asked for cannot be declared; the text says why.
+    /// The accesses cannot be determined; the text gives the reason.
     #[error("{0}")]
     Declare(String),
-    /// The node stopped making blocks; it says why.
+    /// The node stopped making blocks; the text gives the reason.
     #[error("the node stopped: {0}")]
     Stopped(String),
 }

@@ -1,4 +1,4 @@
-//! `replay`: recorded blocks, run in parallel and checked.
+//! `replay`: recorded blocks, executed in parallel and checked.
 
 use super::Failure;
 use clap::Args;
@@ -19,7 +19,7 @@ use std::{
     thread,
 };
 
-/// Run recorded blocks in parallel and check the result.
+/// Execute recorded blocks in parallel and check the result.
 ///
 /// Every block is executed on one thread (the oracle) and on worker threads under locks. Gas, receipts
 /// root and logs bloom are held against the block's header; state, receipts, logs and gas of every
@@ -36,7 +36,7 @@ use std::{
 pub(crate) struct ReplayArgs {
     /// A recording: a folder or .tar.zst archive of blocks with the state before them.
     path: PathBuf,
-    /// Worker threads [default: the cores there are].
+    /// Worker threads [default: the number of cores].
     #[arg(long, value_name = "N", value_parser = threads)]
     threads: Option<NonZeroUsize>,
     /// Where the access sets of the parallel run come from.
@@ -45,7 +45,7 @@ pub(crate) struct ReplayArgs {
     /// Runs of each block; medians are reported.
     #[arg(long, value_name = "R", default_value = "1")]
     repeat: NonZeroUsize,
-    /// With `--access inferred`: whether calls whose like were seen before are simulated all the same.
+    /// With `--access inferred`: whether calls that match a template are simulated anyway.
     #[arg(long, value_enum, default_value_t)]
     templates: TemplateUse,
     /// Only these blocks, by number, separated by commas.
@@ -99,7 +99,7 @@ fn replay(args: ReplayArgs) -> Result<Summary, Failure> {
     Ok(summary)
 }
 
-/// A bar on standard error, where a person looks at it.
+/// A progress bar on standard error, if that is a terminal.
 fn progress(blocks: u64, format: Format) -> ProgressBar {
     if format == Format::Json || !io::stderr().is_terminal() {
         return ProgressBar::with_draw_target(Some(blocks), ProgressDrawTarget::hidden());

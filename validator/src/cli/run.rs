@@ -34,8 +34,8 @@ use tracing::info;
 
 /// Run a node: transactions in over JSON-RPC, blocks out.
 ///
-/// A chain has to be named: --dev, --genesis, or a data folder that has one. What no flag says comes from
-/// the environment, then the configuration file, then the defaults; `config` prints what results.
+/// Name a chain: --dev, --genesis, or a data folder that holds one. Options without a flag come from the
+/// environment, then the configuration file, then the defaults; `config` prints the result.
 #[derive(Debug, Args)]
 #[command(
     group = ArgGroup::new("chain").args(["dev", "genesis", "datadir"]).required(true).multiple(true),
@@ -44,10 +44,10 @@ use tracing::info;
                   lockweave-validator run --genesis genesis.json --datadir data --metrics"
 )]
 pub(crate) struct RunArgs {
-    /// A development chain: chain id 1337, ten funded accounts with keys everybody knows.
+    /// A development chain: chain id 1337, ten funded accounts with public keys.
     #[arg(long, conflicts_with = "genesis")]
     dev: bool,
-    /// The chain: a genesis file in geth's format. Not needed where the data folder has a chain.
+    /// The chain: a genesis file in geth's format. Not needed if the data folder holds a chain.
     #[arg(long, value_name = "FILE")]
     genesis: Option<PathBuf>,
     /// The data folder. Without one the chain is in memory and ends with the process.
@@ -90,8 +90,8 @@ pub(crate) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
         .build()
         .map_err(Failure::Runtime)?;
     let result = runtime.block_on(serve(&config, opened, signers));
-    // Calls that still run only read, and nobody is there to take their answers. Waiting for them would
-    // take as long as they may, and would not hear a second signal.
+    // Calls that still run only read, and their clients are gone. Waiting for them could take as long as
+    // their timeout and would ignore a second signal.
     runtime.shutdown_background();
     result
 }
@@ -146,7 +146,7 @@ fn solo(config: &Config) -> SoloConfig {
     }
 }
 
-/// Who has what, and where to call.
+/// Prints accounts and addresses.
 fn banner(
     signers: &[PrivateKeySigner],
     chain_id: u64,
@@ -177,11 +177,11 @@ fn banner(
     out.flush()
 }
 
-/// How often to look whether the node still makes blocks.
+/// How often to check whether the node still makes blocks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// Returns at the first SIGINT or SIGTERM, or when no more blocks are made; a signal after that ends
-/// the process at once.
+/// Returns at the first SIGINT or SIGTERM, or when no more blocks are made; a later signal ends the process
+/// immediately.
 async fn wait_for_end(node: &Node) -> io::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;

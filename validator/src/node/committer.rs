@@ -1,9 +1,9 @@
-//! The thread that makes blocks durable and tells of them, while the next one may be executed.
+//! The thread that makes blocks durable and announces them while the next one may already execute.
 //!
-//! It has one block at a time. The producer hands over what the block changes, gets the commitment for
-//! its header, and then has the finished block committed or forgotten. Nobody hears of a block before
-//! it is durable, and the next block is prepared only after that; so whatever was told survives a crash,
-//! and a crash loses at most a block in the making and one on its way.
+//! It handles one block at a time. The producer hands over the block's state changes, receives the commitment
+//! for its header, and then orders the finished block to be committed or forgotten. A block is announced only
+//! when it is durable, and the next block is prepared only after that. So everything announced survives a
+//! crash; a crash loses at most one block being executed and one being committed.
 
 use super::{Head, Node, admission_after, consensus::FinalityRule, submit::sender_state};
 use crate::{chain::ChainBlock, store::StoreError};
@@ -23,13 +23,13 @@ use tracing::{error, info};
 /// How long to wait before a block that could not be stored is stored again.
 const STORE_RETRY: Duration = Duration::from_secs(1);
 
-/// What the producer wants.
+/// An order of the producer.
 enum Order {
-    /// Get ready to commit a block with this number and these changes.
+    /// Prepare the commit of a block with this number and these changes.
     Prepare { number: u64, delta: StateDelta },
-    /// Make the block that was prepared durable, and tell of it.
+    /// Make the prepared block durable and announce it.
     Commit(Arc<ChainBlock>),
-    /// Drop what was prepared.
+    /// Drop the prepared block.
     Forget,
 }
 
@@ -45,17 +45,17 @@ pub(super) struct Committer {
 impl Committer {
     /// Starts the thread.
     pub(super) fn start(node: Arc<Node>, finality: Box<dyn FinalityRule>) -> io::Result<Self> {
-        let (orders, to_do) = bounded(1);
-        let (tell_prepared, prepared) = bounded(1);
-        let (tell_committed, committed) = bounded(1);
-        let (give_up, told_to_give_up) = bounded(1);
+        let (orders, received_orders) = bounded(1);
+        let (send_prepared, prepared) = bounded(1);
+        let (send_committed, committed) = bounded(1);
+        let (give_up, give_up_order) = bounded(1);
         let mut thread = Thread {
             node,
             finality,
-            orders: to_do,
-            prepared: tell_prepared,
-            committed: tell_committed,
-            give_up: told_to_give_up,
+            orders: received_orders,
+            prepared: send_prepared,
+            committed: send_committed,
+            give_up: give_up_order,
         };
         let thread = thread::Builder::new()
             .name("block-committer".to_owned())
@@ -69,41 +69,43 @@ impl Committer {
         })
     }
 
-    /// Gets the next block ready; the commitment to the state after it.
+    /// Prepares the next block; returns the commitment to the state after it.
     pub(super) fn prepare(&self, number: u64, delta: StateDelta) -> Result<B256, StoreError> {
         self.order(Order::Prepare { number, delta });
-        self.prepared.recv().unwrap_or_else(|_| Err(gone()))
+        self.prepared
+            .recv()
+            .unwrap_or_else(|_| Err(committer_ended()))
     }
 
-    /// Has the block that was prepared committed; [`committed`](Self::committed) tells when it is.
+    /// Commits the prepared block; [`committed`](Self::committed) reports when it is done.
     pub(super) fn commit(&self, block: Arc<ChainBlock>) {
         self.order(Order::Commit(block));
     }
 
-    /// Drops the block that was prepared.
+    /// Drops the prepared block.
     pub(super) fn forget(&self) {
         self.order(Order::Forget);
     }
 
-    /// Tells, once for each commit, that it is done or has failed for good.
+    /// Reports once for each commit that it is done or has failed for good.
     pub(super) const fn committed(&self) -> &Receiver<Result<(), StoreError>> {
         &self.committed
     }
 
-    /// A commit that fails is not tried again.
+    /// A commit that fails is not retried.
     pub(super) fn give_up(&self) {
         // Once is enough.
         let _ = self.give_up.try_send(());
     }
 
-    /// An order to a thread that is gone is answered by its closed channels.
+    /// If the thread has ended, its closed channels report that.
     fn order(&self, order: Order) {
         let _ = self.orders.send(order);
     }
 }
 
 /// The thread ended before its time.
-pub(super) fn gone() -> StoreError {
+pub(super) fn committer_ended() -> StoreError {
     StoreError::Failed(Arc::new(io::Error::other(
         "the thread that commits blocks has ended",
     )))
@@ -131,11 +133,11 @@ struct Thread {
 }
 
 impl Thread {
-    /// Works until the producer is gone.
+    /// Runs until the producer has ended.
     fn run(&mut self) {
         while let Ok(order) = self.orders.recv() {
             let Order::Prepare { number, delta } = order else {
-                // Nothing is prepared: the producer was told so.
+                // Nothing is prepared; the producer got the error.
                 continue;
             };
             let node = Arc::clone(&self.node);
@@ -152,14 +154,14 @@ impl Thread {
             };
             let started = Instant::now();
             let commit = || prepared.commit(Arc::clone(&block));
-            let mut done = self.insist(&block, commit);
+            let mut done = self.commit_with_retry(&block, commit);
             if done.is_ok() {
                 let seconds = started.elapsed().as_secs_f64();
                 metrics::histogram!("lockweave_block_commit_seconds").record(seconds);
                 done = self.publish(&block);
             }
             if let Err(error) = &done {
-                // The producer may be waiting for work, and everybody else asks the node.
+                // Wakes the producer, which may be waiting for work. All others ask the node.
                 error!(target: "producer", number = block.number(), %error, "the block cannot be stored");
                 *node.failure.lock() = Some(error.to_string());
                 node.notify();
@@ -168,9 +170,9 @@ impl Thread {
         }
     }
 
-    /// Makes a block durable. A medium that fails is asked again: nothing is lost, and the node goes
-    /// on when there is room.
-    fn insist(
+    /// Makes a block durable. If the storage fails, the commit is retried: nothing is lost, and the node
+    /// continues when, for example, the disk has space again.
+    fn commit_with_retry(
         &self,
         block: &ChainBlock,
         mut commit: impl FnMut() -> Result<(), StoreError>,
@@ -196,7 +198,7 @@ impl Thread {
         }
     }
 
-    /// Makes a durable block the head, and tells of it.
+    /// Makes a durable block the head and announces it.
     fn publish(&mut self, block: &Arc<ChainBlock>) -> Result<(), StoreError> {
         let node = &*self.node;
         let state = node.store.state_at(block.number())?;
@@ -207,8 +209,8 @@ impl Thread {
             .map(EvmTransaction::sender)
             .collect();
         let states = senders.into_iter().filter_map(|sender| {
-            // A sender that became a contract has no use for its transactions; they are refused when
-            // their turn comes.
+            // A sender that became a contract cannot send; its transactions are dropped when they come up for
+            // a block.
             let state = sender_state(&*state, sender).ok()?;
             Some((sender, state))
         });

@@ -1,4 +1,4 @@
-//! The seam to a consensus engine: who says when a block is proposed, and when it is final.
+//! The interface to a consensus engine, which decides when a block is proposed and when it is final.
 
 use crate::chain::ChainBlock;
 use alloy_consensus::Header;
@@ -11,27 +11,27 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 pub struct Attributes {
     /// Seconds since the Unix epoch; not before the parent's.
     pub timestamp: u64,
-    /// Who gets the tips.
+    /// The account that receives the tips.
     pub beneficiary: Address,
     /// The block's randomness (EIP-4399).
     pub prev_randao: B256,
 }
 
-/// What the engine wants of this node.
+/// What this node has to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// Propose a block; if nothing can go into it, only if `empty` allows that.
+    /// Propose a block; one without transactions only if `empty` is set.
     Propose {
         /// What the proposer decides.
         attributes: Attributes,
-        /// Whether a block without transactions is wanted.
+        /// Whether a block without transactions may be proposed.
         empty: bool,
     },
     /// Stop: the node is shutting down.
     Stop,
 }
 
-/// What became of a proposal.
+/// The decision on a proposal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It is the next block.
@@ -40,7 +40,7 @@ pub enum Verdict {
     Rejected,
 }
 
-/// The newest blocks that will not be taken back.
+/// The newest blocks that will not be reverted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Finality {
     /// Number of the newest block that is safe under honest majority.
@@ -49,10 +49,10 @@ pub struct Finality {
     pub finalized: u64,
 }
 
-/// What a producer that waits is told.
+/// A message to a producer that waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wake {
-    /// There is something for a block.
+    /// There are transactions for a block.
     Work,
     /// The node is shutting down.
     Stop,
@@ -62,8 +62,8 @@ pub enum Wake {
 pub trait Consensus: Send {
     /// Waits for this node's next turn after `parent`.
     ///
-    /// `wake` tells of new work and of the end; `has_work` says whether the pool has something for
-    /// the next block. An implementation must return `Stop` when told to, or when `wake` is closed.
+    /// `wake` carries new work and the order to stop; `has_work` tells whether the pool has transactions for
+    /// the next block. An implementation must return `Stop` on [`Wake::Stop`] and when `wake` is closed.
     fn next_turn(
         &mut self,
         parent: &Header,
@@ -74,23 +74,23 @@ pub trait Consensus: Send {
     /// Proposes a block that was executed here.
     fn propose(&mut self, block: &ChainBlock) -> Verdict;
 
-    /// Whether this node could propose at once, if it had something. The next block is then executed
-    /// while the last one is made durable; otherwise that is waited for first.
+    /// Whether this node could propose immediately, given transactions. If so, the next block executes while
+    /// the last one is made durable; otherwise the node waits for that first.
     fn is_due(&self) -> bool {
         false
     }
 
-    /// What says which blocks are final; asked for once.
+    /// The rule that decides which blocks are final. Called once.
     fn finality_rule(&self) -> Box<dyn FinalityRule>;
 }
 
-/// Says what is final. Called by the committing thread only, for every block in order.
+/// Decides what is final. Called by the committing thread only, for every block in order.
 pub trait FinalityRule: Send {
-    /// The block was made durable here, and is about to be told of; what is final then.
+    /// Called when a block is durable and before it is announced; returns what is final then.
     fn committed(&mut self, block: &ChainBlock) -> Finality;
 }
 
-/// What is durable is final: for a node alone.
+/// A durable block is final: for a single node.
 #[derive(Debug)]
 pub struct FinalWhenDurable;
 
@@ -103,18 +103,18 @@ impl FinalityRule for FinalWhenDurable {
     }
 }
 
-/// How a lone node makes blocks.
+/// How a single node makes blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SoloConfig {
     /// Time between blocks; zero makes a block as soon as there is a transaction.
     pub block_time: Duration,
-    /// After this long without a block an empty one is made; never if `None`.
+    /// Time without a block after which an empty one is made; never if `None`.
     pub empty_block_time: Option<Duration>,
-    /// Who gets the tips.
+    /// The account that receives the tips.
     pub beneficiary: Address,
 }
 
-/// One node alone: every block is its own, and final when it is durable.
+/// A single node: it makes every block, and a block is final when it is durable.
 #[derive(Debug)]
 pub struct SoloConsensus {
     config: SoloConfig,
@@ -122,7 +122,7 @@ pub struct SoloConsensus {
 }
 
 impl SoloConsensus {
-    /// A lone node.
+    /// A single node.
     pub fn new(config: SoloConfig) -> Self {
         Self {
             config,
@@ -133,7 +133,7 @@ impl SoloConsensus {
     fn attributes(&self, parent: &Header) -> Attributes {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         Attributes {
-            // Blocks may come faster than seconds. Time stands still then, and never runs ahead.
+            // Blocks may follow each other within a second. They share its timestamp, which never runs ahead of the clock.
             timestamp: now.map_or(0, |now| now.as_secs()).max(parent.timestamp),
             beneficiary: self.config.beneficiary,
             prev_randao: keccak256(parent.parent_hash),
@@ -145,14 +145,14 @@ impl SoloConsensus {
         after.is_some_and(|after| self.last.elapsed() >= after)
     }
 
-    /// When to look again: the next slot, or when an empty block is due.
-    fn patience(&self, has_work: bool) -> Duration {
+    /// Time until the next check: the next slot, or when an empty block is due.
+    fn wait_time(&self, has_work: bool) -> Duration {
         let since = self.last.elapsed();
         let slot = self.config.block_time.saturating_sub(since);
         if has_work {
             return slot;
         }
-        // Without work only an empty block or a wake-up is waited for.
+        // Without work, only an empty block or a wake-up can be next.
         let idle = Duration::from_hours(1);
         let empty = self.config.empty_block_time;
         empty.map_or(idle, |after| after.saturating_sub(since).max(slot))
@@ -171,7 +171,7 @@ impl Consensus for SoloConsensus {
             let is_slot = self.last.elapsed() >= self.config.block_time;
             let empty = self.empty_is_due();
             if is_slot && (work || empty) {
-                // An end that came meanwhile goes first.
+                // An order to stop that arrived meanwhile takes precedence.
                 if wake.try_iter().any(|wake| wake == Wake::Stop) {
                     return Turn::Stop;
                 }
@@ -179,7 +179,7 @@ impl Consensus for SoloConsensus {
                 let attributes = self.attributes(parent);
                 return Turn::Propose { attributes, empty };
             }
-            match wake.recv_timeout(self.patience(work)) {
+            match wake.recv_timeout(self.wait_time(work)) {
                 Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return Turn::Stop,
                 Ok(Wake::Work) | Err(RecvTimeoutError::Timeout) => {}
             }
@@ -199,7 +199,7 @@ impl Consensus for SoloConsensus {
     }
 }
 
-/// A node that makes no blocks: it serves what it has.
+/// A node that makes no blocks and only serves the chain it has.
 #[derive(Debug)]
 pub struct Idle;
 

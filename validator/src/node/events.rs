@@ -1,4 +1,4 @@
-//! What the node tells those who listen.
+//! Events of the node and their listeners.
 
 use crate::chain::ChainBlock;
 use alloy_primitives::B256;
@@ -14,7 +14,7 @@ const PENDING_BEHIND_MAX: usize = 1_024;
 #[derive(Debug)]
 pub struct BlockEvent {
     block: Arc<ChainBlock>,
-    /// Its header's JSON, made once for all who want it.
+    /// Its header's JSON, made once for all listeners.
     json: OnceLock<String>,
 }
 
@@ -30,8 +30,8 @@ impl BlockEvent {
     }
 }
 
-/// Hands events to whoever listens. Sending never waits: a listener that is too slow misses some
-/// and is told so.
+/// Sends events to all listeners. Sending never waits: a listener that is too slow misses events and is
+/// notified of that.
 #[derive(Clone, Debug)]
 pub struct Events {
     blocks: broadcast::Sender<Arc<BlockEvent>>,
@@ -59,7 +59,7 @@ impl Events {
     }
 
     pub(super) fn announce_block(&self, block: Arc<ChainBlock>) {
-        // An error says that nobody listens.
+        // An error means that there is no listener.
         let json = OnceLock::new();
         let _ = self.blocks.send(Arc::new(BlockEvent { block, json }));
     }

@@ -1,38 +1,37 @@
-//! What calls have used: how much of a block a transaction will take is not known before it runs, and
-//! its gas limit is often far above it.
+//! Gas that calls have used. How much gas a transaction will use is not known before it runs, and its limit
+//! is often far higher.
 
 use ahash::AHashMap;
 use alloy_consensus::Transaction as _;
 use alloy_primitives::{Address, FixedBytes};
 use lockweave_evm_adapter::EvmTransaction;
 
-/// Calls remembered at most; beyond that everybody starts anew.
+/// Calls remembered at most; beyond that the history starts over.
 const CALLS_REMEMBERED_MAX: usize = 65_536;
-/// A call that uses less than was thought brings the estimate down by one part in this many of the
-/// difference. One that uses more brings it up at once: a block that was thought too small is cut and
-/// run again.
+/// A call that uses less than estimated lowers the estimate by the difference divided by this number. A call
+/// that uses more raises it at once: a block whose gas was underestimated is cut and executed again.
 const FORGETTING: u64 = 64;
 
-/// A contract and what is called there.
+/// A contract and the selector of the called function.
 type Call = (Address, FixedBytes<4>);
 
-/// About the most that recent calls of the same kind have used, in gas.
+/// Roughly the most gas that recent calls of the same kind have used.
 #[derive(Debug, Default)]
 pub(super) struct GasHistory {
     used: AHashMap<Call, u64>,
 }
 
 impl GasHistory {
-    /// What a transaction is thought to use: its limit, where nothing better is known.
+    /// The estimated gas of a transaction: its limit if there is no history.
     pub(super) fn estimate(&self, transaction: &EvmTransaction) -> u64 {
         let limit = transaction.envelope().gas_limit();
         let used = call_of(transaction).and_then(|call| self.used.get(&call));
         used.map_or(limit, |used| limit.min(*used))
     }
 
-    /// Learns what a transaction used.
+    /// Records the gas that a transaction used.
     pub(super) fn note(&mut self, transaction: &EvmTransaction, gas_used: u64) {
-        // A limit that was used up says nothing better than itself.
+        // Calls without a selector are not recorded.
         let Some(call) = call_of(transaction) else {
             return;
         };
@@ -48,8 +47,8 @@ impl GasHistory {
     }
 }
 
-/// What is called; nothing for a transaction that creates, or that brings no input: most of those are
-/// transfers, which have a limit of just what they use.
+/// The call of a transaction; `None` for creations, and for transactions without input, which are mostly
+/// transfers whose limit is what they use.
 fn call_of(transaction: &EvmTransaction) -> Option<Call> {
     let envelope = transaction.envelope();
     let selector = envelope.input().get(..4)?;

@@ -1,10 +1,10 @@
-//! The node: the way of a transaction from its bytes to a durable block.
+//! The node: from the bytes of a transaction to a durable block.
 //!
 //! ```text
 //! submit: decode ─ check ─ recover sender ─► pool ─► producer: plan ─ execute ─ seal ─► store ─► events
 //! ```
 //!
-//! RPC and command line see a [`Node`]; nothing in here knows of them.
+//! RPC and the command line use a [`Node`]; nothing here depends on them.
 
 pub mod block_builder;
 mod committer;
@@ -53,7 +53,7 @@ pub struct NodeConfig {
     pub signature_threads: NonZeroUsize,
     /// Limits of the pool.
     pub pool: PoolConfig,
-    /// Text in the headers of blocks made here; 32 bytes at most.
+    /// Text in the headers of blocks that this node makes; at most 32 bytes.
     pub extra_data: Vec<u8>,
 }
 
@@ -91,9 +91,9 @@ pub struct Node {
     pool: Pool,
     events: Events,
     head: RwLock<Head>,
-    /// Read by who takes transactions in, from looking up a sender until it is in the pool, and
-    /// written by who publishes a block: else the pool learns a state that is over, and waits for a
-    /// nonce that is used.
+    /// Held for reading from the lookup of a sender until its transaction is in the pool, and for writing
+    /// while a block is published. Otherwise the pool would learn an outdated state and wait for a nonce that
+    /// is used.
     intake: RwLock<()>,
     admission: RwLock<Admission>,
     finality: Mutex<Finality>,
@@ -101,9 +101,9 @@ pub struct Node {
     wake: Sender<Wake>,
     producer: Mutex<Option<JoinHandle<()>>>,
     runs: RunLog,
-    /// Why no blocks are made any more, if that is so.
+    /// Why the node stopped making blocks, if it did.
     failure: Mutex<Option<String>>,
-    /// Why the newest block cannot be stored yet, if that is so.
+    /// Why the newest block cannot be stored yet, if so.
     storage_failure: Mutex<Option<String>>,
 }
 
@@ -125,7 +125,7 @@ impl Node {
         let block = store.head();
         let state = store.state_at(block.number())?;
         let number = block.number();
-        // Work and end; a wake-up that finds one waiting adds nothing to it.
+        // Room for one `Work` and one `Stop`: a second `Work` would add nothing.
         let (wake, woken) = bounded(2);
         let node = Arc::new(Self {
             pool: Pool::new(config.pool.clone()),
@@ -179,12 +179,12 @@ impl Node {
         &*self.store
     }
 
-    /// Transactions that wait.
+    /// The transactions that wait for a block.
     pub const fn pool(&self) -> &Pool {
         &self.pool
     }
 
-    /// What happens, as it happens.
+    /// New blocks and pending transactions, as they appear.
     pub const fn events(&self) -> &Events {
         &self.events
     }
@@ -194,7 +194,7 @@ impl Node {
         self.head.read().clone()
     }
 
-    /// The newest blocks that will not be taken back.
+    /// The newest blocks that will not be reverted.
     pub fn finality(&self) -> Finality {
         *self.finality.lock()
     }
@@ -206,24 +206,24 @@ impl Node {
         fees::next_base_fee(self.chain(), header, header.timestamp)
     }
 
-    /// How a block ran that was made here; `None` for one of before the start, or long ago.
+    /// How a block that this node made was executed; `None` for blocks from before the start, and for old ones.
     pub fn run_of(&self, number: u64) -> Option<Arc<InferredStats>> {
         self.runs.of(number)
     }
 
-    /// Why no blocks are made any more, if that is so.
+    /// Why the node stopped making blocks, if it did.
     pub fn failure(&self) -> Option<String> {
         self.failure.lock().clone()
     }
 
-    /// Why the newest block cannot be stored yet, if that is so. It is tried again every second.
+    /// Why the newest block cannot be stored yet, if so. The node retries every second.
     pub fn storage_failure(&self) -> Option<String> {
         self.storage_failure.lock().clone()
     }
 
-    /// Ends block production and waits for the block that is being made.
+    /// Stops block production and waits for the block in progress.
     pub fn stop(&self) {
-        // Waits for room if a wake-up is on its way; an error says that the producer is gone.
+        // Waits while the channel is full. An error means that the producer has ended.
         let _ = self.wake.send(Wake::Stop);
         if let Some(producer) = self.producer.lock().take() {
             let _ = producer.join();
@@ -237,7 +237,7 @@ impl Node {
     }
 }
 
-/// The rules that transactions are held against after a block.
+/// The rules that new transactions are checked against after a block.
 fn admission_after(chain: &Arc<ChainSpec>, block: &ChainBlock) -> Admission {
     let header = &block.header;
     Admission::new(

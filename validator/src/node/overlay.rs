@@ -1,15 +1,15 @@
-//! The state after a block that is not durable yet: its changes over the durable state before it.
+//! The state after a block that is not durable yet: its changes on top of the durable state before it.
 
 use ahash::{AHashMap, AHashSet};
 use alloy_primitives::{Address, B256, U256};
 use lockweave_runtime::{Account, Code, StateDelta, StateError, StateView};
 use std::sync::Arc;
 
-/// What a block changed, over the state before it.
+/// A block's changes on top of the state before it.
 pub(super) struct Overlay {
     below: Arc<dyn StateView>,
     accounts: AHashMap<Address, Option<Account>>,
-    wiped: AHashSet<Address>,
+    cleared: AHashSet<Address>,
     slots: AHashMap<(Address, U256), U256>,
     codes: AHashMap<B256, Arc<Code>>,
     block: u64,
@@ -29,7 +29,7 @@ impl Overlay {
         Self {
             below,
             accounts: delta.accounts.iter().copied().collect(),
-            wiped: delta.wiped.iter().copied().collect(),
+            cleared: delta.wiped.iter().copied().collect(),
             slots: slots
                 .map(|(address, slot, value)| ((*address, *slot), *value))
                 .collect(),
@@ -51,7 +51,7 @@ impl StateView for Overlay {
     fn slot(&self, address: Address, slot: U256) -> Result<U256, StateError> {
         match self.slots.get(&(address, slot)) {
             Some(value) => Ok(*value),
-            None if self.wiped.contains(&address) => Ok(U256::ZERO),
+            None if self.cleared.contains(&address) => Ok(U256::ZERO),
             None => self.below.slot(address, slot),
         }
     }
@@ -70,14 +70,14 @@ impl StateView for Overlay {
         self.below.block_hash(number)
     }
 
-    /// Asked of accounts without nonce and code only (EIP-7610). Such an account runs nothing, so a
-    /// block cannot clear its slots one by one: it wipes them all, or none.
+    /// Called only for accounts without nonce and code (EIP-7610). Such an account runs no code, so a block
+    /// cannot clear its slots one by one: it clears the whole storage or nothing.
     fn has_storage(&self, address: Address) -> Result<bool, StateError> {
         let written = self.slots.iter();
         let has_new = written
             .filter(|((of, _), _)| *of == address)
             .any(|(_, value)| !value.is_zero());
-        if has_new || self.wiped.contains(&address) {
+        if has_new || self.cleared.contains(&address) {
             return Ok(has_new);
         }
         self.below.has_storage(address)

@@ -1,13 +1,13 @@
-//! Block production: one thread that turns what waits in the pool into blocks, another that makes them
-//! durable.
+//! Block production: one thread makes blocks of the transactions in the pool, another makes them durable.
 //!
-//! Where more waits than a block takes, the next block is executed while the last one is committed, on
-//! an [`Overlay`] of what that one changed. It is prepared and proposed only when the last one is durable.
+//! If more transactions wait than fit into a block, the next block executes while the last one is committed,
+//! on an [`Overlay`] with its changes. The next block is prepared and proposed only when the last one is
+//! durable.
 
 use super::{
     Head, Node,
     block_builder::{BlockBuilder, BuildError, BuiltBlock, LeftOut},
-    committer::{Committer, gone},
+    committer::{Committer, committer_ended},
     consensus::{Attributes, Consensus, Turn, Verdict, Wake},
     overlay::Overlay,
 };
@@ -30,15 +30,14 @@ use tracing::{debug, error, info, warn};
 
 /// Transactions in a block at most.
 const BLOCK_TRANSACTIONS_MAX: usize = 65_536;
-/// Candidates may have gas limits of this many blocks together: most use less than their limit.
+/// The gas limits of the candidates may add up to this many blocks: most transactions use less than their limit.
 const CANDIDATE_GAS_BLOCKS: u64 = 2;
 
-/// Bytes of a block's transactions at most, before EIP-7934 says how many. A block has to be stored
-/// and sent whole.
+/// Bytes of a block at most before Osaka, from when EIP-7934 sets a limit. A block is stored and sent whole.
 const BLOCK_BYTES_MAX: usize = 64 << 20;
-/// What a block's encoding has at most besides its transactions: header, empty lists, their heads.
+/// Bytes of a block's encoding besides its transactions, at most: header, empty lists, RLP prefixes.
 const BLOCK_FRAME_BYTES: usize = 2_048;
-/// What stands before a transaction in a block's encoding at most.
+/// Bytes of the RLP prefix of a transaction, at most.
 const TRANSACTION_HEAD_BYTES: usize = 5;
 
 /// Why block production ended.
@@ -52,11 +51,11 @@ pub enum ProducerError {
     Store(#[from] StoreError),
 }
 
-/// A block on its way to the disk, as far as the next one needs it that is executed meanwhile.
+/// A block that is being committed, as far as the execution of the next one needs it.
 struct InFlight {
     /// The block and the state after it.
     head: Head,
-    /// Its transactions, which the pool still has.
+    /// Its transactions, which are still in the pool.
     transactions: AHashSet<B256>,
 }
 
@@ -70,7 +69,7 @@ pub(super) struct Producer {
     /// A block is being committed.
     is_committing: bool,
     in_flight: Option<InFlight>,
-    /// Told to end while a block was on its way.
+    /// The order to stop arrived while a block was being committed.
     stopped: bool,
 }
 
@@ -112,7 +111,7 @@ impl Producer {
             let turn = {
                 let node = &self.node;
                 let has_work = || {
-                    // A block that could not be stored is heard of where blocks are made.
+                    // `produce` reports a block that could not be stored.
                     if node.failure().is_some() {
                         return true;
                     }
@@ -123,7 +122,7 @@ impl Producer {
                     .next_turn(&parent.block.header, &self.wake, &has_work)
             };
             let Turn::Propose { attributes, empty } = turn else {
-                return self.settle();
+                return self.wait_for_commit();
             };
             self.produce(&parent, attributes, empty)?;
             if self.stopped {
@@ -139,18 +138,18 @@ impl Producer {
         empty: bool,
     ) -> Result<(), ProducerError> {
         if self.node.failure().is_some() {
-            return self.settle();
+            return self.wait_for_commit();
         }
         let started = Instant::now();
         let header = self.next_header(&parent.block, attributes);
         let candidates = self.candidates(&header);
         if candidates.is_empty() && !empty {
-            return self.settle();
+            return self.wait_for_commit();
         }
         let mut built = self.builder.build(&parent.state, header, &candidates)?;
         let executed = started.elapsed();
-        // The block before must be durable before this one is told of anywhere.
-        self.settle()?;
+        // The previous block must be durable before this one is announced.
+        self.wait_for_commit()?;
         if self.stopped {
             return Ok(());
         }
@@ -160,7 +159,7 @@ impl Producer {
         }
         let stats = std::mem::take(&mut built.stats);
         let delta = std::mem::take(&mut built.delta);
-        let ahead = self.goes_on(&built).then(|| delta.clone());
+        let overlap_delta = self.can_overlap(&built).then(|| delta.clone());
         built.header.state_root = self.committer.prepare(built.header.number, delta)?;
         let block = Arc::new(into_block(built));
         if self.consensus.propose(&block) == Verdict::Rejected {
@@ -168,17 +167,17 @@ impl Producer {
             self.committer.forget();
             return Ok(());
         }
-        // Before anybody hears of the block: who does may ask how it went.
+        // Recorded before the block is announced, because listeners may then ask for its statistics.
         count(&block, &stats);
         metrics::histogram!("lockweave_block_execute_seconds").record(executed.as_secs_f64());
         let violations = stats.violations;
         self.node.runs.note(block.number(), stats);
         self.committer.commit(Arc::clone(&block));
         self.is_committing = true;
-        let overlapped = ahead.is_some();
-        match ahead {
+        let overlapped = overlap_delta.is_some();
+        match overlap_delta {
             Some(delta) => self.in_flight = Some(self.in_flight(&block, &delta)),
-            None => self.settle()?,
+            None => self.wait_for_commit()?,
         }
         info!(
             target: "producer",
@@ -195,16 +194,16 @@ impl Producer {
         Ok(())
     }
 
-    /// Whether the next block can be executed while this one is committed: it is due, and there is
-    /// more than this one takes.
-    fn goes_on(&self, built: &BuiltBlock) -> bool {
+    /// Whether the next block can execute while this one is committed: it is due, and more transactions wait
+    /// than this block takes.
+    fn can_overlap(&self, built: &BuiltBlock) -> bool {
         self.consensus.is_due() && self.node.pool.status().pending > built.transactions.len()
     }
 
-    /// What the next block needs of this one, which changed `delta`.
+    /// What the next block needs of this one, whose changes are `delta`.
     fn in_flight(&self, block: &Arc<ChainBlock>, delta: &StateDelta) -> InFlight {
-        // The block before is durable and told of, or this one would not be on its way. This one may
-        // be told of at any time, but what it changed reads the same over itself.
+        // The previous block is durable and announced; otherwise this one would not be committed yet. This
+        // block may become the head at any time; its changes on top of itself read the same.
         let below = self.node.head().state;
         InFlight {
             head: Head {
@@ -217,8 +216,8 @@ impl Producer {
         }
     }
 
-    /// Waits until the block on its way is durable, if there is one.
-    fn settle(&mut self) -> Result<(), ProducerError> {
+    /// Waits until the block that is being committed is durable, if there is one.
+    fn wait_for_commit(&mut self) -> Result<(), ProducerError> {
         if !self.is_committing {
             return Ok(());
         }
@@ -227,22 +226,22 @@ impl Producer {
                 recv(self.committer.committed()) -> done => {
                     self.is_committing = false;
                     self.in_flight = None;
-                    return Ok(done.unwrap_or_else(|_| Err(gone()))?);
+                    return Ok(done.unwrap_or_else(|_| Err(committer_ended()))?);
                 }
                 recv(self.wake) -> wake => if wake != Ok(Wake::Work) {
-                    // A commit under way is waited for; one that fails is not tried again.
+                    // Waits for the commit in progress, which is not retried if it fails.
                     self.stopped = true;
                     self.committer.give_up();
                     let done = self.committer.committed().recv();
                     self.is_committing = false;
                     self.in_flight = None;
-                    return Ok(done.unwrap_or_else(|_| Err(gone()))?);
+                    return Ok(done.unwrap_or_else(|_| Err(committer_ended()))?);
                 },
             }
         }
     }
 
-    /// What is known of the next header before anything runs.
+    /// The fields of the next header that are known before execution.
     fn next_header(&self, parent: &ChainBlock, attributes: Attributes) -> Header {
         next_header(
             self.node.chain(),
@@ -255,9 +254,9 @@ impl Producer {
     /// The best transactions that may fit.
     fn candidates(&self, header: &Header) -> Vec<Arc<PooledTransaction>> {
         let mut candidates = Vec::new();
-        let on_its_way = self.in_flight.as_ref();
-        let is_on_its_way =
-            |hash: B256| on_its_way.is_some_and(|in_flight| in_flight.transactions.contains(&hash));
+        let in_flight = self.in_flight.as_ref();
+        let is_in_flight =
+            |hash: B256| in_flight.is_some_and(|in_flight| in_flight.transactions.contains(&hash));
         let mut gas_left = header.gas_limit.saturating_mul(CANDIDATE_GAS_BLOCKS);
         let mut bytes_left = block_bytes_max(self.node.chain(), header) - BLOCK_FRAME_BYTES;
         let base_fee = header.base_fee_per_gas.unwrap_or_default();
@@ -265,7 +264,7 @@ impl Producer {
             if candidates.len() >= BLOCK_TRANSACTIONS_MAX {
                 return Take::Stop;
             }
-            if is_on_its_way(candidate.hash) {
+            if is_in_flight(candidate.hash) {
                 return Take::Yes;
             }
             let bytes = candidate.size.saturating_add(TRANSACTION_HEAD_BYTES);
@@ -302,7 +301,7 @@ fn block_bytes_max(chain: &ChainSpec, header: &Header) -> usize {
     }
 }
 
-/// What is counted of how access sets were found and kept to, as metrics.
+/// Metrics of access inference.
 pub(crate) const INFERENCE_COUNTERS: [&str; 9] = [
     "lockweave_sets_known_total",
     "lockweave_sets_by_template_total",
@@ -315,7 +314,7 @@ pub(crate) const INFERENCE_COUNTERS: [&str; 9] = [
     "lockweave_payments_without_locks_total",
 ];
 
-/// The same of one block, in the same order.
+/// The values of one block, in the same order.
 const fn inference_counts(stats: &InferredStats) -> [usize; 9] {
     [
         stats.known,
@@ -330,7 +329,7 @@ const fn inference_counts(stats: &InferredStats) -> [usize; 9] {
     ]
 }
 
-/// Counts what an operator asks of a block.
+/// Updates the metrics for a block.
 #[expect(clippy::cast_precision_loss, reason = "gauges are floating-point")]
 fn count(block: &ChainBlock, stats: &InferredStats) {
     metrics::counter!("lockweave_blocks_total").increment(1);
@@ -352,7 +351,7 @@ fn count(block: &ChainBlock, stats: &InferredStats) {
     metrics::gauge!("lockweave_base_fee_wei").set(base_fee as f64);
 }
 
-/// What is known of a header before its block is executed.
+/// The fields of a header that are known before its block is executed.
 pub(crate) fn next_header(
     chain: &ChainSpec,
     parent: &ChainBlock,

@@ -1,21 +1,21 @@
-//! How the last blocks ran: counters for whoever asks why a block took its time. They are no part of
-//! the blocks, and end with the process.
+//! Execution statistics of the last blocks, to explain why a block took long. They are not part of the blocks
+//! and end with the process.
 
 use lockweave_banking_stage::InferredStats;
 use parking_lot::Mutex;
 use std::{collections::VecDeque, sync::Arc};
 
-/// Blocks whose run is remembered at most.
+/// Blocks whose statistics are kept at most.
 const RUNS_REMEMBERED_MAX: usize = 1_024;
 
-/// The runs of the last blocks made here.
+/// Statistics of the last blocks that this node made.
 #[derive(Debug, Default)]
 pub(super) struct RunLog {
     runs: Mutex<VecDeque<(u64, Arc<InferredStats>)>>,
 }
 
 impl RunLog {
-    /// Notes the run of a block that is being committed.
+    /// Records the statistics of a block that is being committed.
     pub(super) fn note(&self, number: u64, stats: InferredStats) {
         let mut runs = self.runs.lock();
         if runs.len() >= RUNS_REMEMBERED_MAX {
@@ -24,7 +24,7 @@ impl RunLog {
         runs.push_back((number, Arc::new(stats)));
     }
 
-    /// The run of a block, if it is remembered.
+    /// The statistics of a block, if they are still kept.
     pub(super) fn of(&self, number: u64) -> Option<Arc<InferredStats>> {
         let runs = self.runs.lock();
         let newest_first = runs.iter().rev();

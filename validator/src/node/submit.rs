@@ -1,4 +1,4 @@
-//! Taking transactions in.
+//! Submission of transactions: checks, senders, and the pool.
 
 use super::Node;
 use crate::pool::{DecodeError, PoolError, PooledTransaction, SenderState, validate};
@@ -7,17 +7,17 @@ use lockweave_runtime::{CodeRef, StateError, StateView};
 use rayon::prelude::*;
 use thiserror::Error;
 
-/// A thread is given this many transactions: it is woken for some hundred microseconds of work. Fewer are checked on the
-/// caller's.
+/// Transactions that one thread checks at a time: some hundred microseconds of work, which is worth waking
+/// it. Fewer are checked on the caller's thread.
 const SHARE: usize = 32;
 
 /// Why a transaction is refused.
 #[derive(Debug, Error)]
 pub enum SubmitError {
-    /// Its bytes are not a transaction that this chain could have.
+    /// The bytes are not a transaction that this chain accepts.
     #[error(transparent)]
     Decode(#[from] DecodeError),
-    /// The pool does not take it.
+    /// The pool refuses it.
     #[error(transparent)]
     Pool(#[from] PoolError),
     /// Its sender is a contract (EIP-3607).
@@ -26,15 +26,15 @@ pub enum SubmitError {
     /// The state cannot be read.
     #[error(transparent)]
     State(#[from] StateError),
-    /// No blocks are made any more.
+    /// The node has stopped making blocks.
     #[error("the node makes no blocks: {0}")]
     Stopped(String),
 }
 
 impl Node {
-    /// Takes in encoded transactions (EIP-2718), in this order; the hash of each, or why not.
+    /// Submits encoded transactions (EIP-2718) in this order; returns the hash of each, or why it is refused.
     ///
-    /// Blocks while it checks; call it from a thread that may.
+    /// Blocks during the checks; call it from a thread that may block.
     pub fn submit(&self, encoded: &[impl AsRef<[u8]> + Sync]) -> Vec<Result<B256, SubmitError>> {
         if let Some(failure) = self.failure() {
             let refuse = |_| Err(SubmitError::Stopped(failure.clone()));
@@ -78,8 +78,8 @@ impl Node {
         results
     }
 
-    /// Adds what passed; `results` has their hashes, and gets the pool's refusals. Returns those
-    /// that can go into a block now.
+    /// Adds the transactions that passed the checks. `results` holds their hashes and receives the pool's
+    /// refusals. Returns the hashes that can go into a block now.
     fn add_to_pool(
         &self,
         accepted: Vec<(PooledTransaction, SenderState)>,
@@ -98,7 +98,7 @@ impl Node {
     }
 }
 
-/// What the state says of a sender.
+/// Nonce and balance of a sender.
 pub(super) fn sender_state(
     state: &dyn StateView,
     sender: Address,
@@ -107,7 +107,7 @@ pub(super) fn sender_state(
         return Ok(SenderState::default());
     };
     let code = CodeRef::load(state, sender, Some(&account))?;
-    // An account that delegates (EIP-7702) still sends.
+    // An account with a delegation (EIP-7702) may still send.
     let is_contract =
         (code.get()).is_some_and(|code| !code.bytes().starts_with(&[0xef, 0x01, 0x00]));
     if is_contract {

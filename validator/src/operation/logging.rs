@@ -7,7 +7,7 @@ use tracing_subscriber::{EnvFilter, fmt, util::TryInitError};
 /// Why logs cannot be written.
 #[derive(Debug, Error)]
 pub enum LoggingError {
-    /// The filter is not one.
+    /// The filter is invalid.
     #[error("{filter:?} is not a log filter: {source}; write one like info,rpc=debug")]
     Filter {
         /// The filter.
@@ -15,12 +15,12 @@ pub enum LoggingError {
         /// What is wrong with it.
         source: tracing_subscriber::filter::ParseError,
     },
-    /// Somebody else writes logs already.
+    /// Another logger is installed.
     #[error("logs cannot be started: {0}")]
     Start(#[from] TryInitError),
 }
 
-/// Starts to write logs.
+/// Starts logging.
 pub fn start_logging(log: &Log) -> Result<(), LoggingError> {
     use tracing_subscriber::util::SubscriberInitExt;
     let filter = EnvFilter::builder().parse(&log.filter);

@@ -17,15 +17,15 @@ use tokio::{net::TcpListener, task::JoinHandle, time};
 /// Why metrics cannot be served.
 #[derive(Debug, Error)]
 pub enum MetricsError {
-    /// The port cannot be had.
+    /// The port is not available.
     #[error("cannot serve metrics on {address}: {source}; choose another --metrics.port")]
     Bind {
         /// The address.
         address: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// Somebody else collects metrics already.
+    /// Another metrics recorder is installed.
     #[error("metrics cannot be collected: {0}")]
     Recorder(#[from] BuildError),
 }
@@ -35,7 +35,7 @@ const SECONDS: [f64; 16] = [
     0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
     1.0, 2.5, 5.0,
 ];
-/// How often old samples are folded together.
+/// How often old samples are aggregated.
 const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Serves metrics and health until it is dropped.
@@ -52,7 +52,7 @@ struct Served {
 }
 
 impl OperationServer {
-    /// Starts to collect and to serve. Must be called within a Tokio runtime, once in a process.
+    /// Starts to collect and serve metrics. Must be called within a Tokio runtime, once in a process.
     pub async fn start(address: SocketAddr, node: Arc<Node>) -> Result<Self, MetricsError> {
         let seconds = Matcher::Suffix("_seconds".to_owned());
         let builder = PrometheusBuilder::new().set_buckets_for_metric(seconds, &SECONDS)?;
@@ -87,7 +87,7 @@ impl OperationServer {
         })
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
@@ -119,7 +119,7 @@ async fn show_metrics(State(served): State<Served>) -> Response {
     (content, served.metrics.render()).into_response()
 }
 
-/// A field of what Linux says of a process, in bytes.
+/// A field of `/proc/self/status`, in bytes.
 fn memory_bytes(process: &str, field: &str) -> Option<usize> {
     let line = process.lines().find_map(|line| line.strip_prefix(field))?;
     let kibibytes: usize = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
@@ -131,12 +131,12 @@ fn gauge(name: &'static str, value: usize) {
     metrics::gauge!(name).set(value as f64);
 }
 
-/// The process answers.
+/// Whether the process responds.
 async fn live() -> &'static str {
     "live\n"
 }
 
-/// The node makes blocks.
+/// Whether the node can make blocks.
 async fn ready(State(served): State<Served>) -> Response {
     let unavailable = |why: String| (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
     if let Some(failure) = served.node.failure() {
@@ -148,7 +148,7 @@ async fn ready(State(served): State<Served>) -> Response {
     }
 }
 
-/// Says what the counters of access inference mean.
+/// Describes the counters of access inference.
 fn describe_inference() {
     describe_counter!(
         "lockweave_sets_extended_total",
@@ -188,7 +188,7 @@ fn describe_inference() {
     describe_counter!(
         "lockweave_ran_alone_total",
         Unit::Count,
-        "Transactions that ran with nobody beside them"
+        "Transactions that were executed alone"
     );
     describe_counter!(
         "lockweave_payments_without_locks_total",
@@ -197,7 +197,7 @@ fn describe_inference() {
     );
 }
 
-/// Says what the metrics mean.
+/// Describes the metrics.
 pub fn describe() {
     describe_inference();
     describe_counter!(
@@ -282,7 +282,7 @@ pub fn describe() {
         Unit::Seconds,
         "One sync of a file of the chain"
     );
-    // What has not happened yet is zero, not unknown.
+    // Counters of events that have not happened yet are zero instead of absent.
     let zero = INFERENCE_COUNTERS
         .into_iter()
         .chain(["lockweave_rejected_total"]);

@@ -1,4 +1,4 @@
-//! What an operator needs: logs, metrics and health.
+//! Logs, metrics and health, for operators.
 
 mod logging;
 mod metrics;

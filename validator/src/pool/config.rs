@@ -1,6 +1,6 @@
 //! Limits of the pool.
 
-/// How much the pool holds, and of whom.
+/// Limits of the pool, in total and per sender.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolConfig {
     /// Transactions at most.
@@ -15,7 +15,7 @@ pub struct PoolConfig {
     pub price_bump_percent: u32,
     /// Bytes of one encoded transaction at most.
     pub transaction_bytes_max: usize,
-    /// Whether transactions without a chain id (from before EIP-155) are taken.
+    /// Whether transactions without a chain id (from before EIP-155) are accepted.
     pub allow_unprotected: bool,
 }
 

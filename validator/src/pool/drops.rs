@@ -4,18 +4,18 @@ use ahash::AHashMap;
 use alloy_primitives::B256;
 use std::{collections::VecDeque, fmt};
 
-/// How many are remembered.
+/// Reasons that are kept at most.
 const REMEMBERED_MAX: usize = 65_536;
 
 /// Why a transaction left the pool without being in a block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DropReason {
-    /// Another one with the same nonce bid more.
+    /// Replaced by a transaction with the same nonce and a higher bid.
     Replaced {
         /// Hash of the other.
         by: B256,
     },
-    /// The pool was full and others bid more.
+    /// The pool was full and other transactions bid more.
     Evicted,
     /// Its nonce was used by another transaction in a block.
     NonceUsed,
@@ -34,7 +34,7 @@ impl fmt::Display for DropReason {
     }
 }
 
-/// The last reasons; the oldest are forgotten.
+/// The last reasons; the oldest are dropped.
 #[derive(Debug, Default)]
 pub(super) struct Drops {
     reasons: AHashMap<B256, DropReason>,
@@ -53,9 +53,9 @@ impl Drops {
         }
     }
 
-    /// The transaction came again.
+    /// The transaction was submitted again.
     pub(super) fn forget(&mut self, hash: B256) {
-        // Its place in the order is left; at its end nothing is there to be removed.
+        // Its entry in `order` stays; when it comes up, there is nothing to remove.
         self.reasons.remove(&hash);
     }
 

@@ -3,7 +3,7 @@
 use alloy_primitives::{Address, U256};
 use thiserror::Error;
 
-/// Why a transaction is not taken into the pool. The texts begin as geth's do: clients match on
+/// Why a transaction is not taken into the pool. The messages begin like geth's, because clients match on
 /// them.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum PoolError {
@@ -23,14 +23,14 @@ pub enum PoolError {
         "insufficient funds for gas * price + value: address {sender} have {balance} want {cost}"
     )]
     InsufficientFunds {
-        /// Who would pay.
+        /// The sender.
         sender: Address,
         /// What it has, in wei.
         balance: U256,
         /// What it may need, in wei.
         cost: U256,
     },
-    /// The sender cannot pay for it and what it has waiting.
+    /// The sender cannot pay for it and its waiting transactions.
     #[error(
         "insufficient funds for gas * price + value: balance {balance}, \
          queued cost {waiting}, tx cost {cost}"
@@ -43,7 +43,7 @@ pub enum PoolError {
         /// What this one may need, in wei.
         cost: U256,
     },
-    /// Another transaction with this nonce waits, and bids about as much.
+    /// A transaction with this nonce waits, and the new one does not bid enough more.
     #[error(
         "replacement transaction underpriced: fee cap and tip must both rise by {percent} % \
          over {fee} and {tip} wei"
@@ -56,7 +56,7 @@ pub enum PoolError {
         /// Least rise.
         percent: u32,
     },
-    /// Too many of this sender.
+    /// The sender has too many transactions.
     #[error(
         "account limit exceeded: the sender has {limit} transactions waiting; \
          send more when some are in a block"
@@ -65,7 +65,7 @@ pub enum PoolError {
         /// The limit.
         limit: usize,
     },
-    /// Too many of this sender behind a gap.
+    /// The sender has too many transactions after a nonce gap.
     #[error(
         "too many transactions behind a nonce gap ({limit}); send the one with nonce {next} first"
     )]
@@ -75,7 +75,7 @@ pub enum PoolError {
         /// The nonce that is missing.
         next: u64,
     },
-    /// The pool is full, and nobody in it bids less.
+    /// The pool is full, and no transaction in it bids less.
     #[error("txpool is full: the lowest tip in it is {bid} wei; bid more or try later")]
     Full {
         /// The lowest bid in the pool, in wei per gas.

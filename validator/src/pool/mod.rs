@@ -1,14 +1,14 @@
 //! The priority pool: transactions that wait for a block.
 //!
-//! Per sender they stand in nonce order; those without a gap in front of them are *pending*, the
-//! others *queued*. Among senders the best effective tip goes first, and among equals who came
-//! first. Everything is bounded: in all, per sender and per sender behind a gap. A full pool drops
-//! the lowest bid, which may be the newcomer's.
+//! Each sender's transactions are kept in nonce order; those before the first nonce gap are *pending*, the
+//! others *queued*. Between senders the highest effective tip goes first, then the earliest arrival. Limits
+//! apply to the whole pool, to each sender, and to each sender's queued transactions. A full pool drops the
+//! lowest bid, which may be the new one.
 //!
-//! **Architecture invariant:** the pool knows no state. Whoever inserts says what the sender's nonce
-//! and balance are; whoever makes a block says what they became. Between looking at a state and
-//! inserting no block may be told: a sender without waiting transactions is not remembered here, so
-//! nobody would correct what is over.
+//! **Architecture invariant:** the pool has no access to the state. The caller of `insert` supplies the
+//! sender's nonce and balance; the caller of `advance` supplies the new ones after a block. No block may be
+//! published between the lookup of a sender and its insertion: the pool does not remember senders without
+//! waiting transactions, so an outdated nonce would not be corrected.
 
 mod config;
 mod drops;
@@ -34,7 +34,7 @@ use std::{
     sync::Arc,
 };
 
-/// What the state says of a sender.
+/// Nonce and balance of a sender.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SenderState {
     /// Nonce its next transaction has to have.
@@ -43,31 +43,31 @@ pub struct SenderState {
     pub balance: U256,
 }
 
-/// What became of an insertion.
+/// The result of an insertion.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inserted {
-    /// Transactions that can go into a block now and could not before: the new one, if there is no
-    /// gap in front of it, and those it closed the gap for.
+    /// Transactions that can go into a block now and could not before: the new one, if there is no gap before
+    /// it, and those after a gap that it closed.
     pub executable: Vec<B256>,
 }
 
 /// How many transactions wait.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PoolStatus {
-    /// Without a gap in front of them.
+    /// Before the first nonce gap.
     pub pending: usize,
-    /// Behind a gap.
+    /// After a nonce gap.
     pub queued: usize,
 }
 
 /// A sender's waiting transactions in nonce order: pending, then queued ones.
 #[derive(Clone, Debug)]
 pub struct SenderContent {
-    /// Who sent them.
+    /// The sender.
     pub sender: Address,
-    /// Without a gap in front of them.
+    /// Before the first nonce gap.
     pub pending: Vec<Arc<PooledTransaction>>,
-    /// Behind a gap.
+    /// After a nonce gap.
     pub queued: Vec<Arc<PooledTransaction>>,
 }
 
@@ -78,7 +78,7 @@ type EvictionKey = (u128, Reverse<u64>);
 struct Inner {
     by_hash: AHashMap<B256, Arc<PooledTransaction>>,
     senders: AHashMap<Address, SenderQueue>,
-    /// By bid, to find whom to drop.
+    /// By bid, to find the next one to drop.
     bids: BTreeMap<EvictionKey, B256>,
     pending: usize,
     bytes: usize,
@@ -86,7 +86,7 @@ struct Inner {
     drops: Drops,
 }
 
-/// The pool. Cheap to ask from many threads; every call holds its lock for a short time.
+/// The pool. Can be used from many threads; every call holds the lock for a short time.
 #[derive(Debug)]
 pub struct Pool {
     config: PoolConfig,
@@ -107,7 +107,7 @@ impl Pool {
         &self.config
     }
 
-    /// Adds transactions in this order, each with what the state says of its sender.
+    /// Adds transactions in this order, each with the nonce and balance of its sender.
     pub fn insert(
         &self,
         transactions: impl IntoIterator<Item = (PooledTransaction, SenderState)>,
@@ -150,7 +150,7 @@ impl Pool {
         }
     }
 
-    /// What everybody has waiting, by sender.
+    /// All waiting transactions, by sender.
     pub fn content(&self) -> Vec<SenderContent> {
         let inner = self.inner.lock();
         let mut content: Vec<_> = (inner.senders.iter())
@@ -160,7 +160,7 @@ impl Pool {
         content
     }
 
-    /// What one sender has waiting.
+    /// The waiting transactions of one sender.
     pub fn content_of(&self, sender: Address) -> Option<SenderContent> {
         let inner = self.inner.lock();
         (inner.senders.get(&sender)).map(|queue| queue.content(sender))
@@ -168,8 +168,8 @@ impl Pool {
 
     /// The best transactions for a block, best first, each sender's in nonce order.
     ///
-    /// `take` is asked for each in turn and says what to do with it. They stay in the pool until
-    /// [`advance`](Self::advance) says what became of them.
+    /// Calls `take` for each in turn, which decides what to do with it. All stay in the pool until
+    /// [`advance`](Self::advance) removes them.
     pub fn best(&self, base_fee: u64, mut take: impl FnMut(&Arc<PooledTransaction>) -> Take) {
         let inner = self.inner.lock();
         let base_fee = u128::from(base_fee);
@@ -212,8 +212,9 @@ impl Pool {
         })
     }
 
-    /// Tells the pool of a block: the senders' states after it. Transactions below the new nonces
-    /// leave; `included` are those of the block, the others' nonces were used by somebody else.
+    /// Moves the pool past a block, given the senders' states after it. Transactions below the new nonces
+    /// leave the pool. `included` tells whether one is in the block; otherwise another transaction used its
+    /// nonce.
     pub fn advance(
         &self,
         senders: impl IntoIterator<Item = (Address, SenderState)>,
@@ -225,8 +226,8 @@ impl Pool {
         }
     }
 
-    /// Drops a transaction that cannot be in a block, and says why. Those behind it stay, with a
-    /// gap in front of them.
+    /// Drops a transaction that cannot be in a block, and records why. The sender's later transactions stay,
+    /// after a gap.
     pub fn drop_transaction(&self, hash: B256, reason: DropReason) {
         self.inner.lock().remove(hash, reason);
     }
@@ -322,7 +323,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Drops lower bids until there is room for a newcomer.
+    /// Drops lower bids until there is room for the new transaction.
     fn make_room(
         &mut self,
         config: &PoolConfig,
@@ -359,7 +360,7 @@ impl Inner {
         Inserted { executable }
     }
 
-    /// Takes a transaction out of everything but its sender's empty queue.
+    /// Removes a transaction everywhere; its sender's queue may be left empty.
     fn remove_entry(&mut self, transaction: &PooledTransaction) {
         self.by_hash.remove(&transaction.hash);
         self.bids.remove(&transaction.eviction_key());

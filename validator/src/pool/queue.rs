@@ -7,12 +7,12 @@ use std::{collections::BTreeMap, sync::Arc};
 /// Transactions of one sender, none below its nonce.
 #[derive(Debug)]
 pub(super) struct SenderQueue {
-    /// The nonce the next one in a block has to have.
+    /// The nonce of the sender's next transaction in a block.
     nonce: u64,
-    /// The first nonce from `nonce` on that is not here.
+    /// The first nonce from `nonce` on that is missing.
     pending_end: u64,
     transactions: BTreeMap<u64, Arc<PooledTransaction>>,
-    /// What they may cost together.
+    /// The most that all of them may cost, in wei.
     cost: U256,
 }
 
@@ -42,12 +42,12 @@ impl SenderQueue {
         self.transactions.is_empty()
     }
 
-    /// How many have no gap in front of them.
+    /// Transactions before the first nonce gap.
     pub(super) fn pending(&self) -> usize {
         usize::try_from(self.pending_end - self.nonce).unwrap_or(usize::MAX)
     }
 
-    /// How many have.
+    /// Transactions after a nonce gap.
     pub(super) fn queued(&self) -> usize {
         self.len() - self.pending()
     }
@@ -56,7 +56,7 @@ impl SenderQueue {
         self.transactions.get(&nonce)
     }
 
-    /// What all but the one with this nonce may cost.
+    /// The most that all but the one with this nonce may cost.
     pub(super) fn cost_without(&self, nonce: u64) -> U256 {
         let own = self.get(nonce).map_or(U256::ZERO, |own| own.cost);
         self.cost.saturating_sub(own)
@@ -86,8 +86,8 @@ impl SenderQueue {
         }
     }
 
-    /// Moves on to a nonce; what is below it is given back. The nonce never moves back: a block is
-    /// final here.
+    /// Moves on to a nonce and returns the transactions below it. The nonce never moves back, because blocks
+    /// are final.
     pub(super) fn advance(&mut self, nonce: u64) -> Vec<Arc<PooledTransaction>> {
         if nonce <= self.nonce {
             return Vec::new();

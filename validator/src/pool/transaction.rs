@@ -6,14 +6,14 @@ use alloy_primitives::{Address, B256, U256};
 use lockweave_evm_adapter::EvmTransaction;
 use std::cmp::Reverse;
 
-/// A transaction that passed the stateless checks, with what the pool asks of it at hand.
+/// A transaction that passed the stateless checks, with the fields that the pool uses.
 #[derive(Clone, Debug)]
 pub struct PooledTransaction {
     /// The transaction and its sender.
     pub transaction: EvmTransaction,
     /// Its hash.
     pub hash: B256,
-    /// Who signed it.
+    /// Its sender.
     pub sender: Address,
     /// Its nonce.
     pub nonce: u64,
@@ -27,12 +27,12 @@ pub struct PooledTransaction {
     pub cost: U256,
     /// Length of its encoding in bytes.
     pub size: usize,
-    /// Its place in the order of arrival; given by the pool.
+    /// Its position in the order of arrival, set by the pool.
     pub(super) sequence: u64,
 }
 
 impl PooledTransaction {
-    /// A transaction of which the encoding has `size` bytes.
+    /// A transaction whose encoding has `size` bytes.
     pub fn new(transaction: EvmTransaction, size: usize) -> Self {
         let envelope = transaction.envelope();
         let max_fee = envelope.max_fee_per_gas();
@@ -59,7 +59,7 @@ impl PooledTransaction {
         Some(over.min(self.max_tip))
     }
 
-    /// What it bids for its place in the pool, in wei per gas.
+    /// Its bid for staying in the pool, in wei per gas.
     pub(super) fn bid(&self) -> u128 {
         self.max_tip.min(self.max_fee)
     }
@@ -68,7 +68,7 @@ impl PooledTransaction {
         (self.bid(), Reverse(self.sequence))
     }
 
-    /// Whether another may take this one's place: fee cap and tip must both rise by `percent`.
+    /// Whether another one may replace it: fee cap and tip must both rise by `percent`.
     pub(super) fn check_replacement(&self, other: &Self, percent: u32) -> Result<(), PoolError> {
         let raised = |value: u128| {
             let bump = value.saturating_mul(u128::from(percent)).div_ceil(100);

@@ -1,4 +1,4 @@
-//! Checks that need no state: what every transaction has to pass before the pool looks at it.
+//! Stateless checks, which every transaction has to pass before the pool considers it.
 
 use super::{PoolConfig, transaction::PooledTransaction};
 use crate::chain::Envelope;
@@ -18,7 +18,7 @@ const INITCODE_BYTES_MAX: usize = 49_152;
 /// Gas of one transaction at most, from Osaka on (EIP-7825).
 const OSAKA_GAS_MAX: u64 = 1 << 24;
 
-/// Why bytes are not a transaction that this chain could have.
+/// Why bytes are not a transaction that this chain accepts.
 #[derive(Debug, Error)]
 pub enum DecodeError {
     /// No bytes at all.
@@ -26,7 +26,7 @@ pub enum DecodeError {
         "rlp: cannot decode the transaction: it is empty; send the bytes of a signed transaction"
     )]
     Empty,
-    /// Longer than the pool takes.
+    /// Longer than the pool accepts.
     #[error("oversized data: transaction size {size}, limit {limit}")]
     Oversized {
         /// Length in bytes.
@@ -37,7 +37,7 @@ pub enum DecodeError {
     /// Not EIP-2718, or not RLP.
     #[error("rlp: cannot decode the transaction: {0}")]
     Malformed(Eip2718Error),
-    /// A type that this node or the chain's fork does not take.
+    /// A type that this node or the chain's fork does not support.
     #[error("transaction type not supported: type {ty:#x} on {fork}")]
     Type {
         /// EIP-2718 type.
@@ -45,7 +45,7 @@ pub enum DecodeError {
         /// The chain's fork.
         fork: &'static str,
     },
-    /// With blobs, which nobody here would keep and hand out.
+    /// Carries blobs, which this node does not store or serve.
     #[error(
         "transaction type not supported: blob transactions (type 0x3, EIP-4844) have no place on \
          this chain, which keeps no blobs; send the data as calldata of a type 0x2 transaction"

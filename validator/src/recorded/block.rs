@@ -1,4 +1,4 @@
-//! One recorded block, taken apart and checked against itself.
+//! One recorded block, parsed and checked against its own hashes.
 
 use super::error::{Contradiction, RecordedError};
 use alloy_consensus::{
@@ -11,7 +11,7 @@ use lockweave_runtime::MemoryState;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// A block and the state it needs.
+/// A block and the state that it needs.
 #[derive(Debug)]
 pub struct RecordedBlock {
     /// The file it was read from, for messages.
@@ -28,7 +28,7 @@ pub struct RecordedBlock {
     pub state: MemoryState,
 }
 
-/// Fields of a block object that are known: the header's and those JSON-RPC adds.
+/// Known fields of a block object: the header's and those that JSON-RPC adds.
 const KNOWN_FIELDS: [&str; 30] = [
     "hash",
     "parentHash",
@@ -62,7 +62,7 @@ const KNOWN_FIELDS: [&str; 30] = [
     "author",
 ];
 
-/// Takes a block object apart and checks it against itself.
+/// Parses a block object and checks it against its own hashes.
 pub(super) struct BlockParser<'a> {
     pub(super) file: &'a str,
     pub(super) block: serde_json::Map<String, Value>,
@@ -168,7 +168,7 @@ impl BlockParser<'_> {
         let (envelope, sender) = transaction.inner.into_parts();
         if let Some(given) = given {
             let given: B256 = self.value(&part, given)?;
-            // The envelope keeps the hash that it was given; compute it anew.
+            // The envelope keeps the given hash, so compute it again.
             let computed = keccak256(envelope.encoded_2718());
             if given != computed {
                 return Err(self.contradiction(Contradiction::TransactionHash {
@@ -199,7 +199,7 @@ impl BlockParser<'_> {
         }))
     }
 
-    /// A part of the block by its field; `None` if it is not there or null.
+    /// A part of the block by its field; `None` if it is missing or null.
     fn part<T: DeserializeOwned>(&self, field: &str) -> Result<Option<T>, RecordedError> {
         match self.block.get(field) {
             None | Some(Value::Null) => Ok(None),

@@ -211,7 +211,7 @@ struct Numbered {
     number: U64,
 }
 
-/// The number of the block in a folder: the folder's name, or else what the block says.
+/// The number of the block in a folder: the folder's name, or the number in the block.
 fn number_of(files: &Files, folder: &Path) -> Result<u64, RecordedError> {
     let named = folder.file_name().and_then(|name| name.to_str());
     if let Some(number) = named.and_then(|name| name.parse().ok()) {

@@ -28,8 +28,7 @@ impl CodeFile {
     }
 }
 
-/// Code by hash. What was asked for once stays, so that later blocks share it and what an executor
-/// derived from it.
+/// Code by hash. Loaded code stays, so that later blocks share it and what an executor derived from it.
 #[derive(Default)]
 pub(super) struct Codes {
     /// The `codes.json` of folders that may hold many blocks; `None` where a folder has none.
@@ -38,7 +37,7 @@ pub(super) struct Codes {
 }
 
 impl Codes {
-    /// Makes the code files that a block in `folder` may name ready.
+    /// Reads the code files that a block in `folder` may need.
     pub(super) fn prepare(&mut self, files: &Files, folder: &Path) -> Result<(), RecordedError> {
         for above in folder.ancestors() {
             if !self.read.contains_key(above) {
@@ -81,7 +80,7 @@ impl Codes {
         Ok(Some(code))
     }
 
-    /// Lets go of the file beside a block that is done.
+    /// Drops the file beside a finished block.
     pub(super) fn release(&mut self, folder: &Path) {
         self.read.remove(folder);
     }

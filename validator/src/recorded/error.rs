@@ -20,10 +20,10 @@ pub enum RecordedError {
     Archive {
         /// The archive.
         file: String,
-        /// What the decoder met.
+        /// The decoder's error.
         source: io::Error,
     },
-    /// More data than replay is willing to hold.
+    /// More data than replay keeps in memory.
     #[error("{file} holds more than {limit_bytes} bytes; split it into smaller parts")]
     TooLarge {
         /// The archive, folder or file.
@@ -37,7 +37,7 @@ pub enum RecordedError {
         /// The archive or folder.
         file: String,
     },
-    /// A block that was asked for is not there.
+    /// A requested block is missing.
     #[error("{file} does not hold block {number}, which was asked for")]
     NoSuchBlock {
         /// The archive or folder.
@@ -68,7 +68,7 @@ pub enum RecordedError {
     Json {
         /// The file.
         file: String,
-        /// What the parser met, and at which line and column.
+        /// The parser's error, with line and column.
         source: serde_json::Error,
     },
     /// A part of a block does not have the form it must have.
@@ -78,7 +78,7 @@ pub enum RecordedError {
         file: String,
         /// Which part, such as `header` or `transactions[3]`.
         part: String,
-        /// What the parser met.
+        /// The parser's error.
         source: serde_json::Error,
     },
     /// A transaction of a type that no known fork has.

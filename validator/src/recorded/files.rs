@@ -1,8 +1,7 @@
 //! The files of a recording, in a folder or in a `.tar.zst` archive.
 //!
-//! Both look the same from outside: names relative to the root, of the four kinds of file that a
-//! recording is made of. An archive is read once, into memory, and never unpacked to disk, so its
-//! names can do no harm.
+//! Both have the same interface: names relative to the root, of the four kinds of file in a recording. An
+//! archive is read once, into memory, and never unpacked to disk, so its names cannot do harm.
 
 use super::error::RecordedError;
 use std::{
@@ -20,12 +19,12 @@ pub(super) const BLOCK_HASHES: &str = "block_hashes.json";
 
 const KINDS: [&str; 4] = [BLOCK, PRE_STATE, CODES, BLOCK_HASHES];
 
-/// The most bytes an archive may unpack to, or the files of a folder may have together.
+/// Bytes that an archive may unpack to, or the files of a folder may add up to, at most.
 pub const RECORDING_BYTES_MAX: u64 = 1 << 30;
-/// How far below the root of a folder files are looked for.
+/// Levels below the root that are searched for files, at most.
 const DEPTH_MAX: usize = 5;
 
-enum Held {
+enum FileSource {
     OnDisk(PathBuf),
     InMemory(Vec<u8>),
 }
@@ -33,20 +32,20 @@ enum Held {
 /// The files of a recording, by name relative to its root.
 pub(super) struct Files {
     root: PathBuf,
-    held: BTreeMap<PathBuf, Held>,
+    sources: BTreeMap<PathBuf, FileSource>,
 }
 
 impl Files {
     /// Lists a folder, or reads an archive.
     pub(super) fn open(root: &Path) -> Result<Self, RecordedError> {
         let metadata = fs::metadata(root).map_err(|source| io_error(root, source))?;
-        let held = if metadata.is_dir() {
+        let sources = if metadata.is_dir() {
             let mut listing = Listing::default();
             listing.list(root, Path::new(""), 0)?;
             if listing.bytes > RECORDING_BYTES_MAX {
                 return Err(too_large(root));
             }
-            listing.held
+            listing.sources
         } else if metadata.is_file() {
             read_archive(root)?
         } else {
@@ -58,7 +57,7 @@ impl Files {
         };
         Ok(Self {
             root: root.to_path_buf(),
-            held,
+            sources,
         })
     }
 
@@ -74,7 +73,7 @@ impl Files {
 
     /// The folders that hold a file of a kind.
     pub(super) fn folders_with<'f>(&'f self, kind: &'f str) -> impl Iterator<Item = &'f Path> {
-        self.held
+        self.sources
             .keys()
             .filter(move |name| name.file_name().is_some_and(|last| last == kind))
             .filter_map(|name| name.parent())
@@ -82,14 +81,14 @@ impl Files {
 
     /// Whether the recording has a file of this name.
     pub(super) fn contains(&self, name: &Path) -> bool {
-        self.held.contains_key(name)
+        self.sources.contains_key(name)
     }
 
     /// The bytes of a file, which stays available.
     pub(super) fn read(&self, name: &Path) -> Result<Vec<u8>, RecordedError> {
-        match self.held.get(name) {
-            Some(Held::InMemory(bytes)) => Ok(bytes.clone()),
-            Some(Held::OnDisk(path)) => read_file(path),
+        match self.sources.get(name) {
+            Some(FileSource::InMemory(bytes)) => Ok(bytes.clone()),
+            Some(FileSource::OnDisk(path)) => read_file(path),
             None => Err(io_error(
                 &self.root.join(name),
                 io::ErrorKind::NotFound.into(),
@@ -97,11 +96,11 @@ impl Files {
         }
     }
 
-    /// The bytes of a file, which is not asked for again.
+    /// The bytes of a file, which is removed.
     pub(super) fn take(&mut self, name: &Path) -> Result<Vec<u8>, RecordedError> {
-        match self.held.remove(name) {
-            Some(Held::InMemory(bytes)) => Ok(bytes),
-            Some(Held::OnDisk(path)) => read_file(&path),
+        match self.sources.remove(name) {
+            Some(FileSource::InMemory(bytes)) => Ok(bytes),
+            Some(FileSource::OnDisk(path)) => read_file(&path),
             None => Err(io_error(
                 &self.root.join(name),
                 io::ErrorKind::NotFound.into(),
@@ -109,9 +108,9 @@ impl Files {
         }
     }
 
-    /// Drops what an archive held of the folders that `unwanted` names.
+    /// Drops the files of the folders that `unwanted` names.
     pub(super) fn forget(&mut self, unwanted: impl Fn(&Path) -> bool) {
-        self.held
+        self.sources
             .retain(|name, _| !name.parent().is_some_and(&unwanted));
     }
 }
@@ -149,7 +148,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>, RecordedError> {
 
 #[derive(Default)]
 struct Listing {
-    held: BTreeMap<PathBuf, Held>,
+    sources: BTreeMap<PathBuf, FileSource>,
     bytes: u64,
 }
 
@@ -161,7 +160,7 @@ impl Listing {
             let entry = entry.map_err(|source| io_error(&folder, source))?;
             let name = below.join(entry.file_name());
             let path = entry.path();
-            // Follows links: a recording may be put together from links to another one.
+            // Follows links: a recording may consist of links to another one.
             let Ok(metadata) = fs::metadata(&path) else {
                 if is_kind(&name) {
                     return Err(io_error(&path, io::ErrorKind::NotFound.into()));
@@ -174,14 +173,14 @@ impl Listing {
                 }
             } else if metadata.is_file() && is_kind(&name) {
                 self.bytes = self.bytes.saturating_add(metadata.len());
-                self.held.insert(name, Held::OnDisk(path));
+                self.sources.insert(name, FileSource::OnDisk(path));
             }
         }
         Ok(())
     }
 }
 
-fn read_archive(path: &Path) -> Result<BTreeMap<PathBuf, Held>, RecordedError> {
+fn read_archive(path: &Path) -> Result<BTreeMap<PathBuf, FileSource>, RecordedError> {
     let file = File::open(path).map_err(|source| io_error(path, source))?;
     unpack(BufReader::new(file)).map_err(|source| {
         if source
@@ -197,12 +196,12 @@ fn read_archive(path: &Path) -> Result<BTreeMap<PathBuf, Held>, RecordedError> {
     })
 }
 
-fn unpack(compressed: impl io::BufRead) -> io::Result<BTreeMap<PathBuf, Held>> {
+fn unpack(compressed: impl io::BufRead) -> io::Result<BTreeMap<PathBuf, FileSource>> {
     let mut limited = Limited {
         inner: zstd::Decoder::with_buffer(compressed)?,
         left: RECORDING_BYTES_MAX,
     };
-    let mut held = BTreeMap::new();
+    let mut sources = BTreeMap::new();
     let mut archive = tar::Archive::new(&mut limited);
     for entry in archive.entries()? {
         let mut entry = entry?;
@@ -217,14 +216,14 @@ fn unpack(compressed: impl io::BufRead) -> io::Result<BTreeMap<PathBuf, Held>> {
             let message = format!("it ends within {}", name.display());
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
         }
-        held.insert(name, Held::InMemory(bytes));
+        sources.insert(name, FileSource::InMemory(bytes));
     }
-    // The checksum of the stream stands at its end.
+    // Read to the end, where the checksum of the stream is.
     io::copy(&mut limited, &mut io::sink())?;
-    Ok(held)
+    Ok(sources)
 }
 
-/// The plain names of a path, so that `./a/b` and `a/b` are the same.
+/// Only the normal components of a path, so that `./a/b` and `a/b` are the same.
 fn clean(path: &Path) -> PathBuf {
     path.components()
         .filter(|part| matches!(part, std::path::Component::Normal(_)))
@@ -235,7 +234,7 @@ fn clean(path: &Path) -> PathBuf {
 #[error("the archive unpacks to more than {RECORDING_BYTES_MAX} bytes")]
 struct OverLimit;
 
-/// A reader that fails, rather than ends, when it has given as much as it may.
+/// A reader that fails when its limit is exceeded.
 struct Limited<R> {
     inner: R,
     left: u64,

@@ -1,9 +1,9 @@
-//! Recorded blocks: a block as JSON-RPC gives it, and what it needs of the state before it.
+//! Recorded blocks: a block as JSON-RPC returns it, and the part of the state before it that it needs.
 //!
 //! A recording is a folder or a `.tar.zst` archive of folders, each with a `block.json` and a
-//! `pre_state.json`; `codes.json` and `block_hashes.json` stand beside them or in a folder above.
-//! Everything that can be checked against a hash is: what a [`RecordedBlock`] holds is what the
-//! network agreed on, except for the state before it, which a recording has only in part.
+//! `pre_state.json`; `codes.json` and `block_hashes.json` stand beside them or in a folder above. Everything
+//! that has a hash is checked: a [`RecordedBlock`] holds what the network agreed on, except for the state
+//! before it, which a recording holds only in part.
 //!
 //! * `blocks`: the blocks of a recording
 //! * `block`: one block, checked against itself

@@ -1,4 +1,4 @@
-//! Blocks, transactions, receipts and logs as clients see them.
+//! Blocks, transactions, receipts and logs as JSON.
 
 use crate::{
     chain::{ChainBlock, Envelope, fees},
@@ -13,7 +13,7 @@ use lockweave_evm_adapter::EvmTransaction;
 use lockweave_runtime::Receipt;
 use serde::Serialize;
 
-/// A transaction as JSON-RPC has it.
+/// A transaction in JSON-RPC.
 pub(crate) type RpcTransaction = Transaction<Envelope>;
 
 /// A transaction of a block.
@@ -30,7 +30,7 @@ pub(crate) fn transaction(block: &ChainBlock, index: usize) -> RpcTransaction {
     }
 }
 
-/// A transaction that waits.
+/// A transaction in the pool.
 pub(crate) fn pending_transaction(pooled: &PooledTransaction) -> RpcTransaction {
     let envelope = pooled.transaction.envelope().clone();
     Transaction {
@@ -38,7 +38,7 @@ pub(crate) fn pending_transaction(pooled: &PooledTransaction) -> RpcTransaction 
         block_hash: None,
         block_number: None,
         transaction_index: None,
-        // The most it may pay: what it will pay is not known yet.
+        // The maximum: the price it will pay is not known yet.
         effective_gas_price: Some(pooled.max_fee),
         block_timestamp: None,
     }
@@ -69,7 +69,7 @@ pub(crate) fn block(block: &ChainBlock, full: bool) -> Block<RpcTransaction> {
     }
 }
 
-/// A header, as subscriptions have it.
+/// A header, as in notifications.
 pub(crate) fn header(block: &ChainBlock) -> Header {
     Header {
         hash: block.hash,
@@ -79,7 +79,7 @@ pub(crate) fn header(block: &ChainBlock) -> Header {
     }
 }
 
-/// A receipt as JSON-RPC has it.
+/// A receipt in JSON-RPC.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ReceiptJson {
@@ -104,7 +104,7 @@ pub(crate) struct ReceiptJson {
     blob_gas_used: Option<U64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     blob_gas_price: Option<U128>,
-    /// Why a transaction of type 0x44 was stopped: ours alone.
+    /// Why a transaction of type 0x44 was stopped; an extension of Lockweave.
     #[serde(skip_serializing_if = "Option::is_none")]
     failure_reason: Option<String>,
 }
@@ -115,7 +115,7 @@ pub(crate) fn receipt(node: &Node, block: &ChainBlock, index: usize) -> ReceiptJ
     let transaction = &block.transactions[index];
     let envelope = transaction.envelope();
     let root = block.receipt_roots.get(index).copied();
-    // Whether it succeeded or not, as geth says it.
+    // Present even if the creation failed, as in geth.
     let contract_address =
         (envelope.is_create()).then(|| transaction.sender().create(envelope.nonce()));
     let blob_gas_used = envelope.blob_gas_used();

@@ -12,20 +12,20 @@ use std::{
 /// A method.
 pub(crate) type Method = fn(&RpcContext, &Params<'_>) -> Reply;
 
-/// How much a method takes.
+/// The cost of a method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Cost {
-    /// Some microseconds: answered where the request was read.
+    /// Some microseconds: runs on the thread that read the request.
     Light,
-    /// Reads much: on a thread that may block, as one of a bounded number.
+    /// Reads much: runs on a blocking thread, as one of a limited number.
     Heavy,
-    /// Runs code that the client chose: the same, but fewer at a time.
+    /// Executes code that the client chose: the same, with a lower limit.
     Execution,
 }
 
-/// A call's answer; a panic in it is an error like others, and ends neither the batch nor the connection.
+/// Turns a panic in a call into an error, so that it ends neither the batch nor the connection.
 pub(crate) fn catch_panic<T>(call: impl FnOnce() -> Result<T, RpcError>) -> Result<T, RpcError> {
-    // What is shared is behind locks whose holders leave it whole, or is not read again.
+    // Shared state stays consistent: it is behind locks whose holders leave it whole, or it is not read again.
     panic::catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| {
         Err(RpcError::internal(
             "the call failed in the node, which is a bug; its log says where",
@@ -33,7 +33,7 @@ pub(crate) fn catch_panic<T>(call: impl FnOnce() -> Result<T, RpcError>) -> Resu
     })
 }
 
-/// Counts a call of a method that exists, so that nobody can make up labels.
+/// Records a call. `method` must exist, so that clients cannot invent labels.
 pub(crate) fn record_call(method: &str, started: Instant, is_ok: bool) {
     let outcome = if is_ok { "ok" } else { "error" };
     let method = method.to_owned();

@@ -1,4 +1,4 @@
-//! Methods that look at waiting transactions.
+//! The methods of `txpool_*`.
 
 use crate::{
     pool::PooledTransaction,

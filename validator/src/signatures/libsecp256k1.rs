@@ -1,6 +1,6 @@
-//! The newest libsecp256k1 for every signature that alloy recovers: authorities of EIP-7702.
+//! Makes alloy recover signatures (authorities of EIP-7702) with the newest libsecp256k1.
 //!
-//! alloy is bound to a release of 2023, whose field arithmetic is called where the newest one has it inlined.
+//! alloy is bound to a release of 2023, which calls its field arithmetic; the newest release inlines it.
 
 use alloy_consensus::crypto::{
     RecoveryError,
@@ -10,9 +10,9 @@ use alloy_primitives::{Address, B256};
 use lockweave_signatures::{Signed, recover_one, verify};
 use std::sync::Arc;
 
-/// Makes all of the process's recoveries go through the newest release.
+/// Installs the newest release for all recoveries of the process.
 pub fn install() {
-    // An error says that it was done before.
+    // An error means that it is installed already.
     let _ = install_default_provider(Arc::new(Newest));
 }
 
@@ -31,11 +31,11 @@ impl CryptoProvider for Newest {
             odd: match signature[64] {
                 0 => false,
                 1 => true,
-                // An r beyond the order, of which there are none in practice, and none in Ethereum.
+                // An r beyond the group order: practically impossible, and invalid in Ethereum.
                 _ => return Err(RecoveryError::new()),
             },
         };
-        // What is wrong with a signature is not told: alloy's own way does not either.
+        // The error has no details, as in alloy's own implementation.
         recover_one(&signed).map_err(|_| RecoveryError::new())
     }
 

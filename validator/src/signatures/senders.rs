@@ -1,17 +1,17 @@
-//! Senders from signatures, on many threads.
+//! Recovers the senders of transactions on many threads.
 
 use alloy_consensus::TxEnvelope;
 use alloy_primitives::Address;
 use lockweave_evm_adapter::RecoverError;
 use std::{num::NonZeroUsize, thread};
 
-/// Fewer signatures than this are not worth a thread: some ten of them take as long as starting one, or all of them where they
-/// are worked on side by side.
+/// Fewer signatures than this are not worth a thread: starting one takes as long as some ten recoveries, or
+/// as all of them if they are recovered in a batch.
 const SIGNATURES_PER_THREAD_MIN: usize = 32;
 
 /// The sender of every transaction, in order; the error of the first that has none.
 ///
-/// `homestead` asks for low signatures, as EIP-2 does from Homestead on.
+/// `homestead` requires low `s` values, as EIP-2 does from Homestead on.
 pub fn recover_senders<'t>(
     transactions: &[&'t TxEnvelope],
     homestead: bool,

@@ -1,15 +1,15 @@
-//! The blocks asked for last, and the newest ones.
+//! Caches of blocks: the newest, and those read last.
 
 use crate::chain::ChainBlock;
 use lru::LruCache;
 use parking_lot::Mutex;
 use std::{collections::VecDeque, sync::Arc};
 
-/// Transactions of the newest blocks kept at hand at most, but at least the newest block.
+/// Transactions in the cached newest blocks at most; the newest block is always cached.
 const RECENT_TRANSACTIONS_MAX: usize = 100_000;
-/// Newest blocks kept at hand at most.
+/// Cached newest blocks at most.
 const RECENT_BLOCKS_MAX: usize = 4_096;
-/// Older blocks kept at hand: this many transactions, at least the last one asked for.
+/// Transactions in cached older blocks at most; the block read last is always cached.
 const OLDER_TRANSACTIONS_MAX: usize = 50_000;
 
 /// Blocks in memory.
@@ -31,7 +31,7 @@ struct Older {
     transactions: usize,
 }
 
-/// What a block counts in a cache.
+/// The weight of a block in a cache.
 fn weight(block: &ChainBlock) -> usize {
     block.transactions.len() + 8
 }
@@ -75,7 +75,7 @@ impl BlockCache {
         self.older.lock().blocks.get(&number).cloned()
     }
 
-    /// Keeps an older block that was read.
+    /// Caches an older block that was read.
     pub(super) fn keep(&self, block: Arc<ChainBlock>) {
         let mut older = self.older.lock();
         older.transactions += weight(&block);

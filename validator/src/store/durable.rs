@@ -1,8 +1,8 @@
 //! A chain on disk: the accounts database, with each block as the payload of its state change.
 //!
-//! A block, its receipts and the state after it become durable in one step, so that after a crash
-//! all of them are there or none. What finds blocks (hashes, filters over logs) follows from them and
-//! is made anew when the chain is opened.
+//! A block, its receipts and the state after it become durable in one step: after a crash either all of them
+//! exist or none. The index (hashes, bloom filters) is derived from the blocks and rebuilt when the chain is
+//! opened.
 
 use super::{
     ChainStore, PreparedCommit, Retention, StoreError,
@@ -28,42 +28,42 @@ use std::{
 };
 use thiserror::Error;
 
-/// The chain's genesis: put in place last when a chain is made.
+/// The genesis file, which is written last when a chain is created.
 const GENESIS_FILE: &str = "genesis.json";
 /// Blocks read at a time when the chain is opened.
 const OPEN_CHUNK: u64 = 256;
-/// Items of a state that is walked through at most.
+/// Entries of a state that may be iterated over, at most.
 const WHOLE_STATE_MAX: usize = 20_000_000;
 
 /// Why a chain on disk cannot be opened.
 #[derive(Debug, Error)]
 pub enum DatadirError {
-    /// Another process has it.
+    /// Another process has locked it.
     #[error("{path} is in use by another process; stop it, or choose another --datadir")]
     InUse {
         /// The folder.
         path: String,
     },
-    /// There is no chain.
+    /// The folder holds no chain.
     #[error("{path} holds no chain; make one with `lockweave-validator init`")]
     Empty {
         /// The folder.
         path: String,
     },
-    /// There is a chain already.
+    /// The folder holds a chain already.
     #[error("{path} holds a chain already; choose an empty folder")]
     NotEmpty {
         /// The folder.
         path: String,
     },
-    /// The chain there is another one.
+    /// The folder holds another chain.
     #[error("{path} holds a chain with genesis {found}, not {expected}")]
     OtherChain {
         /// The folder.
         path: String,
         /// Hash of its genesis.
         found: B256,
-        /// Hash of the genesis that was asked for.
+        /// Hash of the expected genesis.
         expected: B256,
     },
     /// A file cannot be read or written.
@@ -71,10 +71,10 @@ pub enum DatadirError {
     File {
         /// The file.
         path: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The genesis file there is not one.
+    /// The genesis file is invalid.
     #[error(transparent)]
     Genesis(#[from] GenesisError),
     /// The state cannot be opened.
@@ -86,7 +86,7 @@ pub enum DatadirError {
     /// The state cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// A block there is not one.
+    /// A stored block cannot be decoded.
     #[error("block {number}: {source}")]
     Block {
         /// Its number.
@@ -94,7 +94,7 @@ pub enum DatadirError {
         /// What is wrong with it.
         source: CodecError,
     },
-    /// A block that should be there is not.
+    /// A block is missing.
     #[error("block {number} is missing")]
     MissingBlock {
         /// Its number.
@@ -110,7 +110,7 @@ pub enum DatadirError {
     },
 }
 
-/// A data folder, locked by this process while the value lives.
+/// A data folder, locked by this process while the value exists.
 #[derive(Debug)]
 pub struct Datadir {
     path: PathBuf,
@@ -118,7 +118,7 @@ pub struct Datadir {
 }
 
 impl Datadir {
-    /// Opens and locks a folder, which is made if it is not there.
+    /// Opens and locks a folder; creates it if it does not exist.
     pub fn open(path: &Path) -> Result<Self, DatadirError> {
         let failed = |path: &Path| {
             let path = path.display().to_string();
@@ -146,7 +146,7 @@ impl Datadir {
         })
     }
 
-    /// Whether a folder has a chain. Nothing is made or locked.
+    /// Whether a folder holds a chain. Creates and locks nothing.
     pub fn has_chain(path: &Path) -> bool {
         path.join(GENESIS_FILE).exists()
     }
@@ -164,7 +164,7 @@ impl Datadir {
         self.path.join("state")
     }
 
-    /// The chain that is here; `None` if there is none.
+    /// The chain in the folder, if there is one.
     pub fn parameters(&self) -> Result<Option<ChainParameters>, DatadirError> {
         let path = self.genesis_path();
         if !path.exists() {
@@ -173,9 +173,9 @@ impl Datadir {
         Ok(Some(ChainParameters::read(&path)?))
     }
 
-    /// Makes a chain here.
+    /// Creates a chain.
     ///
-    /// The genesis file is put in place last, and whole: a folder without one holds no chain.
+    /// The genesis file is written last and atomically: a folder without one holds no chain.
     pub fn init(&self, parameters: &ChainParameters) -> Result<B256, DatadirError> {
         if self.genesis_path().exists() {
             let path = self.path.display().to_string();
@@ -184,7 +184,7 @@ impl Datadir {
         let genesis = parameters.genesis_block()?;
         let state = self.state_path();
         if state.exists() {
-            // What an interrupted `init` left.
+            // Left by an interrupted `init`.
             fs::remove_dir_all(&state).map_err(|source| DatadirError::File {
                 path: state.display().to_string(),
                 source,
@@ -222,7 +222,7 @@ pub struct DurableStore {
 }
 
 impl DurableStore {
-    /// Opens the chain of a folder.
+    /// Opens the chain in a folder.
     pub fn open(
         datadir: Datadir,
         parameters: &ChainParameters,
@@ -276,14 +276,14 @@ impl DurableStore {
         })
     }
 
-    /// The accounts database below.
+    /// The accounts database.
     pub const fn db(&self) -> &Db {
         &self.db
     }
 }
 
-/// What finds the newest blocks, oldest first: from `first` on, but with not more than about so many
-/// transactions. Checks that each names the one before it.
+/// The index entries of the newest blocks, oldest first: from `first` on, with about this many transactions
+/// at most. Checks that each block names the previous one as its parent.
 fn newest_blocks(
     db: &Db,
     first: u64,
@@ -447,7 +447,7 @@ impl ChainStore for DurableStore {
     }
 }
 
-/// What can be tried again is told from what cannot.
+/// Separates errors that can be retried from those that cannot.
 fn commit_failed(error: CommitError) -> StoreError {
     match error {
         CommitError::NoSpace { .. } => backend(error),
@@ -471,14 +471,14 @@ impl PreparedCommit for Prepared<'_> {
         let store = self.store;
         let prepared = match self.block.take() {
             Some(prepared) => prepared,
-            // The last try took it.
+            // The previous attempt took it.
             None => store
                 .db
                 .prepare(block.number(), &self.delta)
                 .map_err(commit_failed)?,
         };
         let payload = codec::encode(&block);
-        // What falls out of the kept blocks is looked up while it is there.
+        // Read the blocks to be dropped while they exist.
         let pruned = pruned_by(store, &block)?;
         let committed = store.db.commit_prepared(prepared, block.hash, &payload);
         committed.map_err(commit_failed)?;
@@ -495,7 +495,7 @@ impl PreparedCommit for Prepared<'_> {
     }
 }
 
-/// The blocks that the next one drives out.
+/// The blocks that are dropped when the next one is added.
 fn pruned_by(store: &DurableStore, next: &ChainBlock) -> Result<Vec<Arc<ChainBlock>>, StoreError> {
     let first_kept = next.number().saturating_sub(store.retention.body_blocks);
     let (mut number, mut transactions) = {

@@ -1,9 +1,9 @@
-//! Why a store cannot answer, or keep a block.
+//! Why a store cannot serve a request or keep a block.
 
 use std::sync::Arc;
 use thiserror::Error;
 
-/// Why a store cannot answer, or keep a block.
+/// Why a store cannot serve a request or keep a block.
 #[derive(Clone, Debug, Error)]
 pub enum StoreError {
     /// The state after this block is no longer kept.
@@ -12,9 +12,9 @@ pub enum StoreError {
          start the node with a larger --history.state-blocks"
     )]
     StatePruned {
-        /// The block asked for.
+        /// The requested block.
         number: u64,
-        /// The oldest whose state is kept.
+        /// The oldest block whose state is kept.
         oldest: u64,
     },
     /// The block's body and receipts are no longer kept.
@@ -23,15 +23,15 @@ pub enum StoreError {
          start the node with a larger --history.body-blocks"
     )]
     BlockPruned {
-        /// The block asked for.
+        /// The requested block.
         number: u64,
-        /// The oldest that is kept.
+        /// The oldest block that is kept.
         oldest: u64,
     },
     /// There is no such block yet.
     #[error("block {number} does not exist: the newest is {head}")]
     UnknownBlock {
-        /// The block asked for.
+        /// The requested block.
         number: u64,
         /// The newest.
         head: u64,
@@ -44,7 +44,7 @@ pub enum StoreError {
         /// The newest.
         head: u64,
     },
-    /// The state is too large for what was asked.
+    /// The state is too large for the request.
     #[error(
         "the state has more than {limit} entries, too many to walk through; proofs are for smaller chains"
     )]
@@ -52,10 +52,10 @@ pub enum StoreError {
         /// The limit.
         limit: usize,
     },
-    /// The medium failed in a way that trying again does not help.
+    /// The storage failed; retrying does not help.
     #[error("the chain's storage failed: {0}")]
     Failed(Arc<dyn std::error::Error + Send + Sync>),
-    /// The medium failed; it may be tried again.
+    /// The storage failed; the operation may be retried.
     #[error("the chain's storage failed: {0}")]
     Backend(Arc<dyn std::error::Error + Send + Sync>),
 }

@@ -1,4 +1,4 @@
-//! What finds a block: its hash, its transactions' hashes, and the filter over its logs.
+//! The index of blocks: by hash and by transaction hash, with the bloom filters over their logs.
 
 use crate::chain::ChainBlock;
 use ahash::AHashMap;
@@ -7,8 +7,8 @@ use lockweave_evm_adapter::EvmTransaction;
 use rayon::prelude::*;
 use std::collections::VecDeque;
 
-/// Maps that transactions are spread over by their hashes: those of a chain that is opened are filled
-/// side by side, and one that grows moves only its own part.
+/// Shards of the transaction map, by hash: they are filled in parallel when a chain is opened, and a shard
+/// that grows moves only its own entries.
 const SHARDS: usize = 8;
 
 const fn shard_of(hash: &B256) -> usize {
@@ -22,25 +22,25 @@ type Places = AHashMap<B256, TransactionPlace>;
 pub struct TransactionPlace {
     /// Number of its block.
     pub block: u64,
-    /// Its place among the block's transactions.
+    /// Its index in the block.
     pub index: u32,
 }
 
-/// What the index has of a block.
+/// The index entry of a block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexedBlock {
     /// Block number.
     pub number: u64,
     /// Block hash.
     pub hash: B256,
-    /// The filter over its logs.
+    /// The bloom filter over its logs.
     pub bloom: Bloom,
     /// Hashes of its transactions.
     pub transactions: Vec<B256>,
 }
 
 impl IndexedBlock {
-    /// Its transactions with their places.
+    /// Its transactions with their positions.
     fn places(&self) -> impl Iterator<Item = (B256, TransactionPlace)> {
         self.transactions.iter().enumerate().map(|(index, hash)| {
             let place = TransactionPlace {
@@ -67,7 +67,7 @@ impl From<&ChainBlock> for IndexedBlock {
     }
 }
 
-/// Finds the kept blocks.
+/// The index of the kept blocks.
 #[derive(Debug, Default)]
 pub struct ChainIndex {
     numbers: AHashMap<B256, u64>,
@@ -77,7 +77,7 @@ pub struct ChainIndex {
 }
 
 impl ChainIndex {
-    /// An index of nothing; the first block to be added has this number.
+    /// An empty index; the first block to be added has this number.
     pub fn starting_at(first: u64) -> Self {
         Self {
             first,
@@ -85,13 +85,13 @@ impl ChainIndex {
         }
     }
 
-    /// An index of these blocks, which follow each other; `first` where there are none.
+    /// An index of consecutive blocks; `first` is the next number if there are none.
     pub fn of(blocks: &[IndexedBlock], first: u64) -> Self {
         let count: usize = blocks.iter().map(|block| block.transactions.len()).sum();
         let mut index = Self::starting_at(blocks.first().map_or(first, |block| block.number));
         let shards = index.transactions.par_iter_mut().enumerate();
         shards.for_each(|(shard, places)| {
-            // An equal share, and some more: shares differ.
+            // An equal share, and some more, because shares differ.
             places.reserve(count / SHARDS + count / 64);
             let all = blocks.iter().flat_map(IndexedBlock::places);
             places.extend(all.filter(|(hash, _)| shard_of(hash) == shard));
@@ -112,7 +112,7 @@ impl ChainIndex {
         self.blooms.push_back(block.bloom);
     }
 
-    /// Forgets the oldest block, which is this one.
+    /// Removes the oldest block, which must be this one.
     pub fn remove_oldest(&mut self, block: &ChainBlock) {
         self.numbers.remove(&block.hash);
         for transaction in &block.transactions {
@@ -123,7 +123,7 @@ impl ChainIndex {
         self.first += 1;
     }
 
-    /// Number of the oldest block here.
+    /// Number of the oldest block in the index.
     pub const fn first(&self) -> u64 {
         self.first
     }

@@ -1,4 +1,4 @@
-//! A chain in memory: for development. It ends with the process.
+//! A chain in memory, for development. It ends with the process.
 
 use super::{
     ChainStore, PreparedCommit, Retention, StoreError,
@@ -19,7 +19,7 @@ use std::{collections::VecDeque, sync::Arc};
 pub struct MemoryStore {
     retention: Retention,
     state: Arc<VersionedState>,
-    /// The sum over the latest state that the commitment is made of.
+    /// The lattice sum over the latest state, from which the commitment is computed.
     lattice: Mutex<Lattice>,
     chain: RwLock<Chain>,
 }
@@ -136,10 +136,10 @@ impl ChainStore for MemoryStore {
     }
 }
 
-/// Keys summed up by one thread at a time.
+/// Keys that one thread sums up at a time.
 const LATTICE_CHUNK: usize = 128;
 
-/// How the sum over a state changes.
+/// The change of the lattice sum over a state.
 fn lattice_change(before: &VersionedView, delta: &StateDelta) -> LatticeChange {
     let accounts = delta.accounts.par_chunks(LATTICE_CHUNK).map(|chunk| {
         let mut change = LatticeChange::default();
@@ -179,7 +179,7 @@ fn lattice_change(before: &VersionedView, delta: &StateDelta) -> LatticeChange {
     sum
 }
 
-/// A block's changes and the root after them.
+/// A block's changes and the commitment after them.
 struct Prepared<'s> {
     store: &'s MemoryStore,
     commitment: B256,

@@ -1,7 +1,7 @@
-//! Where the chain and its state are kept.
+//! Storage of the chain and its state.
 //!
-//! The node knows a [`ChainStore`]: blocks, what finds them, and the state after each of the last
-//! ones. [`MemoryStore`] keeps all of it in memory, for development; [`DurableStore`] on disk.
+//! A [`ChainStore`] holds blocks, their index, and the state after each of the last blocks. [`MemoryStore`]
+//! keeps everything in memory, for development; [`DurableStore`] keeps it on disk.
 
 mod cache;
 mod codec;
@@ -31,12 +31,12 @@ pub struct Retention {
     pub state_blocks: u64,
     /// Bodies and receipts of this many of the last blocks are kept.
     pub body_blocks: u64,
-    /// Transactions that can be found by their hash at most: those of the last blocks.
+    /// Transactions of the last blocks that can be found by hash, at most.
     pub transactions: usize,
 }
 
 impl Retention {
-    /// Everything that is there is kept.
+    /// Keeps all blocks and transactions.
     pub const fn everything() -> Self {
         Self {
             state_blocks: 256,
@@ -68,13 +68,13 @@ impl From<&crate::config::History> for Retention {
 
 /// A chain: its blocks, and the state after each of the last ones.
 ///
-/// Reads may come from any thread; blocks are committed by one at a time.
+/// Reads may come from any thread; one thread at a time commits blocks.
 pub trait ChainStore: Send + Sync {
     /// The newest durable block.
     fn head(&self) -> Arc<ChainBlock>;
 
-    /// This node's own commitment to the state after the newest block. The header of a block that
-    /// another client made has another one.
+    /// This node's own commitment to the state after the newest block. Blocks of other clients have a trie
+    /// root in their headers instead.
     fn commitment(&self) -> B256;
 
     /// The number of the oldest block whose body and receipts are kept.
@@ -86,24 +86,22 @@ pub trait ChainStore: Send + Sync {
     /// The state after a block, if it is still kept.
     fn state_at(&self, number: u64) -> Result<Arc<dyn StateView>, StoreError>;
 
-    /// A copy of a whole state, codes left out: for proofs and roots on chains of a size that allows
-    /// it.
+    /// A copy of a whole state without codes, for proofs and roots of states that are small enough.
     fn whole_state_at(&self, number: u64) -> Result<MemoryState, StoreError>;
 
-    /// A block; `None` if there is none of this number (yet). One that is no longer kept is an error.
+    /// A block; `None` if it does not exist yet. A block that is no longer kept is an error.
     fn block(&self, number: u64) -> Result<Option<Arc<ChainBlock>>, StoreError>;
 
     /// The number of the block with this hash.
     fn number_of(&self, hash: B256) -> Option<u64>;
 
-    /// Where a transaction is.
+    /// The block of a transaction and its index there.
     fn transaction(&self, hash: B256) -> Option<TransactionPlace>;
 
     /// The bloom filter over a block's logs, without reading the block.
     fn bloom(&self, number: u64) -> Option<Bloom>;
 
-    /// Gets the next block ready to be made durable: what it changes, and what its header has to say
-    /// of the state after it.
+    /// Prepares the commit of the next block with its changes, and computes the commitment for its header.
     fn prepare(
         &self,
         number: u64,
@@ -111,12 +109,12 @@ pub trait ChainStore: Send + Sync {
     ) -> Result<Box<dyn PreparedCommit + '_>, StoreError>;
 }
 
-/// A block whose changes are ready to be made durable.
+/// A block whose changes are prepared.
 pub trait PreparedCommit {
     /// The commitment to the state after the block.
     fn commitment(&self) -> B256;
 
-    /// Makes the block durable and publishes it. After an error nothing of it is there, and it can be
-    /// tried again.
+    /// Makes the block durable and publishes it. After an error nothing of the block is stored, and the
+    /// commit can be retried.
     fn commit(&mut self, block: Arc<ChainBlock>) -> Result<(), StoreError>;
 }

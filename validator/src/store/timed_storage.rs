@@ -1,4 +1,4 @@
-//! The files of the accounts database, with the time of each sync measured.
+//! The storage of the accounts database, with a measurement of each sync.
 
 use lockweave_accounts_db::{
     FileMap,

@@ -1,8 +1,8 @@
 //! A state in memory that can be read as of each of the last blocks.
 //!
-//! Every value carries the numbers of the blocks that set it. A reader at block B takes the newest
-//! version that is not newer than B, so it is not disturbed by whoever adds B + 1. Versions that no
-//! kept block can see any more are dropped when their value is set again.
+//! Every value carries the numbers of the blocks that set it. A reader at block B takes the newest version
+//! that is not newer than B, so adding block B + 1 does not affect it. Versions that no kept block can see
+//! are dropped when their value is set again.
 
 use ahash::AHashMap;
 use alloy_primitives::{Address, B256, U256};
@@ -13,7 +13,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-/// Parts with a lock of their own.
+/// Shards, each with its own lock.
 const SHARDS: usize = 64;
 /// `BLOCKHASH` reaches this far back.
 const BLOCK_HASHES: u64 = 256;
@@ -33,7 +33,7 @@ impl<T: Copy> Versions<T> {
     }
 
     fn push(&mut self, block: u64, value: T, oldest: u64) {
-        // The newest version that the oldest kept block sees has to stay.
+        // The version that the oldest kept block sees must stay.
         let unseen = self.0.iter().rposition(|(set, _)| *set <= oldest);
         if let Some(unseen) = unseen
             && unseen > 0
@@ -50,7 +50,7 @@ impl<T: Copy> Versions<T> {
 #[derive(Debug)]
 struct Entry {
     account: Versions<Option<Account>>,
-    /// Blocks that wiped the account's storage.
+    /// Blocks that cleared the account's storage.
     wipes: Versions<()>,
     slots: AHashMap<U256, Versions<U256>>,
 }
@@ -65,7 +65,7 @@ impl Entry {
 
     fn live(&self, versions: &Versions<U256>, block: u64) -> U256 {
         match (versions.at(block), self.wipes.at(block)) {
-            // What a block says of a slot holds after what it wipes.
+            // A slot that a block sets is set after the block's storage clears.
             (Some((set, value)), Some((wiped, ()))) if set >= wiped => value,
             (Some((_, value)), None) => value,
             _ => U256::ZERO,
@@ -112,7 +112,7 @@ impl VersionedState {
 
     /// Applies the changes of block `number`, keeping the states from `oldest` on.
     ///
-    /// Until this returns nobody may read the state of `number`.
+    /// The state of `number` must not be read before this returns.
     pub fn apply(&self, number: u64, hash: B256, delta: &StateDelta, oldest: u64) {
         self.oldest.store(oldest, Ordering::Release);
         {
@@ -124,7 +124,7 @@ impl VersionedState {
         {
             let mut hashes = self.hashes.write();
             hashes.insert(number, hash);
-            // A reader of the oldest state may ask for the 256 blocks before it.
+            // The oldest state may be asked for the hashes of the 256 blocks before it.
             if let Some(unseen) = oldest.checked_sub(BLOCK_HASHES + 1) {
                 hashes.remove(&unseen);
             }
@@ -156,7 +156,7 @@ impl VersionedState {
     }
 
     fn shard(&self, address: Address) -> &RwLock<Shard> {
-        // The last bytes of an address are the least likely to be chosen by somebody.
+        // The last bytes of an address are the hardest to choose.
         &self.shards[usize::from(address[19]) % SHARDS]
     }
 }
@@ -286,7 +286,7 @@ mod tests {
     }
 
     proptest! {
-        /// Every kept state is the one a plain map had after that block.
+        /// Every kept state equals that of a plain map after the block.
         #[test]
         fn old_states_stay_as_they_were(deltas in prop::collection::vec(delta(), 1..14)) {
             let state = Arc::new(VersionedState::new(0));

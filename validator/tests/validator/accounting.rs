@@ -3,11 +3,11 @@
 //! the wei, and what is on disk is what executing the chain again comes to.
 
 use crate::support::{
-    Draft, GAS_PRICE, Setup, TestNode, counter, deploy, parameters,
+    Draft, GAS_PRICE, Setup, TestNode, parameters,
     process::{output, validator},
     signers,
 };
-use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
+use alloy_primitives::{Address, B256, Bytes, U256};
 use alloy_signer_local::PrivateKeySigner;
 use lockweave_runtime::StateView;
 use lockweave_validator::store::{Datadir, DurableStore, Retention};
@@ -123,16 +123,7 @@ async fn deploy_counters(node: &TestNode) -> Vec<Address> {
     let deployer = &signers()[0];
     let mut contracts = Vec::new();
     for nonce in 0..2 {
-        let create = Draft {
-            gas: 200_000,
-            to: TxKind::Create,
-            value: U256::ZERO,
-            input: deploy(&counter()),
-            ..Draft::transfer(nonce, Address::ZERO)
-        };
-        let receipt = node
-            .receipt(node.send(&create.sign(deployer)).await.unwrap())
-            .await;
+        let receipt = node.deploy_counter(deployer, nonce).await;
         contracts.push(serde_json::from_value(receipt["contractAddress"].clone()).unwrap());
     }
     contracts

@@ -121,6 +121,18 @@ async fn the_next_block_is_executed_while_the_last_is_committed() {
     node.stop().await;
 }
 
+/// Waits until the node reports that its storage fails.
+async fn storage_failure(node: &TestNode) {
+    let deadline = Instant::now() + PATIENCE;
+    while node.node.storage_failure().is_none() {
+        assert!(
+            Instant::now() < deadline,
+            "the node does not say what is wrong"
+        );
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_medium_that_fails_is_waited_for_and_reads_are_served() {
     let full = Arc::new(Full {
@@ -131,14 +143,7 @@ async fn a_medium_that_fails_is_waited_for_and_reads_are_served() {
     let signer = &signers()[0];
     let raw = Draft::transfer(0, Address::repeat_byte(9)).sign(signer);
     let hash = node.send(&raw).await.unwrap();
-    let deadline = Instant::now() + PATIENCE;
-    while node.node.storage_failure().is_none() {
-        assert!(
-            Instant::now() < deadline,
-            "the node does not say what is wrong"
-        );
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    storage_failure(&node).await;
     // Nothing is told of the block, and everything else is answered.
     let receipt = node.ok("eth_getTransactionReceipt", json!([hash])).await;
     assert!(receipt.is_null());
@@ -157,14 +162,7 @@ async fn a_node_whose_medium_fails_still_stops() {
     let node = node_on(parameters([]), Arc::new(Full { is_full })).await;
     let raw = Draft::transfer(0, Address::repeat_byte(9)).sign(&signers()[0]);
     node.send(&raw).await.unwrap();
-    let deadline = Instant::now() + PATIENCE;
-    while node.node.storage_failure().is_none() {
-        assert!(
-            Instant::now() < deadline,
-            "the node does not say what is wrong"
-        );
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    storage_failure(&node).await;
     tokio::time::timeout(PATIENCE, node.stop())
         .await
         .expect("it stops");

@@ -151,11 +151,7 @@ async fn contracts_see_the_hash_of_the_first_block() {
     .await;
     let first = node.node.head().block.hash;
     for nonce in 0..3 {
-        let draft = Draft {
-            gas: 100_000,
-            value: U256::ZERO,
-            ..Draft::transfer(nonce, contract)
-        };
+        let draft = Draft::call(nonce, contract);
         let hash = node.send(&draft.sign(&signers()[0])).await.unwrap();
         let receipt = node.receipt(hash).await;
         assert_eq!(receipt["status"], "0x1");

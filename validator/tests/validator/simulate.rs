@@ -1,9 +1,7 @@
 //! `eth_simulateV1` on a chain of this node's own: what it says comes true.
 
-use crate::support::{
-    BENEFICIARY, Draft, GAS_PRICE, Setup, TestNode, counter, deploy, parameters, signers,
-};
-use alloy_primitives::{Address, Bytes, TxKind, U64, U128, U256};
+use crate::support::{BENEFICIARY, Draft, GAS_PRICE, Setup, TestNode, parameters, signers};
+use alloy_primitives::{Address, Bytes, U64, U128};
 use lockweave_validator::{
     chain::ChainParameters,
     store::{ChainStore, Datadir, DurableStore, MemoryStore, Retention},
@@ -22,18 +20,8 @@ fn shanghai() -> ChainParameters {
 /// A transfer, a contract, a call of it.
 fn drafts() -> Vec<Draft> {
     let own = signers()[0].address();
-    let create = Draft {
-        gas: 200_000,
-        to: TxKind::Create,
-        value: U256::ZERO,
-        input: deploy(&counter()),
-        ..Draft::transfer(1, own)
-    };
-    let call = Draft {
-        gas: 100_000,
-        value: U256::ZERO,
-        ..Draft::transfer(2, own.create(1))
-    };
+    let create = Draft::create_counter(1);
+    let call = Draft::call(2, own.create(1));
     vec![Draft::transfer(0, Address::repeat_byte(9)), create, call]
 }
 

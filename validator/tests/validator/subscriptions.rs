@@ -1,6 +1,6 @@
 //! Subscriptions over WebSocket, and filters over HTTP.
 
-use crate::support::{Draft, Setup, TestNode, counter, deploy, signers, socket::Socket};
+use crate::support::{Draft, Setup, TestNode, signers, socket::Socket};
 use alloy_primitives::Address;
 use serde_json::json;
 
@@ -8,16 +8,7 @@ use serde_json::json;
 async fn heads_logs_and_pending_transactions_are_told() {
     let node = TestNode::start().await;
     let signer = &signers()[0];
-    let create = Draft {
-        gas: 200_000,
-        to: alloy_primitives::TxKind::Create,
-        value: alloy_primitives::U256::ZERO,
-        input: deploy(&counter()),
-        ..Draft::transfer(0, Address::ZERO)
-    };
-    let receipt = node
-        .receipt(node.send(&create.sign(signer)).await.unwrap())
-        .await;
+    let receipt = node.deploy_counter(signer, 0).await;
     let contract = receipt["contractAddress"].clone();
     let mut socket = Socket::open(&node).await;
     let heads = socket.subscribe(json!(["newHeads"])).await;
@@ -35,11 +26,7 @@ async fn heads_logs_and_pending_transactions_are_told() {
             .count(),
         4
     );
-    let call = Draft {
-        gas: 100_000,
-        value: alloy_primitives::U256::ZERO,
-        ..Draft::transfer(1, serde_json::from_value(contract).unwrap())
-    };
+    let call = Draft::call(1, serde_json::from_value(contract).unwrap());
     let hash = json!(node.send(&call.sign(signer)).await.unwrap());
     // Three notifications, in whatever order.
     let mut seen = std::collections::BTreeMap::new();
@@ -110,23 +97,13 @@ async fn filters_tell_what_came_since_the_last_poll() {
         .await;
     let (code, _) = node.error("eth_newBlockFilter", json!([])).await;
     assert_eq!(code, -32_005);
-    let create = Draft {
-        gas: 200_000,
-        to: alloy_primitives::TxKind::Create,
-        value: alloy_primitives::U256::ZERO,
-        input: deploy(&counter()),
-        ..Draft::transfer(0, Address::ZERO)
-    };
+    let create = Draft::create_counter(0);
     let created = node.send(&create.sign(signer)).await.unwrap();
     let receipt = node.receipt(created).await;
-    let call = Draft {
-        gas: 100_000,
-        value: alloy_primitives::U256::ZERO,
-        ..Draft::transfer(
-            1,
-            serde_json::from_value(receipt["contractAddress"].clone()).unwrap(),
-        )
-    };
+    let call = Draft::call(
+        1,
+        serde_json::from_value(receipt["contractAddress"].clone()).unwrap(),
+    );
     let called = node.send(&call.sign(signer)).await.unwrap();
     let receipt = node.receipt(called).await;
     let changes = |id| node.ok("eth_getFilterChanges", json!([id]));

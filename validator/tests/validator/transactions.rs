@@ -1,9 +1,7 @@
 //! Transactions over JSON-RPC: what is refused and how, what is included and how it is told.
 
-use crate::support::{
-    Draft, GAS_PRICE, Setup, TestNode, counter, deploy, number, sign_declared, signers,
-};
-use alloy_primitives::{Address, TxKind, U256};
+use crate::support::{Draft, GAS_PRICE, Setup, TestNode, number, sign_declared, signers};
+use alloy_primitives::{Address, U256};
 use lockweave_evm_adapter::TxDeclared;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -101,16 +99,7 @@ async fn a_used_nonce_is_too_low_and_a_missing_one_is_waited_for() {
 async fn contracts_are_deployed_called_traced_and_found() {
     let node = TestNode::start().await;
     let signer = &signers()[1];
-    let create = Draft {
-        gas: 200_000,
-        to: TxKind::Create,
-        value: U256::ZERO,
-        input: deploy(&counter()),
-        ..Draft::transfer(0, Address::ZERO)
-    };
-    let receipt = node
-        .receipt(node.send(&create.sign(signer)).await.unwrap())
-        .await;
+    let receipt = node.deploy_counter(signer, 0).await;
     assert_eq!(receipt["status"], "0x1");
     let contract: Address = serde_json::from_value(receipt["contractAddress"].clone()).unwrap();
     let call = |nonce, value| Draft {
@@ -318,16 +307,7 @@ async fn look_inside(
 async fn transactions_that_sign_what_they_touch_run() {
     let node = TestNode::start().await;
     let signer = &signers()[2];
-    let create = Draft {
-        gas: 200_000,
-        to: TxKind::Create,
-        value: U256::ZERO,
-        input: deploy(&counter()),
-        ..Draft::transfer(0, Address::ZERO)
-    };
-    let receipt = node
-        .receipt(node.send(&create.sign(signer)).await.unwrap())
-        .await;
+    let receipt = node.deploy_counter(signer, 0).await;
     let contract = receipt["contractAddress"].clone();
     let call = json!({"from": signer.address(), "to": contract, "gas": "0x186a0", "maxFeePerGas": "0x2540be400"});
     let declared = node.ok("lockweave_declareAccess", json!([call])).await;

@@ -1,4 +1,4 @@
-//! A block of the chain, with everything that is asked of it afterwards.
+//! A block of the chain with its results.
 
 use super::failure::Failure;
 use alloy_consensus::{Block, BlockBody, Header, Transaction as _};
@@ -28,7 +28,7 @@ pub struct ChainBlock {
     /// The state root after each transaction: what a receipt held instead of a status before
     /// Byzantium. Empty from Byzantium on.
     pub receipt_roots: Vec<B256>,
-    /// The access sets the transactions were scheduled with; empty where none are known.
+    /// The access sets that the transactions were scheduled with; empty if unknown.
     pub access: Vec<AccessSet>,
     /// Why transactions of type 0x44 were stopped, in block order.
     pub failures: Vec<Failure>,
@@ -46,7 +46,7 @@ impl ChainBlock {
         envelope.effective_gas_price(self.header.base_fee_per_gas)
     }
 
-    /// The block in the form in which it is encoded for others: RLP of header and body.
+    /// The block in its consensus form, for RLP.
     pub fn to_consensus(&self) -> Block<Envelope> {
         Block {
             header: self.header.clone(),

@@ -9,7 +9,7 @@ use lockweave_runtime::{Outcome, OutcomeKind, Status};
 /// A stopped transaction of type 0x44.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// Its place among the block's transactions.
+    /// Its index in the block.
     pub index: usize,
     /// What stopped it: for an undeclared access the key, and what it needed it for.
     pub reason: String,

@@ -1,4 +1,4 @@
-//! A file of blocks, one after another in RLP: what `export` writes and other clients read and write.
+//! A file of consecutive blocks in RLP, as `export` and other clients write it.
 
 use super::chain_block::Envelope;
 use alloy_consensus::Block;
@@ -15,25 +15,25 @@ pub enum RlpFileError {
     /// The file cannot be read.
     #[error("cannot read block {index} of the file: {source}")]
     Read {
-        /// Its place in the file.
+        /// Its position in the file.
         index: usize,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// What stands in its place is not a block.
+    /// The bytes at its position are not a block.
     #[error("what should be block {index} of the file is not one: {source}")]
     Malformed {
-        /// Its place in the file.
+        /// Its position in the file.
         index: usize,
         /// What is wrong with it.
         source: alloy_rlp::Error,
     },
-    /// A block of a size that none has.
+    /// A block with an impossible size.
     #[error("block {index} of the file says it has {bytes} bytes, more than {BLOCK_BYTES_MAX}")]
     TooLarge {
-        /// Its place in the file.
+        /// Its position in the file.
         index: usize,
-        /// The size it says it has.
+        /// Its stated size.
         bytes: usize,
     },
 }
@@ -62,7 +62,7 @@ impl<R: BufRead> RlpBlocks<R> {
         if self.reader.fill_buf().map_err(read)?.is_empty() {
             return Ok(None);
         }
-        // The first byte says how many bytes say how long the list is.
+        // The first byte gives the number of bytes of the list's length.
         let mut head = [0_u8; 9];
         self.reader.read_exact(&mut head[..1]).map_err(read)?;
         let length_bytes = usize::from(head[0].saturating_sub(0xf7));
@@ -84,7 +84,7 @@ impl<R: BufRead> RlpBlocks<R> {
             return Err(RlpFileError::TooLarge { index, bytes });
         }
         let mut encoded = head[..=length_bytes].to_vec();
-        // Memory grows with what is there, not with what a damaged length says.
+        // Memory grows with the bytes read, not with the stated length, which may be damaged.
         let mut body = Vec::new();
         let wanted = bytes as u64;
         let found = (&mut self.reader)

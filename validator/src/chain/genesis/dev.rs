@@ -1,4 +1,4 @@
-//! The development chain: ten funded accounts of a mnemonic everybody knows.
+//! The development chain: ten funded accounts with public keys and a public mnemonic.
 
 use crate::chain::rules::fees;
 use alloy_eips::{

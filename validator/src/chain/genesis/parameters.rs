@@ -22,7 +22,7 @@ pub enum GenesisError {
     Read {
         /// The file.
         path: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The file is not a genesis in geth's format.
@@ -195,7 +195,7 @@ impl ChainParameters {
     }
 }
 
-/// What a genesis file has to state itself: to those who read it otherwise, no chain id is Ethereum's.
+/// The field that a genesis file must state: parsers would otherwise default to Ethereum's chain id.
 #[derive(Deserialize)]
 struct Stated {
     config: Option<StatedConfig>,

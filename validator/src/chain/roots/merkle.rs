@@ -53,7 +53,7 @@ pub fn state_root(state: &MemoryState) -> B256 {
     alloy_trie::root::state_root(trie_accounts(state))
 }
 
-/// An account with the proof that the state root holds it, or does not.
+/// An account with the proof that it is, or is not, in the state.
 #[derive(Clone, Debug)]
 pub struct AccountProof {
     /// Root of the state trie.
@@ -62,7 +62,7 @@ pub struct AccountProof {
     pub proof: Vec<Bytes>,
     /// The account; `None` where there is none.
     pub account: Option<TrieAccount>,
-    /// Value and proof of each slot that was asked for.
+    /// Value and proof of each requested slot.
     pub slots: Vec<(U256, Vec<Bytes>)>,
 }
 
@@ -96,7 +96,7 @@ pub fn prove(state: &MemoryState, address: Address, slots: &[U256]) -> AccountPr
     }
 }
 
-/// The root of a trie of sorted leaves, and for each target the nodes on its way.
+/// The root of a trie of sorted leaves, and for each target the nodes on its path.
 fn proofs_of(
     leaves: impl Iterator<Item = (B256, Vec<u8>)>,
     targets: &[B256],

@@ -1,4 +1,4 @@
-//! A whole state with its Merkle-Patricia root kept at hand.
+//! A whole state with the leaves of its Merkle-Patricia trie.
 //!
 //! Storage roots are computed again only for accounts whose storage changed; the trie of accounts is
 //! walked through for each root. That serves chains of a size that is imported for tests, and the
@@ -10,7 +10,7 @@ use alloy_trie::TrieAccount;
 use lockweave_runtime::{Account, MemoryState, StateDelta};
 use std::collections::BTreeMap;
 
-/// A state and what its root is made of.
+/// A state and the leaves of its trie.
 #[derive(Clone, Debug, Default)]
 pub struct MerkleState {
     state: MemoryState,

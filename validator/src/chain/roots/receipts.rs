@@ -1,4 +1,4 @@
-//! What a header says of its block's receipts: the root of their trie, and the filter over their logs.
+//! The header fields of a block's receipts: the root of their trie, and the bloom filter over their logs.
 
 use ahash::AHashMap;
 use alloy_consensus::Eip658Value;
@@ -8,12 +8,12 @@ use alloy_rlp::{Encodable, RlpEncodable};
 use alloy_trie::root::ordered_trie_root_with_encoder;
 use lockweave_runtime::Receipt;
 
-/// What a header says of its block's receipts.
+/// The header fields of a block's receipts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReceiptsSummary {
     /// The root of the receipts' trie.
     pub root: B256,
-    /// The filter over all their logs.
+    /// The bloom filter over all their logs.
     pub bloom: Bloom,
 }
 
@@ -73,7 +73,7 @@ impl BloomHashes {
     }
 }
 
-/// A receipt as EIP-2718 and EIP-658 have it, of logs that are somebody else's.
+/// A receipt in the encoding of EIP-2718 and EIP-658, with borrowed logs.
 struct Typed<'r> {
     transaction_type: u8,
     fields: Fields<'r>,

@@ -1,4 +1,4 @@
-//! The difficulty of a block of proof of work: what follows from its parent (yellow paper, section
+//! The difficulty of a proof-of-work block, computed from its parent (yellow paper, section
 //! 4.3.4; EIP-2, EIP-100, and the delays of EIP-649, EIP-1234, EIP-2384, EIP-3554, EIP-4345, EIP-5133).
 
 use alloy_consensus::{Header, constants::EMPTY_OMMER_ROOT_HASH};
@@ -13,14 +13,14 @@ const STEP_PART: u64 = 2_048;
 const STEPS_DOWN_MAX: u64 = 99;
 /// The bomb doubles after this many blocks.
 const BOMB_PERIOD_BLOCKS: u64 = 100_000;
-/// On Frontier a block that comes this many seconds after its parent, or later, is easier.
+/// On Frontier, the difficulty falls if a block is this many seconds or more after its parent.
 const FRONTIER_TIME_S: u64 = 13;
 /// On Homestead a step is this many seconds.
 const HOMESTEAD_TIME_S: u64 = 10;
 /// From Byzantium on a step is this many seconds.
 const BYZANTIUM_TIME_S: u64 = 9;
 
-/// The difficulty of the child of `parent` that comes at `timestamp`, before the merge.
+/// The difficulty of the child of `parent` at `timestamp`, before the merge.
 pub fn next_difficulty(spec: &ChainSpec, parent: &Header, timestamp: u64) -> U256 {
     let number = parent.number.saturating_add(1);
     let fork = spec.fork_at(number, timestamp);

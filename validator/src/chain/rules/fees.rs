@@ -1,4 +1,4 @@
-//! Gas limits and base fees of the next block.
+//! Base fees and blob fees of the next block.
 
 use alloy_consensus::Header;
 use alloy_eips::eip1559::BaseFeeParams;
@@ -7,7 +7,7 @@ use lockweave_evm_adapter::{ChainSpec, SpecId};
 /// The base fee of the first block of London, in wei (EIP-1559).
 pub const INITIAL_BASE_FEE: u64 = 1_000_000_000;
 
-/// The base fee that the child of `parent` has to have; `None` before London.
+/// The base fee of the child of `parent`; `None` before London.
 pub fn next_base_fee(chain: &ChainSpec, parent: &Header, timestamp: u64) -> Option<u64> {
     let number = parent.number + 1;
     if !chain

@@ -1,5 +1,5 @@
-//! What a header has to be as the child of its parent (yellow paper, section 4.4; EIP-1559, EIP-3675,
-//! EIP-4844). Seals of proof of work (ethash) are not checked. Nothing here looks at a body or a state.
+//! The rules of a header as the child of its parent (yellow paper, section 4.4; EIP-1559, EIP-3675,
+//! EIP-4844). Proof-of-work seals (ethash) are not checked. Neither body nor state is needed.
 
 use super::{difficulty::next_difficulty, fees};
 use alloy_consensus::{Header, constants::EMPTY_OMMER_ROOT_HASH};
@@ -16,24 +16,24 @@ const GAS_LIMIT_MAX: u64 = i64::MAX as u64;
 /// Bytes of extra data at most.
 const EXTRA_DATA_MAX: usize = 32;
 
-/// Whose rules a header has to keep.
+/// Which rules apply to a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeaderRules {
-    /// Ethereum's: it comes later than its parent, by a second at least, and before the merge its
-    /// difficulty follows from the parent.
+    /// Ethereum's: at least one second after its parent, and before the merge a difficulty that follows from
+    /// the parent.
     Ethereum,
-    /// Those of chains of our own: blocks may come faster than seconds, but not earlier than their
-    /// parents, and there is no proof of work on any fork.
+    /// Those of Lockweave's own chains: a block may have the timestamp of its parent but not an earlier one,
+    /// and there is no proof of work on any fork.
     Own,
 }
 
-/// Why a header is not that of a child of its parent.
+/// Why a header is invalid as the child of its parent.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum InvalidHeader {
     /// Numbers follow one another.
     #[error("the number is {stated}, the parent's {parent}")]
     Number {
-        /// What the header says.
+        /// The stated value.
         stated: u64,
         /// The parent's.
         parent: u64,
@@ -41,15 +41,15 @@ pub enum InvalidHeader {
     /// The parent is another block.
     #[error("the parent is {stated}, not {parent}")]
     Parent {
-        /// What the header says.
+        /// The stated value.
         stated: B256,
-        /// The hash of the block it is held against.
+        /// The hash of the parent.
         parent: B256,
     },
     /// Time does not go on.
     #[error("the timestamp is {stated}, the parent's {parent}")]
     Timestamp {
-        /// What the header says, in seconds since the Unix epoch.
+        /// The stated value, in seconds since the Unix epoch.
         stated: u64,
         /// The parent's.
         parent: u64,
@@ -63,7 +63,7 @@ pub enum InvalidHeader {
     /// The gas limit is one that no block may have.
     #[error("the gas limit is {stated}, more than {GAS_LIMIT_MAX}")]
     GasLimitTooLarge {
-        /// What the header says.
+        /// The stated value.
         stated: u64,
     },
     /// The gas limit is too far from the parent's, or too small.
@@ -72,7 +72,7 @@ pub enum InvalidHeader {
          less than a part in {GAS_LIMIT_BOUND}"
     )]
     GasLimit {
-        /// What the header says.
+        /// The stated value.
         stated: u64,
         /// The parent's; twice that in the first block of London.
         parent: u64,
@@ -80,15 +80,15 @@ pub enum InvalidHeader {
     /// More gas was used than there is.
     #[error("the gas used is {used}, more than the limit {limit}")]
     GasUsed {
-        /// What the header says was used.
+        /// The gas used that the header states.
         used: u64,
-        /// What the header says may be used.
+        /// The gas limit that the header states.
         limit: u64,
     },
     /// The base fee does not follow from the parent (EIP-1559).
     #[error("the base fee is {stated:?} wei, but must be {expected:?}")]
     BaseFee {
-        /// What the header says.
+        /// The stated value.
         stated: Option<u64>,
         /// What follows.
         expected: Option<u64>,
@@ -96,7 +96,7 @@ pub enum InvalidHeader {
     /// The excess blob gas does not follow from the parent (EIP-4844).
     #[error("the excess blob gas is {stated:?}, but must be {expected:?}")]
     ExcessBlobGas {
-        /// What the header says.
+        /// The stated value.
         stated: Option<u64>,
         /// What follows.
         expected: Option<u64>,
@@ -110,14 +110,14 @@ pub enum InvalidHeader {
     /// The difficulty does not follow from the parent.
     #[error("the difficulty is {stated}, but must be {expected}")]
     Difficulty {
-        /// What the header says.
+        /// The stated value.
         stated: U256,
         /// What follows.
         expected: U256,
     },
 }
 
-/// Holds a header against its parent's.
+/// Checks a header against its parent.
 pub fn check_header(
     spec: &ChainSpec,
     parent: &Header,

@@ -1,5 +1,5 @@
-//! The uncles of a block of proof of work (yellow paper, section 11.1): at most two, children of one of
-//! the last generations before the parent, no ancestors, and none that is there for the second time.
+//! The uncles of a proof-of-work block (yellow paper, section 11.1): at most two, each a child of one of the
+//! last ancestors before the parent, not an ancestor, and not included before.
 
 use super::header::{HeaderRules, InvalidHeader, check_header};
 use crate::chain::block::ChainBlock;
@@ -10,10 +10,10 @@ use thiserror::Error;
 
 /// Uncles a block may have.
 const OMMERS_MAX: usize = 2;
-/// How many ancestors have to be known: uncles are children of all of them but the youngest.
+/// Ancestors that must be known: an uncle is a child of any of them but the youngest.
 pub const GENERATIONS: usize = 7;
 
-/// Why an uncle is none.
+/// Why an uncle is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum InvalidOmmer {
     /// There are too many.
@@ -22,7 +22,7 @@ pub enum InvalidOmmer {
         /// How many.
         count: usize,
     },
-    /// It is there twice, or an ancestor had it.
+    /// It is included twice, or an ancestor includes it.
     #[error("the uncle {hash} was an uncle already")]
     Again {
         /// Its hash.
@@ -34,7 +34,7 @@ pub enum InvalidOmmer {
         /// Its hash.
         hash: B256,
     },
-    /// It is a child of no ancestor that is old enough, or of one that is too old.
+    /// Its parent is not among the ancestors that are allowed.
     #[error(
         "the uncle {hash} is a child of {parent}, which is none of the {GENERATIONS} youngest \
          ancestors, or the youngest"
@@ -76,8 +76,8 @@ impl From<&ChainBlock> for Ancestor {
     }
 }
 
-/// Holds the uncles of a block against the [`GENERATIONS`] youngest ancestors of it, the parent first;
-/// fewer where the chain is younger. Their seals are not looked at.
+/// Checks the uncles of a block against its [`GENERATIONS`] youngest ancestors, the parent first; fewer if
+/// the chain is shorter. Seals are not checked.
 pub fn check_ommers(
     spec: &ChainSpec,
     ommers: &[Header],

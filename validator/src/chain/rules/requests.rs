@@ -1,4 +1,4 @@
-//! What a block asks of the consensus layer (EIP-7685).
+//! The requests of a block to the consensus layer (EIP-7685).
 
 use alloy_eips::{eip6110, eip7002, eip7251, eip7685::Requests};
 use alloy_primitives::{Address, B256, Bytes, Log, U256, b256};
@@ -11,8 +11,8 @@ const DEPOSIT_EVENT: B256 =
     b256!("649bbc62d0e31342afea4e5cd82d4049e7e1ee912fc0889aa790803be39038c5");
 /// Length of the event's data: five offsets, five lengths, five padded values.
 const DEPOSIT_DATA_BYTES: usize = 576;
-/// Where the values stand in the data, and how long they are: key, credentials, amount, signature,
-/// index. The length of each stands in the word before it.
+/// Offsets and lengths of the values in the data: key, credentials, amount, signature, index. The word before
+/// each value holds its length.
 const DEPOSIT_FIELDS: [(usize, usize); 5] = [(192, 48), (288, 32), (352, 8), (416, 96), (544, 8)];
 
 /// A log of the deposit contract that announces no deposit as EIP-6110 has it. Its block is invalid.
@@ -54,8 +54,8 @@ pub fn requests(
     Ok(requests)
 }
 
-/// Whether all deposits that a transaction announces can be read. A block in which one cannot is
-/// invalid, so whoever makes one leaves that transaction out.
+/// Whether all deposits that a transaction announces can be read. A block with an unreadable deposit is
+/// invalid, so a block builder leaves such a transaction out.
 pub fn check_deposits(
     outcome: &Outcome,
     deposit_contract: Option<Address>,

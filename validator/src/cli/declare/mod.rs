@@ -1,4 +1,4 @@
-//! `declare`: what transactions touch.
+//! `declare`: the keys that transactions access.
 
 mod recorded;
 
@@ -20,10 +20,10 @@ use std::{
     time::Duration,
 };
 
-/// Print what a call or a recorded transaction touches.
+/// Print the keys that a call or a recorded transaction accesses.
 ///
-/// One JSON object a line: every key with its mode, and the transaction as one of type 0x44 (which signs
-/// what it touches), still to be signed.
+/// One JSON object per line: every key with its mode, and the transaction as an unsigned one of type 0x44,
+/// which declares its accesses.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exit status: 0 something was printed, 2 the input cannot be used.\n\nExamples:\n  \
@@ -39,25 +39,25 @@ pub(crate) struct DeclareArgs {
         conflicts_with = "rpc"
     )]
     replay: Option<RecordedPlace>,
-    /// Only this transaction of the block, by its place; all of them without it.
+    /// Only the transaction with this index; otherwise all of the block.
     #[arg(long, value_name = "INDEX", requires = "replay")]
     transaction: Option<usize>,
-    /// A node that is asked, by `lockweave_declareAccess`, as http://HOST:PORT.
+    /// Node to ask, by `lockweave_declareAccess`, as http://HOST:PORT.
     #[arg(long, value_name = "URL")]
     rpc: Option<String>,
-    /// Who calls.
+    /// Sender of the call.
     #[arg(long, value_name = "ADDRESS", requires = "rpc")]
     from: Option<Address>,
-    /// Who is called; without it a contract is created.
+    /// Recipient of the call; without it, a contract is created.
     #[arg(long, value_name = "ADDRESS", requires = "rpc")]
     to: Option<Address>,
     /// Data of the call.
     #[arg(long, value_name = "HEX", requires = "rpc")]
     data: Option<Bytes>,
-    /// Ether sent along, in wei.
+    /// Value of the call in wei.
     #[arg(long, value_name = "WEI", requires = "rpc")]
     value: Option<U256>,
-    /// The most gas the call may use.
+    /// Gas limit of the call.
     #[arg(long, value_name = "GAS", requires = "rpc")]
     gas: Option<u64>,
 }

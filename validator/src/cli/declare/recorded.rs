@@ -1,4 +1,4 @@
-//! What recorded transactions touch, in the forms in which that can be declared.
+//! The accesses of recorded transactions, as keys and as unsigned transactions of type 0x44.
 
 use alloy_consensus::Transaction as _;
 use alloy_primitives::{Address, B256};
@@ -14,32 +14,32 @@ use lockweave_validator::{
 use serde::Serialize;
 use std::{num::NonZeroUsize, sync::Arc};
 
-/// What one transaction touched.
+/// The accesses of one transaction.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Declared {
     /// Its block.
     pub(crate) block: u64,
-    /// Its place in the block.
+    /// Its index in the block.
     pub(crate) transaction_index: usize,
     /// Its hash.
     pub(crate) hash: B256,
-    /// Who sent it.
+    /// Its sender.
     pub(crate) from: Address,
     /// Every key with its mode, in the order of the keys.
     pub(crate) accesses: Vec<Access>,
-    /// The same transaction as one of type 0x44 that is still to be signed.
+    /// The same transaction as an unsigned one of type 0x44.
     pub(crate) transaction: Skeleton,
 }
 
 /// One key of an access set.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Access {
-    /// Whose.
+    /// The account.
     pub(crate) address: Address,
     /// `account` (nonce and balance), `code` or `slot`.
     pub(crate) part: &'static str,
-    /// Which slot.
+    /// The slot.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) slot: Option<B256>,
     /// `read`, `credit` or `write`.
@@ -76,7 +76,7 @@ fn accesses(set: &AccessSet) -> Vec<Access> {
         .collect()
 }
 
-/// Runs a recorded block on one thread and says what its transactions touched.
+/// Executes a recorded block on one thread and returns the accesses of its transactions.
 pub(crate) fn declare_recorded(
     chain: &ChainSpec,
     recorded: RecordedBlock,
@@ -123,7 +123,7 @@ pub(crate) fn declare_recorded(
     Ok(declared)
 }
 
-/// The transaction as one that signs that it touches `set`.
+/// The transaction as one that declares `set`.
 fn skeleton(
     chain: &ChainSpec,
     transaction: &EvmTransaction,

@@ -2,12 +2,12 @@
 
 use std::{net::SocketAddr, thread, time::Duration};
 
-/// Where the server listens, and what it puts up with.
+/// The address and the limits of the server.
 #[derive(Clone, Debug)]
 pub struct RpcConfig {
     /// Address of HTTP and WebSocket.
     pub address: SocketAddr,
-    /// Origins that browsers may call from; every one if it contains `*`.
+    /// Origins that browsers may call from; all if it contains `*`.
     pub cors_origins: Vec<String>,
     /// Bytes of a request at most.
     pub request_bytes_max: usize,
@@ -25,15 +25,15 @@ pub struct RpcConfig {
     pub gas_cap: u64,
     /// Time a call may take.
     pub call_timeout: Duration,
-    /// Calls that read much at the same time at most.
+    /// Calls that read much, running at the same time, at most.
     pub concurrent_calls_max: usize,
-    /// Calls that run code at the same time at most: two for each core by default.
+    /// Calls that execute code, running at the same time, at most: two for each core by default.
     pub concurrent_executions_max: usize,
     /// Blocks of a log query at most.
     pub log_blocks_max: u64,
     /// Logs of a query at most.
     pub logs_max: usize,
-    /// Time in which a client has to send its request, and to take its answer.
+    /// Time in which a client has to send its request, and to read the response.
     pub client_timeout: Duration,
 }
 

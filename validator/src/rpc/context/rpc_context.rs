@@ -1,4 +1,4 @@
-//! What every method has at hand.
+//! What every method can use: the node, the limits, and blocks and states by id.
 
 use super::{config::RpcConfig, filters::Filters};
 use crate::{chain::ChainBlock, node::Node, rpc::message::RpcError, store::TransactionPlace};
@@ -19,7 +19,7 @@ pub(crate) struct RpcContext {
 }
 
 impl RpcContext {
-    /// The number that a number or tag stands for. The pending block counts as the newest.
+    /// The block number for a number or tag. The pending block counts as the newest.
     pub(crate) fn number_of(&self, id: BlockNumberOrTag) -> u64 {
         match id {
             BlockNumberOrTag::Latest | BlockNumberOrTag::Pending => self.node.head().block.number(),
@@ -30,7 +30,7 @@ impl RpcContext {
         }
     }
 
-    /// The block an id stands for, if there is one.
+    /// The block with an id, if it exists.
     pub(crate) fn find_block(&self, id: BlockId) -> Result<Option<Arc<ChainBlock>>, RpcError> {
         let number = match id {
             BlockId::Number(number) => self.number_of(number),
@@ -46,12 +46,12 @@ impl RpcContext {
         Ok(self.node.store().block(number)?)
     }
 
-    /// The block an id stands for, or an error.
+    /// The block with an id, or an error.
     pub(crate) fn block(&self, id: BlockId) -> Result<Arc<ChainBlock>, RpcError> {
         self.find_block(id)?.ok_or_else(RpcError::block_not_found)
     }
 
-    /// The block an id stands for and the state after it; the newest where there is no id.
+    /// The block with an id and the state after it; the newest without an id.
     pub(crate) fn state(
         &self,
         id: Option<BlockId>,
@@ -68,7 +68,7 @@ impl RpcContext {
         Ok((block, state))
     }
 
-    /// A transaction in a block.
+    /// The block of a transaction and its index there.
     pub(crate) fn find_transaction(
         &self,
         hash: B256,

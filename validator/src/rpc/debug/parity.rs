@@ -12,7 +12,7 @@ use alloy_rpc_types_trace::parity::LocalizedTransactionTrace;
 use revm_inspectors::tracing::{TracingInspector, TracingInspectorConfig};
 use std::time::Duration;
 
-/// Runs the next transaction in the form of Parity's traces.
+/// Executes the next transaction and returns its traces.
 fn trace_one(
     rerun: &mut Rerun,
     index: usize,

@@ -1,4 +1,4 @@
-//! What happened inside transactions: `debug_trace*`.
+//! `debug_trace*`: what happened inside transactions.
 
 use crate::{
     chain::ChainBlock,
@@ -18,11 +18,11 @@ use revm::context::TxEnv;
 use revm_inspectors::tracing::{DebugInspector, TransactionContext};
 use std::{sync::Arc, time::Duration};
 
-/// Time a trace may take, whatever is asked for.
+/// Upper limit of the time that a trace may take.
 pub(crate) const TRACE_TIMEOUT_MAX: Duration = Duration::from_secs(30);
 
 impl Rerun {
-    /// Runs the next transaction under an inspector of debug's kind, and keeps what it did.
+    /// Executes the next transaction with a tracer and keeps its changes.
     fn debug(
         &mut self,
         index: usize,
@@ -49,7 +49,7 @@ impl Rerun {
     }
 }
 
-/// Runs a transaction under an inspector of debug's kind.
+/// Executes a transaction with a tracer.
 fn debug_one(
     scene: &mut Scene,
     transaction: &TxEnv,
@@ -73,7 +73,7 @@ fn debug_one(
     Ok((trace, result))
 }
 
-/// The time a client asks for, within limits.
+/// The timeout that the client requests, within the limits.
 fn timeout_of(context: &RpcContext, options: &GethDebugTracingOptions) -> Duration {
     let wanted = options.timeout.as_deref().and_then(parse_duration);
     wanted

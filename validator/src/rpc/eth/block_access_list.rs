@@ -1,6 +1,6 @@
-//! `eth_getBlockAccessList`: what a block touched, by account (EIP-7928).
+//! `eth_getBlockAccessList`: what a block accessed, by account (EIP-7928).
 //!
-//! No header of this chain commits to such a list. It is made by running the block again.
+//! No header of this chain commits to such a list. It is made by executing the block again.
 
 use crate::rpc::{
     context::RpcContext,
@@ -42,7 +42,7 @@ pub(crate) fn get(context: &RpcContext, params: &Params<'_>) -> Reply {
     reply(list.finish())
 }
 
-/// What is known of one account.
+/// The accesses of one account.
 #[derive(Debug, Default)]
 struct Touched {
     slots: BTreeMap<U256, Vec<StorageChange>>,
@@ -52,12 +52,12 @@ struct Touched {
     codes: Vec<CodeChange>,
 }
 
-/// Gathers what the steps of a block touch, in their order.
+/// Collects what the steps of a block access, in order.
 #[derive(Debug, Default)]
 struct ListBuilder(BTreeMap<Address, Touched>);
 
 impl ListBuilder {
-    /// Adds what a step touched: accounts and slots with their values before and after it.
+    /// Adds the accesses of a step: accounts and slots with their values before and after it.
     fn note(&mut self, index: u64, state: &EvmState) {
         let index = BlockAccessIndex::new(index);
         for (address, account) in state {

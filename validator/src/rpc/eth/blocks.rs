@@ -1,4 +1,4 @@
-//! Methods that look at blocks, transactions and receipts.
+//! Methods about blocks, transactions and receipts.
 
 use crate::{
     chain::ChainBlock,
@@ -15,13 +15,13 @@ use serde_json::Value;
 use std::sync::Arc;
 
 impl RpcContext {
-    /// The block at the first parameter, a number or tag.
+    /// The block of the first parameter, a number or tag.
     fn block_by_number(&self, params: &Params<'_>) -> Result<Option<Arc<ChainBlock>>, RpcError> {
         let number: BlockNumberOrTag = params.required(0, "block number")?;
         self.find_block(number.into())
     }
 
-    /// The block at the first parameter, a hash.
+    /// The block of the first parameter, a hash.
     fn block_by_hash(&self, params: &Params<'_>) -> Result<Option<Arc<ChainBlock>>, RpcError> {
         let hash = params.hash(0, "block hash")?;
         self.find_block(hash.into())
@@ -48,7 +48,7 @@ pub(crate) fn get_block_by_hash(context: &RpcContext, params: &Params<'_>) -> Re
     reply(block.map(|block| format::block(&block, full)))
 }
 
-/// The next block as far as it is known: its place and its fees. Nothing was executed for it yet.
+/// The known fields of the next block, such as its number and base fee. It has no transactions yet.
 fn pending_block(context: &RpcContext, full: bool) -> Reply {
     let head = context.node.head().block;
     let header = alloy_consensus::Header {
@@ -110,7 +110,7 @@ pub(crate) fn uncle_by_hash(context: &RpcContext, params: &Params<'_>) -> Reply 
     uncle(context.block_by_hash(params)?, params)
 }
 
-/// An uncle: its header, without a body, which nobody kept.
+/// An uncle: its header, without a body.
 fn uncle(block: Option<Arc<ChainBlock>>, params: &Params<'_>) -> Reply {
     let index: U64 = params.required(1, "index")?;
     let index = usize::try_from(index.to::<u64>()).unwrap_or(usize::MAX);
@@ -155,7 +155,7 @@ pub(crate) fn transaction_by_hash(context: &RpcContext, params: &Params<'_>) -> 
     if waiting.is_none()
         && let Some((block, index)) = context.find_transaction(hash)?
     {
-        // It went into a block between the two looks.
+        // It went into a block between the two lookups.
         return reply(format::transaction(&block, index));
     }
     reply(waiting.map(|pooled| format::pending_transaction(&pooled)))

@@ -17,9 +17,9 @@ use revm_inspectors::access_list::AccessListInspector;
 
 /// Gas of a plain transfer.
 const TRANSFER_GAS: u64 = 21_000;
-/// What a call that sends ether passes on for nothing.
+/// Gas that a call with value gets for free.
 const CALL_STIPEND: u64 = 2_300;
-/// Runs of `eth_createAccessList` at most; a list that still changes then is returned as it is.
+/// Executions of `eth_createAccessList` at most; a list that still changes then is an error.
 const ACCESS_LIST_RUNS_MAX: usize = 8;
 
 fn call_scene(context: &RpcContext, params: &Params<'_>) -> Result<Scene, RpcError> {
@@ -79,7 +79,7 @@ pub(crate) fn estimate_gas(context: &RpcContext, params: &Params<'_>) -> Reply {
     };
     let gas_used = used.tx_gas_used();
     let needed = gas_used.saturating_add(used.final_refunded());
-    // All but a 64th is passed on by a call (EIP-150).
+    // A call passes on all but a 64th of its gas (EIP-150).
     let optimistic = (needed.saturating_add(CALL_STIPEND)).saturating_mul(64) / 63;
     let mut too_little = gas_used.saturating_sub(1);
     let mut enough = limit;
@@ -95,7 +95,7 @@ pub(crate) fn estimate_gas(context: &RpcContext, params: &Params<'_>) -> Reply {
         let timeout = context.config.call_timeout;
         let suffices = match scene.call(attempt, timeout) {
             Ok(result) => result.result.is_success(),
-            // Less than the transaction costs before it runs.
+            // Less than the intrinsic gas.
             Err(error) if error.message.contains("gas") => false,
             Err(error) => return Err(error),
         };
@@ -109,7 +109,7 @@ pub(crate) fn estimate_gas(context: &RpcContext, params: &Params<'_>) -> Reply {
     reply(U64::from(enough))
 }
 
-/// The gas limit that the sender can pay for, if it pays at all.
+/// The gas limit that the sender can pay for; the given one if the price is zero.
 fn affordable(scene: &mut Scene, transaction: &TxEnv) -> Result<u64, RpcError> {
     if transaction.gas_price == 0 {
         return Ok(transaction.gas_limit);
@@ -129,7 +129,7 @@ fn affordable(scene: &mut Scene, transaction: &TxEnv) -> Result<u64, RpcError> {
     Ok(transaction.gas_limit.min(allowance.saturating_to()))
 }
 
-/// Whether it costs what a plain transfer costs: no code will run, and nothing else is paid for.
+/// Whether it costs what a plain transfer costs: no code runs, and nothing else is charged.
 fn is_plain_transfer(scene: &mut Scene, transaction: &TxEnv) -> Result<bool, RpcError> {
     let TxKind::Call(recipient) = transaction.kind else {
         return Ok(false);
@@ -188,7 +188,7 @@ pub(crate) fn create_access_list(context: &RpcContext, params: &Params<'_>) -> R
     ))
 }
 
-/// Sender and recipient are warm anyway; listed without slots they only cost.
+/// Sender and recipient are warm anyway; listing them without slots only costs gas.
 fn is_implied(transaction: &TxEnv, item: &alloy_eips::eip2930::AccessListItem) -> bool {
     let is_end =
         item.address == transaction.caller || transaction.kind == TxKind::Call(item.address);

@@ -1,4 +1,4 @@
-//! Methods about what gas costs.
+//! Methods about gas prices.
 
 use crate::{
     chain::{ChainBlock, fees},
@@ -11,15 +11,15 @@ use alloy_eips::BlockNumberOrTag;
 use alloy_primitives::{U64, U128};
 use serde::{Deserialize, Serialize};
 
-/// Blocks of a fee history at most, as geth has it.
+/// Blocks of a fee history at most, as in geth.
 const HISTORY_BLOCKS_MAX: u64 = 1_024;
-/// Percentiles of a fee history at most, as geth has it.
+/// Percentiles of a fee history at most, as in geth.
 const PERCENTILES_MAX: usize = 100;
-/// Blocks whose tips are looked at for a suggestion.
+/// Blocks whose tips a suggestion is based on.
 const SUGGESTION_BLOCKS: u64 = 20;
-/// The tip suggested where nothing is known, in wei.
+/// The suggested tip if there are no transactions, in wei.
 const DEFAULT_TIP: u128 = 1_000_000_000;
-/// A tip suggested at most, in wei, as geth has it.
+/// The highest suggested tip, in wei, as in geth.
 const SUGGESTED_TIP_MAX: u128 = 500_000_000_000;
 
 /// The median of the lowest tips of the last blocks, in wei.
@@ -68,7 +68,7 @@ pub(crate) fn blob_base_fee(context: &RpcContext, _: &Params<'_>) -> Reply {
     reply(fee.map(U128::from))
 }
 
-/// A count as clients write it: hex, decimal text, or a number.
+/// A count: hex, decimal text, or a number.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Count {
@@ -151,7 +151,7 @@ pub(crate) fn fee_history(context: &RpcContext, params: &Params<'_>) -> Reply {
         last = Some(block);
     }
     if let Some(block) = last {
-        // What comes after the newest block is known too.
+        // The fees of the block after the newest are included.
         let header = &block.header;
         let next = match context.find_block((block.number() + 1).into())? {
             Some(next) => next.header.base_fee_per_gas,
@@ -198,7 +198,7 @@ fn ratio(used: u64, limit: u64) -> f64 {
     used as f64 / limit as f64
 }
 
-/// Tips at percentiles of the gas used, as geth weighs them.
+/// Tips at percentiles of the gas used, weighted as in geth.
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,

@@ -10,7 +10,7 @@ use alloy_primitives::{B256, U128};
 use alloy_rpc_types_eth::{Filter, FilterBlockOption, Log};
 use serde::Serialize;
 
-/// What a poll brings.
+/// The response to a poll.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 enum Changes {
@@ -75,7 +75,7 @@ pub(crate) fn get_filter_changes(context: &RpcContext, params: &Params<'_>) -> R
     }
 }
 
-/// The part of a range that a filter's own range leaves.
+/// The part of a block range that is within the filter's own range.
 fn clip(context: &RpcContext, filter: &Filter, first: u64, last: u64) -> (u64, u64) {
     match filter.block_option {
         FilterBlockOption::Range {

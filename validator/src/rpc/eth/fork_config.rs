@@ -1,5 +1,5 @@
-//! `eth_config` (EIP-7910): the rules of the current fork and of those that are scheduled, so that
-//! operators see before a fork whether nodes agree on it.
+//! `eth_config` (EIP-7910): the rules of the current and the scheduled forks, so that operators can compare
+//! nodes before a fork.
 
 use crate::{
     chain::ChainParameters,
@@ -64,7 +64,7 @@ pub(crate) fn config(context: &RpcContext, _: &Params<'_>) -> Reply {
     }))
 }
 
-/// When forks begin that are scheduled by time, in seconds since the Unix epoch.
+/// Activation times of forks that are scheduled by time, in seconds since the Unix epoch.
 fn fork_times(config: &ChainConfig) -> BTreeSet<u64> {
     let times = [
         config.shanghai_time,
@@ -81,7 +81,7 @@ fn fork_times(config: &ChainConfig) -> BTreeSet<u64> {
     times.into_iter().flatten().collect()
 }
 
-/// With which blocks forks begin that are scheduled by number.
+/// Activation blocks of forks that are scheduled by number.
 fn fork_blocks(config: &ChainConfig) -> BTreeSet<u64> {
     let blocks = [
         config.homestead_block,
@@ -103,13 +103,13 @@ fn fork_blocks(config: &ChainConfig) -> BTreeSet<u64> {
     blocks.into_iter().flatten().collect()
 }
 
-/// The rules from `time` on, on a chain that has come to block `number`.
+/// The rules from `time` on, on a chain at block `number`.
 fn fork_config(parameters: &ChainParameters, number: u64, time: u64) -> Result<ForkConfig, String> {
     let genesis = parameters
         .genesis_block()
         .map_err(|error| error.to_string())?;
     let config = &parameters.genesis.config;
-    // EIP-2124: what began with the genesis does not count.
+    // EIP-2124: forks that are active at genesis do not count.
     let mut fork_id = ForkHash::from(genesis.hash);
     let born = genesis.header.timestamp;
     let blocks = fork_blocks(config).into_iter();
@@ -172,7 +172,7 @@ mod tests {
         let prague = fork_config(&parameters, 5, 1_500).unwrap();
         let osaka = fork_config(&parameters, 5, 2_000).unwrap();
         assert_eq!(osaka.activation_time, 2_000);
-        // A chain that was made after its forks, and has no block but its first.
+        // A chain whose genesis is after its forks, at its first block.
         let begun = fork_config(&parameters, 0, 0).unwrap();
         assert_eq!(
             (begun.activation_time, &begun.fork_id),
@@ -181,7 +181,7 @@ mod tests {
         assert_ne!(prague.fork_id, osaka.fork_id);
         assert!(osaka.precompiles.contains_key("P256VERIFY"));
         assert!(!prague.precompiles.contains_key("P256VERIFY"));
-        // Nobody can deposit on a chain without the contract.
+        // A chain without a deposit contract has four system contracts.
         assert_eq!(prague.system_contracts.len(), 4);
         assert_eq!(prague.blob_schedule.unwrap().max, 9);
     }

@@ -1,4 +1,4 @@
-//! Looking for logs.
+//! `eth_getLogs`, and the log queries of filters and subscriptions.
 
 use crate::{
     chain::ChainBlock,
@@ -12,7 +12,7 @@ use alloy_eips::BlockNumberOrTag;
 use alloy_rpc_types_eth::{Filter, FilterBlockOption, Log};
 use std::time::Instant;
 
-/// Topics, and addresses, that one filter may name.
+/// Addresses of one filter, and topics in each position, at most.
 const ALTERNATIVES_MAX: usize = 1_000;
 
 pub(crate) fn get_logs(context: &RpcContext, params: &Params<'_>) -> Reply {
@@ -20,7 +20,7 @@ pub(crate) fn get_logs(context: &RpcContext, params: &Params<'_>) -> Reply {
     reply(find(context, &filter)?)
 }
 
-/// The filter at the first parameter.
+/// The filter of the first parameter.
 pub(crate) fn parse_filter(params: &Params<'_>) -> Result<Filter, RpcError> {
     if let Some(raw) = params.raw(0) {
         let both: serde_json::Value = serde_json::from_str(raw.get())
@@ -46,7 +46,7 @@ pub(crate) fn parse_filter(params: &Params<'_>) -> Result<Filter, RpcError> {
     Ok(filter)
 }
 
-/// The logs a filter asks for.
+/// The logs that match a filter.
 pub(crate) fn find(context: &RpcContext, filter: &Filter) -> Result<Vec<Log>, RpcError> {
     match filter.block_option {
         FilterBlockOption::AtBlockHash(hash) => {
@@ -93,7 +93,7 @@ pub(crate) fn find_between(
     let started = Instant::now();
     let mut found = Vec::new();
     for number in from..=to {
-        // The filter of the whole block says in a moment that most have nothing.
+        // The bloom filter rules out most blocks without reading them.
         if let Some(bloom) = context.node.store().bloom(number)
             && !filter.matches_bloom(bloom)
         {
@@ -117,7 +117,7 @@ pub(crate) fn find_between(
     Ok(found)
 }
 
-/// The logs of one block that a filter asks for.
+/// Collects the logs of one block that match a filter.
 pub(crate) fn collect_logs(block: &ChainBlock, filter: &Filter, found: &mut Vec<Log>) {
     for (index, receipt) in block.receipts.iter().enumerate() {
         if receipt.logs.iter().any(|log| filter.matches(log)) {

@@ -7,7 +7,7 @@ use crate::rpc::{
 use alloy_primitives::{Address, Bytes, U64, keccak256};
 use serde_json::json;
 
-/// What the node calls itself.
+/// The name and version of the node.
 pub(crate) fn client_version() -> String {
     format!(
         "lockweave/v{}/{}-{}/rust",
@@ -55,7 +55,7 @@ pub(crate) fn sha3(_: &RpcContext, params: &Params<'_>) -> Reply {
     reply(keccak256(&data))
 }
 
-/// From which block on what can be asked for (execution-apis, `eth_capabilities`).
+/// From which block on each kind of data is available (execution-apis, `eth_capabilities`).
 pub(crate) fn capabilities(context: &RpcContext, _: &Params<'_>) -> Reply {
     let store = context.node.store();
     let head = context.node.head().block;

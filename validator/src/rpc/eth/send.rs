@@ -1,4 +1,4 @@
-//! Methods that take transactions in.
+//! Methods that submit transactions.
 
 use crate::rpc::{
     context::RpcContext,
@@ -22,7 +22,7 @@ fn submit(context: &RpcContext, raw: &[u8]) -> Result<B256, RpcError> {
     Ok(results.pop().expect("one result for one transaction")?)
 }
 
-/// The bytes at the first parameter, without a copy of their text.
+/// The bytes of the first parameter, without copying its text.
 fn encoded(params: &Params<'_>) -> Result<Vec<u8>, RpcError> {
     let Some(raw) = params.raw(0) else {
         return Err(RpcError::invalid_params(
@@ -37,7 +37,7 @@ fn encoded(params: &Params<'_>) -> Result<Vec<u8>, RpcError> {
     hex::decode(digits).map_err(|error| invalid(error.to_string()))
 }
 
-/// The same of a request; where nothing but hex digits stands in its parameters they are read once.
+/// The bytes of a request; read in one pass if its only parameter is plain hex.
 fn encoded_of(request: &Request<'_>) -> Result<Vec<u8>, RpcError> {
     let digits = (request.params)
         .and_then(|params| params.get().strip_prefix("[\"0x"))
@@ -48,8 +48,7 @@ fn encoded_of(request: &Request<'_>) -> Result<Vec<u8>, RpcError> {
     }
 }
 
-/// Answers the submissions that a batch begins with, checking them on many threads at once; how many
-/// there were.
+/// Answers the submissions at the start of a batch, checked on many threads; returns their number.
 pub(crate) fn answer_submissions(
     context: &RpcContext,
     calls: &[Call<'_>],
@@ -59,7 +58,7 @@ pub(crate) fn answer_submissions(
         .map_while(|call| call.0.as_ref().ok())
         .take_while(|request| request.method == METHOD)
         .collect();
-    // One alone goes the way of every other call.
+    // A single one is handled like any other call.
     if requests.len() < 2 {
         return 0;
     }
@@ -93,9 +92,9 @@ pub(crate) fn answer_submissions(
     requests.len()
 }
 
-/// How long `eth_sendRawTransactionSync` waits if the client does not say.
+/// How long `eth_sendRawTransactionSync` waits by default.
 const SYNC_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long between two looks.
+/// Time between two checks.
 const SYNC_PAUSE: Duration = Duration::from_millis(5);
 
 /// Submits a transaction and waits for its receipt (EIP-7966).

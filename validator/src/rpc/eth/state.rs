@@ -1,4 +1,4 @@
-//! Methods that look at accounts.
+//! Methods about accounts and storage.
 
 use crate::{
     chain::merkle,
@@ -15,7 +15,7 @@ use alloy_trie::EMPTY_ROOT_HASH;
 use lockweave_runtime::CodeRef;
 use serde::Serialize;
 
-/// Slots that one request may ask for.
+/// Slots in one request at most.
 const SLOTS_MAX: usize = 1_024;
 
 pub(crate) fn get_balance(context: &RpcContext, params: &Params<'_>) -> Reply {
@@ -49,7 +49,7 @@ pub(crate) fn get_code(context: &RpcContext, params: &Params<'_>) -> Reply {
     )
 }
 
-/// A storage key as clients write it: up to 32 bytes of hex, of odd length too.
+/// A storage key: up to 32 bytes of hex; the number of digits may be odd.
 pub(crate) fn storage_key(text: &str) -> Result<U256, RpcError> {
     let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
     let digits = digits.ok_or_else(|| {
@@ -131,7 +131,7 @@ pub(crate) fn get_proof(context: &RpcContext, params: &Params<'_>) -> Reply {
             })
             .collect(),
     };
-    // Where headers commit to the state in another way, the root that the proof leads to is told.
+    // If headers commit to the state differently, the response includes the root of the proof.
     let is_committed = root == block.header.state_root;
     reply(ProofResponse {
         response,
@@ -139,7 +139,7 @@ pub(crate) fn get_proof(context: &RpcContext, params: &Params<'_>) -> Reply {
     })
 }
 
-/// A proof, with the root it leads to where no header has it.
+/// A proof, with its root if no header has it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ProofResponse {
@@ -150,7 +150,7 @@ struct ProofResponse {
     state_root: Option<B256>,
 }
 
-/// A proof's key in the form in which it was asked for: a number, or 32 bytes.
+/// A proof's key in the form of the request: a number, or 32 bytes.
 fn proof_key(text: &str, slot: U256) -> JsonStorageKey {
     if text.len() == 66 {
         JsonStorageKey::Hash(slot.into())

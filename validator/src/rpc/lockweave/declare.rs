@@ -31,7 +31,7 @@ struct OfAccount {
     storage_keys: Vec<B256>,
 }
 
-/// The keys a set holds in a mode, by account.
+/// The keys of a set in one mode, by account.
 fn keys_in(set: &AccessSet, mode: AccessMode) -> Vec<OfAccount> {
     let mut keys: Vec<OfAccount> = Vec::new();
     for entry in set.entries().iter().filter(|entry| entry.mode == mode) {
@@ -54,7 +54,7 @@ fn keys_in(set: &AccessSet, mode: AccessMode) -> Vec<OfAccount> {
     keys
 }
 
-/// Runs a call once and says which keys it reads, writes and credits.
+/// Executes a call once and returns the keys that it reads, writes and credits.
 pub(crate) fn declare_access(context: &RpcContext, params: &Params<'_>) -> Reply {
     let request: TransactionRequest = params.required(0, "call")?;
     let id: Option<BlockId> = params.optional(1, "block")?;
@@ -77,7 +77,7 @@ pub(crate) fn declare_access(context: &RpcContext, params: &Params<'_>) -> Reply
         access_list: request.access_list.clone().unwrap_or_default(),
         input: request.input.input().cloned().unwrap_or_default(),
     };
-    // Nobody looks at the signature: the sender is stated.
+    // The signature is not checked: the request names the sender.
     let unchecked = Signature::new(U256::ZERO, U256::ZERO, false);
     let mut skeleton = TxDeclared {
         chain_id: unsigned.chain_id,
@@ -120,7 +120,7 @@ pub(crate) fn declare_access(context: &RpcContext, params: &Params<'_>) -> Reply
     }))
 }
 
-/// A transaction of type 0x44 that is still to be signed.
+/// An unsigned transaction of type 0x44.
 fn unsigned_json(transaction: &TxDeclared) -> serde_json::Value {
     let mut value = serde_json::to_value(transaction).unwrap_or_default();
     value["type"] = json!("0x44");

@@ -12,9 +12,9 @@ use lockweave_runtime::StateKey;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-/// Hot keys that are shown.
+/// Hot keys in a response at most.
 const HOT_KEYS: usize = 10;
-/// Holders of a hot key that are shown.
+/// Holders of a hot key in a response at most.
 const HOLDERS: usize = 16;
 
 #[derive(Debug, Serialize)]
@@ -27,8 +27,7 @@ struct HotKey {
     first_holders: Vec<B256>,
 }
 
-/// How a block's transactions stood in each other's way: with as many workers as one likes, and with
-/// those the node has.
+/// How a block's transactions depended on each other: with unlimited workers, and with those of the node.
 pub(crate) fn explain_block(context: &RpcContext, params: &Params<'_>) -> Reply {
     let id: BlockId = params.required(0, "block")?;
     let block = context.block(id)?;
@@ -77,7 +76,7 @@ pub(crate) fn explain_block(context: &RpcContext, params: &Params<'_>) -> Reply 
     }))
 }
 
-/// How the block ran where it was made.
+/// Statistics of the execution on this node.
 fn run(stats: &InferredStats) -> Value {
     json!({
         "setsKnown": stats.known,

@@ -4,14 +4,14 @@ use crate::chain::ChainBlock;
 use ahash::AHashMap;
 use lockweave_runtime::{AccessMode, AccessSet, StateKey};
 
-/// Who used a key last, and how long everybody did.
+/// When a key becomes free, and its holders.
 #[derive(Debug, Default)]
 pub(crate) struct KeyUse {
-    /// When the last writer is done, in gas.
+    /// When the last writer ends, in gas.
     written: u64,
-    /// When all readers since then are done.
+    /// When all later readers end.
     read: u64,
-    /// When all credits since then are done.
+    /// When all later credits end.
     credited: u64,
     /// Gas of the transactions that hold it for writing.
     pub(crate) exclusive_gas: u64,
@@ -19,7 +19,7 @@ pub(crate) struct KeyUse {
 }
 
 impl KeyUse {
-    /// When a holder in this mode can begin.
+    /// When a holder in this mode can start.
     fn free_for(&self, mode: AccessMode) -> u64 {
         match mode {
             AccessMode::Read => self.written.max(self.credited),
@@ -41,18 +41,18 @@ impl KeyUse {
     }
 }
 
-/// When each transaction could begin, with gas for time.
+/// When each transaction could start, with gas for time.
 #[derive(Debug, Default)]
 pub(crate) struct Schedule {
     pub(crate) keys: AHashMap<StateKey, KeyUse>,
-    /// Gas of all.
+    /// Gas of all transactions.
     pub(crate) total: u64,
     /// Gas of the longest chain.
     pub(crate) longest: u64,
     pub(crate) critical_path: Vec<usize>,
-    /// Transactions that wait for another.
+    /// Transactions that wait for another one.
     pub(crate) waiting: usize,
-    /// For each transaction the one it waits for last.
+    /// For each transaction, the last one that it waits for.
     pub(crate) dependencies: Vec<Option<usize>>,
     /// End of the block with a number of workers.
     pub(crate) with_workers: u64,
@@ -92,7 +92,7 @@ impl Schedule {
             if matches!(set, AccessSet::Everything) {
                 barrier = (end, Some(index));
             }
-            // The same in block order on a number of workers.
+            // The same in block order on a limited number of workers.
             let ready = waits_for.map_or(0, |earlier| limited_ends[earlier]);
             let worker = busy.iter_mut().min().expect("there is a worker");
             let limited = (*worker).max(ready).saturating_add(gas);

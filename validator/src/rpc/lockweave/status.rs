@@ -7,7 +7,7 @@ use crate::rpc::{
 use alloy_primitives::U64;
 use serde_json::json;
 
-/// What became of a transaction this node has seen.
+/// What happened to a transaction that this node has seen.
 pub(crate) fn transaction_status(context: &RpcContext, params: &Params<'_>) -> Reply {
     let hash = params.hash(0, "transaction hash")?;
     if let Some((block, index)) = context.find_transaction(hash)? {

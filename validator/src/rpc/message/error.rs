@@ -14,15 +14,15 @@ pub(crate) mod code {
     pub(crate) const INVALID_REQUEST: i64 = -32_600;
     /// No such method.
     pub(crate) const METHOD_NOT_FOUND: i64 = -32_601;
-    /// The parameters are not the method's.
+    /// The parameters do not fit the method.
     pub(crate) const INVALID_PARAMS: i64 = -32_602;
     /// The node failed.
     pub(crate) const INTERNAL: i64 = -32_603;
-    /// What was asked cannot be done: the code geth has for everything else.
+    /// The request cannot be fulfilled: geth's code for all other errors.
     pub(crate) const SERVER: i64 = -32_000;
     /// Over a limit (EIP-1474).
     pub(crate) const LIMIT: i64 = -32_005;
-    /// A call was reverted; `data` has what it returned.
+    /// A call was reverted; `data` is its output.
     pub(crate) const REVERTED: i64 = 3;
 }
 
@@ -31,9 +31,9 @@ pub(crate) mod code {
 pub(crate) struct RpcError {
     /// The code.
     pub(crate) code: i64,
-    /// What was wrong, and what to do.
+    /// What is wrong, and what to do.
     pub(crate) message: String,
-    /// More, for programs.
+    /// Details for programs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) data: Option<Value>,
 }
@@ -48,12 +48,12 @@ impl RpcError {
         }
     }
 
-    /// The parameters are not the method's.
+    /// The parameters do not fit the method.
     pub(crate) fn invalid_params(message: impl Into<String>) -> Self {
         Self::new(code::INVALID_PARAMS, message)
     }
 
-    /// What was asked cannot be done.
+    /// The request cannot be fulfilled.
     pub(crate) fn server(message: impl Into<String>) -> Self {
         Self::new(code::SERVER, message)
     }
@@ -68,7 +68,7 @@ impl RpcError {
         Self::new(code::LIMIT, message)
     }
 
-    /// A block that is asked for by number or hash is not there.
+    /// The requested block does not exist.
     pub(crate) fn block_not_found() -> Self {
         Self::server("header not found")
     }

@@ -9,7 +9,7 @@ use serde::{
 use serde_json::value::{RawValue, to_raw_value};
 use std::{borrow::Cow, fmt};
 
-/// What a method answers: JSON, or why not.
+/// The result of a method: JSON or an error.
 pub(crate) type Reply = Result<Box<RawValue>, RpcError>;
 
 /// A value as a reply.
@@ -17,10 +17,10 @@ pub(crate) fn reply(value: impl Serialize) -> Reply {
     to_raw_value(&value).map_err(|error| RpcError::internal(error.to_string()))
 }
 
-/// A request as it came, borrowed from its text.
+/// A request, borrowed from its text.
 #[derive(Debug)]
 pub(crate) struct Request<'a> {
-    /// What the answer has to say; none for a notification.
+    /// The id for the response; `None` for a notification.
     pub(crate) id: Option<&'a RawValue>,
     /// The method's name.
     pub(crate) method: Cow<'a, str>,
@@ -28,16 +28,16 @@ pub(crate) struct Request<'a> {
     pub(crate) params: Option<&'a RawValue>,
 }
 
-/// JSON where a request should be that is none, with its id if at least that can be told.
+/// JSON that is not a request, with its id if that is valid.
 #[derive(Debug)]
 pub(crate) struct NoRequest<'a>(Option<&'a RawValue>);
 
-/// What stands where a request should be.
+/// A request, or JSON in place of one.
 #[derive(Debug)]
 pub(crate) struct Call<'a>(pub(crate) Result<Request<'a>, NoRequest<'a>>);
 
 impl<'a> Call<'a> {
-    /// What the answer has to say; none for a notification, and where it cannot be told.
+    /// The id for the response; `None` for a notification, and if there is no valid one.
     pub(crate) fn id(&self) -> Option<&'a RawValue> {
         match &self.0 {
             Ok(request) => request.id,
@@ -52,7 +52,7 @@ impl From<&NoRequest<'_>> for RpcError {
     }
 }
 
-/// Any JSON is taken in one go; only what is no JSON at all is an error.
+/// Accepts any JSON in one pass; only malformed JSON is an error.
 impl<'de: 'a, 'a> Deserialize<'de> for Call<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(CallVisitor).map(Self)
@@ -145,7 +145,7 @@ fn is_null(value: &RawValue) -> bool {
     value.get() == "null"
 }
 
-/// The text of a string; borrowed if there are no escapes in it.
+/// The text of a JSON string; borrowed if it has no escapes.
 pub(crate) fn string(value: &RawValue) -> serde_json::Result<Cow<'_, str>> {
     let text = value.get();
     let inner = text
@@ -165,7 +165,7 @@ pub(crate) enum Body<'a> {
 }
 
 impl<'a> Body<'a> {
-    /// Reads a body, once: what is kept of it points into its text.
+    /// Parses a body in one pass; the result borrows from its text.
     pub(crate) fn parse(body: &'a [u8]) -> Result<Self, RpcError> {
         let parse_error =
             |error: &dyn fmt::Display| RpcError::new(code::PARSE, format!("parse error: {error}"));
@@ -196,7 +196,7 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Strings, numbers and null may be ids.
+/// Ids are strings, numbers or null.
 fn is_id(id: &RawValue) -> bool {
     !matches!(id.get().as_bytes().first(), Some(b'{' | b'[' | b't' | b'f'))
 }
@@ -206,7 +206,7 @@ fn is_id(id: &RawValue) -> bool {
 pub(crate) struct Params<'a>(pub(crate) Vec<&'a RawValue>);
 
 impl<'a> Params<'a> {
-    /// The parameter at a place; one that is missing or null is an error.
+    /// The parameter at a position; an error if it is missing or null.
     pub(crate) fn required<T: DeserializeOwned>(
         &self,
         place: usize,
@@ -219,7 +219,7 @@ impl<'a> Params<'a> {
         })
     }
 
-    /// The parameter at a place, if it is there and not null.
+    /// The parameter at a position; `None` if it is missing or null.
     pub(crate) fn optional<T: DeserializeOwned>(
         &self,
         place: usize,
@@ -233,7 +233,7 @@ impl<'a> Params<'a> {
         })
     }
 
-    /// The hash at a place, which must have its prefix.
+    /// The hash at a position, which must have the prefix `0x`.
     pub(crate) fn hash(&self, place: usize, name: &'static str) -> Result<B256, RpcError> {
         let is_bare = |raw: &RawValue| !raw.get().starts_with("\"0x");
         if self.raw(place).is_some_and(is_bare) {
@@ -244,7 +244,7 @@ impl<'a> Params<'a> {
         self.required(place, name)
     }
 
-    /// The JSON of the parameter at a place, if it is there and not null.
+    /// The JSON of the parameter at a position; `None` if it is missing or null.
     pub(crate) fn raw(&self, place: usize) -> Option<&'a RawValue> {
         let raw = self.0.get(place).copied()?;
         (raw.get() != "null").then_some(raw)

@@ -1,4 +1,4 @@
-//! What a call may see changed: its block, accounts, and where precompiled contracts are.
+//! Overrides of a call: its block, accounts, and the addresses of precompiled contracts.
 
 use super::scene::{Scene, state_failed};
 use crate::rpc::{context::RpcContext, message::RpcError};
@@ -8,7 +8,7 @@ use alloy_rpc_types_eth::{BlockOverrides, state::StateOverride};
 use revm::{bytecode::Bytecode, context_interface::block::BlobExcessGasAndPrice};
 
 impl RpcContext {
-    /// The scene of a call: block and state, then overrides.
+    /// The scene of a call: block and state with overrides applied.
     pub(crate) fn scene(
         &self,
         id: Option<BlockId>,
@@ -29,7 +29,7 @@ impl RpcContext {
 }
 
 impl Scene {
-    /// Changes what the call sees of its block.
+    /// Overrides fields of the block.
     pub(crate) fn override_block(&mut self, overrides: BlockOverrides) {
         let block = &mut self.block;
         if let Some(number) = overrides.number {
@@ -68,7 +68,7 @@ impl Scene {
         }
     }
 
-    /// Changes the state the call runs on.
+    /// Overrides the state.
     pub(crate) fn override_state(&mut self, overrides: StateOverride) -> Result<(), RpcError> {
         self.override_precompiles(&overrides)?;
         for (address, account) in overrides {
@@ -109,7 +109,7 @@ impl Scene {
         Ok(())
     }
 
-    /// Moves precompiled contracts, and takes those away whose accounts are overridden.
+    /// Moves precompiled contracts, and removes those whose accounts are overridden.
     fn override_precompiles(&mut self, overrides: &StateOverride) -> Result<(), RpcError> {
         let mut moves: Vec<(Address, Address)> = (overrides.iter())
             .filter_map(|(from, account)| Some((*from, account.move_precompile_to?)))

@@ -11,20 +11,20 @@ use revm::{
     primitives::hardfork::SpecId,
 };
 
-/// The fork's precompiled contracts, some of them elsewhere or gone.
+/// The fork's precompiled contracts, some of them moved or removed.
 #[derive(Clone, Debug)]
 pub(crate) struct MovablePrecompiles {
     fork: EthPrecompiles,
-    /// Where a contract is now, and where it was.
+    /// From the current address of a contract to its original one.
     moved: HashMap<Address, Address>,
     /// Addresses whose contract was moved or replaced.
     vacated: AddressSet,
-    /// Where there is one.
+    /// Addresses that have a contract.
     addresses: AddressSet,
 }
 
 impl MovablePrecompiles {
-    /// Those of a fork, in their places.
+    /// The contracts of a fork, at their original addresses.
     pub(crate) fn of(fork: SpecId) -> Self {
         let fork = EthPrecompiles::new(fork);
         Self {
@@ -35,12 +35,12 @@ impl MovablePrecompiles {
         }
     }
 
-    /// Whether there is one at an address.
+    /// Whether an address has a contract.
     pub(crate) fn has(&self, address: Address) -> bool {
         self.addresses.contains(&address)
     }
 
-    /// Takes the one at an address away, to be put elsewhere or to make room for code.
+    /// Removes the contract at an address and returns its original address.
     pub(crate) fn vacate(&mut self, from: Address) -> Option<Address> {
         if !self.addresses.remove(&from) {
             return None;
@@ -50,13 +50,13 @@ impl MovablePrecompiles {
         Some(origin)
     }
 
-    /// Puts the one that the fork has at `origin` to an address. What was there is lost.
+    /// Places the contract from `origin` at an address, replacing any contract there.
     pub(crate) fn place(&mut self, origin: Address, to: Address) {
         self.moved.insert(to, origin);
         self.addresses.insert(to);
     }
 
-    /// Where the fork has the contract that is at an address.
+    /// The original address of the contract at an address.
     fn origin(&self, address: Address) -> Option<Address> {
         if let Some(origin) = self.moved.get(&address) {
             return Some(*origin);
@@ -71,7 +71,7 @@ impl<CTX: ContextTr<Cfg: Cfg<Spec = SpecId>>> PrecompileProvider<CTX> for Movabl
     fn set_spec(&mut self, spec: SpecId) -> bool {
         let changed = PrecompileProvider::<CTX>::set_spec(&mut self.fork, spec);
         if changed {
-            // What a new fork brings is there, unless somebody put something in its place.
+            // Contracts of the new fork exist, except at vacated addresses.
             let brought = self.fork.warm_addresses().iter();
             let vacated = &self.vacated;
             (self.addresses).extend(brought.filter(|address| !vacated.contains(*address)));
@@ -97,7 +97,7 @@ impl<CTX: ContextTr<Cfg: Cfg<Spec = SpecId>>> PrecompileProvider<CTX> for Movabl
         }
     }
 
-    /// As geth has it: warm is what the fork has, wherever it is now.
+    /// As in geth, the original addresses are warm.
     fn warm_addresses(&self) -> &AddressSet {
         self.fork.warm_addresses()
     }

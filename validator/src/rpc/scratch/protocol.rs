@@ -1,5 +1,5 @@
-//! What happens in a block besides its transactions, on the scratch state of a call: the protocol's own
-//! calls, rewards and withdrawals, and the price of leaving a signed declaration.
+//! What happens in a block besides its transactions, on a scratch state: system calls, rewards, withdrawals,
+//! and the payment for a violated declaration.
 
 use super::scene::{Scene, refused, state_failed};
 use crate::rpc::message::RpcError;
@@ -11,17 +11,17 @@ use revm::{
     state::{Account, AccountInfo, EvmState},
 };
 
-/// What one of the protocol's own calls came to.
+/// The result of a system call.
 pub(crate) struct SystemResult {
-    /// What it returned.
+    /// Its output.
     pub(crate) output: Bytes,
-    /// What it touched.
+    /// The accounts that it accessed.
     pub(crate) state: EvmState,
 }
 
 impl Scene {
-    /// Runs the protocol's own calls of a block, those before its transactions or those behind, and
-    /// keeps what they did.
+    /// Executes the system calls of a block, those before or those after its transactions, and keeps their
+    /// changes.
     pub(crate) fn system_calls(
         &mut self,
         block: &EvmBlock,
@@ -55,7 +55,7 @@ impl Scene {
         })
     }
 
-    /// Hands out what the protocol gives behind a block's transactions: rewards and withdrawals.
+    /// Pays what follows a block's transactions: rewards and withdrawals.
     pub(crate) fn credit(&mut self, block: &EvmBlock) -> Result<EvmState, RpcError> {
         let mut touched = EvmState::default();
         for step in block.steps() {
@@ -71,7 +71,7 @@ impl Scene {
         Ok(touched)
     }
 
-    /// Does what becomes of a transaction that left the accesses it signed: it pays for all its gas.
+    /// Charges a transaction for all its gas, as after an access violation.
     pub(crate) fn charge_all_gas(&mut self, transaction: &TxEnv) -> Result<EvmState, RpcError> {
         let base_fee = u128::from(self.block.basefee);
         let price = transaction.effective_gas_price(base_fee);
@@ -89,7 +89,7 @@ impl Scene {
         Ok(touched)
     }
 
-    /// Changes an account, and notes in `touched` what it was and is.
+    /// Changes an account and records its old and new value in `touched`.
     fn change(
         &mut self,
         touched: &mut EvmState,

@@ -1,4 +1,4 @@
-//! Running a block of the chain again, transaction by transaction.
+//! Executes a block of the chain again, transaction by transaction.
 
 use super::scene::{CallResult, Scene, refused};
 use crate::{
@@ -9,7 +9,7 @@ use lockweave_evm_adapter::{BlockInput, EvmBlock, Ommers};
 use revm::{DatabaseCommit, context::TxEnv, state::EvmState};
 use std::sync::Arc;
 
-/// A block being run again, up to some transaction.
+/// A block that is executed again, up to some transaction.
 pub(crate) struct Rerun {
     pub(crate) block: Arc<ChainBlock>,
     pub(crate) scene: Scene,
@@ -42,7 +42,7 @@ impl Rerun {
         })
     }
 
-    /// What the protocol touched before the transactions.
+    /// Accounts that system calls accessed before the transactions.
     pub(crate) fn opening_states(&self) -> &[EvmState] {
         &self.opening
     }
@@ -52,7 +52,7 @@ impl Rerun {
         TxEnv::clone(self.block.transactions[index].env())
     }
 
-    /// Runs transactions without looking at them.
+    /// Executes the transactions before `index`.
     pub(crate) fn skip_to(&mut self, index: usize) -> Result<(), RpcError> {
         for earlier in 0..index {
             self.step(earlier)?;
@@ -60,7 +60,7 @@ impl Rerun {
         Ok(())
     }
 
-    /// Runs the next transaction; what it touched.
+    /// Executes the next transaction and returns what it accessed.
     pub(crate) fn step(&mut self, index: usize) -> Result<EvmState, RpcError> {
         let transaction = self.transaction(index);
         let gas = transaction.gas_limit;
@@ -68,7 +68,7 @@ impl Rerun {
         self.keep(index, result.map_err(|error| refused(error, gas))?)
     }
 
-    /// Keeps what a transaction did. One that left what it signed did nothing but pay.
+    /// Keeps the changes of a transaction. After an access violation, its only change is the payment for gas.
     pub(crate) fn keep(&mut self, index: usize, result: CallResult) -> Result<EvmState, RpcError> {
         if self.block.failure(index).is_some() {
             let transaction = self.transaction(index);
@@ -78,7 +78,7 @@ impl Rerun {
         Ok(result.state)
     }
 
-    /// Does what the protocol does behind the transactions; what it touched.
+    /// Applies rewards, withdrawals and system calls after the transactions; returns what they accessed.
     pub(crate) fn close(&mut self) -> Result<Vec<EvmState>, RpcError> {
         let mut states = vec![self.scene.credit(&self.layout)?];
         let calls = self.scene.system_calls(&self.layout, true)?;

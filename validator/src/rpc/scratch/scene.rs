@@ -1,4 +1,4 @@
-//! Calls that leave no trace: plain revm over the state after a block.
+//! Calls without effect on the chain: plain revm on the state after a block.
 
 use super::precompiles::MovablePrecompiles;
 use crate::rpc::message::RpcError;
@@ -27,14 +27,14 @@ use std::{
 };
 use thiserror::Error;
 
-/// A state's error on its way through revm.
+/// A state error in the form that revm passes on.
 #[derive(Clone, Debug, Error)]
 #[error(transparent)]
 pub(crate) struct ViewError(#[from] StateError);
 
 impl DBErrorMarker for ViewError {}
 
-/// A state in the form in which revm reads one.
+/// A state as a database of revm.
 #[derive(Clone)]
 pub(crate) struct ViewDb(pub(crate) Arc<dyn StateView>);
 
@@ -77,11 +77,11 @@ impl DatabaseRef for ViewDb {
     }
 }
 
-/// What calls change and keep.
+/// The scratch state: changes on top of a state.
 pub(crate) type Scratch = CacheDB<ViewDb>;
 /// revm's context of a call.
 pub(crate) type CallContext<'s> = MainnetContext<&'s mut Scratch>;
-/// What a call came to.
+/// The result of a call.
 pub(crate) type CallResult = ResultAndState<HaltReason>;
 
 /// Stops a call that takes too long.
@@ -92,7 +92,7 @@ pub(crate) struct Deadline {
     passed: bool,
 }
 
-/// Steps between two looks at the clock.
+/// Instructions between two checks of the clock.
 const STEPS_PER_LOOK: u32 = 1_024;
 
 impl Deadline {
@@ -126,7 +126,7 @@ impl<'s> Inspector<CallContext<'s>, EthInterpreter> for Deadline {
     }
 }
 
-/// Where a call runs: rules, block, and a scratch state.
+/// The environment of a call: rules, block, and a scratch state.
 #[derive(Clone, Debug)]
 pub(crate) struct Scene {
     pub(crate) config: CfgEnv,
@@ -136,7 +136,7 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    /// In the block with this header, on this state.
+    /// The environment in the block with this header, on this state.
     pub(crate) fn new(
         chain: &ChainSpec,
         header: &alloy_consensus::Header,
@@ -161,7 +161,7 @@ impl Scene {
         self.config.tx_chain_id_check = false;
     }
 
-    /// Runs a transaction with an inspector; nothing of it stays.
+    /// Executes a transaction with an inspector. Its changes are returned, not kept.
     pub(crate) fn inspect<'s, I>(
         &'s mut self,
         transaction: TxEnv,
@@ -179,7 +179,7 @@ impl Scene {
         evm.inspect_tx(transaction)
     }
 
-    /// Runs a transaction; nothing of it stays.
+    /// Executes a transaction. Its changes are returned, not kept.
     pub(crate) fn transact(
         &mut self,
         transaction: TxEnv,
@@ -193,7 +193,7 @@ impl Scene {
             .transact(transaction)
     }
 
-    /// Runs a call within a time.
+    /// Executes a call with a time limit.
     pub(crate) fn call(
         &mut self,
         transaction: TxEnv,
@@ -208,7 +208,7 @@ impl Scene {
         result.map_err(|error| refused(error, gas))
     }
 
-    /// revm's form of what a client wants to be run.
+    /// Converts a client's request to a transaction of revm.
     pub(crate) fn transaction(
         &mut self,
         request: &TransactionRequest,
@@ -217,7 +217,7 @@ impl Scene {
         let caller = request.from.unwrap_or_default();
         let (gas_price, gas_priority_fee) = prices(request)?;
         if gas_price == 0 {
-            // Who pays nothing sees a block in which nothing is to be paid.
+            // A call that pays nothing sees a base fee of zero.
             self.block.basefee = 0;
         }
         let nonce = if let Some(nonce) = request.nonce {
@@ -282,18 +282,18 @@ fn prices(request: &TransactionRequest) -> Result<(u128, Option<u128>), RpcError
     }
     match request.gas_price {
         Some(price) => Ok((price, None)),
-        // A tip alone says what somebody would pay, and no more than that.
+        // A tip without a fee cap is also the fee cap.
         None => Ok((cap.or(tip).unwrap_or_default(), tip.or(cap))),
     }
 }
 
-/// A state that failed.
+/// The state could not be read.
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 pub(crate) fn state_failed(error: ViewError) -> RpcError {
     RpcError::internal(error.to_string())
 }
 
-/// Why revm would not run a transaction, in the words clients know.
+/// Why revm rejects a transaction, in geth's words.
 pub(crate) fn refused(error: EVMError<ViewError>, gas: u64) -> RpcError {
     match error {
         EVMError::Transaction(invalid) => match invalid {
@@ -325,7 +325,7 @@ pub(crate) fn refused(error: EVMError<ViewError>, gas: u64) -> RpcError {
     }
 }
 
-/// Why the machine stopped a call, in the words clients know.
+/// Why the EVM halted a call, in geth's words.
 pub(crate) fn halted(reason: &HaltReason) -> String {
     match reason {
         HaltReason::OutOfGas(OutOfGasError::Basic | OutOfGasError::InvalidOperand | _) => {

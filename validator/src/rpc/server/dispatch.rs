@@ -1,4 +1,4 @@
-//! From a request's text to a response's: which method, on which thread, within which limits.
+//! From a request to a response: batches, methods, limits.
 
 use crate::rpc::{
     context::RpcContext,
@@ -20,11 +20,11 @@ fn find(name: &str) -> Option<(Method, Cost)> {
         .or_else(|| txpool::find(name))
 }
 
-/// Calls of a batch that are answered where it was read, if all of them are light.
+/// A batch of at most this many light calls is answered on the thread that read it.
 const LIGHT_BATCH_MAX: usize = 16;
 
 self_cell! {
-    /// What a client sent, and what was read in it.
+    /// The bytes that a client sent, and the requests parsed from them.
     pub(crate) struct Incoming {
         owner: Bytes,
         #[covariant]
@@ -35,12 +35,12 @@ self_cell! {
 type Parsed<'a> = Result<Body<'a>, RpcError>;
 
 impl Incoming {
-    /// Reads what a client sent.
+    /// Parses what a client sent.
     pub(crate) fn read(body: Bytes) -> Self {
         Self::new(body, |body| Body::parse(body))
     }
 
-    /// Whether answering it may take long.
+    /// The cost of the most expensive call.
     pub(crate) fn cost(&self) -> Cost {
         let cost_of = |call: &Call<'_>| {
             let method = call.0.as_ref().ok();
@@ -77,7 +77,7 @@ pub(crate) fn refuse(incoming: &Incoming, error: &RpcError) -> String {
     out
 }
 
-/// Answers what a client sent; `None` if it has nothing but notifications.
+/// Answers what a client sent; `None` if there are only notifications.
 pub(crate) fn answer(
     context: &RpcContext,
     incoming: &Incoming,
@@ -144,7 +144,7 @@ fn too_large(context: &RpcContext) -> RpcError {
     ))
 }
 
-/// Answers one request; nothing is written for a notification.
+/// Answers one request. Writes nothing for a notification.
 fn answer_one(
     context: &RpcContext,
     call: &Call<'_>,

@@ -1,4 +1,4 @@
-//! The server: HTTP and WebSocket on one port.
+//! Connections and HTTP requests.
 
 use super::{
     limits::Shared,
@@ -38,14 +38,14 @@ use tracing::{debug, warn};
 /// Why the server does not start.
 #[derive(Debug, Error)]
 pub enum ServerError {
-    /// The port cannot be had.
+    /// The port is not available.
     #[error(
         "cannot listen on {address}: {source}; is another node running there? choose another --http.port"
     )]
     Bind {
         /// The address.
         address: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// An origin is not one.
@@ -53,7 +53,7 @@ pub enum ServerError {
     Origin(String),
 }
 
-/// A server that answers.
+/// A running server.
 #[derive(Debug)]
 pub struct RpcServer {
     address: SocketAddr,
@@ -92,7 +92,7 @@ impl RpcServer {
         self.address
     }
 
-    /// Takes no more connections, and tells those there are to end.
+    /// Accepts no more connections, and closes those that are open.
     pub async fn stop(self) {
         let _ = self.stop.send(true);
         let _ = self.acceptor.await;
@@ -115,7 +115,7 @@ fn cors(config: &RpcConfig) -> Result<CorsLayer, ServerError> {
     Ok(layer.allow_origin(origins))
 }
 
-/// Takes connections until the server stops.
+/// Accepts connections until the server stops.
 async fn accept(
     listener: TcpListener,
     app: Router,
@@ -131,7 +131,7 @@ async fn accept(
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
-                // Out of descriptors, mostly; taking a breath is all there is to do.
+                // Usually out of descriptors; a pause lets connections close.
                 warn!(target: "rpc", %error, "cannot accept a connection");
                 time::sleep(time::Duration::from_millis(50)).await;
                 continue;
@@ -166,7 +166,7 @@ impl Drop for Counted {
 /// Serves one connection.
 async fn serve(stream: TcpStream, app: Router, shared: Arc<Shared>, _permit: OwnedSemaphorePermit) {
     let timeout = shared.context.config.client_timeout;
-    // Answers are small and clients wait for them. A client that does not take its answer is let go.
+    // Responses are small and clients wait for them. A client that does not read is disconnected.
     let _ = stream.set_nodelay(true);
     let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(timeout));
     let _counted = Counted::new();
@@ -193,7 +193,7 @@ async fn serve(stream: TcpStream, app: Router, shared: Arc<Shared>, _permit: Own
     }
 }
 
-/// One HTTP request: a call, or the wish for a WebSocket.
+/// Handles one HTTP request: a call, or an upgrade to WebSocket.
 async fn handle(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let config = &shared.context.config;
     if request.method() == Method::GET {

@@ -18,15 +18,15 @@ use tokio::{
 };
 use tracing::warn;
 
-/// What all connections share.
+/// The state that all connections share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) context: Arc<RpcContext>,
     /// Turns true when the server stops.
     pub(crate) stop: watch::Receiver<bool>,
-    /// Calls that read much.
+    /// Slots for calls that read much.
     calls: Arc<Semaphore>,
-    /// Calls that run code.
+    /// Slots for calls that execute code.
     executions: Arc<Semaphore>,
 }
 
@@ -44,7 +44,7 @@ impl Shared {
         }
     }
 
-    /// Answers a body, on a thread that may block if that may take long.
+    /// Answers a request body; on a blocking thread if it may take long.
     pub(crate) async fn answer(
         &self,
         body: Bytes,

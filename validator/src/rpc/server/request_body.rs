@@ -1,23 +1,23 @@
-//! Reading a request's body, up to a limit.
+//! Reads the body of a request, up to a limit.
 
 use axum::body::{Body, Bytes, HttpBody};
 use futures_util::StreamExt;
 
-/// A body over the limit is read on, and thrown away, until it is this many times the limit: a client
-/// that is still sending does not see the answer of a server that hangs up.
+/// A body over the limit is read and discarded up to this many times the limit: a client that is still
+/// sending does not see the response of a server that closes the connection.
 const DISCARDED_LIMITS: usize = 4;
 
-/// Room made at once for a body that comes in pieces and says how long it is; a longer one, or one that
-/// does not say, grows as it comes.
+/// Bytes that are reserved for a body in several pieces whose length is known. Longer bodies, and those of
+/// unknown length, grow as they arrive.
 const EXPECTED_BYTES_MAX: u64 = 4 << 20;
 
-/// What came of a body.
+/// The result of reading a body.
 pub(crate) enum Read {
-    /// All of it.
+    /// The whole body.
     Whole(Bytes),
     /// It is larger than allowed.
     TooLarge,
-    /// The client broke off.
+    /// The client closed the connection.
     Broken,
 }
 
@@ -41,7 +41,7 @@ pub(crate) async fn read(body: Body, limit: usize) -> Read {
             (first, rest) = (None, Vec::new());
             continue;
         }
-        // Most bodies come in one piece, which is not copied.
+        // Most bodies arrive in one piece, which is not copied.
         match (&first, rest.is_empty()) {
             (None, true) => first = Some(chunk),
             (Some(begin), true) => {

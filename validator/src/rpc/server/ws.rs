@@ -7,12 +7,12 @@ use futures_util::{SinkExt, StreamExt, stream::SplitSink};
 use std::sync::Arc;
 use tokio::{runtime::Handle, sync::mpsc, time};
 
-/// Messages that wait for a client to read them; one that has more waiting is let go.
+/// Messages that may wait for a client to read them; a client with more is disconnected.
 const WAITING_MAX: usize = 4_096;
-/// How often a silent client is asked whether it is there.
+/// How often a ping is sent.
 const PING_EVERY: std::time::Duration = std::time::Duration::from_secs(30);
 
-/// Serves a connection until either side has enough.
+/// Serves a connection until one side closes it.
 pub(crate) async fn serve(socket: WebSocket, shared: Arc<Shared>) {
     let (sink, mut stream) = socket.split();
     let (out, waiting) = mpsc::channel(WAITING_MAX);
@@ -34,7 +34,7 @@ pub(crate) async fn serve(socket: WebSocket, shared: Arc<Shared>) {
         };
         let answer = shared.answer(body, Some(Arc::clone(&session))).await;
         if let Some(answer) = answer {
-            // Here the client waits for its own answers, so waiting for it is right.
+            // The client waits for its own responses, so waiting for the client is right here.
             let sent = time::timeout(timeout, out.send(answer)).await;
             if !matches!(sent, Ok(Ok(()))) {
                 break;
@@ -45,7 +45,7 @@ pub(crate) async fn serve(socket: WebSocket, shared: Arc<Shared>) {
     writer.abort();
 }
 
-/// Writes what waits; a client that does not read in time is let go.
+/// Writes waiting messages; a client that does not read in time is disconnected.
 async fn write(
     mut sink: SplitSink<WebSocket, Message>,
     mut waiting: mpsc::Receiver<String>,

@@ -17,12 +17,12 @@ use tokio::{runtime::Handle, sync::mpsc, task::JoinHandle};
 #[derive(Debug)]
 pub(crate) struct Session {
     runtime: Handle,
-    /// To the connection's writer. A full one means a client that does not read.
+    /// To the connection's writer. It is full if the client does not read.
     out: mpsc::Sender<String>,
     subscriptions: Mutex<AHashMap<u128, JoinHandle<()>>>,
 }
 
-/// What a subscription is told.
+/// What a subscription reports.
 #[derive(Clone, Debug)]
 enum Kind {
     Heads,
@@ -81,7 +81,7 @@ impl Session {
             out: self.out.clone(),
         };
         let node = Arc::clone(&context.node);
-        // Listening begins here, so that nothing after the answer is missed.
+        // Listening starts here, so that nothing after the response is missed.
         let task = match kind {
             Kind::Heads => self.runtime.spawn(heads(channel, node.events().blocks())),
             Kind::Logs(filter) => {

@@ -10,13 +10,13 @@ use serde::Serialize;
 use std::sync::Arc;
 use tokio::sync::{broadcast, mpsc};
 
-/// The way of one subscription's notifications to its client.
+/// Sends the notifications of one subscription to its client.
 pub(crate) struct Channel {
     pub(crate) id: U128,
     pub(crate) out: mpsc::Sender<String>,
 }
 
-/// The client went away, or does not read.
+/// The client is gone or does not read.
 struct Gone;
 
 impl Channel {
@@ -33,7 +33,7 @@ impl Channel {
     }
 }
 
-/// The next event. A listener that was too slow goes on with what is still there.
+/// The next event. A listener that was too slow continues with the oldest event that is left.
 async fn next<T: Clone>(receiver: &mut broadcast::Receiver<T>) -> Option<T> {
     loop {
         match receiver.recv().await {
@@ -91,7 +91,7 @@ pub(crate) async fn full_pending(
 ) {
     while let Some(hashes) = next(&mut receiver).await {
         for hash in &*hashes {
-            // One that is in a block already was announced by that.
+            // One that is already in a block was announced with the block.
             if let Some(pooled) = node.pool().get(*hash)
                 && channel
                     .send_value(&format::pending_transaction(&pooled))

@@ -1,4 +1,4 @@
-//! A block with its receipts as bytes: what is stored beside the state it led to.
+//! The encoding of a block with its receipts, as stored beside the state.
 //!
 //! | bytes | what |
 //! | --- | --- |
@@ -7,8 +7,8 @@
 //! | 32 for each | the transactions' hashes, so that a chain can be opened without hashing all of them |
 //! | rest | RLP list: header, transactions, uncles, withdrawals (none or one list), senders, receipts, receipt roots, access sets, failures |
 //!
-//! What else follows from the rest (the block's hash, cumulative gas, log indexes) is computed when it
-//! is read. Versions 1 and 2 had no hashes, version 1 no failures.
+//! Derived values (the block's hash, cumulative gas, log indexes) are computed when a block is read. Versions
+//! 1 and 2 had no hashes, version 1 no failures.
 
 mod parts;
 
@@ -28,7 +28,7 @@ use thiserror::Error;
 /// Why stored bytes are not a block.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum CodecError {
-    /// Nothing, or a version that this program does not know.
+    /// Empty, or of a version that this program does not support.
     #[error(
         "stored block of unknown version {0:?}; it was written by another version of the program"
     )]
@@ -36,7 +36,7 @@ pub enum CodecError {
     /// Not the RLP of a block.
     #[error("stored block is damaged: {0}")]
     Rlp(#[from] alloy_rlp::Error),
-    /// Its parts do not belong together.
+    /// Its parts are inconsistent.
     #[error("stored block is damaged: {0}")]
     Inconsistent(&'static str),
 }
@@ -101,7 +101,7 @@ struct StoredSet {
 #[derive(RlpEncodable, RlpDecodable)]
 struct StoredAccess {
     address: Address,
-    /// Modes of nonce and balance, and of code; zero where not held.
+    /// Modes of nonce and balance, and of code; zero if not in the set.
     account: u8,
     code: u8,
     slots: Vec<StoredSlot>,
@@ -177,7 +177,7 @@ fn load_set(stored: StoredSet) -> Result<AccessSet, CodecError> {
         .map_err(|_| CodecError::Inconsistent("an access set that cannot be"))
 }
 
-/// A block as bytes.
+/// Encodes a block.
 pub(super) fn encode(block: &ChainBlock) -> Vec<u8> {
     let receipts = block.receipts.iter().map(|receipt| ReceiptRef {
         succeeded: receipt.succeeded,
@@ -228,7 +228,7 @@ pub(super) fn encode(block: &ChainBlock) -> Vec<u8> {
     bytes
 }
 
-/// The block of these bytes.
+/// Decodes a block.
 pub(super) fn decode(bytes: &[u8]) -> Result<ChainBlock, CodecError> {
     let parts = Parts::of(bytes)?;
     let mut rest = parts.list;
@@ -287,8 +287,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<ChainBlock, CodecError> {
     })
 }
 
-/// What finds the block of these bytes, and the hash of its parent. Only the header and the hashes of
-/// the transactions are looked at: a chain is opened by reading all its blocks.
+/// The index entry of an encoded block, and the hash of its parent. Decodes only the header and the
+/// transaction hashes, because opening a chain reads all its blocks.
 pub(super) fn decode_index(bytes: &[u8]) -> Result<(IndexedBlock, B256), CodecError> {
     let Parts { hashes, mut list } = Parts::of(bytes)?;
     let mut fields = alloy_rlp::Header::decode_bytes(&mut list, true)?;
@@ -385,7 +385,7 @@ mod tests {
         }
     }
 
-    /// The same block as a version wrote it that had no hashes.
+    /// The block in a version without hashes.
     fn encode_without_hashes(block: &ChainBlock) -> Vec<u8> {
         let bytes = encode(block);
         let list = Parts::of(&bytes).unwrap().list;

@@ -1,4 +1,4 @@
-//! The parts of a stored block that are told apart without decoding all of it.
+//! Parts of an encoded block, found without decoding all of it.
 
 use super::CodecError;
 use alloy_primitives::{B256, keccak256};
@@ -10,7 +10,7 @@ const OLDEST_VERSION: u8 = 1;
 /// The first version with hashes.
 const HASHES_VERSION: u8 = 3;
 
-/// What is in front of a stored block's list, where the version has it, and the list.
+/// The hashes before the list, if the version has them, and the list.
 pub(super) struct Parts<'b> {
     pub(super) hashes: Option<&'b [[u8; 32]]>,
     pub(super) list: &'b [u8],
@@ -39,7 +39,7 @@ impl<'b> Parts<'b> {
     }
 }
 
-/// The hashes of a list of transactions, which is passed over.
+/// Computes the hashes of a list of transactions, and skips the list.
 pub(super) fn hash_transactions(fields: &mut &[u8]) -> Result<Vec<B256>, CodecError> {
     let mut encoded = alloy_rlp::Header::decode_bytes(fields, true)?;
     let mut hashes = Vec::new();
@@ -49,7 +49,7 @@ pub(super) fn hash_transactions(fields: &mut &[u8]) -> Result<Vec<B256>, CodecEr
     Ok(hashes)
 }
 
-/// The hash of the next transaction of a list, which is passed over.
+/// Computes the hash of the next transaction of a list, and skips it.
 fn transaction_hash(encoded: &mut &[u8]) -> Result<B256, CodecError> {
     let begin = *encoded;
     let header = alloy_rlp::Header::decode(encoded)?;

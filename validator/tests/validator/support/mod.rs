@@ -27,7 +27,7 @@ use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 /// Gas price of tests, in wei: well above the first base fee.
 pub(crate) const GAS_PRICE: u128 = 10_000_000_000;
 
-/// Who gets the tips of tests' nodes.
+/// The account that receives the tips in tests.
 pub(crate) const BENEFICIARY: Address = Address::repeat_byte(0xbe);
 
 pub(crate) struct TestNode {
@@ -41,7 +41,7 @@ pub(crate) struct TestNode {
 pub(crate) struct Setup {
     pub(crate) block_time: Duration,
     pub(crate) pool: PoolConfig,
-    /// Blocks with fewer transactions run in order.
+    /// Blocks with fewer transactions run sequentially.
     pub(crate) sequential_below: usize,
     /// Blocks of as many payments, and nothing else, run without locks.
     pub(crate) payments_from: usize,
@@ -132,7 +132,7 @@ impl TestNode {
             .unwrap();
     }
 
-    /// Posts a body as it is; status and text of the answer.
+    /// Posts a body as it is; returns status and text of the response.
     pub(crate) async fn post(&self, body: impl Into<reqwest::Body>) -> (u16, String) {
         let request = self
             .client
@@ -142,7 +142,7 @@ impl TestNode {
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
-    /// Posts a body; its answer as JSON.
+    /// Posts a body; returns the response as JSON.
     pub(crate) async fn post_json(&self, body: String) -> Value {
         let (_, text) = self.post(body).await;
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
@@ -179,6 +179,12 @@ impl TestNode {
         Ok(serde_json::from_value(answer).unwrap())
     }
 
+    /// Deploys the [`counter`]; its receipt.
+    pub(crate) async fn deploy_counter(&self, signer: &PrivateKeySigner, nonce: u64) -> Value {
+        let create = Draft::create_counter(nonce).sign(signer);
+        self.receipt(self.send(&create).await.unwrap()).await
+    }
+
     /// Waits until a transaction is in a block; its receipt.
     pub(crate) async fn receipt(&self, hash: B256) -> Value {
         for _ in 0..6_000 {
@@ -205,7 +211,7 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// One wei to somebody.
+    /// A transfer of one wei.
     pub(crate) fn transfer(nonce: u64, to: Address) -> Self {
         Self {
             nonce,
@@ -215,6 +221,26 @@ impl Draft {
             to: TxKind::Call(to),
             value: U256::from(1),
             input: Bytes::new(),
+        }
+    }
+
+    /// The deployment of the [`counter`].
+    pub(crate) fn create_counter(nonce: u64) -> Self {
+        Self {
+            gas: 200_000,
+            to: TxKind::Create,
+            value: U256::ZERO,
+            input: deploy(&counter()),
+            ..Self::transfer(nonce, Address::ZERO)
+        }
+    }
+
+    /// A call without value or input.
+    pub(crate) fn call(nonce: u64, contract: Address) -> Self {
+        Self {
+            gas: 100_000,
+            value: U256::ZERO,
+            ..Self::transfer(nonce, contract)
         }
     }
 

@@ -1,4 +1,4 @@
-//! One call of a simulation: defaults, the transaction it stands for, and what it came to.
+//! One call of a simulation: defaults, its transaction, and its result.
 
 use super::code;
 use crate::{
@@ -27,40 +27,40 @@ use revm::{
 };
 use revm_inspectors::transfer::{TRANSFER_LOG_EMITTER, TransferInspector};
 
-/// A call that ran.
-pub(crate) struct Ran {
+/// An executed call.
+pub(crate) struct ExecutedCall {
     pub(crate) transaction: EvmTransaction,
     pub(crate) receipt: Receipt,
-    /// Its logs, those that tell of transfers among them if that was asked for.
+    /// Its logs, including transfer logs if requested.
     pub(crate) logs: Vec<Log>,
     pub(crate) result: SimCallResult,
 }
 
-/// Where in its block a call is.
+/// The position of a call in its block.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Place {
+pub(crate) struct CallPosition {
     pub(crate) gas_before: u64,
     pub(crate) logs_before: usize,
 }
 
-impl Place {
-    /// The place behind a call.
-    pub(crate) fn behind(ran: Option<&Ran>) -> Self {
-        ran.map_or_else(Self::default, |ran| Self {
-            gas_before: ran.receipt.cumulative_gas_used,
-            logs_before: ran.receipt.first_log_index + ran.logs.len(),
+impl CallPosition {
+    /// The position after a call.
+    pub(crate) fn after(previous: Option<&ExecutedCall>) -> Self {
+        previous.map_or_else(Self::default, |call| Self {
+            gas_before: call.receipt.cumulative_gas_used,
+            logs_before: call.receipt.first_log_index + call.logs.len(),
         })
     }
 }
 
-/// Runs a call and keeps what it did. It has a gas limit already.
+/// Executes a call and keeps its changes. Its gas limit must be set.
 pub(crate) fn run(
     scene: &mut Scene,
     chain_id: u64,
     request: &TransactionRequest,
-    place: Place,
+    position: CallPosition,
     trace_transfers: bool,
-) -> Result<Ran, RpcError> {
+) -> Result<ExecutedCall, RpcError> {
     let base_fee = scene.block.basefee;
     let mut env = scene.transaction(request, u64::MAX)?;
     scene.block.basefee = base_fee;
@@ -87,16 +87,16 @@ pub(crate) fn run(
         output,
         error,
     } = ending(result.result);
-    // Transfers are told as logs, but no receipt has them.
+    // Transfer logs are in the response but not in the receipt.
     let is_real = |log: &&Log| !trace_transfers || log.address != TRANSFER_LOG_EMITTER;
     let real_logs = logs.iter().filter(is_real).cloned().collect();
-    Ok(Ran {
+    Ok(ExecutedCall {
         receipt: Receipt {
             transaction_type: transaction.envelope().ty(),
             succeeded,
             gas_used,
-            cumulative_gas_used: place.gas_before.saturating_add(gas_used),
-            first_log_index: place.logs_before,
+            cumulative_gas_used: position.gas_before.saturating_add(gas_used),
+            first_log_index: position.logs_before,
             logs: real_logs,
             created: None,
         },
@@ -113,7 +113,7 @@ pub(crate) fn run(
     })
 }
 
-/// How a call ended.
+/// The outcome of a call.
 struct Ending {
     succeeded: bool,
     logs: Vec<Log>,
@@ -152,9 +152,9 @@ fn ending(result: ExecutionResult<HaltReason>) -> Ending {
     }
 }
 
-/// A call as a transaction that nobody signed, of the type geth gives it.
+/// A call as an unsigned transaction, of the type that geth chooses.
 fn unsigned(request: &TransactionRequest, env: &TxEnv, chain_id: u64) -> EvmTransaction {
-    let nobody = Signature::new(U256::ZERO, U256::ZERO, false);
+    let no_signature = Signature::new(U256::ZERO, U256::ZERO, false);
     let (nonce, gas_limit, value) = (env.nonce, env.gas_limit, env.value);
     let (access_list, input) = (env.access_list.clone(), env.data.clone());
     let max_fee_per_gas = env.gas_price;
@@ -170,7 +170,7 @@ fn unsigned(request: &TransactionRequest, env: &TxEnv, chain_id: u64) -> EvmTran
             value,
             input,
         };
-        unsigned.into_signed(nobody).into()
+        unsigned.into_signed(no_signature).into()
     } else if let Some(authorization_list) = request.authorization_list.clone() {
         let unsigned = TxEip7702 {
             chain_id,
@@ -184,7 +184,7 @@ fn unsigned(request: &TransactionRequest, env: &TxEnv, chain_id: u64) -> EvmTran
             authorization_list,
             input,
         };
-        unsigned.into_signed(nobody).into()
+        unsigned.into_signed(no_signature).into()
     } else if let Some(blob_versioned_hashes) = request.blob_versioned_hashes.clone() {
         let unsigned = TxEip4844 {
             chain_id,
@@ -199,7 +199,7 @@ fn unsigned(request: &TransactionRequest, env: &TxEnv, chain_id: u64) -> EvmTran
             max_fee_per_blob_gas: env.max_fee_per_blob_gas,
             input,
         };
-        TxEnvelope::from(unsigned.into_signed(nobody)).into()
+        TxEnvelope::from(unsigned.into_signed(no_signature)).into()
     } else {
         let unsigned = TxEip1559 {
             chain_id,
@@ -212,12 +212,12 @@ fn unsigned(request: &TransactionRequest, env: &TxEnv, chain_id: u64) -> EvmTran
             access_list,
             input,
         };
-        unsigned.into_signed(nobody).into()
+        unsigned.into_signed(no_signature).into()
     };
     EvmTransaction::new(envelope, env.caller)
 }
 
-/// Why a call may not be in a block, with the specification's codes.
+/// Why a call cannot be in a block, with the codes of the specification.
 fn refused(error: EVMError<ViewError>, gas: u64) -> RpcError {
     let code = match &error {
         EVMError::Transaction(invalid) => match invalid {

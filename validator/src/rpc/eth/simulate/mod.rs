@@ -1,4 +1,4 @@
-//! `eth_simulateV1`: blocks that might come, without making them.
+//! `eth_simulateV1`: simulated blocks on top of a block of the chain.
 
 mod call;
 mod root;
@@ -20,13 +20,13 @@ use alloy_rpc_types_eth::{
     Block, TransactionRequest,
     simulate::{SimBlock, SimulatePayload, SimulatedBlock},
 };
-use call::{Place, Ran};
+use call::{CallPosition, ExecutedCall};
 use lockweave_evm_adapter::{BlockContext, BlockInput, EvmBlock, EvmTransaction, Ommers, Step};
 use lockweave_runtime::{Outcome, Receipt};
 use root::SimulatedRoot;
-use sequence::Placed;
+use sequence::PlannedBlock;
 
-/// Codes of the specification (execution-apis, `eth_simulateV1`).
+/// Error codes of the specification (execution-apis, `eth_simulateV1`).
 mod code {
     pub(crate) const NONCE_TOO_LOW: i64 = -38_010;
     pub(crate) const NONCE_TOO_HIGH: i64 = -38_011;
@@ -48,7 +48,7 @@ pub(crate) fn simulate(context: &RpcContext, params: &Params<'_>) -> Reply {
     }
     let (base, state) = context.state(id)?;
     let mut scene = Scene::new(context.node.chain(), &base.header, state);
-    // The sender may be a contract, and its call as large as it likes.
+    // The sender may be a contract, and its gas limit is not capped.
     scene.config.disable_eip3607 = true;
     scene.config.tx_gas_limit_cap = Some(u64::MAX);
     if !payload.validation {
@@ -66,9 +66,9 @@ pub(crate) fn simulate(context: &RpcContext, params: &Params<'_>) -> Reply {
     };
     let deadline = Deadline::within(context.config.call_timeout);
     let mut blocks = Vec::new();
-    for placed in sequence::place(&base.header, payload.block_state_calls)? {
+    for planned in sequence::plan(&base.header, payload.block_state_calls)? {
         deadline.check()?;
-        blocks.push(simulation.block(placed, payload.return_full_transactions)?);
+        blocks.push(simulation.block(planned, payload.return_full_transactions)?);
     }
     reply(blocks)
 }
@@ -81,15 +81,15 @@ struct Simulation<'c> {
     parent_hash: B256,
     validation: bool,
     trace_transfers: bool,
-    /// Gas the whole simulation may still use.
+    /// Gas that is left for the whole simulation.
     gas_left: u64,
 }
 
 impl Simulation<'_> {
-    /// Runs one block.
+    /// Executes one block.
     fn block(
         &mut self,
-        placed: Placed,
+        planned: PlannedBlock,
         full: bool,
     ) -> Result<SimulatedBlock<Block<RpcTransaction>>, RpcError> {
         let chain = self.context.node.chain();
@@ -97,19 +97,19 @@ impl Simulation<'_> {
             chain,
             &self.parent,
             self.parent_hash,
-            &placed,
+            &planned,
             self.validation,
         );
         let rules = BlockContext::new(chain, &header);
         self.scene.block = rules.block().clone();
         self.scene.config.spec = rules.config().spec;
-        // What was moved in a block is in its place again in the next.
+        // Precompiles that one block moved are back in the next.
         self.scene.precompiles = MovablePrecompiles::of(rules.config().spec);
         let SimBlock {
             block_overrides,
             state_overrides,
             calls,
-        } = placed.block;
+        } = planned.block;
         self.scene
             .override_block(block_overrides.unwrap_or_default());
         if let Some(state) = state_overrides {
@@ -117,23 +117,23 @@ impl Simulation<'_> {
         }
         self.scene
             .system_calls(&layout(chain, &header, Vec::new())?, false)?;
-        let mut ran: Vec<Ran> = Vec::with_capacity(calls.len());
+        let mut executed: Vec<ExecutedCall> = Vec::with_capacity(calls.len());
         for request in calls {
-            let place = Place::behind(ran.last());
-            ran.push(self.call(&header, request, place)?);
+            let position = CallPosition::after(executed.last());
+            executed.push(self.call(&header, request, position)?);
         }
-        self.close(&mut header, &ran)?;
-        self.seal(&mut header, ran, full)
+        self.close(&mut header, &executed)?;
+        self.seal(&mut header, executed, full)
     }
 
-    /// Runs one call, and keeps what it did.
+    /// Executes one call and keeps its changes.
     fn call(
         &mut self,
         header: &Header,
         mut request: TransactionRequest,
-        place: Place,
-    ) -> Result<Ran, RpcError> {
-        let gas_before = place.gas_before;
+        position: CallPosition,
+    ) -> Result<ExecutedCall, RpcError> {
+        let gas_before = position.gas_before;
         let block_left = header.gas_limit.saturating_sub(gas_before);
         let gas = request.gas.unwrap_or(block_left);
         if gas > block_left {
@@ -148,25 +148,28 @@ impl Simulation<'_> {
         request.gas = Some(gas.min(self.gas_left));
         let chain_id = self.context.node.chain().chain_id;
         let trace = self.trace_transfers;
-        let ran = call::run(&mut self.scene, chain_id, &request, place, trace)?;
+        let ran = call::run(&mut self.scene, chain_id, &request, position, trace)?;
         self.gas_left = self.gas_left.saturating_sub(ran.receipt.gas_used);
         Ok(ran)
     }
 
-    /// Does what the protocol does behind the transactions, and notes what it asks for.
-    fn close(&mut self, header: &mut Header, ran: &[Ran]) -> Result<(), RpcError> {
+    /// Applies withdrawals and system calls after the transactions, and sets the header fields that follow.
+    fn close(&mut self, header: &mut Header, executed: &[ExecutedCall]) -> Result<(), RpcError> {
         let chain = self.context.node.chain();
-        let transactions = ran.iter().map(|ran| ran.transaction.clone()).collect();
+        let transactions = executed
+            .iter()
+            .map(|call| call.transaction.clone())
+            .collect();
         let layout = layout(chain, header, transactions)?;
         self.scene.credit(&layout)?;
-        let mut behind = self.scene.system_calls(&layout, true)?.into_iter();
+        let mut outputs_after = self.scene.system_calls(&layout, true)?.into_iter();
         let outcomes: Vec<Outcome> = (layout.steps().iter().enumerate())
             .map(|(index, step)| {
                 let mut outcome = Outcome::system();
                 if let Some(index) = layout.transaction_index(index) {
-                    outcome.logs.clone_from(&ran[index].receipt.logs);
+                    outcome.logs.clone_from(&executed[index].receipt.logs);
                 } else if matches!(step, Step::SystemCall(call) if call.must_succeed) {
-                    let output = behind.next().map(|result| result.output);
+                    let output = outputs_after.next().map(|result| result.output);
                     outcome.output = output.unwrap_or_default();
                 }
                 outcome
@@ -180,32 +183,32 @@ impl Simulation<'_> {
             header.requests_hash = Some(requests.requests_hash());
         }
         if header.blob_gas_used.is_some() {
-            let blobs = ran
+            let blobs = executed
                 .iter()
-                .map(|ran| ran.transaction.env().blob_hashes.len());
+                .map(|call| call.transaction.env().blob_hashes.len());
             header.blob_gas_used = Some(blobs.sum::<usize>() as u64 * DATA_GAS_PER_BLOB);
         }
         Ok(())
     }
 
-    /// Completes a block's header, and makes the block the next one's parent.
+    /// Completes a block's header, and makes the block the parent of the next.
     fn seal(
         &mut self,
         header: &mut Header,
-        ran: Vec<Ran>,
+        executed: Vec<ExecutedCall>,
         full: bool,
     ) -> Result<SimulatedBlock<Block<RpcTransaction>>, RpcError> {
         let mut transactions = Vec::new();
         let mut receipts = Vec::new();
-        let (mut calls, mut told) = (Vec::new(), Vec::new());
-        for ran in ran {
-            transactions.push(ran.transaction);
-            told.push(Receipt {
-                logs: ran.logs,
-                ..ran.receipt.clone()
+        let (mut calls, mut response_receipts) = (Vec::new(), Vec::new());
+        for call in executed {
+            transactions.push(call.transaction);
+            response_receipts.push(Receipt {
+                logs: call.logs,
+                ..call.receipt.clone()
             });
-            receipts.push(ran.receipt);
-            calls.push(ran.result);
+            receipts.push(call.receipt);
+            calls.push(call.result);
         }
         if let Some(last) = receipts.last() {
             let envelopes: Vec<_> = transactions.iter().map(EvmTransaction::envelope).collect();
@@ -235,7 +238,7 @@ impl Simulation<'_> {
             access: Vec::new(),
             failures: Vec::new(),
         };
-        for (index, (call, receipt)) in calls.iter_mut().zip(&told).enumerate() {
+        for (index, (call, receipt)) in calls.iter_mut().zip(&response_receipts).enumerate() {
             call.logs = format::logs(&block, index, receipt).collect();
         }
         Ok(SimulatedBlock {
@@ -245,7 +248,7 @@ impl Simulation<'_> {
     }
 }
 
-/// A block in steps.
+/// A block as steps.
 fn layout(
     chain: &lockweave_evm_adapter::ChainSpec,
     header: &Header,

@@ -13,22 +13,22 @@ use revm::{
     primitives::hardfork::SpecId,
 };
 
-/// Follows what headers say of the state after a block: a trie's root, or this node's own commitment.
+/// Computes the state root in the form that the chain's headers use: a trie root, or this node's own commitment.
 pub(crate) enum SimulatedRoot<'c> {
-    /// The chain was made by another client.
+    /// Another client made the chain.
     Merkle(MerkleState),
     /// This node made the chain.
     Own(OwnCommitment<'c>),
-    /// The state before is too large to be walked through. Roots are zero then.
+    /// The state is too large to iterate over. Roots are zero.
     Unknown,
 }
 
 impl<'c> SimulatedRoot<'c> {
-    /// After the block that the simulation starts from.
+    /// Starts after the block that the simulation is based on.
     pub(crate) fn after(context: &'c RpcContext, base: &ChainBlock) -> Result<Self, RpcError> {
         let store = context.node.store();
         let (head, genesis) = (store.head(), &context.node.parameters().genesis);
-        // Every genesis has a trie's root; what comes after it here has not.
+        // A genesis has a trie root; the blocks that this node makes after it do not.
         let is_new = head.number() == genesis.number.unwrap_or_default();
         if is_new || head.header.state_root == store.commitment() {
             return Ok(Self::Own(OwnCommitment {
@@ -48,9 +48,9 @@ impl<'c> SimulatedRoot<'c> {
         })
     }
 
-    /// The root of the simulation's state as it is now.
+    /// The root of the current state of the simulation.
     pub(crate) fn root(&mut self, scene: &Scene) -> Result<B256, RpcError> {
-        // What was changed in earlier blocks of the simulation is in here again, as it is now.
+        // Changes of earlier simulated blocks are included again, with their current values.
         match self {
             Self::Merkle(merkle) => {
                 merkle.apply(&changes(scene));
@@ -65,18 +65,18 @@ impl<'c> SimulatedRoot<'c> {
 /// This node's commitment to a simulated state.
 pub(crate) struct OwnCommitment<'c> {
     store: &'c dyn ChainStore,
-    /// Number of the block that the simulation starts from.
+    /// Number of the block that the simulation is based on.
     base: u64,
-    /// The whole simulated state, once the store could not tell.
+    /// The whole simulated state, if the store cannot compute the commitment.
     summed: Option<MemoryState>,
 }
 
 impl OwnCommitment<'_> {
-    /// With all that was changed since the base.
+    /// The commitment with all changes since the base.
     fn commitment(&mut self, delta: &StateDelta) -> Result<B256, RpcError> {
         if self.summed.is_none() {
-            // On the newest block the store can say it without a look at the rest of the state. What is
-            // prepared and not committed leaves no trace.
+            // On the newest block the store computes it without reading the rest of the state. A prepared
+            // commit that is dropped has no effect.
             match self.store.prepare(self.base + 1, delta.clone()) {
                 Ok(prepared) => return Ok(prepared.commitment()),
                 Err(StoreError::NotNext { .. }) => {}
@@ -101,7 +101,7 @@ impl OwnCommitment<'_> {
     }
 }
 
-/// The state after a block, if it is not too large.
+/// The state after a block; `None` if it is too large.
 fn whole_state(store: &dyn ChainStore, number: u64) -> Result<Option<MemoryState>, RpcError> {
     match store.whole_state_at(number) {
         Ok(state) => Ok(Some(state)),
@@ -110,7 +110,7 @@ fn whole_state(store: &dyn ChainStore, number: u64) -> Result<Option<MemoryState
     }
 }
 
-/// Everything a simulation has changed or looked at, as it is now.
+/// Everything that the simulation changed or read, with its current value.
 fn changes(scene: &Scene) -> StateDelta {
     let clears_empty = scene.config.spec.is_enabled_in(SpecId::SPURIOUS_DRAGON);
     let mut delta = StateDelta::default();
@@ -122,7 +122,7 @@ fn changes(scene: &Scene) -> StateDelta {
     delta
 }
 
-/// The account in the state's form; `None` where there is none, or an empty one (EIP-161).
+/// The account; `None` if there is none or it is empty (EIP-161).
 fn live_account(account: &DbAccount, clears_empty: bool) -> Option<Account> {
     let info = account.info()?;
     if clears_empty && info.is_empty() {

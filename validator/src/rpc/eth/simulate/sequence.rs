@@ -1,4 +1,4 @@
-//! The blocks of a simulation before anything runs: their numbers, times and headers.
+//! The blocks of a simulation before execution: numbers, times and headers.
 
 use super::code;
 use crate::{chain::fees, rpc::message::RpcError};
@@ -11,21 +11,21 @@ use alloy_primitives::{B256, U256};
 use alloy_rpc_types_eth::{BlockOverrides, simulate::SimBlock};
 use lockweave_evm_adapter::{ChainSpec, SpecId};
 
-/// Blocks of a simulation at most, those between the stated ones included.
+/// Blocks of a simulation at most, including those that fill gaps.
 const BLOCKS_MAX: u64 = 256;
 /// Seconds between simulated blocks.
 const BLOCK_SECONDS: u64 = 12;
 
-/// A stated block, or one between two of them, with its place.
-pub(crate) struct Placed {
+/// A requested block, or one that fills a gap, with its number and time.
+pub(crate) struct PlannedBlock {
     pub(crate) number: u64,
     pub(crate) timestamp: u64,
     pub(crate) block: SimBlock,
 }
 
-/// The blocks that were stated, and empty ones between them where numbers are left out.
-pub(crate) fn place(base: &Header, stated: Vec<SimBlock>) -> Result<Vec<Placed>, RpcError> {
-    let mut placed = Vec::new();
+/// The requested blocks, with empty ones where numbers are left out.
+pub(crate) fn plan(base: &Header, stated: Vec<SimBlock>) -> Result<Vec<PlannedBlock>, RpcError> {
+    let mut planned = Vec::new();
     let (mut last, mut time) = (base.number, base.timestamp);
     for block in stated {
         let overrides = block.block_overrides.as_ref();
@@ -42,7 +42,7 @@ pub(crate) fn place(base: &Header, stated: Vec<SimBlock>) -> Result<Vec<Placed>,
         }
         for between in last + 1..number {
             time = time.saturating_add(BLOCK_SECONDS);
-            placed.push(Placed {
+            planned.push(PlannedBlock {
                 number: between,
                 timestamp: time,
                 block: SimBlock::default(),
@@ -57,28 +57,28 @@ pub(crate) fn place(base: &Header, stated: Vec<SimBlock>) -> Result<Vec<Placed>,
             ));
         }
         (last, time) = (number, timestamp);
-        placed.push(Placed {
+        planned.push(PlannedBlock {
             number,
             timestamp,
             block,
         });
     }
-    Ok(placed)
+    Ok(planned)
 }
 
-/// What is known of a block before its calls run.
+/// The header fields that are known before execution.
 pub(crate) fn header(
     chain: &ChainSpec,
     parent: &Header,
     parent_hash: B256,
-    place: &Placed,
+    planned: &PlannedBlock,
     validation: bool,
 ) -> Header {
     let none = BlockOverrides::default();
-    let overrides = place.block.block_overrides.as_ref().unwrap_or(&none);
-    let &Placed {
+    let overrides = planned.block.block_overrides.as_ref().unwrap_or(&none);
+    let &PlannedBlock {
         number, timestamp, ..
-    } = place;
+    } = planned;
     let fork = chain.fork_at(number, timestamp);
     let is = |since: SpecId| fork.is_enabled_in(since);
     let base_fee = match overrides.base_fee {
@@ -134,8 +134,8 @@ mod tests {
             timestamp: 100,
             ..Header::default()
         };
-        let placed = place(&base, vec![at(Some(13), None), at(None, Some(200))]).unwrap();
-        let found: Vec<_> = placed
+        let planned = plan(&base, vec![at(Some(13), None), at(None, Some(200))]).unwrap();
+        let found: Vec<_> = planned
             .iter()
             .map(|one| (one.number, one.timestamp))
             .collect();
@@ -145,7 +145,7 @@ mod tests {
             (at(None, Some(100)), code::TIMESTAMP_ORDER),
             (at(Some(267), None), code::TOO_MANY_BLOCKS),
         ] {
-            let error = place(&base, vec![stated]).err().unwrap();
+            let error = plan(&base, vec![stated]).err().unwrap();
             assert_eq!(error.code, expected);
         }
     }
