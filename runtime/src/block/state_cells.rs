@@ -79,7 +79,7 @@ impl StateCells {
     /// Replaces the state before the block without emptying the cells: so that cells which are kept for
     /// their memory keep no state alive.
     pub fn set_view(&mut self, view: Arc<dyn StateView>) {
-        self.view = view;
+        self.keys.set_view(view);
     }
 
     /// Empties the cells for another block, and keeps the memory.

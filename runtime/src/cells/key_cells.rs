@@ -49,6 +49,11 @@ impl KeyCells {
         }
     }
 
+    /// Replaces the state before the block and keeps the cells.
+    pub(crate) fn set_view(&mut self, view: Arc<dyn StateView>) {
+        self.view = view;
+    }
+
     /// Drops the cells, for another block, and keeps the memory. Returns the table that the keys were numbered with.
     pub(crate) fn reset(
         &mut self,
