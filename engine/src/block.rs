@@ -1,7 +1,12 @@
 //! A block from its header and transactions.
 
 use crate::{
-    access::Access, engine::Engine, error::EngineError, executed::Executed, state::StateSource,
+    access::Access,
+    core::Core,
+    error::EngineError,
+    executed::Executed,
+    run::{Run, Steps},
+    state::StateSource,
 };
 use alloy_consensus::{Header, transaction::Recovered};
 use alloy_eips::eip4895::Withdrawal;
@@ -13,14 +18,14 @@ use lockweave_evm_adapter::{
 #[derive(Debug)]
 #[must_use = "a block is executed by `execute`"]
 pub struct NewBlock<'e> {
-    engine: &'e Engine,
+    engine: &'e Core,
     chain: &'e ChainSpec,
     input: BlockInput,
     access: Access<'e>,
 }
 
 impl<'e> NewBlock<'e> {
-    pub(crate) const fn new(engine: &'e Engine, chain: &'e ChainSpec, header: Header) -> Self {
+    pub(crate) const fn new(engine: &'e Core, chain: &'e ChainSpec, header: Header) -> Self {
         Self {
             engine,
             chain,
@@ -65,7 +70,7 @@ impl<'e> NewBlock<'e> {
         self
     }
 
-    /// Lays the block out in steps, for [`Engine::run`], which has more options.
+    /// Lays the block out in steps, for [`Engine::run`](crate::Engine::run), which has more options.
     pub fn lay_out(self) -> Result<EvmBlock, EvmBlockError> {
         EvmBlock::new(self.chain, self.input)
     }
@@ -74,6 +79,8 @@ impl<'e> NewBlock<'e> {
     pub fn execute(self, state: &impl StateSource) -> Result<Executed, EngineError> {
         let (engine, access) = (self.engine, self.access);
         let block = self.lay_out()?;
-        engine.run(&block).access(access).execute(state)
+        Run::new(engine, Steps::Block(&block))
+            .access(access)
+            .execute(state)
     }
 }

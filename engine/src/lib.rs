@@ -34,6 +34,7 @@
 
 mod access;
 mod block;
+mod core;
 mod engine;
 mod error;
 mod executed;

@@ -2,7 +2,7 @@
 
 use crate::{
     access::{Access, RecordedAccess},
-    engine::{Engine, with_serial},
+    core::{Core, with_serial},
     error::EngineError,
     executed::Executed,
     executor::{BlockExecutor, ExecutorFactory},
@@ -70,7 +70,7 @@ fn timed<R>(work: impl FnOnce() -> R) -> (Duration, R) {
 #[derive(Debug)]
 #[must_use = "steps are executed by `execute`"]
 pub struct Run<'e> {
-    engine: &'e Engine,
+    engine: &'e Core,
     steps: Steps<'e>,
     access: Access<'e>,
     templates: Option<(Arc<TemplateCache>, TemplateScope)>,
@@ -80,12 +80,12 @@ pub struct Run<'e> {
 }
 
 impl<'e> Run<'e> {
-    pub(crate) fn new(engine: &'e Engine, steps: Steps<'e>) -> Self {
+    pub(crate) fn new(engine: &'e Core, steps: Steps<'e>) -> Self {
         Self {
             engine,
             steps,
             access: Access::Inferred,
-            templates: engine.templates(),
+            templates: engine.templates.clone(),
             skips_invalid: false,
             keeps_access: false,
             builds_list: false,
@@ -182,7 +182,7 @@ impl<'e> Run<'e> {
         list: &[alloy_eips::eip7928::AccountChanges],
     ) -> Result<Executed, EngineError> {
         let block = self.steps.block()?;
-        let (elapsed, sealed) = timed(|| listed::execute(self.engine.stage(), block, view, list));
+        let (elapsed, sealed) = timed(|| listed::execute(&self.engine.stage, block, view, list));
         let mut executed = Executed::new(sealed?, elapsed);
         executed.access_list = self.builds_list.then(|| list.to_vec());
         Ok(executed)
@@ -199,7 +199,7 @@ impl<'e> Run<'e> {
         let factory = self.factory();
         let skipped = factory.skipped.clone();
         let make = move |last| factory.make(last);
-        let stage = self.engine.stage();
+        let stage = &self.engine.stage;
         let cells = self.engine.take_cells(view, self.steps.context().rules());
         let table = recorded.table().cloned();
         let (elapsed, result) = timed(|| {
@@ -257,7 +257,7 @@ impl<'e> Run<'e> {
             inferrer.set_templates(templates.clone(), scope);
             (factory.make(executor), inferrer)
         };
-        let stage = self.engine.stage();
+        let stage = &self.engine.stage;
         let cells = self.engine.take_cells(view, context.rules());
         let (elapsed, result) = timed(|| {
             let mut open = OpenBlock::to_infer(cells, transactions);
@@ -298,7 +298,7 @@ impl<'e> Run<'e> {
         let make = move |_: Option<EffectsExecutor<GrantedState<PlacedStep>>>| {
             EffectsExecutor::new(&context, Arc::clone(&recorded_effects))
         };
-        let stage = self.engine.stage();
+        let stage = &self.engine.stage;
         let cells = self.engine.take_cells(view, block.context().rules());
         let (elapsed, result) = timed(|| {
             let open = OpenBlock::with_cells(cells, transactions);
@@ -362,7 +362,7 @@ impl<'e> Run<'e> {
     fn factory(&self) -> ExecutorFactory {
         ExecutorFactory {
             context: self.steps.context().clone(),
-            trace_after: self.engine.trace_after(),
+            trace_after: self.engine.trace_after,
             skipped: self.skips_invalid.then(Arc::default),
         }
     }
