@@ -20,8 +20,8 @@ use super::{
     open_block::OpenBlock,
 };
 use crate::{
-    cells::{CreditBuffer, StateCell},
-    model::{DeltaContext, DeltaPart, DenseId, KeyId, Outcome, TaskId},
+    cells::StateCell,
+    model::{DeltaContext, DeltaPart, DenseId, KeyId, TaskId},
     speculation::{Simulation, SpeculativeTransaction},
 };
 use alloy_primitives::KECCAK256_EMPTY;
@@ -42,48 +42,11 @@ impl<T> OpenBlock<T> {
         self.speculative(task).is_some_and(is_plain) && is_alone()
     }
 
-    /// Takes a simulation as the execution, if the effects can stay private. Returns its outcome. `credits`
-    /// is the calling worker's, and `ids` a list for its memory.
-    ///
-    /// # Safety
-    ///
-    /// As of [`GrantedState::enter`](crate::GrantedState::enter), but for the resolving of the task itself.
-    pub(crate) unsafe fn run_private(
-        &self,
-        task: TaskId,
-        credits: &mut CreditBuffer,
-        ids: &mut Vec<KeyId>,
-    ) -> Option<Outcome> {
-        if !self.may_keep_private(task) {
-            return None;
-        }
-        let speculative = self.speculative(task)?;
-        let keys = self.keys_of(task)?;
-        let begun = self.begin(task);
-        let simulation = begun.simulation?;
-        simulation.list_cells(keys, ids);
-        let cells = self.key_cells();
-        // SAFETY: by the table these keys are shared, so all transactions that name them credit them. Earlier
-        // transactions introduced them and filled their cells before this function was called.
-        let is_safe = |(id, amount)| unsafe { credits.is_safe(cells, id, amount) };
-        let is_safe = simulation.credits(ids).all(is_safe);
-        if begun.is_disturbed || !is_safe {
-            speculative.give_back(simulation);
-            return None;
-        }
+    /// Notes that the effects of a transaction stay private, unless its cells are filled.
+    pub(crate) fn claim_private(&self, task: TaskId) -> bool {
         let state = &self.introduced[task.index()];
-        let claim = |simulation: &Simulation| {
-            let claimed =
-                state.compare_exchange(EMPTY, PRIVATE, Ordering::AcqRel, Ordering::Relaxed);
-            if claimed.is_ok() {
-                for (id, amount) in simulation.credits(ids) {
-                    // SAFETY: as above.
-                    unsafe { credits.add(cells, id, amount) };
-                }
-            }
-            claimed.is_ok()
-        };
-        speculative.keep_private(simulation, ids, claim)
+        let claimed = state.compare_exchange(EMPTY, PRIVATE, Ordering::AcqRel, Ordering::Relaxed);
+        claimed.is_ok()
     }
 
     /// Puts private effects into their cells.
@@ -149,8 +112,8 @@ mod tests {
     use crate::AccessMode::{self, Read, Write};
     use crate::{
         AccessError, Account, AccountValue, Credit, Declaration, GrantedState, Inference,
-        MemoryState, RecentKeys, Sanitized, SimulatedState, StateAccess, StateCells, StateKey,
-        StateRules, StateView, WriteSet,
+        MemoryState, Outcome, RecentKeys, Sanitized, SimulatedState, StateAccess, StateCells,
+        StateKey, StateRules, StateView, WriteSet,
     };
     use alloy_primitives::{Address, U256};
     use std::sync::Arc;

@@ -110,8 +110,7 @@ impl UndoRecord {
         for ((_, mode), id) in taken.writes.effects().zip(&taken.cells) {
             // Cells of a transaction with private effects were never filled.
             if mode == AccessMode::Write && cells.arena.is_filled(*id) {
-                // SAFETY: the id came from this arena.
-                let before = unsafe { cells.arena.origin(*id) };
+                let before = cells.arena.origin(*id);
                 write(*id, &mut |cell| *cell = before.cell());
             }
         }
