@@ -196,7 +196,7 @@ mod tests {
         window
     }
 
-    /// Runs a transaction as a worker does, and says whether it stayed apart.
+    /// Runs a transaction as a worker does, and returns whether its effects stayed private.
     fn run(block: &Arc<OpenBlock<()>>, task: usize) -> bool {
         let mut window = window(block);
         let id = TaskId::from_index(task);
@@ -222,10 +222,10 @@ mod tests {
         id.unwrap().is_some()
     }
 
-    /// What somebody finds who comes for a slot with no run on.
+    /// What a slot holds for a thread that reads it with no run on.
     fn look(block: &Arc<OpenBlock<()>>, slot: usize) -> U256 {
         let mut window = window(block);
-        // SAFETY: nobody else has a window.
+        // SAFETY: no other grant view of the block exists.
         unsafe { window.enter_everything(TaskId::FIRST) };
         let found = window.slot(CONTRACT, U256::from(slot)).unwrap();
         window.leave();
@@ -236,7 +236,7 @@ mod tests {
         Arc::into_inner(block).unwrap().seal().unwrap()
     }
 
-    /// What the block comes to if each does what it does in turn.
+    /// The result of the block if each transaction runs in turn.
     fn expected(transactions: usize) -> crate::SealedBlock {
         let block = Arc::new(block(transactions));
         for task in 0..transactions {
@@ -279,7 +279,7 @@ mod tests {
             "the one in front is finished"
         );
         let id = block.key_cells().table().unwrap().find(&slot(2)).unwrap();
-        // SAFETY: nobody else uses the block.
+        // SAFETY: no other thread uses the block.
         let found = unsafe { block.key_cells().arena.read(id, |cell| cell.slot().value) };
         assert_eq!(found, U256::from(21));
         assert_eq!(look(&block, 2), U256::from(21));
@@ -312,7 +312,7 @@ mod tests {
         let first = TaskId::FIRST;
         block.resolve(first).unwrap();
         let mut window = window(&block);
-        // SAFETY: nobody else has a window.
+        // SAFETY: no other grant view of the block exists.
         unsafe { window.enter(first) };
         let common = WriteSet {
             slots: vec![(CONTRACT, U256::ZERO, U256::from(7))],

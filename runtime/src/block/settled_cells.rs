@@ -55,7 +55,7 @@ pub(crate) struct SettledCells {
 const _: () = assert!(SHARDS == u64::BITS as usize);
 
 impl SettledCells {
-    /// How many cells there are, or what stands for them.
+    /// How many cells there are, or entries of a sequential state.
     pub(crate) fn len(&self) -> usize {
         let (accounts, slots) = self.cells.sequential.len();
         self.cells.keys.arena.len() + accounts + slots

@@ -93,7 +93,7 @@ impl<T> GrantedState<T> {
         Some(outcome)
     }
 
-    /// The same in a block that runs in order. What the transaction touched stands in its set.
+    /// The same in a block that runs sequentially. What the transaction touched is in its set.
     pub fn apply_simulation_sequentially(&mut self) -> Option<Outcome> {
         let task = self.task?;
         let block = self.block.clone()?;

@@ -13,7 +13,7 @@ pub(crate) struct Simulation {
     /// Until it is taken.
     pub(crate) outcome: Option<Outcome>,
     pub(crate) writes: WriteSet,
-    /// By effect, in the order in which they are applied: where its key stands in the access set.
+    /// By effect, in the order in which they are applied: the position of its key in the access set.
     pub(crate) places: Vec<u32>,
     /// The cells that the effects changed, once it was taken and may be taken back.
     pub(crate) cells: Vec<KeyId>,

@@ -30,7 +30,7 @@ pub(crate) struct SpeculativeTransaction {
     kept: Mutex<Kept>,
 }
 
-/// What is thought of a transaction before it runs.
+/// What is expected of a transaction before it runs.
 #[derive(Debug)]
 pub(crate) struct Inferred {
     pub(crate) access: AccessSet,
@@ -95,7 +95,7 @@ impl SpeculativeTransaction {
         prefetch::list_for_writing(&memory.hashes, HASHES_NEAR);
     }
 
-    /// What is thought of the transaction, if anybody looked.
+    /// What is expected of the transaction, if it was inferred.
     #[inline]
     pub(crate) fn inferred(&self) -> Option<&Inferred> {
         self.inferred.get()
