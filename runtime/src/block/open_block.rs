@@ -37,8 +37,7 @@ use std::{
 pub struct OpenBlock<T> {
     pub(super) cells: StateCells,
     pub(super) transactions: Arc<Vec<Sanitized<T>>>,
-    /// By transaction: how far its cells are, as one of the states below. Empty before the keys are
-    /// numbered.
+    /// By transaction: whether the cells that it introduces are filled. Empty before the keys are numbered.
     pub(super) introduced: Vec<AtomicU8>,
     /// Sets that replace the numbered ones, by transaction.
     pub(super) replaced: AHashMap<TaskId, ReplacedSet>,
@@ -266,7 +265,7 @@ impl<T> OpenBlock<T> {
         }
     }
 
-    /// Whether what a transaction touches is to be inferred; the set it came with is a first idea.
+    /// Whether what a transaction touches is to be inferred; the set it came with is a first guess.
     pub fn is_inferred(&self, task: TaskId) -> bool {
         let declaration = self.transactions[task.index()].declaration;
         !self.speculative.is_empty()
@@ -290,8 +289,8 @@ impl<T> OpenBlock<T> {
         }
     }
 
-    /// The dense ids of those of a transaction's keys that others use too, in a way that does not go
-    /// together with its own; as [`resolved`](Self::resolved), where not all that others use is known.
+    /// The dense ids of the transaction's keys that others use in incompatible modes. The same as
+    /// [`resolved`](Self::resolved) if not all uses are known.
     #[inline]
     pub fn contended(&self, task: TaskId) -> Option<&[KeyAccess]> {
         match self.cells.keys.complete_table() {

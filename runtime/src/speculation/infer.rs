@@ -6,11 +6,10 @@ use crate::model::{Sanitized, StateError, StateView};
 /// Finds out what a transaction touches.
 pub trait Infer<T>: 'static {
     /// Infers what a transaction touches, and leaves in `state` every access it is expected to make, either
-    /// by
-    /// running it there or by [naming keys](SimulatedState::expect).
+    /// by running it there or by [naming keys](SimulatedState::expect).
     ///
-    /// A wrong answer costs time, never correctness. An error is the state's alone: a transaction
-    /// that cannot run is left to its execution, which will say why.
+    /// A wrong answer costs time, never correctness. An error comes from the state only: a transaction that
+    /// cannot run is left to its execution, which reports why.
     fn infer(
         &mut self,
         transaction: &T,

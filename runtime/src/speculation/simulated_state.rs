@@ -163,18 +163,18 @@ impl SimulatedState {
         }
     }
 
-    /// Nonce and balance before the block, without noting a look.
+    /// Nonce and balance before the block, without noting an access.
     pub fn peek_account(&mut self, address: Address) -> Result<AccountValue, StateError> {
         let origin = self.look(&StateKey::account(address))?;
         Ok(AccountValue::from(origin.account()))
     }
 
-    /// Code before the block, without noting a look.
+    /// Code before the block, without noting an access.
     pub fn peek_code(&mut self, address: Address) -> Result<&CodeRef, StateError> {
         Ok(self.look(&StateKey::code(address))?.code())
     }
 
-    /// A slot before the block, without noting a look.
+    /// A slot before the block, without noting an access.
     pub fn peek_slot(&mut self, address: Address, slot: U256) -> Result<U256, StateError> {
         Ok(self.look(&StateKey::slot(address, slot))?.slot())
     }
@@ -234,7 +234,7 @@ impl SimulatedState {
         let mut writes = mem::take(&mut self.writes);
         let mut is_plain = writes.codes.is_empty() && writes.wipes.is_empty();
         if is_plain {
-            // A state that cannot be read says so again when the transaction's turn comes.
+            // A state that cannot be read fails again when the transaction runs.
             writes.accounts.retain(|(address, value)| {
                 let before = self.look(&StateKey::account(*address)).ok();
                 let before = before.and_then(Origin::account);

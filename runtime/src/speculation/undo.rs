@@ -15,7 +15,7 @@ use std::mem;
 pub(crate) enum Undo {
     /// Nonce and balance as last written, without credits.
     Account(KeyId, AccountValue),
-    /// What had come since that was written. In front of the account's own entry.
+    /// The credits since that was written. Before the account's own entry.
     Credits(KeyId, Box<Credits>),
     Credit(KeyId, U256),
     Code(KeyId, CodeRef),
