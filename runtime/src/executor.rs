@@ -145,8 +145,8 @@ pub trait StateAccess {
 
     /// Code of an account. Reads its code key.
     ///
-    /// By reference: the code of a popular contract is looked at on all cores, and counting the
-    /// looks would have them wait for each other.
+    /// By reference: all cores read the code of a popular contract, and counting references would make them
+    /// wait for each other.
     fn code(&mut self, address: Address) -> Result<&CodeRef, AccessError>;
 
     /// A storage slot. Reads the slot's key and the account's code key.
@@ -178,7 +178,7 @@ pub trait StateAccess {
         None
     }
 
-    /// Whether a balance that was not looked at may be increased by `amount` without looking. A
+    /// Whether a balance that was not read may be increased by `amount` without reading it. A
     /// yes is an access in credit mode, even if the credit is taken back before the end.
     ///
     /// Where not, the caller looks first: because the sum might overflow, or to be told that it does

@@ -7,8 +7,9 @@
 //! threads as hold grants, through the cells of an [`OpenBlock`], whose keys a [`Numbering`] gave dense
 //! ids. Both end in a [`SealedBlock`], and both must be the same.
 //!
-//! The folders are layers. Each one uses only those in front of it, through their `mod.rs`: `memory`, `model`, `executor`, `serial`,
-//! `keys`, `sequential`, `cells`, `account_history`, `speculation`, `block`, `grant`, `payments`.
+//! The folders are layers. Each uses only earlier ones, through their `mod.rs`: `memory`, `model`,
+//! `executor`, `serial`, `keys`, `sequential`, `cells`, `account_history`, `speculation`, `block`, `grant`,
+//! `payments`.
 //!
 //! **Architecture invariant:** this crate touches memory and nothing else. It starts no threads,
 //! reads no clocks, opens no files, and does not know revm. Who may run when is the banking stage's

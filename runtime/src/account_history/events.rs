@@ -87,7 +87,7 @@ impl Part {
             beneficiary,
             ..
         } = *transfer;
-        // What it has got by now would have to stand in its history, payment by payment.
+        // Its tips would have to be part of its history, payment by payment.
         if sender == beneficiary {
             return None;
         }

@@ -60,12 +60,10 @@ impl<'a> ShardAccounts<'a> {
             let account = replayed.insert(hash, key.address, before);
             return Ok(change(account.before.as_ref(), &mut account.cell));
         };
+        let before = cells.arena.origin(id).account();
         // SAFETY: the id came from the locked shard of these cells. By the contract of `lock` no other thread uses its cell, and
         // `&mut self` rules out a second change on this thread.
-        Ok(unsafe {
-            let before = cells.arena.origin(id).account();
-            (cells.arena).write(id, |cell| change(before, cell.account_mut()))
-        })
+        Ok(unsafe { (cells.arena).write(id, |cell| change(before, cell.account_mut())) })
     }
 
     /// Adds what became of those without cells to a block's changes.

@@ -1,4 +1,4 @@
-//! How far the cells are that a transaction introduces.
+//! Whether the cells that a transaction introduces are filled.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -11,7 +11,7 @@ pub(super) const FILLED: u8 = 2;
 /// They are not filled, and the transaction has run with private effects.
 pub(super) const PRIVATE: u8 = 3;
 
-/// The right to fill a transaction's cells. What failed, or panicked, may be tried again.
+/// The right to fill a transaction's cells. A fill that fails or panics may be tried again.
 pub(super) struct Introducing<'a> {
     pub(super) state: &'a AtomicU8,
     pub(super) after: u8,

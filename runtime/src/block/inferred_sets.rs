@@ -1,4 +1,4 @@
-//! What is learnt of transactions whose access sets are inferred.
+//! Transactions whose access sets are inferred.
 
 use super::open_block::OpenBlock;
 use crate::{
@@ -23,7 +23,7 @@ impl<T> OpenBlock<T> {
         }
     }
 
-    /// What a transaction was seen to use when its set was inferred, in gas.
+    /// The gas that a transaction used when its set was inferred.
     #[inline]
     pub fn gas_seen(&self, task: TaskId) -> Option<u64> {
         let gas = self.inferred(task)?.gas;
@@ -37,14 +37,14 @@ impl<T> OpenBlock<T> {
         }
     }
 
-    /// Keeps what is needed to take a transaction back, in a block opened [to be
-    /// inferred](Self::to_infer). Gives the record back empty, for its memory.
+    /// Keeps the undo record of a transaction, in a block opened [to be inferred](OpenBlock::to_infer).
+    /// Returns the record empty, for its memory.
     pub fn keep_undo(&self, task: TaskId, record: UndoRecord) -> UndoRecord {
         self.speculative[task.index()].keep_undo(record)
     }
 
-    /// Makes what a transaction touched when it ran the set it is known by, if it has none. The list is
-    /// empty afterwards.
+    /// Makes what a transaction touched when it ran its inferred set, if it has none. The list is empty
+    /// afterwards.
     pub fn note_touched(&self, task: TaskId, touched: &mut Vec<AccessEntry>) {
         if let Some(speculative) = self.speculative(task)
             && self.is_inferred(task)
@@ -56,7 +56,7 @@ impl<T> OpenBlock<T> {
         touched.clear();
     }
 
-    /// Makes what a transaction touched when it ran the set it is known by, whatever was thought before.
+    /// Makes what a transaction touched when it ran its inferred set, whatever was inferred before.
     pub fn correct_touched(&mut self, task: TaskId, mut touched: Vec<AccessEntry>) {
         if let Some(speculative) = self.speculative_mut(task) {
             speculative.forget_inferred();

@@ -316,7 +316,7 @@ mod tests {
         block
     }
 
-    /// Else whoever waits for it would wait for ever.
+    /// Else transactions that wait for it would wait forever.
     #[test]
     #[allow(unsafe_code)]
     fn a_window_that_is_dropped_has_nothing_any_more() {
@@ -324,7 +324,7 @@ mod tests {
         block.resolve(TaskId::FIRST).unwrap();
         let mut window = GrantedState::new(Arc::clone(&block));
         window.allow_late_grants();
-        // SAFETY: nobody else has a window onto the block.
+        // SAFETY: no other grant view of the block exists.
         unsafe { window.enter(TaskId::FIRST) };
         let slot = window.slot(Address::ZERO, U256::from(7));
         assert_eq!(slot.unwrap(), U256::ZERO, "nobody else names it");

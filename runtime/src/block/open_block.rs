@@ -1,4 +1,4 @@
-//! The open block: transactions in order, their cells, and what became of them.
+//! The open block: its transactions in block order, their cells and their outcomes.
 
 use super::{
     fill_state::{FILLED, PRIVATE},
@@ -37,20 +37,19 @@ use std::{
 pub struct OpenBlock<T> {
     pub(super) cells: StateCells,
     pub(super) transactions: Arc<Vec<Sanitized<T>>>,
-    /// By transaction: how far its cells are, as one of the states below. Empty before the keys are
-    /// numbered.
+    /// By transaction: whether the cells that it introduces are filled. Empty before the keys are numbered.
     pub(super) introduced: Vec<AtomicU8>,
-    /// Sets that transactions turned out to need, instead of those that were numbered.
+    /// Sets that replace the numbered ones, by transaction.
     pub(super) replaced: AHashMap<TaskId, ReplacedSet>,
     pub(crate) outcomes: Outcomes,
-    /// For blocks whose sets are inferred; else empty. There may be more than transactions, of longer blocks before:
-    /// to move them would take longer than many blocks do.
+    /// For blocks whose sets are inferred; else empty. There may be more than transactions, left by longer
+    /// blocks: moving them would take longer than many blocks do.
     pub(super) speculative: Vec<SpeculativeTransaction>,
     pub(super) keeps_touched: bool,
     pub(super) late_grants: LateGrants,
 }
 
-/// The set of a transaction that left the one that was numbered.
+/// The set that replaces the numbered one.
 #[derive(Debug)]
 pub(super) struct ReplacedSet {
     access: AccessSet,
@@ -100,8 +99,8 @@ impl<T> OpenBlock<T> {
         block
     }
 
-    /// Opens a block whose transactions came with no more than a first idea of their access sets:
-    /// what they touch is [inferred](crate::SimulatedState::conclude), and what they did can be taken back.
+    /// Opens a block whose transactions came with a first guess of their access sets: what they touch is
+    /// [inferred](crate::SimulatedState::conclude), and their effects can be taken back.
     pub fn to_infer(mut cells: StateCells, transactions: Vec<Sanitized<T>>) -> Self {
         let mut speculative = std::mem::take(&mut cells.spare.speculative);
         if speculative.len() < transactions.len() {
@@ -113,8 +112,8 @@ impl<T> OpenBlock<T> {
         }
     }
 
-    /// Wants to know what every transaction of a block [to be inferred](Self::to_infer) touched, whether
-    /// its set was needed or not.
+    /// Keeps what every transaction of a block [to be inferred](Self::to_infer) touches, whether its set was
+    /// needed or not.
     #[must_use]
     pub const fn keep_touched(mut self) -> Self {
         self.keeps_touched = true;
@@ -224,7 +223,7 @@ impl<T> OpenBlock<T> {
         self.replaced.get(&task)
     }
 
-    /// Those whose sets were replaced, in no order.
+    /// The transactions whose sets were replaced, in no order.
     pub(crate) fn replaced_tasks(&self) -> impl Iterator<Item = TaskId> {
         self.replaced.keys().copied()
     }
@@ -266,7 +265,7 @@ impl<T> OpenBlock<T> {
         }
     }
 
-    /// Whether what a transaction touches is to be inferred; the set it came with is a first idea.
+    /// Whether what a transaction touches is to be inferred; the set it came with is a first guess.
     pub fn is_inferred(&self, task: TaskId) -> bool {
         let declaration = self.transactions[task.index()].declaration;
         !self.speculative.is_empty()
@@ -290,8 +289,8 @@ impl<T> OpenBlock<T> {
         }
     }
 
-    /// The dense ids of those of a transaction's keys that others use too, in a way that does not go
-    /// together with its own; as [`resolved`](Self::resolved), where not all that others use is known.
+    /// The dense ids of the transaction's keys that others use in incompatible modes. The same as
+    /// [`resolved`](Self::resolved) if not all uses are known.
     #[inline]
     pub fn contended(&self, task: TaskId) -> Option<&[KeyAccess]> {
         match self.cells.keys.complete_table() {
@@ -348,7 +347,7 @@ impl<T> OpenBlock<T> {
         Ok(())
     }
 
-    /// Makes what was inferred of a transaction its set, after the keys were numbered without it. Its
+    /// Makes the inferred set of a transaction its set, after the keys were numbered without it. Its
     /// simulation may still be taken.
     pub fn number_deferred(&mut self, task: TaskId) -> Result<(), StateError> {
         match self.inferred(task) {
@@ -359,7 +358,7 @@ impl<T> OpenBlock<T> {
 
     fn put_set(&mut self, task: TaskId, access: AccessSet) -> Result<(), StateError> {
         if let Some(table) = self.cells.keys.table() {
-            // Others count on it for the keys that they share.
+            // Other transactions rely on it for the keys that they share.
             self.introduce(table, task)?;
         }
         let mut recent = RecentKeys::default();
@@ -386,7 +385,7 @@ impl<T> OpenBlock<T> {
         self.speculative[task.index()].reopen()
     }
 
-    /// Notes what became of a transaction.
+    /// Notes the outcome of a transaction.
     ///
     /// # Panics
     ///
@@ -396,16 +395,16 @@ impl<T> OpenBlock<T> {
         assert!(first, "transaction {task} was finished twice");
     }
 
-    /// Has all transactions run in order, through one window ([`GrantedState::sequential`](crate::GrantedState::sequential)): hands
-    /// out the state for that, on which nothing has changed. `None` where it would not be whole, as there are cells, or
-    /// transactions have run.
+    /// Hands out the state on which all transactions run sequentially, through one grant view
+    /// ([`GrantedState::sequential`](crate::GrantedState::sequential)). Nothing has changed on it yet. `None`
+    /// if there are cells or transactions have run, as the state would not be complete.
     pub fn begin_sequential(&mut self) -> Option<Box<SequentialState>> {
         let mut tasks = (0..self.transactions.len()).map(TaskId::from_index);
         let is_new = self.cells.keys.arena.is_empty() && !tasks.any(|task| self.is_finished(task));
         is_new.then(|| self.cells.take_sequential())
     }
 
-    /// Takes back what became of the transactions that ran in order.
+    /// Takes the state back after the transactions have run sequentially.
     pub fn end_sequential(&mut self, state: Box<SequentialState>) {
         self.cells.put_sequential(state);
     }

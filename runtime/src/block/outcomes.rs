@@ -102,7 +102,7 @@ impl Outcomes {
         }
     }
 
-    /// All outcomes in order, or the first place that is empty.
+    /// All outcomes in block order, or the first place that is empty.
     pub(crate) fn into_vec(mut self) -> Result<Vec<Outcome>, TaskId> {
         let filled = |state: &mut AtomicU8| *state.get_mut() == FILLED;
         if let Some(empty) = self.states.iter_mut().position(|state| !filled(state)) {

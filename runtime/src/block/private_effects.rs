@@ -20,8 +20,8 @@ use super::{
     open_block::OpenBlock,
 };
 use crate::{
-    cells::{CreditBuffer, StateCell},
-    model::{DeltaContext, DeltaPart, DenseId, KeyId, Outcome, TaskId},
+    cells::StateCell,
+    model::{DeltaContext, DeltaPart, DenseId, KeyId, TaskId},
     speculation::{Simulation, SpeculativeTransaction},
 };
 use alloy_primitives::KECCAK256_EMPTY;
@@ -42,48 +42,11 @@ impl<T> OpenBlock<T> {
         self.speculative(task).is_some_and(is_plain) && is_alone()
     }
 
-    /// Takes a simulation as the execution, if the effects can stay private. Returns its outcome. `credits`
-    /// is the calling worker's, and `ids` a list for its memory.
-    ///
-    /// # Safety
-    ///
-    /// As of [`GrantedState::enter`](crate::GrantedState::enter), but for the resolving of the task itself.
-    pub(crate) unsafe fn run_private(
-        &self,
-        task: TaskId,
-        credits: &mut CreditBuffer,
-        ids: &mut Vec<KeyId>,
-    ) -> Option<Outcome> {
-        if !self.may_keep_private(task) {
-            return None;
-        }
-        let speculative = self.speculative(task)?;
-        let keys = self.keys_of(task)?;
-        let begun = self.begin(task);
-        let simulation = begun.simulation?;
-        simulation.list_cells(keys, ids);
-        let cells = self.key_cells();
-        // SAFETY: by the table these keys are shared, so all transactions that name them credit them. Earlier
-        // transactions introduced them and filled their cells before this function was called.
-        let is_safe = |(id, amount)| unsafe { credits.is_safe(cells, id, amount) };
-        let is_safe = simulation.credits(ids).all(is_safe);
-        if begun.is_disturbed || !is_safe {
-            speculative.give_back(simulation);
-            return None;
-        }
+    /// Notes that the effects of a transaction stay private, unless its cells are filled.
+    pub(crate) fn claim_private(&self, task: TaskId) -> bool {
         let state = &self.introduced[task.index()];
-        let claim = |simulation: &Simulation| {
-            let claimed =
-                state.compare_exchange(EMPTY, PRIVATE, Ordering::AcqRel, Ordering::Relaxed);
-            if claimed.is_ok() {
-                for (id, amount) in simulation.credits(ids) {
-                    // SAFETY: as above.
-                    unsafe { credits.add(cells, id, amount) };
-                }
-            }
-            claimed.is_ok()
-        };
-        speculative.keep_private(simulation, ids, claim)
+        let claimed = state.compare_exchange(EMPTY, PRIVATE, Ordering::AcqRel, Ordering::Relaxed);
+        claimed.is_ok()
     }
 
     /// Puts private effects into their cells.
@@ -149,8 +112,8 @@ mod tests {
     use crate::AccessMode::{self, Read, Write};
     use crate::{
         AccessError, Account, AccountValue, Credit, Declaration, GrantedState, Inference,
-        MemoryState, RecentKeys, Sanitized, SimulatedState, StateAccess, StateCells, StateKey,
-        StateRules, StateView, WriteSet,
+        MemoryState, Outcome, RecentKeys, Sanitized, SimulatedState, StateAccess, StateCells,
+        StateKey, StateRules, StateView, WriteSet,
     };
     use alloy_primitives::{Address, U256};
     use std::sync::Arc;
@@ -233,7 +196,7 @@ mod tests {
         window
     }
 
-    /// Runs a transaction as a worker does, and says whether it stayed apart.
+    /// Runs a transaction as a worker does, and returns whether its effects stayed private.
     fn run(block: &Arc<OpenBlock<()>>, task: usize) -> bool {
         let mut window = window(block);
         let id = TaskId::from_index(task);
@@ -259,10 +222,10 @@ mod tests {
         id.unwrap().is_some()
     }
 
-    /// What somebody finds who comes for a slot with no run on.
+    /// What a slot holds for a thread that reads it with no run on.
     fn look(block: &Arc<OpenBlock<()>>, slot: usize) -> U256 {
         let mut window = window(block);
-        // SAFETY: nobody else has a window.
+        // SAFETY: no other grant view of the block exists.
         unsafe { window.enter_everything(TaskId::FIRST) };
         let found = window.slot(CONTRACT, U256::from(slot)).unwrap();
         window.leave();
@@ -273,7 +236,7 @@ mod tests {
         Arc::into_inner(block).unwrap().seal().unwrap()
     }
 
-    /// What the block comes to if each does what it does in turn.
+    /// The result of the block if each transaction runs in turn.
     fn expected(transactions: usize) -> crate::SealedBlock {
         let block = Arc::new(block(transactions));
         for task in 0..transactions {
@@ -316,7 +279,7 @@ mod tests {
             "the one in front is finished"
         );
         let id = block.key_cells().table().unwrap().find(&slot(2)).unwrap();
-        // SAFETY: nobody else uses the block.
+        // SAFETY: no other thread uses the block.
         let found = unsafe { block.key_cells().arena.read(id, |cell| cell.slot().value) };
         assert_eq!(found, U256::from(21));
         assert_eq!(look(&block, 2), U256::from(21));
@@ -349,7 +312,7 @@ mod tests {
         let first = TaskId::FIRST;
         block.resolve(first).unwrap();
         let mut window = window(&block);
-        // SAFETY: nobody else has a window.
+        // SAFETY: no other grant view of the block exists.
         unsafe { window.enter(first) };
         let common = WriteSet {
             slots: vec![(CONTRACT, U256::ZERO, U256::from(7))],

@@ -11,8 +11,7 @@ use crate::{
 use std::{sync::atomic::Ordering, thread};
 
 impl<T> OpenBlock<T> {
-    /// Fills the cells of the keys that no transaction in front of this one names. Idempotent, from any
-    /// thread.
+    /// Fills the cells of the keys that no earlier transaction names. Idempotent, from any thread.
     ///
     /// # Panics
     ///

@@ -55,7 +55,7 @@ pub(crate) struct SettledCells {
 const _: () = assert!(SHARDS == u64::BITS as usize);
 
 impl SettledCells {
-    /// How many cells there are, or what stands for them.
+    /// How many cells there are, or entries of a sequential state.
     pub(crate) fn len(&self) -> usize {
         let (accounts, slots) = self.cells.sequential.len();
         self.cells.keys.arena.len() + accounts + slots
@@ -115,11 +115,11 @@ impl SettledCells {
     #[allow(unsafe_code)]
     fn collect_key(&self, part: &mut DeltaPart<'_>, key: &StateKey, id: KeyId) {
         let (context, rules) = (&self.context, self.context.rules);
+        let before = self.cells.keys.arena.origin(id);
         // SAFETY: the cell is filled, as said above. Cells are written through a granted state, which
         // holds its block by reference; this value was made from a block to which no other reference exists,
         // and gives no cell out for writing.
         unsafe {
-            let before = self.cells.keys.arena.origin(id);
             self.cells
                 .keys
                 .arena

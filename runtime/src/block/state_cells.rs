@@ -16,9 +16,9 @@ use std::{fmt, mem, sync::Arc};
 /// The cells of one block, and the state below them.
 pub struct StateCells {
     pub(crate) keys: KeyCells,
-    /// What became of accounts without anybody using their cells.
+    /// Changes of accounts whose histories were replayed without cells.
     replayed: Option<ReplayedChanges>,
-    /// What became of a block that ran in order, without cells.
+    /// Changes of a block that ran sequentially, without cells.
     pub(crate) sequential: Box<SequentialState>,
     /// Memory of earlier blocks' results.
     pub(crate) spare: Spare,
@@ -71,7 +71,8 @@ impl StateCells {
     fn take_changed(&self, key: &StateKey) -> Option<StateCell> {
         let replayed = self.replayed.as_ref().filter(|_| key.is_account())?;
         let (hash, shard) = self.keys.place_of(key);
-        // SAFETY: it is here since all shards were collected; if one was not, the block is restarted, and then it is gone.
+        // SAFETY: `replayed` is set when all shards were collected. If one was not, the block is restarted,
+        // which removes it.
         let changed = unsafe { replayed.take(hash, shard, key.address) };
         changed.map(StateCell::Account)
     }
@@ -109,17 +110,18 @@ impl StateCells {
         Some(changes)
     }
 
-    /// Takes what became of accounts that have no cells, all shards of it. One that gets a cell from now on has its value from there.
+    /// Takes the changes of accounts that have no cells, all shards of it. An account that gets a cell from
+    /// now on has its value from there.
     pub(crate) fn set_replayed(&mut self, replayed: ReplayedChanges) {
         self.replayed = Some(replayed);
     }
 
-    /// Hands out what there is of a block that runs in order, which is nothing yet.
+    /// Hands out the sequential state, which is empty.
     pub(crate) fn take_sequential(&mut self) -> Box<SequentialState> {
         mem::take(&mut self.sequential)
     }
 
-    /// Takes what became of a block that ran in order.
+    /// Takes the sequential state of a block that ran.
     pub(crate) fn put_sequential(&mut self, sequential: Box<SequentialState>) {
         self.sequential = sequential;
     }

@@ -1,8 +1,5 @@
 //! Credits that are taken off accounts while an earlier transaction runs.
 
-// Cells are changed through an exclusive reference to their block.
-#![allow(unsafe_code)]
-
 use super::open_block::OpenBlock;
 use crate::{
     cells::StateCell,
@@ -58,7 +55,6 @@ impl<T> OpenBlock<T> {
     }
 
     fn change(&mut self, key: KeyId, change: impl FnOnce(&mut StateCell)) {
-        // SAFETY: `&mut self` rules out any other user of the block, and the id came from it.
-        unsafe { self.key_cells().arena.write(key, change) };
+        change(self.cells_mut().keys.arena.get_mut(key));
     }
 }

@@ -178,14 +178,17 @@ impl<V, O> Cells<V, O> {
 
     /// What a cell was made from.
     ///
-    /// # Safety
+    /// # Panics
     ///
-    /// `id` came from [`push_from`](Self::push_from) on this arena, in a way that orders memory.
+    /// If `id` is not of this arena, or its cell is not filled.
     #[inline]
-    pub unsafe fn origin(&self, id: KeyId) -> &O {
-        // SAFETY: it was written before the id was known, and is written at no other time but by
-        // `clear`, which takes `&mut self`.
-        unsafe { (*self.slot(id).origin.get()).assume_init_ref() }
+    pub fn origin(&self, id: KeyId) -> &O {
+        let slot = self.slot(id);
+        let is_filled = slot.filled.load(std::sync::atomic::Ordering::Acquire);
+        assert!(is_filled, "{id:?} is empty");
+        // SAFETY: the call that filled the cell happened before, as `filled` was read with acquire. The origin is
+        // written at no other time but by `clear`, which takes `&mut self`.
+        unsafe { (*slot.origin.get()).assume_init_ref() }
     }
 
     /// How many cells there are.

@@ -11,7 +11,7 @@ use alloy_primitives::{Address, U256};
 pub(crate) struct AccountCell {
     /// As last written; stable while credits are granted.
     pub(crate) value: AccountValue,
-    /// What came since.
+    /// Credits since then.
     pub(crate) credits: Credits,
 }
 

@@ -86,21 +86,32 @@ impl CreditBuffer {
         self.next = 0;
     }
 
+    /// This worker's sum for a popular key.
+    ///
+    /// # Safety
+    ///
+    /// As of [`is_safe`](Self::is_safe).
     #[inline]
     unsafe fn sum(&mut self, cells: &KeyCells, key: KeyId) -> &mut Sum {
         let known = self.sums.iter().position(|sum| sum.key == key);
-        let place = match known {
-            Some(place) => place,
-            // SAFETY: as of the calling function.
-            None => unsafe { self.begin(cells, key) },
-        };
+        let place = known.unwrap_or_else(|| {
+            // SAFETY: no thread writes the cell of a key that all transactions only credit before the block is over.
+            // That is `key`, by this function's contract, and the key of every sum.
+            unsafe {
+                let balance = (cells.arena).read(key, |cell| cell.account().value.balance);
+                let (place, replaced) = self.begin(key, balance);
+                if let Some(sum) = replaced {
+                    (cells.arena).read(sum.key, |cell| sum.hand_in(cell));
+                }
+                place
+            }
+        });
         &mut self.sums[place]
     }
 
+    /// Begins a sum. Returns its place, and the sum that it replaces.
     #[cold]
-    unsafe fn begin(&mut self, cells: &KeyCells, key: KeyId) -> usize {
-        // SAFETY: by the contract of the calling function no thread writes the cell.
-        let balance = unsafe { (cells.arena).read(key, |cell| cell.account().value.balance) };
+    fn begin(&mut self, key: KeyId, balance: U256) -> (usize, Option<Sum>) {
         let sum = Sum {
             key,
             balance,
@@ -109,14 +120,11 @@ impl CreditBuffer {
         };
         if self.sums.len() < KEYS {
             self.sums.push(sum);
-            return self.sums.len() - 1;
+            return (self.sums.len() - 1, None);
         }
         let place = self.next;
         self.next = (place + 1) % KEYS;
-        let replaced = std::mem::replace(&mut self.sums[place], sum);
-        // SAFETY: as in `flush`.
-        unsafe { (cells.arena).read(replaced.key, |cell| replaced.hand_in(cell)) };
-        place
+        (place, Some(std::mem::replace(&mut self.sums[place], sum)))
     }
 }
 

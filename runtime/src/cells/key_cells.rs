@@ -25,7 +25,7 @@ pub(crate) struct KeyCells {
     interner: Interner<StateKey>,
     /// The keys that sets name, once they are numbered; the interner has the others.
     table: Option<Arc<KeyTable>>,
-    /// Whether keys may be touched in a way of which the table knows nothing.
+    /// Whether transactions may use keys in ways that are not in the table.
     widened: bool,
     pub(crate) arena: Cells<StateCell, Origin>,
     /// Accounts whose code changed or whose storage was cleared, with the cells of their codes.
@@ -97,14 +97,14 @@ impl KeyCells {
         self.table.as_ref()
     }
 
-    /// The same, as long as all that transactions touch stands in it.
+    /// The same, if it has all keys that transactions touch.
     #[inline]
     pub(crate) fn complete_table(&self) -> Option<&KeyTable> {
         let table = self.table.as_deref();
         table.filter(|_| !self.widened)
     }
 
-    /// From now on the table does not know all that transactions touch.
+    /// From now on the table may lack keys that transactions touch.
     pub(crate) const fn widen(&mut self) {
         self.widened = true;
     }

@@ -33,7 +33,7 @@ impl<T> GrantedState<T> {
         Ok(())
     }
 
-    /// Applies effects whose cells stand in `found` and are held as they have to be.
+    /// Applies effects whose cells are in `found` and are held in the modes needed.
     pub(super) fn apply_checked(&mut self, writes: &WriteSet) {
         let Some(block) = &self.block else {
             return;

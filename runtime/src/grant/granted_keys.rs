@@ -17,7 +17,7 @@ pub(crate) enum Grant {
     Keys(GrantedKeys),
     /// Of everything.
     Everything,
-    /// Of everything, in a block that runs in order, without cells.
+    /// Of everything, in a block that runs sequentially, without cells.
     Sequential,
 }
 

@@ -30,7 +30,7 @@ pub struct GrantedState<T> {
     pub(crate) block: Option<Arc<OpenBlock<T>>>,
     pub(super) task: Option<TaskId>,
     pub(super) held: Grant,
-    /// The account asked for last, and where its keys stand in the set.
+    /// The account of the last access, and the range of its keys in the set.
     recent: (Address, Range<usize>),
     pub(crate) undo: Option<UndoRecord>,
     /// Credits not yet handed in.
@@ -228,7 +228,7 @@ impl<T> GrantedState<T> {
 
     /// Keeps the next undo record in the memory of this one.
     pub fn reuse_undo(&mut self, empty: UndoRecord) {
-        debug_assert!(empty.is_empty(), "somebody needs what is in it");
+        debug_assert!(empty.is_empty(), "the record must be empty");
         if let Some(record) = &mut self.undo
             && record.is_empty()
         {
@@ -290,7 +290,7 @@ impl<T> GrantedState<T> {
                 self.note(key, needed);
                 return Ok(found);
             }
-            Grant::Sequential => unreachable!("a block that runs in order has no cells"),
+            Grant::Sequential => unreachable!("a block that runs sequentially has no cells"),
         };
         // SAFETY: as in `held`.
         let (entries, resolved) = unsafe { held.lists() };

@@ -19,8 +19,36 @@ impl<T> GrantedState<T> {
     /// returns.
     pub unsafe fn run_private(&mut self, task: TaskId) -> Option<Outcome> {
         let block = self.block.as_ref().filter(|_| self.allows_late_grants)?;
-        // SAFETY: as of this function.
-        unsafe { block.run_private(task, &mut self.credits, &mut self.found) }
+        if !block.may_keep_private(task) {
+            return None;
+        }
+        let speculative = block.speculative(task)?;
+        let keys = block.keys_of(task)?;
+        let begun = block.begin(task);
+        let simulation = begun.simulation?;
+        let (ids, credits) = (&mut self.found, &mut self.credits);
+        simulation.list_cells(keys, ids);
+        let cells = block.key_cells();
+        // SAFETY: by the table these keys are shared, so all transactions that name them credit them. Earlier
+        // transactions introduced them and filled their cells before this function was called.
+        unsafe {
+            let mut credited = simulation.credits(ids);
+            let is_safe = credited.all(|(id, amount)| credits.is_safe(cells, id, amount));
+            drop(credited);
+            if begun.is_disturbed || !is_safe {
+                speculative.give_back(simulation);
+                return None;
+            }
+            speculative.keep_private(simulation, ids, |simulation| {
+                let is_claimed = block.claim_private(task);
+                if is_claimed {
+                    for (id, amount) in simulation.credits(ids) {
+                        credits.add(cells, id, amount);
+                    }
+                }
+                is_claimed
+            })
+        }
     }
 
     /// Applies the simulation of the entered task, if it has one and nothing that it read has changed since
@@ -65,7 +93,7 @@ impl<T> GrantedState<T> {
         Some(outcome)
     }
 
-    /// The same in a block that runs in order. What the transaction touched stands in its set.
+    /// The same in a block that runs sequentially. What the transaction touched is in its set.
     pub fn apply_simulation_sequentially(&mut self) -> Option<Outcome> {
         let task = self.task?;
         let block = self.block.clone()?;

@@ -138,9 +138,11 @@ impl<T> GrantedState<T> {
         let tipped = find(transfer.beneficiary)?;
         let cells = self.block.as_ref()?.key_cells();
         let has_code = |id| {
-            // SAFETY: the id came from these cells.
-            let account = unsafe { cells.arena.origin(id) }.account();
-            account.is_some_and(Account::has_code)
+            cells
+                .arena
+                .origin(id)
+                .account()
+                .is_some_and(Account::has_code)
         };
         if cells.is_recoded() || has_code(payer) || paid.is_some_and(has_code) {
             return None;

@@ -26,8 +26,8 @@ pub struct Interner<K> {
 
 /// How much of the memory the latest uses needed.
 ///
-/// Going through a table takes time for its room, not for its keys, and keys that lie far apart are in no
-/// cache. So the memory that one large block needed is not kept for many small ones.
+/// Iterating over a table takes time for its capacity, not for its keys, and keys that lie far apart are in
+/// no cache. So the memory that one large block needed is not kept for many small ones.
 #[derive(Debug, Default)]
 pub(crate) struct Room {
     /// Uses in a row that needed little of it.
@@ -38,7 +38,7 @@ pub(crate) struct Room {
 
 /// Uses that need less than this part of the room need little.
 const LITTLE: usize = 8;
-/// After so many of them in a row the room is cut down, to
+/// After this many of them in a row the room is cut down, to
 const LITTLE_USED_MAX: u32 = 16;
 /// this many times the keys of the largest of them,
 const ROOM_LEFT: usize = 4;

@@ -4,7 +4,7 @@
 //! each begins when the one before is over:
 //!
 //! 1. by part of the block: hash all keys, and sort the hashes by shard;
-//! 2. by shard: find out which are the same, where each stands first, and in which modes;
+//! 2. by shard: find equal keys, where each occurs first, and in which modes;
 //! 3. by part: number the keys that are named first here;
 //! 4. by part: write every set down by number.
 //!

@@ -113,20 +113,19 @@ impl<T: Copy> SharedList<T> {
         let whole = self.capacity / CLAIM * CLAIM;
         let mut len = whole.min(*self.claimed.get_mut());
         gaps.sort_unstable_by_key(|gap| gap.start);
-        // From the end, so that all places from a gap to the end are filled.
-        while let Some(gap) = gaps.pop() {
-            let moved = gap.len().min(len - gap.end);
-            // SAFETY: both lie within the capacity; the last places are filled, the gap's are not, and the last
-            // `moved` places begin at its end or behind it.
-            unsafe {
+        // SAFETY: the moved places and the gap lie within the capacity; the last places are filled, the gap's are
+        // not, and the last `moved` places begin at its end or behind it. After that the first `len` places of the
+        // memory, which is that of a `Vec` with this capacity, are filled, and the list gives the memory up.
+        let mut list = unsafe {
+            // From the end, so that all places from a gap to the end are filled.
+            while let Some(gap) = gaps.pop() {
+                let moved = gap.len().min(len - gap.end);
                 let last = places.add(len - moved);
                 last.copy_to_nonoverlapping(places.add(gap.start), moved);
+                len -= gap.len();
             }
-            len -= gap.len();
-        }
-        // SAFETY: the memory is that of a `Vec` with this capacity, whose first `len` places are filled; the list
-        // gives it up.
-        let mut list = unsafe { Vec::from_raw_parts(places, len, self.capacity) };
+            Vec::from_raw_parts(places, len, self.capacity)
+        };
         mem::forget(self);
         list.append(&mut beyond);
         list

@@ -1,7 +1,7 @@
 //! Dense ids: small integers that stand for keys and tasks on the hot path.
 //!
-//! A lock table, a cell arena and a scheduler index arrays with them, so nothing on the path of a
-//! running transaction hashes a 52-byte key.
+//! A lock table, a cell arena and a scheduler index arrays with them, so no running transaction hashes a
+//! 52-byte key on its hot path.
 
 use std::fmt;
 

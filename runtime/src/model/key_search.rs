@@ -4,10 +4,10 @@ use super::{access::AccessEntry, key::KeyPart};
 use alloy_primitives::Address;
 use std::ops::Range;
 
-/// In a set of no more keys than this, looking at one after the other is faster than bisection.
+/// In a set of at most this many keys, a linear scan is faster than bisection.
 pub(crate) const FEW_KEYS: usize = 12;
 
-/// Where the keys of one account stand in a sorted set.
+/// The range of one account's keys in a sorted set.
 #[inline]
 pub(crate) fn range_of(entries: &[AccessEntry], address: Address) -> Range<usize> {
     let is_other = |entry: &AccessEntry| entry.key.address != address;
@@ -27,14 +27,14 @@ pub(crate) fn range_of(entries: &[AccessEntry], address: Address) -> Range<usize
     start..start + keys
 }
 
-/// Where a part stands among the keys of one account.
+/// The position of a part among the keys of one account.
 #[inline]
 pub(crate) fn position_in(entries: &[AccessEntry], part: &KeyPart) -> Option<usize> {
     match part {
         KeyPart::Slot(_) => entries
             .binary_search_by(|entry| entry.key.part.cmp(part))
             .ok(),
-        // At most two keys stand before the slots.
+        // At most two keys come before the slots.
         _ => entries
             .iter()
             .take(2)
@@ -48,7 +48,7 @@ mod tests {
     use crate::{AccessMode, AccessSet, StateKey};
     use alloy_primitives::U256;
 
-    /// Few and many accounts, with few and many slots each: what is found is what a look at every key finds.
+    /// With few and many accounts, and few and many slots each, the search finds what a linear scan finds.
     #[test]
     fn keys_of_an_account_stand_where_they_are_found() {
         for (accounts, slots) in [(3, 2), (3, 40), (40, 1), (5, 12), (2, 11)] {

@@ -1,7 +1,7 @@
 //! The state of a block whose transactions run one after another on one thread.
 //!
 //! * `sequential_state`: what has changed so far, in two maps;
-//! * `place_map`: a map whose entries stand in insertion order.
+//! * `place_map`: a map whose entries are kept in insertion order.
 
 mod place_map;
 mod sequential_state;

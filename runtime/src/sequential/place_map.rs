@@ -1,4 +1,4 @@
-//! A map whose entries stand one after another, in the order in which they came.
+//! A map whose entries are kept in insertion order.
 
 use ahash::RandomState;
 use hashbrown::HashTable;

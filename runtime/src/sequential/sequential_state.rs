@@ -22,10 +22,10 @@ use std::{
     hash::{Hash, Hasher},
 };
 
-/// Fewer changes are gathered in one part: sooner than several threads would have.
+/// Fewer changes than this are gathered in one part: that is faster than starting several threads.
 pub(crate) const PART_MIN: usize = 4_096;
 
-/// Memory is not cut down to less room than this.
+/// Memory is not shrunk below this many entries.
 const ROOM_LEFT_MIN: usize = 1 << 10;
 
 /// An account that was read or changed.
@@ -59,7 +59,7 @@ impl ChangedAccount {
         before.map_or(KECCAK256_EMPTY, |before| before.code_hash)
     }
 
-    /// Tells what became of the account.
+    /// Adds the account's change to a part.
     fn tell(&self, address: Address, context: &DeltaContext, part: &mut DeltaPart<'_>) {
         let Self { before, value, .. } = *self;
         let code_before = self.code_before();
@@ -129,14 +129,14 @@ impl Recent {
     }
 }
 
-/// What has changed in a block that runs in order. Empty until then, with the memory of earlier blocks.
+/// What has changed in a block that runs sequentially. Empty until then, with the memory of earlier blocks.
 #[derive(Default)]
 pub struct SequentialState {
     accounts: PlaceMap<AddressKey, ChangedAccount>,
     slots: PlaceMap<SlotKey, WrittenSlot>,
     /// Where accounts were found, by the end of their address: the last one of each end. They may be of another block.
     recent: Recent,
-    /// Places of accounts whose code changed or whose storage was cleared; some stand twice.
+    /// Places of accounts whose code changed or whose storage was cleared; some occur twice.
     recoded: Vec<usize>,
     has_wiped: bool,
     /// Places of what the effects being applied change; kept for its memory.

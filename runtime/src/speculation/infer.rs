@@ -5,24 +5,24 @@ use crate::model::{Sanitized, StateError, StateView};
 
 /// Finds out what a transaction touches.
 pub trait Infer<T>: 'static {
-    /// Looks at a transaction, and leaves in `state` every access it is expected to make, either by
-    /// running it there or by [naming keys](SimulatedState::expect).
+    /// Infers what a transaction touches, and leaves in `state` every access it is expected to make, either
+    /// by running it there or by [naming keys](SimulatedState::expect).
     ///
-    /// A wrong answer costs time, never correctness. An error is the state's alone: a transaction
-    /// that cannot run is left to its execution, which will say why.
+    /// A wrong answer costs time, never correctness. An error comes from the state only: a transaction that
+    /// cannot run is left to its execution, which reports why.
     fn infer(
         &mut self,
         transaction: &T,
         state: &mut SimulatedState,
     ) -> Result<Inference, StateError>;
 
-    /// Is told which transactions it will be asked about next, or which will run next, so that it can tell the
-    /// state what will be looked at.
+    /// Announces transactions that will be inferred or will run next, so that the state can be told which
+    /// keys will be read.
     fn announce(&mut self, transactions: &[Sanitized<T>], next: Next, view: &dyn StateView) {
         let _ = (transactions, next, view);
     }
 
-    /// Is told that a transaction left the set that was found for it by
+    /// Reports that a transaction left the set that was found for it by
     /// [template](Inference::Template), so that the template is not used again. `state` is that before
     /// the block.
     fn refute(&mut self, transaction: &T, state: &mut SimulatedState) {

@@ -1,4 +1,4 @@
-//! How an access set was found, and what was learnt on the way.
+//! How an access set was inferred, and the hashes that were computed meanwhile.
 
 use crate::model::Outcome;
 use alloy_primitives::U256;
@@ -21,7 +21,7 @@ pub enum Inference {
 }
 
 impl Inference {
-    /// What the transaction is thought to use, in gas, if anybody knows.
+    /// The gas that the transaction is expected to use, if that is known.
     pub const fn gas(&self) -> Option<u64> {
         match self {
             Self::Simulated(outcome) => Some(outcome.gas_used),

@@ -24,7 +24,7 @@ use std::{fmt, mem, sync::Arc};
 /// What a sender is assumed to have when its transaction is simulated before its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Assumption {
-    /// Whose nonce and balance.
+    /// The account.
     pub address: Address,
     /// The nonce that earlier transactions of the block will have brought it to.
     pub nonce: u64,
@@ -41,7 +41,7 @@ pub enum Contention {
     /// The block is long, and its first transactions are being simulated: what they teach helps with many
     /// later ones.
     Early,
-    /// Most transactions need what one in front of them writes, so most simulations will be in vain.
+    /// Most transactions need what an earlier one writes, so most simulations will be in vain.
     Crowded,
 }
 
@@ -51,10 +51,10 @@ const MEMORIES: usize = 256;
 /// Hashes that are kept of a transaction: each takes up 96 bytes of memory that is in no cache by then.
 const HASHES_MAX: usize = 8;
 
-/// What a thread saw lately of the state before a block.
+/// What a thread read lately of the state before a block.
 ///
 /// A few keys are in almost every set (a popular token's code, the block's beneficiary). Asking the state for
-/// them again and again would have all threads count references to the same code.
+/// them again and again would make all threads count references to the same code.
 struct Memory {
     hasher: RandomState,
     /// Empty until the first lookup: most short blocks need none, and making it takes as long as a payment.
@@ -90,7 +90,7 @@ impl Default for Memory {
     }
 }
 
-/// The state before the block, as a transaction sees it that runs too early. Notes what it touches.
+/// The state before the block, as a simulated transaction sees it. Notes what it touches.
 #[derive(Default)]
 pub struct SimulatedState {
     view: Option<Arc<dyn StateView>>,
@@ -120,12 +120,12 @@ impl SimulatedState {
         self.view.as_ref().expect("a state in use has a view")
     }
 
-    /// What is thought of the block.
+    /// What is expected of the block.
     pub const fn contention(&self) -> Contention {
         self.contention
     }
 
-    /// Says what is thought of the block, until that changes.
+    /// Sets what is expected of the block.
     pub const fn set_contention(&mut self, contention: Contention) {
         self.contention = contention;
     }
@@ -148,8 +148,8 @@ impl SimulatedState {
         note_touch(&mut self.touched, key, mode);
     }
 
-    /// Expects an access to a key that was not touched before, as far as is known: nobody looks for it. If it
-    /// was, that does no harm.
+    /// Expects an access to a key that was probably not touched before, without searching for it. If it was,
+    /// that does no harm.
     pub fn expect_new(&mut self, key: StateKey, mode: AccessMode) {
         self.touched.push(AccessEntry { key, mode });
     }
@@ -163,18 +163,18 @@ impl SimulatedState {
         }
     }
 
-    /// Nonce and balance before the block, without noting a look.
+    /// Nonce and balance before the block, without noting an access.
     pub fn peek_account(&mut self, address: Address) -> Result<AccountValue, StateError> {
         let origin = self.look(&StateKey::account(address))?;
         Ok(AccountValue::from(origin.account()))
     }
 
-    /// Code before the block, without noting a look.
+    /// Code before the block, without noting an access.
     pub fn peek_code(&mut self, address: Address) -> Result<&CodeRef, StateError> {
         Ok(self.look(&StateKey::code(address))?.code())
     }
 
-    /// A slot before the block, without noting a look.
+    /// A slot before the block, without noting an access.
     pub fn peek_slot(&mut self, address: Address, slot: U256) -> Result<U256, StateError> {
         Ok(self.look(&StateKey::slot(address, slot))?.slot())
     }
@@ -234,7 +234,7 @@ impl SimulatedState {
         let mut writes = mem::take(&mut self.writes);
         let mut is_plain = writes.codes.is_empty() && writes.wipes.is_empty();
         if is_plain {
-            // A state that cannot be read says so again when the transaction's turn comes.
+            // A state that cannot be read fails again when the transaction runs.
             writes.accounts.retain(|(address, value)| {
                 let before = self.look(&StateKey::account(*address)).ok();
                 let before = before.and_then(Origin::account);

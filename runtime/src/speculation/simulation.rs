@@ -3,8 +3,8 @@
 use crate::model::{KeyAccess, KeyId, Outcome, WriteSet};
 use alloy_primitives::U256;
 
-/// A list with room for more than this is not kept: few transactions touch so much, and in the course of
-/// many blocks every draft could have had one of those.
+/// A list with room for more than this is not kept. Few transactions touch so much, and over many blocks
+/// every speculative transaction could get such a list.
 pub(crate) const ROOM_KEPT: usize = 128;
 
 /// The outcome and effects of a transaction that ran on the state before the block.
@@ -13,7 +13,7 @@ pub(crate) struct Simulation {
     /// Until it is taken.
     pub(crate) outcome: Option<Outcome>,
     pub(crate) writes: WriteSet,
-    /// By effect, in the order in which they are applied: where its key stands in the access set.
+    /// By effect, in the order in which they are applied: the position of its key in the access set.
     pub(crate) places: Vec<u32>,
     /// The cells that the effects changed, once it was taken and may be taken back.
     pub(crate) cells: Vec<KeyId>,

@@ -1,9 +1,9 @@
 //! What is known and kept of transactions whose sets are inferred.
 //!
-//! A block has thousands of speculative transactions, each with a set, the effects of a simulation and an undo record. The
-//! lists in them are kept from block to block: asking for that much memory anew, and having the system
-//! clear its pages, took longer than filling it. They fit into no cache, so workers fill lists of their own,
-//! which do, and what comes of it is copied.
+//! A block has thousands of speculative transactions, each with a set, the effects of a simulation and an
+//! undo record. Their lists are kept from block to block, because allocating that much memory anew, with
+//! pages that the system clears, took longer than filling it. They do not fit in a cache, so workers fill
+//! their own lists, which do, and copy the result.
 
 use super::{
     inference::{Inference, KnownHash},
@@ -30,7 +30,7 @@ pub(crate) struct SpeculativeTransaction {
     kept: Mutex<Kept>,
 }
 
-/// What is thought of a transaction before it runs.
+/// What is expected of a transaction before it runs.
 #[derive(Debug)]
 pub(crate) struct Inferred {
     pub(crate) access: AccessSet,
@@ -87,15 +87,16 @@ impl SpeculativeTransaction {
         prefetch::value_for_writing(self);
     }
 
-    /// Asks for the lists that [`infer`](Self::infer) fills. It publishes them by an exchange, for which the
-    /// processor has all writes in front arrive: in cold memory those take longer than the rest of a prediction.
+    /// Prefetches the lists that [`infer`](Self::infer) fills. It publishes them by an exchange, which waits
+    /// for all earlier writes of the processor; in cold memory those take longer than the rest of a
+    /// prediction.
     pub(crate) fn bring_lists_near(&self) {
         let memory = &self.kept.lock().memory;
         prefetch::list_for_writing(&memory.entries, ENTRIES_NEAR);
         prefetch::list_for_writing(&memory.hashes, HASHES_NEAR);
     }
 
-    /// What is thought of the transaction, if anybody looked.
+    /// What is expected of the transaction, if it was inferred.
     #[inline]
     pub(crate) fn inferred(&self) -> Option<&Inferred> {
         self.inferred.get()
@@ -202,7 +203,7 @@ impl SpeculativeTransaction {
         outcome
     }
 
-    /// Looks at the simulation that was taken as the execution, if one was.
+    /// Calls `look` with the simulation that was taken as the execution, if one was.
     pub(crate) fn look_at_taken(&self, look: impl FnOnce(&Simulation)) {
         let kept = self.kept.lock();
         let taken = kept

@@ -15,7 +15,7 @@ use std::mem;
 pub(crate) enum Undo {
     /// Nonce and balance as last written, without credits.
     Account(KeyId, AccountValue),
-    /// What had come since that was written. In front of the account's own entry.
+    /// The credits since that was written. Before the account's own entry.
     Credits(KeyId, Box<Credits>),
     Credit(KeyId, U256),
     Code(KeyId, CodeRef),
@@ -110,8 +110,7 @@ impl UndoRecord {
         for ((_, mode), id) in taken.writes.effects().zip(&taken.cells) {
             // Cells of a transaction with private effects were never filled.
             if mode == AccessMode::Write && cells.arena.is_filled(*id) {
-                // SAFETY: the id came from this arena.
-                let before = unsafe { cells.arena.origin(*id) };
+                let before = cells.arena.origin(*id);
                 write(*id, &mut |cell| *cell = before.cell());
             }
         }
