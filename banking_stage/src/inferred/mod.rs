@@ -12,7 +12,7 @@
 //!
 //! An inferred set can be too small: the transaction accesses a key that it does not hold. If the
 //! transactions behind it that need that key have not begun, and those in front of it are done with it, the
-//! key is granted [late](OpenBlock::keep_late_grants). Otherwise this is an *access violation*: the
+//! key is granted [late](lockweave_runtime::OpenBlock::keep_late_grants). Otherwise this is an *access violation*: the
 //! transaction stops without effect, and keeps its locks, so that no transaction that needs them runs while
 //! others go on. When none can go on, with no run on, violators are repaired in block order:
 //!

@@ -7,7 +7,7 @@ use super::{
 use lockweave_runtime::{AccessMode, DenseId, KeyId, TaskId};
 use std::fmt;
 
-/// Per key a queue of requests; see the [module](crate::lock_table::table) for rules and reasons.
+/// A queue of requests per key; the [module](crate::lock_table) gives the rules and reasons.
 ///
 /// Keys and tasks may be any dense ids. The table grows with the largest id seen and never shrinks.
 ///

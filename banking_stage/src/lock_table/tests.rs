@@ -136,7 +136,7 @@ proptest! {
                 }
             }
         }
-        prop_assert!(model.tasks.is_empty(), "everybody was granted in the end");
+        prop_assert!(model.tasks.is_empty(), "every task was granted in the end");
     }
 }
 
@@ -155,7 +155,7 @@ fn a_read_behind_a_waiting_write_waits_although_reads_hold_the_key() {
     assert!(!table.acquire(second, Access::Keys(&write)));
     assert!(
         !table.acquire(third, Access::Keys(&read)),
-        "nobody overtakes"
+        "no task overtakes"
     );
     let mut runnable = Vec::new();
     table.release(first, Access::Keys(&read), &mut runnable);

@@ -124,19 +124,22 @@ where
     }
 
     fn execute(&self, worker: &mut Self::Worker, grant: &Grant<'_>) -> Result<(), Infallible> {
-        match self.piece(grant.task()) {
-            (PaymentRound::Sort, part) => {
-                let (executor, _) =
-                    (worker.executors).get_or_insert_with(|| (self.make)(kept_executors()));
-                let payment = |transaction: &T| executor.payment(transaction);
-                // SAFETY: this run alone has the block, and the pieces that run at the same time are of
-                // the same round, by the locks that `access` names.
-                unsafe { self.payments.sort(&self.block, part, payment) };
-                worker.executed += self.payments.tasks_of(part).len();
-            }
-            (PaymentRound::Follow, shard) => {
-                // SAFETY: as above.
-                unsafe { self.payments.follow(&self.block, shard) };
+        let (round, piece) = self.piece(grant.task());
+        if round == PaymentRound::Sort {
+            worker.executed += self.payments.tasks_of(piece).len();
+        }
+        let executors = &mut worker.executors;
+        // SAFETY: this run alone has the block, each piece runs once, and the pieces that run at the same
+        // time are of the same round, by the locks that `access` names.
+        unsafe {
+            match round {
+                PaymentRound::Sort => {
+                    let (executor, _) =
+                        executors.get_or_insert_with(|| (self.make)(kept_executors()));
+                    let payment = |transaction: &T| executor.payment(transaction);
+                    self.payments.sort(&self.block, piece, payment);
+                }
+                PaymentRound::Follow => self.payments.follow(&self.block, piece),
             }
         }
         Ok(())

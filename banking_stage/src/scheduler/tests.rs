@@ -38,7 +38,7 @@ proptest! {
             while let Some(task) = scheduler.next_ready() {
                 running.push(task);
             }
-            prop_assert!(!running.is_empty(), "somebody can always run");
+            prop_assert!(!running.is_empty(), "a task can always run");
             prop_assert!(scheduler.taken() + scheduler.waiting() <= window.get());
             for (place, task) in running.iter().enumerate() {
                 let (key, write) = keys[task.index()];
