@@ -1,9 +1,9 @@
-//! Who signed a transaction: ECDSA public key recovery on secp256k1 (SEC 1, 4.1.6).
+//! ECDSA public key recovery on secp256k1 (SEC 1, 4.1.6) for many signatures at once.
 //!
-//! A recovery by libsecp256k1 takes some 28 µs, two thirds of all that a node does for a transaction. [`recover`] takes many
-//! signatures at once. Where the processor has AVX-512 with IFMA, eight are worked on side by side in the lanes of registers,
-//! which takes a fifth of that; all else, and whatever is out of the ordinary, is left to libsecp256k1, whose answer decides
-//! in every test. Signatures, hashes and keys are public, so nothing here runs in constant time: it is no place for
+//! A recovery by libsecp256k1 takes some 28 µs, two thirds of a node's work for a transaction. [`recover`] takes a batch.
+//! On processors with AVX-512 and IFMA, it processes eight signatures in parallel in the lanes of vector registers, in a
+//! fifth of that time each. Everything else, and unusual signatures, are left to libsecp256k1; tests compare every
+//! result with it. Signatures, hashes and keys are public, so nothing here runs in constant time: do not use it for
 //! secrets.
 //!
 //! ```
@@ -30,48 +30,48 @@ use thiserror::Error;
 
 pub use single::{recover_one, verify};
 
-/// A signature over a hash, of whatever its signer is asked for.
+/// A signature over a hash, whose signer is to be recovered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signed {
-    /// What was signed.
+    /// The signed hash.
     pub hash: B256,
-    /// The x of the point R.
+    /// The x coordinate of the point R.
     pub r: B256,
-    /// The proof.
+    /// The signature's second number.
     pub s: B256,
-    /// Whether the y of R is odd.
+    /// Whether the y coordinate of R is odd.
     pub odd: bool,
 }
 
-/// Nobody can have made this signature.
+/// The signature is invalid: no key can have made it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("{0}")]
 pub struct RecoveryError(#[from] secp256k1::Error);
 
-/// The address of each signer, in order.
+/// Recovers the address of each signer, in order.
 ///
-/// Upper halves of `s` are as good as lower ones here; EIP-2 is the caller's business.
+/// Values of `s` in the upper half of the order are accepted; the caller checks EIP-2.
 pub fn recover(signed: &[Signed]) -> Vec<Result<Address, RecoveryError>> {
-    let together = recover_together(signed);
-    (together.into_iter().zip(signed))
-        .map(|(together, signed)| together.map_or_else(|| recover_one(signed), Ok))
+    let recovered = recover_in_lanes(signed);
+    (recovered.into_iter().zip(signed))
+        .map(|(recovered, signed)| recovered.map_or_else(|| recover_one(signed), Ok))
         .collect()
 }
 
-/// The signers that are found side by side; nothing where one has to look again.
+/// Recovers signers in parallel lanes; `None` where libsecp256k1 must decide.
 #[cfg(target_arch = "x86_64")]
-fn recover_together(signed: &[Signed]) -> Vec<Option<Address>> {
-    /// Eight lanes take longer than libsecp256k1 takes for one signature.
-    const TOGETHER_MIN: usize = 2;
+fn recover_in_lanes(signed: &[Signed]) -> Vec<Option<Address>> {
+    /// Eight lanes take longer than libsecp256k1 does for one signature.
+    const BATCH_MIN: usize = 2;
 
     let mut found = vec![None; signed.len()];
-    let Some(available) = lanes::Available::look() else {
+    let Some(available) = lanes::Available::detect() else {
         return found;
     };
     let (places, numbers): (Vec<_>, Vec<_>) = (signed.iter().map(scalar::Numbers::of).enumerate())
         .filter_map(|(place, numbers)| Some((place, numbers?)))
         .unzip();
-    if numbers.len() < TOGETHER_MIN {
+    if numbers.len() < BATCH_MIN {
         return found;
     }
     let multiples = scalar::multiples(&numbers);
@@ -89,7 +89,7 @@ fn recover_together(signed: &[Signed]) -> Vec<Option<Address>> {
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn recover_together(signed: &[Signed]) -> Vec<Option<Address>> {
+fn recover_in_lanes(signed: &[Signed]) -> Vec<Option<Address>> {
     vec![None; signed.len()]
 }
 

@@ -1,8 +1,8 @@
-//! What a recovery multiplies points by, as digits.
+//! The scalars of a recovery, as digits.
 //!
 //! A key is `u1 G + u2 R` with `u1 = -z / r` and `u2 = s / r` modulo the group's order (SEC 1, 4.1.6). All inverses
-//! of a batch take one inversion. `u2` is taken apart by the curve's endomorphism (Gallant, Lambert, Vanstone: Faster
-//! Point Multiplication on Elliptic Curves with Efficient Endomorphisms, CRYPTO 2001), so half as many doublings do.
+//! of a batch take one inversion. `u2` is split by the curve's endomorphism (Gallant, Lambert, Vanstone: Faster
+//! Point Multiplication on Elliptic Curves with Efficient Endomorphisms, CRYPTO 2001), which halves the doublings.
 
 use crate::Signed;
 use alloy_primitives::{U256, uint};
@@ -13,7 +13,7 @@ pub(crate) const ORDER: U256 =
 const HALF_ORDER: U256 = ORDER.wrapping_shr(1);
 /// `-1 / ORDER` modulo 2^64.
 const REDUCTION: u64 = 0x4b0d_ff66_5588_b13f;
-/// 2^512 modulo the order: brings a number into Montgomery's form.
+/// 2^512 modulo the order: converts a number to Montgomery form.
 const TO_MONTGOMERY: U256 =
     uint!(0x9d671cd581c69bc5e697f5e45bcd07c6741496c20e7cf878896cf21467d7d140_U256);
 
@@ -56,7 +56,7 @@ pub(crate) struct Numbers {
 }
 
 impl Numbers {
-    /// The numbers of a signature, if they are such.
+    /// The numbers of a signature, if they are in range.
     pub(crate) fn of(signed: &Signed) -> Option<Self> {
         let [hash, r, s] =
             [signed.hash, signed.r, signed.s].map(|number| U256::from_be_bytes(number.0));
@@ -67,7 +67,7 @@ impl Numbers {
 
 /// The multiples of each signature's key.
 pub(crate) fn multiples(signatures: &[Numbers]) -> Vec<Multiples> {
-    // Montgomery's trick: the product of all, inverted, then taken apart from the last to the first.
+    // Montgomery's trick: invert the product of all, then divide the factors out from the last to the first.
     let mut products = Vec::with_capacity(signatures.len());
     let mut product = times(U256::ONE, TO_MONTGOMERY);
     for signature in signatures {
@@ -87,7 +87,7 @@ pub(crate) fn multiples(signatures: &[Numbers]) -> Vec<Multiples> {
             if hash >= ORDER {
                 hash -= ORDER;
             }
-            // One factor in Montgomery's form makes the product a plain number.
+            // One factor in Montgomery form makes the product a plain number.
             Multiples::new(times(hash, of_r), times(signature.s, of_r))
         })
         .collect();
@@ -118,8 +118,7 @@ impl Multiples {
     }
 }
 
-/// Two numbers of at most 128 bits, each with whether it is negative, of which the first and `lambda` times the second
-/// sum up to `scalar`.
+/// Splits `scalar` into two numbers of at most 128 bits, with their signs: the first plus `lambda` times the second.
 fn halves(scalar: U256) -> [(U256, bool); 2] {
     let share = |factor: U256| -> U256 {
         let product = scalar.widening_mul::<256, 4, 512, 8>(factor);
@@ -128,7 +127,7 @@ fn halves(scalar: U256) -> [(U256, bool); 2] {
         U256::from_limbs([limbs[6], limbs[7], 0, 0]) + rounding
     };
     let (first, second) = (share(SHARE_1), share(SHARE_2));
-    // What the numbers come to has 129 bits with its sign, so all else may wrap.
+    // The results have 129 bits with their sign, so intermediate values may wrap.
     let of_one =
         (scalar.wrapping_sub(first.wrapping_mul(A1))).wrapping_sub(second.wrapping_mul(A2));
     let of_lambda = (first.wrapping_mul(B1)).wrapping_sub(second.wrapping_mul(B2));
@@ -141,7 +140,7 @@ fn halves(scalar: U256) -> [(U256, bool); 2] {
     })
 }
 
-/// Digits from `1 - 2^(BITS-1)` to `2^(BITS-1)`, the least first, of a number for which they suffice.
+/// The digits of a number, from `1 - 2^(BITS-1)` to `2^(BITS-1)`, the lowest first. They must suffice for it.
 fn digits<const DIGITS: usize, const BITS: usize>(number: U256, negative: bool) -> [i16; DIGITS] {
     let limbs = number.as_limbs();
     let mut carry = 0;

@@ -7,13 +7,13 @@ use secp256k1::{
     ecdsa::{RecoverableSignature, RecoveryId, Signature},
 };
 
-/// The address of a signer.
+/// Recovers the address of a signer.
 pub fn recover_one(signed: &Signed) -> Result<Address, RecoveryError> {
     let key = key_of(signed)?;
     Ok(address_of(&key))
 }
 
-/// The address that belongs to a key, if the key's owner made the signature: 64 bytes, `r` and `s`.
+/// Verifies a signature (64 bytes: `r` and `s`) with a key; returns the key's address.
 pub fn verify(
     key: &[u8; 65],
     signature: &[u8; 64],

@@ -1,4 +1,4 @@
-//! Many together come to what libsecp256k1 comes to for each, and libsecp256k1 is hardly asked.
+//! A batch has the results of libsecp256k1, and hardly uses it.
 
 use super::*;
 use alloy_primitives::{U256, keccak256, uint};
@@ -11,8 +11,8 @@ const PRIME: U256 = uint!(0xffffffffffffffffffffffffffffffffffffffffffffffffffff
 fn check(signed: &[Signed]) {
     let expected: Vec<_> = signed.iter().map(recover_one).collect();
     assert_eq!(recover(signed), expected);
-    // And by themselves: what was found together is right, without what was left.
-    for (together, expected) in recover_together(signed).into_iter().zip(expected) {
+    // What the lanes recover is correct by itself.
+    for (together, expected) in recover_in_lanes(signed).into_iter().zip(expected) {
         assert!(together.is_none_or(|address| Ok(address) == expected));
     }
 }
@@ -35,7 +35,7 @@ fn numbered(number: u64) -> Signed {
     sign(keccak256(hash), hash)
 }
 
-/// Numbers at which something ends: the order, p, words and limbs; and any.
+/// Numbers near boundaries (the order, p, words and limbs), and random ones.
 fn number() -> impl Strategy<Value = B256> {
     let beside = |number: U256| {
         (0_u64..5).prop_map(move |beside| {
@@ -58,7 +58,7 @@ fn number() -> impl Strategy<Value = B256> {
 fn any_signed() -> impl Strategy<Value = Signed> {
     let random = (number(), number(), number(), any::<bool>())
         .prop_map(|(hash, r, s, odd)| Signed { hash, r, s, odd });
-    // With an r that belongs to a point, whatever the rest.
+    // With an r that belongs to a point, and random other numbers.
     let lifted =
         (any::<u64>(), number(), number(), any::<bool>()).prop_map(|(seed, hash, s, odd)| Signed {
             hash,
@@ -73,13 +73,13 @@ fn any_signed() -> impl Strategy<Value = Signed> {
 
 proptest! {
     #[test]
-    fn any_batch_is_as_one_by_one(signed in prop::collection::vec(any_signed(), 0..40)) {
+    fn a_batch_equals_single_recoveries(signed in prop::collection::vec(any_signed(), 0..40)) {
         check(&signed);
     }
 }
 
 #[test]
-fn signers_are_found_together() {
+fn signers_are_recovered_in_lanes() {
     for count in [0, 1, 2, 7, 8, 9, 500] {
         let keys: Vec<_> = (0..count)
             .map(|number: u64| keccak256(number.to_be_bytes()))
@@ -88,15 +88,15 @@ fn signers_are_found_together() {
         check(&signed);
         assert!(recover(&signed).iter().all(Result::is_ok));
         #[cfg(target_arch = "x86_64")]
-        if lanes::Available::look().is_some() && count > 1 {
-            assert!(recover_together(&signed).iter().all(Option::is_some));
+        if lanes::Available::detect().is_some() && count > 1 {
+            assert!(recover_in_lanes(&signed).iter().all(Option::is_some));
         }
     }
 }
 
-/// A hash of zero leaves nothing of the generator; one whose multiple of it is the negative of `s R` leaves nothing at all.
+/// A hash of zero removes the generator's term; a term that is the negative of `s R` makes the sum zero.
 #[test]
-fn sums_that_come_to_nothing_are_refused() {
+fn zero_sums_are_refused() {
     let nothing = Signed {
         hash: B256::ZERO,
         ..numbered(1)
@@ -123,13 +123,13 @@ fn sums_that_come_to_nothing_are_refused() {
     let missing: Vec<_> = (found.iter()).map(Option::is_none).collect();
     assert!(missing[1] && missing.into_iter().filter(|missing| *missing).count() == 1);
     #[cfg(target_arch = "x86_64")]
-    if lanes::Available::look().is_some() {
-        // One signature's trouble is nobody else's.
-        assert_eq!(recover_together(&signed), found);
+    if lanes::Available::detect().is_some() {
+        // One invalid signature does not affect the others.
+        assert_eq!(recover_in_lanes(&signed), found);
     }
 }
 
-/// Numbers that are all small or close to the order have digits of zero in most places.
+/// Numbers that are small or close to the order have mostly zero digits.
 #[test]
 fn sparse_multiples_are_recovered() {
     let signed: Vec<_> = (1..200_u64)

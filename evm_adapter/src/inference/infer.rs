@@ -1,4 +1,4 @@
-//! What a step touches, when nobody has declared it.
+//! Infers the access sets of steps that declare none.
 
 use super::templates::{Inputs, LookUp, Observation, PredictedState, TemplateCache, Templates};
 use crate::{
@@ -17,49 +17,48 @@ use revm::precompile::Precompile;
 use std::{mem, sync::Arc};
 
 /// Infers access sets of EVM steps: plain transfers from the transaction alone, calls that have a
-/// template by that, everything else by running it on the state before the block.
+/// template by it, everything else by simulation on the state before the block.
 #[derive(Debug)]
 pub struct EvmInferrer {
     executor: EvmExecutor<SimulatedState>,
     beneficiary: Address,
     templates: Option<Templates>,
-    /// Which calls they are asked of.
+    /// The calls that templates predict.
     scope: TemplateScope,
-    /// Between simulations that are learned from, for its memory.
+    /// Kept between simulations for its memory.
     preimages: Preimages,
-    /// What is looked at next; kept for its memory.
+    /// The keys to prefetch; kept for its memory.
     announced: Vec<StateKey>,
 }
 
-/// Which calls are predicted by their template, where they have one.
+/// The calls that are predicted by template, if they have one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TemplateScope {
-    /// All of them.
+    /// All calls.
     #[default]
     Every,
-    /// Those whose simulation could not be taken as their execution, because their sender's nonce or
-    /// balance is not yet what they need: it has other transactions in front of them in the block. The
-    /// others are simulated, which mostly is all that has to be done, and teach. In a block that turns out
-    /// to be [crowded](Contention::Crowded) all of them.
+    /// Calls whose simulation cannot be their execution, because their sender's nonce or balance depends on earlier
+    /// transactions of the block. Other calls are simulated, which is mostly their execution, and learned from. In
+    /// a [crowded](Contention::Crowded) block, all calls.
     Waiting,
-    /// None, but for crowded blocks, whose first transactions teach. So the cache need not live longer than a
-    /// block, and nothing is learned that is not used.
+    /// No calls, except in crowded blocks, whose first transactions are learned from. The cache need not outlive a
+    /// block.
     Crowded,
 }
 
-/// What a step is thought to touch and to use; see [`EvmInferrer::plan`].
+/// The expected keys and gas of a step; see [`EvmInferrer::plan`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InferredPlan {
     /// The keys.
     pub access: AccessSet,
-    /// Gas, where it is known: a simulation's, or that of calls like it.
+    /// Gas of its simulation or of similar calls, if known.
     pub gas: Option<u64>,
-    /// Whether nothing was run to find out.
+    /// Whether a template predicted the keys, without simulation.
     pub by_template: bool,
 }
 
 impl EvmInferrer {
-    /// For the steps of a block with this context.
+    /// An inferrer for a block with this context, without templates.
     pub fn new(context: &BlockContext) -> Self {
         Self {
             executor: EvmExecutor::new(context).with_shortcuts(),
@@ -71,8 +70,7 @@ impl EvmInferrer {
         }
     }
 
-    /// For the steps of a block with this context, by templates from this cache, which may be shared
-    /// with any number of others.
+    /// An inferrer for a block with this context, with templates from this cache, which inferrers may share.
     pub fn with_templates(context: &BlockContext, cache: Arc<TemplateCache>) -> Self {
         let mut inferrer = Self::new(context);
         inferrer.set_templates(Some(cache), TemplateScope::Every);
@@ -86,13 +84,13 @@ impl EvmInferrer {
         self
     }
 
-    /// From now on follows calls when `after` others of their kind have come; see
+    /// Traces calls when `after` others of their kind have come; see
     /// [`EvmExecutor::with_traces`].
     pub fn trace_after(&mut self, after: u32) {
         self.executor.trace_after(after);
     }
 
-    /// From now on goes by templates from this cache, or by none, for calls within `scope`.
+    /// Uses templates from this cache, or none, for calls within `scope`.
     pub fn set_templates(&mut self, cache: Option<Arc<TemplateCache>>, scope: TemplateScope) {
         self.scope = scope;
         let current = self.templates.as_ref().map(Templates::cache);
@@ -106,20 +104,18 @@ impl EvmInferrer {
         }
     }
 
-    /// Turns to another block, keeping all buffers.
+    /// Switches to another block; keeps memory and caches.
     pub fn set_block(&mut self, context: &BlockContext) {
         self.executor.set_block(context);
         self.beneficiary = context.block().beneficiary;
     }
 
-    /// Finds out what a step touches, for somebody who plans a block and runs it later: by template, by
-    /// simulation, or from the transaction alone, as for [`infer`](Infer::infer), and learns from what is
-    /// simulated.
+    /// Infers the access set of a step that runs later: by template, by simulation, or from the transaction
+    /// alone, as [`infer`](Infer::infer) does. Simulations are learned from.
     ///
-    /// `state` is one worker's, on a block that is only looked at; inferrers on several threads may share
-    /// the block and the cache. Keys that are touched come back as the set, within the limit of inferred
-    /// ones; with more it is everything. If a call leaves the set later,
-    /// [tell](Infer::refute) the inferrer, so that the template is not used again.
+    /// `state` belongs to one worker; inferrers on several threads may share the view and the cache. A set that exceeds
+    /// the limit of inferred keys becomes [`AccessSet::Everything`]. If a call violates the set later,
+    /// [report](Infer::refute) it to the inferrer, so that the template is not used again.
     ///
     /// ```
     /// use lockweave_evm_adapter::{BlockContext, EvmInferrer, Step, TemplateCache};
@@ -165,8 +161,8 @@ impl EvmInferrer {
         })
     }
 
-    /// A transfer of ether to an account without code touches both accounts and the beneficiary's,
-    /// and looks at no code but theirs.
+    /// Expects the keys of a transfer to an account without code: the accounts of sender, recipient and beneficiary, and
+    /// the codes of the first two.
     fn expect_transfer(
         &self,
         transaction: &EvmTransaction,
@@ -181,8 +177,7 @@ impl EvmInferrer {
         state.expect(StateKey::account(self.beneficiary), AccessMode::Credit);
     }
 
-    /// What a step needs of its sender that the state before the block does not have, and earlier
-    /// transactions of the block may bring.
+    /// The nonce and balance that a step needs of its sender, if the state before the block does not have them.
     fn assumption(
         step: &Step,
         state: &mut SimulatedState,
@@ -201,7 +196,7 @@ impl EvmInferrer {
         }))
     }
 
-    /// What the templates say of a step, or what to do instead; and the code that is called.
+    /// The template's prediction for a step, or what to do instead; and the called code.
     fn look_up(
         &mut self,
         step: &Step,
@@ -221,19 +216,19 @@ impl EvmInferrer {
             (TemplateScope::Crowded, Contention::Open) => Ok(LookUp::Simulate),
             (TemplateScope::Crowded, Contention::Crowded) => {
                 let found = templates.look_up(code, &inputs, state);
-                found.map(LookUp::without_lessons)
+                found.map(LookUp::without_learning)
             }
             (TemplateScope::Crowded, Contention::Early) => {
-                Ok(templates.look_for_lessons(code, &inputs))
+                Ok(templates.look_up_learning(code, &inputs))
             }
             (TemplateScope::Waiting, Contention::Open | Contention::Early) if !is_waiting => {
-                Ok(templates.look_for_lessons(code, &inputs))
+                Ok(templates.look_up_learning(code, &inputs))
             }
             (TemplateScope::Waiting | TemplateScope::Every, _) => {
                 templates.look_up(code, &inputs, state)
             }
         };
-        // What it cannot know it cannot predict: a wrong template may ask for anything.
+        // A wrong template may read any key, and the state may refuse it.
         Ok((found.unwrap_or(LookUp::Simulate), code))
     }
 
@@ -250,7 +245,7 @@ impl EvmInferrer {
         let (Some(templates), Some(inputs)) = (&self.templates, inputs) else {
             return Ok(());
         };
-        // What was undone half-way says less than what the code can do.
+        // A reverted call shows only part of its keys.
         if !outcome.is_success() {
             return Ok(());
         }
@@ -261,8 +256,8 @@ impl EvmInferrer {
         Ok(())
     }
 
-    /// Simulates a step and learns from it what calls of `code` touch.
-    fn study(
+    /// Simulates a step and learns the keys that calls of `code` access.
+    fn simulate_and_learn(
         &mut self,
         step: &Step,
         code: B256,
@@ -274,7 +269,7 @@ impl EvmInferrer {
         let listed = !state.touched().is_empty();
         let inference = self.simulate(step, None, state);
         self.preimages = self.executor.record_preimages(None).unwrap_or_default();
-        // Keys of an access list stand in the set whether they are touched or not.
+        // The set contains the keys of an access list even if they are not accessed.
         if let Inference::Simulated(outcome) = &inference
             && !listed
         {
@@ -297,7 +292,7 @@ impl EvmInferrer {
             Ok(outcome) if !assumed => Inference::Simulated(outcome),
             Ok(_) => Inference::Assumed,
             Err(error) => {
-                // What it touched until then is a start. The sender pays in any case.
+                // The keys accessed so far are kept. The sender pays in any case.
                 if let (Some(transaction), ExecutionError::Invalid(_)) =
                     (step.transaction(), &error)
                 {
@@ -322,8 +317,10 @@ impl Infer<Step> for EvmInferrer {
         let assumption = Self::assumption(step, state)?;
         match self.look_up(step, assumption.is_some(), state)? {
             (LookUp::Predicted { gas }, _) => Ok(Inference::Template { gas }),
-            // What ran on an assumption says too little of the account that it is about.
-            (LookUp::Learn, code) if assumption.is_none() => self.study(step, code, state),
+            // A simulation on an assumption does not show the accesses to that account.
+            (LookUp::Learn, code) if assumption.is_none() => {
+                self.simulate_and_learn(step, code, state)
+            }
             (LookUp::Learn | LookUp::Simulate, _) => Ok(self.simulate(step, assumption, state)),
         }
     }
@@ -334,7 +331,7 @@ impl Infer<Step> for EvmInferrer {
             .iter()
             .filter_map(|step| step.transaction.transaction());
         for transaction in transactions {
-            // That a payment has a sender is known without a look.
+            // Inferring a payment does not read its sender.
             if next == Next::Run || transaction.plain_recipient().is_none() {
                 self.announced.push(StateKey::account(transaction.sender()));
             }
@@ -350,7 +347,7 @@ impl Infer<Step> for EvmInferrer {
         if let (Some(templates), Some(inputs)) = (&self.templates, inputs)
             && let Ok(code) = state.peek_code(inputs.target)
         {
-            templates.withdraw(code.hash(), &inputs);
+            templates.invalidate(code.hash(), &inputs);
         }
     }
 }
@@ -375,7 +372,7 @@ impl PredictedState for SimulatedState {
 }
 
 impl EvmTransaction {
-    /// Whom it sends ether to, if it may be no more than a transfer: no input, no authorisations.
+    /// The recipient, if it may be a plain transfer: no input and no authorisations.
     fn plain_recipient(&self) -> Option<Address> {
         let envelope = self.envelope();
         let plain = envelope.input().is_empty()
@@ -383,7 +380,7 @@ impl EvmTransaction {
         envelope.to().filter(|_| plain)
     }
 
-    /// The most it can cost its sender, in wei.
+    /// The maximum cost to its sender, in wei.
     fn cost_max(&self) -> U256 {
         let envelope = self.envelope();
         let gas = U256::from(envelope.gas_limit()) * U256::from(envelope.max_fee_per_gas());

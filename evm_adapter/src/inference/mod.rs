@@ -1,4 +1,7 @@
-//! The access sets of steps that declare none.
+//! Infers the access sets of steps that declare none.
+//!
+//! * `infer`: infers access sets by template, by simulation, or from the transaction alone.
+//! * `templates`: the keys that calls of known code access.
 
 mod infer;
 mod templates;

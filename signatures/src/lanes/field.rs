@@ -1,9 +1,9 @@
-//! Numbers modulo p = 2^256 - 2^32 - 977, eight side by side.
+//! Numbers modulo p = 2^256 - 2^32 - 977, eight in parallel.
 //!
 //! A number is five limbs of 52 bits, as AVX-512's IFMA multiplies them: it takes the low 52 bits of two factors, and adds
 //! the low or the high half of their product to 64 bits. Every [`Field`] has limbs below 2^52, so it is below 2^260,
-//! sixteen times p; how many times p it may come to is noted where it matters as its *magnitude*. Products are of magnitude
-//! 1 (but for a hair). Sums are a type of their own, [`Sum`], whose limbs are signed and have carries in them, until
+//! sixteen times p. Its bound in multiples of p, the *magnitude*, is given where it matters. Products have magnitude
+//! 1 (exceeded by a tiny fraction). Sums have their own type, [`Sum`], whose limbs are signed and hold carries until
 //! [`Sum::carried`].
 
 use super::register::Lanes;
@@ -38,7 +38,7 @@ const PRIME: [i64; LIMBS] = [
 #[derive(Clone, Copy)]
 pub(super) struct Field([Lanes; LIMBS]);
 
-/// A sum that was not carried yet. It must not be negative, nor come to 2^260.
+/// A sum before carrying. It must be at least zero and below 2^260.
 #[derive(Clone, Copy)]
 pub(super) struct Sum([Lanes; LIMBS]);
 
@@ -74,7 +74,7 @@ impl Field {
         ])
     }
 
-    /// The words of the least numbers that are the same modulo p.
+    /// The words of the smallest equal numbers modulo p.
     #[target_feature(enable = "avx512f,avx512ifma")]
     #[inline]
     pub(super) fn to_words(self) -> [Lanes; 4] {
@@ -87,14 +87,14 @@ impl Field {
         ]
     }
 
-    /// The least numbers that are the same modulo p.
+    /// The smallest equal numbers modulo p.
     #[target_feature(enable = "avx512f,avx512ifma")]
     #[inline]
     fn canonical(self) -> Self {
         let fold = _mm512_set1_epi64(FOLD);
         let top_mask = _mm512_set1_epi64(TOP_MASK);
         let number = self.folded();
-        // p less is 2^256 - p more, without the carry out of 256 bits; there is one if it was p or more.
+        // Subtracting p is adding 2^256 - p without the carry out of 256 bits, which exists if the number is at least p.
         let mut more = number.0;
         more[0] = _mm512_add_epi64(more[0], fold);
         let mut more = Sum(more).carried().0;
@@ -104,7 +104,7 @@ impl Field {
         Self(more).or(below, number)
     }
 
-    /// The same modulo p, below 2^256 + 2^37 and so of magnitude 1.
+    /// An equal number modulo p below 2^256 + 2^37, of magnitude 1.
     #[target_feature(enable = "avx512f,avx512ifma")]
     #[inline]
     pub(super) fn folded(self) -> Self {
@@ -126,7 +126,7 @@ impl Field {
         _mm512_cmpeq_epi64_mask(any.expect("there are limbs"), _mm512_setzero_si512())
     }
 
-    /// Lanes in which the least number that is the same modulo p is even.
+    /// Lanes in which the smallest equal number modulo p is even.
     #[target_feature(enable = "avx512f,avx512ifma")]
     #[inline]
     pub(super) fn evens(self) -> __mmask8 {
@@ -171,7 +171,7 @@ impl Field {
                 columns[i + j + 1] = _mm512_madd52hi_epu64(columns[i + j + 1], a, b);
             }
         }
-        // A column has eight halves of products at most here, so there is room for another bit.
+        // A column has at most eight halves of products here, so one more bit fits.
         for column in &mut columns {
             *column = _mm512_add_epi64(*column, *column);
         }
@@ -182,7 +182,7 @@ impl Field {
         reduce(columns)
     }
 
-    /// The square of the square, and so on, `times` times.
+    /// Squares `times` times.
     #[target_feature(enable = "avx512f,avx512ifma")]
     #[inline]
     fn squared_times(self, times: u32) -> Self {
@@ -193,7 +193,7 @@ impl Field {
         number
     }
 
-    /// The powers 2^2 - 1, 2^22 - 1 and 2^223 - 1, with which those for roots and inverses begin.
+    /// The powers 2^2 - 1, 2^22 - 1 and 2^223 - 1, with which roots and inverses begin.
     #[target_feature(enable = "avx512f,avx512ifma")]
     fn powers_of_ones(self) -> [Self; 3] {
         let ones_2 = self.squared().times(self);
@@ -210,7 +210,7 @@ impl Field {
         [ones_2, ones_22, ones_223]
     }
 
-    /// A number whose square this is, if there is one: the power (p + 1) / 4, since p is 3 modulo 4.
+    /// The square root, if there is one: the power (p + 1) / 4, since p is 3 modulo 4.
     #[target_feature(enable = "avx512f,avx512ifma")]
     pub(super) fn root(self) -> Self {
         let [ones_2, ones_22, ones_223] = self.powers_of_ones();
@@ -218,7 +218,7 @@ impl Field {
         power.squared_times(6).times(ones_2).squared_times(2)
     }
 
-    /// One over the number, by the power p - 2; zero for zero.
+    /// The inverse, by the power p - 2; zero for zero.
     #[target_feature(enable = "avx512f,avx512ifma")]
     pub(super) fn inverse(self) -> Self {
         let [ones_2, ones_22, ones_223] = self.powers_of_ones();
@@ -244,8 +244,7 @@ impl Field {
         Sum(self.0)
     }
 
-    /// The number, or in the lanes that `negatives` names its negative, of magnitude `MAGNITUDE`, which is more than the
-    /// number's.
+    /// The number, negated in the lanes of `negatives`, of magnitude `MAGNITUDE`, which must exceed the number's.
     #[target_feature(enable = "avx512f,avx512ifma")]
     #[inline]
     pub(super) fn negated_in<const MAGNITUDE: i64>(self, negatives: __mmask8) -> Sum {
@@ -269,7 +268,7 @@ impl Sum {
         Self(limbs)
     }
 
-    /// The difference, and p as often as to make it positive: `MAGNITUDE`, which is more than `other`'s.
+    /// The difference plus `MAGNITUDE` times p, which makes it positive: `MAGNITUDE` must exceed that of `other`.
     #[target_feature(enable = "avx512f,avx512ifma")]
     #[inline]
     pub(super) fn minus<const MAGNITUDE: i64>(self, other: Self) -> Self {
@@ -319,7 +318,7 @@ fn reduce(mut columns: [Lanes; 2 * LIMBS]) -> Field {
     let mask = _mm512_set1_epi64(LIMB_MASK);
     let fold_limbs = _mm512_set1_epi64(FOLD_LIMBS);
     let fold = _mm512_set1_epi64(FOLD);
-    // The upper half, carried. Multiplications look at 52 bits, so what was carried on need not be cleared.
+    // The upper half, carried. Multiplications use 52 bits, so carried bits need not be cleared.
     for column in LIMBS..2 * LIMBS - 1 {
         let carry = _mm512_srli_epi64::<LIMB_BITS>(columns[column]);
         columns[column + 1] = _mm512_add_epi64(columns[column + 1], carry);
@@ -335,7 +334,7 @@ fn reduce(mut columns: [Lanes; 2 * LIMBS]) -> Field {
     d = _mm512_madd52hi_epu64(d, upper[2], fold_limbs);
     e = _mm512_madd52hi_epu64(e, upper[3], fold_limbs);
     let beyond = _mm512_madd52hi_epu64(_mm512_setzero_si512(), upper[4], fold_limbs);
-    // What is above 2^256, but for what is still to be carried: 42 bits.
+    // The part above 2^256, without pending carries: 42 bits.
     let above = _mm512_add_epi64(
         _mm512_srli_epi64::<TOP_BITS>(e),
         _mm512_slli_epi64::<{ LIMB_BITS - TOP_BITS }>(beyond),
@@ -389,7 +388,7 @@ mod tests {
         std::array::from_fn(|lane| mask & (1 << lane) != 0)
     }
 
-    /// Numbers of 256 bits, p and all ones among them, and limbs of zeros and ones.
+    /// Numbers of 256 bits, including p and all ones, and limbs of zeros and ones.
     fn any_numbers() -> impl Strategy<Value = Numbers> {
         let near = |number: U256| {
             (0_u64..9).prop_map(move |by| {
@@ -428,7 +427,7 @@ mod tests {
         assert_eq!(numbers(x.squared()), each(a, b, |a, _| a.mul_mod(a, P)));
         let less = x.sum().minus::<2>(y.sum()).carried();
         assert_eq!(numbers(less), each(a, b, |a, b| a.add_mod(P - b % P, P)));
-        // Of the largest magnitudes there are: 12 and 2, which come to 14, and 4 and 11 to 15.
+        // The largest magnitudes: 12 and 2, with the sum 14, and 4 and 11, with the sum 15.
         let large = x
             .shifted::<3>()
             .plus(x.shifted::<2>())
@@ -481,8 +480,8 @@ mod tests {
     proptest! {
         #[test]
         fn numbers_are_those_modulo_p(a in any_numbers(), b in any_numbers()) {
-            if crate::lanes::Available::look().is_some() {
-                // SAFETY: the processor was looked at.
+            if crate::lanes::Available::detect().is_some() {
+                // SAFETY: `Available::detect` has found the target features.
                 unsafe { compare(&a, &b) }
             }
         }

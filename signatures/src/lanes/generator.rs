@@ -5,16 +5,16 @@ use crate::scalar::{GENERATOR_BITS, GENERATOR_DIGITS};
 use secp256k1::{PublicKey, SecretKey};
 use std::sync::LazyLock;
 
-/// Multiples of each power that a digit may name.
+/// Multiples of each power, one for each absolute value of a digit.
 const MULTIPLES: usize = 1 << (GENERATOR_BITS - 1);
 
 /// Doublings of a sum of a point's multiples.
 const DOUBLINGS: usize = crate::scalar::POINT_BITS * (crate::scalar::POINT_DIGITS - 1);
 
-/// How often the generator is at the start of sums: any number will do that is nothing special.
+/// The multiple of the generator at which sums start: an arbitrary number.
 const START: [u8; 32] = *b"lockweave: the start of each sum";
 
-/// A point: x and y, of four words each, the least first. One line of the cache.
+/// A point: x and y, of four words each, the lowest first. One cache line.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 pub(super) struct Entry(pub(super) Row);
@@ -39,14 +39,14 @@ impl Entry {
     }
 }
 
-/// What recoveries know beforehand: 256 KiB, made by libsecp256k1 when first asked for, which takes some milliseconds.
+/// Precomputed tables for recoveries: 256 KiB, computed by libsecp256k1 at the first use, in some milliseconds.
 #[derive(Debug)]
 pub(super) struct Generator {
-    /// For each digit the multiples 1 to 128 of its power.
+    /// The multiples 1 to 128 of each digit's power.
     pub(super) tables: Vec<[Entry; MULTIPLES]>,
-    /// Where sums of a point's multiples start.
+    /// The start of sums of a point's multiples.
     pub(super) start: [[u64; 4]; 2],
-    /// The negative of what becomes of that start.
+    /// The negative of that start after all doublings.
     pub(super) end: [[u64; 4]; 2],
 }
 

@@ -1,10 +1,10 @@
-//! Recovery of eight keys side by side, with AVX-512's multiplication of 52 bits (IFMA).
+//! Recovery of eight keys in parallel, with AVX-512's multiplication of 52 bits (IFMA).
 //!
-//! What is not ordinary comes out as nothing, and the caller asks libsecp256k1: an `r` that is no point's x, and sums
-//! that meet a special case of addition, which only numbers chosen for it do. Every key that comes out lies on the curve:
-//! that is checked last of all, and an error in the arithmetic before would hardly leave it there.
+//! Unusual signatures give `None`, and the caller uses libsecp256k1: those whose `r` is not the x of a point, and sums
+//! that meet a special case of addition, which only deliberately chosen numbers do. Every returned key lies on the curve.
+//! This is checked last; a key with an arithmetic error would almost surely fail it.
 #![allow(unsafe_code)]
-// Numbers are five registers each. Formulas have the names that their papers give, and words of a number none.
+// Numbers are five registers each. Formulas use the names of their papers.
 #![allow(clippy::large_types_passed_by_value, clippy::many_single_char_names)]
 
 mod field;
@@ -30,33 +30,33 @@ const BETA: [u64; 4] = [
     0x7ae9_6a2b_657c_0710,
 ];
 
-/// A signature as it is worked on.
+/// A signature to recover.
 #[derive(Clone, Debug)]
 pub(crate) struct Job {
-    /// The x of the point R: words, the least first.
+    /// The x of the point R: words, the lowest first.
     pub(crate) x: [u64; 4],
     /// Whether R's y is odd.
     pub(crate) odd: bool,
     pub(crate) multiples: Multiples,
 }
 
-/// A key's x and y: words, the least first.
+/// A key's x and y: words, the lowest first.
 pub(crate) type Key = [[u64; 4]; 2];
 
-/// The processor has what this takes.
+/// Proof that the processor has the target features.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Available(());
 
 impl Available {
-    pub(crate) fn look() -> Option<Self> {
+    pub(crate) fn detect() -> Option<Self> {
         let has = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512ifma");
         has.then_some(Self(()))
     }
 }
 
-/// The keys, where nothing is out of the ordinary.
+/// Recovers the keys; `None` for unusual signatures.
 pub(crate) fn recover(_: Available, jobs: &[Job]) -> Vec<Option<Key>> {
-    // SAFETY: the processor was looked at.
+    // SAFETY: `Available` is only made by `detect`, which has found the target features.
     unsafe { recover_available(jobs) }
 }
 
@@ -65,7 +65,7 @@ struct Group {
     key: Jacobian,
     /// The product of the z of all groups before.
     before: Field,
-    /// Lanes with nothing out of the ordinary so far.
+    /// Lanes without a special case so far.
     ordinary: __mmask8,
 }
 
@@ -92,7 +92,7 @@ fn recover_available(jobs: &[Job]) -> Vec<Option<Key>> {
             }
         })
         .collect();
-    // Montgomery's trick: one inversion for all.
+    // Montgomery's trick: one inversion for all groups.
     let mut inverse = product.inverse();
     let mut keys = Vec::with_capacity(groups.len() * WIDTH);
     for group in groups.iter_mut().rev() {
@@ -121,7 +121,7 @@ fn on_curve(x: Field, y: Field) -> __mmask8 {
     y.squared().sum().minus::<3>(right.sum()).carried().zeros()
 }
 
-/// x and y of each lane, as [`Entry`] has them.
+/// x and y of each lane, from [`Entry`].
 #[target_feature(enable = "avx512f,avx512ifma")]
 fn in_memory(x: Field, y: Field) -> [Row; WIDTH] {
     let ([a, b, c, d], [e, f, g, h]) = (x.to_words(), y.to_words());
@@ -141,7 +141,7 @@ impl Tables {
 
 /// A digit of each lane.
 struct Digit {
-    /// How many times, less one; zero as well where there is nothing to add.
+    /// The multiple less one; also zero where nothing is added.
     places: [usize; WIDTH],
     negatives: __mmask8,
     none: __mmask8,
@@ -161,7 +161,7 @@ impl Digit {
         }
     }
 
-    /// The sum and these multiples, which `entry` finds by lane and place.
+    /// Adds multiples, which `entry` finds by lane and place.
     #[target_feature(enable = "avx512f,avx512ifma")]
     #[inline]
     fn add_to<'t>(&self, sum: &Jacobian, entry: impl Fn(usize, usize) -> &'t Entry) -> Jacobian {
@@ -183,7 +183,7 @@ impl Digit {
 fn sum(jobs: [&Job; WIDTH], tables: &mut Tables, generator: &Generator) -> (Jacobian, __mmask8) {
     let (point, is_point) = lifted(jobs);
     let scale = tables.fill(&point);
-    // On the curve of the tables. Sums begin at a point that nobody reaches by chance, instead of at infinity.
+    // On the curve of the tables. Sums start at a point that is not reached by chance, instead of at infinity.
     let square = scale.squared();
     let mut of_point = Jacobian {
         x: Field::broadcast(generator.start[0]).times(square),
@@ -202,7 +202,7 @@ fn sum(jobs: [&Job; WIDTH], tables: &mut Tables, generator: &Generator) -> (Jaco
         }
     }
     of_point.z = of_point.z.times(scale);
-    // And here at what takes that start away again.
+    // This start cancels the first one.
     let mut of_generator = Jacobian {
         x: Field::broadcast(generator.end[0]),
         y: Field::broadcast(generator.end[1]),
@@ -239,7 +239,7 @@ fn lifted(jobs: [&Job; WIDTH]) -> (Affine, __mmask8) {
 }
 
 impl Tables {
-    /// Makes the tables of a point; returns the z here of the curve they are on.
+    /// Computes the tables of a point; returns the z of their curve.
     #[target_feature(enable = "avx512f,avx512ifma")]
     fn fill(&mut self, point: &Affine) -> Field {
         let (multiples, scale) = point::multiples(point);

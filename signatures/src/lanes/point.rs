@@ -1,7 +1,7 @@
-//! Points of curves y^2 = x^3 + b, eight side by side.
+//! Points of curves y^2 = x^3 + b, eight in parallel.
 //!
-//! No formula here looks at b, and none minds special cases: where a point is added to itself, its negative or the point
-//! at infinity, z comes to zero, and stays so whatever is added or doubled later. So it is enough to look at z in the end.
+//! No formula here uses b, and none handles special cases: where a point is added to itself, its negative or the point
+//! at infinity, z becomes zero and stays zero in later additions and doublings. So it suffices to check z at the end.
 //!
 //! The formulas are those of the Explicit-Formulas Database (Bernstein, Lange) for curves with a = 0: dbl-2009-l, madd and
 //! add; and those of points with a common z (Meloni: New Point Addition Formulae for ECC Applications, WAIFI 2007).
@@ -57,7 +57,7 @@ impl Jacobian {
         }
     }
 
-    /// The sum with a point, or with its negative in the lanes that `negatives` names; the point itself in those of `none`.
+    /// The sum with a point, or with its negative in the lanes of `negatives`; unchanged in those of `none`.
     #[target_feature(enable = "avx512f,avx512ifma")]
     #[inline]
     pub(super) fn plus(&self, other: &Affine, negatives: __mmask8, none: __mmask8) -> Self {
@@ -99,7 +99,7 @@ impl Jacobian {
         Self { x, y, z }
     }
 
-    /// Where the line with slope `r` through this point meets the curve again, mirrored.
+    /// The mirrored third intersection of the curve with the line of slope `r` through this point.
     #[target_feature(enable = "avx512f,avx512ifma")]
     #[inline]
     fn chord(&self, r: Field, v: Field, hhh: Field) -> (Field, Field) {
@@ -123,7 +123,7 @@ impl Jacobian {
 /// Multiples of a point that end with this one.
 pub(super) const MULTIPLES: usize = 16;
 
-/// The multiples 1 to 16 of a point as points of another curve, on which they have a z of one, and that curve's z here.
+/// The multiples 1 to 16 of a point as points with z = 1 of another curve, and the z that maps to that curve.
 #[target_feature(enable = "avx512f,avx512ifma")]
 pub(super) fn multiples(point: &Affine) -> ([Affine; MULTIPLES], Field) {
     let Affine { x, y } = *point;
@@ -170,7 +170,7 @@ pub(super) fn multiples(point: &Affine) -> ([Affine; MULTIPLES], Field) {
         ratios[index] = by_x;
         first = Affine { x: w[0], y: a };
     }
-    // To the last one's z.
+    // Scale all to the last one's z.
     multiples[0] = first;
     let mut ratio = ratios[MULTIPLES - 1];
     for index in (1..MULTIPLES - 1).rev() {

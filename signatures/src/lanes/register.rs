@@ -5,7 +5,7 @@ use std::arch::x86_64::{
     _mm512_unpacklo_epi64,
 };
 
-/// Signatures side by side.
+/// Signatures in parallel.
 pub(super) const WIDTH: usize = 8;
 /// A word of each.
 pub(super) type Lanes = __m512i;
@@ -15,22 +15,22 @@ pub(super) type Row = [u64; WIDTH];
 #[target_feature(enable = "avx512f")]
 #[inline]
 pub(super) fn load(row: &Row) -> Lanes {
-    // SAFETY: as many bytes as a register has; alignment is not asked for.
+    // SAFETY: the array has the size of a register, and the instruction needs no alignment.
     unsafe { _mm512_loadu_si512(row.as_ptr().cast()) }
 }
 
 #[target_feature(enable = "avx512f")]
 #[inline]
 pub(super) fn store(row: &mut Row, lanes: Lanes) {
-    // SAFETY: as many bytes as a register has; alignment is not asked for.
+    // SAFETY: the array has the size of a register, and the instruction needs no alignment.
     unsafe { _mm512_storeu_si512(row.as_mut_ptr().cast(), lanes) }
 }
 
-/// Columns for rows.
+/// Transposes.
 #[target_feature(enable = "avx512f")]
 #[inline]
 pub(super) fn transposed(rows: [Lanes; WIDTH]) -> [Lanes; WIDTH] {
-    /// Pairs that the low halves of a register are made of, and the high halves.
+    /// Interleaves the low halves of pairs, and the high halves.
     const EVEN: i32 = 0b10_00_10_00;
     const ODD: i32 = 0b11_01_11_01;
     let [a, b, c, d, e, f, g, h] = rows;

@@ -1,8 +1,7 @@
-//! Where templates are kept: learned by whoever simulates, read by all workers.
+//! Stores templates: simulating workers learn them, all workers read them.
 //!
-//! Reading is what counts, and nobody who reads writes: a worker has its own reference to each shard's
-//! published templates and looks only at a version number, which changes when a template is published
-//! or withdrawn.
+//! Readers do not write: a worker has its own reference to each shard's published templates and reads only a version
+//! number, which changes when a template is published or invalidated.
 
 use super::{
     inputs::Inputs,
@@ -24,40 +23,40 @@ use std::{
     },
 };
 
-/// Parts of the cache, so that learning one template does not touch what is read of the others.
+/// Parts of the cache, so that learning in one does not invalidate what is read of the others.
 const SHARDS: usize = 64;
-/// Calls a shard knows, at most; the one learned from longest ago makes room.
+/// Kinds of calls in a shard, at most; the least recently learned one is evicted.
 const SHARD_ENTRIES_MAX: usize = 64;
-/// Explained keys a shard keeps, at most: some 10 KiB for each call it knows.
+/// Explained keys in a shard, at most: some 10 KiB for each kind of call.
 const SHARD_WEIGHT_MAX: usize = 4_096;
-/// Shapes of one template.
+/// Shapes of one template, at most.
 const SHAPES_MAX: usize = 4;
 /// Calls of a shape before it is part of a prediction.
 const SHAPE_RUNS_MIN: u32 = 2;
-/// Calls that are remembered of a shape; a shape not seen for some time gives way.
+/// Counted calls of a shape, at most, so that a shape that no longer occurs gives way.
 const SHAPE_RUNS_MAX: u32 = 8;
-/// Predictions in a row that must have been right before a template is used the first time.
+/// Correct predictions in a row before a template is first used.
 const PREDICTIONS_MIN: u32 = 1;
-/// A template withdrawn this often is given up.
-const WITHDRAWALS_MAX: u32 = 6;
-/// Calls learned from without a template that predicts: then the code is too variable.
+/// A template that is invalidated more often is given up.
+const INVALIDATIONS_MAX: u32 = 6;
+/// Calls learned from without a usable template, at most: then the code is too variable.
 const TRIES_MAX: u32 = 24;
-/// One call in so many is simulated although there is a template, to see whether it still fits.
+/// One call in this many is simulated despite its template, to check that it still fits.
 const AUDIT_EVERY: u32 = 256;
 
-/// What a template is for: code, and the first four bytes of calldata.
+/// The key of a template: code, and the first four bytes of calldata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct CallKind {
     code: B256,
     selector: Option<[u8; 4]>,
 }
 
-/// What workers know of a kind of call.
+/// The published state of a kind of call.
 #[derive(Clone, Debug)]
 enum Published {
-    /// There is a template. The calls used this much gas, lately.
+    /// A template predicts its calls, which recently used this much gas.
     Ready { program: Arc<Program>, gas: u64 },
-    /// There will be none; do not try.
+    /// Given up: its calls are simulated.
     Refused,
 }
 
@@ -65,7 +64,7 @@ type PublishedMap = HashMap<CallKind, Published>;
 
 /// Templates of contract calls, bounded, shared by all workers and kept between blocks.
 ///
-/// A cache may serve blocks of any kind and in any order: what it says is a guess that every use checks.
+/// A cache may serve any blocks in any order: its predictions are guesses, which every use checks.
 ///
 /// ```
 /// use lockweave_evm_adapter::{TemplateCache, Templates};
@@ -78,7 +77,7 @@ type PublishedMap = HashMap<CallKind, Published>;
 /// ```
 pub struct TemplateCache {
     shards: Box<[CachePadded<Shard>]>,
-    /// Seeded at random, so that code cannot be ground to drive others out.
+    /// Seeded at random, so that an attacker cannot craft colliding kinds of calls.
     hasher: RandomState,
 }
 
@@ -98,20 +97,20 @@ struct Learner {
     evicted: u64,
 }
 
-/// What was learned of one kind of call.
+/// What is learned of one kind of call.
 #[derive(Clone, Debug, Default)]
 struct Entry {
     shapes: Vec<Shape>,
     program: Option<Arc<Program>>,
     status: Status,
-    /// Predictions in a row that were right.
+    /// Correct predictions in a row.
     streak: u32,
-    /// Calls learned from since the last withdrawal.
+    /// Calls learned from since the last invalidation.
     tries: u32,
-    withdrawals: u32,
+    invalidations: u32,
     gas: u64,
     last_learned: u64,
-    /// Of the last call: the same call again confirms nothing.
+    /// The last call: repeating it confirms nothing.
     last_call: Option<(Address, u64)>,
 }
 
@@ -123,23 +122,23 @@ enum Status {
     Refused,
 }
 
-/// What is in a cache.
+/// Statistics of a cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TemplateCacheStats {
-    /// Kinds of calls (code and selector) that are known.
+    /// Known kinds of calls (code and selector).
     pub entries: usize,
-    /// Of these, with a template in use.
+    /// Those with a template in use.
     pub ready: usize,
-    /// Of these, given up: their calls are simulated.
+    /// Those given up: their calls are simulated.
     pub refused: usize,
-    /// Templates withdrawn because a call left its prediction.
+    /// Templates invalidated because a call violated its prediction.
     pub withdrawn: u64,
-    /// Kinds of calls that made room for others.
+    /// Evicted kinds of calls.
     pub evicted: u64,
 }
 
 impl TemplateCache {
-    /// A cache that knows nothing.
+    /// An empty cache.
     pub fn new() -> Self {
         Self {
             shards: (0..SHARDS).map(|_| CachePadded::default()).collect(),
@@ -147,7 +146,7 @@ impl TemplateCache {
         }
     }
 
-    /// What is in it.
+    /// Statistics of the cache.
     pub fn stats(&self) -> TemplateCacheStats {
         let mut stats = TemplateCacheStats::default();
         for shard in &self.shards {
@@ -171,7 +170,7 @@ impl TemplateCache {
 }
 
 impl Clone for TemplateCache {
-    /// Another cache that knows the same and learns on its own.
+    /// A cache with the same templates, which learns independently.
     fn clone(&self) -> Self {
         let shards = self.shards.iter().map(|shard| {
             let learner = shard.learner.lock().clone();
@@ -215,7 +214,7 @@ pub(crate) enum LookUp {
 
 impl LookUp {
     /// The same where nothing is to be learned.
-    pub(crate) const fn without_lessons(self) -> Self {
+    pub(crate) const fn without_learning(self) -> Self {
         match self {
             Self::Learn => Self::Simulate,
             other => other,
@@ -308,7 +307,7 @@ impl Templates {
     }
 
     /// Says whether to learn from a call of `code` that is simulated in any case.
-    pub(crate) fn look_for_lessons(&mut self, code: B256, inputs: &Inputs<'_>) -> LookUp {
+    pub(crate) fn look_up_learning(&mut self, code: B256, inputs: &Inputs<'_>) -> LookUp {
         let kind = CallKind {
             code,
             selector: inputs.selector(),
@@ -321,9 +320,7 @@ impl Templates {
         }
     }
 
-    /// Learns from a call that was simulated and ended well, having used so much gas.
-    ///
-    /// Where another worker is learning just now, the call is passed over.
+    /// Learns from a successful simulation and its gas. Skips the call if another worker is learning in the same shard.
     pub(crate) fn learn(&self, code: B256, observation: &Observation<'_>, gas: u64) {
         let kind = CallKind {
             code,
@@ -337,7 +334,7 @@ impl Templates {
         }
     }
 
-    /// Gives a kind of call up, because one touches more than is ever explained.
+    /// Gives a kind of call up, because a call accesses more keys than can be explained.
     pub(crate) fn refuse(&self, code: B256, inputs: &Inputs<'_>) {
         self.change(code, inputs, |entry| {
             *entry = Entry {
@@ -348,9 +345,9 @@ impl Templates {
         });
     }
 
-    /// Withdraws the template of a call that left its prediction.
-    pub(crate) fn withdraw(&self, code: B256, inputs: &Inputs<'_>) {
-        self.change(code, inputs, Entry::withdraw);
+    /// Invalidates the template of a call that violated its prediction.
+    pub(crate) fn invalidate(&self, code: B256, inputs: &Inputs<'_>) {
+        self.change(code, inputs, Entry::invalidate);
     }
 
     fn change(&self, code: B256, inputs: &Inputs<'_>, change: impl FnOnce(&mut Entry)) {
@@ -368,17 +365,16 @@ impl Templates {
         let clock = learner.clock;
         let entry = learner.entries.entry(kind).or_default();
         entry.last_learned = clock;
-        let before = entry.withdrawals;
+        let before = entry.invalidations;
         change(entry);
-        let withdrawn = entry.withdrawals > before;
-        learner.withdrawn += u64::from(withdrawn);
+        let invalidated = entry.invalidations > before;
+        learner.withdrawn += u64::from(invalidated);
         learner.publish();
         shard.version.fetch_add(1, Ordering::Release);
     }
 }
 
-/// Whether it is this call's turn to be simulated, to see whether its template still fits; `since` counts
-/// calls since the last one that was.
+/// Whether this call is simulated to check its template; `since` counts the calls since the last check.
 const fn is_audited(since: &mut u32) -> bool {
     *since = (*since + 1) % AUDIT_EVERY;
     *since == 0
@@ -391,7 +387,7 @@ impl fmt::Debug for Templates {
 }
 
 impl Learner {
-    /// Returns whether something was published or withdrawn.
+    /// Returns whether published templates changed.
     fn learn(
         &mut self,
         kind: CallKind,
@@ -411,11 +407,11 @@ impl Learner {
             return false;
         }
         entry.last_call = call;
-        let before = (entry.status, entry.withdrawals, entry.program.clone());
+        let before = (entry.status, entry.invalidations, entry.program.clone());
         entry.learn(observation, gas);
         let unchanged = before.0 == entry.status
             && (entry.status == Status::Learning || before.2 == entry.program);
-        self.withdrawn += u64::from(entry.withdrawals > before.1);
+        self.withdrawn += u64::from(entry.invalidations > before.1);
         if unchanged {
             return false;
         }
@@ -423,7 +419,7 @@ impl Learner {
         true
     }
 
-    /// Makes room for another kind of call.
+    /// Evicts entries to make room for another kind of call.
     fn make_room(&mut self, kind: &CallKind) {
         loop {
             let weight: usize = self.entries.values().map(Entry::weight).sum();
@@ -457,7 +453,7 @@ impl Learner {
 }
 
 impl Entry {
-    /// How much is kept, in explained keys.
+    /// Its size in explained keys.
     fn weight(&self) -> usize {
         let shapes: usize = self.shapes.iter().map(|shape| shape.keys.len()).sum();
         shapes + self.program.as_ref().map_or(0, |program| program.keys())
@@ -470,11 +466,11 @@ impl Entry {
             self.gas - self.gas / 4 + gas / 4
         };
         let excess = (self.program.as_ref()).and_then(|program| program.covers(observation));
-        // Some keys more than needed are cheap; many would make calls wait for each other.
+        // A few unneeded keys are cheap; many would make calls wait for each other.
         if excess.is_some_and(|excess| excess <= 2 + observation.keys.len() / 2) {
             self.streak += 1;
         } else if self.status == Status::Ready {
-            self.withdraw();
+            self.invalidate();
         } else {
             self.streak = 0;
         }
@@ -504,12 +500,12 @@ impl Entry {
         };
     }
 
-    /// Twice as many after each withdrawal.
+    /// Doubles with each invalidation.
     const fn streak_needed(&self) -> u32 {
-        PREDICTIONS_MIN << self.withdrawals
+        PREDICTIONS_MIN << self.invalidations
     }
 
-    /// Takes a shape in: narrows one down that it is a case of, or stands beside the others.
+    /// Unifies a shape with a known one, or adds it.
     fn absorb(&mut self, shape: Shape) {
         let unified = (self.shapes.iter().enumerate())
             .find_map(|(place, known)| Some((place, known.unify(&shape)?)));
@@ -525,23 +521,23 @@ impl Entry {
         self.shapes.push(shape);
     }
 
-    fn withdraw(&mut self) {
+    fn invalidate(&mut self) {
         self.streak = 0;
         self.tries = 0;
-        self.withdrawals += 1;
+        self.invalidations += 1;
         self.last_call = None;
         self.status = Status::Learning;
         for shape in &mut self.shapes {
-            // What is not seen again does not count for long.
+            // Shapes that do not occur again lose their weight.
             shape.runs = (shape.runs / 2).max(1);
         }
-        if self.withdrawals > WITHDRAWALS_MAX {
+        if self.invalidations > INVALIDATIONS_MAX {
             self.status = Status::Refused;
             self.give_up();
         }
     }
 
-    /// Keeps only what says that this kind of call is left to simulation.
+    /// Drops everything except that calls of this kind are simulated.
     fn give_up(&mut self) {
         self.shapes = Vec::new();
         self.program = None;

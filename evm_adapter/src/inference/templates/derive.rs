@@ -1,4 +1,4 @@
-//! From a word to everything that may explain it.
+//! All explanations of a word.
 
 use super::{
     expression::{Expression, Leaf, Piece, SOURCES_MAX, Source},
@@ -8,19 +8,19 @@ use super::{
 use alloy_primitives::U256;
 use lockweave_runtime::KeyPart;
 
-/// Hashes of hashes of hashes: deeper ones are taken for constants.
+/// Nesting of hashes; deeper ones count as constants.
 const DEPTH_MAX: usize = 5;
-/// How far behind a hash an element of an array or a field of a structure is looked for.
+/// Maximum distance from a hash of an array element or a structure's field.
 const REACH: u64 = 1 << 32;
 /// How values are packed into a slot: an address alone, behind a flag, behind the high part of a word.
 const SHIFTS: [u8; 3] = [0, 8, 96];
-/// Slots whose values are looked at as explanations.
+/// Slots whose values may be explanations, at most.
 const SLOTS_MAX: usize = 64;
 
 /// Explains the words of one call.
 pub(crate) struct Derivation<'a> {
     observation: &'a Observation<'a>,
-    /// Slots that were touched before the key in hand, with the values they held: place and value.
+    /// Slots accessed before the current key: place and value.
     slots: Vec<(u16, U256)>,
 }
 
@@ -32,7 +32,7 @@ impl<'a> Derivation<'a> {
         }
     }
 
-    /// From now on the key at this place explains others, if it is a slot.
+    /// Lets the key at this place explain later ones, if it is a slot.
     pub(crate) fn pass(&mut self, place: u16) {
         let observed = &self.observation.keys[usize::from(place)];
         let is_slot = matches!(observed.entry.key.part, KeyPart::Slot(_));
@@ -70,7 +70,7 @@ impl<'a> Derivation<'a> {
         Expression::Leaf(self.leaf(word))
     }
 
-    /// Takes apart what was hashed: words, or where it is packed, addresses and hashes among bytes.
+    /// Splits a preimage into words or, if it is packed, into addresses, hashes and bytes.
     fn pieces(&self, preimage: &[u8], depth: usize) -> Vec<Piece> {
         if preimage.len().is_multiple_of(32) {
             let words = preimage.chunks_exact(32).map(U256::from_be_slice);
@@ -129,7 +129,7 @@ impl<'a> Derivation<'a> {
             .slots
             .iter()
             .flat_map(|(key, held)| held_at(*key, *held, value));
-        // Nothing follows from a zero, which is everywhere.
+        // Zeros are everywhere and explain nothing.
         let sources = parties.chain(calldata).chain(slots);
         let sources = sources.take(if value.is_zero() { 0 } else { SOURCES_MAX });
         Leaf {
@@ -140,7 +140,7 @@ impl<'a> Derivation<'a> {
     }
 }
 
-/// Where in what a slot held a value stands.
+/// The positions of a value in a slot's value.
 fn held_at(key: u16, held: U256, value: U256) -> impl Iterator<Item = Source> {
     let width = if value.bit_len() > 160 {
         Width::Word

@@ -1,44 +1,44 @@
-//! Hypotheses: how a word may have come about, by what was seen so far.
+//! Hypotheses about the origin of a word, by the calls seen so far.
 
 use super::inputs::Width;
 use alloy_primitives::U256;
 
-/// Explanations kept of one value.
+/// Explanations of one value, at most.
 pub(crate) const SOURCES_MAX: usize = 8;
 
-/// Where a value may come from.
+/// A possible origin of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Source {
-    /// Who calls.
+    /// The caller.
     Caller,
-    /// Who is called.
+    /// The called account.
     Target,
-    /// Whom the block pays.
+    /// The block's beneficiary.
     Beneficiary,
-    /// Calldata from `offset` on.
+    /// Calldata at `offset`.
     Calldata {
         /// In bytes.
         offset: u16,
-        /// How much.
+        /// Its width.
         width: Width,
     },
-    /// What a slot held, that stands earlier among the keys.
+    /// The value of a slot that is an earlier key.
     Slot {
         /// Its place among the keys.
         key: u16,
-        /// How far the value is shifted to the right, in bits.
+        /// Shift of the value to the right, in bits.
         shift: u8,
-        /// How much of it counts then.
+        /// Width after the shift.
         width: Width,
     },
 }
 
-/// A value, with everything that explains it.
+/// A value with all its explanations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Leaf {
-    /// As last seen.
+    /// The last value.
     pub(crate) value: U256,
-    /// Whether it was the same always.
+    /// Whether it was the same in all calls.
     pub(crate) is_constant: bool,
     /// At most [`SOURCES_MAX`].
     pub(crate) sources: Vec<Source>,
@@ -49,7 +49,7 @@ pub(crate) struct Leaf {
 const SMALL: U256 = U256::from_limbs([1 << 16, 0, 0, 0]);
 
 impl Leaf {
-    /// The explanation to go by: `None` for a constant.
+    /// The explanation to use: `None` for a constant.
     pub(crate) fn choice(&self) -> Option<Source> {
         if self.is_constant && self.value < SMALL {
             return None;
@@ -58,7 +58,7 @@ impl Leaf {
         self.sources.first().copied()
     }
 
-    /// What explains both, where `places` says which key of the shape each of the other's keys is.
+    /// The common explanations; `places` maps the other's keys to keys of the shape.
     fn unify(&self, other: &Self, places: &[Option<u16>]) -> Option<Self> {
         let is_constant = self.is_constant && other.is_constant && self.value == other.value;
         let others = other.sources.iter().filter_map(|source| match *source {
@@ -80,28 +80,28 @@ impl Leaf {
     }
 }
 
-/// How a word may have come about.
+/// The origin of a word.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Expression {
-    /// It was there.
+    /// An input, a slot's value or a constant.
     Leaf(Leaf),
     /// A hash.
     Keccak(Vec<Piece>),
-    /// Something, and so much more: an element of an array, a field of a structure.
+    /// A base plus an offset: an array's element, a structure's field.
     Sum(Box<Expression>, Leaf),
 }
 
-/// A piece of what is hashed.
+/// A piece of a preimage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Piece {
-    /// The same bytes always.
+    /// Constant bytes.
     Bytes(Vec<u8>),
     /// A word or an address.
     Value(Expression, Width),
 }
 
 impl Expression {
-    /// What explains both; `None` if nothing does.
+    /// The common explanations; `None` if there are none.
     pub(crate) fn unify(&self, other: &Self, places: &[Option<u16>]) -> Option<Self> {
         match (self, other) {
             (Self::Leaf(left), Self::Leaf(right)) => left.unify(right, places).map(Self::Leaf),
@@ -150,7 +150,7 @@ mod tests {
     };
 
     #[test]
-    fn only_what_explains_both_is_left() {
+    fn only_common_explanations_are_kept() {
         let first = leaf(5, true, &[Source::Caller, WORD]);
         let second = leaf(6, true, &[WORD]);
         let both = first.unify(&second, &[]).expect("the word explains both");

@@ -1,13 +1,13 @@
-//! What a call brings along, from which the keys it touches may follow.
+//! The inputs of a call, which may explain its keys.
 
 use crate::transaction::EvmTransaction;
 use alloy_consensus::Transaction as _;
 use alloy_primitives::{Address, B256, U256};
 
-/// Bytes of calldata that are looked at, at most.
+/// Bytes of calldata that may explain keys, at most.
 const CALLDATA_MAX: usize = 1_024;
 
-/// One call from outside: who, whom, with what.
+/// A transaction's call: caller, target and calldata.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Inputs<'a> {
     pub(crate) caller: Address,
@@ -17,8 +17,8 @@ pub(crate) struct Inputs<'a> {
 }
 
 impl<'a> Inputs<'a> {
-    /// The call that a transaction makes, if it is one whose code is that of its recipient alone: no
-    /// creation, and no delegation made on the way (EIP-7702).
+    /// The call that a transaction makes, if its code is that of its recipient: no creation and no authorisations
+    /// (EIP-7702).
     pub(crate) fn of(transaction: &'a EvmTransaction, beneficiary: Address) -> Option<Self> {
         let envelope = transaction.envelope();
         let delegates = envelope
@@ -41,11 +41,11 @@ impl<'a> Inputs<'a> {
     }
 
     /// The calldata that explanations may come from.
-    fn looked_at(&self) -> &'a [u8] {
+    fn explainable_calldata(&self) -> &'a [u8] {
         &self.calldata[..self.calldata.len().min(CALLDATA_MAX)]
     }
 
-    /// A word of calldata, with zeros behind its end as `CALLDATALOAD` has them.
+    /// A word of calldata, padded with zeros as by `CALLDATALOAD`.
     pub(crate) fn word(&self, offset: usize) -> U256 {
         let rest = self.calldata.get(offset..).unwrap_or_default();
         let mut word = B256::ZERO;
@@ -59,10 +59,10 @@ impl<'a> Inputs<'a> {
         self.word(offset) >> 96
     }
 
-    /// Every place in calldata by the eight bytes that stand there, sorted, for
+    /// Every offset in calldata by the eight bytes at it, sorted, for
     /// [`places_of`](Self::places_of).
     pub(crate) fn index(&self) -> Vec<(u64, u16)> {
-        let calldata = self.looked_at();
+        let calldata = self.explainable_calldata();
         let mut index: Vec<_> = (calldata.windows(8).zip(0_u16..))
             .map(|(bytes, offset)| (beginning(bytes), offset))
             .collect();
@@ -70,21 +70,21 @@ impl<'a> Inputs<'a> {
         index
     }
 
-    /// Where in calldata a value stands, and how wide it is there: small numbers as whole words,
-    /// addresses and hashes wherever they are, as bots pack them.
+    /// The offsets and widths of a value in calldata: small numbers as whole words, addresses and hashes at any offset,
+    /// as bots pack them.
     pub(crate) fn places_of(
         &self,
         index: &[(u64, u16)],
         value: U256,
     ) -> impl Iterator<Item = (u16, Width)> {
-        let calldata = self.looked_at();
+        let calldata = self.explainable_calldata();
         let bytes = value.to_be_bytes::<32>();
         let (width, start) = match value.bit_len() {
             0..=64 => (None, 24),
             65..=160 => (Some(Width::Address), 12),
             _ => (Some(Width::Word), 0),
         };
-        // Behind a selector, or without one.
+        // With a selector in front, or without one.
         let words = (0_u16..).map(|word| 32 * (word / 2) + 4 * (word % 2));
         let aligned = words
             .take_while(move |offset| width.is_none() && usize::from(*offset) < calldata.len())
@@ -107,7 +107,7 @@ fn beginning(bytes: &[u8]) -> u64 {
     bytes.first_chunk().copied().map_or(0, u64::from_be_bytes)
 }
 
-/// How many bytes of something make a word.
+/// The number of bytes in a word that count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Width {
     /// Twenty, with zeros in front.

@@ -1,25 +1,25 @@
-//! What is seen of one call: the keys it touched, the slots' values, and what was hashed.
+//! The observation of one call: its keys, the slots' values, and the hashes.
 
 use super::inputs::Inputs;
 use crate::machine::Preimages;
 use alloy_primitives::{B256, U256, map::HashMap};
 use lockweave_runtime::{AccessEntry, StateKey};
 
-/// Keys of one call that are explained, at most.
+/// Keys of one call that can be explained, at most.
 pub(crate) const KEYS_MAX: usize = 256;
 
-/// One key that a call touched.
+/// One key that a call accessed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Observed {
     pub(crate) entry: AccessEntry,
-    /// What a slot held before the call; zero for other keys.
+    /// The slot's value before the call; zero for other keys.
     pub(crate) value: U256,
 }
 
-/// What is seen of one call.
+/// The keys, values and hashes of one call.
 pub(crate) struct Observation<'a> {
     pub(crate) inputs: Inputs<'a>,
-    /// Each key once, in the order in which they were first touched.
+    /// Each key once, in the order of first access.
     pub(crate) keys: Vec<Observed>,
     pub(crate) preimages: &'a Preimages,
     /// Of calldata.
@@ -31,8 +31,7 @@ pub(crate) struct Observation<'a> {
 }
 
 impl<'a> Observation<'a> {
-    /// Puts together what was touched, in order and with duplicates, and the slots' values. `None` if it
-    /// is more than is ever explained.
+    /// Collects accesses, in order and with duplicates, and the slots' values. `None` if there are too many to explain.
     pub(crate) fn new(
         inputs: Inputs<'a>,
         touched: impl IntoIterator<Item = (AccessEntry, Option<U256>)>,
@@ -74,8 +73,8 @@ impl<'a> Observation<'a> {
         (*ending == address).then_some(*hash)
     }
 
-    /// The hash closest below a value, if it is no farther than `reach`, and how far: an array's first
-    /// element lies at a hash, a structure's later fields behind one.
+    /// The closest hash below a value, within `reach`, and the distance: an array's first element lies at a hash, a
+    /// structure's later fields after one.
     pub(crate) fn hash_below(&self, value: U256, reach: u64) -> Option<(U256, U256)> {
         let behind = self.hashes.partition_point(|hash| *hash <= value);
         let hash = *self.hashes.get(behind.checked_sub(1)?)?;
@@ -83,7 +82,7 @@ impl<'a> Observation<'a> {
         (distance <= U256::from(reach)).then_some((hash, distance))
     }
 
-    /// What a slot held, if the call touched it.
+    /// The value of a slot, if the call accessed it.
     pub(crate) fn slot(&self, key: &StateKey) -> Option<U256> {
         let found = self.keys.iter().find(|known| known.entry.key == *key);
         found.map(|known| known.value)

@@ -10,13 +10,13 @@ use crate::machine::SlotPreimage;
 use alloy_primitives::{Address, B256, U256, keccak256, map::HashMap};
 use lockweave_runtime::{AccessEntry, AccessMode, StateError, StateKey};
 
-/// Values that a program computes, at most.
+/// Values of a program, at most.
 const NODES_MAX: usize = 1_024;
 
-/// A computed value, by its place.
+/// The place of a computed value.
 type Place = u16;
 
-/// How to come by one value.
+/// How to compute a value.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Node {
     Constant(U256),
@@ -24,13 +24,13 @@ enum Node {
     Target,
     Beneficiary,
     Calldata(u16, Width),
-    /// What a slot holds before the call: account and slot, shift, width.
+    /// The value of a slot before the call: account and slot, shift, width.
     Load(Place, Place, u8, Width),
     Keccak(Box<[Chunk]>),
     Sum(Place, Place),
 }
 
-/// A piece of what is hashed.
+/// A piece of a preimage.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Chunk {
     Bytes(Box<[u8]>),
@@ -52,24 +52,24 @@ enum PredictedPart {
     Slot(Place),
 }
 
-/// Where a prediction's slots are looked up and its keys are left.
+/// The state that a prediction reads slots from and adds keys to.
 pub(crate) trait PredictedState {
-    /// What a slot holds now.
+    /// The value of a slot.
     fn peek(&mut self, key: StateKey) -> Result<U256, StateError>;
 
-    /// Is told what the place of a mapping's entry hashes to, which the call will want to know as well.
+    /// Stores a hash that the call will need as well.
     fn keep_hash(&mut self, preimage: &SlotPreimage, hash: U256) {
         let _ = (preimage, hash);
     }
 
-    /// Takes a predicted access.
+    /// Adds a predicted access.
     fn expect(&mut self, entry: AccessEntry) -> Result<(), StateError>;
 }
 
 /// A template ready to predict.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Program {
-    /// Each follows from those before it.
+    /// Each depends only on earlier ones.
     nodes: Vec<Node>,
     keys: Vec<PredictedKey>,
 }
@@ -88,13 +88,12 @@ impl Program {
         })
     }
 
-    /// How many keys are predicted at most.
+    /// Maximum number of predicted keys.
     pub(crate) fn keys(&self) -> usize {
         self.keys.len()
     }
 
-    /// Predicts what a call touches. `entry` hashes the places of mappings' entries; `values` is kept for
-    /// its memory.
+    /// Predicts the keys of a call. `entry` hashes slot preimages; `values` is scratch memory.
     pub(crate) fn predict(
         &self,
         inputs: &Inputs<'_>,
@@ -120,7 +119,7 @@ impl Program {
         Ok(())
     }
 
-    /// Whether all that a call touched would have been predicted, and how many keys more.
+    /// If the prediction covers a call's keys, the number of unneeded keys.
     pub(crate) fn covers(&self, observation: &Observation<'_>) -> Option<usize> {
         let mut replay = Replay {
             observation,
@@ -178,12 +177,12 @@ fn evaluate(
             };
             hash(chunks, entry, value)
         }
-        // Slot numbers wrap round, as the EVM's words do.
+        // Slot numbers wrap, as the EVM's words do.
         Node::Sum(base, more) => value(*base).wrapping_add(value(*more)),
     })
 }
 
-/// Hashes values and bytes in a row.
+/// Hashes concatenated values and bytes.
 fn hash(
     chunks: &[Chunk],
     mut entry: impl FnMut(&SlotPreimage) -> U256,
@@ -217,7 +216,7 @@ fn hash(
     hash_value(keccak256(preimage))
 }
 
-/// A prediction on what one call saw, to be held against what it touched.
+/// A prediction on one call's observed values, to be compared with its keys.
 struct Replay<'a> {
     observation: &'a Observation<'a>,
     predicted: HashMap<StateKey, AccessMode>,
@@ -225,7 +224,7 @@ struct Replay<'a> {
 
 impl PredictedState for Replay<'_> {
     fn peek(&mut self, key: StateKey) -> Result<U256, StateError> {
-        // What the call did not look at is not known, and a slot that follows from it was not touched.
+        // Slots that the call did not read are unknown, and no accessed slot depends on them.
         Ok(self.observation.slot(&key).unwrap_or_default())
     }
 
@@ -313,7 +312,7 @@ impl Compiler {
         self.node(node)
     }
 
-    /// The place of a value, which is computed once however often it is used.
+    /// The place of a value; equal values are computed once.
     fn node(&mut self, node: Node) -> Option<Place> {
         if let Some(place) = self.places.get(&node) {
             return Some(*place);

@@ -1,4 +1,4 @@
-//! One way through the code: the keys that calls taking it touch, with their explanations.
+//! The keys that calls on one execution path access, with their explanations.
 
 use super::{derive::Derivation, expression::Expression, observation::Observation};
 use alloy_primitives::U256;
@@ -12,7 +12,7 @@ pub(crate) struct ShapeKey {
     pub(crate) mode: AccessMode,
 }
 
-/// What part of the account.
+/// The part of the account.
 #[derive(Clone, Debug)]
 pub(crate) enum ShapePart {
     Account,
@@ -31,12 +31,12 @@ impl ShapePart {
     }
 }
 
-/// The keys of calls that went the same way.
+/// The keys of calls on the same execution path.
 #[derive(Clone, Debug)]
 pub(crate) struct Shape {
-    /// In the order in which the first call touched them, so that no slot follows from a later one.
+    /// In the order of the first call's accesses, so that no slot depends on a later one.
     pub(crate) keys: Vec<ShapeKey>,
-    /// Calls seen.
+    /// Number of calls.
     pub(crate) runs: u32,
 }
 
@@ -70,8 +70,8 @@ impl Shape {
 
     /// The shape of the calls of both, if all keys have common explanations.
     ///
-    /// Keys are matched by what explains them, the ones in the same place first: calls that go the same
-    /// way touch their keys in the same order.
+    /// Keys are matched by their explanations, those at the same place first: calls on the same path access their keys
+    /// in the same order.
     pub(crate) fn unify(&self, other: &Self) -> Option<Self> {
         if self.keys.len() != other.keys.len() {
             return None;
