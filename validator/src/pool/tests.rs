@@ -8,7 +8,7 @@ use lockweave_evm_adapter::EvmTransaction;
 
 const RICH: U256 = U256::from_limbs([u64::MAX, 1, 0, 0]);
 
-/// A transaction with these bids, of a sender who is stated rather than recovered.
+/// A transaction with these bids, whose sender is given rather than recovered.
 fn transaction(sender: u8, nonce: u64, fee: u128, tip: u128) -> PooledTransaction {
     let unsigned = TxEip1559 {
         chain_id: 1,
@@ -253,7 +253,7 @@ mod hostile {
             let _ = validate(&admission(), &PoolConfig::default(), &[bytes]);
         }
 
-        /// A transaction with a changed byte is refused, or is somebody else's or another one.
+        /// A transaction with a changed byte is refused or has another hash.
         #[test]
         fn a_changed_byte_is_noticed(place in 0_usize..150, change in 1_u8..) {
             let (admission, config) = (admission(), PoolConfig::default());

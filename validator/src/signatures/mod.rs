@@ -1,7 +1,7 @@
 //! Senders and authorities from signatures.
 //!
 //! * `senders`: senders of transactions, on many threads
-//! * `libsecp256k1`: the library that alloy's recoveries use
+//! * `libsecp256k1`: makes alloy recover signatures with the newest libsecp256k1
 
 mod libsecp256k1;
 pub mod senders;

@@ -1,7 +1,7 @@
 //! Ethereum's Merkle-Patricia roots and proofs, computed from a whole state.
 //!
-//! The chain's own commitment is not a trie, so a root is computed where somebody asks for one: to
-//! check blocks of other clients, and for proofs. It costs a pass over the state.
+//! The chain's own commitment is not a trie, so a root is computed only on demand: to check blocks of other
+//! clients, and for proofs. It costs a pass over the state.
 
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_rlp::encode_fixed_size;

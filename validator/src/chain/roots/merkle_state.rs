@@ -1,8 +1,7 @@
 //! A whole state with the leaves of its Merkle-Patricia trie.
 //!
-//! Storage roots are computed again only for accounts whose storage changed; the trie of accounts is
-//! walked through for each root. That serves chains of a size that is imported for tests, and the
-//! check of a chain that came from elsewhere.
+//! A storage root is computed again only if the account's storage changed; the account trie is computed again
+//! for each root. That is fast enough for imported test chains and for checking another client's chain.
 
 use super::merkle::account_storage_root;
 use alloy_primitives::{Address, B256, keccak256};

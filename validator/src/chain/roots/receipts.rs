@@ -47,8 +47,8 @@ impl ReceiptsSummary {
     }
 }
 
-/// The hashes that filters are made of. The logs of a block have many addresses and topics in common:
-/// the token, the event, who pays whom. Each is hashed once.
+/// The hashes that bloom filters are made of. The logs of a block share many addresses and topics, such as
+/// tokens, events and senders. Each is hashed once.
 #[derive(Default)]
 struct BloomHashes {
     addresses: AHashMap<Address, B256>,

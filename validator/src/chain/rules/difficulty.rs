@@ -51,8 +51,7 @@ pub fn next_difficulty(spec: &ChainSpec, parent: &Header, timestamp: u64) -> U25
     difficulty.saturating_add(bomb(number.saturating_sub(spec.bomb_delay_at(number))))
 }
 
-/// What is added so that proof of work comes to an end, by a number of blocks from which the delay was
-/// taken.
+/// The difficulty bomb, which ends proof of work. `number` is the block number minus the delay.
 fn bomb(number: u64) -> U256 {
     match (number / BOMB_PERIOD_BLOCKS).checked_sub(2) {
         Some(doublings) if doublings < 256 => U256::from(1) << doublings,
