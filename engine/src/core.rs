@@ -1,7 +1,9 @@
 //! What an engine keeps from block to block: its worker threads, learned templates and memory.
 
 use lockweave_banking_stage::BankingStage;
-use lockweave_evm_adapter::{BlockContext, EvmExecutor, TemplateCache, TemplateScope};
+use lockweave_evm_adapter::{
+    BlockContext, EvmExecutor, TemplateCache, TemplateScope, revm::precompile::Precompile,
+};
 use lockweave_runtime::{MemoryState, SealedBlock, SerialState, StateCells, StateRules, StateView};
 use parking_lot::Mutex;
 use std::{
@@ -10,11 +12,20 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
+/// What executors are made with. Threads keep executors from block to block; an executor is used again only with the
+/// settings that it was made with.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// See [`EngineBuilder::trace_after`](crate::EngineBuilder::trace_after).
+    pub(crate) trace_after: u32,
+    /// See [`EngineBuilder::precompiles`](crate::EngineBuilder::precompiles).
+    pub(crate) precompiles: Vec<Precompile>,
+}
+
 /// The parts of an engine that executions use.
 pub(crate) struct Core {
     pub(crate) stage: BankingStage,
-    /// See [`EngineBuilder::trace_after`](crate::EngineBuilder::trace_after).
-    pub(crate) trace_after: u32,
+    pub(crate) settings: Arc<Settings>,
     pub(crate) templates: Option<(Arc<TemplateCache>, TemplateScope)>,
     /// The memory of the last block's cells.
     cells: Mutex<Option<StateCells>>,
@@ -30,12 +41,12 @@ const NO_RULES: StateRules = StateRules {
 impl Core {
     pub(crate) fn new(
         stage: BankingStage,
-        trace_after: u32,
+        settings: Settings,
         templates: Option<TemplateScope>,
     ) -> Self {
         Self {
             stage,
-            trace_after,
+            settings: Arc::new(settings),
             templates: templates.map(|scope| (Arc::default(), scope)),
             cells: Mutex::default(),
         }
@@ -67,29 +78,43 @@ impl Core {
     }
 }
 
+/// What a serial execution leaves behind for the next one.
+struct SerialMemory {
+    settings: Arc<Settings>,
+    executor: EvmExecutor<SerialState>,
+    state: SerialState,
+}
+
 thread_local! {
-    /// The executor and the state that this thread's last serial execution used, for their memory.
-    static SERIAL: RefCell<Option<(EvmExecutor<SerialState>, SerialState)>> =
-        const { RefCell::new(None) };
+    /// The memory of this thread's last serial execution.
+    static SERIAL: RefCell<Option<SerialMemory>> = const { RefCell::new(None) };
 }
 
 /// Hands the oracle's executor and an empty state to `run`.
 pub(crate) fn with_serial<R>(
+    settings: &Arc<Settings>,
     context: &BlockContext,
     view: &Arc<dyn StateView>,
     run: impl FnOnce(&mut EvmExecutor<SerialState>, &mut SerialState) -> R,
 ) -> R {
-    let (mut executor, mut state) = match SERIAL.take() {
-        Some((mut executor, state)) => {
-            executor.set_block(context);
-            (executor, state)
+    let kept = SERIAL.take();
+    let kept = kept.filter(|kept| Arc::ptr_eq(&kept.settings, settings));
+    let mut memory = match kept {
+        Some(mut kept) => {
+            kept.executor.set_block(context);
+            kept
         }
-        None => (EvmExecutor::new(context), SerialState::default()),
+        None => SerialMemory {
+            settings: Arc::clone(settings),
+            executor: EvmExecutor::new(context)
+                .with_precompiles(settings.precompiles.iter().cloned()),
+            state: SerialState::default(),
+        },
     };
-    state.reset(Arc::clone(view), context.rules());
-    let result = run(&mut executor, &mut state);
-    state.reset(Arc::clone(&NO_STATE), NO_RULES);
-    SERIAL.set(Some((executor, state)));
+    memory.state.reset(Arc::clone(view), context.rules());
+    let result = run(&mut memory.executor, &mut memory.state);
+    memory.state.reset(Arc::clone(&NO_STATE), NO_RULES);
+    SERIAL.set(Some(memory));
     result
 }
 

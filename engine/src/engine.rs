@@ -2,12 +2,15 @@
 
 use crate::{
     block::NewBlock,
-    core::Core,
+    core::{Core, Settings},
     run::{Run, Steps},
 };
 use alloy_consensus::Header;
 use lockweave_banking_stage::{BankingStage, StageConfig, StartError};
-use lockweave_evm_adapter::{BlockContext, ChainSpec, EvmBlock, Step, TRACE_AFTER, TemplateScope};
+use lockweave_evm_adapter::{
+    BlockContext, ChainSpec, EvmBlock, Step, TRACE_AFTER, TemplateScope,
+    revm::precompile::Precompile,
+};
 use lockweave_runtime::SealedBlock;
 use std::num::NonZeroUsize;
 
@@ -64,7 +67,7 @@ impl Engine {
 #[must_use]
 pub struct EngineBuilder {
     stage: StageConfig,
-    trace_after: u32,
+    settings: Settings,
     templates: Option<TemplateScope>,
 }
 
@@ -72,7 +75,10 @@ impl Default for EngineBuilder {
     fn default() -> Self {
         Self {
             stage: StageConfig::default(),
-            trace_after: TRACE_AFTER,
+            settings: Settings {
+                trace_after: TRACE_AFTER,
+                precompiles: Vec::new(),
+            },
             templates: Some(TemplateScope::Waiting),
         }
     }
@@ -97,7 +103,7 @@ impl EngineBuilder {
     /// Calls are traced when this many of their kind (code, selector, length of input) have come to a
     /// worker; the default is [`TRACE_AFTER`].
     pub const fn trace_after(mut self, calls: u32) -> Self {
-        self.trace_after = calls;
+        self.settings.trace_after = calls;
         self
     }
 
@@ -108,11 +114,18 @@ impl EngineBuilder {
         self
     }
 
+    /// Adds precompiled contracts to those of the fork, or replaces some. All executions of the engine
+    /// know them. `examples/custom_precompile.rs` shows one.
+    pub fn precompiles(mut self, precompiles: impl IntoIterator<Item = Precompile>) -> Self {
+        self.settings.precompiles.extend(precompiles);
+        self
+    }
+
     /// Starts the worker threads.
     pub fn build(self) -> Result<Engine, StartError> {
         let stage = BankingStage::new(self.stage)?;
         Ok(Engine {
-            core: Core::new(stage, self.trace_after, self.templates),
+            core: Core::new(stage, self.settings, self.templates),
         })
     }
 }

@@ -9,6 +9,7 @@
 //! and so on.
 
 use crate::{
+    core::{Core, Settings},
     error::{EngineError, InvalidAccessList},
     serial::build_access_list,
 };
@@ -18,7 +19,7 @@ use alloy_eips::eip7928::{
     validate_block_access_list,
 };
 use alloy_primitives::Address;
-use lockweave_banking_stage::{Access, BankingStage, Grant, StageError, Workload};
+use lockweave_banking_stage::{Access, Grant, StageError, Workload};
 use lockweave_evm_adapter::{
     EvmBlock, EvmExecutor, InvalidStep, ListedState, SpecId, Step, StepEffects,
 };
@@ -57,7 +58,7 @@ pub fn can_be_listed(fork: SpecId) -> bool {
 
 /// Executes a block by its list.
 pub(crate) fn execute(
-    stage: &BankingStage,
+    engine: &Core,
     block: &EvmBlock,
     view: &Arc<dyn StateView>,
     list: &[AccountChanges],
@@ -69,8 +70,9 @@ pub(crate) fn execute(
         groups,
         state: Arc::new(ListedState::new(Arc::clone(view), list)),
         block: block.clone(),
+        settings: Arc::clone(&engine.settings),
     };
-    let (workload, result) = stage.run(workload);
+    let (workload, result) = engine.stage.run(workload);
     if let Err(error) = result {
         return Err(match error {
             StageError::Task { task, source } => {
@@ -120,6 +122,7 @@ fn groups(block: &EvmBlock) -> Vec<Range<usize>> {
 /// A block by its list, as tasks without locks.
 struct ListedBlock {
     block: EvmBlock,
+    settings: Arc<Settings>,
     state: Arc<ListedState>,
     groups: Vec<Range<usize>>,
     results: Vec<OnceLock<Vec<(Outcome, StepEffects)>>>,
@@ -134,7 +137,8 @@ impl Workload for ListedBlock {
     }
 
     fn enter(&self, _worker: usize) -> Self::Worker {
-        let mut executor = EvmExecutor::new(self.block.context());
+        let mut executor = EvmExecutor::new(self.block.context())
+            .with_precompiles(self.settings.precompiles.iter().cloned());
         executor.record_effects();
         executor
     }

@@ -163,9 +163,10 @@ impl<'e> Run<'e> {
     pub fn execute_serially(self, state: &impl StateSource) -> Result<Executed, EngineError> {
         let view = state.newest()?;
         let (context, steps) = (self.steps.context(), self.steps.all());
-        let (elapsed, sealed) = with_serial(context, &view, |executor, state| {
-            timed(|| execute_serially(executor, state, steps))
-        });
+        let (elapsed, sealed) =
+            with_serial(&self.engine.settings, context, &view, |executor, state| {
+                timed(|| execute_serially(executor, state, steps))
+            });
         match sealed {
             Ok(sealed) => Ok(Executed::new(sealed, elapsed)),
             Err(BlockError::State(error)) => Err(error.into()),
@@ -182,7 +183,7 @@ impl<'e> Run<'e> {
         list: &[alloy_eips::eip7928::AccountChanges],
     ) -> Result<Executed, EngineError> {
         let block = self.steps.block()?;
-        let (elapsed, sealed) = timed(|| listed::execute(&self.engine.stage, block, view, list));
+        let (elapsed, sealed) = timed(|| listed::execute(self.engine, block, view, list));
         let mut executed = Executed::new(sealed?, elapsed);
         executed.access_list = self.builds_list.then(|| list.to_vec());
         Ok(executed)
@@ -246,16 +247,9 @@ impl<'e> Run<'e> {
         let (templates, scope) = self.templates.clone().unzip();
         let scope = scope.unwrap_or_default();
         let make = move |last: Option<(BlockExecutor, EvmInferrer)>| {
-            let (executor, inferrer) = last.unzip();
-            let mut inferrer = match inferrer {
-                Some(mut inferrer) => {
-                    inferrer.set_block(&factory.context);
-                    inferrer
-                }
-                None => EvmInferrer::new(&factory.context),
-            };
+            let (executor, mut inferrer) = factory.make_inferring(last);
             inferrer.set_templates(templates.clone(), scope);
-            (factory.make(executor), inferrer)
+            (executor, inferrer)
         };
         let stage = &self.engine.stage;
         let cells = self.engine.take_cells(view, context.rules());
@@ -294,9 +288,11 @@ impl<'e> Run<'e> {
         let steps = transactions.len();
         let effects = Arc::new(BlockEffects::new(steps));
         let (context, recorded_effects) = (block.context().clone(), Arc::clone(&effects));
+        let settings = Arc::clone(&self.engine.settings);
         // An executor of an earlier block would put its effects there.
         let make = move |_: Option<EffectsExecutor<GrantedState<PlacedStep>>>| {
             EffectsExecutor::new(&context, Arc::clone(&recorded_effects))
+                .with_precompiles(settings.precompiles.iter().cloned())
         };
         let stage = &self.engine.stage;
         let cells = self.engine.take_cells(view, block.context().rules());
@@ -362,7 +358,7 @@ impl<'e> Run<'e> {
     fn factory(&self) -> ExecutorFactory {
         ExecutorFactory {
             context: self.steps.context().clone(),
-            trace_after: self.engine.trace_after,
+            settings: Arc::clone(&self.engine.settings),
             skipped: self.skips_invalid.then(Arc::default),
         }
     }

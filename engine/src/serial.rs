@@ -4,6 +4,7 @@ use crate::{access::RecordedAccess, error::EngineError};
 use alloy_eips::eip7928::BlockAccessList;
 use lockweave_evm_adapter::{
     AccessListBuilder, BlockContext, EvmBlock, EvmExecutor, InvalidStep, Step, StepEffects,
+    revm::precompile::Precompile,
 };
 use lockweave_runtime::{
     AccessError, AccessSet, ExecutionError, Executor, INFERRED_KEYS_MAX, Outcome, Recording,
@@ -125,6 +126,14 @@ impl<S: OracleState> SerialRun<S> {
             keeps_effects: false,
             effects: Vec::new(),
         }
+    }
+
+    /// Adds precompiled contracts; see
+    /// [`EngineBuilder::precompiles`](crate::EngineBuilder::precompiles).
+    #[must_use]
+    pub fn with_precompiles(mut self, precompiles: impl IntoIterator<Item = Precompile>) -> Self {
+        self.executor = self.executor.with_precompiles(precompiles);
+        self
     }
 
     /// Also keeps what every step touches and changes, for an access list (EIP-7928).

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::block::BlockContext;
 use lockweave_runtime::{ExecutionError, Executor, Outcome, StateAccess};
+use revm::precompile::Precompile;
 use std::{fmt, sync::Arc};
 
 /// An [`EvmExecutor`] that stores the effects of every step in the block's [`BlockEffects`].
@@ -21,6 +22,13 @@ impl<S: StateAccess + Default> EffectsExecutor<S> {
         let mut executor = EvmExecutor::new(context);
         executor.record_effects();
         Self { executor, effects }
+    }
+
+    /// Adds precompiled contracts; see [`EvmExecutor::with_precompiles`].
+    #[must_use]
+    pub fn with_precompiles(mut self, precompiles: impl IntoIterator<Item = Precompile>) -> Self {
+        self.executor = self.executor.with_precompiles(precompiles);
+        self
     }
 }
 
