@@ -12,6 +12,7 @@
 //! | sets unknown; fewer than 2,048 transactions | [`Sequential`](Path::Sequential), with prefetch | simulating, numbering and locking each wait for the slowest worker; one thread starts at once, and finds most transactions simulated | [`SEQUENTIAL_BELOW`] |
 //! | the same, gas limits below 6 M apart from the highest | [`Sequential`](Path::Sequential), prefetch only if the beginning of the block is slow | gas is far cheaper in some blocks than in others | [`PREFETCH_GAS_SURE`] |
 //! | sets unknown; the first transactions turn out to be a chain | [`Sequential`](Path::Sequential), no prefetch | there is nothing to run in parallel, and simulations do not hold | `inferred::dependence` |
+//! | the block's access list is given (EIP-7928) | by list, in the engine crate (`listed`) | the list states every value, so nothing waits; the caller chooses it by giving the list | |
 //! | sets unknown; all other blocks | [`Inferred`](Path::Inferred) | one thread alone would be the limit | [`SEQUENTIAL_BELOW`] |
 
 use std::ops::Range;
