@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use thiserror::Error;
 
 /// A part of a source file's or function's name, and the phase that it belongs to. The first match counts.
-const RULES: [(&str, &str); 44] = [
+const RULES: [(&str, &str); 40] = [
     ("keccak", "Keccak"),
     ("Keccak", "Keccak"),
     // Ours.
@@ -18,19 +18,16 @@ const RULES: [(&str, &str); 44] = [
         "payments, account by account",
     ),
     (
-        "banking_stage/src/payments.rs",
+        "banking_stage/src/payments/",
         "payments, account by account",
     ),
-    (
-        "evm_adapter/src/transfer.rs",
-        "transfer without the machine",
-    ),
-    ("evm_adapter/src/journal.rs", "journal"),
-    ("evm_adapter/src/code_cache.rs", "journal"),
-    ("evm_adapter/src/executor.rs", "handler and frames"),
+    ("evm_adapter/src/shortcuts/", "transfer without the machine"),
+    ("evm_adapter/src/machine/precompile", "interpreter"),
+    ("evm_adapter/src/machine/", "journal"),
+    ("evm_adapter/src/executor/", "handler and frames"),
     ("evm_adapter/src/traces/", "calls by traces"),
-    ("evm_adapter/src/infer.rs", "inference"),
-    ("evm_adapter/src/block.rs", "making the executor"),
+    ("evm_adapter/src/inference/", "inference"),
+    ("evm_adapter/src/block/context.rs", "making the executor"),
     ("evm_adapter/", "transactions and blocks"),
     (
         "runtime/src/serial/memory_state.rs",
@@ -39,25 +36,18 @@ const RULES: [(&str, &str); 44] = [
     ("validator/src/recorded", "state before the block"),
     ("runtime/src/model/state.rs", "state before the block"),
     ("runtime/src/grant/", "access by grant"),
-    ("runtime/src/model/key_search.rs", "access by grant"),
-    ("runtime/src/model/access.rs", "access by grant"),
     ("runtime/src/cells/credit_buffer.rs", "access by grant"),
-    ("runtime/src/model/key.rs", "access by grant"),
     ("runtime/src/speculation/undo.rs", "access by grant"),
     ("runtime/src/model/write_set.rs", "effects and outcomes"),
     ("runtime/src/model/outcome", "effects and outcomes"),
     ("runtime/src/model/changes.rs", "gathering changes"),
-    ("banking_stage/src/seal.rs", "gathering changes"),
-    ("runtime/src/cells/", "cells"),
-    ("runtime/src/block/state_cells.rs", "cells"),
-    ("runtime/src/keys/interner.rs", "cells"),
-    ("runtime/src/keys/key_table.rs", "cells"),
-    ("runtime/src/block/", "cells"),
+    ("runtime/src/model/", "access by grant"),
+    ("banking_stage/src/locked/seal.rs", "gathering changes"),
     ("runtime/src/keys/numbering.rs", "numbering of keys"),
-    (
-        "runtime/src/speculation/speculative_transaction.rs",
-        "inference",
-    ),
+    ("runtime/src/cells/", "cells"),
+    ("runtime/src/keys/", "cells"),
+    ("runtime/src/block/", "cells"),
+    ("runtime/src/sequential/", "cells"),
     ("runtime/src/speculation/", "inference"),
     ("banking_stage/", "scheduler and worker"),
     // The yardstick.
@@ -213,10 +203,10 @@ mod tests {
     fn what_has_no_phase_counts_for_its_callers() {
         let text = "version: 1\nevents: Ir\n\n\
             fl=/x/alloc.rs\nfn=malloc\n5 30\n\n\
-            fl=/x/runtime/src/granted.rs\nfn=enter\n7 100\ncfn=malloc\ncalls=2 5\n8 20\n\
-            fi=/x/hashbrown.rs\n9 6\nfe=/x/runtime/src/granted.rs\n10 4\n\n\
+            fl=/x/runtime/src/grant/granted_state.rs\nfn=enter\n7 100\ncfn=malloc\ncalls=2 5\n8 20\n\
+            fi=/x/hashbrown.rs\n9 6\nfe=/x/runtime/src/grant/granted_state.rs\n10 4\n\n\
             fl=/x/somewhere.rs\nfn=main\n1 2\ncfn=enter\ncalls=1 7\n2 136\ncfn=malloc\ncalls=1 5\n3 10\n\n\
-            fl=/x/yet/evm_adapter/src/transfer.rs\nfn=run\n1 50\n";
+            fl=/x/yet/evm_adapter/src/shortcuts/transfer.rs\nfn=run\n1 50\n";
         let phases = instructions_by_phase(text).unwrap();
         // `enter` has 104 of its own, 6 inlined, and two thirds of malloc's; `main` has the last third.
         let expected = [
