@@ -34,3 +34,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     state.commit(executed.changes());
     Ok(())
 }
+
+#[test]
+fn runs() {
+    main().unwrap();
+}

@@ -327,7 +327,7 @@ mod tests {
         // SAFETY: no other grant view of the block exists.
         unsafe { window.enter(TaskId::FIRST) };
         let slot = window.slot(Address::ZERO, U256::from(7));
-        assert_eq!(slot.unwrap(), U256::ZERO, "nobody else names it");
+        assert_eq!(slot.unwrap(), U256::ZERO, "no other transaction names it");
         let is_running = |slot: u64| {
             let id = block.intern(&mut RecentKeys::default(), &key(slot));
             let listed = block.late_grants.listed.lock();

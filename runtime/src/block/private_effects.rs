@@ -337,10 +337,10 @@ mod tests {
             }
             let second = TaskId::from_index(1);
             let record = Arc::get_mut(&mut block).unwrap().reopen(second);
-            let mut mending = window(&block);
+            let mut repair = window(&block);
             // SAFETY: no run is on.
-            unsafe { mending.revert(record) };
-            drop(mending);
+            unsafe { repair.revert(record) };
+            drop(repair);
             assert_eq!(look(&block, 2), U256::from(20));
             assert!(!block.is_finished(second));
             assert!(!run(&block, 1), "its simulation is spent");

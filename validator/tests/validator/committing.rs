@@ -29,7 +29,7 @@ const ROOM: u64 = 50;
 /// The first commit waits until the second block reads, at most for a while.
 #[derive(Default)]
 struct Overlap {
-    /// The first block was executed and prepared: whoever reads now executes the second.
+    /// The first block was executed and prepared: the next read belongs to the second.
     is_prepared: AtomicBool,
     has_read: Mutex<bool>,
     read: Condvar,

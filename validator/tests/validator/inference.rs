@@ -1,5 +1,5 @@
 //! Blocks of transactions that declare nothing: simulations are taken as executions, and who leaves
-//! its set is mended within the block.
+//! its set is repaired within the block.
 
 use crate::support::{Draft, Setup, TestNode, number, parameters, signers};
 use alloy_genesis::GenesisAccount;

@@ -196,7 +196,7 @@ proptest! {
     }
 }
 
-/// Many changes are gathered in parts, by whoever likes: each stands in one of them.
+/// A block with many changes gathers them in shards, on any thread. Each change is in exactly one shard.
 #[test]
 fn many_changes_are_gathered_whole() {
     const ACCOUNTS: u64 = PART_MIN as u64 + 7;
