@@ -19,7 +19,8 @@
 //! * [`accounts_db`] (feature `accounts-db`, on by default): state that is durable block by block;
 //! * [`evm`] (feature `evm`): revm as the executor.
 //!
-//! With `default-features = false` neither revm nor anything it needs is built. See `examples/` for
+//! The feature `alloy-evm` adds executors for code written for alloy-evm's block executors
+//! (`engine::alloy_evm`). With `default-features = false` neither revm nor anything it needs is built. See `examples/` for
 //! both ways of embedding.
 //!
 //! ```

@@ -32,6 +32,9 @@
 //! [`StateView`](lockweave_runtime::StateView), and leaves as a
 //! [`StateDelta`](lockweave_runtime::StateDelta).
 
+#[cfg(feature = "alloy-evm")]
+pub mod alloy_evm;
+
 mod access;
 mod block;
 mod core;

@@ -18,7 +18,7 @@ use revm::{
 use std::collections::BTreeMap;
 
 /// The state before the block in revm's database.
-fn database(state: &MemoryState) -> CacheDB<EmptyDB> {
+pub(crate) fn database(state: &MemoryState) -> CacheDB<EmptyDB> {
     let mut database = CacheDB::new(EmptyDB::new());
     for (address, account) in state.accounts() {
         let code = (account.code_hash != KECCAK_EMPTY).then(|| {
@@ -68,7 +68,8 @@ fn environment(step: &Step) -> Option<TxEnv> {
 }
 
 /// An account and its non-zero slots.
-type Contents = BTreeMap<Address, (u64, U256, alloy_primitives::B256, BTreeMap<U256, U256>)>;
+pub(crate) type Contents =
+    BTreeMap<Address, (u64, U256, alloy_primitives::B256, BTreeMap<U256, U256>)>;
 
 fn contents_of_ours(state: &MemoryState) -> Contents {
     let accounts = state.accounts().map(|(address, account)| {
@@ -82,7 +83,7 @@ fn contents_of_ours(state: &MemoryState) -> Contents {
 }
 
 /// With EIP-161 an empty account does not exist; revm's database keeps its record.
-fn contents_of_revm(database: &CacheDB<EmptyDB>, clear_empty: bool) -> Contents {
+pub(crate) fn contents_of_revm(database: &CacheDB<EmptyDB>, clear_empty: bool) -> Contents {
     use revm::database::AccountState;
     let accounts = database.cache.accounts.iter();
     let existing = accounts.filter(|(_, account)| {

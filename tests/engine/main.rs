@@ -3,6 +3,7 @@
 //! One binary, because linking revm takes longer than running the tests.
 
 mod accounts_db_state;
+mod alloy_evm;
 mod differential_revm;
 mod inferred_access;
 mod mainnet_blocks;

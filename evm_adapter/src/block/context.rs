@@ -45,6 +45,11 @@ impl BlockContext {
         Self { block, config }
     }
 
+    /// An environment that is at hand in revm's form.
+    pub const fn from_parts(block: BlockEnv, config: CfgEnv) -> Self {
+        Self { block, config }
+    }
+
     /// The fork.
     pub const fn spec(&self) -> SpecId {
         self.config.spec

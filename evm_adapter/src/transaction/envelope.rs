@@ -58,14 +58,14 @@ impl SignerRecoverable for LockweaveTxEnvelope {
     fn recover_signer(&self) -> Result<Address, RecoveryError> {
         match self {
             Self::Ethereum(transaction) => transaction.recover_signer(),
-            Self::Declared(transaction) => transaction.recover_signer(),
+            Self::Declared(transaction) => SignerRecoverable::recover_signer(transaction),
         }
     }
 
     fn recover_signer_unchecked(&self) -> Result<Address, RecoveryError> {
         match self {
             Self::Ethereum(transaction) => transaction.recover_signer_unchecked(),
-            Self::Declared(transaction) => transaction.recover_signer_unchecked(),
+            Self::Declared(transaction) => SignerRecoverable::recover_signer_unchecked(transaction),
         }
     }
 }
