@@ -27,6 +27,8 @@ mod payments;
 mod sequential;
 mod serial;
 mod speculation;
+#[cfg(test)]
+mod test_support;
 
 pub use block::{ExecutedBlock, OpenBlock, RecycledBlock, SealError, StateCells, SuspendedCredits};
 pub use cells::Cells;

@@ -36,8 +36,8 @@ pub use threads::BankingStage;
 pub use workload::{TASK_COST_DEFAULT, Workload};
 
 #[cfg(feature = "simulation")]
-pub(crate) use self::{
-    batch::{FREE_CHUNK_COST_MAX, FREE_COST_MAX, REPORT_COST},
+pub use self::{
+    batch::{Batch, FREE_CHUNK_COST_MAX, FREE_COST_MAX, REPORT_COST},
     core::{Core, Step, TaskBits, WorkerContext},
 };
 pub(crate) use error::panic_message;

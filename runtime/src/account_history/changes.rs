@@ -50,14 +50,15 @@ impl ReplayedChanges {
     ) -> Option<AccountCell> {
         let mut places = self.places.get(shard)?.lock();
         let accounts = self.changes.accounts();
-        // SAFETY: `places` lists places that accounts got, by parts that are gone as this function's contract says; a place
-        // leaves `places` when its account is taken.
-        let (_, after) = unsafe {
-            let found = places
-                .iter()
-                .position(|place| place.hash == hash && accounts.get(place.place).0 == address)?;
-            accounts.take(places.swap_remove(found).place)
-        };
+        let same_hash = (0..places.len()).filter(|index| places[*index].hash == hash);
+        let (found, after) = same_hash.into_iter().find_map(|index| {
+            let is_it = |(known, _): &(Address, _)| *known == address;
+            // SAFETY: `places` lists places that accounts got, by parts that are gone as this function's contract says; a
+            // place leaves `places` when its account is taken.
+            let (_, after) = unsafe { accounts.take_if(places[index].place, is_it) }?;
+            Some((index, after))
+        })?;
+        places.swap_remove(found);
         Some(AccountCell::from(after.as_ref()))
     }
 

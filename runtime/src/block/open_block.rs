@@ -422,64 +422,29 @@ impl<T> fmt::Debug for OpenBlock<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{AccessMode, Account, Code, Inference, MemoryState, SimulatedState, StateKey};
-    use alloy_primitives::{Address, B256, U256};
+    use crate::{
+        AccessMode, Inference, MemoryState, SimulatedState, StateKey,
+        test_support::{FailingState, RULES, sanitized, undeclared},
+    };
+    use alloy_primitives::{Address, U256};
     use std::{
         panic::{AssertUnwindSafe, catch_unwind},
         sync::atomic::AtomicUsize,
     };
 
-    /// A state whose first slot panics, whose second cannot be read, and that is well from then on.
-    #[derive(Default)]
-    struct Recovering(AtomicUsize);
-
-    impl StateView for Recovering {
-        fn account(&self, _: Address) -> Result<Option<Account>, StateError> {
-            Ok(None)
-        }
-
-        fn slot(&self, _: Address, slot: U256) -> Result<U256, StateError> {
-            match self.0.fetch_add(1, Ordering::Relaxed) {
-                0 => panic!("as a test"),
-                1 => Err(StateError::MissingBlockHash { number: 0 }),
-                _ => Ok(slot),
-            }
-        }
-
-        fn code(&self, _: B256) -> Result<Option<Arc<Code>>, StateError> {
-            Ok(None)
-        }
-
-        fn block_hash(&self, _: u64) -> Result<Option<B256>, StateError> {
-            Ok(None)
-        }
-
-        fn has_storage(&self, _: Address) -> Result<bool, StateError> {
-            Ok(false)
-        }
-    }
-
     /// A block has the speculative transactions of longer ones in front of it, and leaves them as clean as its own.
     #[test]
     fn drafts_of_a_longer_block_are_kept_and_clean() {
-        let rules = StateRules {
-            clear_empty_accounts: true,
-        };
         let view: Arc<dyn StateView> = Arc::new(MemoryState::new());
-        let mut cells = StateCells::new(Arc::clone(&view), rules);
+        let mut cells = StateCells::new(Arc::clone(&view), RULES);
         for length in [5, 2, 1, 4, 7, 3] {
-            let transaction = Sanitized {
-                transaction: (),
-                access: AccessSet::empty(),
-                declaration: Declaration::Inferred,
-            };
-            let mut block = OpenBlock::to_infer(cells, vec![transaction; length]);
-            let mut looker = SimulatedState::new(Arc::clone(&view));
+            let mut block = OpenBlock::to_infer(cells, undeclared(length));
+            let mut simulated = SimulatedState::new(Arc::clone(&view));
             for task in (0..length).map(TaskId::from_index) {
                 assert!(block.inferred(task).is_none(), "nobody has looked yet");
                 let key = StateKey::account(Address::repeat_byte(1));
-                looker.expect(key, AccessMode::Credit);
-                looker.conclude(&block, task, Inference::Known, 1);
+                simulated.expect(key, AccessMode::Credit);
+                simulated.conclude(&block, task, Inference::Known, 1);
                 assert!(block.speculative(task).unwrap().begin().is_none());
             }
             block.number();
@@ -490,7 +455,7 @@ mod tests {
             }
             let (_, spent) = block.into_executed().unwrap().seal().unwrap();
             cells = spent.into_cells();
-            cells.reset(Arc::clone(&view), rules);
+            cells.reset(Arc::clone(&view), RULES);
             let begun = cells
                 .spare
                 .speculative
@@ -506,15 +471,18 @@ mod tests {
         let access = AccessSet::build(|set| {
             set.read_slot(Address::ZERO, U256::from(5));
         });
-        let transactions = vec![Sanitized {
-            transaction: (),
-            access: access.unwrap(),
-            declaration: Declaration::Recorded,
-        }];
-        let rules = StateRules {
-            clear_empty_accounts: true,
+        let transactions = vec![sanitized(access.unwrap(), Declaration::Recorded)];
+        let reads = AtomicUsize::new(0);
+        // The first read panics, the second fails, and all others are well.
+        let view = FailingState {
+            account: |_| Ok(()),
+            slot: move |slot| match reads.fetch_add(1, Ordering::Relaxed) {
+                0 => panic!("as a test"),
+                1 => Err(StateError::MissingBlockHash { number: 0 }),
+                _ => Ok(slot),
+            },
         };
-        let mut block = OpenBlock::new(Arc::new(Recovering::default()), rules, transactions);
+        let mut block = OpenBlock::new(Arc::new(view), RULES, transactions);
         block.number();
         let resolve = || block.resolve(TaskId::FIRST);
         assert!(catch_unwind(AssertUnwindSafe(resolve)).is_err());

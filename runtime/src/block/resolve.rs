@@ -5,6 +5,7 @@ use super::{
     open_block::OpenBlock,
 };
 use crate::{
+    cells::{CreditBuffer, HeldCells},
     keys::{KeyTable, RecentKeys},
     model::{DenseId, KeyId, StateError, StateKey, TaskId},
 };
@@ -45,7 +46,8 @@ impl<T> OpenBlock<T> {
         unsafe {
             self.key_cells().introduce(table, task)?;
             if before == PRIVATE {
-                self.join(task);
+                let credits = &mut CreditBuffer::default();
+                self.join(task, HeldCells::new(self.key_cells(), credits));
             }
         }
         introducing.after = FILLED;

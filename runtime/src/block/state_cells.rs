@@ -150,7 +150,7 @@ impl fmt::Debug for StateCells {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Account, MemoryState};
+    use crate::{Account, MemoryState, test_support::RULES};
     use alloy_primitives::Address;
 
     #[test]
@@ -163,10 +163,7 @@ mod tests {
             ..Account::default()
         };
         state.insert_account(address, account);
-        let rules = StateRules {
-            clear_empty_accounts: true,
-        };
-        let cells = StateCells::new(Arc::new(state), rules);
+        let cells = StateCells::new(Arc::new(state), RULES);
         let error = cells.intern(&StateKey::code(address)).unwrap_err();
         assert!(matches!(error, StateError::MissingCode { hash, .. } if hash == code_hash));
         assert!(cells.intern(&StateKey::account(address)).is_ok());

@@ -80,8 +80,6 @@ pub struct Cells<V, O = ()> {
 // and an exclusive one on a thread other than the one that made the value (`V: Send`). An origin is
 // only shared (`O: Sync`), and dropped where the arena is (`O: Send`).
 unsafe impl<V: Send + Sync, O: Send + Sync> Sync for Cells<V, O> {}
-// SAFETY: the arena owns its values, and nothing in it is tied to a thread.
-unsafe impl<V: Send, O: Send> Send for Cells<V, O> {}
 
 /// Chunk number and position in it.
 #[inline]

@@ -11,7 +11,7 @@ use std::ptr::NonNull;
 
 /// What is granted to a view.
 #[derive(Clone, Copy, Default)]
-pub(crate) enum Grant {
+pub(super) enum Grant {
     #[default]
     Nothing,
     Keys(GrantedKeys),
@@ -23,7 +23,7 @@ pub(crate) enum Grant {
 
 impl Grant {
     /// That of a task's set.
-    pub(crate) fn of<T>(block: &OpenBlock<T>, task: TaskId) -> Self {
+    pub(super) fn of<T>(block: &OpenBlock<T>, task: TaskId) -> Self {
         let AccessSet::Keys(entries) = block.access(task) else {
             return Self::Everything;
         };
@@ -40,19 +40,18 @@ impl Grant {
 ///
 /// Asked for at every access, so it is looked up once.
 #[derive(Clone, Copy)]
-pub(crate) struct GrantedKeys {
+pub(super) struct GrantedKeys {
     entries: NonNull<[AccessEntry]>,
     /// As long as `entries`.
     keys: NonNull<[KeyAccess]>,
 }
 
 impl GrantedKeys {
-    /// # Safety
-    ///
-    /// The block of both lives, and what its transactions hold does not change.
+    /// The two lists. `block` is the one that they are of.
     #[inline]
-    pub(crate) const unsafe fn lists<'a>(self) -> (&'a [AccessEntry], &'a [KeyAccess]) {
-        // SAFETY: as of this function.
+    pub(super) const fn lists<T>(self, _block: &OpenBlock<T>) -> (&[AccessEntry], &[KeyAccess]) {
+        // SAFETY: `Grant::of` made the pointers from this block, which a view holds as long as it has its
+        // grants. Sets change only through `&mut OpenBlock`, which no thread has while the block is borrowed.
         unsafe { (self.entries.as_ref(), self.keys.as_ref()) }
     }
 }

@@ -1,12 +1,12 @@
 //! The state as a transaction sees it under its grant: the granted cells and nothing else.
 
-// Cells are reached by plain reference here; the grant is what makes that sound.
+// The grant is what makes it sound that cells are reached by plain reference.
 #![allow(unsafe_code)]
 
 use super::granted_keys::Grant;
 use crate::{
     block::{Begun, OpenBlock},
-    cells::{CreditBuffer, KeyCells, StateCell},
+    cells::{CreditBuffer, HeldCells, KeyCells, StateCell},
     executor::{AccessError, UndeclaredAccess},
     keys::RecentKeys,
     model::{
@@ -27,14 +27,14 @@ const CELLS_NEAR: usize = 8;
 /// Between [`enter`](Self::enter) and [`leave`](Self::leave) it reads and writes the cells of one
 /// task's access set and refuses everything else. Outside it refuses everything.
 pub struct GrantedState<T> {
-    pub(crate) block: Option<Arc<OpenBlock<T>>>,
+    pub(super) block: Option<Arc<OpenBlock<T>>>,
     pub(super) task: Option<TaskId>,
     pub(super) held: Grant,
     /// The account of the last access, and the range of its keys in the set.
     recent: (Address, Range<usize>),
-    pub(crate) undo: Option<UndoRecord>,
+    pub(super) undo: Option<UndoRecord>,
     /// Credits not yet handed in.
-    pub(crate) credits: CreditBuffer,
+    pub(super) credits: CreditBuffer,
     /// Cells of the write set being applied; kept for its memory.
     pub(super) found: Vec<KeyId>,
     /// What was touched under a grant of everything.
@@ -75,9 +75,9 @@ impl<T> GrantedState<T> {
     /// A view of a block whose transactions all run through this view, one after another. It uses no cells.
     /// `state` comes from [`OpenBlock::begin_sequential`].
     pub fn sequential(block: Arc<OpenBlock<T>>, state: Box<SequentialState>) -> Self {
-        let mut window = Self::new(block);
-        window.sequential = Some(state);
-        window
+        let mut granted = Self::new(block);
+        granted.sequential = Some(state);
+        granted
     }
 
     /// Ends a [sequential](Self::sequential) view and returns what has changed.
@@ -253,11 +253,9 @@ impl<T> GrantedState<T> {
         if let Some(block) = &self.block {
             // The credits must be on the accounts before they are taken back. Other views flushed theirs when
             // they were dropped.
-            // SAFETY: all keys were named with this block's cells, and this function's contract is that of `apply`.
-            unsafe {
-                self.credits.flush(block.key_cells());
-                record.apply(block.key_cells());
-            }
+            let mut cells = held_cells(block, &mut self.credits);
+            cells.flush();
+            record.apply(block.key_cells(), &mut cells);
         }
     }
 
@@ -267,9 +265,7 @@ impl<T> GrantedState<T> {
         let Grant::Keys(held) = self.held else {
             return None;
         };
-        // SAFETY: this view holds the block. The sets of its transactions change only through `&mut
-        // OpenBlock`, which no thread has while the view holds the block.
-        Some(unsafe { held.lists() })
+        Some(held.lists(self.block.as_ref()?))
     }
 
     /// Finds a key in the set entered and checks the mode; the cell's id and the mode it is held in.
@@ -279,7 +275,7 @@ impl<T> GrantedState<T> {
         key: &StateKey,
         needed: AccessMode,
     ) -> Result<(KeyId, AccessMode), AccessError> {
-        let (Some(_), Some(task)) = (&self.block, self.task) else {
+        let (Some(block), Some(task)) = (&self.block, self.task) else {
             return Err(undeclared(None, key, needed, None));
         };
         let held = match self.held {
@@ -292,8 +288,7 @@ impl<T> GrantedState<T> {
             }
             Grant::Sequential => unreachable!("a block that runs sequentially has no cells"),
         };
-        // SAFETY: as in `held`.
-        let (entries, resolved) = unsafe { held.lists() };
+        let (entries, resolved) = held.lists(block);
         if self.recent.0 != key.address || self.recent.1.is_empty() {
             self.recent = (key.address, range_of(entries, key.address));
         }
@@ -385,9 +380,7 @@ impl<T> GrantedState<T> {
     ) -> Result<R, AccessError> {
         let (id, _) = self.find(key, AccessMode::Read)?;
         let block = self.block.as_ref().expect("find succeeds in a block only");
-        // SAFETY: `find` found the key in the set that was entered, in a mode that allows reads;
-        // by the contract of `enter` no thread writes it until `leave`. The id came from this block.
-        Ok(unsafe { block.key_cells().arena.read(id, look) })
+        Ok(held_cells(block, &mut self.credits).read(id, look))
     }
 
     /// The generation of an account's storage.
@@ -406,6 +399,19 @@ impl<T> GrantedState<T> {
         }
         self.read(&StateKey::code(address), |cell| cell.code().generation)
     }
+}
+
+/// The cells that a view of `block` holds; for keys that it found in the grant entered.
+#[inline]
+pub(super) const fn held_cells<'a, T>(
+    block: &'a OpenBlock<T>,
+    credits: &'a mut CreditBuffer,
+) -> HeldCells<'a> {
+    // SAFETY: only the files of this folder call this. They pass keys that they found in the grant entered, in
+    // a mode that allows the use, and no reference outlives `leave`; the contract of `enter` does the rest.
+    // `revert` has its own contract for the cells of its record. Sums are of keys that all transactions of
+    // this block only credit, so no thread writes their cells before the block is over.
+    unsafe { HeldCells::new(block.key_cells(), credits) }
 }
 
 /// A transaction that needs more keys beyond its set than this gets another set instead.
@@ -431,8 +437,7 @@ impl<T> Drop for GrantedState<T> {
         // If the transaction panicked, other transactions must not wait forever.
         self.end_late_grants();
         if let Some(block) = &self.block {
-            // SAFETY: all keys were named with this block's cells.
-            unsafe { self.credits.flush(block.key_cells()) };
+            held_cells(block, &mut self.credits).flush();
         }
     }
 }

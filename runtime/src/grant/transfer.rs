@@ -4,10 +4,7 @@
 //! and the sender, to ask whether two accounts may be credited, and again for all changes. Here one pass over
 //! the set finds them all.
 
-// Cells are reached by plain reference here; the grant is what makes that sound.
-#![allow(unsafe_code)]
-
-use super::granted_state::GrantedState;
+use super::granted_state::{GrantedState, held_cells};
 use crate::{
     executor::Transfer,
     model::{AccessEntry, AccessMode, Account, FEW_KEYS, KeyAccess, KeyId, KeyPart, StateKey},
@@ -93,16 +90,13 @@ impl<T> GrantedState<T> {
     }
 
     /// The accounts of a transfer whose parties have no code, in the set entered.
-    fn find_parties(&self, transfer: &Transfer) -> Option<Parties> {
+    fn find_parties(&mut self, transfer: &Transfer) -> Option<Parties> {
         let (entries, keys) = self
             .granted_keys()
             .filter(|(set, _)| set.len() <= FEW_KEYS)?;
         let keys = Keys::find(transfer, entries, keys);
-        let cells = self.block.as_ref()?.key_cells();
-        // SAFETY: keys of the set that was entered, held for reading; by the contract of `enter` no thread
-        // writes them until `leave`.
-        let has_code =
-            |code| unsafe { (cells.arena).read(code, |cell| !cell.code().code.is_empty()) };
+        let cells = held_cells(self.block.as_ref()?, &mut self.credits);
+        let has_code = |code| cells.read(code, |cell| !cell.code().code.is_empty());
         if has_code(keys.sender_code?) {
             return None;
         }
@@ -177,36 +171,33 @@ impl<T> GrantedState<T> {
             tipped,
         } = *parties;
         let block = self.block.as_ref()?;
-        let (cells, rules) = (block.key_cells(), block.key_cells().rules);
-        // SAFETY: `parties` were found in the set that was entered: the payer held for writing, the others for credit or writing.
-        // By the contract of `enter` no other thread uses the payer's cell until `leave`, nor writes the others'.
-        unsafe {
-            let mut value = (cells.arena).read(payer, |cell| cell.account().current(rules));
-            if value.nonce != transfer.nonce || value.balance < transfer.needed {
+        let rules = block.key_cells().rules;
+        let mut cells = held_cells(block, &mut self.credits);
+        let mut value = cells.read(payer, |cell| cell.account().current(rules));
+        if value.nonce != transfer.nonce || value.balance < transfer.needed {
+            return None;
+        }
+        value.balance -= transfer.gas_cost;
+        value.nonce += 1;
+        value.exists = true;
+        if !cells.is_credit_safe(tipped, transfer.tip) {
+            return None;
+        }
+        if let Some(paid) = paid {
+            value.balance -= transfer.value;
+            if !cells.is_credit_safe(paid, transfer.value) {
                 return None;
             }
-            value.balance -= transfer.gas_cost;
-            value.nonce += 1;
-            value.exists = true;
-            if !self.credits.is_safe(cells, tipped, transfer.tip) {
-                return None;
-            }
-            if let Some(paid) = paid {
-                value.balance -= transfer.value;
-                if !self.credits.is_safe(cells, paid, transfer.value) {
-                    return None;
-                }
-            }
-            let before = (cells.arena).write(payer, |cell| cell.account_mut().replace(value));
+        }
+        let before = cells.write(payer, |cell| cell.account_mut().replace(value));
+        if let Some(record) = &mut self.undo {
+            record.note_account(payer, before);
+        }
+        let paid = paid.map(|paid| (paid, transfer.value));
+        for (key, amount) in paid.into_iter().chain([(tipped, transfer.tip)]) {
+            cells.credit(key, amount);
             if let Some(record) = &mut self.undo {
-                record.note_account(payer, before);
-            }
-            let paid = paid.map(|paid| (paid, transfer.value));
-            for (key, amount) in paid.into_iter().chain([(tipped, transfer.tip)]) {
-                self.credits.add(cells, key, amount);
-                if let Some(record) = &mut self.undo {
-                    record.entries.push(Undo::Credit(key, amount));
-                }
+                record.entries.push(Undo::Credit(key, amount));
             }
         }
         Some(())

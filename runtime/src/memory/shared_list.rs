@@ -81,25 +81,20 @@ impl<T: Copy> SharedList<T> {
         (appenders + 1) * CLAIM
     }
 
-    /// What was added at a place.
+    /// Takes the value at a place out of the list, if it is the one.
     ///
     /// # Safety
     ///
-    /// An [appender](Appender::push) that is gone has added it there, which happened before, in the memory order's sense.
-    pub(crate) unsafe fn get(&self, place: usize) -> T {
+    /// An [appender](Appender::push) that is gone has added it there, which happened before, in the memory order's sense; and
+    /// it has not been taken out.
+    pub(crate) unsafe fn take_if(&self, place: usize, is_it: impl FnOnce(&T) -> bool) -> Option<T> {
         // SAFETY: by this function's contract the place is filled, and no appender writes there any more.
-        unsafe { self.places.add(place).read() }
-    }
-
-    /// Takes a value out of the list.
-    ///
-    /// # Safety
-    ///
-    /// As of [`get`](Self::get); and it has not been taken out.
-    pub(crate) unsafe fn take(&self, place: usize) -> T {
+        let value = unsafe { self.places.add(place).read() };
+        if !is_it(&value) {
+            return None;
+        }
         self.rest.lock().gaps.push(place..place + 1);
-        // SAFETY: as of this function.
-        unsafe { self.get(place) }
+        Some(value)
     }
 
     /// All that was added.
@@ -233,7 +228,7 @@ mod tests {
                             for (value, place) in places {
                                 if let Some(place) = place {
                                     // SAFETY: it was added there, by an appender that is gone.
-                                    assert_eq!(unsafe { list.take(place) }, value);
+                                    assert_eq!(unsafe { list.take_if(place, |_| true) }, Some(value));
                                 } else {
                                     beyond.lock().push(value);
                                 }
