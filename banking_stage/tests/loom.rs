@@ -24,7 +24,7 @@ struct Shared {
 }
 
 struct Scheduler {
-    locks: LockTable<KeyId, TaskId>,
+    locks: LockTable,
     ready: VecDeque<TaskId>,
     unfinished: usize,
 }

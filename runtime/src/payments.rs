@@ -32,7 +32,7 @@ use crate::{
 };
 use parking_lot::{Mutex, RwLock};
 use std::{
-    fmt, mem,
+    mem,
     ops::Range,
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -59,6 +59,8 @@ pub enum PaymentRound {
 }
 
 /// Payments in a row, being carried out.
+#[derive(derive_more::Debug)]
+#[debug("Payments {{ tasks: {tasks:?}, is_declined: {} }}", self.is_declined())]
 pub struct Payments {
     tasks: Range<usize>,
     part_tasks: usize,
@@ -268,14 +270,5 @@ impl Payments {
             places: Vec::new(),
         };
         is_done
-    }
-}
-
-impl fmt::Debug for Payments {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Payments")
-            .field("tasks", &self.tasks)
-            .field("is_declined", &self.is_declined())
-            .finish_non_exhaustive()
     }
 }

@@ -2,9 +2,10 @@
 
 use crate::scheduler::RunStats;
 use lockweave_runtime::{DenseId, TaskId};
+use parking_lot::Mutex;
 use std::{
-    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-    time::{Duration, Instant},
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
 };
 
 /// Statistics of executing a block with inferred sets.
@@ -36,24 +37,23 @@ pub struct InferredStats {
     pub run: RunStats,
 }
 
+impl InferredStats {
+    /// Adds what a worker has counted.
+    fn add_counts(&mut self, counts: &Self) {
+        self.known += counts.known;
+        self.by_template += counts.by_template;
+        self.by_simulation += counts.by_simulation;
+        self.simulations_taken += counts.simulations_taken;
+        self.inference += counts.inference;
+    }
+}
+
 /// What workers count and note.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     /// By transaction: whether its set came from a template.
     by_template_of: Box<[AtomicBool]>,
-    known: AtomicUsize,
-    by_template: AtomicUsize,
-    by_simulation: AtomicUsize,
-    simulations_taken: AtomicUsize,
-    inference_nanoseconds: AtomicU64,
-}
-
-/// What one worker counts for itself.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct WorkerCounts {
-    pub(crate) known: usize,
-    pub(crate) by_template: usize,
-    pub(crate) by_simulation: usize,
+    counts: Mutex<InferredStats>,
 }
 
 impl Counters {
@@ -75,32 +75,13 @@ impl Counters {
         self.by_template_of[task.index()].load(Ordering::Relaxed)
     }
 
-    /// Adds the time since then to the time spent on inference.
-    pub(crate) fn add_time(&self, since: Instant) {
-        let nanoseconds = u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        (self.inference_nanoseconds).fetch_add(nanoseconds, Ordering::Relaxed);
-    }
-
-    /// Adds simulations that were taken as executions.
-    pub(crate) fn add_simulations_taken(&self, simulations: usize) {
-        (self.simulations_taken).fetch_add(simulations, Ordering::Relaxed);
-    }
-
-    /// Adds what a worker has counted.
-    pub(crate) fn add(&self, counts: WorkerCounts) {
-        let add = |counter: &AtomicUsize, count| counter.fetch_add(count, Ordering::Relaxed);
-        add(&self.known, counts.known);
-        add(&self.by_template, counts.by_template);
-        add(&self.by_simulation, counts.by_simulation);
+    /// Adds what a worker has counted for itself.
+    pub(crate) fn add(&self, counts: &InferredStats) {
+        self.counts.lock().add_counts(counts);
     }
 
     /// Adds the counters to the statistics.
     pub(crate) fn add_to(&self, stats: &mut InferredStats) {
-        stats.known += self.known.load(Ordering::Relaxed);
-        stats.by_template += self.by_template.load(Ordering::Relaxed);
-        stats.by_simulation += self.by_simulation.load(Ordering::Relaxed);
-        stats.simulations_taken += self.simulations_taken.load(Ordering::Relaxed);
-        let nanoseconds = self.inference_nanoseconds.load(Ordering::Relaxed);
-        stats.inference += Duration::from_nanos(nanoseconds);
+        stats.add_counts(&self.counts.lock());
     }
 }

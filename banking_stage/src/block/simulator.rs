@@ -1,7 +1,7 @@
 //! Simulates transactions on the state before the block, to find what they access.
 
 use super::{
-    counters::{Counters, WorkerCounts},
+    counters::{Counters, InferredStats},
     executors::{InferringWorker, MakeExecutors, keep_executors, kept_executors},
 };
 use lockweave_runtime::{
@@ -16,7 +16,7 @@ pub(crate) struct Simulator<E, I> {
     inferrer: I,
     state: SimulatedState,
     since: Instant,
-    counts: WorkerCounts,
+    counts: InferredStats,
 }
 
 impl<E: 'static, I: 'static> Simulator<E, I> {
@@ -35,7 +35,7 @@ impl<E: 'static, I: 'static> Simulator<E, I> {
             inferrer,
             state: SimulatedState::new(view),
             since: Instant::now(),
-            counts: WorkerCounts::default(),
+            counts: InferredStats::default(),
         }
     }
 
@@ -101,14 +101,19 @@ impl<E: 'static, I: 'static> Simulator<E, I> {
 
     /// Keeps the executors for this thread and adds up what was counted, with all the time since the
     /// simulator was made.
-    pub(crate) fn retire(self, counters: &Counters) {
-        counters.add_time(self.since);
+    pub(crate) fn retire(mut self, counters: &Counters) {
+        self.add_time(self.since);
         keep_executors(self.into_executors(counters));
     }
 
-    /// Gives the executors back and adds up what was counted, without the time.
+    /// Adds the time since then to the time spent on inference.
+    pub(crate) fn add_time(&mut self, since: Instant) {
+        self.counts.inference += since.elapsed();
+    }
+
+    /// Gives the executors back and adds up what was counted.
     pub(crate) fn into_executors(self, counters: &Counters) -> InferringWorker<E, I> {
-        counters.add(self.counts);
+        counters.add(&self.counts);
         (self.executor, self.inferrer)
     }
 }

@@ -5,8 +5,8 @@
 
 use crate::{
     block::{
-        Counters, GrantedKeys, MakeExecutors, keep_executors, kept_executors, transaction,
-        with_grant,
+        Counters, GrantedKeys, InferredStats, MakeExecutors, keep_executors, kept_executors,
+        transaction, with_grant,
     },
     lock_table::Access,
     stage::{Grant, Workload},
@@ -76,7 +76,10 @@ where
     }
 
     fn retire(&self, _worker: usize, worker: Self::Worker) {
-        (self.counters).add_simulations_taken(worker.simulations_taken);
+        self.counters.add(&InferredStats {
+            simulations_taken: worker.simulations_taken,
+            ..InferredStats::default()
+        });
         keep_executors((worker.executor, worker.inferrer));
     }
 

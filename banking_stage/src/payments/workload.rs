@@ -112,10 +112,6 @@ where
         self.executed.lock()[worker.worker] += worker.executed;
     }
 
-    fn prepare(&self, _worker: &mut Self::Worker, _task: TaskId) -> Result<(), Infallible> {
-        Ok(())
-    }
-
     fn access(&self, task: TaskId) -> Access<'_> {
         Access::Keys(match self.piece(task).0 {
             PaymentRound::Sort => ODD_ROUND,

@@ -88,7 +88,7 @@ where
                     let simulate = |task| {
                         let since = Instant::now();
                         simulator.simulate(block, task, &run.counters);
-                        run.counters.add_time(since);
+                        simulator.add_time(since);
                     };
                     queue.0.wait(place, simulate)
                 });

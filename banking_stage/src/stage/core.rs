@@ -9,7 +9,7 @@ use super::{
     batch::{
         BATCH_COST_MAX, BATCH_COST_SHARED, BATCH_TASKS_MAX, Batch, RUN_COST_SHARED, RUN_TIME_SHARED,
     },
-    error::Failure,
+    error::StageError,
     workload::Workload,
 };
 use crate::scheduler::{Fed, RunStats, Scheduler};
@@ -114,7 +114,7 @@ pub struct Core<W: Workload> {
     pub(crate) workload: Option<Arc<W>>,
     /// The scheduler.
     pub scheduler: Scheduler,
-    pub(crate) failure: Option<Failure<W::Error>>,
+    pub(crate) failure: Option<StageError<W::Error>>,
     /// What was counted so far.
     pub stats: RunStats,
     /// Workers that wait for a message and have none on its way.
@@ -171,14 +171,14 @@ impl<W: Workload> Core<W> {
     }
 
     /// Notes a failure. Tasks behind it need not run.
-    pub(crate) fn fail(&mut self, failure: Failure<W::Error>) {
+    pub(crate) fn fail(&mut self, failure: StageError<W::Error>) {
         let end = failure.rank().map_or(0, DenseId::index);
         self.scheduler.stop_at(end);
         self.note(failure);
     }
 
     /// Notes a failure.
-    pub(crate) fn note(&mut self, failure: Failure<W::Error>) {
+    pub(crate) fn note(&mut self, failure: StageError<W::Error>) {
         let first = self
             .failure
             .as_ref()
@@ -286,7 +286,7 @@ impl<W: Workload> Core<W> {
             // Every remaining task waits for tasks left behind, whose failures are noted.
             if self.scheduler.left_behind() == 0 {
                 let waiting = self.scheduler.waiting();
-                self.fail(Failure::Stalled { waiting });
+                self.fail(StageError::Stalled { waiting });
             }
             self.close(context);
             return Step::Leave;

@@ -5,7 +5,7 @@
 
 use crate::lock_table::Access;
 use lockweave_runtime::{AccessMode, Cells, DenseId, KeyId, TaskId};
-use std::{fmt, ptr};
+use std::ptr;
 
 /// The locks of one task, all granted, for as long as it runs.
 ///
@@ -17,6 +17,7 @@ use std::{fmt, ptr};
 /// A grant does not say *which* cells its keys number; code that combines the two has to ensure that.
 /// Such code keeps its workload type private and the cells inside it, as
 /// [`BankingStage::run_table`](crate::BankingStage::run_table) does.
+#[derive(Debug)]
 pub struct Grant<'a> {
     task: TaskId,
     access: Access<'a>,
@@ -36,15 +37,6 @@ impl<'a> Grant<'a> {
     /// The locks.
     pub const fn access(&self) -> Access<'a> {
         self.access
-    }
-}
-
-impl fmt::Debug for Grant<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Grant")
-            .field("task", &self.task)
-            .field("access", &self.access)
-            .finish()
     }
 }
 

@@ -25,7 +25,7 @@
 use super::{
     batch::Batch,
     core::{Core, Step, WorkerContext},
-    error::Failure,
+    error::StageError,
     spin_wait::SpinWait,
     workload::Workload,
 };
@@ -79,7 +79,7 @@ pub(crate) struct RunOutcome<W: Workload> {
     pub(crate) workload: W,
     /// `None` if it is in no known state.
     pub(crate) scheduler: Option<Scheduler>,
-    pub(crate) result: Result<RunStats, Failure<W::Error>>,
+    pub(crate) result: Result<RunStats, StageError<W::Error>>,
 }
 
 impl<W: Workload> Run<W> {
@@ -223,21 +223,21 @@ impl<W: Workload> Run<W> {
     }
 
     /// Notes a failure.
-    pub(crate) fn fail(&self, failure: Failure<W::Error>) {
+    pub(crate) fn fail(&self, failure: StageError<W::Error>) {
         let mut core = self.core.lock();
         core.fail(failure);
         self.publish(&core);
     }
 
     /// Notes the failure of a task that keeps its locks, so that others can go on.
-    pub(crate) fn note(&self, failure: Failure<W::Error>) {
+    pub(crate) fn note(&self, failure: StageError<W::Error>) {
         self.core.lock().note(failure);
     }
 
     /// Ends the run at once, after the workload panicked outside of its tasks.
     pub(crate) fn abort(&self, context: &mut WorkerContext, message: String) {
         let mut core = self.core.lock();
-        core.fail(Failure::Panicked {
+        core.fail(StageError::Panicked {
             task: None,
             message,
         });

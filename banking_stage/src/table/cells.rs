@@ -6,9 +6,10 @@ use super::{
 };
 use crate::stage::GrantedCells;
 use lockweave_runtime::{AccessMode, KeyId, TaskId};
-use std::fmt;
 
 /// The values that a running task may use: those it declared, in the modes it declared.
+#[derive(derive_more::Debug)]
+#[debug("TableCells {{ task: {task} }}")]
 pub struct TableCells<'a, K, V> {
     table: &'a Table<K, V>,
     cells: GrantedCells<'a, V>,
@@ -70,12 +71,4 @@ impl<'a, K: TableKey, V: TableValue> TableCells<'a, K, V> {
 fn undeclared<K: TableKey>(key: &K, mode: AccessMode) -> Undeclared<K> {
     let key = key.clone();
     Undeclared { key, mode }
-}
-
-impl<K, V> fmt::Debug for TableCells<'_, K, V> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TableCells")
-            .field("task", &self.task)
-            .finish_non_exhaustive()
-    }
 }

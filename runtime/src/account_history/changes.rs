@@ -7,7 +7,6 @@ use alloy_primitives::Address;
 use parking_lot::Mutex;
 
 /// What became of accounts that have no cells.
-#[derive(Debug)]
 pub(crate) struct ReplayedChanges {
     pub(crate) changes: Changes,
     /// By shard: where the changed accounts are. Empty if no later transaction can ask for them.

@@ -7,7 +7,6 @@ use crate::{
     model::{AccessEntry, StateKey, StateRules, is_credit_safe},
 };
 use alloy_primitives::{Address, U256};
-use std::fmt;
 
 /// What the payments of a part do.
 #[derive(Default)]
@@ -172,14 +171,5 @@ impl AccountCell {
         value.exists = true;
         self.replace(value);
         Some(())
-    }
-}
-
-impl fmt::Debug for Part {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let events: usize = self.shards.iter().map(Vec::len).sum();
-        f.debug_struct("Part")
-            .field("events", &events)
-            .finish_non_exhaustive()
     }
 }

@@ -3,7 +3,7 @@
 use super::{changes::Place, events::Part, shard_accounts::ReplayedAccounts};
 
 /// Memory that payments use.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct PaymentsMemory {
     pub(crate) parts: Vec<Part>,
     pub(crate) replayed: Vec<ReplayedAccounts>,

@@ -11,7 +11,6 @@ use crate::{
 };
 use alloy_primitives::Address;
 use hashbrown::HashTable;
-use std::fmt;
 
 /// The accounts of a shard that this thread has locked.
 pub(crate) struct ShardAccounts<'a> {
@@ -131,13 +130,5 @@ impl ReplayedAccounts {
             before,
         });
         accounts.last_mut().expect("one was just added")
-    }
-}
-
-impl fmt::Debug for ReplayedAccounts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReplayedAccounts")
-            .field("accounts", &self.accounts.len())
-            .finish_non_exhaustive()
     }
 }

@@ -18,7 +18,6 @@ use crate::{
 };
 use ahash::AHashMap;
 use std::{
-    fmt,
     ops::Range,
     sync::{
         Arc,
@@ -34,6 +33,8 @@ use std::{
 /// Before it runs, its keys are numbered: earlier, by a caller that knew the sets
 /// ([`with_table`](Self::with_table)), or now ([`number`](Self::number), or a
 /// [`Numbering`] on many threads).
+#[derive(derive_more::Debug)]
+#[debug("OpenBlock {{ transactions: {}, cells: {cells:?} }}", self.transactions.len())]
 pub struct OpenBlock<T> {
     pub(super) cells: StateCells,
     pub(super) transactions: Arc<Vec<Sanitized<T>>>,
@@ -407,15 +408,6 @@ impl<T> OpenBlock<T> {
     /// Takes the state back after the transactions have run sequentially.
     pub fn end_sequential(&mut self, state: Box<SequentialState>) {
         self.cells.put_sequential(state);
-    }
-}
-
-impl<T> fmt::Debug for OpenBlock<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OpenBlock")
-            .field("transactions", &self.transactions.len())
-            .field("cells", &self.cells)
-            .finish_non_exhaustive()
     }
 }
 

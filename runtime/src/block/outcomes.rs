@@ -6,7 +6,6 @@
 use crate::model::{DenseId, Outcome, TaskId};
 use std::{
     cell::UnsafeCell,
-    fmt,
     mem::{self, ManuallyDrop, MaybeUninit},
     sync::atomic::{AtomicU8, Ordering},
 };
@@ -120,14 +119,6 @@ impl Outcomes {
 impl Drop for Outcomes {
     fn drop(&mut self) {
         self.clear();
-    }
-}
-
-impl fmt::Debug for Outcomes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Outcomes")
-            .field("places", &self.states.len())
-            .finish_non_exhaustive()
     }
 }
 

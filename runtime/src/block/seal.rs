@@ -40,7 +40,8 @@ impl<T> OpenBlock<T> {
 }
 
 /// A block whose transactions are done and whose changes are being gathered.
-#[derive(Debug)]
+#[derive(derive_more::Debug)]
+#[debug("ExecutedBlock {{ cells: {} }}", self.cells())]
 pub struct ExecutedBlock<T> {
     cells: SettledCells,
     outcomes: Vec<Outcome>,
@@ -49,7 +50,6 @@ pub struct ExecutedBlock<T> {
 
 /// What a block no longer needs when its transactions are done. It is dropped after sealing, because dropping
 /// takes time.
-#[derive(Debug)]
 struct Spent<T> {
     transactions: Arc<Vec<Sanitized<T>>>,
     introduced: Vec<AtomicU8>,

@@ -40,7 +40,6 @@ impl StateCells {
 }
 
 /// Cells that no longer change: the block's transactions are done.
-#[derive(Debug)]
 pub(crate) struct SettledCells {
     cells: StateCells,
     context: DeltaContext,

@@ -11,9 +11,11 @@ use crate::{
     sequential::SequentialState,
     speculation::SpeculativeTransaction,
 };
-use std::{fmt, mem, sync::Arc};
+use std::{mem, sync::Arc};
 
 /// The cells of one block, and the state below them.
+#[derive(derive_more::Debug)]
+#[debug("StateCells {{ cells: {:?} }}", self.keys.arena)]
 pub struct StateCells {
     pub(crate) keys: KeyCells,
     /// Changes of accounts whose histories were replayed without cells.
@@ -26,7 +28,7 @@ pub struct StateCells {
 
 /// Memory that earlier blocks' results had. Large pieces of memory are costly to get: every page of
 /// them is cleared by the system when it is first touched.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Spare {
     pub(crate) outcomes: Vec<Outcome>,
     pub(crate) table: Option<KeyTable>,
@@ -136,14 +138,6 @@ impl StateCells {
         delta.clear();
         self.spare.outcomes = outcomes;
         self.spare.delta = delta;
-    }
-}
-
-impl fmt::Debug for StateCells {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StateCells")
-            .field("cells", &self.keys.arena)
-            .finish_non_exhaustive()
     }
 }
 

@@ -14,7 +14,6 @@ use crate::{
     model::{AccessMode, DenseId, KeyId},
 };
 use std::{
-    fmt,
     mem::{self, MaybeUninit},
     sync::{OnceLock, atomic::AtomicBool},
 };
@@ -70,6 +69,8 @@ type Chunk<V, O> = Box<[Slot<V, O>]>;
 ///
 /// Beside its value a cell has an *origin*: what it was made from. It never changes, so any thread may read
 /// it without a grant.
+#[derive(derive_more::Debug)]
+#[debug("Cells {{ len: {} }}", self.len())]
 pub struct Cells<V, O = ()> {
     chunks: [OnceLock<Chunk<V, O>>; CHUNKS],
     len: AtomicUsize,
@@ -331,12 +332,6 @@ impl<V, O> Drop for Cells<V, O> {
 impl<V, O> Default for Cells<V, O> {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl<V, O> fmt::Debug for Cells<V, O> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cells").field("len", &self.len()).finish()
     }
 }
 

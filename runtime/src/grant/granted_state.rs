@@ -17,7 +17,7 @@ use crate::{
     speculation::UndoRecord,
 };
 use alloy_primitives::Address;
-use std::{fmt, mem, ops::Range, sync::Arc};
+use std::{mem, ops::Range, sync::Arc};
 
 /// Cells that are asked for when a grant begins: as many as a processor fetches at a time.
 const CELLS_NEAR: usize = 8;
@@ -26,6 +26,8 @@ const CELLS_NEAR: usize = 8;
 ///
 /// Between [`enter`](Self::enter) and [`leave`](Self::leave) it reads and writes the cells of one
 /// task's access set and refuses everything else. Outside it refuses everything.
+#[derive(derive_more::Debug)]
+#[debug("GrantedState {{ task: {task:?} }}")]
 pub struct GrantedState<T> {
     pub(super) block: Option<Arc<OpenBlock<T>>>,
     pub(super) task: Option<TaskId>,
@@ -460,14 +462,6 @@ impl<T> Default for GrantedState<T> {
             recent_keys: None,
             sequential: None,
         }
-    }
-}
-
-impl<T> fmt::Debug for GrantedState<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GrantedState")
-            .field("task", &self.task)
-            .finish_non_exhaustive()
     }
 }
 

@@ -5,7 +5,7 @@ use ahash::RandomState;
 use crossbeam_utils::CachePadded;
 use hashbrown::HashTable;
 use parking_lot::{Mutex, MutexGuard};
-use std::{fmt, hash::Hash};
+use std::hash::Hash;
 
 /// Parts of the map: enough that a handful of interning threads rarely meet.
 pub(crate) const SHARDS: usize = 64;
@@ -18,6 +18,8 @@ pub(crate) const SHARDS: usize = 64;
 ///
 /// The hash is seeded at random, so that keys cannot be ground against it; no id order is promised,
 /// and nothing that reaches a block depends on one.
+#[derive(derive_more::Debug)]
+#[debug("Interner({} keys)", self.shards.iter().map(|shard| shard.lock().len()).sum::<usize>())]
 pub struct Interner<K> {
     hasher: RandomState,
     shards: Box<[CachePadded<Shard<K>>]>,
@@ -207,6 +209,8 @@ fn find_in<K: Eq>(shard: &HashTable<(K, KeyId)>, hash: u64, key: &K) -> Option<K
 const RECENT_KEYS: usize = 64;
 
 /// What one thread looked up lately in one [`Interner`]. Of no use, and wrong, with another one.
+#[derive(derive_more::Debug)]
+#[debug("RecentKeys({})", self.0.iter().flatten().count())]
 pub struct RecentKeys<K>(Box<[Option<(K, KeyId)>]>);
 
 impl<K: Eq + Clone> RecentKeys<K> {
@@ -237,25 +241,9 @@ impl<K> Default for RecentKeys<K> {
     }
 }
 
-impl<K> fmt::Debug for RecentKeys<K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let keys = self.0.iter().flatten().count();
-        f.debug_struct("RecentKeys").field("keys", &keys).finish()
-    }
-}
-
 impl<K: Hash + Eq + Clone> Default for Interner<K> {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl<K> fmt::Debug for Interner<K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let keys: usize = self.shards.iter().map(|shard| shard.lock().len()).sum();
-        f.debug_struct("Interner")
-            .field("keys", &keys)
-            .finish_non_exhaustive()
     }
 }
 

@@ -3,7 +3,7 @@
 use super::pieces::{Found, KeyUse};
 use crate::model::{AccessSet, DenseId, KeyAccess, KeyId, StateKey, TaskId};
 use ahash::RandomState;
-use std::{fmt, ops::Range};
+use std::ops::Range;
 
 /// The access sets of a block over one table of its keys.
 ///
@@ -16,7 +16,8 @@ use std::{fmt, ops::Range};
 /// all only read, or that all only credit. Only the rest is [contended](Self::contended).
 ///
 /// A [`Numbering`](crate::Numbering) makes it, on as many threads as there are.
-#[derive(Default)]
+#[derive(Default, derive_more::Debug)]
+#[debug("KeyTable {{ keys: {keys}, sets: {sets} }}")]
 pub struct KeyTable {
     sets: usize,
     keys: usize,
@@ -198,15 +199,6 @@ impl KeyTable {
                 })
         });
         same && tasks == self.sets()
-    }
-}
-
-impl fmt::Debug for KeyTable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyTable")
-            .field("keys", &self.keys)
-            .field("sets", &self.sets)
-            .finish_non_exhaustive()
     }
 }
 

@@ -5,7 +5,6 @@
 
 use parking_lot::Mutex;
 use std::{
-    fmt,
     mem::{self, ManuallyDrop},
     ops::Range,
     ptr::NonNull,
@@ -131,14 +130,6 @@ impl<T: Copy> Drop for SharedList<T> {
     fn drop(&mut self) {
         // SAFETY: the memory of a `Vec` with this capacity; what is in it need not be dropped.
         drop(unsafe { Vec::from_raw_parts(self.places.as_ptr(), 0, self.capacity) });
-    }
-}
-
-impl<T: Copy> fmt::Debug for SharedList<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SharedList")
-            .field("capacity", &self.capacity)
-            .finish_non_exhaustive()
     }
 }
 

@@ -92,9 +92,9 @@ pub(crate) fn sort_touches(touched: &mut Vec<AccessEntry>) {
 
 /// One line of a resolved access set: a key by its dense id, and what is done with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct KeyAccess<K = KeyId> {
+pub struct KeyAccess {
     /// The key's dense id.
-    pub key: K,
+    pub key: KeyId,
     /// What is done with it.
     pub mode: AccessMode,
 }

@@ -92,7 +92,6 @@ impl DeltaContext {
 }
 
 /// A delta's lists while they are being filled, from any thread.
-#[derive(Debug)]
 pub(crate) struct Changes {
     accounts: SharedList<(Address, Option<Account>)>,
     slots: SharedList<(Address, U256, U256)>,

@@ -17,10 +17,7 @@ use crate::{
     },
 };
 use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256};
-use std::{
-    fmt,
-    hash::{Hash, Hasher},
-};
+use std::hash::{Hash, Hasher};
 
 /// Fewer changes than this are gathered in one part: that is faster than starting several threads.
 pub(crate) const PART_MIN: usize = 4_096;
@@ -130,7 +127,8 @@ impl Recent {
 }
 
 /// What has changed in a block that runs sequentially. Empty until then, with the memory of earlier blocks.
-#[derive(Default)]
+#[derive(Default, derive_more::Debug)]
+#[debug("SequentialState {{ accounts: {}, slots: {} }}", self.accounts.len(), self.slots.len())]
 pub struct SequentialState {
     accounts: PlaceMap<AddressKey, ChangedAccount>,
     slots: PlaceMap<SlotKey, WrittenSlot>,
@@ -462,15 +460,6 @@ impl SequentialState {
             };
             part.slot(context, *address, *slot, written.before, after);
         }
-    }
-}
-
-impl fmt::Debug for SequentialState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SequentialState")
-            .field("accounts", &self.accounts.len())
-            .field("slots", &self.slots.len())
-            .finish_non_exhaustive()
     }
 }
 

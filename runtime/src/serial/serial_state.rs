@@ -13,7 +13,7 @@ use crate::{
 };
 use ahash::AHashMap;
 use alloy_primitives::{Address, B256, U256};
-use std::{error::Error, fmt, sync::Arc};
+use std::{error::Error, sync::Arc};
 
 struct OverlayAccount {
     value: AccountValue,
@@ -30,7 +30,8 @@ struct OverlaySlot {
 }
 
 /// The state while a block runs on one thread.
-#[derive(Default)]
+#[derive(Default, derive_more::Debug)]
+#[debug("SerialState {{ accounts: {}, slots: {} }}", self.accounts.len(), self.slots.len())]
 pub struct SerialState {
     view: Option<Arc<dyn StateView>>,
     rules: Option<StateRules>,
@@ -205,15 +206,6 @@ impl StateAccess for SerialState {
             account.touched = true;
         }
         Ok(())
-    }
-}
-
-impl fmt::Debug for SerialState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SerialState")
-            .field("accounts", &self.accounts.len())
-            .field("slots", &self.slots.len())
-            .finish_non_exhaustive()
     }
 }
 

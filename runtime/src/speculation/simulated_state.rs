@@ -19,7 +19,7 @@ use crate::{
 };
 use ahash::RandomState;
 use alloy_primitives::{Address, B256, U256};
-use std::{fmt, mem, sync::Arc};
+use std::{mem, sync::Arc};
 
 /// What a sender is assumed to have when its transaction is simulated before its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +91,8 @@ impl Default for Memory {
 }
 
 /// The state before the block, as a simulated transaction sees it. Notes what it touches.
-#[derive(Default)]
+#[derive(Default, derive_more::Debug)]
+#[debug("SimulatedState {{ touched: {} }}", self.touched.len())]
 pub struct SimulatedState {
     view: Option<Arc<dyn StateView>>,
     memory: Memory,
@@ -307,13 +308,5 @@ impl StateAccess for SimulatedState {
         }
         self.writes.clone_from(writes);
         Ok(())
-    }
-}
-
-impl fmt::Debug for SimulatedState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SimulatedState")
-            .field("touched", &self.touched.len())
-            .finish_non_exhaustive()
     }
 }

@@ -48,10 +48,6 @@ impl Workload for TaskList {
 
     fn enter(&self, _worker: usize) {}
 
-    fn prepare(&self, (): &mut (), _task: TaskId) -> Result<(), Infallible> {
-        Ok(())
-    }
-
     /// Called once for each task that is fed, and once for each that is completed.
     fn access(&self, task: TaskId) -> Access<'_> {
         let access = &self.tasks[task.index()].access;
