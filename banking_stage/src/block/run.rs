@@ -6,7 +6,8 @@ use super::{
 };
 use crate::stage::{BankingStage, StageError};
 use lockweave_runtime::{
-    AccessError, DenseId, ExecutionError, Executor, GrantedState, OpenBlock, StateError, TaskId,
+    AccessError, AccessMode, DenseId, ExecutionError, Executor, GrantedState, KeyAccess, KeyId,
+    OpenBlock, StateError, TaskId,
 };
 use std::{error::Error, sync::Arc};
 
@@ -136,3 +137,18 @@ where
         source: ExecutionError::Access(AccessError::State(error)),
     }
 }
+
+// The pieces of a round of a workload need no order among each other, but all come before those of the next
+// round. So every piece holds one key, in a mode that is compatible with itself and not with that of the
+// rounds before and behind.
+
+/// What the pieces of the first round and the third hold.
+pub(crate) const ODD_ROUND: &[KeyAccess] = &[KeyAccess {
+    key: KeyId::FIRST,
+    mode: AccessMode::Credit,
+}];
+/// What those of the second and the fourth hold.
+pub(crate) const EVEN_ROUND: &[KeyAccess] = &[KeyAccess {
+    key: KeyId::FIRST,
+    mode: AccessMode::Read,
+}];

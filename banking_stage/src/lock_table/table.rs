@@ -1,10 +1,7 @@
 //! The lock table: acquire and release over all queues.
 
-use super::{
-    access::Access,
-    queue::{Queue, Waiters, grow_to},
-};
-use lockweave_runtime::{AccessMode, DenseId, TaskId};
+use super::queue::{Queue, Waiters, grow_to};
+use lockweave_runtime::{AccessMode, DenseId, KeyAccess, KeyId, TaskId};
 
 /// A queue of requests per key; the [module](crate::lock_table) gives the rules and reasons.
 ///
@@ -12,7 +9,7 @@ use lockweave_runtime::{AccessMode, DenseId, TaskId};
 ///
 /// ```
 /// use lockweave_banking_stage::{Access, KeyAccess, LockTable};
-/// use lockweave_runtime::{AccessMode, DenseId, TaskId};
+/// use lockweave_runtime::{AccessMode, DenseId, KeyId, TaskId};
 ///
 /// let [first, second] = [0, 1].map(TaskId::from_index);
 /// let key = KeyId::from_index(7);
@@ -178,5 +175,32 @@ impl LockTable {
 impl Default for LockTable {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// What a task locks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access<'a> {
+    /// These keys, each at most once, in any order.
+    Keys(&'a [KeyAccess]),
+    /// The whole state: the task runs alone.
+    Everything,
+}
+
+impl Access<'_> {
+    /// The mode in which `key` is held, if it is.
+    pub fn mode(&self, key: KeyId) -> Option<AccessMode> {
+        match self {
+            Self::Everything => Some(AccessMode::Write),
+            Self::Keys(keys) => keys
+                .iter()
+                .find(|entry| entry.key == key)
+                .map(|entry| entry.mode),
+        }
+    }
+
+    /// Whether it allows `mode` on `key`.
+    pub fn allows(&self, key: KeyId, mode: AccessMode) -> bool {
+        self.mode(key).is_some_and(|held| held.allows(mode))
     }
 }

@@ -3,12 +3,10 @@
 //! Files, each using only those below it:
 //!
 //! * `run`: [`PaymentsPath`];
-//! * `workload`: the payments, in two rounds, on all workers;
-//! * `find`: where the payments of a block are.
+//! * `workload`: the payments, in two rounds, on all workers.
 
-mod find;
 mod run;
 mod workload;
 
-pub(crate) use find::find_payments;
 pub(crate) use run::PaymentsPath;
+pub(crate) use run::find_payments;

@@ -1,10 +1,10 @@
 //! The values that a running task may use.
 
 use super::{
-    declare::Undeclared,
+    declare::{Declare, Undeclared},
     values::{Table, TableKey, TableValue},
 };
-use crate::stage::GrantedCells;
+use crate::stage::{GrantedCells, TASK_COST_DEFAULT};
 use lockweave_runtime::{AccessMode, KeyId, TaskId};
 
 /// The values that a running task may use: those it declared, in the modes it declared.
@@ -71,4 +71,22 @@ impl<'a, K: TableKey, V: TableValue> TableCells<'a, K, V> {
 fn undeclared<K: TableKey>(key: &K, mode: AccessMode) -> Undeclared<K> {
     let key = key.clone();
     Undeclared { key, mode }
+}
+
+/// A task over a table.
+pub trait TableTask<K: TableKey, V: TableValue>: Send + Sync + 'static {
+    /// Why a task fails. To use `?` on [`TableCells`], implement `From<Undeclared<K>>` for it.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// Names all keys that the task will use.
+    fn access(&self, declare: &mut Declare<'_, K>);
+
+    /// Runs the task. An error stops the whole run; effects on the table are not undone.
+    fn run(&self, cells: &mut TableCells<'_, K, V>) -> Result<(), Self::Error>;
+
+    /// Roughly what the task costs. 300,000 units stand for some 100 µs, several times the cost of a
+    /// hand-over between threads.
+    fn cost(&self) -> u64 {
+        TASK_COST_DEFAULT
+    }
 }

@@ -5,8 +5,8 @@
 
 use super::{
     cells::TableCells,
+    cells::TableTask,
     declare::Declare,
-    task::TableTask,
     values::{Table, TableKey, TableValue},
 };
 use crate::{

@@ -3,7 +3,10 @@
 // A thread that locks an interner shard has exclusive access to the cells of that shard's accounts.
 #![allow(unsafe_code)]
 
-use super::changes::{Place, ReplayedChanges};
+use super::{
+    changes::{Place, ReplayedChanges},
+    events::Part,
+};
 use crate::{
     cells::{AccountCell, KeyCells},
     keys::LockedShard,
@@ -130,5 +133,22 @@ impl ReplayedAccounts {
             before,
         });
         accounts.last_mut().expect("one was just added")
+    }
+}
+
+/// Memory that payments use.
+#[derive(Default)]
+pub(crate) struct PaymentsMemory {
+    pub(crate) parts: Vec<Part>,
+    pub(crate) replayed: Vec<ReplayedAccounts>,
+    pub(crate) places: Vec<Vec<Place>>,
+}
+
+impl PaymentsMemory {
+    /// Takes back what payments left to a block.
+    pub(crate) fn keep_places(&mut self, places: Vec<Vec<Place>>) {
+        if !places.is_empty() {
+            self.places = places;
+        }
     }
 }

@@ -16,10 +16,7 @@
 //! too. It does not get it, because the later one is in the list, so it reports an access violation. By then
 //! the [new set](OpenBlock::keep_late_grants) of the later one shows the conflict.
 
-use super::{
-    late_grant_list::{Holder, Listed},
-    open_block::OpenBlock,
-};
+use super::open_block::{Holder, Listed, OpenBlock};
 use crate::{
     keys::RecentKeys,
     model::{

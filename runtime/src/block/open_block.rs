@@ -1,27 +1,23 @@
 //! The open block: its transactions in block order, their cells and their outcomes.
 
-use super::{
-    fill_state::{FILLED, PRIVATE},
-    late_grant_list::LateGrants,
-    outcomes::Outcomes,
-    state_cells::StateCells,
-};
+use super::{outcomes::Outcomes, state_cells::StateCells};
 use crate::{
     cells::KeyCells,
     keys::{KeyTable, Numbering, RecentKeys},
     model::{
-        AccessSet, Declaration, DenseId, KeyAccess, Outcome, Sanitized, StateError, StateRules,
-        StateView, TaskId,
+        AccessMode, AccessSet, Declaration, DenseId, KeyAccess, KeyId, Outcome, Sanitized,
+        StateError, StateKey, StateRules, StateView, TaskId,
     },
     sequential::SequentialState,
     speculation::{Inferred, SpeculativeTransaction, UndoRecord},
 };
 use ahash::AHashMap;
+use parking_lot::Mutex;
 use std::{
     ops::Range,
     sync::{
         Arc,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicU8, AtomicUsize, Ordering},
     },
 };
 
@@ -411,18 +407,59 @@ impl<T> OpenBlock<T> {
     }
 }
 
+/// The cells that a transaction introduces are not filled.
+pub(super) const EMPTY: u8 = 0;
+/// A thread is filling them.
+pub(super) const FILLING: u8 = 1;
+/// They are filled.
+pub(super) const FILLED: u8 = 2;
+/// They are not filled, and the transaction has run with private effects.
+pub(super) const PRIVATE: u8 = 3;
+
+/// The right to fill a transaction's cells. A fill that fails or panics may be tried again.
+pub(super) struct Introducing<'a> {
+    pub(super) state: &'a AtomicU8,
+    pub(super) after: u8,
+}
+
+impl Drop for Introducing<'_> {
+    fn drop(&mut self) {
+        self.state.store(self.after, Ordering::Release);
+    }
+}
+
+/// The late grants of a block.
+#[derive(Debug, Default)]
+pub(crate) struct LateGrants {
+    pub(super) listed: Mutex<Listed>,
+    /// How many are listed. Most blocks have none, and then no transaction takes the lock.
+    pub(super) count: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Listed {
+    pub(super) holders: AHashMap<KeyId, Vec<Holder>>,
+    pub(super) looks: usize,
+}
+
+/// A transaction that got a key.
+#[derive(Debug)]
+pub(super) struct Holder {
+    pub(super) task: TaskId,
+    pub(super) key: StateKey,
+    pub(super) mode: AccessMode,
+    pub(super) is_running: bool,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
-        AccessMode, Inference, MemoryState, SimulatedState, StateKey,
+        Inference, MemoryState, SimulatedState,
         test_support::{FailingState, RULES, sanitized, undeclared},
     };
     use alloy_primitives::{Address, U256};
-    use std::{
-        panic::{AssertUnwindSafe, catch_unwind},
-        sync::atomic::AtomicUsize,
-    };
+    use std::panic::{AssertUnwindSafe, catch_unwind};
 
     /// A block has the speculative transactions of longer ones in front of it, and leaves them as clean as its own.
     #[test]

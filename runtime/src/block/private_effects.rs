@@ -12,10 +12,7 @@
 //! finds in it what the transaction wrote. One place decides which of the two comes first: the fill state of
 //! the transaction's cells goes from empty to private, from empty to filled, or from private to filled.
 
-use super::{
-    fill_state::{EMPTY, PRIVATE},
-    open_block::OpenBlock,
-};
+use super::open_block::{EMPTY, OpenBlock, PRIVATE};
 use crate::{
     cells::{HeldCells, StateCell},
     model::{DeltaContext, DeltaPart, DenseId, KeyId, TaskId},

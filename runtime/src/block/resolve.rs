@@ -1,9 +1,6 @@
 //! Filling the cells of the keys that a transaction introduces.
 
-use super::{
-    fill_state::{EMPTY, FILLED, FILLING, Introducing, PRIVATE},
-    open_block::OpenBlock,
-};
+use super::open_block::{EMPTY, FILLED, FILLING, Introducing, OpenBlock, PRIVATE};
 use crate::{
     cells::{CreditBuffer, HeldCells},
     keys::{KeyTable, RecentKeys},

@@ -1,8 +1,7 @@
 //! Sealing: the changes of a block whose transactions are done.
 
 use super::{
-    fill_state::PRIVATE,
-    open_block::{OpenBlock, ReplacedSet},
+    open_block::{OpenBlock, PRIVATE, ReplacedSet},
     settled_cells::SettledCells,
     state_cells::StateCells,
 };

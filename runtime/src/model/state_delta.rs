@@ -1,6 +1,9 @@
-//! What a block changed.
+//! What a block changed, and a block that ran.
 
-use super::state::{Account, Code};
+use super::{
+    outcome::{GasOverflow, Outcome, Receipt, receipts},
+    state::{Account, Code},
+};
 use alloy_primitives::{Address, U256};
 use std::sync::Arc;
 
@@ -69,3 +72,19 @@ impl PartialEq for StateDelta {
 }
 
 impl Eq for StateDelta {}
+
+/// A block that ran: what became of each transaction, and what changed. Not durable yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SealedBlock {
+    /// Outcomes in block order, system steps included.
+    pub outcomes: Vec<Outcome>,
+    /// What the block changed.
+    pub delta: StateDelta,
+}
+
+impl SealedBlock {
+    /// Receipts of the transactions, in block order, with cumulative gas and log indexes.
+    pub fn receipts(&self) -> Result<Vec<Receipt>, GasOverflow> {
+        receipts(self.outcomes.iter().cloned())
+    }
+}

@@ -1,6 +1,6 @@
 //! Inference of access sets.
 
-use super::{inference::Inference, simulated_state::SimulatedState};
+use super::{simulated_state::SimulatedState, simulation::Inference};
 use crate::model::{Sanitized, StateError, StateView};
 
 /// Finds out what a transaction touches.

@@ -6,7 +6,7 @@
 //! ([`GrantedState::apply_simulation`](crate::GrantedState::apply_simulation)).
 
 use super::{
-    inference::{Inference, KnownHash},
+    simulation::{Inference, KnownHash},
     speculative_transaction::SpeculativeTransaction,
 };
 use crate::{

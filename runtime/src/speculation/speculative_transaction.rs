@@ -6,7 +6,7 @@
 //! their own lists, which do, and copy the result.
 
 use super::{
-    inference::{Inference, KnownHash},
+    simulation::{Inference, KnownHash},
     simulation::{ROOM_KEPT, Simulation},
     undo::UndoRecord,
 };

@@ -232,9 +232,10 @@ fn many_changes_are_gathered_whole() {
 fn effects_that_cannot_all_be_applied_are_not_applied() {
     let (well, torn) = (address(0), address(1));
     let view = FailingState {
-        account: |address| match address == torn {
-            true => Err(StateError::MissingBlockHash { number: 0 }),
-            false => Ok(()),
+        account: |address| {
+            let fails = address == torn;
+            let error = StateError::MissingBlockHash { number: 0 };
+            (!fails).then_some(()).ok_or(error)
         },
         slot: |_| Ok(U256::ZERO),
     };
