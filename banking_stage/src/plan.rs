@@ -60,7 +60,6 @@ pub(crate) enum Prefetch {
     IfSlow,
 }
 
-/// What the plan is chosen by.
 #[derive(Clone, Debug)]
 pub(crate) struct Facts {
     pub(crate) transactions: usize,
@@ -77,7 +76,6 @@ pub(crate) struct Facts {
     pub(crate) is_chain: bool,
 }
 
-/// How a block is to be executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) path: Path,
@@ -105,7 +103,6 @@ pub(crate) fn choose(facts: &Facts, sequential_below: usize, forced: Option<Path
 }
 
 impl Facts {
-    /// Whether a path applies to the block.
     fn allow(&self, path: Path) -> bool {
         match path {
             Path::Payments => self.payments.as_ref().is_some_and(|payments| {

@@ -246,7 +246,7 @@ impl Payments {
                 return Ok(None);
             }
             let key = StateKey::account(beneficiary);
-            let (hash, place) = cells.place_of(&key);
+            let (hash, place) = cells.interner.place_of(&key);
             if place != shard {
                 continue;
             }
@@ -263,7 +263,7 @@ impl Payments {
     pub fn finish<T>(self, block: &mut OpenBlock<T>) -> bool {
         let is_done = !self.is_declined();
         let cells = block.cells_mut();
-        cells.set_replayed(self.changes);
+        cells.replayed = Some(self.changes);
         cells.spare.payments = PaymentsMemory {
             parts: self.parts.into_iter().map(RwLock::into_inner).collect(),
             replayed: self.replayed.into_inner(),

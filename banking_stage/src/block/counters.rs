@@ -57,7 +57,6 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    /// Counters for so many transactions whose sets are inferred.
     pub(crate) fn new(transactions: usize) -> Self {
         Self {
             by_template_of: (0..transactions).map(|_| AtomicBool::new(false)).collect(),
@@ -65,22 +64,18 @@ impl Counters {
         }
     }
 
-    /// Notes that a transaction's set came from a template.
     pub(crate) fn note_template(&self, task: TaskId) {
         self.by_template_of[task.index()].store(true, Ordering::Relaxed);
     }
 
-    /// Whether a transaction's set came from a template.
     pub(crate) fn is_by_template(&self, task: TaskId) -> bool {
         self.by_template_of[task.index()].load(Ordering::Relaxed)
     }
 
-    /// Adds what a worker has counted for itself.
     pub(crate) fn add(&self, counts: &InferredStats) {
         self.counts.lock().add_counts(counts);
     }
 
-    /// Adds the counters to the statistics.
     pub(crate) fn add_to(&self, stats: &mut InferredStats) {
         stats.add_counts(&self.counts.lock());
     }

@@ -14,7 +14,6 @@ use std::{error::Error, sync::Arc};
 /// A transaction with this gas limit may take longer than all others together.
 pub(crate) const LONG_TRANSACTION_GAS: u64 = 1_000_000;
 
-/// Why a block cannot be executed.
 pub(crate) type BlockError<I> = StageError<ExecutionError<I>>;
 
 /// A path: one way to execute a block.
@@ -67,7 +66,6 @@ impl<'s, T, E: 'static, I: 'static> BlockRun<'s, T, E, I> {
         }
     }
 
-    /// Gives the block back.
     pub(crate) fn finish(mut self) -> (OpenBlock<T>, InferredStats) {
         self.release_executors();
         let block = self.take_block();
@@ -99,7 +97,6 @@ impl<'s, T, E: 'static, I: 'static> BlockRun<'s, T, E, I> {
         self.block = Some(block);
     }
 
-    /// Roughly what a transaction costs, in gas.
     pub(crate) fn cost_of(&self, task: TaskId) -> u64 {
         (self.cost)(transaction(self.block(), task))
     }
@@ -122,7 +119,6 @@ impl<'s, T, E: 'static, I: 'static> BlockRun<'s, T, E, I> {
     }
 }
 
-/// A transaction of a block.
 pub(crate) fn transaction<T>(block: &OpenBlock<T>, task: TaskId) -> &T {
     &block.transactions()[task.index()].transaction
 }

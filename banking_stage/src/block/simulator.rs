@@ -25,7 +25,6 @@ impl<E: 'static, I: 'static> Simulator<E, I> {
         Self::with_executors(make(kept_executors()), view)
     }
 
-    /// A simulator with these executors.
     pub(crate) fn with_executors(
         (executor, inferrer): InferringWorker<E, I>,
         view: Arc<dyn StateView>,
@@ -44,7 +43,6 @@ impl<E: 'static, I: 'static> Simulator<E, I> {
         self.state.set_contention(contention);
     }
 
-    /// Tells the inferrer which transactions come next.
     pub(crate) fn announce<T>(&mut self, block: &OpenBlock<T>, tasks: Range<usize>, next: Next)
     where
         I: Infer<T>,
@@ -53,7 +51,6 @@ impl<E: 'static, I: 'static> Simulator<E, I> {
         (self.inferrer).announce(&block.transactions()[tasks], next, view);
     }
 
-    /// Infers the set of a transaction.
     pub(crate) fn infer<T>(
         &mut self,
         transactions: &[Sanitized<T>],
@@ -93,7 +90,6 @@ impl<E: 'static, I: 'static> Simulator<E, I> {
         }
     }
 
-    /// Hands out the state of the last inference.
     pub(crate) fn take_state(&mut self) -> SimulatedState {
         let fresh = SimulatedState::new(Arc::clone(self.state.view()));
         mem::replace(&mut self.state, fresh)

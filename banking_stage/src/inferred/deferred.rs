@@ -98,12 +98,10 @@ impl Deferred {
         }
     }
 
-    /// The transactions that are simulated here, in block order.
     pub(crate) fn tasks(&self) -> Arc<[TaskId]> {
         Arc::clone(&self.tasks)
     }
 
-    /// Those whose sets are not known yet, in block order.
     pub(crate) fn missing(&self) -> &[TaskId] {
         &self.missing
     }

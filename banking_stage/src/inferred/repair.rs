@@ -28,7 +28,6 @@ pub(crate) struct InferredState<'r, 's, T, E, I> {
 }
 
 impl<'r, 's, T, E: 'static, I: 'static> InferredState<'r, 's, T, E, I> {
-    /// Nothing has run.
     pub(crate) fn new(run: &'r mut BlockRun<'s, T, E, I>) -> Self {
         let transactions = run.block().transactions().len();
         Self {

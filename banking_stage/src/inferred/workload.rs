@@ -27,7 +27,6 @@ pub(crate) struct InferredWorkload<T, E, I> {
     pub(crate) make: Arc<MakeExecutors<E, I>>,
     pub(crate) cost: fn(&T) -> u64,
     pub(crate) counters: Arc<Counters>,
-    /// Transactions with an access violation.
     pub(crate) violators: Mutex<Vec<TaskId>>,
     /// After so many violations, no transaction behind the last one starts: the other sets may be no better.
     pub(crate) violators_max: usize,
@@ -42,7 +41,6 @@ pub(crate) struct InferredWorker<T, E, I> {
 }
 
 impl<T, E, I> InferredWorkload<T, E, I> {
-    /// Fills the cells of a transaction, if they are not.
     fn resolve<X: Error>(&self, task: TaskId) -> Result<(), ExecutionError<X>> {
         let resolved = self.block.resolve(task);
         resolved.map_err(|error| ExecutionError::Access(AccessError::State(error)))

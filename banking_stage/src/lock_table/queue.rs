@@ -65,12 +65,10 @@ impl Queue {
         }
     }
 
-    /// The mode of the holders.
     pub(super) const fn mode(&self) -> AccessMode {
         self.mode
     }
 
-    /// Whether there is neither a holder nor a waiting request.
     pub(super) const fn is_empty(&self) -> bool {
         self.holders == 0 && self.head == NIL
     }
@@ -120,7 +118,6 @@ impl Waiters {
         }
     }
 
-    /// Whether the task has requests that are not granted.
     #[cfg(debug_assertions)]
     pub(super) fn is_pending(&self, task: TaskId) -> bool {
         self.pending

@@ -11,7 +11,6 @@ use std::ops::Range;
 
 /// Executes payments without locks, and what stands in front of them and behind sequentially.
 pub(crate) struct PaymentsPath {
-    /// Which transactions are payments.
     pub(crate) payments: Range<usize>,
 }
 

@@ -182,7 +182,6 @@ impl Scheduler {
         self.left_behind += tasks;
     }
 
-    /// Tasks that keep their locks to the end of the run.
     pub(crate) const fn left_behind(&self) -> usize {
         self.left_behind
     }

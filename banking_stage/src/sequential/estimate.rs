@@ -16,7 +16,6 @@ pub(crate) struct TimeEstimate {
 }
 
 impl TimeEstimate {
-    /// The progress of a block of which nothing has run.
     pub(crate) fn new<T>(block: &OpenBlock<T>, cost: fn(&T) -> u64) -> Self {
         let transactions = block.transactions().iter();
         let costs = transactions.map(|sanitized| cost(&sanitized.transaction));
@@ -27,7 +26,6 @@ impl TimeEstimate {
         }
     }
 
-    /// Notes that a transaction with this gas limit is done.
     pub(crate) const fn add(&mut self, cost: u64) {
         self.done = self.done.saturating_add(cost);
     }

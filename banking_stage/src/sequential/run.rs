@@ -33,7 +33,6 @@ const TIME_LEFT_MIN: Duration = Duration::from_micros(260);
 
 /// Executes transactions in block order on the calling thread, before any behind them has run.
 pub(crate) struct SequentialPath {
-    /// The transactions.
     pub(crate) tasks: Range<usize>,
     pub(crate) prefetch: Prefetch,
 }
@@ -153,7 +152,6 @@ impl SequentialPath {
         }
     }
 
-    /// What prefetch workers are to simulate.
     fn queue<T, E: 'static, I: 'static>(&self, run: &BlockRun<'_, T, E, I>) -> PrefetchQueue<T> {
         let tasks = if self.prefetch == Prefetch::Never {
             0..0

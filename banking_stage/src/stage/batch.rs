@@ -5,7 +5,6 @@
 use lockweave_runtime::{DenseId, TaskId};
 use std::time::Duration;
 
-/// Maximum of tasks in a batch.
 pub(crate) const BATCH_TASKS_MAX: usize = 32;
 /// A batch that costs this much, in gas, is full.
 pub(crate) const BATCH_COST_MAX: u64 = 300_000;

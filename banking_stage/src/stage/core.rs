@@ -177,7 +177,6 @@ impl<W: Workload> Core<W> {
         self.note(failure);
     }
 
-    /// Notes a failure.
     pub(crate) fn note(&mut self, failure: StageError<W::Error>) {
         let first = self
             .failure

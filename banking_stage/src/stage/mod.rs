@@ -39,7 +39,6 @@ pub use self::{
     core::{Core, Step, TaskBits, WorkerContext},
 };
 pub(crate) use error::panic_message;
-pub(crate) use grant::GrantedCells;
 pub(crate) use threads::BackgroundWork;
 
 #[cfg(all(test, not(loom)))]

@@ -58,7 +58,6 @@ enum Message {
     Leave,
 }
 
-/// One run of a workload.
 pub(crate) struct Run<W: Workload> {
     core: Mutex<Core<W>>,
     messages: (Sender<Message>, Receiver<Message>),
@@ -74,7 +73,6 @@ pub(crate) struct Run<W: Workload> {
     idle: CachePadded<AtomicUsize>,
 }
 
-/// What a run gives back.
 pub(crate) struct RunOutcome<W: Workload> {
     pub(crate) workload: W,
     /// `None` if it is in no known state.
@@ -116,7 +114,6 @@ impl<W: Workload> Run<W> {
         workload
     }
 
-    /// Leaves as a helper, which has dropped the workload.
     pub(crate) fn leave(&self) {
         let mut core = self.core.lock();
         core.inside -= 1;
@@ -217,12 +214,10 @@ impl<W: Workload> Run<W> {
         task.index() < self.end.load(Ordering::Relaxed)
     }
 
-    /// Whether a worker waits for work.
     pub(crate) fn has_idle_worker(&self) -> bool {
         self.idle.load(Ordering::Relaxed) > 0
     }
 
-    /// Notes a failure.
     pub(crate) fn fail(&self, failure: StageError<W::Error>) {
         let mut core = self.core.lock();
         core.fail(failure);

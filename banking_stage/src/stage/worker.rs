@@ -60,7 +60,6 @@ fn work<W: Workload>(run: &Run<W>, workload: &W, worker: usize) {
     }
 }
 
-/// The result of a call into the workload.
 enum CallResult<E> {
     Done,
     Failed(E),

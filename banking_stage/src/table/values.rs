@@ -77,7 +77,6 @@ impl<K: TableKey, V: TableValue> Table<K, V> {
         intern(&self.interner, key, || self.cells.push(V::default()))
     }
 
-    /// The id of a key, if it has one.
     pub(crate) fn find(&self, key: &K) -> Option<KeyId> {
         self.interner.get(key)
     }

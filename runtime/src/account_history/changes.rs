@@ -6,7 +6,6 @@ use crate::{cells::AccountCell, keys::SHARDS, model::Changes};
 use alloy_primitives::Address;
 use parking_lot::Mutex;
 
-/// What became of accounts that have no cells.
 pub(crate) struct ReplayedChanges {
     pub(crate) changes: Changes,
     /// By shard: where the changed accounts are. Empty if no later transaction can ask for them.
@@ -61,7 +60,6 @@ impl ReplayedChanges {
         Some(AccountCell::from(after.as_ref()))
     }
 
-    /// The changes, and the memory of the rest.
     pub(crate) fn into_parts(self) -> (Changes, Vec<Vec<Place>>) {
         let places = self.places.into_iter().map(Mutex::into_inner);
         (self.changes, places.collect())

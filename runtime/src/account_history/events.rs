@@ -8,7 +8,6 @@ use crate::{
 };
 use alloy_primitives::{Address, U256};
 
-/// What the payments of a part do.
 #[derive(Default)]
 pub(crate) struct Part {
     /// By shard: what is done to its accounts, in block order.
@@ -18,7 +17,6 @@ pub(crate) struct Part {
     pub(crate) touched: Vec<AccessEntry>,
 }
 
-/// What the beneficiary gets.
 #[derive(Clone, Copy)]
 pub(crate) struct Tips {
     pub(crate) beneficiary: Address,
@@ -111,7 +109,7 @@ impl Part {
     }
 
     pub(crate) fn push(&mut self, cells: &KeyCells, address: Address, action: Action) {
-        let (hash, shard) = cells.place_of(&StateKey::account(address));
+        let (hash, shard) = cells.interner.place_of(&StateKey::account(address));
         let events = &mut self.shards[shard];
         // Some accounts receive most payments of a block.
         if let Action::Credit(amount) = action

@@ -36,7 +36,7 @@ impl<'a> ShardAccounts<'a> {
     ) -> Self {
         Self {
             cells,
-            interned: cells.lock_shard(shard),
+            interned: cells.interner.lock_shard(shard),
             replayed,
         }
     }
@@ -87,7 +87,6 @@ impl<'a> ShardAccounts<'a> {
     }
 }
 
-/// Accounts whose histories are replayed without cells.
 #[derive(Default)]
 pub(crate) struct ReplayedAccounts {
     /// Where in the list an account is, by the hash of its key.
@@ -115,7 +114,6 @@ impl ReplayedAccounts {
         Some(&mut accounts[*place as usize])
     }
 
-    /// Adds one that is not there.
     #[inline]
     fn insert(
         &mut self,
@@ -136,7 +134,6 @@ impl ReplayedAccounts {
     }
 }
 
-/// Memory that payments use.
 #[derive(Default)]
 pub(crate) struct PaymentsMemory {
     pub(crate) parts: Vec<Part>,

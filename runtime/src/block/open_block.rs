@@ -46,7 +46,6 @@ pub struct OpenBlock<T> {
     pub(super) late_grants: LateGrants,
 }
 
-/// The set that replaces the numbered one.
 #[derive(Debug)]
 pub(super) struct ReplacedSet {
     access: AccessSet,
@@ -165,7 +164,6 @@ impl<T> OpenBlock<T> {
         &self.cells
     }
 
-    /// The cells of the block's keys.
     #[inline]
     pub(crate) const fn key_cells(&self) -> &KeyCells {
         &self.cells.keys
@@ -398,12 +396,12 @@ impl<T> OpenBlock<T> {
     pub fn begin_sequential(&mut self) -> Option<Box<SequentialState>> {
         let mut tasks = (0..self.transactions.len()).map(TaskId::from_index);
         let is_new = self.cells.keys.arena.is_empty() && !tasks.any(|task| self.is_finished(task));
-        is_new.then(|| self.cells.take_sequential())
+        is_new.then(|| std::mem::take(&mut self.cells.sequential))
     }
 
     /// Takes the state back after the transactions have run sequentially.
     pub fn end_sequential(&mut self, state: Box<SequentialState>) {
-        self.cells.put_sequential(state);
+        self.cells.sequential = state;
     }
 }
 
@@ -428,7 +426,6 @@ impl Drop for Introducing<'_> {
     }
 }
 
-/// The late grants of a block.
 #[derive(Debug, Default)]
 pub(crate) struct LateGrants {
     pub(super) listed: Mutex<Listed>,

@@ -102,7 +102,7 @@ impl SettledCells {
             }
         }
         let each = |key: &StateKey, id| self.collect_key(&mut part, key, id);
-        self.cells.keys.for_each_in_shard(shard, each);
+        self.cells.keys.interner.for_each_in_shard(shard, each);
         let sequential = &self.cells.sequential;
         sequential.collect((shard, self.parts()), &self.context, &mut part);
         drop(part);

@@ -18,8 +18,9 @@ use std::{mem, sync::Arc};
 #[debug("StateCells {{ cells: {:?} }}", self.keys.arena)]
 pub struct StateCells {
     pub(crate) keys: KeyCells,
-    /// Changes of accounts whose histories were replayed without cells.
-    replayed: Option<ReplayedChanges>,
+    /// Changes of accounts whose histories were replayed without cells: all shards. An account that gets a cell
+    /// later has its value from there.
+    pub(crate) replayed: Option<ReplayedChanges>,
     /// Changes of a block that ran sequentially, without cells.
     pub(crate) sequential: Box<SequentialState>,
     /// Memory of earlier blocks' results.
@@ -72,7 +73,7 @@ impl StateCells {
     #[allow(unsafe_code)]
     fn take_changed(&self, key: &StateKey) -> Option<StateCell> {
         let replayed = self.replayed.as_ref().filter(|_| key.is_account())?;
-        let (hash, shard) = self.keys.place_of(key);
+        let (hash, shard) = self.keys.interner.place_of(key);
         // SAFETY: `replayed` is set when all shards were collected. If one was not, the block is restarted,
         // which removes it.
         let changed = unsafe { replayed.take(hash, shard, key.address) };
@@ -110,22 +111,6 @@ impl StateCells {
         let (changes, places) = self.replayed.take()?.into_parts();
         self.spare.payments.keep_places(places);
         Some(changes)
-    }
-
-    /// Takes the changes of accounts that have no cells, all shards of it. An account that gets a cell from
-    /// now on has its value from there.
-    pub(crate) fn set_replayed(&mut self, replayed: ReplayedChanges) {
-        self.replayed = Some(replayed);
-    }
-
-    /// Hands out the sequential state, which is empty.
-    pub(crate) fn take_sequential(&mut self) -> Box<SequentialState> {
-        mem::take(&mut self.sequential)
-    }
-
-    /// Takes the sequential state of a block that ran.
-    pub(crate) fn put_sequential(&mut self, sequential: Box<SequentialState>) {
-        self.sequential = sequential;
     }
 
     /// Takes the memory of a sealed block that is not needed any more, for the next one.

@@ -71,7 +71,6 @@ impl Sum {
         self.touches += u64::from(amount.is_zero());
     }
 
-    /// Adds the sum to its account.
     pub(super) fn hand_in(&self, cell: &StateCell) {
         let credits = &cell.account().credits;
         if !self.amount.is_zero() {

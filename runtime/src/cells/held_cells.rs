@@ -73,7 +73,6 @@ impl<'a> HeldCells<'a> {
         }
     }
 
-    /// Hands all sums in.
     pub(crate) fn flush(&mut self) {
         while let Some(sum) = self.credits.pop() {
             sum.hand_in(self.cell(sum.key));

@@ -163,7 +163,6 @@ impl<T> GrantedState<T> {
         self.recent = (Address::ZERO, 0..0);
     }
 
-    /// Lets other transactions have the late grants.
     fn end_late_grants(&mut self) {
         // A waiting transaction goes on after its first key is released, and one key may have been granted
         // twice.
@@ -200,7 +199,6 @@ impl<T> GrantedState<T> {
         }
     }
 
-    /// Whether the grant is of everything.
     pub(crate) const fn holds_everything(&self) -> bool {
         matches!(self.held, Grant::Everything | Grant::Sequential)
     }
@@ -317,7 +315,6 @@ impl<T> GrantedState<T> {
         Ok((block.intern(recent, key)?, AccessMode::Write))
     }
 
-    /// Notes a touch under a grant of everything.
     #[inline]
     pub(crate) fn note(&mut self, key: &StateKey, mode: AccessMode) {
         if !self.forgoes_touched {

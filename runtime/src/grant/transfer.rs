@@ -6,57 +6,16 @@
 
 use super::granted_state::{GrantedState, held_cells};
 use crate::{
-    executor::Transfer,
-    model::{AccessEntry, AccessMode, Account, FEW_KEYS, KeyAccess, KeyId, KeyPart, StateKey},
+    executor::{Transfer, TransferKeys, touches},
+    model::{Account, FEW_KEYS, KeyId, StateKey},
     speculation::Undo,
 };
 
-/// The accounts of a transfer.
 struct Parties {
     payer: KeyId,
     /// Unless it is the payer.
     paid: Option<KeyId>,
     tipped: KeyId,
-}
-
-/// The keys of a transfer, held as it needs them.
-#[derive(Default)]
-struct Keys {
-    sender: Option<KeyId>,
-    sender_code: Option<KeyId>,
-    recipient: Option<KeyId>,
-    recipient_code: Option<KeyId>,
-    beneficiary: Option<KeyId>,
-}
-
-impl Keys {
-    fn find(transfer: &Transfer, entries: &[AccessEntry], keys: &[KeyAccess]) -> Self {
-        let mut found = Self::default();
-        for (entry, access) in entries.iter().zip(keys) {
-            let address = entry.key.address;
-            let held_for = |needed: AccessMode| access.mode.allows(needed).then_some(access.key);
-            match entry.key.part {
-                KeyPart::Account if address == transfer.sender => {
-                    found.sender = held_for(AccessMode::Write);
-                }
-                KeyPart::Account if address == transfer.recipient => {
-                    found.recipient = held_for(AccessMode::Credit);
-                }
-                KeyPart::Account if address == transfer.beneficiary => {
-                    found.beneficiary = held_for(AccessMode::Credit);
-                }
-                KeyPart::Code => {
-                    if address == transfer.sender {
-                        found.sender_code = held_for(AccessMode::Read);
-                    } else if address == transfer.recipient {
-                        found.recipient_code = held_for(AccessMode::Read);
-                    }
-                }
-                _ => {}
-            }
-        }
-        found
-    }
 }
 
 impl<T> GrantedState<T> {
@@ -94,7 +53,8 @@ impl<T> GrantedState<T> {
         let (entries, keys) = self
             .granted_keys()
             .filter(|(set, _)| set.len() <= FEW_KEYS)?;
-        let keys = Keys::find(transfer, entries, keys);
+        let ids = entries.iter().zip(keys.iter().map(|access| access.key));
+        let keys = TransferKeys::find(transfer, ids);
         let cells = held_cells(self.block.as_ref()?, &mut self.credits);
         let has_code = |code| cells.read(code, |cell| !cell.code().code.is_empty());
         if has_code(keys.sender_code?) {
@@ -148,18 +108,9 @@ impl<T> GrantedState<T> {
         })
     }
 
-    /// Notes what a transfer touches.
     fn note_transfer(&mut self, transfer: &Transfer) {
-        let accounts = [
-            (transfer.sender, AccessMode::Write),
-            (transfer.recipient, AccessMode::Credit),
-            (transfer.beneficiary, AccessMode::Credit),
-        ];
-        for (address, mode) in accounts {
-            self.note(&StateKey::account(address), mode);
-        }
-        for address in [transfer.sender, transfer.recipient] {
-            self.note(&StateKey::code(address), AccessMode::Read);
+        for (key, mode) in touches(transfer) {
+            self.note(&key, mode);
         }
     }
 

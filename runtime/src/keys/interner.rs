@@ -96,29 +96,28 @@ impl<K: Hash + Eq + Clone> Interner<K> {
         key: &K,
         assign: impl FnOnce() -> Result<KeyId, E>,
     ) -> Result<KeyId, E> {
-        recent.look_up(self.hasher.hash_one(key), key, |hash| {
-            self.intern_hashed(hash, key, assign)
-        })
+        let hash = self.hasher.hash_one(key);
+        #[expect(clippy::cast_possible_truncation, reason = "any bits will do")]
+        let place = &mut recent.0[hash as usize % RECENT_KEYS];
+        if let Some((known, id)) = place
+            && known == key
+        {
+            return Ok(*id);
+        }
+        let id = self.intern_hashed(hash, key, assign)?;
+        *place = Some((key.clone(), id));
+        Ok(id)
     }
 
+    #[inline]
     fn intern_hashed<E>(
         &self,
         hash: u64,
         key: &K,
         assign: impl FnOnce() -> Result<KeyId, E>,
     ) -> Result<KeyId, E> {
-        self.intern_in(&mut self.shard(hash).lock(), hash, key, assign)
-    }
-
-    #[inline]
-    fn intern_in<E>(
-        &self,
-        shard: &mut HashTable<(K, KeyId)>,
-        hash: u64,
-        key: &K,
-        assign: impl FnOnce() -> Result<KeyId, E>,
-    ) -> Result<KeyId, E> {
-        if let Some(id) = find_in(shard, hash, key) {
+        let mut shard = self.shard(hash).lock();
+        if let Some(id) = find_in(&shard, hash, key) {
             return Ok(id);
         }
         let id = assign()?;
@@ -212,28 +211,6 @@ const RECENT_KEYS: usize = 64;
 #[derive(derive_more::Debug)]
 #[debug("RecentKeys({})", self.0.iter().flatten().count())]
 pub struct RecentKeys<K>(Box<[Option<(K, KeyId)>]>);
-
-impl<K: Eq + Clone> RecentKeys<K> {
-    /// The id of a key with this hash, remembered or from `find`.
-    #[inline]
-    fn look_up<E>(
-        &mut self,
-        hash: u64,
-        key: &K,
-        find: impl FnOnce(u64) -> Result<KeyId, E>,
-    ) -> Result<KeyId, E> {
-        #[expect(clippy::cast_possible_truncation, reason = "any bits will do")]
-        let place = hash as usize % RECENT_KEYS;
-        if let Some((known, id)) = &self.0[place]
-            && known == key
-        {
-            return Ok(*id);
-        }
-        let id = find(hash)?;
-        self.0[place] = Some((key.clone(), id));
-        Ok(id)
-    }
-}
 
 impl<K> Default for RecentKeys<K> {
     fn default() -> Self {

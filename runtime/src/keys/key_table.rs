@@ -44,7 +44,6 @@ impl KeyTable {
         }
     }
 
-    /// Its memory.
     pub(crate) fn into_found(self) -> Found {
         self.found
     }
@@ -84,10 +83,7 @@ impl KeyTable {
     pub fn contended(&self, task: TaskId) -> &[KeyAccess] {
         let (part, place) = self.locate(task);
         let part = &self.found.linked[part];
-        let start = place
-            .checked_sub(1)
-            .map_or(0, |before| part.ends[before][1]);
-        &part.contended[start as usize..part.ends[place][1] as usize]
+        &part.contended[range_at(place, |place| part.ends[place][1])]
     }
 
     /// Whether a task is in no conflict, and no other task names the keys that it
@@ -124,10 +120,7 @@ impl KeyTable {
     pub fn accesses(&self, task: TaskId) -> &[KeyAccess] {
         let (part, place) = self.locate(task);
         let part = &self.found.linked[part];
-        let start = place
-            .checked_sub(1)
-            .map_or(0, |before| part.ends[before][0]);
-        &part.accesses[start as usize..part.ends[place][0] as usize]
+        &part.accesses[range_at(place, |place| part.ends[place][0])]
     }
 
     /// The keys that no task before this one names, and the id of the first of them; the others
@@ -136,11 +129,9 @@ impl KeyTable {
     pub fn introduces(&self, task: TaskId) -> (KeyId, &[StateKey]) {
         let (part, place) = self.locate(task);
         let counted = &self.found.counted[part];
-        let start = place
-            .checked_sub(1)
-            .map_or(0, |before| counted.ends[before]) as usize;
-        let first = KeyId::from_index(self.found.linked[part].first_key + start);
-        (first, &counted.keys[start..counted.ends[place] as usize])
+        let keys = range_at(place, |place| counted.ends[place]);
+        let first = KeyId::from_index(self.found.linked[part].first_key + keys.start);
+        (first, &counted.keys[keys])
     }
 
     /// The keys that these tasks introduce, in pieces.
@@ -158,12 +149,10 @@ impl KeyTable {
         })
     }
 
-    /// How many parts [the keys](Self::part) are in.
     pub(crate) fn parts(&self) -> usize {
         self.found.linked.len()
     }
 
-    /// The tasks of a part.
     pub(crate) fn tasks_of(&self, part: usize) -> Range<usize> {
         let first = part << self.part_bits;
         first..first + self.found.linked[part].ends.len()
@@ -200,6 +189,12 @@ impl KeyTable {
         });
         same && tasks == self.sets()
     }
+}
+
+/// What belongs to a place of a list, if each place's part begins where that of the one before ends.
+#[inline]
+fn range_at(place: usize, end: impl Fn(usize) -> u32) -> Range<usize> {
+    place.checked_sub(1).map_or(0, &end) as usize..end(place) as usize
 }
 
 #[cfg(test)]

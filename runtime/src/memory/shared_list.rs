@@ -64,7 +64,6 @@ impl<T: Copy> SharedList<T> {
         }
     }
 
-    /// An appender, which adds to the list.
     pub(crate) const fn appender(&self) -> Appender<'_, T> {
         Appender {
             list: self,
@@ -96,7 +95,6 @@ impl<T: Copy> SharedList<T> {
         Some(value)
     }
 
-    /// All that was added.
     pub(crate) fn into_vec(mut self) -> Vec<T> {
         let places = self.places.as_ptr();
         let Rest {
@@ -133,7 +131,6 @@ impl<T: Copy> Drop for SharedList<T> {
     }
 }
 
-/// Adds to a list.
 pub(crate) struct Appender<'a, T: Copy> {
     list: &'a SharedList<T>,
     /// Places that were claimed and are empty.

@@ -2,11 +2,11 @@
 
 use super::{id::KeyId, key::StateKey};
 use alloy_primitives::{Address, U256};
-use std::fmt;
 use thiserror::Error;
 
 /// What a transaction may do with a key it holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, derive_more::Display, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[display(rename_all = "lowercase")]
 #[repr(u8)]
 pub enum AccessMode {
     /// Look at the value. Shared with other reads.
@@ -43,16 +43,6 @@ impl AccessMode {
         } else {
             Self::Write
         }
-    }
-}
-
-impl fmt::Display for AccessMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Read => "read",
-            Self::Credit => "credit",
-            Self::Write => "write",
-        })
     }
 }
 

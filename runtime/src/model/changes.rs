@@ -38,7 +38,6 @@ impl DeltaContext {
         }
     }
 
-    /// How often the storage of `address` was cleared.
     pub(crate) fn generation(&self, address: Address) -> u32 {
         if self.generations.is_empty() {
             return 0;
@@ -57,7 +56,6 @@ impl DeltaContext {
         (now.exists && !cleared).then_some(account)
     }
 
-    /// The delta of all changes.
     pub(crate) fn finish(
         self,
         changes: Changes,
@@ -121,7 +119,6 @@ impl Changes {
         &self.accounts
     }
 
-    /// The memory of changes that are not needed.
     pub(crate) fn into_memory(self) -> StateDelta {
         let mut memory = self.into_delta();
         memory.clear();
@@ -136,7 +133,6 @@ impl Changes {
         }
     }
 
-    /// A part, which gathers changes.
     pub(crate) const fn part(&self) -> DeltaPart<'_> {
         DeltaPart {
             accounts: self.accounts.appender(),

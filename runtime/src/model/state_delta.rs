@@ -30,7 +30,6 @@ impl StateDelta {
         self.accounts.is_empty() && self.wiped.is_empty() && self.slots.is_empty()
     }
 
-    /// Forgets everything and keeps the memory.
     pub(crate) fn clear(&mut self) {
         self.accounts.clear();
         self.wiped.clear();

@@ -85,7 +85,6 @@ impl ChangedAccount {
     }
 }
 
-/// A slot that was written.
 struct WrittenSlot {
     before: U256,
     value: U256,
@@ -227,7 +226,6 @@ impl SequentialState {
         account.map_or(0, |account| account.generation)
     }
 
-    /// Nonce and balance.
     #[inline]
     pub(crate) fn account(
         &mut self,
@@ -238,7 +236,6 @@ impl SequentialState {
         Ok(self.accounts[place].value)
     }
 
-    /// Code.
     #[inline]
     pub(crate) fn code(
         &mut self,
@@ -255,7 +252,6 @@ impl SequentialState {
         Ok(account.code.as_ref().unwrap_or(&NONE))
     }
 
-    /// A storage slot.
     #[inline]
     pub(crate) fn slot(
         &self,

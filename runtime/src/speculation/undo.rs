@@ -37,7 +37,6 @@ pub struct UndoRecord {
 const _: () = assert!(size_of::<Undo>() <= 56);
 
 impl UndoRecord {
-    /// Notes what an account was before it was written.
     #[inline]
     pub(crate) fn note_account(&mut self, key: KeyId, (value, credits): (AccountValue, Credits)) {
         if credits.is_touched() {
@@ -57,7 +56,6 @@ impl UndoRecord {
         self.len() == 0
     }
 
-    /// The credits among the changes.
     pub(crate) fn credits(&self) -> impl Iterator<Item = (KeyId, U256)> {
         let credits = self.entries.iter().filter_map(|entry| match entry {
             Undo::Credit(account, amount) => Some((*account, *amount)),
