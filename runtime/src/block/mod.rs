@@ -7,7 +7,6 @@
 //! * `resolve`: fills the cells of the keys that a transaction introduces;
 //! * `inferred_sets`: what is learnt of transactions whose sets are inferred;
 //! * `open_block`: the block itself;
-//! * `settled_cells`: the cells of a block whose transactions are done;
 //! * `state_cells`: cells, and the memory that one block leaves to the next;
 //! * `outcomes`: the outcomes, written by many threads.
 
@@ -18,7 +17,6 @@ mod outcomes;
 mod private_effects;
 mod resolve;
 mod seal;
-mod settled_cells;
 mod state_cells;
 mod suspended_credits;
 
