@@ -54,8 +54,8 @@ const ACCOUNTS_MAX: usize = 2;
 pub enum PaymentRound {
     /// Sorts what the payments of a part do, by account.
     Sort,
-    /// Follows what is done to the accounts of a shard.
-    Follow,
+    /// Replays the histories of the accounts of a shard.
+    Replay,
 }
 
 /// Payments in a row, being carried out.
@@ -111,7 +111,7 @@ impl Payments {
     pub fn pieces(&self, round: PaymentRound) -> usize {
         match round {
             PaymentRound::Sort => self.parts.len(),
-            PaymentRound::Follow => SHARDS,
+            PaymentRound::Replay => SHARDS,
         }
     }
 
@@ -182,7 +182,7 @@ impl Payments {
     ///
     /// `block` is the one of [`new`](Self::new). During the call no thread uses its cells, except other calls
     /// of this function with other shards.
-    pub unsafe fn follow<T>(&self, block: &OpenBlock<T>, shard: usize) {
+    pub unsafe fn replay<T>(&self, block: &OpenBlock<T>, shard: usize) {
         let cells = block.key_cells();
         let mut memory = self.replayed.lock().pop().unwrap_or_default();
         // SAFETY: by this function's contract only its other calls use the cells, and each locks another shard.

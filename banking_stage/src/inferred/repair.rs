@@ -99,7 +99,7 @@ where
             return Ok(());
         }
         self.run.stats.violations += 1;
-        self.refute_template(inferrer, task);
+        self.reject_template(inferrer, task);
         if self.run.block().is_finished(task) {
             // It was executed alone, behind another one.
             return Ok(());
@@ -122,7 +122,7 @@ where
         if granted.iter().any(|task| counters.is_by_template(*task)) {
             let (executor, mut inferrer) = self.run.take_executors();
             for task in granted {
-                self.refute_template(&mut inferrer, task);
+                self.reject_template(&mut inferrer, task);
             }
             self.run.put_executors((executor, inferrer));
         }
@@ -130,11 +130,11 @@ where
     }
 
     /// If the set of a transaction came from a template, tells the inferrer not to use that template again.
-    fn refute_template(&self, inferrer: &mut I, task: TaskId) {
+    fn reject_template(&self, inferrer: &mut I, task: TaskId) {
         if self.run.counters.is_by_template(task) {
             let block = self.run.block();
             let mut state = SimulatedState::new(Arc::clone(block.cells().view()));
-            inferrer.refute(transaction(block, task), &mut state);
+            inferrer.reject_template(transaction(block, task), &mut state);
         }
     }
 

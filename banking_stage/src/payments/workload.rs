@@ -69,7 +69,6 @@ struct PaymentsWorkload<T, E, I> {
 
 /// A worker's executors, once it needs some, and what it has done.
 struct PaymentsWorker<E, I> {
-    worker: usize,
     executors: Option<InferringWorker<E, I>>,
     executed: usize,
 }
@@ -78,7 +77,7 @@ impl<T, E, I> PaymentsWorkload<T, E, I> {
     fn piece(&self, task: TaskId) -> (PaymentRound, usize) {
         let parts = self.payments.pieces(PaymentRound::Sort);
         match task.index().checked_sub(parts) {
-            Some(shard) => (PaymentRound::Follow, shard),
+            Some(shard) => (PaymentRound::Replay, shard),
             None => (PaymentRound::Sort, task.index()),
         }
     }
@@ -94,28 +93,27 @@ where
     type Error = Infallible;
 
     fn tasks(&self) -> usize {
-        self.payments.pieces(PaymentRound::Sort) + self.payments.pieces(PaymentRound::Follow)
+        self.payments.pieces(PaymentRound::Sort) + self.payments.pieces(PaymentRound::Replay)
     }
 
-    fn enter(&self, worker: usize) -> Self::Worker {
+    fn enter(&self, _worker: usize) -> Self::Worker {
         PaymentsWorker {
-            worker,
             executors: None,
             executed: 0,
         }
     }
 
-    fn retire(&self, _worker: usize, worker: Self::Worker) {
-        if let Some(executors) = worker.executors {
+    fn retire(&self, worker: usize, state: Self::Worker) {
+        if let Some(executors) = state.executors {
             keep_executors(executors);
         }
-        self.executed.lock()[worker.worker] += worker.executed;
+        self.executed.lock()[worker] += state.executed;
     }
 
     fn access(&self, task: TaskId) -> Access<'_> {
         Access::Keys(match self.piece(task).0 {
             PaymentRound::Sort => ODD_ROUND,
-            PaymentRound::Follow => EVEN_ROUND,
+            PaymentRound::Replay => EVEN_ROUND,
         })
     }
 
@@ -135,7 +133,7 @@ where
                     let payment = |transaction: &T| executor.payment(transaction);
                     self.payments.sort(&self.block, piece, payment);
                 }
-                PaymentRound::Follow => self.payments.follow(&self.block, piece),
+                PaymentRound::Replay => self.payments.replay(&self.block, piece),
             }
         }
         Ok(())

@@ -56,7 +56,7 @@ impl<T> GrantedState<T> {
             block.key_cells().note_recoded(*address, id);
             note(Undo::Code(id, before));
         }
-        for address in &writes.wipes {
+        for address in &writes.cleared {
             let id = next();
             cells.write(id, |cell| cell.code_mut().generation += 1);
             block.key_cells().note_recoded(*address, id);

@@ -53,9 +53,9 @@ impl<T> StateAccess for GrantedState<T> {
     }
 
     fn has_storage(&mut self, address: Address) -> Result<bool, AccessError> {
-        let wiped = self.generation(address)? > 0;
+        let cleared = self.generation(address)? > 0;
         let block = self.block.as_ref().expect("a key was found in a block");
-        Ok(!wiped && block.key_cells().view().has_storage(address)?)
+        Ok(!cleared && block.key_cells().view().has_storage(address)?)
     }
 
     fn block_hash(&mut self, number: u64) -> Result<B256, AccessError> {

@@ -62,8 +62,10 @@ impl DeltaContext {
         view: &dyn StateView,
     ) -> Result<StateDelta, StateError> {
         let mut delta = changes.into_delta();
-        let wiped = self.generations.into_keys();
-        delta.wiped.extend(wiped.map(|AddressKey(address)| address));
+        let cleared = self.generations.into_keys();
+        delta
+            .cleared
+            .extend(cleared.map(|AddressKey(address)| address));
         delta.codes.extend(self.told_codes);
         for (address, code) in self.codes {
             let code_hash = code.hash();

@@ -155,6 +155,12 @@ pub struct StateRules {
     pub clear_empty_accounts: bool,
 }
 
+/// The hash of an earlier block, which must be known.
+pub(crate) fn known_block_hash(view: &dyn StateView, number: u64) -> Result<B256, StateError> {
+    let known = view.block_hash(number)?;
+    known.ok_or(StateError::MissingBlockHash { number })
+}
+
 /// Whether an account had a nonce above zero and no code; not if the state fails, which it will say where it is asked
 /// for more.
 pub(crate) fn was_in_use(view: &Arc<dyn StateView>, address: Address) -> bool {

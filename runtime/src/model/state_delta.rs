@@ -17,7 +17,7 @@ pub struct StateDelta {
     /// Accounts that changed, as they are after the block; `None` where the account is gone.
     pub accounts: Vec<(Address, Option<Account>)>,
     /// Accounts whose storage before the block is gone.
-    pub wiped: Vec<Address>,
+    pub cleared: Vec<Address>,
     /// Slots that changed. For a cleared account: every slot that is not zero after the block.
     pub slots: Vec<(Address, U256, U256)>,
     /// Code that accounts changed to.
@@ -27,12 +27,12 @@ pub struct StateDelta {
 impl StateDelta {
     /// Whether nothing changed.
     pub fn is_empty(&self) -> bool {
-        self.accounts.is_empty() && self.wiped.is_empty() && self.slots.is_empty()
+        self.accounts.is_empty() && self.cleared.is_empty() && self.slots.is_empty()
     }
 
     pub(crate) fn clear(&mut self) {
         self.accounts.clear();
-        self.wiped.clear();
+        self.cleared.clear();
         self.slots.clear();
         self.codes.clear();
     }
@@ -40,7 +40,7 @@ impl StateDelta {
     /// Brings the lists into the order of their keys, in which a block's bytes can be made of them.
     pub fn sort(&mut self) {
         self.accounts.sort_unstable_by_key(|(address, _)| *address);
-        self.wiped.sort_unstable();
+        self.cleared.sort_unstable();
         self.slots
             .sort_unstable_by_key(|(address, slot, _)| (*address, *slot));
         self.codes.sort_unstable_by_key(|code| code.hash());
@@ -48,7 +48,7 @@ impl StateDelta {
 
     fn is_same_in_order(&self, other: &Self) -> bool {
         self.accounts == other.accounts
-            && self.wiped == other.wiped
+            && self.cleared == other.cleared
             && self.slots == other.slots
             && self.codes == other.codes
     }
@@ -57,7 +57,7 @@ impl StateDelta {
 impl PartialEq for StateDelta {
     fn eq(&self, other: &Self) -> bool {
         let same_size = self.accounts.len() == other.accounts.len()
-            && self.wiped.len() == other.wiped.len()
+            && self.cleared.len() == other.cleared.len()
             && self.slots.len() == other.slots.len()
             && self.codes.len() == other.codes.len();
         same_size

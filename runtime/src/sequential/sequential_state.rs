@@ -135,7 +135,7 @@ pub struct SequentialState {
     recent: Recent,
     /// Places of accounts whose code changed or whose storage was cleared; some occur twice.
     recoded: Vec<usize>,
-    has_wiped: bool,
+    has_cleared: bool,
     /// Places of what the effects being applied change; kept for its memory.
     found: Vec<usize>,
     room: Room,
@@ -149,7 +149,7 @@ impl SequentialState {
         self.accounts.clear();
         self.slots.clear();
         self.recoded.clear();
-        self.has_wiped = false;
+        self.has_cleared = false;
         if let Some(kept) = self.room.cut_down(keys, room) {
             let kept = kept.max(ROOM_LEFT_MIN);
             self.accounts.shrink_to(kept);
@@ -216,10 +216,10 @@ impl SequentialState {
             .find_or_try_insert(SlotKey { address, slot }, look)
     }
 
-    /// How often the storage of an account was wiped.
+    /// How often the storage of an account was cleared.
     #[inline]
     pub(crate) fn generation(&self, address: Address) -> u32 {
-        if !self.has_wiped {
+        if !self.has_cleared {
             return 0;
         }
         let account = self.accounts.get(&AddressKey(address));
@@ -354,7 +354,7 @@ impl SequentialState {
         for (address, _) in &writes.codes {
             found.push(self.find(view, *address)?);
         }
-        for address in &writes.wipes {
+        for address in &writes.cleared {
             found.push(self.find(view, *address)?);
         }
         for (address, slot, _) in &writes.slots {
@@ -377,11 +377,11 @@ impl SequentialState {
             self.accounts[place].code = Some(code.clone());
             self.recoded.push(place);
         }
-        for _ in &writes.wipes {
+        for _ in &writes.cleared {
             let place = next();
             self.accounts[place].generation += 1;
             self.recoded.push(place);
-            self.has_wiped = true;
+            self.has_cleared = true;
         }
         for (address, _, value) in &writes.slots {
             let generation = self.generation(*address);

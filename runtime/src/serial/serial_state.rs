@@ -8,7 +8,7 @@ use crate::{
     model::{
         Account, AccountValue, AddressKey, Changes, CodeRef, DeltaContext, DenseId, SealedBlock,
         StateDelta, StateError, StateRules, StateView, TaskId, WriteSet, is_credit_safe,
-        was_in_use,
+        known_block_hash, was_in_use,
     },
 };
 use ahash::AHashMap;
@@ -161,13 +161,12 @@ impl StateAccess for SerialState {
     }
 
     fn has_storage(&mut self, address: Address) -> Result<bool, AccessError> {
-        let wiped = self.overlay(address)?.generation > 0;
-        Ok(!wiped && self.view().has_storage(address)?)
+        let cleared = self.overlay(address)?.generation > 0;
+        Ok(!cleared && self.view().has_storage(address)?)
     }
 
     fn block_hash(&mut self, number: u64) -> Result<B256, AccessError> {
-        let known = self.view().block_hash(number)?;
-        Ok(known.ok_or(StateError::MissingBlockHash { number })?)
+        Ok(known_block_hash(&**self.view(), number)?)
     }
 
     fn was_in_use(&mut self, address: Address) -> bool {
@@ -190,7 +189,7 @@ impl StateAccess for SerialState {
         for (address, code) in &writes.codes {
             self.overlay(*address)?.code = code.clone();
         }
-        for address in &writes.wipes {
+        for address in &writes.cleared {
             self.overlay(*address)?.generation += 1;
         }
         for (address, slot, value) in &writes.slots {

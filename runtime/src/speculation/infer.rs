@@ -25,7 +25,7 @@ pub trait Infer<T>: 'static {
     /// Reports that a transaction left the set that was found for it by
     /// [template](Inference::Template), so that the template is not used again. `state` is that before
     /// the block.
-    fn refute(&mut self, transaction: &T, state: &mut SimulatedState) {
+    fn reject_template(&mut self, transaction: &T, state: &mut SimulatedState) {
         let _ = (transaction, state);
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     executor::{AccessError, StateAccess},
     model::{
         AccessEntry, AccessMode, AccountValue, CodeRef, KeyPart, StateError, StateKey, StateView,
-        WriteSet, is_credit_safe, note_touch, sort_touches, was_in_use,
+        WriteSet, is_credit_safe, known_block_hash, note_touch, sort_touches, was_in_use,
     },
 };
 use ahash::RandomState;
@@ -233,7 +233,7 @@ impl SimulatedState {
     /// nonces and balances of accounts that were there and have no code.
     fn make_plain(&mut self) -> bool {
         let mut writes = mem::take(&mut self.writes);
-        let mut is_plain = writes.codes.is_empty() && writes.wipes.is_empty();
+        let mut is_plain = writes.codes.is_empty() && writes.cleared.is_empty();
         if is_plain {
             // A state that cannot be read fails again when the transaction runs.
             writes.accounts.retain(|(address, value)| {
@@ -284,8 +284,7 @@ impl StateAccess for SimulatedState {
     }
 
     fn block_hash(&mut self, number: u64) -> Result<B256, AccessError> {
-        let known = self.view().block_hash(number)?;
-        Ok(known.ok_or(StateError::MissingBlockHash { number })?)
+        Ok(known_block_hash(&**self.view(), number)?)
     }
 
     fn was_in_use(&mut self, address: Address) -> bool {

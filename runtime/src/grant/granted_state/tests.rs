@@ -38,9 +38,9 @@ fn hashes_of_an_inferred_set_are_known_to_its_transaction() {
     assert_eq!(known_to(second), [None, None, None, many]);
 }
 
-/// Storage is looked at without a cell for it as long as none was wiped, and not any longer.
+/// Storage is looked at without a cell for it as long as none was cleared, and not any longer.
 #[test]
-fn storage_wiped_in_the_block_is_empty_until_that_is_taken_back() {
+fn storage_cleared_in_the_block_is_empty_until_that_is_taken_back() {
     let contract = Address::repeat_byte(1);
     let (slot, value) = (U256::from(2), U256::from(3));
     let mut before = MemoryState::new();
@@ -59,11 +59,11 @@ fn storage_wiped_in_the_block_is_empty_until_that_is_taken_back() {
         block.key_cells().arena.len() <= 1,
         "a look at code made a cell"
     );
-    let wipes = WriteSet {
-        wipes: vec![contract],
+    let cleared = WriteSet {
+        cleared: vec![contract],
         ..WriteSet::default()
     };
-    granted.apply(&wipes).unwrap();
+    granted.apply(&cleared).unwrap();
     assert_eq!(look(&mut granted), (U256::ZERO, false));
     let record = granted.take_undo();
     granted.test_revert(record);

@@ -76,7 +76,7 @@ fn effects() -> impl Strategy<Value = Effects> {
 
 fn writes(effects: &[Effects]) -> WriteSet {
     let mut writes = WriteSet::default();
-    for (byte, (balance, new_code, wipe, slots)) in (0..).zip(effects) {
+    for (byte, (balance, new_code, clear, slots)) in (0..).zip(effects) {
         let address = address(byte);
         match balance {
             Balance::Keep => {}
@@ -89,7 +89,7 @@ fn writes(effects: &[Effects]) -> WriteSet {
         writes
             .codes
             .extend(new_code.map(|byte| (address, code(byte))));
-        writes.wipes.extend(wipe.then_some(address));
+        writes.cleared.extend(clear.then_some(address));
         for (slot, value) in (0..SLOTS).zip(slots) {
             let value = value.map(|value| (address, U256::from(slot), U256::from(value)));
             writes.slots.extend(value);
