@@ -2,7 +2,7 @@
 
 #![cfg_attr(not(feature = "simulation"), allow(unreachable_pub))]
 
-use lockweave_runtime::{DenseId, TaskId};
+use lockweave_runtime::TaskId;
 use std::time::Duration;
 
 pub(crate) const BATCH_TASKS_MAX: usize = 32;
@@ -28,7 +28,7 @@ pub const FREE_CHUNK_COST_MAX: u64 = 1_500_000;
 
 /// Tasks whose locks are granted, in the order in which they run. An inline array, so that handing a
 /// batch over allocates nothing.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Batch {
     tasks: [TaskId; BATCH_TASKS_MAX],
     next: usize,
@@ -36,14 +36,6 @@ pub struct Batch {
 }
 
 impl Batch {
-    pub(crate) fn new() -> Self {
-        Self {
-            tasks: [TaskId::from_index(0); BATCH_TASKS_MAX],
-            next: 0,
-            end: 0,
-        }
-    }
-
     pub(crate) const fn len(&self) -> usize {
         self.end - self.next
     }

@@ -52,6 +52,7 @@ pub enum Step {
 
 /// What passes between a worker and the core: what the worker will report in its next turn, and what its
 /// last turn gave it to do or to send.
+#[derive(Default)]
 pub struct WorkerContext {
     pub(crate) worker: usize,
     /// Tasks to run. Those left at the next turn go back to the scheduler.
@@ -82,16 +83,8 @@ impl WorkerContext {
     pub fn new(worker: usize) -> Self {
         Self {
             worker,
-            batch: Batch::new(),
             done: Vec::with_capacity(BATCH_TASKS_MAX),
-            left_behind: 0,
-            executed: 0,
-            prepared: None,
-            own: 0..0,
-            outbox: Vec::new(),
-            dismissals: 0,
-            call: false,
-            freed: Vec::new(),
+            ..Self::default()
         }
     }
 }
@@ -346,7 +339,7 @@ impl<W: Workload> Core<W> {
         while self.idle > 0 && self.scheduler.ready() > 0 {
             // First the message, then its contents: if the workload panics in `cost`, a worker still waits
             // for this message.
-            context.outbox.push(Batch::new());
+            context.outbox.push(Batch::default());
             self.idle -= 1;
             self.stats.handed_over += 1;
             if let Some(batch) = context.outbox.last_mut() {

@@ -61,7 +61,7 @@ impl<T> OpenBlock<T> {
     ) -> Result<KeyId, StateError> {
         match self.introducer_of(key) {
             Some((table, id, task)) => self.introduce(table, task).map(|()| id),
-            None => self.cells().intern_cached(recent, key),
+            None => self.cells().intern(recent, key),
         }
     }
 

@@ -55,18 +55,14 @@ impl StateCells {
         self.keys.view()
     }
 
-    /// The dense id of a key, whose cell is made and filled if it is new.
-    pub fn intern(&self, key: &StateKey) -> Result<KeyId, StateError> {
-        self.keys.intern(key, || self.take_changed(key))
-    }
-
-    /// As [`intern`](Self::intern), by way of what the calling thread looked up lately in this block.
-    pub fn intern_cached(
+    /// The dense id of a key, whose cell is made and filled if it is new; by way of what the calling thread looked
+    /// up lately in this block.
+    pub(crate) fn intern(
         &self,
         recent: &mut RecentKeys<StateKey>,
         key: &StateKey,
     ) -> Result<KeyId, StateError> {
-        (self.keys).intern_cached(recent, key, || self.take_changed(key))
+        (self.keys).intern(recent, key, || self.take_changed(key))
     }
 
     /// The cell of an account whose history was replayed without a cell.
@@ -143,8 +139,9 @@ mod tests {
         };
         state.insert_account(address, account);
         let cells = StateCells::new(Arc::new(state), RULES);
-        let error = cells.intern(&StateKey::code(address)).unwrap_err();
+        let recent = &mut RecentKeys::default();
+        let error = cells.intern(recent, &StateKey::code(address)).unwrap_err();
         assert!(matches!(error, StateError::MissingCode { hash, .. } if hash == code_hash));
-        assert!(cells.intern(&StateKey::account(address)).is_ok());
+        assert!(cells.intern(recent, &StateKey::account(address)).is_ok());
     }
 }

@@ -135,15 +135,6 @@ impl KeyCells {
     /// the block.
     pub(crate) fn intern(
         &self,
-        key: &StateKey,
-        changed: impl FnOnce() -> Option<StateCell>,
-    ) -> Result<KeyId, StateError> {
-        self.interner.intern(key, || self.push(key, changed))
-    }
-
-    /// As [`intern`](Self::intern), by way of what the calling thread looked up lately in this block.
-    pub(crate) fn intern_cached(
-        &self,
         recent: &mut RecentKeys<StateKey>,
         key: &StateKey,
         changed: impl FnOnce() -> Option<StateCell>,

@@ -1,6 +1,6 @@
 //! The keys of a whole block, numbered before it runs.
 
-use super::pieces::{Found, KeyUse};
+use super::pieces::Found;
 use crate::model::{AccessSet, DenseId, KeyAccess, KeyId, StateKey, TaskId};
 use ahash::RandomState;
 use std::ops::Range;
@@ -54,13 +54,6 @@ impl KeyTable {
         let known = self.found.counted[part].keys.get(number)?;
         let id = || KeyId::from_index(self.found.linked[part].first_key + number);
         (known == key).then(id)
-    }
-
-    /// What the block's transactions do with a key that [a set names](Self::find).
-    #[inline]
-    pub fn key_use(&self, key: KeyId) -> Option<KeyUse> {
-        let (part, number) = self.locate_key(key)?;
-        self.found.linked[part].uses.get(number).copied()
     }
 
     /// Whether many transactions credit a key, and none does anything else with it.
@@ -200,7 +193,7 @@ fn range_at(place: usize, end: impl Fn(usize) -> u32) -> Range<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::AccessMode;
+    use crate::{AccessMode, keys::pieces::KeyUse};
     use alloy_primitives::{Address, U256};
     use proptest::prelude::*;
     use std::collections::HashMap;
@@ -279,12 +272,6 @@ mod tests {
         assert_eq!(named(0), [(key(3), Read), (key(5), Write)]);
         assert_eq!(named(1), [(key(3), Credit), (key(4), Write)]);
         assert_eq!(named(2), [(key(4), Read), (key(5), Write)]);
-        let uses = [0, 1, 2].map(|account| {
-            let id = table.find(&key(account));
-            table.key_use(id.unwrap())
-        });
-        let expected = [KeyUse::Read, KeyUse::Credit, KeyUse::Private];
-        assert_eq!(uses, expected.map(Some));
     }
 
     fn any_set() -> impl Strategy<Value = AccessSet> {
@@ -332,7 +319,6 @@ mod tests {
             for (key, (id, used, _, names)) in &known {
                 let id = KeyId::from_index(*id);
                 prop_assert_eq!(table.find(key), Some(id));
-                prop_assert_eq!(table.key_use(id), Some(*used));
                 let popular = *used == KeyUse::Credit && *names >= 16;
                 prop_assert_eq!(table.is_popular_credit(id), popular);
             }
@@ -344,10 +330,10 @@ mod tests {
                     .map(|(id, entry)| KeyAccess { key: KeyId::from_index(id), mode: entry.mode })
                     .collect();
                 prop_assert_eq!(table.accesses(task), &accesses);
-                let is_contended = |access: &KeyAccess| {
-                    table.key_use(access.key) == Some(KeyUse::Contended)
-                };
-                let contended: Vec<_> = accesses.iter().copied().filter(is_contended).collect();
+                let is_contended = |key| known[key].1 == KeyUse::Contended;
+                let both = set.entries().iter().zip(&accesses);
+                let contended = both.filter(|(entry, _)| is_contended(&entry.key));
+                let contended: Vec<_> = contended.map(|(_, access)| *access).collect();
                 prop_assert_eq!(table.contended(task), &contended);
                 let is_first = |key: &StateKey| known[key].0 >= introduced.len();
                 let alone = contended.is_empty() && set.entries().iter().all(|entry| {

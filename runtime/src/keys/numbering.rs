@@ -229,7 +229,6 @@ impl Numbering {
         };
         linked.accesses.resize(own.numbers.len(), nobody);
         linked.used.resize(own.numbers.len(), KeyUse::Private);
-        linked.uses.resize(own.keys.len(), KeyUse::Private);
         self.for_each_access(part, |access, known| {
             let first = known.part as usize;
             let number = counted[first].numbers[known.access as usize] as usize;
@@ -238,11 +237,8 @@ impl Numbering {
             if own.numbers[access] == NAMED_BEFORE {
                 // It is compared with this one below.
                 prefetch::for_reading(&raw const counted[first].keys[number]);
-            } else {
-                linked.uses[number] = known.used;
-                if known.used == KeyUse::Credit && known.names >= POPULAR {
-                    linked.popular.push(linked.accesses[access].key);
-                }
+            } else if known.used == KeyUse::Credit && known.names >= POPULAR {
+                linked.popular.push(linked.accesses[access].key);
             }
         });
         let mut accesses = (linked.accesses.iter_mut()).zip(linked.used.iter().copied());

@@ -23,24 +23,10 @@ pub(crate) struct SharedList<T: Copy> {
     capacity: usize,
     /// Places from here on are unclaimed; may be beyond the capacity.
     claimed: AtomicUsize,
-    rest: Mutex<Rest<T>>,
-}
-
-/// What appenders left.
-struct Rest<T> {
     /// Places that were claimed and stayed empty, or were emptied.
-    gaps: Vec<Range<usize>>,
+    gaps: Mutex<Vec<Range<usize>>>,
     /// What there was no place for.
-    beyond: Vec<T>,
-}
-
-impl<T> Default for Rest<T> {
-    fn default() -> Self {
-        Self {
-            gaps: Vec::new(),
-            beyond: Vec::new(),
-        }
-    }
+    beyond: Mutex<Vec<T>>,
 }
 
 // SAFETY: a place is written by the one appender that claimed it, and read by the list's owner alone, who
@@ -60,7 +46,8 @@ impl<T: Copy> SharedList<T> {
             places: places.expect("the memory of a Vec is not at zero"),
             capacity: memory.capacity(),
             claimed: AtomicUsize::new(0),
-            rest: Mutex::default(),
+            gaps: Mutex::default(),
+            beyond: Mutex::default(),
         }
     }
 
@@ -91,16 +78,14 @@ impl<T: Copy> SharedList<T> {
         if !is_it(&value) {
             return None;
         }
-        self.rest.lock().gaps.push(place..place + 1);
+        self.gaps.lock().push(place..place + 1);
         Some(value)
     }
 
     pub(crate) fn into_vec(mut self) -> Vec<T> {
         let places = self.places.as_ptr();
-        let Rest {
-            mut gaps,
-            mut beyond,
-        } = mem::take(self.rest.get_mut());
+        let mut gaps = mem::take(self.gaps.get_mut());
+        let mut beyond = mem::take(self.beyond.get_mut());
         // Claims beyond the capacity got no places.
         let whole = self.capacity / CLAIM * CLAIM;
         let mut len = whole.min(*self.claimed.get_mut());
@@ -178,9 +163,8 @@ impl<T: Copy> Drop for Appender<'_, T> {
         if self.room.is_empty() && self.beyond.is_empty() {
             return;
         }
-        let mut rest = self.list.rest.lock();
-        rest.gaps.push(self.room.clone());
-        rest.beyond.append(&mut self.beyond);
+        self.list.gaps.lock().push(self.room.clone());
+        self.list.beyond.lock().append(&mut self.beyond);
     }
 }
 

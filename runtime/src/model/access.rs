@@ -216,12 +216,6 @@ impl AccessSetBuilder {
         self
     }
 
-    /// Adds a read of an account's nonce and balance, and of its code hash.
-    pub fn read_account(&mut self, address: Address) -> &mut Self {
-        self.insert(StateKey::account(address), AccessMode::Read)
-            .insert(StateKey::code(address), AccessMode::Read)
-    }
-
     /// Adds a read of a slot, and of the code that owns it.
     ///
     /// Every access to a slot holds the account's code key: a transaction that clears or replaces the account
@@ -229,16 +223,6 @@ impl AccessSetBuilder {
     pub fn read_slot(&mut self, address: Address, slot: U256) -> &mut Self {
         self.insert(StateKey::slot(address, slot), AccessMode::Read)
             .insert(StateKey::code(address), AccessMode::Read)
-    }
-
-    /// Accesses collected so far, duplicates included.
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Whether nothing was collected.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
     }
 
     /// Sorts, merges and checks what was collected, and leaves the builder empty.

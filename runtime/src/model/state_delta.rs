@@ -45,28 +45,16 @@ impl StateDelta {
             .sort_unstable_by_key(|(address, slot, _)| (*address, *slot));
         self.codes.sort_unstable_by_key(|code| code.hash());
     }
-
-    fn is_same_in_order(&self, other: &Self) -> bool {
-        self.accounts == other.accounts
-            && self.cleared == other.cleared
-            && self.slots == other.slots
-            && self.codes == other.codes
-    }
 }
 
 impl PartialEq for StateDelta {
     fn eq(&self, other: &Self) -> bool {
-        let same_size = self.accounts.len() == other.accounts.len()
-            && self.cleared.len() == other.cleared.len()
-            && self.slots.len() == other.slots.len()
-            && self.codes.len() == other.codes.len();
-        same_size
-            && (self.is_same_in_order(other) || {
-                let [mut left, mut right] = [self.clone(), other.clone()];
-                left.sort();
-                right.sort();
-                left.is_same_in_order(&right)
-            })
+        let [left, right] = [self, other].map(|delta| {
+            let mut delta = delta.clone();
+            delta.sort();
+            (delta.accounts, delta.cleared, delta.slots, delta.codes)
+        });
+        left == right
     }
 }
 

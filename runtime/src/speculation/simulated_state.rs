@@ -55,6 +55,7 @@ const HASHES_MAX: usize = 8;
 ///
 /// A few keys are in almost every set (a popular token's code, the block's beneficiary). Asking the state for
 /// them again and again would make all threads count references to the same code.
+#[derive(Default)]
 struct Memory {
     hasher: RandomState,
     /// Empty until the first lookup: most short blocks need none, and making it takes as long as a payment.
@@ -77,16 +78,6 @@ impl Memory {
         }
         let value = self.values[place].as_ref();
         Ok(&value.expect("it is there, or was put there").1)
-    }
-}
-
-impl Default for Memory {
-    fn default() -> Self {
-        Self {
-            hasher: RandomState::new(),
-            values: Box::default(),
-            account: LastAccount::default(),
-        }
     }
 }
 

@@ -9,6 +9,7 @@ use lockweave_peers::{
         costs,
         measure::{Samples, ceiling},
         model::{BlockModel, SimulatedBlock},
+        virtual_workers::SimulatedCosts,
         workload::{WorkloadError, WorkloadName},
     },
     exit_code,
