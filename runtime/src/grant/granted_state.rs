@@ -3,21 +3,20 @@
 // The grant is what makes it sound that cells are reached by plain reference.
 #![allow(unsafe_code)]
 
-use super::granted_keys::Grant;
 use crate::{
     block::{Begun, OpenBlock},
     cells::{CreditBuffer, HeldCells, KeyCells, StateCell},
     executor::{AccessError, UndeclaredAccess},
     keys::RecentKeys,
     model::{
-        AccessEntry, AccessMode, KeyAccess, KeyId, StateKey, TaskId, note_touch, position_in,
-        range_of,
+        AccessEntry, AccessMode, AccessSet, KeyAccess, KeyId, StateKey, TaskId, note_touch,
+        position_in, range_of,
     },
     sequential::SequentialState,
     speculation::UndoRecord,
 };
 use alloy_primitives::Address;
-use std::{mem, ops::Range, sync::Arc};
+use std::{mem, ops::Range, ptr::NonNull, sync::Arc};
 
 /// Cells that are asked for when a grant begins: as many as a processor fetches at a time.
 const CELLS_NEAR: usize = 8;
@@ -459,6 +458,53 @@ impl<T> Default for GrantedState<T> {
             recent_keys: None,
             sequential: None,
         }
+    }
+}
+
+/// What is granted to a view.
+#[derive(Clone, Copy, Default)]
+pub(super) enum Grant {
+    #[default]
+    Nothing,
+    Keys(GrantedKeys),
+    /// Of everything.
+    Everything,
+    /// Of everything, in a block that runs sequentially, without cells.
+    Sequential,
+}
+
+impl Grant {
+    /// That of a task's set.
+    pub(super) fn of<T>(block: &OpenBlock<T>, task: TaskId) -> Self {
+        let AccessSet::Keys(entries) = block.access(task) else {
+            return Self::Everything;
+        };
+        block.resolved(task).map_or(Self::Nothing, |keys| {
+            Self::Keys(GrantedKeys {
+                entries: NonNull::from_ref(entries.as_slice()),
+                keys: NonNull::from_ref(keys),
+            })
+        })
+    }
+}
+
+/// A set with its dense ids, inside the block that the grant view holds.
+///
+/// Asked for at every access, so it is looked up once.
+#[derive(Clone, Copy)]
+pub(super) struct GrantedKeys {
+    entries: NonNull<[AccessEntry]>,
+    /// As long as `entries`.
+    keys: NonNull<[KeyAccess]>,
+}
+
+impl GrantedKeys {
+    /// The two lists. `block` is the one that they are of.
+    #[inline]
+    pub(super) const fn lists<T>(self, _block: &OpenBlock<T>) -> (&[AccessEntry], &[KeyAccess]) {
+        // SAFETY: `Grant::of` made the pointers from this block, which a view holds as long as it has its
+        // grants. Sets change only through `&mut OpenBlock`, which no thread has while the block is borrowed.
+        unsafe { (self.entries.as_ref(), self.keys.as_ref()) }
     }
 }
 

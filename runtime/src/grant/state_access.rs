@@ -1,9 +1,6 @@
 //! The state that a transaction sees under a grant.
 
-use super::{
-    granted_keys::Grant,
-    granted_state::{GrantedState, held_cells},
-};
+use super::granted_state::{Grant, GrantedState, held_cells};
 use crate::{
     executor::{AccessError, StateAccess, Transfer},
     model::{AccessMode, AccountValue, CodeRef, StateError, StateKey, WriteSet, was_in_use},

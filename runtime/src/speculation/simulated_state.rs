@@ -13,8 +13,9 @@ use crate::{
     cells::{LastAccount, Origin},
     executor::{AccessError, StateAccess},
     model::{
-        AccessEntry, AccessMode, AccountValue, CodeRef, KeyPart, StateError, StateKey, StateView,
-        WriteSet, is_credit_safe, known_block_hash, note_touch, sort_touches, was_in_use,
+        AccessEntry, AccessMode, AccountValue, CodeRef, KeyPart, Sanitized, StateError, StateKey,
+        StateView, WriteSet, is_credit_safe, known_block_hash, note_touch, sort_touches,
+        was_in_use,
     },
 };
 use ahash::RandomState;
@@ -299,4 +300,40 @@ impl StateAccess for SimulatedState {
         self.writes.clone_from(writes);
         Ok(())
     }
+}
+
+/// Finds out what a transaction touches.
+pub trait Infer<T>: 'static {
+    /// Infers what a transaction touches, and leaves in `state` every access it is expected to make, either
+    /// by running it there or by [naming keys](SimulatedState::expect).
+    ///
+    /// A wrong answer costs time, never correctness. An error comes from the state only: a transaction that
+    /// cannot run is left to its execution, which reports why.
+    fn infer(
+        &mut self,
+        transaction: &T,
+        state: &mut SimulatedState,
+    ) -> Result<Inference, StateError>;
+
+    /// Announces transactions that will be inferred or will run next, so that the state can be told which
+    /// keys will be read.
+    fn announce(&mut self, transactions: &[Sanitized<T>], next: Next, view: &dyn StateView) {
+        let _ = (transactions, next, view);
+    }
+
+    /// Reports that a transaction left the set that was found for it by
+    /// [template](Inference::Template), so that the template is not used again. `state` is that before
+    /// the block.
+    fn reject_template(&mut self, transaction: &T, state: &mut SimulatedState) {
+        let _ = (transaction, state);
+    }
+}
+
+/// What will be done with transactions next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Their sets are inferred.
+    Infer,
+    /// They run.
+    Run,
 }
