@@ -170,36 +170,24 @@ mod tests {
             ..LONG
         };
         assert_eq!(chosen(&short), (Path::Sequential, Prefetch::AtOnce));
+        let chain = Facts {
+            is_chain: true,
+            ..LONG
+        };
+        let single = Facts {
+            transactions: 1,
+            ..LONG
+        };
+        let gas = |gas_of_others| Facts {
+            gas_of_others,
+            ..short.clone()
+        };
         for (facts, prefetch) in [
-            (
-                Facts {
-                    is_chain: true,
-                    ..LONG
-                },
-                Prefetch::Never,
-            ),
+            (chain, Prefetch::Never),
             (Facts { threads: 1, ..LONG }, Prefetch::Never),
-            (
-                Facts {
-                    transactions: 1,
-                    ..LONG
-                },
-                Prefetch::Never,
-            ),
-            (
-                Facts {
-                    gas_of_others: PREFETCH_GAS_MIN - 1,
-                    ..short.clone()
-                },
-                Prefetch::Never,
-            ),
-            (
-                Facts {
-                    gas_of_others: PREFETCH_GAS_MIN,
-                    ..short.clone()
-                },
-                Prefetch::IfSlow,
-            ),
+            (single, Prefetch::Never),
+            (gas(PREFETCH_GAS_MIN - 1), Prefetch::Never),
+            (gas(PREFETCH_GAS_MIN), Prefetch::IfSlow),
         ] {
             assert_eq!(chosen(&facts), (Path::Sequential, prefetch), "{facts:?}");
         }
@@ -207,6 +195,7 @@ mod tests {
 
     #[test]
     fn a_forced_path_is_taken_where_it_applies() {
+        use Path::{Inferred, Locked, Payments, Sequential};
         let forced = |facts: &Facts, path| choose(facts, SEQUENTIAL_BELOW, Some(path)).path;
         let short = Facts {
             transactions: 1,
@@ -227,12 +216,7 @@ mod tests {
             sets_known: true,
             ..LONG
         };
-        for path in [
-            Path::Payments,
-            Path::Sequential,
-            Path::Locked,
-            Path::Inferred,
-        ] {
+        for path in [Payments, Sequential, Locked, Inferred] {
             assert_eq!(forced(&known, path), Path::Locked);
         }
     }
