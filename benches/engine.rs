@@ -277,7 +277,7 @@ fn lock_table(criterion: &mut Criterion) {
             let accesses = accesses(keys, conflict_percent);
             let name = format!("{keys} keys, {conflict_percent} % conflict");
             group.bench_function(name, |bencher| {
-                let mut table = LockTable::<KeyId, TaskId>::new();
+                let mut table = LockTable::new();
                 let mut runnable = Vec::new();
                 bencher.iter(|| pass(&mut table, &accesses, &mut runnable));
             });
@@ -304,11 +304,7 @@ fn accesses(keys: usize, conflict_percent: usize) -> Vec<Vec<KeyAccess>> {
         .collect()
 }
 
-fn pass(
-    table: &mut LockTable<KeyId, TaskId>,
-    accesses: &[Vec<KeyAccess>],
-    runnable: &mut Vec<TaskId>,
-) {
+fn pass(table: &mut LockTable, accesses: &[Vec<KeyAccess>], runnable: &mut Vec<TaskId>) {
     for (task, access) in accesses.iter().enumerate() {
         black_box(table.acquire(TaskId::from_index(task), Access::Keys(access)));
     }

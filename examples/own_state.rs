@@ -39,7 +39,7 @@ impl RedbState {
                 }
             }
             let mut slots = transaction.open_table(SLOTS)?;
-            for address in &changes.wiped {
+            for address in &changes.cleared {
                 slots.retain_in(storage_of(*address), |_, _| false)?;
             }
             for (address, slot, value) in &changes.slots {

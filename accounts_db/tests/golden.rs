@@ -69,7 +69,7 @@ fn write(storage: &FaultyStorage) -> B256 {
         .expect("in memory");
     db.undo_to(7).expect("a retained block");
     let mut delta = StateDelta::default();
-    delta.wiped.push(alice);
+    delta.cleared.push(alice);
     db.commit(8, &delta, &[]).expect("in memory")
 }
 

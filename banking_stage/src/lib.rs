@@ -19,7 +19,6 @@
 //! | `sequential` | path: one thread executes, helpers simulate what comes next |
 //! | `block` | what all paths share |
 //! | `table` | an embedder's own keys and values, without an EVM |
-//! | `model` | the stage on virtual workers and a virtual clock (feature `simulation`) |
 //! | `stage` | worker threads, and one run of a workload on them |
 //! | `scheduler` | tasks in block order through a bounded window; a state machine |
 //! | `lock_table` | a queue of requests per key; why nothing deadlocks or starves |
@@ -38,8 +37,6 @@ mod execute;
 mod inferred;
 pub mod lock_table;
 mod locked;
-#[cfg(feature = "simulation")]
-pub mod model;
 mod payments;
 mod plan;
 mod scheduler;
@@ -54,6 +51,13 @@ pub use locked::seal_block;
 pub use lockweave_runtime::KeyAccess;
 pub use plan::Path;
 pub use scheduler::{Fed, RunStats, Scheduler, SchedulerStats, WINDOW_DEFAULT};
+/// The decisions of a stage without its threads, to be driven by a simulation. Not a stable interface.
+#[cfg(feature = "simulation")]
+pub mod simulation {
+    pub use crate::stage::{
+        Batch, Core, FREE_CHUNK_COST_MAX, FREE_COST_MAX, REPORT_COST, Step, TaskBits, WorkerContext,
+    };
+}
 pub use stage::{
     BankingStage, Grant, StageConfig, StageError, StartError, TASK_COST_DEFAULT, Workload,
     pin_thread,

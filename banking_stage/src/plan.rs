@@ -60,7 +60,6 @@ pub(crate) enum Prefetch {
     IfSlow,
 }
 
-/// What the plan is chosen by.
 #[derive(Clone, Debug)]
 pub(crate) struct Facts {
     pub(crate) transactions: usize,
@@ -77,7 +76,6 @@ pub(crate) struct Facts {
     pub(crate) is_chain: bool,
 }
 
-/// How a block is to be executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) path: Path,
@@ -105,7 +103,6 @@ pub(crate) fn choose(facts: &Facts, sequential_below: usize, forced: Option<Path
 }
 
 impl Facts {
-    /// Whether a path applies to the block.
     fn allow(&self, path: Path) -> bool {
         match path {
             Path::Payments => self.payments.as_ref().is_some_and(|payments| {
@@ -173,36 +170,24 @@ mod tests {
             ..LONG
         };
         assert_eq!(chosen(&short), (Path::Sequential, Prefetch::AtOnce));
+        let chain = Facts {
+            is_chain: true,
+            ..LONG
+        };
+        let single = Facts {
+            transactions: 1,
+            ..LONG
+        };
+        let gas = |gas_of_others| Facts {
+            gas_of_others,
+            ..short.clone()
+        };
         for (facts, prefetch) in [
-            (
-                Facts {
-                    is_chain: true,
-                    ..LONG
-                },
-                Prefetch::Never,
-            ),
+            (chain, Prefetch::Never),
             (Facts { threads: 1, ..LONG }, Prefetch::Never),
-            (
-                Facts {
-                    transactions: 1,
-                    ..LONG
-                },
-                Prefetch::Never,
-            ),
-            (
-                Facts {
-                    gas_of_others: PREFETCH_GAS_MIN - 1,
-                    ..short.clone()
-                },
-                Prefetch::Never,
-            ),
-            (
-                Facts {
-                    gas_of_others: PREFETCH_GAS_MIN,
-                    ..short.clone()
-                },
-                Prefetch::IfSlow,
-            ),
+            (single, Prefetch::Never),
+            (gas(PREFETCH_GAS_MIN - 1), Prefetch::Never),
+            (gas(PREFETCH_GAS_MIN), Prefetch::IfSlow),
         ] {
             assert_eq!(chosen(&facts), (Path::Sequential, prefetch), "{facts:?}");
         }
@@ -210,6 +195,7 @@ mod tests {
 
     #[test]
     fn a_forced_path_is_taken_where_it_applies() {
+        use Path::{Inferred, Locked, Payments, Sequential};
         let forced = |facts: &Facts, path| choose(facts, SEQUENTIAL_BELOW, Some(path)).path;
         let short = Facts {
             transactions: 1,
@@ -230,12 +216,7 @@ mod tests {
             sets_known: true,
             ..LONG
         };
-        for path in [
-            Path::Payments,
-            Path::Sequential,
-            Path::Locked,
-            Path::Inferred,
-        ] {
+        for path in [Payments, Sequential, Locked, Inferred] {
             assert_eq!(forced(&known, path), Path::Locked);
         }
     }

@@ -24,7 +24,7 @@ struct Shared {
 }
 
 struct Scheduler {
-    locks: LockTable<KeyId, TaskId>,
+    locks: LockTable,
     ready: VecDeque<TaskId>,
     unfinished: usize,
 }
@@ -86,7 +86,7 @@ fn check(keys: usize, tasks: Vec<Vec<(usize, AccessMode)>>) {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(3);
     model.check(move || {
-        let serial = Cells::new();
+        let mut serial = Cells::new();
         for _ in 0..keys {
             serial.push(0);
         }
@@ -120,13 +120,11 @@ fn check(keys: usize, tasks: Vec<Vec<(usize, AccessMode)>>) {
         };
         work(&shared, &tasks);
         helper.join().unwrap();
-        for key in 0..keys {
-            let id = KeyId::from_index(key);
-            // SAFETY: the other thread has ended.
-            let found = unsafe { shared.cells.read(id, |value| *value) };
-            // SAFETY: only this thread knows these cells.
-            let expected = unsafe { serial.read(id, |value| *value) };
-            assert_eq!(found, expected, "cell {key}");
+        let Shared { mut cells, .. } = Arc::try_unwrap(shared)
+            .ok()
+            .expect("the other thread has ended");
+        for key in (0..keys).map(KeyId::from_index) {
+            assert_eq!(cells.get_mut(key), serial.get_mut(key), "cell {key}");
         }
     });
 }

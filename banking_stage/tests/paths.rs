@@ -228,7 +228,8 @@ fn stages() -> impl Iterator<Item = (Path, BankingStage)> {
 /// The path of a block with inferred sets, by its statistics.
 fn inferred_path(stats: &InferredStats) -> Path {
     match (stats.payments, stats.run.turns) {
-        (0, 0) => Path::Sequential,
+        // A run with a violation is not counted; no other path has any.
+        (0, 0) if stats.violations == 0 => Path::Sequential,
         (0, _) => Path::Inferred,
         _ => Path::Payments,
     }

@@ -5,10 +5,11 @@ use crate::model::{
     StateError, StateKey, TaskId, WriteSet,
 };
 use alloy_primitives::{Address, B256, U256};
-use std::{error::Error, fmt};
+use std::error::Error;
 
 /// A transaction reached for something it does not hold. It was stopped and left no effect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{} needs to {needed} {key}, which it {}", self.subject(), self.declared())]
 pub struct UndeclaredAccess {
     /// The transaction, by its place in the block order; `None` where it runs outside a block.
     pub transaction: Option<TaskId>,
@@ -20,21 +21,17 @@ pub struct UndeclaredAccess {
     pub held: Option<AccessMode>,
 }
 
-impl fmt::Display for UndeclaredAccess {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.transaction {
-            Some(transaction) => write!(f, "transaction {transaction} ")?,
-            None => f.write_str("the transaction ")?,
-        }
-        write!(f, "needs to {} {}, which it ", self.needed, self.key)?;
-        match self.held {
-            Some(held) => write!(f, "declared as {held} only"),
-            None => f.write_str("did not declare"),
-        }
+impl UndeclaredAccess {
+    fn subject(&self) -> String {
+        let named = |transaction| format!("transaction {transaction}");
+        (self.transaction).map_or_else(|| "the transaction".to_owned(), named)
+    }
+
+    fn declared(&self) -> String {
+        let held = |mode| format!("declared as {mode} only");
+        self.held.map_or_else(|| "did not declare".to_owned(), held)
     }
 }
-
-impl Error for UndeclaredAccess {}
 
 /// Why an access was not carried out.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -91,38 +88,65 @@ pub(crate) fn touches(transfer: &Transfer) -> [(StateKey, AccessMode); 5] {
     ]
 }
 
-/// Whether a set allows a transfer.
 pub(crate) fn allows(set: &AccessSet, transfer: &Transfer) -> bool {
     let entries = set.entries();
     if *set == AccessSet::Everything || entries.len() > FEW_KEYS {
         let mut needed = touches(transfer).into_iter();
         return needed.all(|(key, mode)| set.allows(&key, mode));
     }
-    let Transfer {
-        sender,
-        recipient,
-        beneficiary,
-        ..
-    } = *transfer;
-    let (mut payer, mut payer_code) = (false, false);
-    let (mut paid, mut paid_code, mut tipped) = (false, false, false);
-    for AccessEntry { key, mode } in entries {
-        let address = key.address;
-        match key.part {
-            KeyPart::Account => {
-                payer |= address == sender && mode.allows(AccessMode::Write);
-                paid |= address == recipient && mode.allows(AccessMode::Credit);
-                tipped |= address == beneficiary && mode.allows(AccessMode::Credit);
+    let keys = TransferKeys::find(transfer, entries.iter().map(|entry| (entry, ())));
+    let is_all = |keys: [Option<()>; 2]| keys.iter().all(Option::is_some);
+    is_all([keys.sender, keys.sender_code])
+        && is_all([keys.recipient, keys.recipient_code])
+        && keys.beneficiary.is_some()
+}
+
+/// The keys of a transfer, as far as they are held as it needs them.
+#[derive(Default)]
+pub(crate) struct TransferKeys<K> {
+    pub(crate) sender: Option<K>,
+    pub(crate) sender_code: Option<K>,
+    pub(crate) recipient: Option<K>,
+    pub(crate) recipient_code: Option<K>,
+    pub(crate) beneficiary: Option<K>,
+}
+
+impl<K: Copy + Default> TransferKeys<K> {
+    /// Finds them in one pass over a set, of whose entries each has a key of type `K`.
+    #[inline]
+    pub(crate) fn find<'e>(
+        transfer: &Transfer,
+        entries: impl Iterator<Item = (&'e AccessEntry, K)>,
+    ) -> Self {
+        let mut found = Self::default();
+        for (AccessEntry { key, mode }, id) in entries {
+            let address = key.address;
+            let held_for = |needed: AccessMode| mode.allows(needed).then_some(id);
+            match key.part {
+                KeyPart::Account => {
+                    if address == transfer.sender {
+                        found.sender = held_for(AccessMode::Write);
+                    }
+                    if address == transfer.recipient {
+                        found.recipient = held_for(AccessMode::Credit);
+                    }
+                    if address == transfer.beneficiary {
+                        found.beneficiary = held_for(AccessMode::Credit);
+                    }
+                }
+                KeyPart::Code => {
+                    if address == transfer.sender {
+                        found.sender_code = held_for(AccessMode::Read);
+                    }
+                    if address == transfer.recipient {
+                        found.recipient_code = held_for(AccessMode::Read);
+                    }
+                }
+                KeyPart::Slot(_) => {}
             }
-            KeyPart::Code => {
-                let is_read = mode.allows(AccessMode::Read);
-                payer_code |= address == sender && is_read;
-                paid_code |= address == recipient && is_read;
-            }
-            KeyPart::Slot(_) => {}
         }
+        found
     }
-    payer && payer_code && paid && paid_code && tipped
 }
 
 /// A transaction that is a transfer and nothing else, as long as neither account has code.

@@ -27,6 +27,8 @@ mod payments;
 mod sequential;
 mod serial;
 mod speculation;
+#[cfg(test)]
+mod test_support;
 
 pub use block::{ExecutedBlock, OpenBlock, RecycledBlock, SealError, StateCells, SuspendedCredits};
 pub use cells::Cells;
@@ -34,7 +36,7 @@ pub use executor::{
     AccessError, ExecutionError, Executor, Payment, StateAccess, Transfer, UndeclaredAccess,
 };
 pub use grant::GrantedState;
-pub use keys::{Interner, KeyTable, KeyUse, Numbering, RecentKeys, Round, SameHash};
+pub use keys::{Interner, KeyTable, Numbering, RecentKeys, Round, SameHash};
 pub use memory::prefetch;
 pub use model::{
     AccessEntry, AccessMode, AccessSet, AccessSetBuilder, AccessSetError, Account, AccountValue,

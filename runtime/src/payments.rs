@@ -32,7 +32,7 @@ use crate::{
 };
 use parking_lot::{Mutex, RwLock};
 use std::{
-    fmt, mem,
+    mem,
     ops::Range,
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -54,11 +54,13 @@ const ACCOUNTS_MAX: usize = 2;
 pub enum PaymentRound {
     /// Sorts what the payments of a part do, by account.
     Sort,
-    /// Follows what is done to the accounts of a shard.
-    Follow,
+    /// Replays the histories of the accounts of a shard.
+    Replay,
 }
 
 /// Payments in a row, being carried out.
+#[derive(derive_more::Debug)]
+#[debug("Payments {{ tasks: {tasks:?}, is_declined: {} }}", self.is_declined())]
 pub struct Payments {
     tasks: Range<usize>,
     part_tasks: usize,
@@ -109,7 +111,7 @@ impl Payments {
     pub fn pieces(&self, round: PaymentRound) -> usize {
         match round {
             PaymentRound::Sort => self.parts.len(),
-            PaymentRound::Follow => SHARDS,
+            PaymentRound::Replay => SHARDS,
         }
     }
 
@@ -180,7 +182,7 @@ impl Payments {
     ///
     /// `block` is the one of [`new`](Self::new). During the call no thread uses its cells, except other calls
     /// of this function with other shards.
-    pub unsafe fn follow<T>(&self, block: &OpenBlock<T>, shard: usize) {
+    pub unsafe fn replay<T>(&self, block: &OpenBlock<T>, shard: usize) {
         let cells = block.key_cells();
         let mut memory = self.replayed.lock().pop().unwrap_or_default();
         // SAFETY: by this function's contract only its other calls use the cells, and each locks another shard.
@@ -244,7 +246,7 @@ impl Payments {
                 return Ok(None);
             }
             let key = StateKey::account(beneficiary);
-            let (hash, place) = cells.place_of(&key);
+            let (hash, place) = cells.interner.place_of(&key);
             if place != shard {
                 continue;
             }
@@ -261,21 +263,12 @@ impl Payments {
     pub fn finish<T>(self, block: &mut OpenBlock<T>) -> bool {
         let is_done = !self.is_declined();
         let cells = block.cells_mut();
-        cells.set_replayed(self.changes);
+        cells.replayed = Some(self.changes);
         cells.spare.payments = PaymentsMemory {
             parts: self.parts.into_iter().map(RwLock::into_inner).collect(),
             replayed: self.replayed.into_inner(),
             places: Vec::new(),
         };
         is_done
-    }
-}
-
-impl fmt::Debug for Payments {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Payments")
-            .field("tasks", &self.tasks)
-            .field("is_declined", &self.is_declined())
-            .finish_non_exhaustive()
     }
 }

@@ -457,7 +457,7 @@ fn difference(expected: &SealedBlock, found: &SealedBlock) -> Option<String> {
     Some(
         first_difference("accounts", &expected.accounts, &found.accounts)
             .or_else(|| first_difference("slots", &expected.slots, &found.slots))
-            .or_else(|| first_difference("wiped storage", &expected.wiped, &found.wiped))
+            .or_else(|| first_difference("cleared storage", &expected.cleared, &found.cleared))
             .or_else(|| first_difference("codes", &expected.codes, &found.codes))
             .unwrap_or_else(|| "a different number of steps ran".to_owned()),
     )

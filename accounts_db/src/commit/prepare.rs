@@ -96,7 +96,7 @@ impl Core {
     /// The changes of a delta, with the slots of cleared storage one by one.
     fn delta_changes<'a>(&self, delta: &'a StateDelta) -> Result<Changes<'a>, CommitError> {
         let mut slots = Cow::Borrowed(delta.slots.as_slice());
-        let cleared = self.slots_of_cleared(&delta.wiped)?;
+        let cleared = self.slots_of_cleared(&delta.cleared)?;
         if !cleared.is_empty() {
             let written: AHashSet<(Address, U256)> = delta
                 .slots

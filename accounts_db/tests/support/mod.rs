@@ -22,7 +22,7 @@ pub(crate) struct ModelState {
 impl ModelState {
     /// Applies a block's changes.
     pub(crate) fn apply(&mut self, delta: &StateDelta) {
-        for address in &delta.wiped {
+        for address in &delta.cleared {
             self.slots.retain(|(owner, _), _| owner != address);
         }
         for (address, slot, value) in &delta.slots {
@@ -107,7 +107,7 @@ impl Generator {
         let changes = self.random.random_range(0..=self.shape.changes);
         if self.random.random_bool(0.1) {
             let address = self.address();
-            delta.wiped.push(address);
+            delta.cleared.push(address);
             accounts.insert(address, None);
         }
         for _ in 0..changes {
@@ -125,7 +125,7 @@ impl Generator {
             }
         }
         for ((address, slot), value) in slots {
-            let is_wiped = delta.wiped.contains(&address);
+            let is_wiped = delta.cleared.contains(&address);
             // A delta does not contain the zero slots of an account whose storage is cleared.
             if !(is_wiped && value.is_zero()) {
                 delta.slots.push((address, slot, value));

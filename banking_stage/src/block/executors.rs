@@ -28,7 +28,6 @@ pub(crate) fn kept_executors<E: 'static, I: 'static>() -> Option<InferringWorker
     kept?.downcast().ok().map(|kept| *kept)
 }
 
-/// Keeps executors for this thread's next run.
 pub(crate) fn keep_executors<E: 'static, I: 'static>(executors: InferringWorker<E, I>) {
     let replaced = kept_executors::<E, I>();
     let evicted = KEPT.with_borrow_mut(|kept| {

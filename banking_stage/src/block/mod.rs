@@ -6,13 +6,11 @@
 //! * `simulator`: simulates transactions on the state before the block;
 //! * `counters`: [`InferredStats`], and the counters that workers share;
 //! * `executors`: the executors that a thread keeps between runs;
-//! * `granted`: executing a transaction with its grant;
-//! * `rounds`: the locks that keep the rounds of a workload apart.
+//! * `granted`: executing a transaction with its grant.
 
 mod counters;
 mod executors;
 mod granted;
-mod rounds;
 mod run;
 mod simulator;
 
@@ -21,8 +19,8 @@ pub use counters::InferredStats;
 pub use executors::InferringWorker;
 pub(crate) use executors::{MakeExecutors, keep_executors, kept_executors};
 pub(crate) use granted::{AloneExecution, GrantedKeys, execute_alone, with_grant};
-pub(crate) use rounds::{EVEN_ROUND, ODD_ROUND};
 pub(crate) use run::{
     BlockError, BlockRun, LONG_TRANSACTION_GAS, Progress, RunPath, state_error, transaction,
 };
+pub(crate) use run::{EVEN_ROUND, ODD_ROUND};
 pub(crate) use simulator::Simulator;

@@ -6,14 +6,14 @@ use super::{
 };
 use crate::stage::{BankingStage, StageError};
 use lockweave_runtime::{
-    AccessError, DenseId, ExecutionError, Executor, GrantedState, OpenBlock, StateError, TaskId,
+    AccessError, AccessMode, DenseId, ExecutionError, Executor, GrantedState, KeyAccess, KeyId,
+    OpenBlock, StateError, TaskId,
 };
 use std::{error::Error, sync::Arc};
 
 /// A transaction with this gas limit may take longer than all others together.
 pub(crate) const LONG_TRANSACTION_GAS: u64 = 1_000_000;
 
-/// Why a block cannot be executed.
 pub(crate) type BlockError<I> = StageError<ExecutionError<I>>;
 
 /// A path: one way to execute a block.
@@ -66,7 +66,6 @@ impl<'s, T, E: 'static, I: 'static> BlockRun<'s, T, E, I> {
         }
     }
 
-    /// Gives the block back.
     pub(crate) fn finish(mut self) -> (OpenBlock<T>, InferredStats) {
         self.release_executors();
         let block = self.take_block();
@@ -98,7 +97,6 @@ impl<'s, T, E: 'static, I: 'static> BlockRun<'s, T, E, I> {
         self.block = Some(block);
     }
 
-    /// Roughly what a transaction costs, in gas.
     pub(crate) fn cost_of(&self, task: TaskId) -> u64 {
         (self.cost)(transaction(self.block(), task))
     }
@@ -121,7 +119,6 @@ impl<'s, T, E: 'static, I: 'static> BlockRun<'s, T, E, I> {
     }
 }
 
-/// A transaction of a block.
 pub(crate) fn transaction<T>(block: &OpenBlock<T>, task: TaskId) -> &T {
     &block.transactions()[task.index()].transaction
 }
@@ -136,3 +133,18 @@ where
         source: ExecutionError::Access(AccessError::State(error)),
     }
 }
+
+// The pieces of a round of a workload need no order among each other, but all come before those of the next
+// round. So every piece holds one key, in a mode that is compatible with itself and not with that of the
+// rounds before and behind.
+
+/// What the pieces of the first round and the third hold.
+pub(crate) const ODD_ROUND: &[KeyAccess] = &[KeyAccess {
+    key: KeyId::FIRST,
+    mode: AccessMode::Credit,
+}];
+/// What those of the second and the fourth hold.
+pub(crate) const EVEN_ROUND: &[KeyAccess] = &[KeyAccess {
+    key: KeyId::FIRST,
+    mode: AccessMode::Read,
+}];

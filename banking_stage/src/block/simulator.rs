@@ -1,7 +1,7 @@
 //! Simulates transactions on the state before the block, to find what they access.
 
 use super::{
-    counters::{Counters, WorkerCounts},
+    counters::{Counters, InferredStats},
     executors::{InferringWorker, MakeExecutors, keep_executors, kept_executors},
 };
 use lockweave_runtime::{
@@ -16,7 +16,7 @@ pub(crate) struct Simulator<E, I> {
     inferrer: I,
     state: SimulatedState,
     since: Instant,
-    counts: WorkerCounts,
+    counts: InferredStats,
 }
 
 impl<E: 'static, I: 'static> Simulator<E, I> {
@@ -25,7 +25,6 @@ impl<E: 'static, I: 'static> Simulator<E, I> {
         Self::with_executors(make(kept_executors()), view)
     }
 
-    /// A simulator with these executors.
     pub(crate) fn with_executors(
         (executor, inferrer): InferringWorker<E, I>,
         view: Arc<dyn StateView>,
@@ -35,7 +34,7 @@ impl<E: 'static, I: 'static> Simulator<E, I> {
             inferrer,
             state: SimulatedState::new(view),
             since: Instant::now(),
-            counts: WorkerCounts::default(),
+            counts: InferredStats::default(),
         }
     }
 
@@ -44,7 +43,6 @@ impl<E: 'static, I: 'static> Simulator<E, I> {
         self.state.set_contention(contention);
     }
 
-    /// Tells the inferrer which transactions come next.
     pub(crate) fn announce<T>(&mut self, block: &OpenBlock<T>, tasks: Range<usize>, next: Next)
     where
         I: Infer<T>,
@@ -53,7 +51,6 @@ impl<E: 'static, I: 'static> Simulator<E, I> {
         (self.inferrer).announce(&block.transactions()[tasks], next, view);
     }
 
-    /// Infers the set of a transaction.
     pub(crate) fn infer<T>(
         &mut self,
         transactions: &[Sanitized<T>],
@@ -93,7 +90,6 @@ impl<E: 'static, I: 'static> Simulator<E, I> {
         }
     }
 
-    /// Hands out the state of the last inference.
     pub(crate) fn take_state(&mut self) -> SimulatedState {
         let fresh = SimulatedState::new(Arc::clone(self.state.view()));
         mem::replace(&mut self.state, fresh)
@@ -101,14 +97,19 @@ impl<E: 'static, I: 'static> Simulator<E, I> {
 
     /// Keeps the executors for this thread and adds up what was counted, with all the time since the
     /// simulator was made.
-    pub(crate) fn retire(self, counters: &Counters) {
-        counters.add_time(self.since);
+    pub(crate) fn retire(mut self, counters: &Counters) {
+        self.add_time(self.since);
         keep_executors(self.into_executors(counters));
     }
 
-    /// Gives the executors back and adds up what was counted, without the time.
+    /// Adds the time since then to the time spent on inference.
+    pub(crate) fn add_time(&mut self, since: Instant) {
+        self.counts.inference += since.elapsed();
+    }
+
+    /// Gives the executors back and adds up what was counted.
     pub(crate) fn into_executors(self, counters: &Counters) -> InferringWorker<E, I> {
-        counters.add(self.counts);
+        counters.add(&self.counts);
         (self.executor, self.inferrer)
     }
 }

@@ -15,10 +15,7 @@ use lockweave_runtime::{
 };
 use std::{
     cmp::Reverse,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -30,28 +27,11 @@ pub(crate) struct Deferred {
     tasks: Arc<[TaskId]>,
     /// Those whose sets are not known yet, in block order.
     missing: Vec<TaskId>,
-    queue: Arc<Queue>,
+    /// Those with which no thread has begun, the longest first.
+    queue: Receiver<TaskId>,
     done: Sender<Found>,
     found: Receiver<Found>,
     helpers: Vec<BackgroundWork<()>>,
-}
-
-/// The longest first.
-struct Queue {
-    tasks: Vec<TaskId>,
-    next: AtomicUsize,
-}
-
-impl Queue {
-    fn next(&self) -> Option<TaskId> {
-        let next = self.next.fetch_add(1, Ordering::Relaxed);
-        self.tasks.get(next).copied()
-    }
-
-    /// Makes the queue empty.
-    fn end(&self) {
-        self.next.store(self.tasks.len(), Ordering::Relaxed);
-    }
 }
 
 /// The inference of a transaction: `None` if the state could not be read.
@@ -71,13 +51,13 @@ impl Deferred {
         let (done, found) = unbounded();
         let mut longest_first = tasks.clone();
         longest_first.sort_by_key(|task| Reverse(run.cost_of(*task)));
-        let queue = Arc::new(Queue {
-            tasks: longest_first,
-            next: AtomicUsize::new(0),
-        });
+        let (waiting, queue) = unbounded();
+        for task in longest_first {
+            let _ = waiting.send(task);
+        }
         let mut helpers = Vec::new();
         for _ in 0..tasks.len().min(run.stage.config().threads.get() - 1) {
-            let (queue, done) = (Arc::clone(&queue), done.clone());
+            let (queue, done) = (queue.clone(), done.clone());
             let (make, counters) = (Arc::clone(&run.make), Arc::clone(&run.counters));
             let transactions = run.block().shared_transactions();
             let view = Arc::clone(run.block().cells().view());
@@ -98,12 +78,10 @@ impl Deferred {
         }
     }
 
-    /// The transactions that are simulated here, in block order.
     pub(crate) fn tasks(&self) -> Arc<[TaskId]> {
         Arc::clone(&self.tasks)
     }
 
-    /// Those whose sets are not known yet, in block order.
     pub(crate) fn missing(&self) -> &[TaskId] {
         &self.missing
     }
@@ -163,7 +141,7 @@ impl Deferred {
 impl Drop for Deferred {
     /// Ends the simulations: no thread may read the state when the block is over.
     fn drop(&mut self) {
-        self.queue.end();
+        self.queue.try_iter().for_each(drop);
         for helper in self.helpers.drain(..) {
             let _ = helper.join();
         }
@@ -172,7 +150,7 @@ impl Drop for Deferred {
 
 /// Simulates transactions of the queue until none is left.
 fn simulate_all<T, E, I>(
-    queue: &Queue,
+    queue: &Receiver<TaskId>,
     transactions: &[Sanitized<T>],
     view: &Arc<dyn StateView>,
     make: &MakeExecutors<E, I>,
@@ -183,7 +161,7 @@ fn simulate_all<T, E, I>(
     I: Infer<T>,
 {
     let mut simulator = None;
-    while let Some(task) = queue.next() {
+    for task in queue.try_iter() {
         let simulator = simulator.get_or_insert_with(|| Simulator::new(make, Arc::clone(view)));
         let inference = simulator.infer(transactions, task, counters).ok();
         let inference = inference.map(|inference| (inference, simulator.take_state()));

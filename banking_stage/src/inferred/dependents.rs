@@ -51,7 +51,6 @@ impl RunAhead {
         (dependents, credited)
     }
 
-    /// Those that remain, in block order.
     pub(crate) fn tasks(&self) -> &[TaskId] {
         &self.tasks
     }

@@ -42,7 +42,6 @@
 //!
 //! * `run`: [`InferredPath`], which alternates parallel runs and repair;
 //! * `repair`: what happens to transactions whose sets were wrong;
-//! * `state`: the block between two runs;
 //! * `dependents`: which transactions depend on one whose set was wrong;
 //! * `workload`: the parallel run;
 //! * `deferred`: long-running transactions, simulated in the background;
@@ -57,7 +56,6 @@ mod pilot;
 mod repair;
 mod run;
 mod simulate;
-mod state;
 mod workload;
 
 pub(crate) use run::InferredPath;

@@ -30,7 +30,6 @@ const CHAIN: u8 = 2;
 const CROWDED: u8 = 3;
 
 impl Pilot {
-    /// The pilot of a block of so many transactions.
     pub(crate) const fn of(transactions: usize) -> Self {
         let (tasks, verdict) = if transactions < PILOT_BLOCK_MIN {
             (0, OPEN)
@@ -49,7 +48,6 @@ impl Pilot {
         self.tasks
     }
 
-    /// Notes that a transaction was simulated.
     pub(crate) fn note_simulated<T>(
         &self,
         block: &OpenBlock<T>,

@@ -4,9 +4,12 @@
 // Reverts cells of a block on which no run is on.
 #![allow(unsafe_code)]
 
-use super::{dependents::RunAhead, state::InferredState};
+use super::dependents::RunAhead;
 use crate::{
-    block::{AloneExecution, BlockError, InferringWorker, execute_alone, state_error, transaction},
+    block::{
+        AloneExecution, BlockError, BlockRun, InferringWorker, execute_alone, state_error,
+        transaction,
+    },
     stage::StageError,
 };
 use lockweave_runtime::{
@@ -14,6 +17,41 @@ use lockweave_runtime::{
     KeyId, SimulatedState, SuspendedCredits, TaskId, UndoRecord,
 };
 use std::{mem, sync::Arc};
+
+/// A block with inferred sets, of which some transactions have run.
+pub(crate) struct InferredState<'r, 's, T, E, I> {
+    pub(crate) run: &'r mut BlockRun<'s, T, E, I>,
+    /// Transactions without an outcome that are to run next, in block order.
+    pub(crate) pending: Vec<TaskId>,
+    /// At least so many transactions at the beginning of the block have their outcome.
+    pub(crate) finished: usize,
+}
+
+impl<'r, 's, T, E: 'static, I: 'static> InferredState<'r, 's, T, E, I> {
+    pub(crate) fn new(run: &'r mut BlockRun<'s, T, E, I>) -> Self {
+        let transactions = run.block().transactions().len();
+        Self {
+            run,
+            pending: (0..transactions).map(TaskId::from_index).collect(),
+            finished: 0,
+        }
+    }
+
+    /// The transactions without an outcome from a position on, in block order.
+    pub(crate) fn unfinished(&self, first: usize) -> impl Iterator<Item = TaskId> {
+        (first..self.run.block().transactions().len())
+            .map(TaskId::from_index)
+            .filter(|task| !self.run.block().is_finished(*task))
+    }
+
+    /// The position of the first transaction without an outcome; the length of the block if all have one.
+    pub(crate) fn first_unfinished(&mut self) -> usize {
+        let end = self.run.block().transactions().len();
+        let first = self.unfinished(self.finished).next();
+        self.finished = first.map_or(end, DenseId::index);
+        self.finished
+    }
+}
 
 /// What is to be repaired after a run.
 pub(crate) struct RepairPlan {
@@ -61,7 +99,7 @@ where
             return Ok(());
         }
         self.run.stats.violations += 1;
-        self.refute_template(inferrer, task);
+        self.reject_template(inferrer, task);
         if self.run.block().is_finished(task) {
             // It was executed alone, behind another one.
             return Ok(());
@@ -84,7 +122,7 @@ where
         if granted.iter().any(|task| counters.is_by_template(*task)) {
             let (executor, mut inferrer) = self.run.take_executors();
             for task in granted {
-                self.refute_template(&mut inferrer, task);
+                self.reject_template(&mut inferrer, task);
             }
             self.run.put_executors((executor, inferrer));
         }
@@ -92,11 +130,11 @@ where
     }
 
     /// If the set of a transaction came from a template, tells the inferrer not to use that template again.
-    fn refute_template(&self, inferrer: &mut I, task: TaskId) {
+    fn reject_template(&self, inferrer: &mut I, task: TaskId) {
         if self.run.counters.is_by_template(task) {
             let block = self.run.block();
             let mut state = SimulatedState::new(Arc::clone(block.cells().view()));
-            inferrer.refute(transaction(block, task), &mut state);
+            inferrer.reject_template(transaction(block, task), &mut state);
         }
     }
 

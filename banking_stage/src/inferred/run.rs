@@ -1,8 +1,8 @@
 //! The inferred path: parallel runs, with repair between them.
 
 use super::{
-    deferred::Deferred, pilot::Pilot, repair::RepairPlan, simulate::infer_sets,
-    state::InferredState, workload::InferredWorkload,
+    deferred::Deferred, pilot::Pilot, repair::InferredState, repair::RepairPlan,
+    simulate::infer_sets, workload::InferredWorkload,
 };
 use crate::{
     block::{BlockError, BlockRun, LONG_TRANSACTION_GAS, Progress, RunPath, state_error},

@@ -4,23 +4,22 @@ use super::pilot::Pilot;
 use crate::{
     block::{BlockError, BlockRun, Counters, MakeExecutors, Simulator, transaction},
     lock_table::Access,
-    stage::{Grant, StageError, Workload},
+    stage::{Grant, Workload},
 };
-use lockweave_runtime::{Infer, Next, OpenBlock, TaskId};
-use std::{convert::Infallible, error::Error, ops::Range, sync::Arc};
+use lockweave_runtime::{ExecutionError, Executor, GrantedState, Infer, Next, OpenBlock, TaskId};
+use std::{ops::Range, sync::Arc};
 
 /// Infers the sets of all transactions except those that are `deferred`, or stops when the block turns out
 /// to be a chain.
-pub(crate) fn infer_sets<T, E, I, X>(
+pub(crate) fn infer_sets<T, E, I>(
     run: &BlockRun<'_, T, E, I>,
     pilot: &Arc<Pilot>,
     deferred: Arc<[TaskId]>,
-) -> Result<(), BlockError<X>>
+) -> Result<(), BlockError<E::Invalid>>
 where
     T: Send + Sync + 'static,
-    E: 'static,
+    E: Executor<GrantedState<T>, Transaction = T> + 'static,
     I: Infer<T>,
-    X: Error + 'static,
 {
     let (_, result) = run.stage.run(InferenceWorkload {
         block: Arc::clone(run.block()),
@@ -30,7 +29,7 @@ where
         cost: run.cost,
         counters: Arc::clone(&run.counters),
     });
-    result.map(drop).map_err(StageError::of_infallible)
+    result.map(drop)
 }
 
 /// Every transaction is simulated on the state before the block, so none waits for another.
@@ -57,11 +56,11 @@ impl<T, E: 'static, I: Infer<T>> InferenceWorkload<T, E, I> {
 impl<T, E, I> Workload for InferenceWorkload<T, E, I>
 where
     T: Send + Sync + 'static,
-    E: 'static,
+    E: Executor<GrantedState<T>, Transaction = T> + 'static,
     I: Infer<T>,
 {
     type Worker = Simulator<E, I>;
-    type Error = Infallible;
+    type Error = ExecutionError<E::Invalid>;
 
     fn tasks(&self) -> usize {
         self.block.transactions().len()
@@ -83,10 +82,6 @@ where
         worker.announce(&self.block, positions, Next::Infer);
     }
 
-    fn prepare(&self, _worker: &mut Self::Worker, _task: TaskId) -> Result<(), Infallible> {
-        Ok(())
-    }
-
     fn access(&self, _task: TaskId) -> Access<'_> {
         Access::Keys(&[])
     }
@@ -99,7 +94,7 @@ where
         (self.cost)(transaction(&self.block, task))
     }
 
-    fn execute(&self, worker: &mut Self::Worker, grant: &Grant<'_>) -> Result<(), Infallible> {
+    fn execute(&self, worker: &mut Self::Worker, grant: &Grant<'_>) -> Result<(), Self::Error> {
         let task = grant.task();
         if !self.pilot.is_chain() {
             self.simulate(worker, task);

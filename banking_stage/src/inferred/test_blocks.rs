@@ -10,7 +10,6 @@ const RULES: StateRules = StateRules {
     clear_empty_accounts: true,
 };
 
-/// A block of transactions that access these accounts.
 pub(super) fn block_of(sets: &[&[(u8, AccessMode)]]) -> OpenBlock<()> {
     let sanitized = |accesses: &&[(u8, AccessMode)]| Sanitized {
         transaction: (),

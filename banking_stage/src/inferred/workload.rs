@@ -5,8 +5,8 @@
 
 use crate::{
     block::{
-        Counters, GrantedKeys, MakeExecutors, keep_executors, kept_executors, transaction,
-        with_grant,
+        Counters, GrantedKeys, InferredStats, MakeExecutors, keep_executors, kept_executors,
+        transaction, with_grant,
     },
     lock_table::Access,
     stage::{Grant, Workload},
@@ -27,7 +27,6 @@ pub(crate) struct InferredWorkload<T, E, I> {
     pub(crate) make: Arc<MakeExecutors<E, I>>,
     pub(crate) cost: fn(&T) -> u64,
     pub(crate) counters: Arc<Counters>,
-    /// Transactions with an access violation.
     pub(crate) violators: Mutex<Vec<TaskId>>,
     /// After so many violations, no transaction behind the last one starts: the other sets may be no better.
     pub(crate) violators_max: usize,
@@ -42,7 +41,6 @@ pub(crate) struct InferredWorker<T, E, I> {
 }
 
 impl<T, E, I> InferredWorkload<T, E, I> {
-    /// Fills the cells of a transaction, if they are not.
     fn resolve<X: Error>(&self, task: TaskId) -> Result<(), ExecutionError<X>> {
         let resolved = self.block.resolve(task);
         resolved.map_err(|error| ExecutionError::Access(AccessError::State(error)))
@@ -76,7 +74,10 @@ where
     }
 
     fn retire(&self, _worker: usize, worker: Self::Worker) {
-        (self.counters).add_simulations_taken(worker.simulations_taken);
+        self.counters.add(&InferredStats {
+            simulations_taken: worker.simulations_taken,
+            ..InferredStats::default()
+        });
         keep_executors((worker.executor, worker.inferrer));
     }
 

@@ -6,9 +6,8 @@
 //!
 //! Files, each using only those below it:
 //!
-//! * `table`: [`LockTable`], acquire and release over all queues;
-//! * `queue`: the queue of one key, and the requests that wait;
-//! * `access`: [`Access`], what a task locks.
+//! * `table`: [`LockTable`], acquire and release over all queues; [`Access`], what a task locks;
+//! * `queue`: the queue of one key, and the requests that wait.
 //!
 //! # Why nothing deadlocks
 //!
@@ -36,11 +35,10 @@
 //! One built-in key stands for the whole state. An ordinary task holds it in `Read` mode; a task
 //! with [`Access::Everything`] holds it in `Write` mode, and so runs alone by the same mechanism.
 
-mod access;
 mod queue;
 mod table;
 
-pub use access::Access;
+pub use table::Access;
 pub use table::LockTable;
 
 #[cfg(all(test, not(loom)))]

@@ -1,6 +1,6 @@
 //! The queue of one key: granted requests as a count, waiting ones as a linked list.
 
-use lockweave_runtime::{AccessMode, DenseId};
+use lockweave_runtime::{AccessMode, DenseId, TaskId};
 
 /// No waiter; the end of a list.
 const NIL: u32 = u32::MAX;
@@ -30,12 +30,7 @@ impl Queue {
 
     /// Puts a request at the end. Returns whether it was granted.
     #[inline]
-    pub(super) fn enter<T: DenseId>(
-        &mut self,
-        task: T,
-        mode: AccessMode,
-        waiters: &mut Waiters<T>,
-    ) -> bool {
+    pub(super) fn enter(&mut self, task: TaskId, mode: AccessMode, waiters: &mut Waiters) -> bool {
         debug_assert!(
             self.holders > 0 || self.head == NIL,
             "a request waits although there is no holder"
@@ -50,7 +45,7 @@ impl Queue {
     }
 
     #[cold]
-    fn wait<T: DenseId>(&mut self, task: T, mode: AccessMode, waiters: &mut Waiters<T>) {
+    fn wait(&mut self, task: TaskId, mode: AccessMode, waiters: &mut Waiters) {
         let node = waiters.insert(task, mode);
         if self.head == NIL {
             self.head = node;
@@ -62,7 +57,7 @@ impl Queue {
 
     /// Takes a granted request out. If it was the last, the next group is granted.
     #[inline]
-    pub(super) fn leave<T: DenseId>(&mut self, waiters: &mut Waiters<T>, runnable: &mut Vec<T>) {
+    pub(super) fn leave(&mut self, waiters: &mut Waiters, runnable: &mut Vec<TaskId>) {
         assert!(self.holders > 0, "a lock is released that no task holds");
         self.holders -= 1;
         if self.holders == 0 && self.head != NIL {
@@ -70,17 +65,15 @@ impl Queue {
         }
     }
 
-    /// The mode of the holders.
     pub(super) const fn mode(&self) -> AccessMode {
         self.mode
     }
 
-    /// Whether there is neither a holder nor a waiting request.
     pub(super) const fn is_empty(&self) -> bool {
         self.holders == 0 && self.head == NIL
     }
 
-    fn grant_next_group<T: DenseId>(&mut self, waiters: &mut Waiters<T>, runnable: &mut Vec<T>) {
+    fn grant_next_group(&mut self, waiters: &mut Waiters, runnable: &mut Vec<TaskId>) {
         loop {
             let Waiter { task, next, mode } = waiters.remove(self.head);
             self.mode = mode;
@@ -101,22 +94,22 @@ impl Queue {
 }
 
 #[derive(Clone, Copy)]
-struct Waiter<T> {
-    task: T,
+struct Waiter {
+    task: TaskId,
     next: u32,
     mode: AccessMode,
 }
 
 /// All waiting requests, linked by index, and how many of them each task has.
-pub(super) struct Waiters<T> {
-    nodes: Vec<Waiter<T>>,
+pub(super) struct Waiters {
+    nodes: Vec<Waiter>,
     /// Head of the list of unused nodes.
     free: u32,
     /// Requests not yet granted, by task. Written only when a task has to wait.
     pending: Vec<u32>,
 }
 
-impl<T: DenseId> Waiters<T> {
+impl Waiters {
     pub(super) const fn new() -> Self {
         Self {
             nodes: Vec::new(),
@@ -125,15 +118,14 @@ impl<T: DenseId> Waiters<T> {
         }
     }
 
-    /// Whether the task has requests that are not granted.
     #[cfg(debug_assertions)]
-    pub(super) fn is_pending(&self, task: T) -> bool {
+    pub(super) fn is_pending(&self, task: TaskId) -> bool {
         self.pending
             .get(task.index())
             .is_some_and(|pending| *pending > 0)
     }
 
-    fn insert(&mut self, task: T, mode: AccessMode) -> u32 {
+    fn insert(&mut self, task: TaskId, mode: AccessMode) -> u32 {
         let waiter = Waiter {
             task,
             next: NIL,
@@ -152,7 +144,7 @@ impl<T: DenseId> Waiters<T> {
         }
     }
 
-    fn remove(&mut self, node: u32) -> Waiter<T> {
+    fn remove(&mut self, node: u32) -> Waiter {
         let slot = &mut self.nodes[node as usize];
         let waiter = *slot;
         slot.next = self.free;
@@ -161,13 +153,13 @@ impl<T: DenseId> Waiters<T> {
     }
 
     #[cold]
-    pub(super) fn set_pending(&mut self, task: T, requests: u32) {
+    pub(super) fn set_pending(&mut self, task: TaskId, requests: u32) {
         grow_to(&mut self.pending, task.index(), 0);
         self.pending[task.index()] = requests;
     }
 
     /// Counts a grant. Returns whether it was the task's last.
-    fn granted_one(&mut self, task: T) -> bool {
+    fn granted_one(&mut self, task: TaskId) -> bool {
         let pending = &mut self.pending[task.index()];
         debug_assert!(*pending > 0, "{task:?} was granted more than it asked for");
         *pending -= 1;

@@ -1,15 +1,11 @@
 //! The lock table: acquire and release over all queues.
 
-use super::{
-    access::Access,
-    queue::{Queue, Waiters, grow_to},
-};
-use lockweave_runtime::{AccessMode, DenseId, KeyId, TaskId};
-use std::fmt;
+use super::queue::{Queue, Waiters, grow_to};
+use lockweave_runtime::{AccessMode, DenseId, KeyAccess, KeyId, TaskId};
 
 /// A queue of requests per key; the [module](crate::lock_table) gives the rules and reasons.
 ///
-/// Keys and tasks may be any dense ids. The table grows with the largest id seen and never shrinks.
+/// The table grows with the largest id seen and never shrinks.
 ///
 /// ```
 /// use lockweave_banking_stage::{Access, KeyAccess, LockTable};
@@ -19,7 +15,7 @@ use std::fmt;
 /// let key = KeyId::from_index(7);
 /// let write = [KeyAccess { key, mode: AccessMode::Write }];
 ///
-/// let mut locks = LockTable::<KeyId, TaskId>::new();
+/// let mut locks = LockTable::new();
 /// assert!(locks.acquire(first, Access::Keys(&write)));
 /// assert!(!locks.acquire(second, Access::Keys(&write)));
 ///
@@ -27,19 +23,20 @@ use std::fmt;
 /// locks.release(first, Access::Keys(&write), &mut runnable);
 /// assert_eq!(runnable, [second]);
 /// ```
-pub struct LockTable<K: DenseId = KeyId, T: DenseId = TaskId> {
+#[derive(derive_more::Debug)]
+#[debug("LockTable {{ tasks: {entered}, keys: {} }}", self.queues.len())]
+pub struct LockTable {
     queues: Vec<Queue>,
     whole_state: Queue,
-    waiters: Waiters<T>,
+    waiters: Waiters,
     /// Tasks acquired and not released.
     entered: usize,
     /// Which tasks these are, to detect callers that lose count.
     #[cfg(debug_assertions)]
     inside: Vec<bool>,
-    key: std::marker::PhantomData<fn(K)>,
 }
 
-impl<K: DenseId, T: DenseId> LockTable<K, T> {
+impl LockTable {
     /// A table without requests.
     pub fn new() -> Self {
         Self {
@@ -49,7 +46,6 @@ impl<K: DenseId, T: DenseId> LockTable<K, T> {
             entered: 0,
             #[cfg(debug_assertions)]
             inside: Vec::new(),
-            key: std::marker::PhantomData,
         }
     }
 
@@ -59,7 +55,7 @@ impl<K: DenseId, T: DenseId> LockTable<K, T> {
     /// Call it once per task, in block order. A task that names a key twice, once of it in an exclusive
     /// mode, waits for itself.
     #[inline]
-    pub fn acquire(&mut self, task: T, access: Access<'_, K>) -> bool {
+    pub fn acquire(&mut self, task: TaskId, access: Access<'_>) -> bool {
         self.note_entry(task, access);
         let waiters = &mut self.waiters;
         let mut waiting = 0;
@@ -96,7 +92,7 @@ impl<K: DenseId, T: DenseId> LockTable<K, T> {
     ///
     /// If a key is not held: the access is not the one that was acquired.
     #[inline]
-    pub fn release(&mut self, task: T, access: Access<'_, K>, runnable: &mut Vec<T>) {
+    pub fn release(&mut self, task: TaskId, access: Access<'_>, runnable: &mut Vec<TaskId>) {
         self.note_exit(task);
         let waiters = &mut self.waiters;
         match access {
@@ -135,7 +131,7 @@ impl<K: DenseId, T: DenseId> LockTable<K, T> {
     }
 
     #[inline]
-    fn note_entry(&mut self, task: T, access: Access<'_, K>) {
+    fn note_entry(&mut self, task: TaskId, access: Access<'_>) {
         self.entered += 1;
         #[cfg(debug_assertions)]
         {
@@ -156,7 +152,7 @@ impl<K: DenseId, T: DenseId> LockTable<K, T> {
     }
 
     #[inline]
-    fn note_exit(&mut self, task: T) {
+    fn note_exit(&mut self, task: TaskId) {
         assert!(
             self.entered > 0,
             "a task was released that was not acquired"
@@ -176,17 +172,35 @@ impl<K: DenseId, T: DenseId> LockTable<K, T> {
     }
 }
 
-impl<K: DenseId, T: DenseId> Default for LockTable<K, T> {
+impl Default for LockTable {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<K: DenseId, T: DenseId> fmt::Debug for LockTable<K, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LockTable")
-            .field("tasks", &self.entered)
-            .field("keys", &self.queues.len())
-            .finish_non_exhaustive()
+/// What a task locks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access<'a> {
+    /// These keys, each at most once, in any order.
+    Keys(&'a [KeyAccess]),
+    /// The whole state: the task runs alone.
+    Everything,
+}
+
+impl Access<'_> {
+    /// The mode in which `key` is held, if it is.
+    pub fn mode(&self, key: KeyId) -> Option<AccessMode> {
+        match self {
+            Self::Everything => Some(AccessMode::Write),
+            Self::Keys(keys) => keys
+                .iter()
+                .find(|entry| entry.key == key)
+                .map(|entry| entry.mode),
+        }
+    }
+
+    /// Whether it allows `mode` on `key`.
+    pub fn allows(&self, key: KeyId, mode: AccessMode) -> bool {
+        self.mode(key).is_some_and(|held| held.allows(mode))
     }
 }

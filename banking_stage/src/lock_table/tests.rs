@@ -101,7 +101,7 @@ proptest! {
         choices in prop::collection::vec((any::<bool>(), any::<prop::sample::Index>()), 0..160),
     ) {
         let keys: Vec<_> = tasks.iter().map(Asked::keys).collect();
-        let mut table = LockTable::<KeyId, TaskId>::new();
+        let mut table = LockTable::new();
         let mut model = Model::default();
         let mut granted: Vec<usize> = Vec::new();
         let mut next = 0;
@@ -142,7 +142,7 @@ proptest! {
 
 #[test]
 fn a_read_behind_a_waiting_write_waits_although_reads_hold_the_key() {
-    let mut table = LockTable::<KeyId, TaskId>::new();
+    let mut table = LockTable::new();
     let access = |mode| {
         [KeyAccess {
             key: KeyId::from_index(3),
@@ -171,7 +171,7 @@ fn a_cleared_table_is_a_new_one() {
         key: KeyId::from_index(0),
         mode: AccessMode::Write,
     }];
-    let mut table = LockTable::<KeyId, TaskId>::new();
+    let mut table = LockTable::new();
     assert!(table.acquire(TaskId::from_index(0), Access::Keys(&write)));
     assert!(!table.acquire(TaskId::from_index(1), Access::Everything));
     table.clear();

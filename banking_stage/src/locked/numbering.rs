@@ -66,10 +66,6 @@ impl<T: Send + Sync + 'static> Workload for Numbered<T> {
 
     fn enter(&self, _worker: usize) {}
 
-    fn prepare(&self, (): &mut (), _task: TaskId) -> Result<(), Infallible> {
-        Ok(())
-    }
-
     fn access(&self, task: TaskId) -> Access<'_> {
         Access::Keys(match self.piece(task).0 {
             Round::Scatter | Round::Count => ODD_ROUND,

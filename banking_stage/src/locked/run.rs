@@ -6,8 +6,8 @@
 use super::numbering::number;
 use crate::{
     block::{
-        BlockError, BlockRun, GrantedKeys, MakeExecutors, Progress, RunPath, keep_executors,
-        kept_executors, transaction, with_grant,
+        BlockError, BlockRun, GrantedKeys, InferringWorker, MakeExecutors, Progress, RunPath,
+        keep_executors, kept_executors, transaction, with_grant,
     },
     lock_table::Access,
     stage::{Grant, Workload},
@@ -44,20 +44,14 @@ struct LockedWorkload<T, E, I> {
     cost: fn(&T) -> u64,
 }
 
-/// A worker's executors, and its view of the block.
-struct LockedWorker<T, E, I> {
-    executor: E,
-    inferrer: I,
-    state: GrantedState<T>,
-}
-
 impl<T, E, I> Workload for LockedWorkload<T, E, I>
 where
     T: Send + Sync + 'static,
     E: Executor<GrantedState<T>, Transaction = T> + 'static,
     I: 'static,
 {
-    type Worker = LockedWorker<T, E, I>;
+    /// A worker's executors, and its view of the block.
+    type Worker = (InferringWorker<E, I>, GrantedState<T>);
     type Error = ExecutionError<E::Invalid>;
 
     fn tasks(&self) -> usize {
@@ -65,16 +59,12 @@ where
     }
 
     fn enter(&self, _worker: usize) -> Self::Worker {
-        let (executor, inferrer) = (self.make)(kept_executors());
-        LockedWorker {
-            executor,
-            inferrer,
-            state: GrantedState::new(Arc::clone(&self.block)),
-        }
+        let state = GrantedState::new(Arc::clone(&self.block));
+        ((self.make)(kept_executors()), state)
     }
 
-    fn retire(&self, _worker: usize, worker: Self::Worker) {
-        keep_executors((worker.executor, worker.inferrer));
+    fn retire(&self, _worker: usize, (executors, _): Self::Worker) {
+        keep_executors(executors);
     }
 
     fn announce(&self, _worker: &mut Self::Worker, tasks: Range<usize>) {
@@ -105,7 +95,7 @@ where
 
     fn execute(&self, worker: &mut Self::Worker, grant: &Grant<'_>) -> Result<(), Self::Error> {
         let task = grant.task();
-        let executor = &mut worker.executor;
+        let ((executor, _), state) = worker;
         let execute =
             |state: &mut GrantedState<T>| executor.execute(transaction(&self.block, task), state);
         // SAFETY: the stage made the grant after every key that `access` names was granted, and releases
@@ -117,7 +107,7 @@ where
         // task that was not fed was prepared by this very worker, and `is_free` saw its cells filled.
         let result = unsafe {
             let keys = GrantedKeys::OfItsSet;
-            with_grant(&mut worker.state, &self.block, task, keys, execute)
+            with_grant(state, &self.block, task, keys, execute)
         };
         self.block.finish(task, result?);
         Ok(())

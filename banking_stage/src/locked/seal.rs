@@ -48,10 +48,6 @@ impl<T: Send + Sync + 'static> Workload for Gathering<T> {
 
     fn enter(&self, _worker: usize) {}
 
-    fn prepare(&self, (): &mut (), _task: TaskId) -> Result<(), Infallible> {
-        Ok(())
-    }
-
     fn access(&self, _task: TaskId) -> Access<'_> {
         Access::Keys(&[])
     }

@@ -6,15 +6,13 @@
 //! Files, each using only those below it:
 //!
 //! * `state_machine`: [`Scheduler`], which feeds the lock table and hands out ready tasks;
-//! * `ready`: the set of ready tasks, lowest position first;
-//! * `stats`: [`RunStats`], the counters of a run.
+//! * `ready`: the set of ready tasks, lowest position first.
 
 mod ready;
 mod state_machine;
-mod stats;
 
+pub use state_machine::RunStats;
 pub use state_machine::{Fed, Scheduler, SchedulerStats, WINDOW_DEFAULT};
-pub use stats::RunStats;
 
 #[cfg(all(test, not(loom)))]
 mod tests;

@@ -20,7 +20,6 @@ pub(crate) struct ReadySet {
 }
 
 impl ReadySet {
-    /// Adds a position that is not in the set.
     pub(crate) fn insert(&mut self, position: usize) {
         let (word, group) = (position / BITS, position / BITS / BITS);
         if word >= self.words.len() {
@@ -35,7 +34,6 @@ impl ReadySet {
         self.len += 1;
     }
 
-    /// Removes the least position.
     pub(crate) fn pop_first(&mut self) -> Option<usize> {
         if self.len == 0 {
             return None;
@@ -88,7 +86,6 @@ impl ReadySet {
         self.len
     }
 
-    /// Empties the set and keeps the memory.
     pub(crate) fn clear(&mut self) {
         if self.len > 0 {
             self.words.fill(0);

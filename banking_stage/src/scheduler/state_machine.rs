@@ -8,8 +8,8 @@
 
 use super::ready::ReadySet;
 use crate::lock_table::{Access, LockTable};
-use lockweave_runtime::{DenseId, KeyId, TaskId};
-use std::{fmt, num::NonZeroUsize, ops::Range};
+use lockweave_runtime::{DenseId, TaskId};
+use std::{num::NonZeroUsize, ops::Range};
 
 /// Default maximum of tasks granted or waiting.
 pub const WINDOW_DEFAULT: NonZeroUsize = NonZeroUsize::new(2_048).expect("not zero");
@@ -46,7 +46,7 @@ pub struct SchedulerStats {
 /// use lockweave_runtime::{AccessMode, DenseId, KeyId, TaskId};
 ///
 /// let write = [KeyAccess { key: KeyId::from_index(0), mode: AccessMode::Write }];
-/// let mut scheduler = Scheduler::<KeyId, TaskId>::default();
+/// let mut scheduler = Scheduler::default();
 /// scheduler.begin(2);
 /// while let Some(task) = scheduler.next_to_feed() {
 ///     let fed = scheduler.feed(task, Access::Keys(&write));
@@ -60,8 +60,10 @@ pub struct SchedulerStats {
 /// scheduler.complete(freed.remove(0), Access::Keys(&write), &mut freed);
 /// assert!(scheduler.is_done());
 /// ```
-pub struct Scheduler<K: DenseId = KeyId, T: DenseId = TaskId> {
-    locks: LockTable<K, T>,
+#[derive(derive_more::Debug)]
+#[debug("Scheduler {{ end: {end}, ready: {}, taken: {taken}, stats: {stats:?} }}", self.ready.len())]
+pub struct Scheduler {
+    locks: LockTable,
     ready: ReadySet,
     window: NonZeroUsize,
     /// Tasks from here on will not be fed.
@@ -73,7 +75,7 @@ pub struct Scheduler<K: DenseId = KeyId, T: DenseId = TaskId> {
     stats: SchedulerStats,
 }
 
-impl<K: DenseId, T: DenseId> Scheduler<K, T> {
+impl Scheduler {
     /// A scheduler without tasks, whose window holds `window` unfinished tasks.
     pub fn new(window: NonZeroUsize) -> Self {
         Self {
@@ -109,8 +111,8 @@ impl<K: DenseId, T: DenseId> Scheduler<K, T> {
     }
 
     /// The task to be fed next, if any is left.
-    pub fn next_to_feed(&self) -> Option<T> {
-        (self.stats.fed < self.end).then(|| T::from_index(self.stats.fed))
+    pub fn next_to_feed(&self) -> Option<TaskId> {
+        (self.stats.fed < self.end).then(|| TaskId::from_index(self.stats.fed))
     }
 
     /// Puts the next task into its queues.
@@ -119,7 +121,7 @@ impl<K: DenseId, T: DenseId> Scheduler<K, T> {
     ///
     /// If it is not the task that [`next_to_feed`](Self::next_to_feed) names: every guarantee rests
     /// on the order of feeding.
-    pub fn feed(&mut self, task: T, access: Access<'_, K>) -> Fed {
+    pub fn feed(&mut self, task: TaskId, access: Access<'_>) -> Fed {
         assert_eq!(task.index(), self.stats.fed, "tasks are fed in block order");
         if !self.has_room() {
             self.stats.window_full += 1;
@@ -142,21 +144,21 @@ impl<K: DenseId, T: DenseId> Scheduler<K, T> {
     }
 
     /// Takes the ready task that comes first in block order.
-    pub fn next_ready(&mut self) -> Option<T> {
+    pub fn next_ready(&mut self) -> Option<TaskId> {
         let position = self.ready.pop_first()?;
         self.taken += 1;
-        Some(T::from_index(position))
+        Some(TaskId::from_index(position))
     }
 
     /// Takes the first ready task of a short range.
-    pub fn next_ready_in(&mut self, range: &Range<usize>) -> Option<T> {
+    pub fn next_ready_in(&mut self, range: &Range<usize>) -> Option<TaskId> {
         let position = self.ready.pop_first_in(range)?;
         self.taken += 1;
-        Some(T::from_index(position))
+        Some(TaskId::from_index(position))
     }
 
     /// Takes back a task that was handed out and has not run.
-    pub fn give_back(&mut self, task: T) {
+    pub fn give_back(&mut self, task: TaskId) {
         self.taken -= 1;
         self.ready.insert(task.index());
     }
@@ -165,7 +167,7 @@ impl<K: DenseId, T: DenseId> Scheduler<K, T> {
     ///
     /// Tasks that this makes runnable are pushed onto `freed`. They count as handed out: the caller
     /// runs them, with warm caches, or gives them [back](Self::give_back).
-    pub fn complete(&mut self, task: T, access: Access<'_, K>, freed: &mut Vec<T>) {
+    pub fn complete(&mut self, task: TaskId, access: Access<'_>, freed: &mut Vec<TaskId>) {
         debug_assert!(self.taken > 0, "{task:?} was completed but not taken");
         let freed_before = freed.len();
         self.locks.release(task, access, freed);
@@ -180,7 +182,6 @@ impl<K: DenseId, T: DenseId> Scheduler<K, T> {
         self.left_behind += tasks;
     }
 
-    /// Tasks that keep their locks to the end of the run.
     pub(crate) const fn left_behind(&self) -> usize {
         self.left_behind
     }
@@ -216,19 +217,45 @@ impl<K: DenseId, T: DenseId> Scheduler<K, T> {
     }
 }
 
-impl<K: DenseId, T: DenseId> Default for Scheduler<K, T> {
+impl Default for Scheduler {
     fn default() -> Self {
         Self::new(WINDOW_DEFAULT)
     }
 }
 
-impl<K: DenseId, T: DenseId> fmt::Debug for Scheduler<K, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scheduler")
-            .field("end", &self.end)
-            .field("ready", &self.ready.len())
-            .field("taken", &self.taken)
-            .field("stats", &self.stats)
-            .finish_non_exhaustive()
+/// Counters of one run. They describe how it went, never its result.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunStats {
+    /// Tasks in the workload.
+    pub tasks: usize,
+    /// Tasks that had to wait for a lock.
+    pub conflicts: usize,
+    /// How often a task could not be fed because the window was full.
+    pub window_full: usize,
+    /// Tasks run, by worker; the calling thread is worker 0.
+    pub executed: Vec<usize>,
+    /// How often a worker took the scheduler's lock for work.
+    pub turns: usize,
+    /// Batches handed to workers that waited for work.
+    pub handed_over: usize,
+    /// How often a parked worker was called.
+    pub called: usize,
+}
+
+impl RunStats {
+    /// Adds the counters of another run of the same block.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.tasks += other.tasks;
+        self.conflicts += other.conflicts;
+        self.window_full += other.window_full;
+        if self.executed.len() < other.executed.len() {
+            self.executed.resize(other.executed.len(), 0);
+        }
+        for (total, more) in self.executed.iter_mut().zip(&other.executed) {
+            *total += more;
+        }
+        self.turns += other.turns;
+        self.handed_over += other.handed_over;
+        self.called += other.called;
     }
 }

@@ -23,7 +23,7 @@ proptest! {
             }])
             .collect();
         let window = NonZeroUsize::new(window).expect("at least one");
-        let mut scheduler = Scheduler::<KeyId, TaskId>::new(window);
+        let mut scheduler = Scheduler::new(window);
         scheduler.begin(keys.len());
         let mut running: Vec<TaskId> = Vec::new();
         let mut done = vec![false; keys.len()];
@@ -66,14 +66,14 @@ proptest! {
 #[test]
 #[should_panic(expected = "tasks are fed in block order")]
 fn feeding_out_of_order_is_refused() {
-    let mut scheduler = Scheduler::<KeyId, TaskId>::default();
+    let mut scheduler = Scheduler::default();
     scheduler.begin(2);
     let _ = scheduler.feed(TaskId::from_index(1), Access::Keys(&[]));
 }
 
 #[test]
 fn tasks_behind_a_stop_are_not_fed() {
-    let mut scheduler = Scheduler::<KeyId, TaskId>::default();
+    let mut scheduler = Scheduler::default();
     scheduler.begin(3);
     let first = scheduler.next_to_feed().expect("three tasks");
     assert_eq!(scheduler.feed(first, Access::Everything), Fed::Granted);

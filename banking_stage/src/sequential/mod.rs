@@ -10,10 +10,8 @@
 //! Files, each using only those below it:
 //!
 //! * `run`: [`SequentialPath`];
-//! * `prefetch`: the queue of the prefetch workers;
-//! * `estimate`: how long the rest of a block will take.
+//! * `prefetch`: the queue of the prefetch workers.
 
-mod estimate;
 mod prefetch;
 mod run;
 

@@ -22,7 +22,6 @@ const CLAIMED: u8 = 1;
 /// No thread will simulate it any more.
 const DONE: u8 = 2;
 
-/// The transactions of a block to be simulated.
 pub(crate) struct PrefetchQueue<T> {
     /// Taken when the block is over. A worker that arrives later finds nothing to do.
     block: Mutex<Option<Arc<OpenBlock<T>>>>,
@@ -61,7 +60,6 @@ impl<T> PrefetchQueue<T> {
         }
     }
 
-    /// The transactions of the queue, in block order.
     pub(crate) fn tasks(&self) -> &[TaskId] {
         &self.tasks
     }
@@ -139,7 +137,6 @@ impl Drop for Claim<'_> {
     }
 }
 
-/// A prefetch worker that has the block.
 struct Inside<'a, T> {
     queue: &'a PrefetchQueue<T>,
     block: Option<Arc<OpenBlock<T>>>,
@@ -152,7 +149,6 @@ impl<T> Drop for Inside<'_, T> {
     }
 }
 
-/// Closes a queue when it is dropped.
 pub(crate) struct ClosedOnDrop<T>(pub(crate) Arc<PrefetchQueue<T>>);
 
 impl<T> Drop for ClosedOnDrop<T> {
@@ -161,7 +157,6 @@ impl<T> Drop for ClosedOnDrop<T> {
     }
 }
 
-/// Simulates what is in the queue, as a prefetch worker.
 pub(crate) fn prefetch<T, E, I>(
     queue: &PrefetchQueue<T>,
     make: &MakeExecutors<E, I>,

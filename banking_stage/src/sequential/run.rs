@@ -3,10 +3,7 @@
 // The calling thread uses cells of a block on which no run is on.
 #![allow(unsafe_code)]
 
-use super::{
-    estimate::TimeEstimate,
-    prefetch::{ClosedOnDrop, PrefetchQueue, prefetch},
-};
+use super::prefetch::{ClosedOnDrop, PrefetchQueue, prefetch};
 use crate::{
     block::{
         BlockError, BlockRun, GrantedKeys, Progress, RunPath, Simulator, transaction, with_grant,
@@ -33,7 +30,6 @@ const TIME_LEFT_MIN: Duration = Duration::from_micros(260);
 
 /// Executes transactions in block order on the calling thread, before any behind them has run.
 pub(crate) struct SequentialPath {
-    /// The transactions.
     pub(crate) tasks: Range<usize>,
     pub(crate) prefetch: Prefetch,
 }
@@ -88,7 +84,7 @@ where
                     let simulate = |task| {
                         let since = Instant::now();
                         simulator.simulate(block, task, &run.counters);
-                        run.counters.add_time(since);
+                        simulator.add_time(since);
                     };
                     queue.0.wait(place, simulate)
                 });
@@ -153,7 +149,6 @@ impl SequentialPath {
         }
     }
 
-    /// What prefetch workers are to simulate.
     fn queue<T, E: 'static, I: 'static>(&self, run: &BlockRun<'_, T, E, I>) -> PrefetchQueue<T> {
         let tasks = if self.prefetch == Prefetch::Never {
             0..0
@@ -176,5 +171,45 @@ where
         let (make, counters) = (Arc::clone(&run.make), Arc::clone(&run.counters));
         // Nothing waits for a helper that has not joined.
         let _ = (run.stage).start_background(move || prefetch(&queue, &*make, &counters));
+    }
+}
+
+/// The beginning of a block is this part of it, by gas limits.
+const BEGINNING: u64 = 8;
+
+/// The progress of a block.
+pub(crate) struct TimeEstimate {
+    since: Instant,
+    /// Gas limits of all transactions.
+    total: u64,
+    /// Gas limits of those that are done.
+    done: u64,
+}
+
+impl TimeEstimate {
+    pub(crate) fn new<T>(block: &OpenBlock<T>, cost: fn(&T) -> u64) -> Self {
+        let transactions = block.transactions().iter();
+        let costs = transactions.map(|sanitized| cost(&sanitized.transaction));
+        Self {
+            since: Instant::now(),
+            total: costs.fold(0, u64::saturating_add),
+            done: 0,
+        }
+    }
+
+    pub(crate) const fn add(&mut self, cost: u64) {
+        self.done = self.done.saturating_add(cost);
+    }
+
+    /// Whether enough is done for an estimate.
+    pub(crate) const fn is_ready(&self) -> bool {
+        self.done >= self.total / BEGINNING
+    }
+
+    /// How long the rest takes at the speed so far.
+    pub(crate) fn time_left(&self) -> Duration {
+        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+        let left = (self.total - self.done) as f64 / self.done.max(1) as f64;
+        self.since.elapsed().mul_f64(left)
     }
 }

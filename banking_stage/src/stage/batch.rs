@@ -1,9 +1,10 @@
 //! A few tasks that one worker runs in a row.
 
-use lockweave_runtime::{DenseId, TaskId};
+#![cfg_attr(not(feature = "simulation"), allow(unreachable_pub))]
+
+use lockweave_runtime::TaskId;
 use std::time::Duration;
 
-/// Maximum of tasks in a batch.
 pub(crate) const BATCH_TASKS_MAX: usize = 32;
 /// A batch that costs this much, in gas, is full.
 pub(crate) const BATCH_COST_MAX: u64 = 300_000;
@@ -12,7 +13,7 @@ pub(crate) const BATCH_COST_MAX: u64 = 300_000;
 pub(crate) const BATCH_COST_SHARED: u64 = 50_000;
 /// After a task that costs this much, in gas, a worker reports at once: tasks that wait for it have
 /// waited long enough.
-pub(crate) const REPORT_COST: u64 = 100_000;
+pub const REPORT_COST: u64 = 100_000;
 
 /// A run that costs this much, in gas, is shared from its beginning.
 pub(crate) const RUN_COST_SHARED: u64 = 8_000_000;
@@ -21,27 +22,20 @@ pub(crate) const RUN_COST_SHARED: u64 = 8_000_000;
 pub(crate) const RUN_TIME_SHARED: Duration = Duration::from_micros(100);
 /// Free tasks of a chunk run as soon as they are prepared, up to this much gas per task and per chunk: other
 /// workers may wait for the tasks between them.
-pub(crate) const FREE_COST_MAX: u64 = 100_000;
-pub(crate) const FREE_CHUNK_COST_MAX: u64 = 1_500_000;
+pub const FREE_COST_MAX: u64 = 100_000;
+/// See [`FREE_COST_MAX`].
+pub const FREE_CHUNK_COST_MAX: u64 = 1_500_000;
 
 /// Tasks whose locks are granted, in the order in which they run. An inline array, so that handing a
 /// batch over allocates nothing.
-#[derive(Clone, Debug)]
-pub(crate) struct Batch {
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
     tasks: [TaskId; BATCH_TASKS_MAX],
     next: usize,
     end: usize,
 }
 
 impl Batch {
-    pub(crate) fn new() -> Self {
-        Self {
-            tasks: [TaskId::from_index(0); BATCH_TASKS_MAX],
-            next: 0,
-            end: 0,
-        }
-    }
-
     pub(crate) const fn len(&self) -> usize {
         self.end - self.next
     }
@@ -57,7 +51,7 @@ impl Batch {
     }
 
     /// Takes the next task.
-    pub(crate) fn pop(&mut self) -> Option<TaskId> {
+    pub fn pop(&mut self) -> Option<TaskId> {
         if self.is_empty() {
             // Room for a full batch again.
             (self.next, self.end) = (0, 0);

@@ -3,11 +3,13 @@
 //! Nothing here waits, sends or wakes. A [`turn`](Core::turn) fills the worker's context with what is
 //! to be sent after the lock is released.
 
+#![cfg_attr(not(feature = "simulation"), allow(unreachable_pub))]
+
 use super::{
     batch::{
         BATCH_COST_MAX, BATCH_COST_SHARED, BATCH_TASKS_MAX, Batch, RUN_COST_SHARED, RUN_TIME_SHARED,
     },
-    error::Failure,
+    error::StageError,
     workload::Workload,
 };
 use crate::scheduler::{Fed, RunStats, Scheduler};
@@ -27,16 +29,21 @@ const CHUNK_TASKS_MIN: usize = 4;
 const FEED_MAX: usize = 4 * CHUNK_TASKS_MAX;
 
 /// A set of tasks of one chunk, by their place in it.
-pub(crate) type TaskBits = u32;
+pub type TaskBits = u32;
 const _: () = assert!(CHUNK_TASKS_MAX <= TaskBits::BITS as usize);
 
 /// What a worker does next.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub enum Step {
     /// Run the batch in the context.
     Execute,
-    /// Prepare these tasks, chunk `chunk`.
-    Prepare { chunk: usize, tasks: Range<usize> },
+    /// Prepare these tasks.
+    Prepare {
+        /// Their chunk.
+        chunk: usize,
+        /// Their positions.
+        tasks: Range<usize>,
+    },
     /// Wait for a message. The worker is registered as idle.
     Wait,
     /// Leave the run; it is over.
@@ -45,45 +52,39 @@ pub(crate) enum Step {
 
 /// What passes between a worker and the core: what the worker will report in its next turn, and what its
 /// last turn gave it to do or to send.
-pub(crate) struct WorkerContext {
+#[derive(Default)]
+pub struct WorkerContext {
     pub(crate) worker: usize,
     /// Tasks to run. Those left at the next turn go back to the scheduler.
-    pub(crate) batch: Batch,
+    pub batch: Batch,
     /// Tasks that are done and whose locks are still held.
-    pub(crate) done: Vec<TaskId>,
+    pub done: Vec<TaskId>,
     /// How many tasks failed and keep their locks.
     pub(crate) left_behind: usize,
     /// How many tasks were run, not skipped.
     pub(crate) executed: usize,
     /// A chunk that was prepared, and which of its tasks were free and are done.
-    pub(crate) prepared: Option<(usize, TaskBits)>,
+    pub prepared: Option<(usize, TaskBits)>,
     /// The tasks of the chunk prepared last. Their cells are in this worker's caches, so it prefers them
     /// to other ready tasks.
     own: Range<usize>,
     /// Batches for idle workers, one each.
-    pub(crate) outbox: Vec<Batch>,
+    pub outbox: Vec<Batch>,
     /// How many idle workers are to be told to leave.
-    pub(crate) dismissals: usize,
+    pub dismissals: usize,
     /// Whether a parked helper is to be called.
-    pub(crate) call: bool,
+    pub call: bool,
     /// Tasks that this worker's completions made runnable.
     freed: Vec<TaskId>,
 }
 
 impl WorkerContext {
-    pub(crate) fn new(worker: usize) -> Self {
+    /// The context of a worker that has done nothing yet.
+    pub fn new(worker: usize) -> Self {
         Self {
             worker,
-            batch: Batch::new(),
             done: Vec::with_capacity(BATCH_TASKS_MAX),
-            left_behind: 0,
-            executed: 0,
-            prepared: None,
-            own: 0..0,
-            outbox: Vec::new(),
-            dismissals: 0,
-            call: false,
-            freed: Vec::new(),
+            ..Self::default()
         }
     }
 }
@@ -102,22 +103,24 @@ fn is_worth_sharing<W: Workload>(workload: &W, tasks: usize) -> bool {
 }
 
 /// The state of a run.
-pub(crate) struct Core<W: Workload> {
+pub struct Core<W: Workload> {
     pub(crate) workload: Option<Arc<W>>,
-    pub(crate) scheduler: Scheduler,
-    pub(crate) failure: Option<Failure<W::Error>>,
-    pub(crate) stats: RunStats,
+    /// The scheduler.
+    pub scheduler: Scheduler,
+    pub(crate) failure: Option<StageError<W::Error>>,
+    /// What was counted so far.
+    pub stats: RunStats,
     /// Workers that wait for a message and have none on its way.
     ///
     /// Waiting workers = `idle` + messages sent or about to be sent. Both sides of the equation
     /// change under the lock only, except that receiving a message lowers both.
-    pub(crate) idle: usize,
+    pub idle: usize,
     /// Helpers that have entered and not left.
-    pub(crate) inside: usize,
+    pub inside: usize,
     /// Helpers that were called and have not joined yet; a hint.
-    pub(crate) called: usize,
+    pub called: usize,
     /// The run is over: no helper may join.
-    pub(crate) closed: bool,
+    pub closed: bool,
     /// The scheduler is in no known state: the workload panicked in the middle of a turn.
     pub(crate) broken: bool,
     threads: usize,
@@ -132,12 +135,8 @@ pub(crate) struct Core<W: Workload> {
 }
 
 impl<W: Workload> Core<W> {
-    pub(crate) fn new(
-        workload: Arc<W>,
-        tasks: usize,
-        mut scheduler: Scheduler,
-        threads: usize,
-    ) -> Self {
+    /// A run of which nothing has happened.
+    pub fn new(workload: Arc<W>, tasks: usize, mut scheduler: Scheduler, threads: usize) -> Self {
         scheduler.begin(tasks);
         let shared = threads > 1 && is_worth_sharing(&*workload, tasks);
         let chunk_tasks = (tasks / (4 * threads)).clamp(CHUNK_TASKS_MIN, CHUNK_TASKS_MAX);
@@ -165,14 +164,13 @@ impl<W: Workload> Core<W> {
     }
 
     /// Notes a failure. Tasks behind it need not run.
-    pub(crate) fn fail(&mut self, failure: Failure<W::Error>) {
+    pub(crate) fn fail(&mut self, failure: StageError<W::Error>) {
         let end = failure.rank().map_or(0, DenseId::index);
         self.scheduler.stop_at(end);
         self.note(failure);
     }
 
-    /// Notes a failure.
-    pub(crate) fn note(&mut self, failure: Failure<W::Error>) {
+    pub(crate) fn note(&mut self, failure: StageError<W::Error>) {
         let first = self
             .failure
             .as_ref()
@@ -189,7 +187,7 @@ impl<W: Workload> Core<W> {
     }
 
     /// Takes a worker's report and returns its next step; `elapsed` is how long the run has taken so far.
-    pub(crate) fn turn(
+    pub fn turn(
         &mut self,
         workload: &W,
         context: &mut WorkerContext,
@@ -280,7 +278,7 @@ impl<W: Workload> Core<W> {
             // Every remaining task waits for tasks left behind, whose failures are noted.
             if self.scheduler.left_behind() == 0 {
                 let waiting = self.scheduler.waiting();
-                self.fail(Failure::Stalled { waiting });
+                self.fail(StageError::Stalled { waiting });
             }
             self.close(context);
             return Step::Leave;
@@ -341,7 +339,7 @@ impl<W: Workload> Core<W> {
         while self.idle > 0 && self.scheduler.ready() > 0 {
             // First the message, then its contents: if the workload panics in `cost`, a worker still waits
             // for this message.
-            context.outbox.push(Batch::new());
+            context.outbox.push(Batch::default());
             self.idle -= 1;
             self.stats.handed_over += 1;
             if let Some(batch) = context.outbox.last_mut() {

@@ -65,53 +65,14 @@ pub enum StageError<E: std::error::Error + 'static> {
     },
 }
 
-impl StageError<std::convert::Infallible> {
-    /// The same error, of a run whose tasks can fail.
-    pub(crate) fn of_infallible<E: std::error::Error + 'static>(self) -> StageError<E> {
-        match self {
-            Self::Task { source, .. } => match source {},
-            Self::Panicked { task, message } => StageError::Panicked { task, message },
-            Self::Stalled { waiting } => StageError::Stalled { waiting },
-            Self::Nested => StageError::Nested,
-            Self::TooManyTasks { tasks } => StageError::TooManyTasks { tasks },
-        }
-    }
-}
-
-/// What stopped a run; ordered by [`Failure::rank`].
-#[derive(Debug)]
-pub(crate) enum Failure<E> {
-    Task {
-        task: TaskId,
-        source: E,
-    },
-    Panicked {
-        task: Option<TaskId>,
-        message: String,
-    },
-    Stalled {
-        waiting: usize,
-    },
-}
-
-impl<E> Failure<E> {
-    /// The failure of lowest rank is reported. Those that belong to no task come first, because after
-    /// them the state of every task is unknown; then block order decides.
-    pub(crate) fn rank(&self) -> Option<TaskId> {
+impl<E: std::error::Error + 'static> StageError<E> {
+    /// The error of lowest rank is reported. Those that belong to no task come first, because after them the
+    /// state of every task is unknown; then block order decides.
+    pub(crate) const fn rank(&self) -> Option<TaskId> {
         match self {
             Self::Task { task, .. } => Some(*task),
             Self::Panicked { task, .. } => *task,
-            Self::Stalled { .. } => None,
-        }
-    }
-}
-
-impl<E: std::error::Error + 'static> From<Failure<E>> for StageError<E> {
-    fn from(failure: Failure<E>) -> Self {
-        match failure {
-            Failure::Task { task, source } => Self::Task { task, source },
-            Failure::Panicked { task, message } => Self::Panicked { task, message },
-            Failure::Stalled { waiting } => Self::Stalled { waiting },
+            Self::Stalled { .. } | Self::Nested | Self::TooManyTasks { .. } => None,
         }
     }
 }

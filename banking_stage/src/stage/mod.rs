@@ -3,8 +3,7 @@
 //! Files, each using only those below it:
 //!
 //! * `threads`: [`BankingStage`], the threads that live as long as it does;
-//! * `job`: how a thread takes part in a run, as the caller or as a helper;
-//! * `worker`: the loop of a worker, which contains panics of the workload;
+//! * `worker`: how a thread takes part in a run, and its loop, which contains panics of the workload;
 //! * `run`: what the workers of a run share, and how they wait for each other;
 //! * `core`: the part of it that is under one lock, and every decision made there;
 //! * `batch`: a few tasks that one worker runs in a row;
@@ -21,7 +20,6 @@ mod core;
 mod cores;
 mod error;
 mod grant;
-mod job;
 mod run;
 mod spin_wait;
 mod threads;
@@ -36,12 +34,11 @@ pub use threads::BankingStage;
 pub use workload::{TASK_COST_DEFAULT, Workload};
 
 #[cfg(feature = "simulation")]
-pub(crate) use self::{
-    batch::{FREE_CHUNK_COST_MAX, FREE_COST_MAX, REPORT_COST},
+pub use self::{
+    batch::{Batch, FREE_CHUNK_COST_MAX, FREE_COST_MAX, REPORT_COST},
     core::{Core, Step, TaskBits, WorkerContext},
 };
 pub(crate) use error::panic_message;
-pub(crate) use grant::GrantedCells;
 pub(crate) use threads::BackgroundWork;
 
 #[cfg(all(test, not(loom)))]

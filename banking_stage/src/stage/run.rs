@@ -25,7 +25,7 @@
 use super::{
     batch::Batch,
     core::{Core, Step, WorkerContext},
-    error::Failure,
+    error::StageError,
     spin_wait::SpinWait,
     workload::Workload,
 };
@@ -58,7 +58,6 @@ enum Message {
     Leave,
 }
 
-/// One run of a workload.
 pub(crate) struct Run<W: Workload> {
     core: Mutex<Core<W>>,
     messages: (Sender<Message>, Receiver<Message>),
@@ -74,12 +73,11 @@ pub(crate) struct Run<W: Workload> {
     idle: CachePadded<AtomicUsize>,
 }
 
-/// What a run gives back.
 pub(crate) struct RunOutcome<W: Workload> {
     pub(crate) workload: W,
     /// `None` if it is in no known state.
     pub(crate) scheduler: Option<Scheduler>,
-    pub(crate) result: Result<RunStats, Failure<W::Error>>,
+    pub(crate) result: Result<RunStats, StageError<W::Error>>,
 }
 
 impl<W: Workload> Run<W> {
@@ -116,7 +114,6 @@ impl<W: Workload> Run<W> {
         workload
     }
 
-    /// Leaves as a helper, which has dropped the workload.
     pub(crate) fn leave(&self) {
         let mut core = self.core.lock();
         core.inside -= 1;
@@ -217,27 +214,25 @@ impl<W: Workload> Run<W> {
         task.index() < self.end.load(Ordering::Relaxed)
     }
 
-    /// Whether a worker waits for work.
     pub(crate) fn has_idle_worker(&self) -> bool {
         self.idle.load(Ordering::Relaxed) > 0
     }
 
-    /// Notes a failure.
-    pub(crate) fn fail(&self, failure: Failure<W::Error>) {
+    pub(crate) fn fail(&self, failure: StageError<W::Error>) {
         let mut core = self.core.lock();
         core.fail(failure);
         self.publish(&core);
     }
 
     /// Notes the failure of a task that keeps its locks, so that others can go on.
-    pub(crate) fn note(&self, failure: Failure<W::Error>) {
+    pub(crate) fn note(&self, failure: StageError<W::Error>) {
         self.core.lock().note(failure);
     }
 
     /// Ends the run at once, after the workload panicked outside of its tasks.
     pub(crate) fn abort(&self, context: &mut WorkerContext, message: String) {
         let mut core = self.core.lock();
-        core.fail(Failure::Panicked {
+        core.fail(StageError::Panicked {
             task: None,
             message,
         });

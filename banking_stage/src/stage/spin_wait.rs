@@ -9,7 +9,6 @@ use std::{
 /// Waking a thread takes some 50 µs, so polling for a message or a free lock pays for about as long.
 pub(crate) const SPIN_TIME: Duration = Duration::from_micros(40);
 
-/// Polls between two readings of the clock.
 const POLLS: usize = 16;
 
 /// How long a thread polls for something before it sleeps.
@@ -48,7 +47,6 @@ impl SpinWait {
         }
     }
 
-    /// Whether a wait that started then goes on.
     pub(crate) fn goes_on(self, started: Instant) -> bool {
         started.elapsed() < self.0
     }

@@ -253,10 +253,6 @@ impl Workload for Nesting {
 
     fn enter(&self, _worker: usize) {}
 
-    fn prepare(&self, (): &mut (), _task: TaskId) -> Result<(), Self::Error> {
-        Ok(())
-    }
-
     fn access(&self, _task: TaskId) -> Access<'_> {
         Access::Everything
     }

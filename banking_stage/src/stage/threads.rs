@@ -4,9 +4,9 @@ use super::{
     config::StageConfig,
     cores::{CORES, pin_thread},
     error::{StageError, StartError, panic_message},
-    job::{Job, lead},
     run::{Call, Run, RunOutcome},
     spin_wait::{SPIN_TIME, SpinWait},
+    worker::{Job, lead},
     workload::Workload,
 };
 use crate::scheduler::{RunStats, Scheduler};
@@ -14,7 +14,6 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 use std::{
     cell::Cell,
-    fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, LazyLock,
@@ -28,6 +27,8 @@ use std::{
 ///
 /// The thread that calls [`run`](Self::run) is one of the workers. The others, the *helpers*, are parked
 /// between runs and called only when there is work for them. Dropping the stage ends its threads.
+#[derive(derive_more::Debug)]
+#[debug("BankingStage {{ config: {config:?} }}")]
 pub struct BankingStage {
     config: StageConfig,
     spin_wait: SpinWait,
@@ -180,7 +181,7 @@ impl BankingStage {
             }
         };
         let outcome = self.run_tasks(workload, tasks);
-        (outcome.workload, outcome.result.map_err(StageError::from))
+        (outcome.workload, outcome.result)
     }
 
     /// Starts work on a helper, beside the stage's runs. `None` if all helpers have been called, or there are
@@ -264,13 +265,5 @@ impl Drop for BankingStage {
                 let _ = helper.join();
             }
         }
-    }
-}
-
-impl fmt::Debug for BankingStage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BankingStage")
-            .field("config", &self.config)
-            .finish_non_exhaustive()
     }
 }

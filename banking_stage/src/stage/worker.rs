@@ -3,22 +3,47 @@
 use super::{
     batch::{FREE_CHUNK_COST_MAX, FREE_COST_MAX, REPORT_COST},
     core::{Step, TaskBits, WorkerContext},
-    error::{Failure, panic_message},
+    error::{StageError, panic_message},
     grant::Grant,
-    run::Run,
+    run::{Run, RunOutcome},
     workload::Workload,
 };
 use lockweave_runtime::{DenseId, TaskId};
 use std::{
     ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
 };
+
+/// A run whose workload's type is erased, as helpers see it.
+pub(crate) trait Job: Send + Sync {
+    /// Takes part as worker `worker`, until the run is over or there is nothing to do.
+    fn help(&self, worker: usize);
+}
+
+impl<W: Workload> Job for Run<W> {
+    fn help(&self, worker: usize) {
+        let Some(workload) = self.join() else {
+            return;
+        };
+        work(self, &workload, worker);
+        drop(workload);
+        self.leave();
+    }
+}
+
+/// Takes part as worker 0 until the run is over, and waits for the helpers inside.
+pub(crate) fn lead<W: Workload>(run: &Run<W>, workload: Arc<W>) -> RunOutcome<W> {
+    work(run, &workload, 0);
+    drop(workload);
+    run.finish()
+}
 
 /// Works on a run until it is over or, for a helper, until there was nothing to do for a while.
 ///
 /// Does not panic. A panic of the workload is noted as the run's failure: inside a task, as the
 /// task's; anywhere else it ends the run.
-pub(crate) fn work<W: Workload>(run: &Run<W>, workload: &W, worker: usize) {
+fn work<W: Workload>(run: &Run<W>, workload: &W, worker: usize) {
     let mut context = WorkerContext::new(worker);
     // The context outlives a panic, because workers wait for the messages in it. The rest is dropped.
     let outcome = catch_unwind(AssertUnwindSafe(|| {
@@ -35,7 +60,6 @@ pub(crate) fn work<W: Workload>(run: &Run<W>, workload: &W, worker: usize) {
     }
 }
 
-/// The result of a call into the workload.
 enum CallResult<E> {
     Done,
     Failed(E),
@@ -96,7 +120,7 @@ impl<W: Workload> Worker<'_, W> {
             }
             let prepared = self.guarded(task, |workload, state| workload.prepare(state, task));
             if let CallResult::Failed(source) = prepared {
-                self.run.fail(Failure::Task { task, source });
+                self.run.fail(StageError::Task { task, source });
                 continue;
             }
             if matches!(prepared, CallResult::Panicked) || !self.workload.is_free(task) {
@@ -134,10 +158,10 @@ impl<W: Workload> Worker<'_, W> {
         self.context.executed += 1;
         if let CallResult::Failed(source) = result {
             if self.workload.is_left_behind(task, &source) {
-                self.run.note(Failure::Task { task, source });
+                self.run.note(StageError::Task { task, source });
                 return Locks::Kept;
             }
-            self.run.fail(Failure::Task { task, source });
+            self.run.fail(StageError::Task { task, source });
         }
         Locks::Released
     }
@@ -157,7 +181,7 @@ impl<W: Workload> Worker<'_, W> {
             Err(payload) => {
                 let message = panic_message(&*payload);
                 let task = Some(task);
-                self.run.fail(Failure::Panicked { task, message });
+                self.run.fail(StageError::Panicked { task, message });
                 // Its state is unknown. The next task gets a new one.
                 self.state = None;
                 CallResult::Panicked

@@ -46,7 +46,10 @@ pub trait Workload: Send + Sync + 'static {
     }
 
     /// Determines the task's access; the place to intern keys and to load cold state.
-    fn prepare(&self, worker: &mut Self::Worker, task: TaskId) -> Result<(), Self::Error>;
+    fn prepare(&self, worker: &mut Self::Worker, task: TaskId) -> Result<(), Self::Error> {
+        let _ = (worker, task);
+        Ok(())
+    }
 
     /// What a prepared task locks: no key twice, and the same at every call.
     ///

@@ -6,6 +6,8 @@ use thiserror::Error;
 
 /// Collects what a task declares. A key may be named several times; it is held in the weakest mode
 /// that allows all of them.
+#[derive(derive_more::Debug)]
+#[debug("Declare {{ keys: {keys:?}, everything: {everything} }}")]
 pub struct Declare<'a, K> {
     id: &'a dyn Fn(&K) -> KeyId,
     keys: Vec<KeyAccess>,
@@ -68,15 +70,6 @@ impl<'a, K> Declare<'a, K> {
                 .all(|pair| pair[0].key.index() < pair[1].key.index())
         );
         Some(self.keys.into_boxed_slice())
-    }
-}
-
-impl<K> fmt::Debug for Declare<'_, K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Declare")
-            .field("keys", &self.keys)
-            .field("everything", &self.everything)
-            .finish_non_exhaustive()
     }
 }
 

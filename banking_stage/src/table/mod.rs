@@ -6,21 +6,19 @@
 //! Files, each using only those below it:
 //!
 //! * `run`: the workload over a table;
-//! * `task`: [`TableTask`];
-//! * `cells`: [`TableCells`], the values that a running task may use;
+//! * `cells`: [`TableTask`], and [`TableCells`], the values that a running one may use;
 //! * `declare`: [`Declare`], which collects the keys of a task;
 //! * `values`: [`Table`].
 
 mod cells;
 mod declare;
 mod run;
-mod task;
 mod values;
 
 pub use cells::TableCells;
+pub use cells::TableTask;
 pub use declare::{Declare, Undeclared};
 pub use run::TableResult;
-pub use task::TableTask;
 pub use values::{Table, TableKey, TableValue};
 
 #[cfg(all(test, not(loom)))]

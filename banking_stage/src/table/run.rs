@@ -5,14 +5,14 @@
 
 use super::{
     cells::TableCells,
+    cells::TableTask,
     declare::Declare,
-    task::TableTask,
     values::{Table, TableKey, TableValue},
 };
 use crate::{
     lock_table::Access,
     scheduler::RunStats,
-    stage::{BankingStage, Grant, GrantedCells, StageError, Workload},
+    stage::{BankingStage, Grant, StageError, Workload},
 };
 use lockweave_runtime::{DenseId, KeyAccess, TaskId};
 use std::sync::OnceLock;
@@ -78,7 +78,6 @@ impl BankingStage {
 
 type Declared = Option<Box<[KeyAccess]>>;
 
-/// A table and the tasks that run over it.
 struct TableRun<K, V, T> {
     table: Table<K, V>,
     tasks: Vec<T>,
@@ -123,8 +122,7 @@ impl<K: TableKey, V: TableValue, T: TableTask<K, V>> Workload for TableRun<K, V,
         // SAFETY: the keys of the grant are those that `prepare` got from this table. Nothing else reaches
         // its cells: this workload owns the table, `run_table` moved it in, this type is private to the
         // file, and only the stage calls `execute`, once for every grant.
-        let cells = unsafe { GrantedCells::new(grant, self.table.cells()) };
-        let task = grant.task();
-        self.tasks[task.index()].run(&mut TableCells::new(&self.table, cells, task))
+        let mut cells = unsafe { TableCells::new(&self.table, grant) };
+        self.tasks[grant.task().index()].run(&mut cells)
     }
 }

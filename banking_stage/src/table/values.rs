@@ -17,6 +17,8 @@ impl<V: Default + Send + Sync + 'static> TableValue for V {}
 
 /// Keys and their values. A key that a task declares and that is not in the table gets the default
 /// value.
+#[derive(derive_more::Debug)]
+#[debug("Table {{ keys: {} }}", self.cells.len())]
 pub struct Table<K, V> {
     interner: Interner<K>,
     cells: Cells<V>,
@@ -75,7 +77,6 @@ impl<K: TableKey, V: TableValue> Table<K, V> {
         intern(&self.interner, key, || self.cells.push(V::default()))
     }
 
-    /// The id of a key, if it has one.
     pub(crate) fn find(&self, key: &K) -> Option<KeyId> {
         self.interner.get(key)
     }
@@ -105,13 +106,5 @@ impl<K: TableKey, V: TableValue> FromIterator<(K, V)> for Table<K, V> {
             table.insert(key, value);
         }
         table
-    }
-}
-
-impl<K, V> fmt::Debug for Table<K, V> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Table")
-            .field("keys", &self.cells.len())
-            .finish_non_exhaustive()
     }
 }

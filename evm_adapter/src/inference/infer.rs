@@ -115,7 +115,7 @@ impl EvmInferrer {
     ///
     /// `state` belongs to one worker; inferrers on several threads may share the view and the cache. A set that exceeds
     /// the limit of inferred keys becomes [`AccessSet::Everything`]. If a call violates the set later,
-    /// [report](Infer::refute) it to the inferrer, so that the template is not used again.
+    /// [report](Infer::reject_template) it to the inferrer, so that the template is not used again.
     ///
     /// ```
     /// use lockweave_evm_adapter::{BlockContext, EvmInferrer, Step, TemplateCache};
@@ -341,7 +341,7 @@ impl Infer<Step> for EvmInferrer {
         view.prefetch(&self.announced);
     }
 
-    fn refute(&mut self, step: &Step, state: &mut SimulatedState) {
+    fn reject_template(&mut self, step: &Step, state: &mut SimulatedState) {
         let inputs =
             (step.transaction()).and_then(|transaction| Inputs::of(transaction, self.beneficiary));
         if let (Some(templates), Some(inputs)) = (&self.templates, inputs)

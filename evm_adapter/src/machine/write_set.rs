@@ -34,7 +34,7 @@ pub(super) fn collect(
         if loaded.code_hash != KECCAK256_EMPTY {
             writes.codes.push((address, CodeRef::EMPTY));
         }
-        writes.wipes.push(address);
+        writes.cleared.push(address);
         return;
     }
     // EIP-161 removes what was touched and is empty; before it, a touch was enough to exist.
@@ -55,7 +55,7 @@ pub(super) fn collect(
         writes.codes.push((address, code.unwrap_or_default()));
     }
     if account.is_created() {
-        writes.wipes.push(address);
+        writes.cleared.push(address);
     }
     collect_slots(writes, address, account);
 }

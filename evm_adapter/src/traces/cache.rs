@@ -368,7 +368,7 @@ fn are_same(a: &WriteSet, b: &WriteSet) -> bool {
             .filter(|credit| !credit.amount.is_zero());
         let mut credits: Vec<Credit> = credits.copied().collect();
         credits.sort_unstable_by_key(|credit| credit.address);
-        let is_code_the_same = writes.codes.is_empty() && writes.wipes.is_empty();
+        let is_code_the_same = writes.codes.is_empty() && writes.cleared.is_empty();
         (accounts, slots, credits, is_code_the_same)
     };
     effects(a) == effects(b)
@@ -471,7 +471,7 @@ mod tests {
         assert!(!are_same(&one, &effects(vec![slot(3, 4)], 0)));
         assert!(!are_same(&one, &effects(vec![slot(1, 2), slot(3, 5)], 0)));
         assert!(!are_same(&one, &effects(vec![slot(1, 2), slot(3, 4)], 1)));
-        other.wipes.push(alloy_primitives::Address::ZERO);
+        other.cleared.push(alloy_primitives::Address::ZERO);
         assert!(!are_same(&one, &other));
     }
 }

@@ -7,9 +7,7 @@ use crate::{
     model::{AccessEntry, StateKey, StateRules, is_credit_safe},
 };
 use alloy_primitives::{Address, U256};
-use std::fmt;
 
-/// What the payments of a part do.
 #[derive(Default)]
 pub(crate) struct Part {
     /// By shard: what is done to its accounts, in block order.
@@ -19,7 +17,6 @@ pub(crate) struct Part {
     pub(crate) touched: Vec<AccessEntry>,
 }
 
-/// What the beneficiary gets.
 #[derive(Clone, Copy)]
 pub(crate) struct Tips {
     pub(crate) beneficiary: Address,
@@ -112,7 +109,7 @@ impl Part {
     }
 
     pub(crate) fn push(&mut self, cells: &KeyCells, address: Address, action: Action) {
-        let (hash, shard) = cells.place_of(&StateKey::account(address));
+        let (hash, shard) = cells.interner.place_of(&StateKey::account(address));
         let events = &mut self.shards[shard];
         // Some accounts receive most payments of a block.
         if let Action::Credit(amount) = action
@@ -172,14 +169,5 @@ impl AccountCell {
         value.exists = true;
         self.replace(value);
         Some(())
-    }
-}
-
-impl fmt::Debug for Part {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let events: usize = self.shards.iter().map(Vec::len).sum();
-        f.debug_struct("Part")
-            .field("events", &events)
-            .finish_non_exhaustive()
     }
 }

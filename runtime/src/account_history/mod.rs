@@ -1,16 +1,10 @@
 //! Payments replayed account by account.
 //!
-//! * `memory`: memory that payments leave to the next block;
-//! * `shard_accounts`: the accounts of one shard while their histories are replayed;
-//! * `changes`: what became of accounts that have no cells;
+//! * `shard_accounts`: the accounts of one shard while their histories are replayed, and what became of them;
 //! * `events`: what payments do to accounts.
 
-mod changes;
 mod events;
-mod memory;
 mod shard_accounts;
 
-pub(crate) use changes::ReplayedChanges;
 pub(crate) use events::{Part, Tips};
-pub(crate) use memory::PaymentsMemory;
-pub(crate) use shard_accounts::{ReplayedAccounts, ShardAccounts};
+pub(crate) use shard_accounts::{PaymentsMemory, ReplayedAccounts, ReplayedChanges, ShardAccounts};

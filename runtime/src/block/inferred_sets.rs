@@ -30,7 +30,6 @@ impl<T> OpenBlock<T> {
         (gas > 0).then_some(gas)
     }
 
-    /// Gives back a simulation that cannot be used.
     pub(crate) fn discard_simulation(&self, task: TaskId, simulation: Box<Simulation>) {
         if let Some(speculative) = self.speculative(task) {
             speculative.discard(simulation);

@@ -16,10 +16,7 @@
 //! too. It does not get it, because the later one is in the list, so it reports an access violation. By then
 //! the [new set](OpenBlock::keep_late_grants) of the later one shows the conflict.
 
-use super::{
-    late_grant_list::{Holder, Listed},
-    open_block::OpenBlock,
-};
+use super::open_block::{Holder, Listed, OpenBlock};
 use crate::{
     keys::RecentKeys,
     model::{
@@ -195,8 +192,8 @@ impl<T> OpenBlock<T> {
 mod tests {
     use super::*;
     use crate::{
-        Declaration, GrantedState, MemoryState, Outcome, Sanitized, StateAccess, StateCells,
-        StateRules, WriteSet,
+        Declaration, GrantedState, MemoryState, Outcome, StateAccess, StateCells, WriteSet,
+        test_support::{RULES, sanitized},
     };
     use AccessMode::{Read, Write};
     use alloy_primitives::{Address, U256};
@@ -209,21 +206,16 @@ mod tests {
 
     /// A numbered block of transactions with these slots, each in its mode.
     fn block(sets: &[&[(u64, AccessMode)]]) -> OpenBlock<()> {
-        let sanitized = |slots: &&[(u64, AccessMode)]| Sanitized {
-            transaction: (),
-            access: AccessSet::build(|set| {
+        let of_slots = |slots: &&[(u64, AccessMode)]| {
+            let set = AccessSet::build(|set| {
                 for (slot, mode) in *slots {
                     set.insert(key(*slot), *mode);
                 }
-            })
-            .unwrap(),
-            declaration: Declaration::Inferred,
+            });
+            sanitized(set.unwrap(), Declaration::Inferred)
         };
-        let rules = StateRules {
-            clear_empty_accounts: true,
-        };
-        let cells = StateCells::new(Arc::new(MemoryState::new()), rules);
-        let mut block = OpenBlock::to_infer(cells, sets.iter().map(sanitized).collect());
+        let cells = StateCells::new(Arc::new(MemoryState::new()), RULES);
+        let mut block = OpenBlock::to_infer(cells, sets.iter().map(of_slots).collect());
         block.number();
         block
     }
@@ -318,15 +310,13 @@ mod tests {
 
     /// Else transactions that wait for it would wait forever.
     #[test]
-    #[allow(unsafe_code)]
-    fn a_window_that_is_dropped_has_nothing_any_more() {
+    fn a_granted_state_that_is_dropped_has_nothing_any_more() {
         let block = Arc::new(block_of_two_who_need_one_key());
         block.resolve(TaskId::FIRST).unwrap();
-        let mut window = GrantedState::new(Arc::clone(&block));
-        window.allow_late_grants();
-        // SAFETY: no other grant view of the block exists.
-        unsafe { window.enter(TaskId::FIRST) };
-        let slot = window.slot(Address::ZERO, U256::from(7));
+        let mut granted = GrantedState::new(Arc::clone(&block));
+        granted.allow_late_grants();
+        granted.test_enter(TaskId::FIRST);
+        let slot = granted.slot(Address::ZERO, U256::from(7));
         assert_eq!(slot.unwrap(), U256::ZERO, "no other transaction names it");
         let is_running = |slot: u64| {
             let id = block.intern(&mut RecentKeys::default(), &key(slot));
@@ -334,13 +324,12 @@ mod tests {
             listed.holders[&id.unwrap()][0].is_running
         };
         assert!(is_running(7));
-        drop(window);
+        drop(granted);
         assert!(!is_running(7));
     }
 
     /// A key that is read and then written is got twice. In builds with debug assertions every grant is checked in its cell.
     #[test]
-    #[allow(unsafe_code)]
     fn who_waits_begins_when_all_that_was_got_is_given_back() {
         let second = TaskId::from_index(1);
         for _ in 0..2_000 {
@@ -348,33 +337,32 @@ mod tests {
             block.resolve(TaskId::FIRST).unwrap();
             block.resolve(second).unwrap();
             let enter = |task| {
-                let mut window = GrantedState::new(Arc::clone(&block));
-                window.allow_late_grants();
-                // SAFETY: the two hold nothing by their sets that the other holds.
-                unsafe { window.enter(task) };
-                window
+                let mut granted = GrantedState::new(Arc::clone(&block));
+                granted.allow_late_grants();
+                granted.test_enter(task);
+                granted
             };
-            let mut window = enter(TaskId::FIRST);
+            let mut granted = enter(TaskId::FIRST);
             assert_eq!(
-                window.slot(Address::ZERO, U256::from(3)).unwrap(),
+                granted.slot(Address::ZERO, U256::from(3)).unwrap(),
                 U256::ZERO
             );
             let writes = WriteSet {
                 slots: vec![(Address::ZERO, U256::from(3), U256::ONE)],
                 ..WriteSet::default()
             };
-            window.apply(&writes).unwrap();
+            granted.apply(&writes).unwrap();
             thread::scope(|scope| {
                 let waits = scope.spawn(|| {
-                    let mut window = enter(second);
-                    let slot = window.slot(Address::ZERO, U256::from(3)).unwrap();
-                    window.leave();
+                    let mut granted = enter(second);
+                    let slot = granted.slot(Address::ZERO, U256::from(3)).unwrap();
+                    granted.leave();
                     slot
                 });
                 while !block.speculative(second).unwrap().has_begun() {
                     thread::yield_now();
                 }
-                window.leave();
+                granted.leave();
                 assert_eq!(waits.join().unwrap(), U256::ONE);
             });
         }

@@ -7,20 +7,16 @@
 //! * `resolve`: fills the cells of the keys that a transaction introduces;
 //! * `inferred_sets`: what is learnt of transactions whose sets are inferred;
 //! * `open_block`: the block itself;
-//! * `settled_cells`: the cells of a block whose transactions are done;
 //! * `state_cells`: cells, and the memory that one block leaves to the next;
-//! * `late_grant_list`, `fill_state`, `outcomes`: parts of the block that threads share.
+//! * `outcomes`: the outcomes, written by many threads.
 
-mod fill_state;
 mod inferred_sets;
-mod late_grant_list;
 mod late_grants;
 mod open_block;
 mod outcomes;
 mod private_effects;
 mod resolve;
 mod seal;
-mod settled_cells;
 mod state_cells;
 mod suspended_credits;
 

@@ -1,28 +1,23 @@
 //! The open block: its transactions in block order, their cells and their outcomes.
 
-use super::{
-    fill_state::{FILLED, PRIVATE},
-    late_grant_list::LateGrants,
-    outcomes::Outcomes,
-    state_cells::StateCells,
-};
+use super::{outcomes::Outcomes, state_cells::StateCells};
 use crate::{
     cells::KeyCells,
     keys::{KeyTable, Numbering, RecentKeys},
     model::{
-        AccessSet, Declaration, DenseId, KeyAccess, Outcome, Sanitized, StateError, StateRules,
-        StateView, TaskId,
+        AccessMode, AccessSet, Declaration, DenseId, KeyAccess, KeyId, Outcome, Sanitized,
+        StateError, StateKey, StateRules, StateView, TaskId,
     },
     sequential::SequentialState,
     speculation::{Inferred, SpeculativeTransaction, UndoRecord},
 };
 use ahash::AHashMap;
+use parking_lot::Mutex;
 use std::{
-    fmt,
     ops::Range,
     sync::{
         Arc,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicU8, AtomicUsize, Ordering},
     },
 };
 
@@ -34,6 +29,8 @@ use std::{
 /// Before it runs, its keys are numbered: earlier, by a caller that knew the sets
 /// ([`with_table`](Self::with_table)), or now ([`number`](Self::number), or a
 /// [`Numbering`] on many threads).
+#[derive(derive_more::Debug)]
+#[debug("OpenBlock {{ transactions: {}, cells: {cells:?} }}", self.transactions.len())]
 pub struct OpenBlock<T> {
     pub(super) cells: StateCells,
     pub(super) transactions: Arc<Vec<Sanitized<T>>>,
@@ -49,7 +46,6 @@ pub struct OpenBlock<T> {
     pub(super) late_grants: LateGrants,
 }
 
-/// The set that replaces the numbered one.
 #[derive(Debug)]
 pub(super) struct ReplacedSet {
     access: AccessSet,
@@ -168,7 +164,6 @@ impl<T> OpenBlock<T> {
         &self.cells
     }
 
-    /// The cells of the block's keys.
     #[inline]
     pub(crate) const fn key_cells(&self) -> &KeyCells {
         &self.cells.keys
@@ -401,85 +396,81 @@ impl<T> OpenBlock<T> {
     pub fn begin_sequential(&mut self) -> Option<Box<SequentialState>> {
         let mut tasks = (0..self.transactions.len()).map(TaskId::from_index);
         let is_new = self.cells.keys.arena.is_empty() && !tasks.any(|task| self.is_finished(task));
-        is_new.then(|| self.cells.take_sequential())
+        is_new.then(|| std::mem::take(&mut self.cells.sequential))
     }
 
     /// Takes the state back after the transactions have run sequentially.
     pub fn end_sequential(&mut self, state: Box<SequentialState>) {
-        self.cells.put_sequential(state);
+        self.cells.sequential = state;
     }
 }
 
-impl<T> fmt::Debug for OpenBlock<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OpenBlock")
-            .field("transactions", &self.transactions.len())
-            .field("cells", &self.cells)
-            .finish_non_exhaustive()
+/// The cells that a transaction introduces are not filled.
+pub(super) const EMPTY: u8 = 0;
+/// A thread is filling them.
+pub(super) const FILLING: u8 = 1;
+/// They are filled.
+pub(super) const FILLED: u8 = 2;
+/// They are not filled, and the transaction has run with private effects.
+pub(super) const PRIVATE: u8 = 3;
+
+/// The right to fill a transaction's cells. A fill that fails or panics may be tried again.
+pub(super) struct Introducing<'a> {
+    pub(super) state: &'a AtomicU8,
+    pub(super) after: u8,
+}
+
+impl Drop for Introducing<'_> {
+    fn drop(&mut self) {
+        self.state.store(self.after, Ordering::Release);
     }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct LateGrants {
+    pub(super) listed: Mutex<Listed>,
+    /// How many are listed. Most blocks have none, and then no transaction takes the lock.
+    pub(super) count: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Listed {
+    pub(super) holders: AHashMap<KeyId, Vec<Holder>>,
+    pub(super) looks: usize,
+}
+
+/// A transaction that got a key.
+#[derive(Debug)]
+pub(super) struct Holder {
+    pub(super) task: TaskId,
+    pub(super) key: StateKey,
+    pub(super) mode: AccessMode,
+    pub(super) is_running: bool,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{AccessMode, Account, Code, Inference, MemoryState, SimulatedState, StateKey};
-    use alloy_primitives::{Address, B256, U256};
-    use std::{
-        panic::{AssertUnwindSafe, catch_unwind},
-        sync::atomic::AtomicUsize,
+    use crate::{
+        Inference, MemoryState, SimulatedState,
+        test_support::{FailingState, RULES, sanitized, undeclared},
     };
-
-    /// A state whose first slot panics, whose second cannot be read, and that is well from then on.
-    #[derive(Default)]
-    struct Recovering(AtomicUsize);
-
-    impl StateView for Recovering {
-        fn account(&self, _: Address) -> Result<Option<Account>, StateError> {
-            Ok(None)
-        }
-
-        fn slot(&self, _: Address, slot: U256) -> Result<U256, StateError> {
-            match self.0.fetch_add(1, Ordering::Relaxed) {
-                0 => panic!("as a test"),
-                1 => Err(StateError::MissingBlockHash { number: 0 }),
-                _ => Ok(slot),
-            }
-        }
-
-        fn code(&self, _: B256) -> Result<Option<Arc<Code>>, StateError> {
-            Ok(None)
-        }
-
-        fn block_hash(&self, _: u64) -> Result<Option<B256>, StateError> {
-            Ok(None)
-        }
-
-        fn has_storage(&self, _: Address) -> Result<bool, StateError> {
-            Ok(false)
-        }
-    }
+    use alloy_primitives::{Address, U256};
+    use std::panic::{AssertUnwindSafe, catch_unwind};
 
     /// A block has the speculative transactions of longer ones in front of it, and leaves them as clean as its own.
     #[test]
     fn drafts_of_a_longer_block_are_kept_and_clean() {
-        let rules = StateRules {
-            clear_empty_accounts: true,
-        };
         let view: Arc<dyn StateView> = Arc::new(MemoryState::new());
-        let mut cells = StateCells::new(Arc::clone(&view), rules);
+        let mut cells = StateCells::new(Arc::clone(&view), RULES);
         for length in [5, 2, 1, 4, 7, 3] {
-            let transaction = Sanitized {
-                transaction: (),
-                access: AccessSet::empty(),
-                declaration: Declaration::Inferred,
-            };
-            let mut block = OpenBlock::to_infer(cells, vec![transaction; length]);
-            let mut looker = SimulatedState::new(Arc::clone(&view));
+            let mut block = OpenBlock::to_infer(cells, undeclared(length));
+            let mut simulated = SimulatedState::new(Arc::clone(&view));
             for task in (0..length).map(TaskId::from_index) {
                 assert!(block.inferred(task).is_none(), "nobody has looked yet");
                 let key = StateKey::account(Address::repeat_byte(1));
-                looker.expect(key, AccessMode::Credit);
-                looker.conclude(&block, task, Inference::Known, 1);
+                simulated.expect(key, AccessMode::Credit);
+                simulated.conclude(&block, task, Inference::Known, 1);
                 assert!(block.speculative(task).unwrap().begin().is_none());
             }
             block.number();
@@ -490,7 +481,7 @@ mod tests {
             }
             let (_, spent) = block.into_executed().unwrap().seal().unwrap();
             cells = spent.into_cells();
-            cells.reset(Arc::clone(&view), rules);
+            cells.reset(Arc::clone(&view), RULES);
             let begun = cells
                 .spare
                 .speculative
@@ -506,15 +497,18 @@ mod tests {
         let access = AccessSet::build(|set| {
             set.read_slot(Address::ZERO, U256::from(5));
         });
-        let transactions = vec![Sanitized {
-            transaction: (),
-            access: access.unwrap(),
-            declaration: Declaration::Recorded,
-        }];
-        let rules = StateRules {
-            clear_empty_accounts: true,
+        let transactions = vec![sanitized(access.unwrap(), Declaration::Recorded)];
+        let reads = AtomicUsize::new(0);
+        // The first read panics, the second fails, and all others are well.
+        let view = FailingState {
+            account: |_| Ok(()),
+            slot: move |slot| match reads.fetch_add(1, Ordering::Relaxed) {
+                0 => panic!("as a test"),
+                1 => Err(StateError::MissingBlockHash { number: 0 }),
+                _ => Ok(slot),
+            },
         };
-        let mut block = OpenBlock::new(Arc::new(Recovering::default()), rules, transactions);
+        let mut block = OpenBlock::new(Arc::new(view), RULES, transactions);
         block.number();
         let resolve = || block.resolve(TaskId::FIRST);
         assert!(catch_unwind(AssertUnwindSafe(resolve)).is_err());

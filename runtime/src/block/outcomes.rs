@@ -6,7 +6,6 @@
 use crate::model::{DenseId, Outcome, TaskId};
 use std::{
     cell::UnsafeCell,
-    fmt,
     mem::{self, ManuallyDrop, MaybeUninit},
     sync::atomic::{AtomicU8, Ordering},
 };
@@ -83,19 +82,16 @@ impl Outcomes {
         true
     }
 
-    /// Whether a place is filled.
     pub(crate) fn is_set(&self, task: TaskId) -> bool {
         self.states[task.index()].load(Ordering::Acquire) == FILLED
     }
 
-    /// Empties a place.
     pub(crate) fn take(&mut self, task: TaskId) -> Option<Outcome> {
         let state = mem::replace(self.states[task.index()].get_mut(), EMPTY);
         // SAFETY: it was filled, and counts as empty from now on.
         (state == FILLED).then(|| unsafe { self.places[task.index()].get_mut().assume_init_read() })
     }
 
-    /// Empties all places.
     pub(crate) fn clear(&mut self) {
         for index in 0..self.states.len() {
             drop(self.take(TaskId::from_index(index)));
@@ -120,14 +116,6 @@ impl Outcomes {
 impl Drop for Outcomes {
     fn drop(&mut self) {
         self.clear();
-    }
-}
-
-impl fmt::Debug for Outcomes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Outcomes")
-            .field("places", &self.states.len())
-            .finish_non_exhaustive()
     }
 }
 

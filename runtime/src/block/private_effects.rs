@@ -12,17 +12,11 @@
 //! finds in it what the transaction wrote. One place decides which of the two comes first: the fill state of
 //! the transaction's cells goes from empty to private, from empty to filled, or from private to filled.
 
-// Writes cells that no other thread knows yet.
-#![allow(unsafe_code)]
-
-use super::{
-    fill_state::{EMPTY, PRIVATE},
-    open_block::OpenBlock,
-};
+use super::open_block::{EMPTY, OpenBlock, PRIVATE};
 use crate::{
-    cells::StateCell,
+    cells::{HeldCells, StateCell},
     model::{DeltaContext, DeltaPart, DenseId, KeyId, TaskId},
-    speculation::{Simulation, SpeculativeTransaction},
+    speculation::SpeculativeTransaction,
 };
 use alloy_primitives::KECCAK256_EMPTY;
 use std::sync::atomic::Ordering;
@@ -49,22 +43,24 @@ impl<T> OpenBlock<T> {
         claimed.is_ok()
     }
 
-    /// Puts private effects into their cells.
-    ///
-    /// # Safety
-    ///
-    /// The cells that the transaction introduces are filled, and no other thread knows that yet.
-    pub(crate) unsafe fn join(&self, task: TaskId) {
-        if let Some(speculative) = self.speculative(task) {
-            let arena = &self.key_cells().arena;
-            speculative.look_at_taken(|taken| {
-                put_into(taken, |id, change| {
-                    // SAFETY: the transaction wrote keys that it introduced. Their cells are filled, and by this function's contract
-                    // no other thread knows that yet.
-                    unsafe { arena.write(id, change) };
-                });
-            });
-        }
+    /// Puts private effects into the cells that the transaction introduced, which are held for writing.
+    pub(crate) fn join(&self, task: TaskId, mut cells: HeldCells<'_>) {
+        let Some(speculative) = self.speculative(task) else {
+            return;
+        };
+        speculative.look_at_taken(|taken| {
+            let mut ids = taken.cells.iter().copied();
+            let mut write = |id: Option<KeyId>, change: &mut dyn FnMut(&mut StateCell)| {
+                cells.write(id.expect("there is one for each effect"), change);
+            };
+            for (_, value) in &taken.writes.accounts {
+                write(ids.next(), &mut |cell| cell.account_mut().value = *value);
+            }
+            for (_, _, value) in &taken.writes.slots {
+                // Behind the code that it was held with.
+                write(ids.nth(1), &mut |cell| cell.slot_mut().value = *value);
+            }
+        });
     }
 
     /// The transaction is rolled back. If its effects were private, its cells are empty again.
@@ -75,21 +71,6 @@ impl<T> OpenBlock<T> {
                 *state = EMPTY;
             }
         }
-    }
-}
-
-/// Puts accounts and slots into their cells, by way of `write`.
-fn put_into(taken: &Simulation, write: impl Fn(KeyId, &mut dyn FnMut(&mut StateCell))) {
-    let mut ids = taken.cells.iter().copied();
-    let write = |id: Option<KeyId>, change: &mut dyn FnMut(&mut StateCell)| {
-        write(id.expect("there is one for each effect"), change);
-    };
-    for (_, value) in &taken.writes.accounts {
-        write(ids.next(), &mut |cell| cell.account_mut().value = *value);
-    }
-    for (_, _, value) in &taken.writes.slots {
-        // Behind the code that it was held with.
-        write(ids.nth(1), &mut |cell| cell.slot_mut().value = *value);
     }
 }
 
@@ -111,9 +92,9 @@ mod tests {
     use super::*;
     use crate::AccessMode::{self, Read, Write};
     use crate::{
-        AccessError, Account, AccountValue, Credit, Declaration, GrantedState, Inference,
-        MemoryState, Outcome, RecentKeys, Sanitized, SimulatedState, StateAccess, StateCells,
-        StateKey, StateRules, StateView, WriteSet,
+        AccessError, Account, AccountValue, Credit, GrantedState, Inference, MemoryState, Outcome,
+        RecentKeys, SimulatedState, StateAccess, StateCells, StateKey, StateView, WriteSet,
+        test_support::{RULES, undeclared},
     };
     use alloy_primitives::{Address, U256};
     use std::sync::Arc;
@@ -168,17 +149,8 @@ mod tests {
 
     /// A numbered block of so many transactions, all of which were simulated.
     fn block(transactions: usize) -> OpenBlock<()> {
-        let undeclared = || Sanitized {
-            transaction: (),
-            access: crate::AccessSet::empty(),
-            declaration: Declaration::Inferred,
-        };
-        let rules = StateRules {
-            clear_empty_accounts: true,
-        };
-        let cells = StateCells::new(view(), rules);
-        let transactions: Vec<_> = (0..transactions).map(|_| undeclared()).collect();
-        let mut block = OpenBlock::to_infer(cells, transactions);
+        let cells = StateCells::new(view(), RULES);
+        let mut block = OpenBlock::to_infer(cells, undeclared(transactions));
         for task in 0..block.transactions().len() {
             let mut state = SimulatedState::new(view());
             let outcome = transact(task, &mut state).unwrap();
@@ -189,30 +161,28 @@ mod tests {
         block
     }
 
-    fn window(block: &Arc<OpenBlock<()>>) -> GrantedState<()> {
-        let mut window = GrantedState::new(Arc::clone(block));
-        window.keep_undo();
-        window.allow_late_grants();
-        window
+    fn granted(block: &Arc<OpenBlock<()>>) -> GrantedState<()> {
+        let mut granted = GrantedState::new(Arc::clone(block));
+        granted.keep_undo();
+        granted.allow_late_grants();
+        granted
     }
 
     /// Runs a transaction as a worker does, and returns whether its effects stayed private.
     fn run(block: &Arc<OpenBlock<()>>, task: usize) -> bool {
-        let mut window = window(block);
+        let mut granted = granted(block);
         let id = TaskId::from_index(task);
-        // SAFETY: transactions run one after another here.
-        if let Some(outcome) = unsafe { window.run_private(id) } {
+        if let Some(outcome) = granted.test_run_private(id) {
             block.finish(id, outcome);
             return true;
         }
         block.resolve(id).unwrap();
-        // SAFETY: as above.
-        unsafe { window.enter(id) };
-        let simulated = window.apply_simulation();
-        let outcome = simulated.unwrap_or_else(|| transact(task, &mut window).unwrap());
-        window.leave();
+        granted.test_enter(id);
+        let simulated = granted.apply_simulation();
+        let outcome = simulated.unwrap_or_else(|| transact(task, &mut granted).unwrap());
+        granted.leave();
         block.finish(id, outcome);
-        block.keep_undo(id, window.take_undo());
+        block.keep_undo(id, granted.take_undo());
         false
     }
 
@@ -224,11 +194,10 @@ mod tests {
 
     /// What a slot holds for a thread that reads it with no run on.
     fn look(block: &Arc<OpenBlock<()>>, slot: usize) -> U256 {
-        let mut window = window(block);
-        // SAFETY: no other grant view of the block exists.
-        unsafe { window.enter_everything(TaskId::FIRST) };
-        let found = window.slot(CONTRACT, U256::from(slot)).unwrap();
-        window.leave();
+        let mut granted = granted(block);
+        granted.test_enter_everything(TaskId::FIRST);
+        let found = granted.slot(CONTRACT, U256::from(slot)).unwrap();
+        granted.leave();
         found
     }
 
@@ -241,12 +210,11 @@ mod tests {
         let block = Arc::new(block(transactions));
         for task in 0..transactions {
             let id = TaskId::from_index(task);
-            let mut window = window(&block);
+            let mut granted = granted(&block);
             block.resolve(id).unwrap();
-            // SAFETY: transactions run one after another here.
-            unsafe { window.enter(id) };
-            let outcome = transact(task, &mut window).unwrap();
-            window.leave();
+            granted.test_enter(id);
+            let outcome = transact(task, &mut granted).unwrap();
+            granted.leave();
             block.finish(id, outcome);
         }
         seal(block)
@@ -271,7 +239,7 @@ mod tests {
 
     #[test]
     fn who_comes_later_finds_what_was_done_apart() {
-        let block = Arc::new(block(3));
+        let mut block = Arc::new(block(3));
         run(&block, 0);
         assert!(run(&block, 1));
         assert!(
@@ -279,8 +247,8 @@ mod tests {
             "the one in front is finished"
         );
         let id = block.key_cells().table().unwrap().find(&slot(2)).unwrap();
-        // SAFETY: no other thread uses the block.
-        let found = unsafe { block.key_cells().arena.read(id, |cell| cell.slot().value) };
+        let only = Arc::get_mut(&mut block).unwrap();
+        let found = only.cells_mut().keys.arena.get_mut(id).slot().value;
         assert_eq!(found, U256::from(21));
         assert_eq!(look(&block, 2), U256::from(21));
         run(&block, 2);
@@ -311,15 +279,14 @@ mod tests {
         let block = Arc::new(block(2));
         let first = TaskId::FIRST;
         block.resolve(first).unwrap();
-        let mut window = window(&block);
-        // SAFETY: no other grant view of the block exists.
-        unsafe { window.enter(first) };
+        let mut granted = granted(&block);
+        granted.test_enter(first);
         let common = WriteSet {
             slots: vec![(CONTRACT, U256::ZERO, U256::from(7))],
             ..WriteSet::default()
         };
-        window.apply(&common).unwrap();
-        window.leave();
+        granted.apply(&common).unwrap();
+        granted.leave();
         block.finish(first, Outcome::system());
         assert!(!run(&block, 1), "slot 0 is not what it was");
         assert_eq!(look(&block, 2), U256::from(20 + 7 + 1));
@@ -337,9 +304,8 @@ mod tests {
             }
             let second = TaskId::from_index(1);
             let record = Arc::get_mut(&mut block).unwrap().reopen(second);
-            let mut repair = window(&block);
-            // SAFETY: no run is on.
-            unsafe { repair.revert(record) };
+            let mut repair = granted(&block);
+            repair.test_revert(record);
             drop(repair);
             assert_eq!(look(&block, 2), U256::from(20));
             assert!(!block.is_finished(second));

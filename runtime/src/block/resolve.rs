@@ -1,10 +1,8 @@
 //! Filling the cells of the keys that a transaction introduces.
 
-use super::{
-    fill_state::{EMPTY, FILLED, FILLING, Introducing, PRIVATE},
-    open_block::OpenBlock,
-};
+use super::open_block::{EMPTY, FILLED, FILLING, Introducing, OpenBlock, PRIVATE};
 use crate::{
+    cells::{CreditBuffer, HeldCells},
     keys::{KeyTable, RecentKeys},
     model::{DenseId, KeyId, StateError, StateKey, TaskId},
 };
@@ -45,7 +43,8 @@ impl<T> OpenBlock<T> {
         unsafe {
             self.key_cells().introduce(table, task)?;
             if before == PRIVATE {
-                self.join(task);
+                let credits = &mut CreditBuffer::default();
+                self.join(task, HeldCells::new(self.key_cells(), credits));
             }
         }
         introducing.after = FILLED;
@@ -62,7 +61,7 @@ impl<T> OpenBlock<T> {
     ) -> Result<KeyId, StateError> {
         match self.introducer_of(key) {
             Some((table, id, task)) => self.introduce(table, task).map(|()| id),
-            None => self.cells().intern_cached(recent, key),
+            None => self.cells().intern(recent, key),
         }
     }
 

@@ -11,13 +11,16 @@ use crate::{
     sequential::SequentialState,
     speculation::SpeculativeTransaction,
 };
-use std::{fmt, mem, sync::Arc};
+use std::{mem, sync::Arc};
 
 /// The cells of one block, and the state below them.
+#[derive(derive_more::Debug)]
+#[debug("StateCells {{ cells: {:?} }}", self.keys.arena)]
 pub struct StateCells {
     pub(crate) keys: KeyCells,
-    /// Changes of accounts whose histories were replayed without cells.
-    replayed: Option<ReplayedChanges>,
+    /// Changes of accounts whose histories were replayed without cells: all shards. An account that gets a cell
+    /// later has its value from there.
+    pub(crate) replayed: Option<ReplayedChanges>,
     /// Changes of a block that ran sequentially, without cells.
     pub(crate) sequential: Box<SequentialState>,
     /// Memory of earlier blocks' results.
@@ -26,7 +29,7 @@ pub struct StateCells {
 
 /// Memory that earlier blocks' results had. Large pieces of memory are costly to get: every page of
 /// them is cleared by the system when it is first touched.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Spare {
     pub(crate) outcomes: Vec<Outcome>,
     pub(crate) table: Option<KeyTable>,
@@ -52,25 +55,21 @@ impl StateCells {
         self.keys.view()
     }
 
-    /// The dense id of a key, whose cell is made and filled if it is new.
-    pub fn intern(&self, key: &StateKey) -> Result<KeyId, StateError> {
-        self.keys.intern(key, || self.take_changed(key))
-    }
-
-    /// As [`intern`](Self::intern), by way of what the calling thread looked up lately in this block.
-    pub fn intern_cached(
+    /// The dense id of a key, whose cell is made and filled if it is new; by way of what the calling thread looked
+    /// up lately in this block.
+    pub(crate) fn intern(
         &self,
         recent: &mut RecentKeys<StateKey>,
         key: &StateKey,
     ) -> Result<KeyId, StateError> {
-        (self.keys).intern_cached(recent, key, || self.take_changed(key))
+        (self.keys).intern(recent, key, || self.take_changed(key))
     }
 
     /// The cell of an account whose history was replayed without a cell.
     #[allow(unsafe_code)]
     fn take_changed(&self, key: &StateKey) -> Option<StateCell> {
         let replayed = self.replayed.as_ref().filter(|_| key.is_account())?;
-        let (hash, shard) = self.keys.place_of(key);
+        let (hash, shard) = self.keys.interner.place_of(key);
         // SAFETY: `replayed` is set when all shards were collected. If one was not, the block is restarted,
         // which removes it.
         let changed = unsafe { replayed.take(hash, shard, key.address) };
@@ -110,22 +109,6 @@ impl StateCells {
         Some(changes)
     }
 
-    /// Takes the changes of accounts that have no cells, all shards of it. An account that gets a cell from
-    /// now on has its value from there.
-    pub(crate) fn set_replayed(&mut self, replayed: ReplayedChanges) {
-        self.replayed = Some(replayed);
-    }
-
-    /// Hands out the sequential state, which is empty.
-    pub(crate) fn take_sequential(&mut self) -> Box<SequentialState> {
-        mem::take(&mut self.sequential)
-    }
-
-    /// Takes the sequential state of a block that ran.
-    pub(crate) fn put_sequential(&mut self, sequential: Box<SequentialState>) {
-        self.sequential = sequential;
-    }
-
     /// Takes the memory of a sealed block that is not needed any more, for the next one.
     pub fn recycle(&mut self, sealed: SealedBlock) {
         let SealedBlock {
@@ -139,18 +122,10 @@ impl StateCells {
     }
 }
 
-impl fmt::Debug for StateCells {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StateCells")
-            .field("cells", &self.keys.arena)
-            .finish_non_exhaustive()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Account, MemoryState};
+    use crate::{Account, MemoryState, test_support::RULES};
     use alloy_primitives::Address;
 
     #[test]
@@ -163,12 +138,10 @@ mod tests {
             ..Account::default()
         };
         state.insert_account(address, account);
-        let rules = StateRules {
-            clear_empty_accounts: true,
-        };
-        let cells = StateCells::new(Arc::new(state), rules);
-        let error = cells.intern(&StateKey::code(address)).unwrap_err();
+        let cells = StateCells::new(Arc::new(state), RULES);
+        let recent = &mut RecentKeys::default();
+        let error = cells.intern(recent, &StateKey::code(address)).unwrap_err();
         assert!(matches!(error, StateError::MissingCode { hash, .. } if hash == code_hash));
-        assert!(cells.intern(&StateKey::account(address)).is_ok());
+        assert!(cells.intern(recent, &StateKey::account(address)).is_ok());
     }
 }

@@ -14,7 +14,6 @@ use crate::{
     model::{AccessMode, DenseId, KeyId},
 };
 use std::{
-    fmt,
     mem::{self, MaybeUninit},
     sync::{OnceLock, atomic::AtomicBool},
 };
@@ -70,6 +69,8 @@ type Chunk<V, O> = Box<[Slot<V, O>]>;
 ///
 /// Beside its value a cell has an *origin*: what it was made from. It never changes, so any thread may read
 /// it without a grant.
+#[derive(derive_more::Debug)]
+#[debug("Cells {{ len: {} }}", self.len())]
 pub struct Cells<V, O = ()> {
     chunks: [OnceLock<Chunk<V, O>>; CHUNKS],
     len: AtomicUsize,
@@ -80,8 +81,6 @@ pub struct Cells<V, O = ()> {
 // and an exclusive one on a thread other than the one that made the value (`V: Send`). An origin is
 // only shared (`O: Sync`), and dropped where the arena is (`O: Send`).
 unsafe impl<V: Send + Sync, O: Send + Sync> Sync for Cells<V, O> {}
-// SAFETY: the arena owns its values, and nothing in it is tied to a thread.
-unsafe impl<V: Send, O: Send> Send for Cells<V, O> {}
 
 /// Chunk number and position in it.
 #[inline]
@@ -333,12 +332,6 @@ impl<V, O> Drop for Cells<V, O> {
 impl<V, O> Default for Cells<V, O> {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl<V, O> fmt::Debug for Cells<V, O> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cells").field("len", &self.len()).finish()
     }
 }
 

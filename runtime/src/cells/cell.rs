@@ -6,7 +6,6 @@ use crate::model::{
 };
 use alloy_primitives::{Address, U256};
 
-/// Nonce and balance inside the block.
 #[derive(Debug)]
 pub(crate) struct AccountCell {
     /// As last written; stable while credits are granted.
@@ -59,7 +58,6 @@ pub(crate) struct CodeCell {
     pub(crate) generation: u32,
 }
 
-/// A storage slot inside the block.
 #[derive(Debug)]
 pub(crate) struct SlotCell {
     pub(crate) value: U256,

@@ -57,7 +57,6 @@ impl Credits {
         }
     }
 
-    /// Takes back an amount that was added.
     pub(crate) fn subtract(&mut self, amount: U256) {
         if amount.is_zero() {
             *self.touches.get_mut() -= 1;
@@ -74,7 +73,6 @@ impl Credits {
         }))
     }
 
-    /// Whether anything was credited, even nothing.
     pub(crate) fn is_touched(&self) -> bool {
         // Word by word: sixteen bytes at once of what was written in words would have to wait until it has reached
         // the cache, behind all that was written before.

@@ -5,7 +5,7 @@ use super::{
     cell::{LastAccount, Origin, StateCell},
 };
 use crate::{
-    keys::{Interner, KeyTable, LockedShard, RecentKeys},
+    keys::{Interner, KeyTable, RecentKeys},
     model::{CodeRef, DenseId, KeyId, StateError, StateKey, StateRules, StateView, TaskId},
 };
 use alloy_primitives::Address;
@@ -18,11 +18,10 @@ use std::{
     },
 };
 
-/// The cells of a block's keys.
 pub(crate) struct KeyCells {
     view: Arc<dyn StateView>,
     pub(crate) rules: StateRules,
-    interner: Interner<StateKey>,
+    pub(crate) interner: Interner<StateKey>,
     /// The keys that sets name, once they are numbered; the interner has the others.
     table: Option<Arc<KeyTable>>,
     /// Whether transactions may use keys in ways that are not in the table.
@@ -35,7 +34,6 @@ pub(crate) struct KeyCells {
 }
 
 impl KeyCells {
-    /// No cells yet.
     pub(crate) fn new(view: Arc<dyn StateView>, rules: StateRules) -> Self {
         Self {
             view,
@@ -70,19 +68,8 @@ impl KeyCells {
         self.table.take()
     }
 
-    /// The state before the block.
     pub(crate) const fn view(&self) -> &Arc<dyn StateView> {
         &self.view
-    }
-
-    /// The hash of a key, and the part of the interner that it belongs to.
-    pub(crate) fn place_of(&self, key: &StateKey) -> (u64, usize) {
-        self.interner.place_of(key)
-    }
-
-    /// Has a part of the interner for itself.
-    pub(crate) fn lock_shard(&self, shard: usize) -> LockedShard<'_, StateKey> {
-        self.interner.lock_shard(shard)
     }
 
     /// Takes the numbers of a block's keys from now on. There are no cells yet.
@@ -92,7 +79,6 @@ impl KeyCells {
         self.table = Some(table);
     }
 
-    /// The numbers of the keys that the block's sets name, if they were numbered.
     pub(crate) const fn table(&self) -> Option<&Arc<KeyTable>> {
         self.table.as_ref()
     }
@@ -149,15 +135,6 @@ impl KeyCells {
     /// the block.
     pub(crate) fn intern(
         &self,
-        key: &StateKey,
-        changed: impl FnOnce() -> Option<StateCell>,
-    ) -> Result<KeyId, StateError> {
-        self.interner.intern(key, || self.push(key, changed))
-    }
-
-    /// As [`intern`](Self::intern), by way of what the calling thread looked up lately in this block.
-    pub(crate) fn intern_cached(
-        &self,
         recent: &mut RecentKeys<StateKey>,
         key: &StateKey,
         changed: impl FnOnce() -> Option<StateCell>,
@@ -174,11 +151,6 @@ impl KeyCells {
         let origin = Origin::load(&*self.view, key, &mut LastAccount::default())?;
         let cell = changed().unwrap_or_else(|| origin.cell());
         Ok(self.arena.push_from(origin, cell))
-    }
-
-    /// Calls `each` for every interned key of a shard, in no order.
-    pub(crate) fn for_each_in_shard(&self, shard: usize, each: impl FnMut(&StateKey, KeyId)) {
-        self.interner.for_each_in_shard(shard, each);
     }
 
     /// Notes that an account's code changed or its storage was cleared.

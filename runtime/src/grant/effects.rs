@@ -1,11 +1,7 @@
 //! Applying the effects of a transaction to cells that its grant covers.
 
-// Cells are reached by plain reference here; the grant is what makes that sound.
-#![allow(unsafe_code)]
-
-use super::granted_state::{GrantedState, undeclared};
+use super::granted_state::{GrantedState, held_cells, undeclared};
 use crate::{
-    cells::{KeyCells, StateCell},
     executor::AccessError,
     model::{AccessMode, KeyId, WriteSet},
     speculation::Undo,
@@ -39,12 +35,12 @@ impl<T> GrantedState<T> {
             return;
         };
         let undo = &mut self.undo;
-        let mut cells = CheckedCells {
-            block: block.key_cells(),
-            ids: self.found.iter(),
-        };
+        let mut cells = held_cells(block, &mut self.credits);
+        let mut found = self.found.iter().copied();
+        let mut next = || found.next().expect("every effect was checked");
         for (_, value) in &writes.accounts {
-            let (id, before) = cells.change(|cell| cell.account_mut().replace(*value));
+            let id = next();
+            let before = cells.write(id, |cell| cell.account_mut().replace(*value));
             if let Some(record) = undo {
                 record.note_account(id, before);
             }
@@ -55,19 +51,21 @@ impl<T> GrantedState<T> {
             }
         };
         for (address, code) in &writes.codes {
-            let code = code.clone();
-            let (id, before) = cells.change(|cell| mem::replace(&mut cell.code_mut().code, code));
+            let (id, code) = (next(), code.clone());
+            let before = cells.write(id, |cell| mem::replace(&mut cell.code_mut().code, code));
             block.key_cells().note_recoded(*address, id);
             note(Undo::Code(id, before));
         }
-        for address in &writes.wipes {
-            let (id, ()) = cells.change(|cell| cell.code_mut().generation += 1);
+        for address in &writes.cleared {
+            let id = next();
+            cells.write(id, |cell| cell.code_mut().generation += 1);
             block.key_cells().note_recoded(*address, id);
-            note(Undo::Wipe(id));
+            note(Undo::StorageClear(id));
         }
         for (_, _, value) in &writes.slots {
-            let (_, now) = cells.read(|cell| cell.code().generation);
-            let (id, (value, generation)) = cells.change(|cell| {
+            let now = cells.read(next(), |cell| cell.code().generation);
+            let id = next();
+            let (value, generation) = cells.write(id, |cell| {
                 let cell = cell.slot_mut();
                 (
                     mem::replace(&mut cell.value, *value),
@@ -77,49 +75,15 @@ impl<T> GrantedState<T> {
             note(Undo::Slot(id, value, generation));
         }
         for credit in &writes.credits {
-            let id = cells.next();
+            let id = next();
             note(Undo::Credit(id, credit.amount));
-            // SAFETY: `check` found the key in the set that was entered, held for credit or writing.
-            unsafe { self.credits.add(block.key_cells(), id, credit.amount) };
+            cells.credit(id, credit.amount);
         }
     }
 
     /// Whether a cell held for credit or writing can take this one.
     pub(super) fn is_credit_safe_on(&mut self, id: KeyId, amount: U256) -> bool {
         let block = self.block.as_ref().expect("a cell is of a block");
-        // SAFETY: as said, and the key was found in the set that was entered.
-        unsafe { self.credits.is_safe(block.key_cells(), id, amount) }
-    }
-}
-
-/// The cells that a checked write set changes, in its order.
-struct CheckedCells<'a> {
-    block: &'a KeyCells,
-    ids: std::slice::Iter<'a, KeyId>,
-}
-
-impl CheckedCells<'_> {
-    fn next(&mut self) -> KeyId {
-        *self.ids.next().expect("every effect was checked")
-    }
-
-    /// Changes the next cell.
-    fn change<R>(&mut self, change: impl FnOnce(&mut StateCell) -> R) -> (KeyId, R) {
-        let id = self.next();
-        // SAFETY: `check` found this key of the set that was entered held for writing; by the
-        // contract of `enter` no other thread uses the cell until `leave`. The id came from this block.
-        (id, unsafe { self.block.arena.write(id, change) })
-    }
-
-    /// Looks at the next cell.
-    fn read<R>(&mut self, look: impl FnOnce(&StateCell) -> R) -> (KeyId, R) {
-        let id = self.next();
-        (id, self.read_at(id, look))
-    }
-
-    /// Looks at the cell that [`next`](Self::next) gave last.
-    fn read_at<R>(&self, id: KeyId, look: impl FnOnce(&StateCell) -> R) -> R {
-        // SAFETY: as in `change`, but the key is held in a mode in which no other thread writes.
-        unsafe { self.block.arena.read(id, look) }
+        held_cells(block, &mut self.credits).is_credit_safe(id, amount)
     }
 }

@@ -1,23 +1,22 @@
 //! The state as a transaction sees it under its grant: the granted cells and nothing else.
 
-// Cells are reached by plain reference here; the grant is what makes that sound.
+// The grant is what makes it sound that cells are reached by plain reference.
 #![allow(unsafe_code)]
 
-use super::granted_keys::Grant;
 use crate::{
     block::{Begun, OpenBlock},
-    cells::{CreditBuffer, KeyCells, StateCell},
+    cells::{CreditBuffer, HeldCells, KeyCells, StateCell},
     executor::{AccessError, UndeclaredAccess},
     keys::RecentKeys,
     model::{
-        AccessEntry, AccessMode, KeyAccess, KeyId, StateKey, TaskId, note_touch, position_in,
-        range_of,
+        AccessEntry, AccessMode, AccessSet, KeyAccess, KeyId, StateKey, TaskId, note_touch,
+        position_in, range_of,
     },
     sequential::SequentialState,
     speculation::UndoRecord,
 };
 use alloy_primitives::Address;
-use std::{fmt, mem, ops::Range, sync::Arc};
+use std::{mem, ops::Range, ptr::NonNull, sync::Arc};
 
 /// Cells that are asked for when a grant begins: as many as a processor fetches at a time.
 const CELLS_NEAR: usize = 8;
@@ -26,15 +25,17 @@ const CELLS_NEAR: usize = 8;
 ///
 /// Between [`enter`](Self::enter) and [`leave`](Self::leave) it reads and writes the cells of one
 /// task's access set and refuses everything else. Outside it refuses everything.
+#[derive(derive_more::Debug)]
+#[debug("GrantedState {{ task: {task:?} }}")]
 pub struct GrantedState<T> {
-    pub(crate) block: Option<Arc<OpenBlock<T>>>,
+    pub(super) block: Option<Arc<OpenBlock<T>>>,
     pub(super) task: Option<TaskId>,
     pub(super) held: Grant,
     /// The account of the last access, and the range of its keys in the set.
     recent: (Address, Range<usize>),
-    pub(crate) undo: Option<UndoRecord>,
+    pub(super) undo: Option<UndoRecord>,
     /// Credits not yet handed in.
-    pub(crate) credits: CreditBuffer,
+    pub(super) credits: CreditBuffer,
     /// Cells of the write set being applied; kept for its memory.
     pub(super) found: Vec<KeyId>,
     /// What was touched under a grant of everything.
@@ -75,9 +76,9 @@ impl<T> GrantedState<T> {
     /// A view of a block whose transactions all run through this view, one after another. It uses no cells.
     /// `state` comes from [`OpenBlock::begin_sequential`].
     pub fn sequential(block: Arc<OpenBlock<T>>, state: Box<SequentialState>) -> Self {
-        let mut window = Self::new(block);
-        window.sequential = Some(state);
-        window
+        let mut granted = Self::new(block);
+        granted.sequential = Some(state);
+        granted
     }
 
     /// Ends a [sequential](Self::sequential) view and returns what has changed.
@@ -161,7 +162,6 @@ impl<T> GrantedState<T> {
         self.recent = (Address::ZERO, 0..0);
     }
 
-    /// Lets other transactions have the late grants.
     fn end_late_grants(&mut self) {
         // A waiting transaction goes on after its first key is released, and one key may have been granted
         // twice.
@@ -198,7 +198,6 @@ impl<T> GrantedState<T> {
         }
     }
 
-    /// Whether the grant is of everything.
     pub(crate) const fn holds_everything(&self) -> bool {
         matches!(self.held, Grant::Everything | Grant::Sequential)
     }
@@ -253,11 +252,9 @@ impl<T> GrantedState<T> {
         if let Some(block) = &self.block {
             // The credits must be on the accounts before they are taken back. Other views flushed theirs when
             // they were dropped.
-            // SAFETY: all keys were named with this block's cells, and this function's contract is that of `apply`.
-            unsafe {
-                self.credits.flush(block.key_cells());
-                record.apply(block.key_cells());
-            }
+            let mut cells = held_cells(block, &mut self.credits);
+            cells.flush();
+            record.apply(block.key_cells(), &mut cells);
         }
     }
 
@@ -267,9 +264,7 @@ impl<T> GrantedState<T> {
         let Grant::Keys(held) = self.held else {
             return None;
         };
-        // SAFETY: this view holds the block. The sets of its transactions change only through `&mut
-        // OpenBlock`, which no thread has while the view holds the block.
-        Some(unsafe { held.lists() })
+        Some(held.lists(self.block.as_ref()?))
     }
 
     /// Finds a key in the set entered and checks the mode; the cell's id and the mode it is held in.
@@ -279,7 +274,7 @@ impl<T> GrantedState<T> {
         key: &StateKey,
         needed: AccessMode,
     ) -> Result<(KeyId, AccessMode), AccessError> {
-        let (Some(_), Some(task)) = (&self.block, self.task) else {
+        let (Some(block), Some(task)) = (&self.block, self.task) else {
             return Err(undeclared(None, key, needed, None));
         };
         let held = match self.held {
@@ -292,8 +287,7 @@ impl<T> GrantedState<T> {
             }
             Grant::Sequential => unreachable!("a block that runs sequentially has no cells"),
         };
-        // SAFETY: as in `held`.
-        let (entries, resolved) = unsafe { held.lists() };
+        let (entries, resolved) = held.lists(block);
         if self.recent.0 != key.address || self.recent.1.is_empty() {
             self.recent = (key.address, range_of(entries, key.address));
         }
@@ -320,7 +314,6 @@ impl<T> GrantedState<T> {
         Ok((block.intern(recent, key)?, AccessMode::Write))
     }
 
-    /// Notes a touch under a grant of everything.
     #[inline]
     pub(crate) fn note(&mut self, key: &StateKey, mode: AccessMode) {
         if !self.forgoes_touched {
@@ -385,9 +378,7 @@ impl<T> GrantedState<T> {
     ) -> Result<R, AccessError> {
         let (id, _) = self.find(key, AccessMode::Read)?;
         let block = self.block.as_ref().expect("find succeeds in a block only");
-        // SAFETY: `find` found the key in the set that was entered, in a mode that allows reads;
-        // by the contract of `enter` no thread writes it until `leave`. The id came from this block.
-        Ok(unsafe { block.key_cells().arena.read(id, look) })
+        Ok(held_cells(block, &mut self.credits).read(id, look))
     }
 
     /// The generation of an account's storage.
@@ -406,6 +397,19 @@ impl<T> GrantedState<T> {
         }
         self.read(&StateKey::code(address), |cell| cell.code().generation)
     }
+}
+
+/// The cells that a view of `block` holds; for keys that it found in the grant entered.
+#[inline]
+pub(super) const fn held_cells<'a, T>(
+    block: &'a OpenBlock<T>,
+    credits: &'a mut CreditBuffer,
+) -> HeldCells<'a> {
+    // SAFETY: only the files of this folder call this. They pass keys that they found in the grant entered, in
+    // a mode that allows the use, and no reference outlives `leave`; the contract of `enter` does the rest.
+    // `revert` has its own contract for the cells of its record. Sums are of keys that all transactions of
+    // this block only credit, so no thread writes their cells before the block is over.
+    unsafe { HeldCells::new(block.key_cells(), credits) }
 }
 
 /// A transaction that needs more keys beyond its set than this gets another set instead.
@@ -431,8 +435,7 @@ impl<T> Drop for GrantedState<T> {
         // If the transaction panicked, other transactions must not wait forever.
         self.end_late_grants();
         if let Some(block) = &self.block {
-            // SAFETY: all keys were named with this block's cells.
-            unsafe { self.credits.flush(block.key_cells()) };
+            held_cells(block, &mut self.credits).flush();
         }
     }
 }
@@ -458,11 +461,50 @@ impl<T> Default for GrantedState<T> {
     }
 }
 
-impl<T> fmt::Debug for GrantedState<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GrantedState")
-            .field("task", &self.task)
-            .finish_non_exhaustive()
+/// What is granted to a view.
+#[derive(Clone, Copy, Default)]
+pub(super) enum Grant {
+    #[default]
+    Nothing,
+    Keys(GrantedKeys),
+    /// Of everything.
+    Everything,
+    /// Of everything, in a block that runs sequentially, without cells.
+    Sequential,
+}
+
+impl Grant {
+    /// That of a task's set.
+    pub(super) fn of<T>(block: &OpenBlock<T>, task: TaskId) -> Self {
+        let AccessSet::Keys(entries) = block.access(task) else {
+            return Self::Everything;
+        };
+        block.resolved(task).map_or(Self::Nothing, |keys| {
+            Self::Keys(GrantedKeys {
+                entries: NonNull::from_ref(entries.as_slice()),
+                keys: NonNull::from_ref(keys),
+            })
+        })
+    }
+}
+
+/// A set with its dense ids, inside the block that the grant view holds.
+///
+/// Asked for at every access, so it is looked up once.
+#[derive(Clone, Copy)]
+pub(super) struct GrantedKeys {
+    entries: NonNull<[AccessEntry]>,
+    /// As long as `entries`.
+    keys: NonNull<[KeyAccess]>,
+}
+
+impl GrantedKeys {
+    /// The two lists. `block` is the one that they are of.
+    #[inline]
+    pub(super) const fn lists<T>(self, _block: &OpenBlock<T>) -> (&[AccessEntry], &[KeyAccess]) {
+        // SAFETY: `Grant::of` made the pointers from this block, which a view holds as long as it has its
+        // grants. Sets change only through `&mut OpenBlock`, which no thread has while the block is borrowed.
+        unsafe { (self.entries.as_ref(), self.keys.as_ref()) }
     }
 }
 

@@ -4,11 +4,9 @@
 //! * `state_access`: the state that a transaction sees;
 //! * `simulation`: simulations that are taken as executions;
 //! * `effects`: applies effects to cells;
-//! * `granted_state`: a worker's view of an open block;
-//! * `granted_keys`: the keys that a grant covers.
+//! * `granted_state`: a worker's view of an open block, and the keys that a grant covers.
 
 mod effects;
-mod granted_keys;
 mod granted_state;
 mod simulation;
 mod state_access;

@@ -1,10 +1,7 @@
 //! Simulations that are taken as executions.
 
-// Cells are reached by plain reference here; the grant is what makes that sound.
-#![allow(unsafe_code)]
-
-use super::granted_state::GrantedState;
-use crate::model::{AccessMode, Outcome, TaskId};
+use super::granted_state::{GrantedState, held_cells};
+use crate::model::{AccessMode, KeyAccess, Outcome, TaskId};
 
 impl<T> GrantedState<T> {
     /// Takes the simulation of `task` as its execution without entering its grant, if it has a simulation,
@@ -17,6 +14,7 @@ impl<T> GrantedState<T> {
     ///
     /// As of [`enter`](Self::enter), but for the resolving of the task itself, and until this function
     /// returns.
+    #[allow(unsafe_code)]
     pub unsafe fn run_private(&mut self, task: TaskId) -> Option<Outcome> {
         let block = self.block.as_ref().filter(|_| self.allows_late_grants)?;
         if !block.may_keep_private(task) {
@@ -26,29 +24,25 @@ impl<T> GrantedState<T> {
         let keys = block.keys_of(task)?;
         let begun = block.begin(task);
         let simulation = begun.simulation?;
-        let (ids, credits) = (&mut self.found, &mut self.credits);
+        let ids = &mut self.found;
         simulation.list_cells(keys, ids);
-        let cells = block.key_cells();
-        // SAFETY: by the table these keys are shared, so all transactions that name them credit them. Earlier
-        // transactions introduced them and filled their cells before this function was called.
-        unsafe {
-            let mut credited = simulation.credits(ids);
-            let is_safe = credited.all(|(id, amount)| credits.is_safe(cells, id, amount));
-            drop(credited);
-            if begun.is_disturbed || !is_safe {
-                speculative.give_back(simulation);
-                return None;
-            }
-            speculative.keep_private(simulation, ids, |simulation| {
-                let is_claimed = block.claim_private(task);
-                if is_claimed {
-                    for (id, amount) in simulation.credits(ids) {
-                        credits.add(cells, id, amount);
-                    }
-                }
-                is_claimed
-            })
+        // By the table the credited keys are shared, so all transactions that name them credit them. Earlier
+        // ones introduced them and filled their cells before this function was called.
+        let mut cells = held_cells(block, &mut self.credits);
+        let mut is_safe = |(id, amount)| cells.is_credit_safe(id, amount);
+        if begun.is_disturbed || !simulation.credits(ids).all(&mut is_safe) {
+            speculative.give_back(simulation);
+            return None;
         }
+        speculative.keep_private(simulation, ids, |simulation| {
+            let is_claimed = block.claim_private(task);
+            if is_claimed {
+                for (id, amount) in simulation.credits(ids) {
+                    cells.credit(id, amount);
+                }
+            }
+            is_claimed
+        })
     }
 
     /// Applies the simulation of the entered task, if it has one and nothing that it read has changed since
@@ -61,12 +55,12 @@ impl<T> GrantedState<T> {
         let begun = self.begun.as_mut()?;
         let mut simulation = begun.simulation.take()?;
         let keys = block.resolved(task)?;
+        let mut cells = held_cells(block, &mut self.credits);
         let holds = (block.has_no_conflict(task) && !begun.is_disturbed) || {
-            let looked_at = keys.iter().filter(|key| key.mode != AccessMode::Credit);
-            looked_at.map(|key| key.key).all(|id| {
-                let cells = &block.key_cells().arena;
-                // SAFETY: a key of the set that was entered, held in a mode that allows reads.
-                unsafe { cells.read(id, |cell| cells.origin(id).is_current(cell)) }
+            let mut looked_at = keys.iter().filter(|key| key.mode != AccessMode::Credit);
+            looked_at.all(|KeyAccess { key, .. }| {
+                let origin = block.key_cells().arena.origin(*key);
+                cells.read(*key, |cell| origin.is_current(cell))
             })
         };
         if !holds {
@@ -74,10 +68,7 @@ impl<T> GrantedState<T> {
             return None;
         }
         simulation.list_cells(keys, &mut self.found);
-        let cells = block.key_cells();
-        let credits = &mut self.credits;
-        // SAFETY: keys of the set that was entered, held for credit or writing.
-        let is_safe = |(id, amount)| unsafe { credits.is_safe(cells, id, amount) };
+        let is_safe = |(id, amount)| cells.is_credit_safe(id, amount);
         if !simulation.credits(&self.found).all(is_safe) {
             return None;
         }

@@ -1,9 +1,6 @@
 //! The state that a transaction sees under a grant.
 
-// Cells are reached by plain reference here; the grant is what makes that sound.
-#![allow(unsafe_code)]
-
-use super::{granted_keys::Grant, granted_state::GrantedState};
+use super::granted_state::{Grant, GrantedState, held_cells};
 use crate::{
     executor::{AccessError, StateAccess, Transfer},
     model::{AccessMode, AccountValue, CodeRef, StateError, StateKey, WriteSet, was_in_use},
@@ -34,15 +31,8 @@ impl<T> StateAccess for GrantedState<T> {
         }
         let (id, _) = self.find(&key, AccessMode::Read)?;
         let block = self.block.as_ref().expect("find succeeds in a block only");
-        // SAFETY: held for reading, as in `read`, until `leave`, which takes `&mut self` and so
-        // cannot be called while the reference lives. Nor can `apply`, by which this holder writes.
-        // The arena never moves a cell.
-        Ok(unsafe {
-            &*block
-                .key_cells()
-                .arena
-                .read(id, |cell| std::ptr::from_ref(&cell.code().code))
-        })
+        let cell = held_cells(block, &mut self.credits).into_cell(id);
+        Ok(&cell.code().code)
     }
 
     #[inline]
@@ -60,9 +50,9 @@ impl<T> StateAccess for GrantedState<T> {
     }
 
     fn has_storage(&mut self, address: Address) -> Result<bool, AccessError> {
-        let wiped = self.generation(address)? > 0;
+        let cleared = self.generation(address)? > 0;
         let block = self.block.as_ref().expect("a key was found in a block");
-        Ok(!wiped && block.key_cells().view().has_storage(address)?)
+        Ok(!cleared && block.key_cells().view().has_storage(address)?)
     }
 
     fn block_hash(&mut self, number: u64) -> Result<B256, AccessError> {

@@ -4,62 +4,18 @@
 //! and the sender, to ask whether two accounts may be credited, and again for all changes. Here one pass over
 //! the set finds them all.
 
-// Cells are reached by plain reference here; the grant is what makes that sound.
-#![allow(unsafe_code)]
-
-use super::granted_state::GrantedState;
+use super::granted_state::{GrantedState, held_cells};
 use crate::{
-    executor::Transfer,
-    model::{AccessEntry, AccessMode, Account, FEW_KEYS, KeyAccess, KeyId, KeyPart, StateKey},
+    executor::{Transfer, TransferKeys, touches},
+    model::{Account, FEW_KEYS, KeyId, StateKey},
     speculation::Undo,
 };
 
-/// The accounts of a transfer.
 struct Parties {
     payer: KeyId,
     /// Unless it is the payer.
     paid: Option<KeyId>,
     tipped: KeyId,
-}
-
-/// The keys of a transfer, held as it needs them.
-#[derive(Default)]
-struct Keys {
-    sender: Option<KeyId>,
-    sender_code: Option<KeyId>,
-    recipient: Option<KeyId>,
-    recipient_code: Option<KeyId>,
-    beneficiary: Option<KeyId>,
-}
-
-impl Keys {
-    fn find(transfer: &Transfer, entries: &[AccessEntry], keys: &[KeyAccess]) -> Self {
-        let mut found = Self::default();
-        for (entry, access) in entries.iter().zip(keys) {
-            let address = entry.key.address;
-            let held_for = |needed: AccessMode| access.mode.allows(needed).then_some(access.key);
-            match entry.key.part {
-                KeyPart::Account if address == transfer.sender => {
-                    found.sender = held_for(AccessMode::Write);
-                }
-                KeyPart::Account if address == transfer.recipient => {
-                    found.recipient = held_for(AccessMode::Credit);
-                }
-                KeyPart::Account if address == transfer.beneficiary => {
-                    found.beneficiary = held_for(AccessMode::Credit);
-                }
-                KeyPart::Code => {
-                    if address == transfer.sender {
-                        found.sender_code = held_for(AccessMode::Read);
-                    } else if address == transfer.recipient {
-                        found.recipient_code = held_for(AccessMode::Read);
-                    }
-                }
-                _ => {}
-            }
-        }
-        found
-    }
 }
 
 impl<T> GrantedState<T> {
@@ -93,16 +49,14 @@ impl<T> GrantedState<T> {
     }
 
     /// The accounts of a transfer whose parties have no code, in the set entered.
-    fn find_parties(&self, transfer: &Transfer) -> Option<Parties> {
+    fn find_parties(&mut self, transfer: &Transfer) -> Option<Parties> {
         let (entries, keys) = self
             .granted_keys()
             .filter(|(set, _)| set.len() <= FEW_KEYS)?;
-        let keys = Keys::find(transfer, entries, keys);
-        let cells = self.block.as_ref()?.key_cells();
-        // SAFETY: keys of the set that was entered, held for reading; by the contract of `enter` no thread
-        // writes them until `leave`.
-        let has_code =
-            |code| unsafe { (cells.arena).read(code, |cell| !cell.code().code.is_empty()) };
+        let ids = entries.iter().zip(keys.iter().map(|access| access.key));
+        let keys = TransferKeys::find(transfer, ids);
+        let cells = held_cells(self.block.as_ref()?, &mut self.credits);
+        let has_code = |code| cells.read(code, |cell| !cell.code().code.is_empty());
         if has_code(keys.sender_code?) {
             return None;
         }
@@ -154,18 +108,9 @@ impl<T> GrantedState<T> {
         })
     }
 
-    /// Notes what a transfer touches.
     fn note_transfer(&mut self, transfer: &Transfer) {
-        let accounts = [
-            (transfer.sender, AccessMode::Write),
-            (transfer.recipient, AccessMode::Credit),
-            (transfer.beneficiary, AccessMode::Credit),
-        ];
-        for (address, mode) in accounts {
-            self.note(&StateKey::account(address), mode);
-        }
-        for address in [transfer.sender, transfer.recipient] {
-            self.note(&StateKey::code(address), AccessMode::Read);
+        for (key, mode) in touches(transfer) {
+            self.note(&key, mode);
         }
     }
 
@@ -177,36 +122,33 @@ impl<T> GrantedState<T> {
             tipped,
         } = *parties;
         let block = self.block.as_ref()?;
-        let (cells, rules) = (block.key_cells(), block.key_cells().rules);
-        // SAFETY: `parties` were found in the set that was entered: the payer held for writing, the others for credit or writing.
-        // By the contract of `enter` no other thread uses the payer's cell until `leave`, nor writes the others'.
-        unsafe {
-            let mut value = (cells.arena).read(payer, |cell| cell.account().current(rules));
-            if value.nonce != transfer.nonce || value.balance < transfer.needed {
+        let rules = block.key_cells().rules;
+        let mut cells = held_cells(block, &mut self.credits);
+        let mut value = cells.read(payer, |cell| cell.account().current(rules));
+        if value.nonce != transfer.nonce || value.balance < transfer.needed {
+            return None;
+        }
+        value.balance -= transfer.gas_cost;
+        value.nonce += 1;
+        value.exists = true;
+        if !cells.is_credit_safe(tipped, transfer.tip) {
+            return None;
+        }
+        if let Some(paid) = paid {
+            value.balance -= transfer.value;
+            if !cells.is_credit_safe(paid, transfer.value) {
                 return None;
             }
-            value.balance -= transfer.gas_cost;
-            value.nonce += 1;
-            value.exists = true;
-            if !self.credits.is_safe(cells, tipped, transfer.tip) {
-                return None;
-            }
-            if let Some(paid) = paid {
-                value.balance -= transfer.value;
-                if !self.credits.is_safe(cells, paid, transfer.value) {
-                    return None;
-                }
-            }
-            let before = (cells.arena).write(payer, |cell| cell.account_mut().replace(value));
+        }
+        let before = cells.write(payer, |cell| cell.account_mut().replace(value));
+        if let Some(record) = &mut self.undo {
+            record.note_account(payer, before);
+        }
+        let paid = paid.map(|paid| (paid, transfer.value));
+        for (key, amount) in paid.into_iter().chain([(tipped, transfer.tip)]) {
+            cells.credit(key, amount);
             if let Some(record) = &mut self.undo {
-                record.note_account(payer, before);
-            }
-            let paid = paid.map(|paid| (paid, transfer.value));
-            for (key, amount) in paid.into_iter().chain([(tipped, transfer.tip)]) {
-                self.credits.add(cells, key, amount);
-                if let Some(record) = &mut self.undo {
-                    record.entries.push(Undo::Credit(key, amount));
-                }
+                record.entries.push(Undo::Credit(key, amount));
             }
         }
         Some(())

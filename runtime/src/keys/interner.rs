@@ -5,7 +5,7 @@ use ahash::RandomState;
 use crossbeam_utils::CachePadded;
 use hashbrown::HashTable;
 use parking_lot::{Mutex, MutexGuard};
-use std::{fmt, hash::Hash};
+use std::hash::Hash;
 
 /// Parts of the map: enough that a handful of interning threads rarely meet.
 pub(crate) const SHARDS: usize = 64;
@@ -18,6 +18,8 @@ pub(crate) const SHARDS: usize = 64;
 ///
 /// The hash is seeded at random, so that keys cannot be ground against it; no id order is promised,
 /// and nothing that reaches a block depends on one.
+#[derive(derive_more::Debug)]
+#[debug("Interner({} keys)", self.shards.iter().map(|shard| shard.lock().len()).sum::<usize>())]
 pub struct Interner<K> {
     hasher: RandomState,
     shards: Box<[CachePadded<Shard<K>>]>,
@@ -94,29 +96,28 @@ impl<K: Hash + Eq + Clone> Interner<K> {
         key: &K,
         assign: impl FnOnce() -> Result<KeyId, E>,
     ) -> Result<KeyId, E> {
-        recent.look_up(self.hasher.hash_one(key), key, |hash| {
-            self.intern_hashed(hash, key, assign)
-        })
+        let hash = self.hasher.hash_one(key);
+        #[expect(clippy::cast_possible_truncation, reason = "any bits will do")]
+        let place = &mut recent.0[hash as usize % RECENT_KEYS];
+        if let Some((known, id)) = place
+            && known == key
+        {
+            return Ok(*id);
+        }
+        let id = self.intern_hashed(hash, key, assign)?;
+        *place = Some((key.clone(), id));
+        Ok(id)
     }
 
+    #[inline]
     fn intern_hashed<E>(
         &self,
         hash: u64,
         key: &K,
         assign: impl FnOnce() -> Result<KeyId, E>,
     ) -> Result<KeyId, E> {
-        self.intern_in(&mut self.shard(hash).lock(), hash, key, assign)
-    }
-
-    #[inline]
-    fn intern_in<E>(
-        &self,
-        shard: &mut HashTable<(K, KeyId)>,
-        hash: u64,
-        key: &K,
-        assign: impl FnOnce() -> Result<KeyId, E>,
-    ) -> Result<KeyId, E> {
-        if let Some(id) = find_in(shard, hash, key) {
+        let mut shard = self.shard(hash).lock();
+        if let Some(id) = find_in(&shard, hash, key) {
             return Ok(id);
         }
         let id = assign()?;
@@ -207,29 +208,9 @@ fn find_in<K: Eq>(shard: &HashTable<(K, KeyId)>, hash: u64, key: &K) -> Option<K
 const RECENT_KEYS: usize = 64;
 
 /// What one thread looked up lately in one [`Interner`]. Of no use, and wrong, with another one.
+#[derive(derive_more::Debug)]
+#[debug("RecentKeys({})", self.0.iter().flatten().count())]
 pub struct RecentKeys<K>(Box<[Option<(K, KeyId)>]>);
-
-impl<K: Eq + Clone> RecentKeys<K> {
-    /// The id of a key with this hash, remembered or from `find`.
-    #[inline]
-    fn look_up<E>(
-        &mut self,
-        hash: u64,
-        key: &K,
-        find: impl FnOnce(u64) -> Result<KeyId, E>,
-    ) -> Result<KeyId, E> {
-        #[expect(clippy::cast_possible_truncation, reason = "any bits will do")]
-        let place = hash as usize % RECENT_KEYS;
-        if let Some((known, id)) = &self.0[place]
-            && known == key
-        {
-            return Ok(*id);
-        }
-        let id = find(hash)?;
-        self.0[place] = Some((key.clone(), id));
-        Ok(id)
-    }
-}
 
 impl<K> Default for RecentKeys<K> {
     fn default() -> Self {
@@ -237,25 +218,9 @@ impl<K> Default for RecentKeys<K> {
     }
 }
 
-impl<K> fmt::Debug for RecentKeys<K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let keys = self.0.iter().flatten().count();
-        f.debug_struct("RecentKeys").field("keys", &keys).finish()
-    }
-}
-
 impl<K: Hash + Eq + Clone> Default for Interner<K> {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl<K> fmt::Debug for Interner<K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let keys: usize = self.shards.iter().map(|shard| shard.lock().len()).sum();
-        f.debug_struct("Interner")
-            .field("keys", &keys)
-            .finish_non_exhaustive()
     }
 }
 

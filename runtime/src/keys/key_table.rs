@@ -1,9 +1,9 @@
 //! The keys of a whole block, numbered before it runs.
 
-use super::pieces::{Found, KeyUse};
+use super::pieces::Found;
 use crate::model::{AccessSet, DenseId, KeyAccess, KeyId, StateKey, TaskId};
 use ahash::RandomState;
-use std::{fmt, ops::Range};
+use std::ops::Range;
 
 /// The access sets of a block over one table of its keys.
 ///
@@ -16,7 +16,8 @@ use std::{fmt, ops::Range};
 /// all only read, or that all only credit. Only the rest is [contended](Self::contended).
 ///
 /// A [`Numbering`](crate::Numbering) makes it, on as many threads as there are.
-#[derive(Default)]
+#[derive(Default, derive_more::Debug)]
+#[debug("KeyTable {{ keys: {keys}, sets: {sets} }}")]
 pub struct KeyTable {
     sets: usize,
     keys: usize,
@@ -43,7 +44,6 @@ impl KeyTable {
         }
     }
 
-    /// Its memory.
     pub(crate) fn into_found(self) -> Found {
         self.found
     }
@@ -54,13 +54,6 @@ impl KeyTable {
         let known = self.found.counted[part].keys.get(number)?;
         let id = || KeyId::from_index(self.found.linked[part].first_key + number);
         (known == key).then(id)
-    }
-
-    /// What the block's transactions do with a key that [a set names](Self::find).
-    #[inline]
-    pub fn key_use(&self, key: KeyId) -> Option<KeyUse> {
-        let (part, number) = self.locate_key(key)?;
-        self.found.linked[part].uses.get(number).copied()
     }
 
     /// Whether many transactions credit a key, and none does anything else with it.
@@ -83,10 +76,7 @@ impl KeyTable {
     pub fn contended(&self, task: TaskId) -> &[KeyAccess] {
         let (part, place) = self.locate(task);
         let part = &self.found.linked[part];
-        let start = place
-            .checked_sub(1)
-            .map_or(0, |before| part.ends[before][1]);
-        &part.contended[start as usize..part.ends[place][1] as usize]
+        &part.contended[range_at(place, |place| part.ends[place][1])]
     }
 
     /// Whether a task is in no conflict, and no other task names the keys that it
@@ -123,10 +113,7 @@ impl KeyTable {
     pub fn accesses(&self, task: TaskId) -> &[KeyAccess] {
         let (part, place) = self.locate(task);
         let part = &self.found.linked[part];
-        let start = place
-            .checked_sub(1)
-            .map_or(0, |before| part.ends[before][0]);
-        &part.accesses[start as usize..part.ends[place][0] as usize]
+        &part.accesses[range_at(place, |place| part.ends[place][0])]
     }
 
     /// The keys that no task before this one names, and the id of the first of them; the others
@@ -135,11 +122,9 @@ impl KeyTable {
     pub fn introduces(&self, task: TaskId) -> (KeyId, &[StateKey]) {
         let (part, place) = self.locate(task);
         let counted = &self.found.counted[part];
-        let start = place
-            .checked_sub(1)
-            .map_or(0, |before| counted.ends[before]) as usize;
-        let first = KeyId::from_index(self.found.linked[part].first_key + start);
-        (first, &counted.keys[start..counted.ends[place] as usize])
+        let keys = range_at(place, |place| counted.ends[place]);
+        let first = KeyId::from_index(self.found.linked[part].first_key + keys.start);
+        (first, &counted.keys[keys])
     }
 
     /// The keys that these tasks introduce, in pieces.
@@ -157,12 +142,10 @@ impl KeyTable {
         })
     }
 
-    /// How many parts [the keys](Self::part) are in.
     pub(crate) fn parts(&self) -> usize {
         self.found.linked.len()
     }
 
-    /// The tasks of a part.
     pub(crate) fn tasks_of(&self, part: usize) -> Range<usize> {
         let first = part << self.part_bits;
         first..first + self.found.linked[part].ends.len()
@@ -201,19 +184,16 @@ impl KeyTable {
     }
 }
 
-impl fmt::Debug for KeyTable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyTable")
-            .field("keys", &self.keys)
-            .field("sets", &self.sets)
-            .finish_non_exhaustive()
-    }
+/// What belongs to a place of a list, if each place's part begins where that of the one before ends.
+#[inline]
+fn range_at(place: usize, end: impl Fn(usize) -> u32) -> Range<usize> {
+    place.checked_sub(1).map_or(0, &end) as usize..end(place) as usize
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::AccessMode;
+    use crate::{AccessMode, keys::pieces::KeyUse};
     use alloy_primitives::{Address, U256};
     use proptest::prelude::*;
     use std::collections::HashMap;
@@ -292,12 +272,6 @@ mod tests {
         assert_eq!(named(0), [(key(3), Read), (key(5), Write)]);
         assert_eq!(named(1), [(key(3), Credit), (key(4), Write)]);
         assert_eq!(named(2), [(key(4), Read), (key(5), Write)]);
-        let uses = [0, 1, 2].map(|account| {
-            let id = table.find(&key(account));
-            table.key_use(id.unwrap())
-        });
-        let expected = [KeyUse::Read, KeyUse::Credit, KeyUse::Private];
-        assert_eq!(uses, expected.map(Some));
     }
 
     fn any_set() -> impl Strategy<Value = AccessSet> {
@@ -345,7 +319,6 @@ mod tests {
             for (key, (id, used, _, names)) in &known {
                 let id = KeyId::from_index(*id);
                 prop_assert_eq!(table.find(key), Some(id));
-                prop_assert_eq!(table.key_use(id), Some(*used));
                 let popular = *used == KeyUse::Credit && *names >= 16;
                 prop_assert_eq!(table.is_popular_credit(id), popular);
             }
@@ -357,10 +330,10 @@ mod tests {
                     .map(|(id, entry)| KeyAccess { key: KeyId::from_index(id), mode: entry.mode })
                     .collect();
                 prop_assert_eq!(table.accesses(task), &accesses);
-                let is_contended = |access: &KeyAccess| {
-                    table.key_use(access.key) == Some(KeyUse::Contended)
-                };
-                let contended: Vec<_> = accesses.iter().copied().filter(is_contended).collect();
+                let is_contended = |key| known[key].1 == KeyUse::Contended;
+                let both = set.entries().iter().zip(&accesses);
+                let contended = both.filter(|(entry, _)| is_contended(&entry.key));
+                let contended: Vec<_> = contended.map(|(_, access)| *access).collect();
                 prop_assert_eq!(table.contended(task), &contended);
                 let is_first = |key: &StateKey| known[key].0 >= introduced.len();
                 let alone = contended.is_empty() && set.entries().iter().all(|entry| {

@@ -14,4 +14,3 @@ pub use interner::{Interner, RecentKeys};
 pub(crate) use interner::{LockedShard, Room, SHARDS};
 pub use key_table::KeyTable;
 pub use numbering::{Numbering, Round, SameHash};
-pub use pieces::KeyUse;

@@ -28,7 +28,7 @@ use crate::{
 };
 use ahash::RandomState;
 use parking_lot::{RwLock, RwLockReadGuard};
-use std::{fmt, ops::Range};
+use std::ops::Range;
 
 /// Parts of a block, unless they would be too small or too large.
 const PARTS: usize = 32;
@@ -79,6 +79,8 @@ impl Round {
 /// assert_eq!(numbering.finish()?.sets(), 2);
 /// # Ok::<(), lockweave_runtime::SameHash>(())
 /// ```
+#[derive(derive_more::Debug)]
+#[debug("Numbering {{ tasks: {tasks}, parts: {} }}", self.scattered.len())]
 pub struct Numbering {
     tasks: usize,
     /// A part has two to the power of this many transactions.
@@ -227,7 +229,6 @@ impl Numbering {
         };
         linked.accesses.resize(own.numbers.len(), nobody);
         linked.used.resize(own.numbers.len(), KeyUse::Private);
-        linked.uses.resize(own.keys.len(), KeyUse::Private);
         self.for_each_access(part, |access, known| {
             let first = known.part as usize;
             let number = counted[first].numbers[known.access as usize] as usize;
@@ -236,11 +237,8 @@ impl Numbering {
             if own.numbers[access] == NAMED_BEFORE {
                 // It is compared with this one below.
                 prefetch::for_reading(&raw const counted[first].keys[number]);
-            } else {
-                linked.uses[number] = known.used;
-                if known.used == KeyUse::Credit && known.names >= POPULAR {
-                    linked.popular.push(linked.accesses[access].key);
-                }
+            } else if known.used == KeyUse::Credit && known.names >= POPULAR {
+                linked.popular.push(linked.accesses[access].key);
             }
         });
         let mut accesses = (linked.accesses.iter_mut()).zip(linked.used.iter().copied());
@@ -330,13 +328,4 @@ fn renew<P: Piece>(memory: Vec<P>, pieces: usize) -> Vec<RwLock<P>> {
 
 fn frozen<P>(pieces: Vec<RwLock<P>>) -> Vec<P> {
     pieces.into_iter().map(RwLock::into_inner).collect()
-}
-
-impl fmt::Debug for Numbering {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Numbering")
-            .field("tasks", &self.tasks)
-            .field("parts", &self.scattered.len())
-            .finish_non_exhaustive()
-    }
 }

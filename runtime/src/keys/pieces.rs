@@ -9,7 +9,7 @@ pub(super) const HASH_SHARDS: usize = 32;
 
 /// What the transactions of a block do with a key, taken together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyUse {
+pub(crate) enum KeyUse {
     /// One transaction names it.
     Private,
     /// Several name it, all to read.
@@ -221,8 +221,6 @@ pub(crate) struct Linked {
     pub(crate) alone: Vec<bool>,
     /// The number of the part's first key.
     pub(crate) first_key: usize,
-    /// By key of the part.
-    pub(crate) uses: Vec<KeyUse>,
     /// The keys of the part that many transactions credit and none uses otherwise.
     pub(crate) popular: Vec<KeyId>,
     /// Whether one of the sets is everything.
@@ -239,7 +237,6 @@ impl Piece for Linked {
         self.contended.clear();
         self.ends.clear();
         self.alone.clear();
-        self.uses.clear();
         self.popular.clear();
         self.used.clear();
         self.everything = false;

@@ -5,7 +5,6 @@
 
 use parking_lot::Mutex;
 use std::{
-    fmt,
     mem::{self, ManuallyDrop},
     ops::Range,
     ptr::NonNull,
@@ -24,24 +23,10 @@ pub(crate) struct SharedList<T: Copy> {
     capacity: usize,
     /// Places from here on are unclaimed; may be beyond the capacity.
     claimed: AtomicUsize,
-    rest: Mutex<Rest<T>>,
-}
-
-/// What appenders left.
-struct Rest<T> {
     /// Places that were claimed and stayed empty, or were emptied.
-    gaps: Vec<Range<usize>>,
+    gaps: Mutex<Vec<Range<usize>>>,
     /// What there was no place for.
-    beyond: Vec<T>,
-}
-
-impl<T> Default for Rest<T> {
-    fn default() -> Self {
-        Self {
-            gaps: Vec::new(),
-            beyond: Vec::new(),
-        }
-    }
+    beyond: Mutex<Vec<T>>,
 }
 
 // SAFETY: a place is written by the one appender that claimed it, and read by the list's owner alone, who
@@ -61,11 +46,11 @@ impl<T: Copy> SharedList<T> {
             places: places.expect("the memory of a Vec is not at zero"),
             capacity: memory.capacity(),
             claimed: AtomicUsize::new(0),
-            rest: Mutex::default(),
+            gaps: Mutex::default(),
+            beyond: Mutex::default(),
         }
     }
 
-    /// An appender, which adds to the list.
     pub(crate) const fn appender(&self) -> Appender<'_, T> {
         Appender {
             list: self,
@@ -81,34 +66,26 @@ impl<T: Copy> SharedList<T> {
         (appenders + 1) * CLAIM
     }
 
-    /// What was added at a place.
+    /// Takes the value at a place out of the list, if it is the one.
     ///
     /// # Safety
     ///
-    /// An [appender](Appender::push) that is gone has added it there, which happened before, in the memory order's sense.
-    pub(crate) unsafe fn get(&self, place: usize) -> T {
+    /// An [appender](Appender::push) that is gone has added it there, which happened before, in the memory order's sense; and
+    /// it has not been taken out.
+    pub(crate) unsafe fn take_if(&self, place: usize, is_it: impl FnOnce(&T) -> bool) -> Option<T> {
         // SAFETY: by this function's contract the place is filled, and no appender writes there any more.
-        unsafe { self.places.add(place).read() }
+        let value = unsafe { self.places.add(place).read() };
+        if !is_it(&value) {
+            return None;
+        }
+        self.gaps.lock().push(place..place + 1);
+        Some(value)
     }
 
-    /// Takes a value out of the list.
-    ///
-    /// # Safety
-    ///
-    /// As of [`get`](Self::get); and it has not been taken out.
-    pub(crate) unsafe fn take(&self, place: usize) -> T {
-        self.rest.lock().gaps.push(place..place + 1);
-        // SAFETY: as of this function.
-        unsafe { self.get(place) }
-    }
-
-    /// All that was added.
     pub(crate) fn into_vec(mut self) -> Vec<T> {
         let places = self.places.as_ptr();
-        let Rest {
-            mut gaps,
-            mut beyond,
-        } = mem::take(self.rest.get_mut());
+        let mut gaps = mem::take(self.gaps.get_mut());
+        let mut beyond = mem::take(self.beyond.get_mut());
         // Claims beyond the capacity got no places.
         let whole = self.capacity / CLAIM * CLAIM;
         let mut len = whole.min(*self.claimed.get_mut());
@@ -139,15 +116,6 @@ impl<T: Copy> Drop for SharedList<T> {
     }
 }
 
-impl<T: Copy> fmt::Debug for SharedList<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SharedList")
-            .field("capacity", &self.capacity)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Adds to a list.
 pub(crate) struct Appender<'a, T: Copy> {
     list: &'a SharedList<T>,
     /// Places that were claimed and are empty.
@@ -195,9 +163,8 @@ impl<T: Copy> Drop for Appender<'_, T> {
         if self.room.is_empty() && self.beyond.is_empty() {
             return;
         }
-        let mut rest = self.list.rest.lock();
-        rest.gaps.push(self.room.clone());
-        rest.beyond.append(&mut self.beyond);
+        self.list.gaps.lock().push(self.room.clone());
+        self.list.beyond.lock().append(&mut self.beyond);
     }
 }
 
@@ -233,7 +200,7 @@ mod tests {
                             for (value, place) in places {
                                 if let Some(place) = place {
                                     // SAFETY: it was added there, by an appender that is gone.
-                                    assert_eq!(unsafe { list.take(place) }, value);
+                                    assert_eq!(unsafe { list.take_if(place, |_| true) }, Some(value));
                                 } else {
                                     beyond.lock().push(value);
                                 }

@@ -2,11 +2,11 @@
 
 use super::{id::KeyId, key::StateKey};
 use alloy_primitives::{Address, U256};
-use std::fmt;
 use thiserror::Error;
 
 /// What a transaction may do with a key it holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, derive_more::Display, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[display(rename_all = "lowercase")]
 #[repr(u8)]
 pub enum AccessMode {
     /// Look at the value. Shared with other reads.
@@ -46,16 +46,6 @@ impl AccessMode {
     }
 }
 
-impl fmt::Display for AccessMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Read => "read",
-            Self::Credit => "credit",
-            Self::Write => "write",
-        })
-    }
-}
-
 /// One line of an access set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AccessEntry {
@@ -92,9 +82,9 @@ pub(crate) fn sort_touches(touched: &mut Vec<AccessEntry>) {
 
 /// One line of a resolved access set: a key by its dense id, and what is done with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct KeyAccess<K = KeyId> {
+pub struct KeyAccess {
     /// The key's dense id.
-    pub key: K,
+    pub key: KeyId,
     /// What is done with it.
     pub mode: AccessMode,
 }
@@ -226,12 +216,6 @@ impl AccessSetBuilder {
         self
     }
 
-    /// Adds a read of an account's nonce and balance, and of its code hash.
-    pub fn read_account(&mut self, address: Address) -> &mut Self {
-        self.insert(StateKey::account(address), AccessMode::Read)
-            .insert(StateKey::code(address), AccessMode::Read)
-    }
-
     /// Adds a read of a slot, and of the code that owns it.
     ///
     /// Every access to a slot holds the account's code key: a transaction that clears or replaces the account
@@ -239,16 +223,6 @@ impl AccessSetBuilder {
     pub fn read_slot(&mut self, address: Address, slot: U256) -> &mut Self {
         self.insert(StateKey::slot(address, slot), AccessMode::Read)
             .insert(StateKey::code(address), AccessMode::Read)
-    }
-
-    /// Accesses collected so far, duplicates included.
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Whether nothing was collected.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
     }
 
     /// Sorts, merges and checks what was collected, and leaves the builder empty.

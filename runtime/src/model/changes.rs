@@ -38,7 +38,6 @@ impl DeltaContext {
         }
     }
 
-    /// How often the storage of `address` was cleared.
     pub(crate) fn generation(&self, address: Address) -> u32 {
         if self.generations.is_empty() {
             return 0;
@@ -57,15 +56,16 @@ impl DeltaContext {
         (now.exists && !cleared).then_some(account)
     }
 
-    /// The delta of all changes.
     pub(crate) fn finish(
         self,
         changes: Changes,
         view: &dyn StateView,
     ) -> Result<StateDelta, StateError> {
         let mut delta = changes.into_delta();
-        let wiped = self.generations.into_keys();
-        delta.wiped.extend(wiped.map(|AddressKey(address)| address));
+        let cleared = self.generations.into_keys();
+        delta
+            .cleared
+            .extend(cleared.map(|AddressKey(address)| address));
         delta.codes.extend(self.told_codes);
         for (address, code) in self.codes {
             let code_hash = code.hash();
@@ -92,7 +92,6 @@ impl DeltaContext {
 }
 
 /// A delta's lists while they are being filled, from any thread.
-#[derive(Debug)]
 pub(crate) struct Changes {
     accounts: SharedList<(Address, Option<Account>)>,
     slots: SharedList<(Address, U256, U256)>,
@@ -122,7 +121,6 @@ impl Changes {
         &self.accounts
     }
 
-    /// The memory of changes that are not needed.
     pub(crate) fn into_memory(self) -> StateDelta {
         let mut memory = self.into_delta();
         memory.clear();
@@ -137,7 +135,6 @@ impl Changes {
         }
     }
 
-    /// A part, which gathers changes.
     pub(crate) const fn part(&self) -> DeltaPart<'_> {
         DeltaPart {
             accounts: self.accounts.appender(),

@@ -1,7 +1,7 @@
 //! What a block is made of, and what it changes. No threads, no cells.
 //!
 //! * `changes`: the changes of a block while they are gathered, key by key;
-//! * `sealed_block`, `state_delta`: a block that ran, and what it changed;
+//! * `state_delta`: what a block changed, and a block that ran;
 //! * `outcome`: what a transaction resulted in, and receipts;
 //! * `transaction`: a sanitized transaction with its access set;
 //! * `write_set`: the effects of one transaction;
@@ -16,7 +16,6 @@ mod id;
 mod key;
 mod key_search;
 mod outcome;
-mod sealed_block;
 mod state;
 mod state_delta;
 mod transaction;
@@ -33,9 +32,9 @@ pub(crate) use key::{AddressKey, SlotNumber};
 pub use key::{KeyPart, StateKey};
 pub(crate) use key_search::{FEW_KEYS, position_in, range_of};
 pub use outcome::{GasOverflow, Outcome, OutcomeKind, Receipt, Status, receipts};
-pub use sealed_block::SealedBlock;
-pub(crate) use state::was_in_use;
 pub use state::{Account, Code, CodeRef, StateError, StateRules, StateView};
+pub(crate) use state::{known_block_hash, was_in_use};
+pub use state_delta::SealedBlock;
 pub use state_delta::StateDelta;
 pub use transaction::{Declaration, Sanitized};
 pub(crate) use write_set::is_credit_safe;

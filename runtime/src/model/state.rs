@@ -5,7 +5,6 @@ use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U256, keccak256};
 use std::{
     any::Any,
     error::Error as StdError,
-    fmt,
     sync::{Arc, OnceLock},
 };
 use thiserror::Error;
@@ -47,6 +46,8 @@ impl Default for Account {
 ///
 /// An executor may attach what it derives from the bytes (a jump table, compiled code); it is
 /// computed once and lives as long as the code.
+#[derive(derive_more::Debug)]
+#[debug("Code {{ hash: {hash}, len: {} }}", self.bytes.len())]
 pub struct Code {
     hash: B256,
     bytes: Bytes,
@@ -88,15 +89,6 @@ impl Code {
             .downcast_ref::<T>()
             .cloned()
             .unwrap_or_else(|| analyse(&self.bytes))
-    }
-}
-
-impl fmt::Debug for Code {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Code")
-            .field("hash", &self.hash)
-            .field("len", &self.bytes.len())
-            .finish_non_exhaustive()
     }
 }
 
@@ -161,6 +153,12 @@ pub trait StateView: Send + Sync {
 pub struct StateRules {
     /// EIP-161: an account that was touched and is empty is removed. Before it, a touch creates.
     pub clear_empty_accounts: bool,
+}
+
+/// The hash of an earlier block, which must be known.
+pub(crate) fn known_block_hash(view: &dyn StateView, number: u64) -> Result<B256, StateError> {
+    let known = view.block_hash(number)?;
+    known.ok_or(StateError::MissingBlockHash { number })
 }
 
 /// Whether an account had a nonce above zero and no code; not if the state fails, which it will say where it is asked

@@ -1,6 +1,9 @@
-//! What a block changed.
+//! What a block changed, and a block that ran.
 
-use super::state::{Account, Code};
+use super::{
+    outcome::{GasOverflow, Outcome, Receipt, receipts},
+    state::{Account, Code},
+};
 use alloy_primitives::{Address, U256};
 use std::sync::Arc;
 
@@ -14,7 +17,7 @@ pub struct StateDelta {
     /// Accounts that changed, as they are after the block; `None` where the account is gone.
     pub accounts: Vec<(Address, Option<Account>)>,
     /// Accounts whose storage before the block is gone.
-    pub wiped: Vec<Address>,
+    pub cleared: Vec<Address>,
     /// Slots that changed. For a cleared account: every slot that is not zero after the block.
     pub slots: Vec<(Address, U256, U256)>,
     /// Code that accounts changed to.
@@ -24,13 +27,12 @@ pub struct StateDelta {
 impl StateDelta {
     /// Whether nothing changed.
     pub fn is_empty(&self) -> bool {
-        self.accounts.is_empty() && self.wiped.is_empty() && self.slots.is_empty()
+        self.accounts.is_empty() && self.cleared.is_empty() && self.slots.is_empty()
     }
 
-    /// Forgets everything and keeps the memory.
     pub(crate) fn clear(&mut self) {
         self.accounts.clear();
-        self.wiped.clear();
+        self.cleared.clear();
         self.slots.clear();
         self.codes.clear();
     }
@@ -38,34 +40,38 @@ impl StateDelta {
     /// Brings the lists into the order of their keys, in which a block's bytes can be made of them.
     pub fn sort(&mut self) {
         self.accounts.sort_unstable_by_key(|(address, _)| *address);
-        self.wiped.sort_unstable();
+        self.cleared.sort_unstable();
         self.slots
             .sort_unstable_by_key(|(address, slot, _)| (*address, *slot));
         self.codes.sort_unstable_by_key(|code| code.hash());
-    }
-
-    fn is_same_in_order(&self, other: &Self) -> bool {
-        self.accounts == other.accounts
-            && self.wiped == other.wiped
-            && self.slots == other.slots
-            && self.codes == other.codes
     }
 }
 
 impl PartialEq for StateDelta {
     fn eq(&self, other: &Self) -> bool {
-        let same_size = self.accounts.len() == other.accounts.len()
-            && self.wiped.len() == other.wiped.len()
-            && self.slots.len() == other.slots.len()
-            && self.codes.len() == other.codes.len();
-        same_size
-            && (self.is_same_in_order(other) || {
-                let [mut left, mut right] = [self.clone(), other.clone()];
-                left.sort();
-                right.sort();
-                left.is_same_in_order(&right)
-            })
+        let [left, right] = [self, other].map(|delta| {
+            let mut delta = delta.clone();
+            delta.sort();
+            (delta.accounts, delta.cleared, delta.slots, delta.codes)
+        });
+        left == right
     }
 }
 
 impl Eq for StateDelta {}
+
+/// A block that ran: what became of each transaction, and what changed. Not durable yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SealedBlock {
+    /// Outcomes in block order, system steps included.
+    pub outcomes: Vec<Outcome>,
+    /// What the block changed.
+    pub delta: StateDelta,
+}
+
+impl SealedBlock {
+    /// Receipts of the transactions, in block order, with cumulative gas and log indexes.
+    pub fn receipts(&self) -> Result<Vec<Receipt>, GasOverflow> {
+        receipts(self.outcomes.iter().cloned())
+    }
+}

@@ -32,7 +32,7 @@ pub struct Credit {
 
 /// The effects of one transaction, collected while it runs and applied at once when it is done.
 ///
-/// Within one set every key occurs once. Wipes are applied before slot writes, so a set may wipe an
+/// Within one set every key occurs once. Storage clears are applied before slot writes, so a set may clear an
 /// account's storage and write new slots to it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct WriteSet {
@@ -43,7 +43,7 @@ pub struct WriteSet {
     /// New code.
     pub codes: Vec<(Address, CodeRef)>,
     /// Accounts whose whole storage becomes zero.
-    pub wipes: Vec<Address>,
+    pub cleared: Vec<Address>,
     /// New slot values.
     pub slots: Vec<(Address, U256, U256)>,
 }
@@ -54,12 +54,12 @@ impl WriteSet {
         self.accounts.clear();
         self.credits.clear();
         self.codes.clear();
-        self.wipes.clear();
+        self.cleared.clear();
         self.slots.clear();
     }
 
     /// Every key that applying the set uses, with the mode it has to be held in, in the order in which
-    /// the effects are applied: accounts, codes, wipes, each slot behind the code it is held with,
+    /// the effects are applied: accounts, codes, cleared storage, each slot behind the code it is held with,
     /// credits.
     pub fn effects(&self) -> impl Iterator<Item = (StateKey, AccessMode)> {
         let accounts = self.accounts.iter();
@@ -67,7 +67,7 @@ impl WriteSet {
             accounts.map(|(address, _)| (StateKey::account(*address), AccessMode::Write));
         let codes = self.codes.iter().map(|(address, _)| address);
         let codes = codes
-            .chain(&self.wipes)
+            .chain(&self.cleared)
             .map(|address| (StateKey::code(*address), AccessMode::Write));
         let slots = self.slots.iter().flat_map(|(address, slot, _)| {
             [
@@ -85,7 +85,7 @@ impl WriteSet {
         self.accounts.is_empty()
             && self.credits.is_empty()
             && self.codes.is_empty()
-            && self.wipes.is_empty()
+            && self.cleared.is_empty()
             && self.slots.is_empty()
     }
 }
@@ -103,13 +103,13 @@ impl Clone for WriteSet {
             accounts,
             credits,
             codes,
-            wipes,
+            cleared,
             slots,
         } = source;
         self.accounts.clone_from(accounts);
         self.credits.clone_from(credits);
         self.codes.clone_from(codes);
-        self.wipes.clone_from(wipes);
+        self.cleared.clone_from(cleared);
         self.slots.clone_from(slots);
     }
 }

@@ -26,7 +26,6 @@ impl<K, V> Default for PlaceMap<K, V> {
 }
 
 impl<K: Hash + Eq, V> PlaceMap<K, V> {
-    /// Forgets all entries and keeps the memory.
     pub(crate) fn clear(&mut self) {
         self.places.clear();
         self.entries.clear();
@@ -51,12 +50,10 @@ impl<K: Hash + Eq, V> PlaceMap<K, V> {
         self.entries.len()
     }
 
-    /// All entries.
     pub(crate) fn entries(&self) -> &[(K, V)] {
         &self.entries
     }
 
-    /// The place of a key.
     #[inline]
     pub(crate) fn find(&self, key: &K) -> Option<usize> {
         let is_it = |place: &u32| self.entries[at(*place)].0 == *key;
@@ -92,7 +89,6 @@ impl<K: Hash + Eq, V> PlaceMap<K, V> {
         self.find(key).map(|place| &self[place])
     }
 
-    /// The key at a place, if there is one.
     #[inline]
     pub(crate) fn key_at(&self, place: usize) -> Option<&K> {
         self.entries.get(place).map(|(key, _)| key)

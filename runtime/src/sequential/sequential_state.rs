@@ -17,10 +17,7 @@ use crate::{
     },
 };
 use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256};
-use std::{
-    fmt,
-    hash::{Hash, Hasher},
-};
+use std::hash::{Hash, Hasher};
 
 /// Fewer changes than this are gathered in one part: that is faster than starting several threads.
 pub(crate) const PART_MIN: usize = 4_096;
@@ -88,7 +85,6 @@ impl ChangedAccount {
     }
 }
 
-/// A slot that was written.
 struct WrittenSlot {
     before: U256,
     value: U256,
@@ -130,7 +126,8 @@ impl Recent {
 }
 
 /// What has changed in a block that runs sequentially. Empty until then, with the memory of earlier blocks.
-#[derive(Default)]
+#[derive(Default, derive_more::Debug)]
+#[debug("SequentialState {{ accounts: {}, slots: {} }}", self.accounts.len(), self.slots.len())]
 pub struct SequentialState {
     accounts: PlaceMap<AddressKey, ChangedAccount>,
     slots: PlaceMap<SlotKey, WrittenSlot>,
@@ -138,7 +135,7 @@ pub struct SequentialState {
     recent: Recent,
     /// Places of accounts whose code changed or whose storage was cleared; some occur twice.
     recoded: Vec<usize>,
-    has_wiped: bool,
+    has_cleared: bool,
     /// Places of what the effects being applied change; kept for its memory.
     found: Vec<usize>,
     room: Room,
@@ -152,7 +149,7 @@ impl SequentialState {
         self.accounts.clear();
         self.slots.clear();
         self.recoded.clear();
-        self.has_wiped = false;
+        self.has_cleared = false;
         if let Some(kept) = self.room.cut_down(keys, room) {
             let kept = kept.max(ROOM_LEFT_MIN);
             self.accounts.shrink_to(kept);
@@ -219,17 +216,16 @@ impl SequentialState {
             .find_or_try_insert(SlotKey { address, slot }, look)
     }
 
-    /// How often the storage of an account was wiped.
+    /// How often the storage of an account was cleared.
     #[inline]
     pub(crate) fn generation(&self, address: Address) -> u32 {
-        if !self.has_wiped {
+        if !self.has_cleared {
             return 0;
         }
         let account = self.accounts.get(&AddressKey(address));
         account.map_or(0, |account| account.generation)
     }
 
-    /// Nonce and balance.
     #[inline]
     pub(crate) fn account(
         &mut self,
@@ -240,7 +236,6 @@ impl SequentialState {
         Ok(self.accounts[place].value)
     }
 
-    /// Code.
     #[inline]
     pub(crate) fn code(
         &mut self,
@@ -257,7 +252,6 @@ impl SequentialState {
         Ok(account.code.as_ref().unwrap_or(&NONE))
     }
 
-    /// A storage slot.
     #[inline]
     pub(crate) fn slot(
         &self,
@@ -360,7 +354,7 @@ impl SequentialState {
         for (address, _) in &writes.codes {
             found.push(self.find(view, *address)?);
         }
-        for address in &writes.wipes {
+        for address in &writes.cleared {
             found.push(self.find(view, *address)?);
         }
         for (address, slot, _) in &writes.slots {
@@ -383,11 +377,11 @@ impl SequentialState {
             self.accounts[place].code = Some(code.clone());
             self.recoded.push(place);
         }
-        for _ in &writes.wipes {
+        for _ in &writes.cleared {
             let place = next();
             self.accounts[place].generation += 1;
             self.recoded.push(place);
-            self.has_wiped = true;
+            self.has_cleared = true;
         }
         for (address, _, value) in &writes.slots {
             let generation = self.generation(*address);
@@ -462,15 +456,6 @@ impl SequentialState {
             };
             part.slot(context, *address, *slot, written.before, after);
         }
-    }
-}
-
-impl fmt::Debug for SequentialState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SequentialState")
-            .field("accounts", &self.accounts.len())
-            .field("slots", &self.slots.len())
-            .finish_non_exhaustive()
     }
 }
 

@@ -58,7 +58,7 @@ impl MemoryState {
         for code in &delta.codes {
             self.insert_code(Arc::clone(code));
         }
-        for address in &delta.wiped {
+        for address in &delta.cleared {
             self.slots.remove(&AddressKey(*address));
         }
         for (address, slot, value) in &delta.slots {

@@ -83,24 +83,8 @@ impl<S: StateAccess> StateAccess for Recording<S> {
     }
 
     fn apply(&mut self, writes: &WriteSet) -> Result<(), AccessError> {
-        let touched = &mut self.touched;
-        for (address, _) in &writes.accounts {
-            touched.insert(StateKey::account(*address), AccessMode::Write);
-        }
-        for address in writes
-            .codes
-            .iter()
-            .map(|(address, _)| address)
-            .chain(&writes.wipes)
-        {
-            touched.insert(StateKey::code(*address), AccessMode::Write);
-        }
-        for (address, slot, _) in &writes.slots {
-            touched.insert(StateKey::slot(*address, *slot), AccessMode::Write);
-            touched.insert(StateKey::code(*address), AccessMode::Read);
-        }
-        for credit in &writes.credits {
-            touched.insert(StateKey::account(credit.address), AccessMode::Credit);
+        for (key, mode) in writes.effects() {
+            self.touched.insert(key, mode);
         }
         self.state.apply(writes)
     }

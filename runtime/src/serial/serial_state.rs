@@ -8,12 +8,12 @@ use crate::{
     model::{
         Account, AccountValue, AddressKey, Changes, CodeRef, DeltaContext, DenseId, SealedBlock,
         StateDelta, StateError, StateRules, StateView, TaskId, WriteSet, is_credit_safe,
-        was_in_use,
+        known_block_hash, was_in_use,
     },
 };
 use ahash::AHashMap;
 use alloy_primitives::{Address, B256, U256};
-use std::{error::Error, fmt, sync::Arc};
+use std::{error::Error, sync::Arc};
 
 struct OverlayAccount {
     value: AccountValue,
@@ -30,7 +30,8 @@ struct OverlaySlot {
 }
 
 /// The state while a block runs on one thread.
-#[derive(Default)]
+#[derive(Default, derive_more::Debug)]
+#[debug("SerialState {{ accounts: {}, slots: {} }}", self.accounts.len(), self.slots.len())]
 pub struct SerialState {
     view: Option<Arc<dyn StateView>>,
     rules: Option<StateRules>,
@@ -160,13 +161,12 @@ impl StateAccess for SerialState {
     }
 
     fn has_storage(&mut self, address: Address) -> Result<bool, AccessError> {
-        let wiped = self.overlay(address)?.generation > 0;
-        Ok(!wiped && self.view().has_storage(address)?)
+        let cleared = self.overlay(address)?.generation > 0;
+        Ok(!cleared && self.view().has_storage(address)?)
     }
 
     fn block_hash(&mut self, number: u64) -> Result<B256, AccessError> {
-        let known = self.view().block_hash(number)?;
-        Ok(known.ok_or(StateError::MissingBlockHash { number })?)
+        Ok(known_block_hash(&**self.view(), number)?)
     }
 
     fn was_in_use(&mut self, address: Address) -> bool {
@@ -189,7 +189,7 @@ impl StateAccess for SerialState {
         for (address, code) in &writes.codes {
             self.overlay(*address)?.code = code.clone();
         }
-        for address in &writes.wipes {
+        for address in &writes.cleared {
             self.overlay(*address)?.generation += 1;
         }
         for (address, slot, value) in &writes.slots {
@@ -205,15 +205,6 @@ impl StateAccess for SerialState {
             account.touched = true;
         }
         Ok(())
-    }
-}
-
-impl fmt::Debug for SerialState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SerialState")
-            .field("accounts", &self.accounts.len())
-            .field("slots", &self.slots.len())
-            .finish_non_exhaustive()
     }
 }
 

@@ -1,22 +1,17 @@
 //! What is known of a transaction before its turn, and what takes its effects back afterwards.
 //!
-//! * `infer`: the trait that finds access sets;
-//! * `simulated_state`: the state before the block, on which a transaction is simulated;
+//! * `simulated_state`: the state before the block, on which a transaction is simulated; the trait that finds access sets;
 //! * `speculative_transaction`: what is known and kept of one transaction;
 //! * `undo`: takes back the effects of a transaction;
-//! * `simulation`: the outcome and effects of a simulation;
-//! * `inference`: how an access set was found.
+//! * `simulation`: the outcome and effects of a simulation, and how an access set was found.
 
-mod infer;
-mod inference;
 mod simulated_state;
 mod simulation;
 mod speculative_transaction;
 mod undo;
 
-pub use infer::{Infer, Next};
-pub use inference::Inference;
-pub use simulated_state::{Assumption, Contention, SimulatedState};
+pub use simulated_state::{Assumption, Contention, Infer, Next, SimulatedState};
+pub use simulation::Inference;
 pub(crate) use simulation::Simulation;
 pub(crate) use speculative_transaction::{Inferred, SpeculativeTransaction};
 pub(crate) use undo::Undo;

@@ -6,20 +6,21 @@
 //! ([`GrantedState::apply_simulation`](crate::GrantedState::apply_simulation)).
 
 use super::{
-    inference::{Inference, KnownHash},
+    simulation::{Inference, KnownHash},
     speculative_transaction::SpeculativeTransaction,
 };
 use crate::{
     cells::{LastAccount, Origin},
     executor::{AccessError, StateAccess},
     model::{
-        AccessEntry, AccessMode, AccountValue, CodeRef, KeyPart, StateError, StateKey, StateView,
-        WriteSet, is_credit_safe, note_touch, sort_touches, was_in_use,
+        AccessEntry, AccessMode, AccountValue, CodeRef, KeyPart, Sanitized, StateError, StateKey,
+        StateView, WriteSet, is_credit_safe, known_block_hash, note_touch, sort_touches,
+        was_in_use,
     },
 };
 use ahash::RandomState;
 use alloy_primitives::{Address, B256, U256};
-use std::{fmt, mem, sync::Arc};
+use std::{mem, sync::Arc};
 
 /// What a sender is assumed to have when its transaction is simulated before its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +56,7 @@ const HASHES_MAX: usize = 8;
 ///
 /// A few keys are in almost every set (a popular token's code, the block's beneficiary). Asking the state for
 /// them again and again would make all threads count references to the same code.
+#[derive(Default)]
 struct Memory {
     hasher: RandomState,
     /// Empty until the first lookup: most short blocks need none, and making it takes as long as a payment.
@@ -80,18 +82,9 @@ impl Memory {
     }
 }
 
-impl Default for Memory {
-    fn default() -> Self {
-        Self {
-            hasher: RandomState::new(),
-            values: Box::default(),
-            account: LastAccount::default(),
-        }
-    }
-}
-
 /// The state before the block, as a simulated transaction sees it. Notes what it touches.
-#[derive(Default)]
+#[derive(Default, derive_more::Debug)]
+#[debug("SimulatedState {{ touched: {} }}", self.touched.len())]
 pub struct SimulatedState {
     view: Option<Arc<dyn StateView>>,
     memory: Memory,
@@ -232,7 +225,7 @@ impl SimulatedState {
     /// nonces and balances of accounts that were there and have no code.
     fn make_plain(&mut self) -> bool {
         let mut writes = mem::take(&mut self.writes);
-        let mut is_plain = writes.codes.is_empty() && writes.wipes.is_empty();
+        let mut is_plain = writes.codes.is_empty() && writes.cleared.is_empty();
         if is_plain {
             // A state that cannot be read fails again when the transaction runs.
             writes.accounts.retain(|(address, value)| {
@@ -283,8 +276,7 @@ impl StateAccess for SimulatedState {
     }
 
     fn block_hash(&mut self, number: u64) -> Result<B256, AccessError> {
-        let known = self.view().block_hash(number)?;
-        Ok(known.ok_or(StateError::MissingBlockHash { number })?)
+        Ok(known_block_hash(&**self.view(), number)?)
     }
 
     fn was_in_use(&mut self, address: Address) -> bool {
@@ -310,10 +302,38 @@ impl StateAccess for SimulatedState {
     }
 }
 
-impl fmt::Debug for SimulatedState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SimulatedState")
-            .field("touched", &self.touched.len())
-            .finish_non_exhaustive()
+/// Finds out what a transaction touches.
+pub trait Infer<T>: 'static {
+    /// Infers what a transaction touches, and leaves in `state` every access it is expected to make, either
+    /// by running it there or by [naming keys](SimulatedState::expect).
+    ///
+    /// A wrong answer costs time, never correctness. An error comes from the state only: a transaction that
+    /// cannot run is left to its execution, which reports why.
+    fn infer(
+        &mut self,
+        transaction: &T,
+        state: &mut SimulatedState,
+    ) -> Result<Inference, StateError>;
+
+    /// Announces transactions that will be inferred or will run next, so that the state can be told which
+    /// keys will be read.
+    fn announce(&mut self, transactions: &[Sanitized<T>], next: Next, view: &dyn StateView) {
+        let _ = (transactions, next, view);
     }
+
+    /// Reports that a transaction left the set that was found for it by
+    /// [template](Inference::Template), so that the template is not used again. `state` is that before
+    /// the block.
+    fn reject_template(&mut self, transaction: &T, state: &mut SimulatedState) {
+        let _ = (transaction, state);
+    }
+}
+
+/// What will be done with transactions next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Their sets are inferred.
+    Infer,
+    /// They run.
+    Run,
 }

@@ -6,7 +6,7 @@
 //! their own lists, which do, and copy the result.
 
 use super::{
-    inference::{Inference, KnownHash},
+    simulation::{Inference, KnownHash},
     simulation::{ROOM_KEPT, Simulation},
     undo::UndoRecord,
 };
@@ -96,7 +96,6 @@ impl SpeculativeTransaction {
         prefetch::list_for_writing(&memory.hashes, HASHES_NEAR);
     }
 
-    /// What is expected of the transaction, if it was inferred.
     #[inline]
     pub(crate) fn inferred(&self) -> Option<&Inferred> {
         self.inferred.get()
@@ -141,7 +140,6 @@ impl SpeculativeTransaction {
         });
     }
 
-    /// Notes that the transaction touches too much to be named.
     pub(crate) fn infer_everything(&self) {
         self.set(Inferred {
             access: AccessSet::Everything,
@@ -156,7 +154,6 @@ impl SpeculativeTransaction {
         debug_assert!(first.is_ok(), "a transaction is inferred once");
     }
 
-    /// Forgets what was inferred.
     pub(crate) fn forget_inferred(&mut self) {
         self.inferred.take();
     }
@@ -229,7 +226,6 @@ impl SpeculativeTransaction {
         record
     }
 
-    /// The credits that the transaction made, if it has run.
     pub(crate) fn credits(&mut self) -> impl Iterator<Item = (KeyId, U256)> {
         let undo = self.kept.get_mut().undo.iter();
         undo.flat_map(UndoRecord::credits)

@@ -2,11 +2,10 @@
 
 use super::simulation::Simulation;
 use crate::{
-    cells::{Credits, KeyCells, StateCell},
+    cells::{Credits, HeldCells, KeyCells, SlotCell},
     model::{AccessMode, AccountValue, CodeRef, KeyId},
 };
 use alloy_primitives::U256;
-use std::mem;
 
 /// What one cell was before a transaction changed it.
 ///
@@ -19,7 +18,7 @@ pub(crate) enum Undo {
     Credits(KeyId, Box<Credits>),
     Credit(KeyId, U256),
     Code(KeyId, CodeRef),
-    Wipe(KeyId),
+    StorageClear(KeyId),
     Slot(KeyId, U256, u32),
 }
 
@@ -38,7 +37,6 @@ pub struct UndoRecord {
 const _: () = assert!(size_of::<Undo>() <= 56);
 
 impl UndoRecord {
-    /// Notes what an account was before it was written.
     #[inline]
     pub(crate) fn note_account(&mut self, key: KeyId, (value, credits): (AccountValue, Credits)) {
         if credits.is_touched() {
@@ -58,7 +56,6 @@ impl UndoRecord {
         self.len() == 0
     }
 
-    /// The credits among the changes.
     pub(crate) fn credits(&self) -> impl Iterator<Item = (KeyId, U256)> {
         let credits = self.entries.iter().filter_map(|entry| match entry {
             Undo::Credit(account, amount) => Some((*account, *amount)),
@@ -70,36 +67,23 @@ impl UndoRecord {
             .chain(credits)
     }
 
-    /// Brings every cell back.
-    ///
-    /// # Safety
-    ///
-    /// As of [`Cells::write`](crate::Cells::write), for every cell of the record.
-    #[allow(unsafe_code)]
-    pub(crate) unsafe fn apply(self, cells: &KeyCells) {
-        let write = |id, change: &mut dyn FnMut(&mut StateCell)| {
-            // SAFETY: by this function's contract no other thread uses the cells of the record, and its ids came from this arena.
-            unsafe { cells.arena.write(id, change) };
-        };
+    /// Brings every cell back; all are held for writing.
+    pub(crate) fn apply(self, block: &KeyCells, cells: &mut HeldCells<'_>) {
         for entry in self.entries.into_iter().rev() {
             match entry {
-                Undo::Account(key, value) => write(key, &mut |cell| {
+                Undo::Account(key, value) => cells.write(key, |cell| {
                     cell.account_mut().replace(value);
                 }),
-                Undo::Credits(key, mut credits) => write(key, &mut |cell| {
-                    cell.account_mut().credits = mem::take(&mut *credits);
-                }),
+                Undo::Credits(key, credits) => {
+                    cells.write(key, |cell| cell.account_mut().credits = *credits);
+                }
                 Undo::Credit(key, amount) => {
-                    write(key, &mut |cell| cell.account_mut().credits.subtract(amount));
+                    cells.write(key, |cell| cell.account_mut().credits.subtract(amount));
                 }
-                Undo::Code(key, mut code) => {
-                    write(key, &mut |cell| cell.code_mut().code = mem::take(&mut code));
-                }
-                Undo::Wipe(key) => write(key, &mut |cell| cell.code_mut().generation -= 1),
-                Undo::Slot(key, value, generation) => write(key, &mut |cell| {
-                    let cell = cell.slot_mut();
-                    cell.value = value;
-                    cell.generation = generation;
+                Undo::Code(key, code) => cells.write(key, |cell| cell.code_mut().code = code),
+                Undo::StorageClear(key) => cells.write(key, |cell| cell.code_mut().generation -= 1),
+                Undo::Slot(key, value, generation) => cells.write(key, |cell| {
+                    *cell.slot_mut() = SlotCell { value, generation };
                 }),
             }
         }
@@ -109,13 +93,13 @@ impl UndoRecord {
         // The effects of a simulation changed cells that were as before the block.
         for ((_, mode), id) in taken.writes.effects().zip(&taken.cells) {
             // Cells of a transaction with private effects were never filled.
-            if mode == AccessMode::Write && cells.arena.is_filled(*id) {
-                let before = cells.arena.origin(*id);
-                write(*id, &mut |cell| *cell = before.cell());
+            if mode == AccessMode::Write && block.arena.is_filled(*id) {
+                let before = block.arena.origin(*id);
+                cells.write(*id, |cell| *cell = before.cell());
             }
         }
         for (id, amount) in taken.credits(&taken.cells) {
-            write(id, &mut |cell| cell.account_mut().credits.subtract(amount));
+            cells.write(id, |cell| cell.account_mut().credits.subtract(amount));
         }
     }
 }

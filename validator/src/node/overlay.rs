@@ -29,7 +29,7 @@ impl Overlay {
         Self {
             below,
             accounts: delta.accounts.iter().copied().collect(),
-            cleared: delta.wiped.iter().copied().collect(),
+            cleared: delta.cleared.iter().copied().collect(),
             slots: slots
                 .map(|(address, slot, value)| ((*address, *slot), *value))
                 .collect(),
@@ -93,8 +93,8 @@ mod tests {
     fn delta() -> impl Strategy<Value = StateDelta> {
         let accounts = prop::collection::btree_map(0_u8..5, prop::option::of(1_u64..9), 0..5);
         let slots = prop::collection::btree_map((0_u8..5, 0_u64..3), 0_u64..3, 0..9);
-        let wiped = prop::collection::btree_set(0_u8..5, 0..2);
-        (accounts, slots, wiped).prop_map(|(accounts, slots, wiped)| StateDelta {
+        let cleared = prop::collection::btree_set(0_u8..5, 0..2);
+        (accounts, slots, cleared).prop_map(|(accounts, slots, cleared)| StateDelta {
             accounts: (accounts.into_iter())
                 .map(|(byte, nonce)| {
                     let account = nonce.map(|nonce| Account {
@@ -104,7 +104,7 @@ mod tests {
                     (Address::repeat_byte(byte), account)
                 })
                 .collect(),
-            wiped: wiped.into_iter().map(Address::repeat_byte).collect(),
+            cleared: cleared.into_iter().map(Address::repeat_byte).collect(),
             slots: (slots.into_iter())
                 .map(|((byte, slot), value)| {
                     let address = Address::repeat_byte(byte);

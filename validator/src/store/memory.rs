@@ -165,7 +165,7 @@ fn lattice_change(before: &VersionedView, delta: &StateDelta) -> LatticeChange {
         left
     };
     let mut sum = accounts.chain(slots).reduce(LatticeChange::default, merge);
-    for address in &delta.wiped {
+    for address in &delta.cleared {
         let written: AHashSet<U256> = (delta.slots.iter())
             .filter(|(of, ..)| of == address)
             .map(|(_, slot, _)| *slot)

@@ -66,7 +66,7 @@ impl Entry {
     fn live(&self, versions: &Versions<U256>, block: u64) -> U256 {
         match (versions.at(block), self.wipes.at(block)) {
             // A slot that a block sets is set after the block's storage clears.
-            (Some((set, value)), Some((wiped, ()))) if set >= wiped => value,
+            (Some((set, value)), Some((cleared, ()))) if set >= cleared => value,
             (Some((_, value)), None) => value,
             _ => U256::ZERO,
         }
@@ -129,7 +129,7 @@ impl VersionedState {
                 hashes.remove(&unseen);
             }
         }
-        for address in &delta.wiped {
+        for address in &delta.cleared {
             let mut shard = self.shard(*address).write();
             let entry = shard.entry(*address).or_default();
             entry.wipes.push(number, (), oldest);
@@ -256,13 +256,13 @@ mod tests {
     fn delta() -> impl Strategy<Value = StateDelta> {
         let account = (0_u8..6, prop::option::of(1_u64..100));
         let slot = (0_u8..6, 0_u64..4, 0_u64..3);
-        let wiped = prop::collection::btree_set(0_u8..6, 0..2);
+        let cleared = prop::collection::btree_set(0_u8..6, 0..2);
         (
             prop::collection::btree_map(0_u8..6, account, 0..4),
             prop::collection::vec(slot, 0..8),
-            wiped,
+            cleared,
         )
-            .prop_map(|(accounts, slots, wiped)| {
+            .prop_map(|(accounts, slots, cleared)| {
                 let mut delta = StateDelta::default();
                 for (byte, (_, balance)) in accounts {
                     let account = balance.map(|balance| Account {
@@ -280,7 +280,7 @@ mod tests {
                         .slots
                         .push((address, U256::from(slot), U256::from(value)));
                 }
-                delta.wiped = wiped.into_iter().map(Address::repeat_byte).collect();
+                delta.cleared = cleared.into_iter().map(Address::repeat_byte).collect();
                 delta
             })
     }

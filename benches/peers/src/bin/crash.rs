@@ -108,7 +108,7 @@ fn block(number: u64) -> (StateDelta, Vec<u8>) {
     // Some blocks destroy an account with its storage.
     if number % 7 == 3 {
         let gone = account(number % ACCOUNTS);
-        delta.wiped.push(gone);
+        delta.cleared.push(gone);
         delta.accounts.push((gone, None));
         slots.retain(|(address, _), _| *address != gone);
     }
@@ -167,7 +167,7 @@ impl Model {
     fn advance(&mut self, to: u64) {
         while self.next <= to {
             let (delta, _) = block(self.next);
-            for gone in &delta.wiped {
+            for gone in &delta.cleared {
                 self.slots.retain(|(address, _), _| address != gone);
             }
             for (address, account) in delta.accounts {

@@ -1,7 +1,7 @@
 //! Our stage on more workers than this machine has cores, by simulation.
 
 use clap::Parser;
-use lockweave_banking_stage::{StageConfig, model::SimulatedCosts};
+use lockweave_banking_stage::StageConfig;
 use lockweave_engine::Engine;
 use lockweave_peers::{
     engine::{
@@ -9,6 +9,7 @@ use lockweave_peers::{
         costs,
         measure::{Samples, ceiling},
         model::{BlockModel, SimulatedBlock},
+        virtual_workers::SimulatedCosts,
         workload::{WorkloadError, WorkloadName},
     },
     exit_code,

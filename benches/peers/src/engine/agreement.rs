@@ -83,7 +83,7 @@ fn state(block: &Block, flat: &FlatState, delta: &StateDelta) -> Option<String> 
         let same = if let KeyPart::Slot(slot) = entry.key.part {
             let after = slots.get(&(address, slot)).copied();
             let before = || {
-                if delta.wiped.contains(&address) {
+                if delta.cleared.contains(&address) {
                     Ok(U256::ZERO)
                 } else {
                     view.slot(address, slot)

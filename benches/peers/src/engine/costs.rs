@@ -1,9 +1,8 @@
 //! The cost of the stage's own work on this machine: turns, calls and messages between real threads.
 
-use super::{block::timed, measure::Samples};
+use super::{block::timed, measure::Samples, virtual_workers::SimulatedCosts};
 use lockweave_banking_stage::{
     Access, BankingStage, Grant, KeyAccess, RunStats, StageConfig, StartError, Workload,
-    model::SimulatedCosts,
 };
 use lockweave_runtime::{AccessMode, DenseId, KeyId, TaskId};
 use std::{

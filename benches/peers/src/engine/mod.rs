@@ -6,8 +6,8 @@
 //! * [`agreement`]: checks that all results are equal;
 //! * [`measure`], [`report`], [`chart`]: pairs of runs, and their reports;
 //! * [`phases`]: a run's instructions by phase;
-//! * [`schedulers`]: schedulers alone; [`model`]: ours on more workers than cores, from the
-//!   [costs of its own work](costs).
+//! * [`schedulers`]: schedulers alone; [`model`]: ours on more [workers](virtual_workers) than cores, from
+//!   the [costs of its own work](costs).
 
 pub mod agreement;
 pub mod block;
@@ -19,5 +19,6 @@ pub mod model;
 pub mod phases;
 pub mod report;
 pub mod schedulers;
+pub mod virtual_workers;
 pub mod workload;
 pub mod yardstick;

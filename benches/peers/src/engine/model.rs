@@ -1,12 +1,12 @@
-//! A block for the stage's [simulation](lockweave_banking_stage::model): its tasks with their times on one thread
+//! A block for the stage's [simulation](super::virtual_workers): its tasks with their times on one thread
 //! of the engine, and the work before and after them.
 
 use super::{
     block::{AccessSource, Block},
     measure::Samples,
+    virtual_workers::{SimulatedCosts, SimulatedRun, SimulatedTask, simulate},
     yardstick::{Yardstick, YardstickError},
 };
-use lockweave_banking_stage::model::{SimulatedCosts, SimulatedRun, SimulatedTask, simulate};
 use lockweave_engine::Engine;
 use lockweave_runtime::{AccessMode, DenseId, KeyId, KeyTable, TaskId};
 use std::collections::HashMap;

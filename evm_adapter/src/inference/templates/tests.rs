@@ -379,7 +379,7 @@ fn a_refuted_template_has_to_earn_it_again() {
         let (mut inferrer, mut state) = world.inferrer();
         let plan = inferrer.plan(&step, &mut state).expect("a state in memory");
         assert!(plan.by_template && plan.gas.is_some(), "{plan:?}");
-        inferrer.refute(&step, &mut state);
+        inferrer.reject_template(&step, &mut state);
         let before = world.cache.stats();
         assert_eq!(before.ready, 0);
         let simulated = (1..20).take_while(|number| {

@@ -1,7 +1,8 @@
 use super::*;
 use crate::{
-    AccessMode, AccessSet, Code, Declaration, DenseId, GrantedState, MemoryState, OpenBlock,
-    Outcome, Sanitized, SerialState, StateAccess, StateCells, TaskId,
+    AccessMode, AccessSet, Code, DenseId, GrantedState, MemoryState, OpenBlock, Outcome,
+    SerialState, StateAccess, StateCells, TaskId,
+    test_support::{FailingState, RULES, undeclared},
 };
 use proptest::{collection::vec, prelude::*};
 use std::sync::Arc;
@@ -75,7 +76,7 @@ fn effects() -> impl Strategy<Value = Effects> {
 
 fn writes(effects: &[Effects]) -> WriteSet {
     let mut writes = WriteSet::default();
-    for (byte, (balance, new_code, wipe, slots)) in (0..).zip(effects) {
+    for (byte, (balance, new_code, clear, slots)) in (0..).zip(effects) {
         let address = address(byte);
         match balance {
             Balance::Keep => {}
@@ -88,7 +89,7 @@ fn writes(effects: &[Effects]) -> WriteSet {
         writes
             .codes
             .extend(new_code.map(|byte| (address, code(byte))));
-        writes.wipes.extend(wipe.then_some(address));
+        writes.cleared.extend(clear.then_some(address));
         for (slot, value) in (0..SLOTS).zip(slots) {
             let value = value.map(|value| (address, U256::from(slot), U256::from(value)));
             writes.slots.extend(value);
@@ -135,42 +136,35 @@ proptest! {
         let view = before();
         let mut cells = StateCells::new(view.clone(), rules);
         for transactions in blocks {
-            let transaction = Sanitized {
-                transaction: (),
-                access: AccessSet::empty(),
-                declaration: Declaration::Inferred,
-            };
-            let mut block = OpenBlock::to_infer(cells, vec![transaction; transactions.len()]);
+            let mut block = OpenBlock::to_infer(cells, undeclared(transactions.len()));
             let sequential = block.begin_sequential().expect("a new block");
             let block = Arc::new(block);
-            let mut window = GrantedState::sequential(Arc::clone(&block), sequential);
+            let mut granted = GrantedState::sequential(Arc::clone(&block), sequential);
             let mut oracle = SerialState::new(view.clone(), rules);
             let mut untouched = SerialState::new(view.clone(), rules);
             for (index, (effects, looks)) in transactions.iter().enumerate() {
-                // SAFETY: there is one window.
-                #[allow(unsafe_code)]
-                unsafe { window.enter_everything(TaskId::from_index(index)) };
+                granted.test_enter_everything(TaskId::from_index(index));
                 for (key, is_looked_at) in keys().zip(looks) {
-                    let (state, _) = window.sequential_state().unwrap();
+                    let (state, _) = granted.sequential_state().unwrap();
                     let is_untouched = state.is_untouched(&key);
                     if *is_looked_at {
-                        let seen = look(&mut window, &key);
+                        let seen = look(&mut granted, &key);
                         prop_assert_eq!(seen, look(&mut oracle, &key));
                         let code = StateKey::code(key.address);
-                        let (state, _) = window.sequential_state().unwrap();
+                        let (state, _) = granted.sequential_state().unwrap();
                         if is_untouched && state.is_untouched(&code) {
                             prop_assert_eq!(seen, look(&mut untouched, &key));
                         }
                     }
                 }
                 for byte in 0..ADDRESSES {
-                    let has_storage = window.has_storage(address(byte)).unwrap();
+                    let has_storage = granted.has_storage(address(byte)).unwrap();
                     prop_assert_eq!(has_storage, oracle.has_storage(address(byte)).unwrap());
                 }
                 let writes = writes(effects);
-                window.apply(&writes).unwrap();
+                granted.apply(&writes).unwrap();
                 oracle.apply(&writes).unwrap();
-                let touched = AccessSet::of_touches(window.touched().drain(..));
+                let touched = AccessSet::of_touches(granted.touched().drain(..));
                 for (key, looked_at) in keys().zip(looks) {
                     let needed = writes.effects().find(|(effect, _)| *effect == key);
                     let needed = needed.map(|(_, mode)| mode);
@@ -180,11 +174,11 @@ proptest! {
                         prop_assert!(noted.is_some_and(|noted| noted.allows(needed)));
                     }
                 }
-                window.leave();
-                prop_assert!(window.account(address(0)).is_err(), "nothing is held any more");
+                granted.leave();
+                prop_assert!(granted.account(address(0)).is_err(), "nothing is held any more");
                 block.finish(TaskId::from_index(index), Outcome::system());
             }
-            let sequential = window.into_sequential().unwrap();
+            let sequential = granted.into_sequential().unwrap();
             let mut block = Arc::into_inner(block).unwrap();
             block.end_sequential(sequential);
             let (sealed, spent) = block.into_executed().unwrap().seal().unwrap();
@@ -200,20 +194,12 @@ proptest! {
 #[test]
 fn many_changes_are_gathered_whole() {
     const ACCOUNTS: u64 = PART_MIN as u64 + 7;
-    let rules = StateRules {
-        clear_empty_accounts: true,
-    };
     let view = before();
-    let transaction = Sanitized {
-        transaction: (),
-        access: AccessSet::empty(),
-        declaration: Declaration::Inferred,
-    };
-    let cells = StateCells::new(view.clone(), rules);
-    let mut block = OpenBlock::to_infer(cells, vec![transaction]);
+    let cells = StateCells::new(view.clone(), RULES);
+    let mut block = OpenBlock::to_infer(cells, undeclared(1));
     let sequential = block.begin_sequential().expect("a new block");
     let block = Arc::new(block);
-    let mut window = GrantedState::sequential(Arc::clone(&block), sequential);
+    let mut granted = GrantedState::sequential(Arc::clone(&block), sequential);
     let mut writes = WriteSet::default();
     for number in 1..=ACCOUNTS {
         let address = Address::left_padding_from(&(1_000 + number).to_be_bytes());
@@ -227,18 +213,14 @@ fn many_changes_are_gathered_whole() {
             .slots
             .push((address, U256::from(number), U256::from(number)));
     }
-    // SAFETY: there is one window.
-    #[allow(unsafe_code)]
-    unsafe {
-        window.enter_everything(TaskId::from_index(0));
-    }
-    window.apply(&writes).unwrap();
-    window.leave();
+    granted.test_enter_everything(TaskId::from_index(0));
+    granted.apply(&writes).unwrap();
+    granted.leave();
     block.finish(TaskId::from_index(0), Outcome::system());
-    let sequential = window.into_sequential().unwrap();
+    let sequential = granted.into_sequential().unwrap();
     let mut block = Arc::into_inner(block).unwrap();
     block.end_sequential(sequential);
-    let mut oracle = SerialState::new(view, rules);
+    let mut oracle = SerialState::new(view, RULES);
     oracle.apply(&writes).unwrap();
     let settled = block.into_executed().unwrap();
     assert!(settled.shards() > 1);
@@ -246,41 +228,17 @@ fn many_changes_are_gathered_whole() {
     assert_eq!(sealed.delta, oracle.delta().unwrap());
 }
 
-/// A state in which one account cannot be read.
-struct Torn(Address);
-
-impl StateView for Torn {
-    fn account(&self, address: Address) -> Result<Option<Account>, StateError> {
-        if address == self.0 {
-            return Err(StateError::MissingBlockHash { number: 0 });
-        }
-        Ok(None)
-    }
-
-    fn slot(&self, _: Address, _: U256) -> Result<U256, StateError> {
-        Ok(U256::ZERO)
-    }
-
-    fn code(&self, _: B256) -> Result<Option<Arc<Code>>, StateError> {
-        Ok(None)
-    }
-
-    fn block_hash(&self, _: u64) -> Result<Option<B256>, StateError> {
-        Ok(None)
-    }
-
-    fn has_storage(&self, _: Address) -> Result<bool, StateError> {
-        Ok(false)
-    }
-}
-
 #[test]
 fn effects_that_cannot_all_be_applied_are_not_applied() {
-    let rules = StateRules {
-        clear_empty_accounts: true,
-    };
     let (well, torn) = (address(0), address(1));
-    let view = Torn(torn);
+    let view = FailingState {
+        account: |address| {
+            let fails = address == torn;
+            let error = StateError::MissingBlockHash { number: 0 };
+            (!fails).then_some(()).ok_or(error)
+        },
+        slot: |_| Ok(U256::ZERO),
+    };
     let mut state = SequentialState::default();
     let value = AccountValue {
         balance: U256::from(5),
@@ -296,13 +254,13 @@ fn effects_that_cannot_all_be_applied_are_not_applied() {
         }],
         ..WriteSet::default()
     };
-    assert!(state.apply(&view, rules, &writes).is_err());
+    assert!(state.apply(&view, RULES, &writes).is_err());
     assert!(!state.may_credit(&view, torn, U256::ONE));
     let untouched = AccountValue::default();
     assert_eq!(state.account(&view, well).unwrap(), untouched);
     assert_eq!(state.slot(&view, well, U256::ONE).unwrap(), U256::ZERO);
     writes.credits.clear();
-    state.apply(&view, rules, &writes).unwrap();
+    state.apply(&view, RULES, &writes).unwrap();
     assert_eq!(state.account(&view, well).unwrap(), value);
     assert_eq!(state.slot(&view, well, U256::ONE).unwrap(), U256::ONE);
 }

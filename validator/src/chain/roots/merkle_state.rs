@@ -52,7 +52,7 @@ impl MerkleState {
             self.set_leaf(*address, *account);
         }
         let mut stored: Vec<Address> = (delta.slots.iter().map(|(address, ..)| *address))
-            .chain(delta.wiped.iter().copied())
+            .chain(delta.cleared.iter().copied())
             .collect();
         stored.sort_unstable();
         stored.dedup();
@@ -103,7 +103,7 @@ mod tests {
             };
             let delta = StateDelta {
                 accounts: vec![(address, (round % 5 != 4).then_some(account))],
-                wiped: if round % 5 == 4 {
+                cleared: if round % 5 == 4 {
                     vec![address]
                 } else {
                     Vec::new()

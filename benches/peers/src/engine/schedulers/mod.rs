@@ -138,7 +138,7 @@ fn per_transaction(start: Instant) -> f64 {
 }
 
 fn lockweave(batches: &[Vec<Keys>], numbering: bool) -> f64 {
-    let mut scheduler = Scheduler::<KeyId, TaskId>::default();
+    let mut scheduler = Scheduler::default();
     // Within a batch ids are dense, as in a block.
     let mut sets: Vec<[KeyAccess; 3]> = Vec::new();
     let mut ids: AHashMap<u64, KeyId> = AHashMap::new();

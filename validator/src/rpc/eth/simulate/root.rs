@@ -140,7 +140,7 @@ fn add_storage(delta: &mut StateDelta, address: Address, account: &DbAccount) {
         account.account_state,
         AccountState::StorageCleared | AccountState::NotExisting
     ) {
-        delta.wiped.push(address);
+        delta.cleared.push(address);
     }
     if account.account_state != AccountState::NotExisting {
         let slots = account.storage.iter();

@@ -1,12 +1,10 @@
 //! The simulation: a queue of events that drives the stage's core.
 
 use super::costs::{SimulatedCosts, SimulatedRun, SimulatedTask};
-use crate::{
-    lock_table::Access,
-    scheduler::Scheduler,
-    stage::{
-        Core, FREE_CHUNK_COST_MAX, FREE_COST_MAX, Grant, REPORT_COST, Step, TaskBits,
-        WorkerContext, Workload,
+use lockweave_banking_stage::{
+    Access, Grant, Scheduler, Workload,
+    simulation::{
+        Core, FREE_CHUNK_COST_MAX, FREE_COST_MAX, REPORT_COST, Step, TaskBits, WorkerContext,
     },
 };
 use lockweave_runtime::{DenseId, TaskId};
@@ -49,10 +47,6 @@ impl Workload for TaskList {
     }
 
     fn enter(&self, _worker: usize) {}
-
-    fn prepare(&self, (): &mut (), _task: TaskId) -> Result<(), Infallible> {
-        Ok(())
-    }
 
     /// Called once for each task that is fed, and once for each that is completed.
     fn access(&self, task: TaskId) -> Access<'_> {
