@@ -79,11 +79,6 @@ pub enum EngineError {
     /// An access list needs the block's header.
     #[error("access lists need a block with a header; use `Engine::run`, not `Engine::run_steps`")]
     NoHeader,
-    /// A block with an access list has no invalid transactions to skip.
-    #[error(
-        "an access list belongs to valid transactions; do not use `skip_invalid` with `Access::Listed`"
-    )]
-    SkipListed,
     /// The block's changes cannot be gathered.
     #[error(transparent)]
     Seal(#[from] SealError),

@@ -5,20 +5,20 @@ use crate::{
     core::{Core, with_serial},
     error::EngineError,
     executed::Executed,
-    executor::{
-        BlockEffects, BlockExecutor, ExecutorFactory, ListingExecutor, PlacedStep, Skipped,
-    },
+    executor::{BlockExecutor, ExecutorFactory},
     listed,
     serial::build_access_list,
     state::StateSource,
 };
-use lockweave_banking_stage::{execute_block, execute_inferred_block, seal_block};
+use alloy_eips::eip7928::BlockAccessList;
+use lockweave_banking_stage::{InferredStats, execute_block, execute_inferred_block, seal_block};
 use lockweave_evm_adapter::{
-    BlockContext, EvmBlock, EvmInferrer, Step, TemplateCache, TemplateScope,
+    BlockContext, BlockEffects, EffectsExecutor, EvmBlock, EvmInferrer, PlacedStep, Step,
+    TemplateCache, TemplateScope,
 };
 use lockweave_runtime::{
-    AccessSet, BlockError, Declaration, DenseId, OpenBlock, RecycledBlock, Sanitized, SealedBlock,
-    StateCells, StateView, TaskId, execute_serially,
+    AccessSet, BlockError, Declaration, DenseId, GrantedState, OpenBlock, Sanitized, SealedBlock,
+    StateView, TaskId, execute_serially,
 };
 use std::{
     mem,
@@ -105,8 +105,7 @@ impl<'e> Run<'e> {
     }
 
     /// Gives transactions that are invalid at their place no effect, instead of failing the block:
-    /// for block builders. [`Executed::skipped`] names them; their outcome is that of a system step, and
-    /// they count in the indices of an access list. Not together with [`Access::Listed`].
+    /// for block builders. [`Executed::skipped`] names them; their outcome is that of a system step.
     pub const fn skip_invalid(mut self) -> Self {
         self.skips_invalid = true;
         self
@@ -183,13 +182,45 @@ impl<'e> Run<'e> {
         view: &Arc<dyn StateView>,
         list: &[alloy_eips::eip7928::AccountChanges],
     ) -> Result<Executed, EngineError> {
-        if self.skips_invalid {
-            return Err(EngineError::SkipListed);
-        }
         let block = self.steps.block()?;
         let (elapsed, sealed) = timed(|| listed::execute(self.engine, block, view, list));
         let mut executed = Executed::new(sealed?, elapsed);
         executed.access_list = self.builds_list.then(|| list.to_vec());
+        Ok(executed)
+    }
+
+    /// Executes the steps under sets that are known.
+    fn execute_known(
+        &self,
+        view: &Arc<dyn StateView>,
+        recorded: &RecordedAccess,
+        declaration: Declaration,
+    ) -> Result<Executed, EngineError> {
+        let transactions = self.with_sets(recorded, declaration, |_, step| step)?;
+        let factory = self.factory();
+        let skipped = factory.skipped.clone();
+        let make = move |last| factory.make(last);
+        let stage = &self.engine.stage;
+        let cells = self.engine.take_cells(view, self.steps.context().rules());
+        let table = recorded.table().cloned();
+        let (elapsed, result) = timed(|| {
+            let open = match table {
+                Some(table) => OpenBlock::with_table(cells, transactions, table),
+                None => OpenBlock::with_cells(cells, transactions),
+            };
+            let (open, result) = execute_block(stage, open, make, Step::gas_hint);
+            result?;
+            Ok::<_, EngineError>(seal_block(stage, open)?)
+        });
+        let (sealed, memory) = result?;
+        self.engine.keep_cells(memory.into_cells());
+        let mut executed = Executed::new(sealed, elapsed);
+        executed.skipped = skipped
+            .map(|skipped| mem::take(&mut *skipped.lock()))
+            .unwrap_or_default();
+        if self.keeps_access {
+            executed.access = recorded.sets().to_vec();
+        }
         Ok(executed)
     }
 
@@ -221,7 +252,8 @@ impl<'e> Run<'e> {
             (executor, inferrer)
         };
         let stage = &self.engine.stage;
-        let (mut executed, (access, stats)) = self.execute_open(view, &skipped, |cells| {
+        let cells = self.engine.take_cells(view, context.rules());
+        let (elapsed, result) = timed(|| {
             let mut open = OpenBlock::to_infer(cells, transactions);
             if self.keeps_access {
                 open = open.keep_touched();
@@ -229,36 +261,18 @@ impl<'e> Run<'e> {
             let (open, result) = execute_inferred_block(stage, open, make, Step::gas_hint);
             let stats = result?;
             let access = self.keeps_access.then(|| found_sets(&open, steps));
-            Ok((seal_block(stage, open)?, (access, stats)))
-        })?;
+            let (sealed, memory) = seal_block(stage, open)?;
+            Ok::<_, EngineError>((sealed, memory, access, stats))
+        });
+        let (sealed, memory, access, stats): (_, _, _, InferredStats) = result?;
+        self.engine.keep_cells(memory.into_cells());
+        let mut executed = Executed::new(sealed, elapsed);
         executed.access = access.unwrap_or_default();
+        executed.skipped = skipped
+            .map(|skipped| mem::take(&mut *skipped.lock()))
+            .unwrap_or_default();
         executed.statistics.inference = stats;
         Ok(executed)
-    }
-
-    /// Executes the steps under sets that are known.
-    fn execute_known(
-        &self,
-        view: &Arc<dyn StateView>,
-        recorded: &RecordedAccess,
-        declaration: Declaration,
-    ) -> Result<Executed, EngineError> {
-        let transactions = self.with_sets(recorded, declaration, |_, step| step)?;
-        let factory = self.factory();
-        let skipped = factory.skipped.clone();
-        let make = move |last| factory.make(last);
-        let stage = &self.engine.stage;
-        let table = recorded.table().cloned();
-        let (executed, ()) = self.execute_open(view, &skipped, |cells| {
-            let open = match table {
-                Some(table) => OpenBlock::with_table(cells, transactions, table),
-                None => OpenBlock::with_cells(cells, transactions),
-            };
-            let (open, result) = execute_block(stage, open, make, Step::gas_hint);
-            result?;
-            Ok((seal_block(stage, open)?, ()))
-        })?;
-        Ok(self.with_access(executed, recorded))
     }
 
     /// Executes the block under these sets and builds its access list.
@@ -271,46 +285,34 @@ impl<'e> Run<'e> {
         let transactions = self.with_sets(recorded, Declaration::Recorded, |index, step| {
             PlacedStep { index, step }
         })?;
-        let effects = Arc::new(BlockEffects::new(transactions.len()));
-        let factory = self.factory();
-        let skipped = factory.skipped.clone();
-        let kept = Arc::clone(&effects);
+        let steps = transactions.len();
+        let effects = Arc::new(BlockEffects::new(steps));
+        let (context, recorded_effects) = (block.context().clone(), Arc::clone(&effects));
+        let settings = Arc::clone(&self.engine.settings);
         // An executor of an earlier block would put its effects there.
-        let make = move |_| ListingExecutor::new(&factory, Arc::clone(&kept));
+        let make = move |_: Option<EffectsExecutor<GrantedState<PlacedStep>>>| {
+            EffectsExecutor::new(&context, Arc::clone(&recorded_effects))
+                .with_precompiles(settings.precompiles.iter().cloned())
+        };
         let stage = &self.engine.stage;
-        let (mut executed, list) = self.execute_open(view, &skipped, |cells| {
+        let cells = self.engine.take_cells(view, block.context().rules());
+        let (elapsed, result) = timed(|| {
             let open = OpenBlock::with_cells(cells, transactions);
             let (open, result) = execute_block(stage, open, make, PlacedStep::gas_hint);
             result?;
-            let sealed = seal_block(stage, open)?;
-            let (list, _) = build_access_list(block, view, &effects.take())?;
-            Ok((sealed, list))
-        })?;
+            let (sealed, memory) = seal_block(stage, open)?;
+            let effects: Vec<_> = (0..steps).map(|step| effects.take(step)).collect();
+            let (list, _) = build_access_list(block, view, &effects)?;
+            Ok::<(SealedBlock, _, BlockAccessList), EngineError>((sealed, memory, list))
+        });
+        let (sealed, memory, list) = result?;
+        self.engine.keep_cells(memory.into_cells());
+        let mut executed = Executed::new(sealed, elapsed);
         executed.access_list = Some(list);
-        Ok(self.with_access(executed, recorded))
-    }
-
-    fn with_access(&self, mut executed: Executed, recorded: &RecordedAccess) -> Executed {
         if self.keeps_access {
             executed.access = recorded.sets().to_vec();
         }
-        executed
-    }
-
-    /// Opens a block on the clock, executes and seals it by `run`, and puts its result together.
-    fn execute_open<T, R>(
-        &self,
-        view: &Arc<dyn StateView>,
-        skipped: &Skipped,
-        run: impl FnOnce(StateCells) -> Result<((SealedBlock, RecycledBlock<T>), R), EngineError>,
-    ) -> Result<(Executed, R), EngineError> {
-        let cells = self.engine.take_cells(view, self.steps.context().rules());
-        let (elapsed, result) = timed(|| run(cells));
-        let ((sealed, memory), found) = result?;
-        self.engine.keep_cells(memory.into_cells());
-        let mut executed = Executed::new(sealed, elapsed);
-        executed.skipped = skipped.take();
-        Ok((executed, found))
+        Ok(executed)
     }
 
     /// The steps with their sets.
@@ -357,7 +359,7 @@ impl<'e> Run<'e> {
         ExecutorFactory {
             context: self.steps.context().clone(),
             settings: Arc::clone(&self.engine.settings),
-            skipped: Skipped::new(self.skips_invalid),
+            skipped: self.skips_invalid.then(Arc::default),
         }
     }
 }

@@ -70,7 +70,9 @@ pub use block::{
     Activation, BlockContext, BlockInput, ChainSpec, EvmBlock, EvmBlockError, Ommers, Step,
     SystemCall, TypedReceipt, logs_bloom, receipts_root,
 };
-pub use executor::{EvmExecutor, InvalidStep, StepEffects};
+pub use executor::{
+    BlockEffects, EffectsExecutor, EvmExecutor, InvalidStep, PlacedStep, StepEffects,
+};
 pub use inference::{
     EvmInferrer, InferredPlan, TemplateCache, TemplateCacheStats, TemplateScope, Templates,
 };
