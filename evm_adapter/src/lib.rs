@@ -63,6 +63,8 @@ mod inference;
 mod lists;
 mod machine;
 mod shortcuts;
+#[cfg(test)]
+mod test_state;
 mod traces;
 mod transaction;
 
