@@ -79,6 +79,11 @@ pub enum EngineError {
     /// An access list needs the block's header.
     #[error("access lists need a block with a header; use `Engine::run`, not `Engine::run_steps`")]
     NoHeader,
+    /// A block that is executed by its access list has no invalid transactions to skip.
+    #[error(
+        "`Access::Listed` and `skip_invalid` exclude each other: a list is that of valid blocks"
+    )]
+    SkipByList,
     /// The block's changes cannot be gathered.
     #[error(transparent)]
     Seal(#[from] SealError),

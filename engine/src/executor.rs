@@ -1,8 +1,11 @@
-//! The executor of the workers: revm on granted cells, which skips invalid transactions where asked to.
+//! The executor of the workers: revm on granted cells, which skips invalid transactions and notes effects
+//! where asked to.
 
 use crate::{core::Settings, executed::SkippedTransactions};
-use lockweave_evm_adapter::{BlockContext, EvmExecutor, EvmInferrer, InvalidStep, Step};
-use lockweave_runtime::{ExecutionError, Executor, GrantedState, Outcome, Payment};
+use lockweave_evm_adapter::{
+    BlockContext, BlockEffects, EvmExecutor, EvmInferrer, InvalidStep, Step,
+};
+use lockweave_runtime::{DenseId, ExecutionError, Executor, GrantedState, Outcome, Payment};
 use parking_lot::Mutex;
 use std::sync::Arc;
 
@@ -16,6 +19,8 @@ pub(crate) struct ExecutorFactory {
     /// Set where invalid transactions are skipped. A transaction that was rolled back and succeeded
     /// later stays in the map: its outcome decides.
     pub(crate) skipped: Option<Arc<Mutex<SkippedTransactions>>>,
+    /// Set where the block's access list is built.
+    pub(crate) effects: Option<Arc<BlockEffects>>,
 }
 
 impl ExecutorFactory {
@@ -44,7 +49,7 @@ impl ExecutorFactory {
 
     /// An executor for the block; `last` is the one that the thread used before, kept for its buffers.
     pub(crate) fn make(&self, last: Option<BlockExecutor>) -> BlockExecutor {
-        let inner = match last.filter(|last| self.made(last)) {
+        let mut inner = match last.filter(|last| self.made(last)) {
             Some(mut last) => {
                 last.inner.set_block(&self.context);
                 last.inner
@@ -55,10 +60,12 @@ impl ExecutorFactory {
                 .with_fast_precompiles()
                 .with_traces(self.settings.trace_after),
         };
+        inner.record_effects(self.effects.is_some());
         BlockExecutor {
             inner,
             settings: Arc::clone(&self.settings),
             skipped: self.skipped.clone(),
+            effects: self.effects.clone(),
         }
     }
 }
@@ -69,6 +76,7 @@ pub(crate) struct BlockExecutor {
     inner: Granted,
     settings: Arc<Settings>,
     skipped: Option<Arc<Mutex<SkippedTransactions>>>,
+    effects: Option<Arc<BlockEffects>>,
 }
 
 impl Executor<GrantedState<Step>> for BlockExecutor {
@@ -85,6 +93,9 @@ impl Executor<GrantedState<Step>> for BlockExecutor {
         state: &mut GrantedState<Step>,
     ) -> Result<Outcome, ExecutionError<InvalidStep>> {
         let result = self.inner.execute(step, state);
+        if let (Ok(_), Some(effects), Some(task)) = (&result, &self.effects, state.task()) {
+            effects.put(task.index(), self.inner.take_effects());
+        }
         match (result, &self.skipped, step.transaction()) {
             (Err(ExecutionError::Invalid(invalid)), Some(skipped), Some(transaction)) => {
                 skipped.lock().insert(transaction.hash(), Box::new(invalid));

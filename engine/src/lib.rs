@@ -46,6 +46,8 @@ mod listed;
 mod run;
 mod serial;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use access::{Access, RecordedAccess};
 pub use block::NewBlock;

@@ -85,7 +85,7 @@ pub(crate) fn execute(
     let (outcomes, effects): (Vec<_>, Vec<_>) = groups
         .flat_map(|group| group.into_inner().expect("a run without an error ran all"))
         .unzip();
-    let (built, delta) = build_access_list(block, view, &effects)?;
+    let (built, delta) = build_access_list(block, view, &outcomes, &effects)?;
     if let Some(address) = difference(list, &built) {
         return Err(InvalidAccessList::Account { address }.into());
     }
@@ -139,7 +139,7 @@ impl Workload for ListedBlock {
     fn enter(&self, _worker: usize) -> Self::Worker {
         let mut executor = EvmExecutor::new(self.block.context())
             .with_precompiles(self.settings.precompiles.iter().cloned());
-        executor.record_effects();
+        executor.record_effects(true);
         executor
     }
 

@@ -4,22 +4,22 @@ use crate::{
     access::{Access, RecordedAccess},
     core::{Core, with_serial},
     error::EngineError,
-    executed::Executed,
+    executed::{Executed, SkippedTransactions},
     executor::{BlockExecutor, ExecutorFactory},
     listed,
     serial::build_access_list,
     state::StateSource,
 };
-use alloy_eips::eip7928::BlockAccessList;
 use lockweave_banking_stage::{InferredStats, execute_block, execute_inferred_block, seal_block};
 use lockweave_evm_adapter::{
-    BlockContext, BlockEffects, EffectsExecutor, EvmBlock, EvmInferrer, PlacedStep, Step,
-    TemplateCache, TemplateScope,
+    BlockContext, BlockEffects, EvmBlock, EvmInferrer, Step, StepEffects, TemplateCache,
+    TemplateScope,
 };
 use lockweave_runtime::{
-    AccessSet, BlockError, Declaration, DenseId, GrantedState, OpenBlock, Sanitized, SealedBlock,
+    AccessSet, BlockError, Declaration, DenseId, OpenBlock, RecycledBlock, Sanitized, SealedBlock,
     StateView, TaskId, execute_serially,
 };
+use parking_lot::Mutex;
 use std::{
     mem,
     sync::Arc,
@@ -105,7 +105,11 @@ impl<'e> Run<'e> {
     }
 
     /// Gives transactions that are invalid at their place no effect, instead of failing the block:
-    /// for block builders. [`Executed::skipped`] names them; their outcome is that of a system step.
+    /// for block builders. [`Executed::skipped`] names them; their outcome is that of a system step. An
+    /// access list is that of the block without them.
+    ///
+    /// A [given list](Access::Listed) excludes this ([`EngineError::SkipByList`]): with an invalid
+    /// transaction, the list is not the block's.
     pub const fn skip_invalid(mut self) -> Self {
         self.skips_invalid = true;
         self
@@ -130,18 +134,13 @@ impl<'e> Run<'e> {
     pub fn execute(mut self, state: &impl StateSource) -> Result<Executed, EngineError> {
         let view = state.newest()?;
         match self.access {
+            Access::Listed(_) if self.skips_invalid => Err(EngineError::SkipByList),
             Access::Listed(list) => self.execute_by_list(&view, list),
-            Access::Recorded(recorded) if self.builds_list => {
-                self.execute_and_list(&view, recorded)
-            }
             Access::Recorded(recorded) => {
                 self.execute_known(&view, recorded, Declaration::Recorded)
             }
             Access::Signed => {
                 let recorded = RecordedAccess::new(self.signed_sets()?);
-                if self.builds_list {
-                    return self.execute_and_list(&view, &recorded);
-                }
                 self.execute_known(&view, &recorded, Declaration::Signed)
             }
             Access::Inferred => {
@@ -149,7 +148,7 @@ impl<'e> Run<'e> {
                 let mut executed = self.execute_inferred(&view)?;
                 if self.builds_list {
                     let recorded = RecordedAccess::new(mem::take(&mut executed.access));
-                    let again = self.execute_and_list(&view, &recorded)?;
+                    let again = self.execute_known(&view, &recorded, Declaration::Recorded)?;
                     executed.access_list = again.access_list;
                     executed.access = recorded.sets().to_vec();
                 }
@@ -189,15 +188,18 @@ impl<'e> Run<'e> {
         Ok(executed)
     }
 
-    /// Executes the steps under sets that are known.
+    /// Executes the steps under sets that are known, and builds the block's access list where asked to.
     fn execute_known(
         &self,
         view: &Arc<dyn StateView>,
         recorded: &RecordedAccess,
         declaration: Declaration,
     ) -> Result<Executed, EngineError> {
-        let transactions = self.with_sets(recorded, declaration, |_, step| step)?;
-        let factory = self.factory();
+        let listed = self.builds_list.then(|| self.steps.block()).transpose()?;
+        let transactions = self.with_sets(recorded, declaration)?;
+        let steps = transactions.len();
+        let effects = listed.map(|_| Arc::new(BlockEffects::new(steps)));
+        let factory = self.factory(effects.clone());
         let skipped = factory.skipped.clone();
         let make = move |last| factory.make(last);
         let stage = &self.engine.stage;
@@ -210,14 +212,20 @@ impl<'e> Run<'e> {
             };
             let (open, result) = execute_block(stage, open, make, Step::gas_hint);
             result?;
-            Ok::<_, EngineError>(seal_block(stage, open)?)
+            let (sealed, memory) = seal_block(stage, open)?;
+            let list = match (listed, effects) {
+                (Some(block), Some(effects)) => {
+                    let effects: Vec<StepEffects> =
+                        (0..steps).map(|step| effects.take(step)).collect();
+                    Some(build_access_list(block, view, &sealed.outcomes, &effects)?.0)
+                }
+                _ => None,
+            };
+            Ok::<_, EngineError>((sealed, memory, list))
         });
-        let (sealed, memory) = result?;
-        self.engine.keep_cells(memory.into_cells());
-        let mut executed = Executed::new(sealed, elapsed);
-        executed.skipped = skipped
-            .map(|skipped| mem::take(&mut *skipped.lock()))
-            .unwrap_or_default();
+        let (sealed, memory, list) = result?;
+        let mut executed = self.finish(sealed, memory, elapsed, skipped);
+        executed.access_list = list;
         if self.keeps_access {
             executed.access = recorded.sets().to_vec();
         }
@@ -242,7 +250,7 @@ impl<'e> Run<'e> {
             })
             .collect();
         let steps = transactions.len();
-        let factory = self.factory();
+        let factory = self.factory(None);
         let skipped = factory.skipped.clone();
         let (templates, scope) = self.templates.clone().unzip();
         let scope = scope.unwrap_or_default();
@@ -265,63 +273,34 @@ impl<'e> Run<'e> {
             Ok::<_, EngineError>((sealed, memory, access, stats))
         });
         let (sealed, memory, access, stats): (_, _, _, InferredStats) = result?;
-        self.engine.keep_cells(memory.into_cells());
-        let mut executed = Executed::new(sealed, elapsed);
+        let mut executed = self.finish(sealed, memory, elapsed, skipped);
         executed.access = access.unwrap_or_default();
-        executed.skipped = skipped
-            .map(|skipped| mem::take(&mut *skipped.lock()))
-            .unwrap_or_default();
         executed.statistics.inference = stats;
         Ok(executed)
     }
 
-    /// Executes the block under these sets and builds its access list.
-    fn execute_and_list(
+    /// The result of a block that is sealed. The engine keeps the memory of its cells.
+    fn finish(
         &self,
-        view: &Arc<dyn StateView>,
-        recorded: &RecordedAccess,
-    ) -> Result<Executed, EngineError> {
-        let block = self.steps.block()?;
-        let transactions = self.with_sets(recorded, Declaration::Recorded, |index, step| {
-            PlacedStep { index, step }
-        })?;
-        let steps = transactions.len();
-        let effects = Arc::new(BlockEffects::new(steps));
-        let (context, recorded_effects) = (block.context().clone(), Arc::clone(&effects));
-        let settings = Arc::clone(&self.engine.settings);
-        // An executor of an earlier block would put its effects there.
-        let make = move |_: Option<EffectsExecutor<GrantedState<PlacedStep>>>| {
-            EffectsExecutor::new(&context, Arc::clone(&recorded_effects))
-                .with_precompiles(settings.precompiles.iter().cloned())
-        };
-        let stage = &self.engine.stage;
-        let cells = self.engine.take_cells(view, block.context().rules());
-        let (elapsed, result) = timed(|| {
-            let open = OpenBlock::with_cells(cells, transactions);
-            let (open, result) = execute_block(stage, open, make, PlacedStep::gas_hint);
-            result?;
-            let (sealed, memory) = seal_block(stage, open)?;
-            let effects: Vec<_> = (0..steps).map(|step| effects.take(step)).collect();
-            let (list, _) = build_access_list(block, view, &effects)?;
-            Ok::<(SealedBlock, _, BlockAccessList), EngineError>((sealed, memory, list))
-        });
-        let (sealed, memory, list) = result?;
+        sealed: SealedBlock,
+        memory: RecycledBlock<Step>,
+        elapsed: Duration,
+        skipped: Option<Arc<Mutex<SkippedTransactions>>>,
+    ) -> Executed {
         self.engine.keep_cells(memory.into_cells());
         let mut executed = Executed::new(sealed, elapsed);
-        executed.access_list = Some(list);
-        if self.keeps_access {
-            executed.access = recorded.sets().to_vec();
-        }
-        Ok(executed)
+        executed.skipped = skipped
+            .map(|skipped| mem::take(&mut *skipped.lock()))
+            .unwrap_or_default();
+        executed
     }
 
     /// The steps with their sets.
-    fn with_sets<T>(
+    fn with_sets(
         &self,
         recorded: &RecordedAccess,
         declaration: Declaration,
-        place: impl Fn(usize, Step) -> T,
-    ) -> Result<Vec<Sanitized<T>>, EngineError> {
+    ) -> Result<Vec<Sanitized<Step>>, EngineError> {
         let (steps, sets) = (self.steps.all(), recorded.sets());
         if steps.len() != sets.len() {
             let (steps, sets) = (steps.len(), sets.len());
@@ -333,7 +312,7 @@ impl<'e> Run<'e> {
                 None => step.clone(),
             };
             Sanitized {
-                transaction: place(index, step),
+                transaction: step,
                 access: access.clone(),
                 declaration,
             }
@@ -355,11 +334,12 @@ impl<'e> Run<'e> {
             .collect()
     }
 
-    fn factory(&self) -> ExecutorFactory {
+    fn factory(&self, effects: Option<Arc<BlockEffects>>) -> ExecutorFactory {
         ExecutorFactory {
             context: self.steps.context().clone(),
             settings: Arc::clone(&self.engine.settings),
             skipped: self.skips_invalid.then(Arc::default),
+            effects,
         }
     }
 }

@@ -7,8 +7,8 @@ use lockweave_evm_adapter::{
     revm::precompile::Precompile,
 };
 use lockweave_runtime::{
-    AccessError, AccessSet, ExecutionError, Executor, INFERRED_KEYS_MAX, Outcome, Recording,
-    SealedBlock, SerialState, StateAccess, StateDelta, StateError, StateView,
+    AccessError, AccessSet, ExecutionError, Executor, INFERRED_KEYS_MAX, Outcome, OutcomeKind,
+    Recording, SealedBlock, SerialState, StateAccess, StateDelta, StateError, StateView,
 };
 use std::{fmt, sync::Arc};
 
@@ -139,7 +139,7 @@ impl<S: OracleState> SerialRun<S> {
     /// Also keeps what every step touches and changes, for an access list (EIP-7928).
     #[must_use]
     pub fn with_effects(mut self) -> Self {
-        self.executor.record_effects();
+        self.executor.record_effects(true);
         self.keeps_effects = true;
         self
     }
@@ -181,7 +181,7 @@ impl<S: OracleState> SerialRun<S> {
         block: &EvmBlock,
         before: &Arc<dyn StateView>,
     ) -> Result<BlockAccessList, AccessError> {
-        Ok(build_access_list(block, before, self.effects.iter())?.0)
+        Ok(build_access_list(block, before, &self.outcomes, &self.effects)?.0)
     }
 
     /// Ends the run.
@@ -205,15 +205,22 @@ impl<S: OracleState> fmt::Debug for SerialRun<S> {
     }
 }
 
-/// Builds the access list and the changes of a block from what its steps did, in block order.
-pub(crate) fn build_access_list<'s>(
+/// Builds the access list and the changes of a block from what its steps did, in block order. Skipped
+/// transactions have no index: the list is that of the block without them.
+pub(crate) fn build_access_list(
     block: &EvmBlock,
     before: &Arc<dyn StateView>,
-    effects: impl IntoIterator<Item = &'s StepEffects>,
+    outcomes: &[Outcome],
+    effects: &[StepEffects],
 ) -> Result<(BlockAccessList, StateDelta), AccessError> {
     let mut builder = AccessListBuilder::new(Arc::clone(before), block.context().rules());
-    for (step, effects) in effects.into_iter().enumerate() {
-        builder.add(block.access_index(step), effects)?;
+    let mut skipped = 0;
+    for (step, (outcome, effects)) in outcomes.iter().zip(effects).enumerate() {
+        if outcome.kind == OutcomeKind::System && block.transaction_index(step).is_some() {
+            skipped += 1;
+            continue;
+        }
+        builder.add(block.access_index(step) - skipped, effects)?;
     }
     builder.finish()
 }

@@ -63,6 +63,8 @@ mod inference;
 mod lists;
 mod machine;
 mod shortcuts;
+#[cfg(test)]
+mod test_state;
 mod traces;
 mod transaction;
 
@@ -70,9 +72,7 @@ pub use block::{
     Activation, BlockContext, BlockInput, ChainSpec, EvmBlock, EvmBlockError, Ommers, Step,
     SystemCall, TypedReceipt, logs_bloom, receipts_root,
 };
-pub use executor::{
-    BlockEffects, EffectsExecutor, EvmExecutor, InvalidStep, PlacedStep, StepEffects,
-};
+pub use executor::{BlockEffects, EvmExecutor, InvalidStep, StepEffects};
 pub use inference::{
     EvmInferrer, InferredPlan, TemplateCache, TemplateCacheStats, TemplateScope, Templates,
 };

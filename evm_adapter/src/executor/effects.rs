@@ -1,6 +1,5 @@
 //! The effects of a block's steps: the accounts and slots that they touch, and their changes.
 
-use crate::block::Step;
 use alloy_primitives::{Address, U256};
 use lockweave_runtime::WriteSet;
 use std::{
@@ -51,26 +50,11 @@ impl BlockEffects {
         mem::take(&mut *effects)
     }
 
-    pub(super) fn put(&self, step: usize, effects: StepEffects) {
+    /// Stores the effects of a step, in place of earlier ones.
+    pub fn put(&self, step: usize, effects: StepEffects) {
         let mut slot = self.steps[step]
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         *slot = effects;
-    }
-}
-
-/// A step with its index in the block.
-#[derive(Clone, Debug)]
-pub struct PlacedStep {
-    /// Index among the block's steps.
-    pub index: usize,
-    /// The step.
-    pub step: Step,
-}
-
-impl PlacedStep {
-    /// The step's estimated gas.
-    pub fn gas_hint(&self) -> u64 {
-        self.step.gas_hint()
     }
 }

@@ -189,9 +189,9 @@ impl<S: StateAccess + Default> EvmExecutor<S> {
         mem::replace(&mut self.machine.ctx.chain.preimages, preimages)
     }
 
-    /// Records the effects of each step from now on, for [`take_effects`](Self::take_effects).
-    pub fn record_effects(&mut self) {
-        self.machine.ctx.journaled_state.touched = Some(Touched::default());
+    /// Records the effects of each step from now on, for [`take_effects`](Self::take_effects), or stops.
+    pub fn record_effects(&mut self, records: bool) {
+        self.machine.ctx.journaled_state.touched = records.then(Touched::default);
     }
 
     /// Takes the effects of the last step, which must have succeeded with an outcome.

@@ -1,6 +1,5 @@
 //! revm as the executor of a block's steps.
 //!
-//! * `effects_executor`: an executor that records the effects of every step of a block.
 //! * `executor`: the executor of steps.
 //! * `outcome`: revm's results and errors in the runtime's form.
 //! * `handler`: Ethereum's handler, except that the fee is a credit.
@@ -10,7 +9,6 @@
 
 mod credits;
 mod effects;
-mod effects_executor;
 mod error;
 #[expect(clippy::module_inception, reason = "the folder is named after it")]
 mod executor;
@@ -19,7 +17,6 @@ mod outcome;
 #[cfg(test)]
 mod tests;
 
-pub use effects::{BlockEffects, PlacedStep, StepEffects};
-pub use effects_executor::EffectsExecutor;
+pub use effects::{BlockEffects, StepEffects};
 pub use error::InvalidStep;
 pub use executor::EvmExecutor;

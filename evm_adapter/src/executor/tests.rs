@@ -4,13 +4,11 @@ use super::EvmExecutor;
 use crate::{
     block::{BlockContext, ChainSpec, Step},
     machine::EvmContext,
-    transaction::EvmTransaction,
+    test_state::{call, context, deploy, make_rich},
 };
-use alloy_consensus::{Header, Signed, TxEnvelope, TxLegacy};
-use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256, address};
-use lockweave_runtime::{
-    Account, Code, MemoryState, SealedBlock, SerialState, StateView, execute_serially,
-};
+use alloy_consensus::Header;
+use alloy_primitives::{Address, U256, address};
+use lockweave_runtime::{MemoryState, SealedBlock, SerialState, StateView, execute_serially};
 use revm::{
     bytecode::opcode::{
         CALLDATASIZE, GAS, JUMPDEST, MSTORE, POP, PUSH0, PUSH1, PUSH20, RETURNDATASIZE, SLOAD,
@@ -52,18 +50,6 @@ fn echoes(addresses: &[Address]) -> Vec<Precompile> {
     contracts.collect()
 }
 
-fn context() -> BlockContext {
-    let header = Header {
-        number: 1,
-        gas_limit: 30_000_000,
-        base_fee_per_gas: Some(0),
-        beneficiary: Address::repeat_byte(0xbe),
-        withdrawals_root: Some(B256::ZERO),
-        ..Header::default()
-    };
-    BlockContext::new(&ChainSpec::single_fork(1, SpecId::SHANGHAI), &header)
-}
-
 fn state() -> SerialState {
     let mut state = MemoryState::new();
     let bump = [PUSH0, SLOAD, RETURNDATASIZE, 0x01, PUSH0, SSTORE, STOP];
@@ -73,21 +59,10 @@ fn state() -> SerialState {
     contract.extend_from_slice(&bump);
     let library = vec![JUMPDEST, PUSH1, 1, PUSH0, MSTORE, STOP];
     for (address, code) in [(CONTRACT, contract), (LIBRARY, library)] {
-        let code = Arc::new(Code::new(Bytes::from(code)));
-        let account = Account {
-            nonce: 1,
-            code_hash: code.hash(),
-            ..Account::default()
-        };
-        state.insert_account(address, account);
-        state.insert_code(code);
+        deploy(&mut state, address, code);
     }
     for sender in 1..=40 {
-        let account = Account {
-            balance: U256::MAX >> 8,
-            ..Account::default()
-        };
-        state.insert_account(Address::repeat_byte(sender), account);
+        make_rich(&mut state, Address::repeat_byte(sender));
     }
     let view: Arc<dyn StateView> = Arc::new(state);
     SerialState::new(view, context().rules())
@@ -97,17 +72,10 @@ fn state() -> SerialState {
 fn steps() -> Vec<Step> {
     let targets = [CONTRACT, LIBRARY, VACANT, CONTRACT];
     let step = |sender: u8| {
-        let transaction = TxLegacy {
-            gas_limit: 1_000_000,
-            gas_price: 1,
-            to: TxKind::Call(targets[usize::from(sender) % targets.len()]),
-            value: U256::from(u8::from(sender.is_multiple_of(5))),
-            input: vec![sender; usize::from(sender % 2) * 4].into(),
-            ..TxLegacy::default()
-        };
-        let signed = Signed::new_unhashed(transaction, Signature::test_signature());
-        let sender = Address::repeat_byte(sender);
-        Step::Transaction(EvmTransaction::new(TxEnvelope::Legacy(signed), sender))
+        let target = targets[usize::from(sender) % targets.len()];
+        let value = U256::from(u8::from(sender.is_multiple_of(5)));
+        let input = vec![sender; usize::from(sender % 2) * 4];
+        call(Address::repeat_byte(sender), target, value, input)
     };
     (1..=40).map(step).collect()
 }

@@ -141,6 +141,11 @@ impl<T> GrantedState<T> {
         self.recent = (Address::ZERO, 0..0);
     }
 
+    /// The task whose grant was entered last.
+    pub const fn task(&self) -> Option<TaskId> {
+        self.task
+    }
+
     /// Whether this view has entered the grant of `task` of `block`, and is not a replacement of the view
     /// that did.
     pub fn is_entered(&self, block: &Arc<OpenBlock<T>>, task: TaskId) -> bool {

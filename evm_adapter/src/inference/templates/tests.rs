@@ -2,22 +2,17 @@
 
 use super::{TemplateCache, TemplateCacheStats};
 use crate::{
-    block::{BlockContext, ChainSpec, Step},
+    block::Step,
     inference::EvmInferrer,
-    transaction::EvmTransaction,
+    test_state::{call, context, deploy, make_rich},
 };
-use alloy_consensus::{Header, Signed, TxEnvelope, TxLegacy};
-use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, Signature, TxKind, U256, keccak256};
+use alloy_primitives::{Address, KECCAK256_EMPTY, U256, keccak256};
 use lockweave_runtime::{
-    AccessMode, AccessSet, Account, Code, Infer, Inference, MemoryState, SimulatedState, StateKey,
-    StateView,
+    AccessMode, AccessSet, Infer, Inference, MemoryState, SimulatedState, StateKey, StateView,
 };
-use revm::{
-    bytecode::opcode::{
-        ADD, CALL, CALLDATALOAD, CALLER, DELEGATECALL, GAS, ISZERO, JUMPDEST, JUMPI, KECCAK256,
-        MSTORE, PUSH1, PUSH32, SLOAD, SSTORE, STOP,
-    },
-    primitives::hardfork::SpecId,
+use revm::bytecode::opcode::{
+    ADD, CALL, CALLDATALOAD, CALLER, DELEGATECALL, GAS, ISZERO, JUMPDEST, JUMPI, KECCAK256, MSTORE,
+    PUSH1, PUSH32, SLOAD, SSTORE, STOP,
 };
 use std::sync::Arc;
 
@@ -56,14 +51,7 @@ impl World {
     }
 
     fn deploy(&mut self, address: Address, code: Vec<u8>) {
-        let code = Arc::new(Code::new(Bytes::from(code)));
-        let account = Account {
-            nonce: 1,
-            code_hash: code.hash(),
-            ..Account::default()
-        };
-        self.state.insert_account(address, account);
-        self.state.insert_code(code);
+        deploy(&mut self.state, address, code);
     }
 
     /// Infers what a call touches.
@@ -74,22 +62,10 @@ impl World {
 
     fn step(&mut self, caller: u8, words: &[U256]) -> Step {
         let caller = caller_address(caller);
-        let rich = Account {
-            balance: U256::MAX >> 8,
-            ..Account::default()
-        };
-        self.state.insert_account(caller, rich);
+        make_rich(&mut self.state, caller);
         let mut input = vec![0xab, 0xcd, 0xef, 0x01];
         input.extend(words.iter().flat_map(U256::to_be_bytes::<32>));
-        let transaction = TxLegacy {
-            gas_limit: 1_000_000,
-            gas_price: 1,
-            to: TxKind::Call(CONTRACT),
-            input: input.into(),
-            ..TxLegacy::default()
-        };
-        let signed = Signed::new_unhashed(transaction, Signature::test_signature());
-        Step::Transaction(EvmTransaction::new(TxEnvelope::Legacy(signed), caller))
+        call(caller, CONTRACT, U256::ZERO, input)
     }
 
     fn infer(&self, step: &Step) -> (Inference, AccessSet) {
@@ -123,18 +99,6 @@ impl World {
         }
         panic!("nothing was predicted: {:?}", self.cache.stats());
     }
-}
-
-fn context() -> BlockContext {
-    let header = Header {
-        number: 1,
-        gas_limit: 30_000_000,
-        base_fee_per_gas: Some(0),
-        beneficiary: Address::repeat_byte(0xbe),
-        withdrawals_root: Some(B256::ZERO),
-        ..Header::default()
-    };
-    BlockContext::new(&ChainSpec::single_fork(1, SpecId::SHANGHAI), &header)
 }
 
 fn caller_address(index: u8) -> Address {
