@@ -69,59 +69,39 @@ pub enum TemplateUse {
 /// Why a block cannot be replayed: something is wrong with the input or with this program, not with
 /// the block's result.
 #[derive(Debug, Error)]
+#[expect(missing_docs, reason = "the messages say what the variants mean")]
 pub enum ReplayError {
-    /// The recording is damaged or incomplete.
     #[error(transparent)]
     Recorded(#[from] RecordedError),
-    /// The block is of a fork that is not known, or not of the fork its place says.
     #[error("{file}: {source}")]
     Block {
-        /// The block's file.
         file: String,
-        /// What is wrong with it.
         source: EvmBlockError,
     },
-    /// A signature names no sender.
     #[error("{file}: transactions[{index}]: {source}")]
     Signature {
-        /// The block's file.
         file: String,
-        /// The transaction's place in the block.
         index: usize,
-        /// What is wrong with it.
         source: RecoverError,
     },
-    /// A transaction is recorded as somebody else's.
     #[error("{file}: transactions[{index}] was signed by {recovered}, but `from` is {claimed}")]
     Sender {
-        /// The block's file.
         file: String,
-        /// The transaction's place in the block.
         index: usize,
-        /// Who signed it.
         recovered: alloy_primitives::Address,
-        /// Who is recorded as its sender.
         claimed: alloy_primitives::Address,
     },
-    /// A step of the block cannot be executed.
     #[error("block {number}, step {step}: {problem}")]
     Step {
-        /// The block's number.
         number: u64,
-        /// The step's place in the block.
         step: usize,
-        /// Why.
         problem: String,
     },
-    /// The recorded state could not answer.
     #[error("block {number}: {source}; the recording is incomplete")]
     State {
-        /// The block's number.
         number: u64,
-        /// What it was asked.
         source: StateError,
     },
-    /// The worker threads could not be started.
     #[error(transparent)]
     Start(#[from] StartError),
 }

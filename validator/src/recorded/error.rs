@@ -6,120 +6,78 @@ use thiserror::Error;
 
 /// Why recorded blocks cannot be read. Every message names the file or the block.
 #[derive(Debug, Error)]
+#[expect(missing_docs, reason = "the messages say what the variants mean")]
 pub enum RecordedError {
-    /// A file or folder cannot be opened or read.
     #[error("{file}: {source}")]
     Io {
-        /// The file or folder.
         file: String,
-        /// Why.
         source: io::Error,
     },
-    /// The path is a file, but not a whole `.tar.zst` archive.
     #[error("{file} is not a whole .tar.zst archive: {source}")]
     Archive {
-        /// The archive.
         file: String,
-        /// The decoder's error.
         source: io::Error,
     },
-    /// More data than replay keeps in memory.
     #[error("{file} holds more than {limit_bytes} bytes; split it into smaller parts")]
     TooLarge {
-        /// The archive, folder or file.
         file: String,
-        /// The most that is read.
         limit_bytes: u64,
     },
-    /// Nothing to replay.
     #[error("{file} holds no recorded blocks: no folder in it has a block.json")]
     NoBlocks {
-        /// The archive or folder.
         file: String,
     },
-    /// A requested block is missing.
     #[error("{file} does not hold block {number}, which was asked for")]
     NoSuchBlock {
-        /// The archive or folder.
         file: String,
-        /// The block's number.
         number: u64,
     },
-    /// A block's folder lacks one of its two files.
     #[error("{folder} has no {name}; a recorded block is a block.json and a pre_state.json")]
     MissingFile {
-        /// The block's folder.
         folder: String,
-        /// The file it lacks.
         name: &'static str,
     },
-    /// Two folders hold the same block.
     #[error("block {number} is recorded twice, in {first} and in {second}")]
     Duplicate {
-        /// The block's number.
         number: u64,
-        /// One folder.
         first: String,
-        /// The other.
         second: String,
     },
-    /// A file is not the JSON that belongs there.
     #[error("{file}: {source}")]
     Json {
-        /// The file.
         file: String,
-        /// The parser's error, with line and column.
         source: serde_json::Error,
     },
-    /// A part of a block does not have the form it must have.
     #[error("{file}: {part}: {source}")]
     Part {
-        /// The file.
         file: String,
-        /// Which part, such as `header` or `transactions[3]`.
         part: String,
-        /// The parser's error.
         source: serde_json::Error,
     },
-    /// A transaction of a type that no known fork has.
     #[error(
         "{file}: transactions[{index}] has type {transaction_type}, which no fork known to this \
          build has"
     )]
     TransactionType {
-        /// The block's file.
         file: String,
-        /// The transaction's place in the block.
         index: usize,
-        /// The type as the file has it.
         transaction_type: String,
     },
-    /// A block contradicts itself, so the file is damaged or of a fork that is not known.
     #[error("{file}: {contradiction}")]
     Contradiction {
-        /// The block's file.
         file: String,
-        /// What contradicts what.
         contradiction: Contradiction,
     },
-    /// An account names code that was not recorded.
     #[error("block {number}: account {address} has code {hash}, which no codes.json holds")]
     MissingCode {
-        /// The block's number.
         number: u64,
-        /// The account.
         address: Address,
-        /// Its code hash.
         hash: B256,
     },
-    /// Code was recorded under a hash that is not its own.
     #[error("{file}: the code recorded as {named} hashes to {actual}")]
     WrongCode {
-        /// The file of codes.
         file: String,
-        /// The hash it is recorded under.
         named: B256,
-        /// Keccak-256 of its bytes.
         actual: B256,
     },
 }

@@ -15,42 +15,31 @@ pub const GENERATIONS: usize = 7;
 
 /// Why an uncle is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[expect(missing_docs, reason = "the messages say what the variants mean")]
 pub enum InvalidOmmer {
-    /// There are too many.
     #[error("the block has {count} uncles, more than {OMMERS_MAX}")]
     TooMany {
-        /// How many.
         count: usize,
     },
-    /// It is included twice, or an ancestor includes it.
     #[error("the uncle {hash} was an uncle already")]
     Again {
-        /// Its hash.
         hash: B256,
     },
-    /// It is an ancestor of the block.
     #[error("the uncle {hash} is an ancestor")]
     Ancestor {
-        /// Its hash.
         hash: B256,
     },
-    /// Its parent is not among the ancestors that are allowed.
     #[error(
         "the uncle {hash} is a child of {parent}, which is none of the {GENERATIONS} youngest \
          ancestors, or the youngest"
     )]
     Parent {
-        /// Its hash.
         hash: B256,
-        /// The parent it names.
         parent: B256,
     },
-    /// It does not follow from its parent.
     #[error("the uncle {hash}: {source}")]
     Header {
-        /// Its hash.
         hash: B256,
-        /// What is wrong with it.
         source: Box<InvalidHeader>,
     },
 }
