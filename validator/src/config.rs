@@ -19,10 +19,7 @@ use thiserror::Error;
 #[expect(missing_docs, reason = "the messages say what the variants mean")]
 pub enum ConfigError {
     #[error("cannot read the configuration file {path}: {source}")]
-    Read {
-        path: String,
-        source: io::Error,
-    },
+    Read { path: String, source: io::Error },
     #[error("{path} is not a configuration: {source}")]
     Parse {
         path: String,

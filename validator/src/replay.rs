@@ -1,10 +1,8 @@
 //! Replay: recorded blocks, executed serially and in parallel, and held against their headers.
 
-use crate::{
-    recorded::{RecordedBlock, RecordedError},
-    report::{BlockReport, InferenceReport, ListReport},
-    senders::recover_senders,
-};
+pub mod report;
+
+use crate::recorded::{RecordedBlock, RecordedError};
 use alloy_consensus::{Header, TxEnvelope};
 use alloy_eips::eip7928::BlockAccessList;
 use lockweave_banking_stage::{InferredStats, StartError};
@@ -13,11 +11,13 @@ use lockweave_engine::{
 };
 use lockweave_evm_adapter::{
     BlockInput, ChainSpec, EvmBlock, EvmBlockError, EvmTransaction, Ommers, RecoverError, SpecId,
-    TemplateCache, TemplateScope, logs_bloom, receipts_root,
+    TemplateCache, TemplateScope, logs_bloom, receipts_root, recover_senders,
 };
 use lockweave_runtime::{
     AccessError, DenseId, Receipt, SealError, SealedBlock, StateError, StateView, UndeclaredAccess,
 };
+use rayon::prelude::*;
+use report::{BlockReport, InferenceReport, ListReport};
 use std::{
     num::NonZeroUsize,
     sync::Arc,
@@ -74,10 +74,7 @@ pub enum ReplayError {
     #[error(transparent)]
     Recorded(#[from] RecordedError),
     #[error("{file}: {source}")]
-    Block {
-        file: String,
-        source: EvmBlockError,
-    },
+    Block { file: String, source: EvmBlockError },
     #[error("{file}: transactions[{index}]: {source}")]
     Signature {
         file: String,
@@ -98,10 +95,7 @@ pub enum ReplayError {
         problem: String,
     },
     #[error("block {number}: {source}; the recording is incomplete")]
-    State {
-        number: u64,
-        source: StateError,
-    },
+    State { number: u64, source: StateError },
     #[error(transparent)]
     Start(#[from] StartError),
 }
@@ -272,7 +266,10 @@ impl From<InferredStats> for InferenceReport {
     }
 }
 
-/// Recovers senders, on `threads` threads, and lays the block out in steps.
+/// Fewer signatures than this are not worth a thread: they are recovered in a batch.
+const SIGNATURES_PER_THREAD_MIN: usize = 32;
+
+/// Recovers senders, on at most `threads` threads, and lays the block out in steps.
 pub fn prepare_block(
     chain: &ChainSpec,
     recorded: RecordedBlock,
@@ -289,12 +286,18 @@ pub fn prepare_block(
     let fork = chain.fork_at(header.number, header.timestamp);
     let envelopes: Vec<&TxEnvelope> = transactions.iter().map(|(tx, _)| tx).collect();
     let homestead = fork.is_enabled_in(SpecId::HOMESTEAD);
-    let senders = recover_senders(&envelopes, homestead, threads);
-    let senders = senders.map_err(|(index, source)| ReplayError::Signature {
-        file: file.clone(),
-        index,
-        source,
-    })?;
+    let share = envelopes.len().div_ceil(threads.get());
+    let recovered: Vec<_> = (envelopes.par_chunks(share.max(SIGNATURES_PER_THREAD_MIN)))
+        .flat_map_iter(|chunk| recover_senders(chunk.iter().copied(), homestead))
+        .collect();
+    let senders = (recovered.into_iter().enumerate()).map(|(index, sender)| {
+        sender.map_err(|source| ReplayError::Signature {
+            file: file.clone(),
+            index,
+            source,
+        })
+    });
+    let senders: Vec<_> = senders.collect::<Result<_, _>>()?;
     let claims = transactions.iter().map(|(_, claimed)| *claimed);
     if let Some((index, (recovered, claimed))) = (senders.iter().copied())
         .zip(claims)

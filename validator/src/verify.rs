@@ -30,20 +30,11 @@ pub enum VerifyError {
         expected: B256,
     },
     #[error("block {number}: {source}")]
-    Invalid {
-        number: u64,
-        source: InvalidBlock,
-    },
+    Invalid { number: u64, source: InvalidBlock },
     #[error("block {number}: the stored receipt {index} is not the one that execution gives")]
-    Receipt {
-        number: u64,
-        index: usize,
-    },
+    Receipt { number: u64, index: usize },
     #[error("block {number}: transaction {index} is not found by its hash")]
-    Unfound {
-        number: u64,
-        index: usize,
-    },
+    Unfound { number: u64, index: usize },
     #[error("block {number}: its {field} is not what its header says")]
     Body {
         number: u64,
@@ -59,10 +50,7 @@ pub enum VerifyError {
     #[error("the stored state differs from the executed one at {0}")]
     StoredState(String),
     #[error("the commitment over the whole state is {computed}, but {stored} is stored")]
-    Commitment {
-        computed: B256,
-        stored: B256,
-    },
+    Commitment { computed: B256, stored: B256 },
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]

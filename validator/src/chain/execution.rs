@@ -12,7 +12,6 @@ use super::{
 };
 use alloy_consensus::{
     Block, Header, Transaction as _,
-    constants::{EMPTY_OMMER_ROOT_HASH, EMPTY_ROOT_HASH},
     proofs::{calculate_ommers_root, calculate_transaction_root, calculate_withdrawals_root},
 };
 use alloy_eips::{
@@ -39,21 +38,11 @@ pub enum InvalidBlock {
     #[error(transparent)]
     Layout(#[from] EvmBlockError),
     #[error("transaction {index}: {source}")]
-    Signature {
-        index: usize,
-        source: RecoverError,
-    },
+    Signature { index: usize, source: RecoverError },
     #[error("step {index}: {source}")]
-    Step {
-        index: usize,
-        source: InvalidStep,
-    },
+    Step { index: usize, source: InvalidStep },
     #[error("transaction {index} has a gas limit of {gas}, but the block has {left} left")]
-    GasLimit {
-        index: usize,
-        gas: u64,
-        left: u64,
-    },
+    GasLimit { index: usize, gas: u64, left: u64 },
     #[error("the header's {field} is {stated}, but the block's is {computed}")]
     Header {
         /// The field, as JSON-RPC has it.
@@ -65,23 +54,15 @@ pub enum InvalidBlock {
     NoWithdrawals,
     /// The block's encoding is too long (EIP-7934).
     #[error("the block has {bytes} bytes, more than {BLOCK_BYTES_MAX}")]
-    Size {
-        bytes: usize,
-    },
+    Size { bytes: usize },
     /// The transactions have more blobs than a block may have (EIP-4844).
     #[error(
         "the block's transactions have {blobs} blobs up to transaction {index}, more than {max}"
     )]
-    Blobs {
-        index: usize,
-        blobs: u64,
-        max: u64,
-    },
+    Blobs { index: usize, blobs: u64, max: u64 },
     /// A transaction comes with its blobs, which are no part of a block (EIP-4844).
     #[error("transaction {index} comes with its blobs, which are no part of a block")]
-    Sidecar {
-        index: usize,
-    },
+    Sidecar { index: usize },
     /// The block's access list is not the one its header commits to, or too large (EIP-7928).
     #[error(transparent)]
     AccessList(#[from] InvalidAccessList),
@@ -337,17 +318,9 @@ fn check_body(spec: &ChainSpec, block: &Block<Envelope>) -> Result<(), InvalidBl
         }
     }
     check_blobs(spec, block)?;
-    let root = if body.transactions.is_empty() {
-        EMPTY_ROOT_HASH
-    } else {
-        calculate_transaction_root(&body.transactions)
-    };
+    let root = calculate_transaction_root(&body.transactions);
     expect("transactionsRoot", header.transactions_root, root)?;
-    let ommers = if body.ommers.is_empty() {
-        EMPTY_OMMER_ROOT_HASH
-    } else {
-        calculate_ommers_root(&body.ommers)
-    };
+    let ommers = calculate_ommers_root(&body.ommers);
     expect("sha3Uncles", header.ommers_hash, ommers)?;
     if header.withdrawals_root.is_some() && body.withdrawals.is_none() {
         return Err(InvalidBlock::NoWithdrawals);

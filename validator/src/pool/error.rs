@@ -11,10 +11,7 @@ pub enum PoolError {
     #[error("already known")]
     AlreadyKnown,
     #[error("nonce too low: next nonce {next}, tx nonce {nonce}")]
-    NonceTooLow {
-        nonce: u64,
-        next: u64,
-    },
+    NonceTooLow { nonce: u64, next: u64 },
     #[error(
         "insufficient funds for gas * price + value: address {sender} have {balance} want {cost}"
     )]
@@ -52,16 +49,11 @@ pub enum PoolError {
         "account limit exceeded: the sender has {limit} transactions waiting; \
          send more when some are in a block"
     )]
-    SenderFull {
-        limit: usize,
-    },
+    SenderFull { limit: usize },
     #[error(
         "too many transactions behind a nonce gap ({limit}); send the one with nonce {next} first"
     )]
-    TooManyGapped {
-        limit: usize,
-        next: u64,
-    },
+    TooManyGapped { limit: usize, next: u64 },
     #[error("txpool is full: the lowest tip in it is {bid} wei; bid more or try later")]
     Full {
         /// The lowest bid in the pool, in wei per gas.

@@ -27,10 +27,7 @@ pub enum DecodeError {
     )]
     Empty,
     #[error("oversized data: transaction size {size}, limit {limit}")]
-    Oversized {
-        size: usize,
-        limit: usize,
-    },
+    Oversized { size: usize, limit: usize },
     /// Not EIP-2718, or not RLP.
     #[error("rlp: cannot decode the transaction: {0}")]
     Malformed(Eip2718Error),
@@ -46,20 +43,14 @@ pub enum DecodeError {
     )]
     Blobs,
     #[error("invalid chain id for signer: have {found} want {expected}")]
-    ChainId {
-        found: u64,
-        expected: u64,
-    },
+    ChainId { found: u64, expected: u64 },
     #[error(
         "only replay-protected (EIP-155) transactions allowed over RPC; \
          start the node with --pool.allow-unprotected to take others"
     )]
     Unprotected,
     #[error("exceeds block gas limit: gas limit {gas}, block gas limit {limit}")]
-    BlockGasLimit {
-        gas: u64,
-        limit: u64,
-    },
+    BlockGasLimit { gas: u64, limit: u64 },
     #[error("transaction gas limit too high (cap: {limit}, tx: {gas})")]
     GasCap {
         gas: u64,
@@ -67,22 +58,13 @@ pub enum DecodeError {
         limit: u64,
     },
     #[error("intrinsic gas too low: gas {gas}, minimum needed {needed}")]
-    IntrinsicGas {
-        gas: u64,
-        needed: u64,
-    },
+    IntrinsicGas { gas: u64, needed: u64 },
     /// Less gas than its data costs (EIP-7623).
     #[error("insufficient gas for floor data gas cost: gas {gas}, minimum needed {needed}")]
-    FloorGas {
-        gas: u64,
-        needed: u64,
-    },
+    FloorGas { gas: u64, needed: u64 },
     /// Too much initialisation code (EIP-3860).
     #[error("max initcode size exceeded: code size {size}, limit {limit}")]
-    InitcodeSize {
-        size: usize,
-        limit: usize,
-    },
+    InitcodeSize { size: usize, limit: usize },
     #[error(
         "max priority fee per gas higher than max fee per gas: \
          maxPriorityFeePerGas {tip}, maxFeePerGas {fee}"

@@ -40,17 +40,11 @@ const WHOLE_STATE_MAX: usize = 20_000_000;
 #[expect(missing_docs, reason = "the messages say what the variants mean")]
 pub enum DatadirError {
     #[error("{path} is in use by another process; stop it, or choose another --datadir")]
-    InUse {
-        path: String,
-    },
+    InUse { path: String },
     #[error("{path} holds no chain; make one with `lockweave-validator init`")]
-    Empty {
-        path: String,
-    },
+    Empty { path: String },
     #[error("{path} holds a chain already; choose an empty folder")]
-    NotEmpty {
-        path: String,
-    },
+    NotEmpty { path: String },
     #[error("{path} holds a chain with genesis {found}, not {expected}")]
     OtherChain {
         path: String,
@@ -58,10 +52,7 @@ pub enum DatadirError {
         expected: B256,
     },
     #[error("{path}: {source}")]
-    File {
-        path: String,
-        source: io::Error,
-    },
+    File { path: String, source: io::Error },
     #[error(transparent)]
     Genesis(#[from] GenesisError),
     #[error(transparent)]
@@ -71,19 +62,11 @@ pub enum DatadirError {
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error("block {number}: {source}")]
-    Block {
-        number: u64,
-        source: CodecError,
-    },
+    Block { number: u64, source: CodecError },
     #[error("block {number} is missing")]
-    MissingBlock {
-        number: u64,
-    },
+    MissingBlock { number: u64 },
     #[error("block {number} does not name block {parent} as its parent")]
-    Unlinked {
-        number: u64,
-        parent: u64,
-    },
+    Unlinked { number: u64, parent: u64 },
 }
 
 /// A data folder, locked by this process while the value exists.

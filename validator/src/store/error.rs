@@ -11,34 +11,20 @@ pub enum StoreError {
         "the state of block {number} is not available: states are kept from block {oldest} on; \
          start the node with a larger --history.state-blocks"
     )]
-    StatePruned {
-        number: u64,
-        oldest: u64,
-    },
+    StatePruned { number: u64, oldest: u64 },
     #[error(
         "block {number} is no longer available: blocks are kept from {oldest} on; \
          start the node with a larger --history.body-blocks"
     )]
-    BlockPruned {
-        number: u64,
-        oldest: u64,
-    },
+    BlockPruned { number: u64, oldest: u64 },
     #[error("block {number} does not exist: the newest is {head}")]
-    UnknownBlock {
-        number: u64,
-        head: u64,
-    },
+    UnknownBlock { number: u64, head: u64 },
     #[error("block {number} does not follow block {head}")]
-    NotNext {
-        number: u64,
-        head: u64,
-    },
+    NotNext { number: u64, head: u64 },
     #[error(
         "the state has more than {limit} entries, too many to walk through; proofs are for smaller chains"
     )]
-    StateTooLarge {
-        limit: usize,
-    },
+    StateTooLarge { limit: usize },
     /// The storage failed; retrying does not help.
     #[error("the chain's storage failed: {0}")]
     Failed(Arc<dyn std::error::Error + Send + Sync>),

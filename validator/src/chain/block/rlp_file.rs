@@ -14,20 +14,14 @@ const BLOCK_BYTES_MAX: usize = 256 << 20;
 #[expect(missing_docs, reason = "the messages say what the variants mean")]
 pub enum RlpFileError {
     #[error("cannot read block {index} of the file: {source}")]
-    Read {
-        index: usize,
-        source: io::Error,
-    },
+    Read { index: usize, source: io::Error },
     #[error("what should be block {index} of the file is not one: {source}")]
     Malformed {
         index: usize,
         source: alloy_rlp::Error,
     },
     #[error("block {index} of the file says it has {bytes} bytes, more than {BLOCK_BYTES_MAX}")]
-    TooLarge {
-        index: usize,
-        bytes: usize,
-    },
+    TooLarge { index: usize, bytes: usize },
 }
 
 /// Reads blocks one by one.

@@ -19,10 +19,7 @@ use thiserror::Error;
 #[expect(missing_docs, reason = "the messages say what the variants mean")]
 pub enum GenesisError {
     #[error("cannot read the genesis file {path}: {source}")]
-    Read {
-        path: String,
-        source: io::Error,
-    },
+    Read { path: String, source: io::Error },
     #[error("{path} is not a genesis file in geth's format: {source}")]
     Parse {
         path: String,
@@ -32,9 +29,7 @@ pub enum GenesisError {
         "the genesis file {path} states no chain id: add it to \"config\", \
          as in {{\"config\": {{\"chainId\": 1337, ...}}, ...}}; transactions are signed for it"
     )]
-    NoChainId {
-        path: String,
-    },
+    NoChainId { path: String },
     #[error(
         "the genesis schedules {later} (at {later_at}) before {earlier} (at {earlier_at}); \
          forks must be scheduled in Ethereum's order"
@@ -46,9 +41,7 @@ pub enum GenesisError {
         later_at: u64,
     },
     #[error("the genesis' {field} is too large")]
-    TooLarge {
-        field: &'static str,
-    },
+    TooLarge { field: &'static str },
 }
 
 /// A chain's rules and its genesis.
@@ -164,12 +157,7 @@ impl ChainParameters {
             hash: header.hash_slow(),
             withdrawals: is(SpecId::SHANGHAI).then(Withdrawals::default),
             header,
-            transactions: Vec::new(),
-            ommers: Vec::new(),
-            receipts: Vec::new(),
-            receipt_roots: Vec::new(),
-            access: Vec::new(),
-            failures: Vec::new(),
+            ..ChainBlock::default()
         })
     }
 

@@ -32,15 +32,9 @@ pub enum HeaderRules {
 #[expect(missing_docs, reason = "the messages say what the variants mean")]
 pub enum InvalidHeader {
     #[error("the number is {stated}, the parent's {parent}")]
-    Number {
-        stated: u64,
-        parent: u64,
-    },
+    Number { stated: u64, parent: u64 },
     #[error("the parent is {stated}, not {parent}")]
-    Parent {
-        stated: B256,
-        parent: B256,
-    },
+    Parent { stated: B256, parent: B256 },
     #[error("the timestamp is {stated}, the parent's {parent}")]
     Timestamp {
         /// The stated value, in seconds since the Unix epoch.
@@ -48,13 +42,9 @@ pub enum InvalidHeader {
         parent: u64,
     },
     #[error("extraData has {bytes} bytes, more than {EXTRA_DATA_MAX}")]
-    ExtraData {
-        bytes: usize,
-    },
+    ExtraData { bytes: usize },
     #[error("the gas limit is {stated}, more than {GAS_LIMIT_MAX}")]
-    GasLimitTooLarge {
-        stated: u64,
-    },
+    GasLimitTooLarge { stated: u64 },
     #[error(
         "the gas limit is {stated}; it must be at least {GAS_LIMIT_MIN} and differ from {parent} by \
          less than a part in {GAS_LIMIT_BOUND}"
@@ -65,10 +55,7 @@ pub enum InvalidHeader {
         parent: u64,
     },
     #[error("the gas used is {used}, more than the limit {limit}")]
-    GasUsed {
-        used: u64,
-        limit: u64,
-    },
+    GasUsed { used: u64, limit: u64 },
     /// The base fee does not follow from the parent (EIP-1559).
     #[error("the base fee is {stated:?} wei, but must be {expected:?}")]
     BaseFee {
@@ -88,10 +75,7 @@ pub enum InvalidHeader {
     #[error("difficulty and nonce must be zero since the merge")]
     ProofOfWork,
     #[error("the difficulty is {stated}, but must be {expected}")]
-    Difficulty {
-        stated: U256,
-        expected: U256,
-    },
+    Difficulty { stated: U256, expected: U256 },
 }
 
 /// Checks a header against its parent.

@@ -18,25 +18,16 @@ pub const GENERATIONS: usize = 7;
 #[expect(missing_docs, reason = "the messages say what the variants mean")]
 pub enum InvalidOmmer {
     #[error("the block has {count} uncles, more than {OMMERS_MAX}")]
-    TooMany {
-        count: usize,
-    },
+    TooMany { count: usize },
     #[error("the uncle {hash} was an uncle already")]
-    Again {
-        hash: B256,
-    },
+    Again { hash: B256 },
     #[error("the uncle {hash} is an ancestor")]
-    Ancestor {
-        hash: B256,
-    },
+    Ancestor { hash: B256 },
     #[error(
         "the uncle {hash} is a child of {parent}, which is none of the {GENERATIONS} youngest \
          ancestors, or the youngest"
     )]
-    Parent {
-        hash: B256,
-        parent: B256,
-    },
+    Parent { hash: B256, parent: B256 },
     #[error("the uncle {hash}: {source}")]
     Header {
         hash: B256,

@@ -1,14 +1,15 @@
 //! Adding blocks that are given to a chain: other clients' and our own exported ones.
 
-use super::{
-    block::Envelope,
-    execution::{ExecutedBlock, InvalidBlock, execute_given},
-    genesis::ChainParameters,
-    header::{HeaderRules, InvalidHeader, check_header},
-    merkle_state::MerkleState,
-    ommers::{Ancestor, GENERATIONS, check_ommers},
+use crate::{
+    chain::{
+        ChainParameters, Envelope,
+        execution::{ExecutedBlock, InvalidBlock, execute_given},
+        header::{HeaderRules, InvalidHeader, check_header},
+        merkle_state::MerkleState,
+        ommers::{Ancestor, GENERATIONS, check_ommers},
+    },
+    store::{ChainStore, StoreError},
 };
-use crate::store::{ChainStore, StoreError};
 use alloy_consensus::Block;
 use alloy_primitives::B256;
 use lockweave_evm_adapter::SpecId;
@@ -36,15 +37,9 @@ pub enum ImportError {
         known: B256,
     },
     #[error("block {number}: {source}")]
-    Header {
-        number: u64,
-        source: InvalidHeader,
-    },
+    Header { number: u64, source: InvalidHeader },
     #[error("block {number}: {source}")]
-    Invalid {
-        number: u64,
-        source: InvalidBlock,
-    },
+    Invalid { number: u64, source: InvalidBlock },
     #[error(
         "block {number}: the header's stateRoot is {stated}; the Merkle-Patricia root is {merkle}, \
          the lattice commitment {lattice}"
@@ -213,11 +208,5 @@ impl Importer {
         let merkle = self.merkle.get_or_insert_default();
         merkle.apply(delta);
         Ok(merkle.root())
-    }
-}
-
-impl std::fmt::Debug for Importer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Importer").finish_non_exhaustive()
     }
 }
