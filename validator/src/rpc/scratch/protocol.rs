@@ -8,30 +8,38 @@ use lockweave_evm_adapter::{EvmBlock, Step, SystemCall};
 use revm::{
     Context, DatabaseCommit, MainBuilder, MainContext, SystemCallEvm,
     context::{Transaction as _, TxEnv},
-    state::AccountInfo,
+    state::{Account, AccountInfo, EvmState},
 };
 
+/// The result of a system call.
+pub(crate) struct SystemResult {
+    /// Its output.
+    pub(crate) output: Bytes,
+    /// The accounts that it accessed.
+    pub(crate) state: EvmState,
+}
+
 impl Scene {
-    /// Executes the system calls of a block, those before or those after its transactions, keeps their
-    /// changes and returns their outputs.
+    /// Executes the system calls of a block, those before or those after its transactions, and keeps their
+    /// changes.
     pub(crate) fn system_calls(
         &mut self,
         block: &EvmBlock,
         behind: bool,
-    ) -> Result<Vec<Bytes>, RpcError> {
-        let mut outputs = Vec::new();
+    ) -> Result<Vec<SystemResult>, RpcError> {
+        let mut results = Vec::new();
         for step in block.steps() {
             // Calls that must succeed come after the transactions.
             if let Step::SystemCall(call) = step
                 && call.must_succeed == behind
             {
-                outputs.push(self.system_call(call)?);
+                results.push(self.system_call(call)?);
             }
         }
-        Ok(outputs)
+        Ok(results)
     }
 
-    fn system_call(&mut self, call: &SystemCall) -> Result<Bytes, RpcError> {
+    fn system_call(&mut self, call: &SystemCall) -> Result<SystemResult, RpcError> {
         let context = Context::mainnet()
             .with_db(&mut self.scratch)
             .with_cfg(self.config.clone())
@@ -40,50 +48,62 @@ impl Scene {
         let result = evm.system_call(call.contract, call.env().data.clone());
         let result = result.map_err(|error| refused(error, 0))?;
         drop(evm);
-        self.scratch.commit(result.state);
-        Ok(result.result.into_output().unwrap_or_default())
+        self.scratch.commit(result.state.clone());
+        Ok(SystemResult {
+            output: result.result.into_output().unwrap_or_default(),
+            state: result.state,
+        })
     }
 
     /// Pays what follows a block's transactions: rewards and withdrawals.
-    pub(crate) fn credit(&mut self, block: &EvmBlock) -> Result<(), RpcError> {
+    pub(crate) fn credit(&mut self, block: &EvmBlock) -> Result<EvmState, RpcError> {
+        let mut touched = EvmState::default();
         for step in block.steps() {
             let Step::Credits(credits) = step else {
                 continue;
             };
             for credit in credits {
-                self.change(credit.address, |account| {
+                self.change(&mut touched, credit.address, |account| {
                     account.balance = account.balance.saturating_add(credit.amount);
                 })?;
             }
         }
-        Ok(())
+        Ok(touched)
     }
 
     /// Charges a transaction for all its gas, as after an access violation.
-    pub(crate) fn charge_all_gas(&mut self, transaction: &TxEnv) -> Result<(), RpcError> {
+    pub(crate) fn charge_all_gas(&mut self, transaction: &TxEnv) -> Result<EvmState, RpcError> {
         let base_fee = u128::from(self.block.basefee);
         let price = transaction.effective_gas_price(base_fee);
         let gas = U256::from(transaction.gas_limit);
         let cost = U256::from(price).saturating_mul(gas);
         let tip = U256::from(price.saturating_sub(base_fee)).saturating_mul(gas);
-        self.change(transaction.caller, |sender| {
+        let mut touched = EvmState::default();
+        self.change(&mut touched, transaction.caller, |sender| {
             sender.nonce = sender.nonce.saturating_add(1);
             sender.balance = sender.balance.saturating_sub(cost);
         })?;
-        self.change(self.block.beneficiary, |beneficiary| {
+        self.change(&mut touched, self.block.beneficiary, |beneficiary| {
             beneficiary.balance = beneficiary.balance.saturating_add(tip);
-        })
+        })?;
+        Ok(touched)
     }
 
+    /// Changes an account and records its old and new value in `touched`.
     fn change(
         &mut self,
+        touched: &mut EvmState,
         address: Address,
         change: impl FnOnce(&mut AccountInfo),
     ) -> Result<(), RpcError> {
-        let account = self.scratch.load_account(address).map_err(state_failed)?;
-        let mut info = account.info.clone();
-        change(&mut info);
-        self.scratch.insert_account_info(address, info);
+        let before = self.scratch.load_account(address).map_err(state_failed)?;
+        let before = before.info.clone();
+        let noted = touched
+            .entry(address)
+            .or_insert_with(|| Account::from(before));
+        change(&mut noted.info);
+        let after = noted.info.clone();
+        self.scratch.insert_account_info(address, after);
         Ok(())
     }
 }

@@ -169,7 +169,8 @@ impl Simulation<'_> {
                 if let Some(index) = layout.transaction_index(index) {
                     outcome.logs.clone_from(&executed[index].receipt.logs);
                 } else if matches!(step, Step::SystemCall(call) if call.must_succeed) {
-                    outcome.output = outputs_after.next().unwrap_or_default();
+                    let output = outputs_after.next().map(|result| result.output);
+                    outcome.output = output.unwrap_or_default();
                 }
                 outcome
             })
