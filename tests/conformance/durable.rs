@@ -18,12 +18,8 @@ use lockweave::{
     runtime::{Account, Code, StateError},
 };
 use lockweave_validator::{
-    chain::{
-        ChainParameters,
-        block::Envelope,
-        execution::PreparedBlock,
-        import::{ImportError, Imported, Importer},
-    },
+    chain::{ChainParameters, block::Envelope, execution::PreparedBlock},
+    import::{ImportError, Imported, Importer},
     store::{ChainStore, Datadir, DatadirError, DurableStore, Retention},
 };
 use std::{

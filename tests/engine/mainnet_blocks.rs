@@ -6,8 +6,7 @@
 use lockweave::ChainSpec;
 use lockweave_validator::{
     recorded::RecordedBlocks,
-    replay::{AccessSource, ReplayOptions, Replayer, TemplateUse},
-    report::Summary,
+    replay::{AccessSource, ReplayOptions, Replayer, TemplateUse, report::Summary},
 };
 use std::{num::NonZeroUsize, path::PathBuf};
 

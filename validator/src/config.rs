@@ -16,31 +16,19 @@ use thiserror::Error;
 
 /// Why a configuration cannot be used.
 #[derive(Debug, Error)]
+#[expect(missing_docs, reason = "the messages say what the variants mean")]
 pub enum ConfigError {
-    /// The file cannot be read.
     #[error("cannot read the configuration file {path}: {source}")]
-    Read {
-        /// The file.
-        path: String,
-        /// The system's error.
-        source: io::Error,
-    },
-    /// The file is not a valid configuration.
+    Read { path: String, source: io::Error },
     #[error("{path} is not a configuration: {source}")]
     Parse {
-        /// The file.
         path: String,
-        /// Where and why.
         source: Box<toml::de::Error>,
     },
-    /// An invalid value.
     #[error("{option} is {value}, {why}")]
     Value {
-        /// The option.
         option: &'static str,
-        /// Its value.
         value: String,
-        /// What is wrong with it.
         why: &'static str,
     },
 }

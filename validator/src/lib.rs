@@ -4,30 +4,31 @@
 //! | --- | --- |
 //! | `verify` | executes a chain on disk again and checks it |
 //! | `replay` | executes recorded blocks in parallel and compares with serial execution |
-//! | `report` | the output of replay |
 //! | `recorded` | recorded blocks of Ethereum |
 //! | `operation` | logs, metrics, health |
 //! | `rpc` | JSON-RPC over HTTP and WebSocket |
+//! | `import` | adds blocks of other clients and exported ones to a store |
 //! | `node` | from the bytes of a transaction to a durable block |
 //! | `pool` | transactions that wait for a block |
 //! | `store` | blocks and states, in memory or on disk |
 //! | `chain` | genesis, rules, blocks and their execution |
-//! | `signatures` | senders and authorities from signatures |
+//! | `signatures` | makes alloy recover signatures with the newest libsecp256k1 |
 //! | `config` | flags, environment, file, defaults |
 //!
-//! A module may use those below it. The exception is `chain::import`, which adds blocks to a `store`.
+//! A module may use those below it.
 
 pub mod chain;
 pub mod config;
+pub mod import;
 pub mod node;
 pub mod operation;
 pub mod pool;
 pub mod recorded;
 pub mod replay;
-pub mod report;
 pub mod rpc;
 pub mod signatures;
 pub mod store;
 pub mod verify;
 
-pub use signatures::senders;
+#[cfg(test)]
+mod test_deltas;

@@ -1,10 +1,8 @@
 //! Replay: recorded blocks, executed serially and in parallel, and held against their headers.
 
-use crate::{
-    recorded::{RecordedBlock, RecordedError},
-    report::{BlockReport, InferenceReport, ListReport},
-    senders::recover_senders,
-};
+pub mod report;
+
+use crate::recorded::{RecordedBlock, RecordedError};
 use alloy_consensus::{Header, TxEnvelope};
 use alloy_eips::eip7928::BlockAccessList;
 use lockweave_banking_stage::{InferredStats, StartError};
@@ -13,11 +11,13 @@ use lockweave_engine::{
 };
 use lockweave_evm_adapter::{
     BlockInput, ChainSpec, EvmBlock, EvmBlockError, EvmTransaction, Ommers, RecoverError, SpecId,
-    TemplateCache, TemplateScope, logs_bloom, receipts_root,
+    TemplateCache, TemplateScope, logs_bloom, receipts_root, recover_senders,
 };
 use lockweave_runtime::{
     AccessError, DenseId, Receipt, SealError, SealedBlock, StateError, StateView, UndeclaredAccess,
 };
+use rayon::prelude::*;
+use report::{BlockReport, InferenceReport, ListReport};
 use std::{
     num::NonZeroUsize,
     sync::Arc,
@@ -69,59 +69,33 @@ pub enum TemplateUse {
 /// Why a block cannot be replayed: something is wrong with the input or with this program, not with
 /// the block's result.
 #[derive(Debug, Error)]
+#[expect(missing_docs, reason = "the messages say what the variants mean")]
 pub enum ReplayError {
-    /// The recording is damaged or incomplete.
     #[error(transparent)]
     Recorded(#[from] RecordedError),
-    /// The block is of a fork that is not known, or not of the fork its place says.
     #[error("{file}: {source}")]
-    Block {
-        /// The block's file.
-        file: String,
-        /// What is wrong with it.
-        source: EvmBlockError,
-    },
-    /// A signature names no sender.
+    Block { file: String, source: EvmBlockError },
     #[error("{file}: transactions[{index}]: {source}")]
     Signature {
-        /// The block's file.
         file: String,
-        /// The transaction's place in the block.
         index: usize,
-        /// What is wrong with it.
         source: RecoverError,
     },
-    /// A transaction is recorded as somebody else's.
     #[error("{file}: transactions[{index}] was signed by {recovered}, but `from` is {claimed}")]
     Sender {
-        /// The block's file.
         file: String,
-        /// The transaction's place in the block.
         index: usize,
-        /// Who signed it.
         recovered: alloy_primitives::Address,
-        /// Who is recorded as its sender.
         claimed: alloy_primitives::Address,
     },
-    /// A step of the block cannot be executed.
     #[error("block {number}, step {step}: {problem}")]
     Step {
-        /// The block's number.
         number: u64,
-        /// The step's place in the block.
         step: usize,
-        /// Why.
         problem: String,
     },
-    /// The recorded state could not answer.
     #[error("block {number}: {source}; the recording is incomplete")]
-    State {
-        /// The block's number.
-        number: u64,
-        /// What it was asked.
-        source: StateError,
-    },
-    /// The worker threads could not be started.
+    State { number: u64, source: StateError },
     #[error(transparent)]
     Start(#[from] StartError),
 }
@@ -292,7 +266,10 @@ impl From<InferredStats> for InferenceReport {
     }
 }
 
-/// Recovers senders, on `threads` threads, and lays the block out in steps.
+/// Fewer signatures than this are not worth a thread: they are recovered in a batch.
+const SIGNATURES_PER_THREAD_MIN: usize = 32;
+
+/// Recovers senders, on at most `threads` threads, and lays the block out in steps.
 pub fn prepare_block(
     chain: &ChainSpec,
     recorded: RecordedBlock,
@@ -309,12 +286,18 @@ pub fn prepare_block(
     let fork = chain.fork_at(header.number, header.timestamp);
     let envelopes: Vec<&TxEnvelope> = transactions.iter().map(|(tx, _)| tx).collect();
     let homestead = fork.is_enabled_in(SpecId::HOMESTEAD);
-    let senders = recover_senders(&envelopes, homestead, threads);
-    let senders = senders.map_err(|(index, source)| ReplayError::Signature {
-        file: file.clone(),
-        index,
-        source,
-    })?;
+    let share = envelopes.len().div_ceil(threads.get());
+    let recovered: Vec<_> = (envelopes.par_chunks(share.max(SIGNATURES_PER_THREAD_MIN)))
+        .flat_map_iter(|chunk| recover_senders(chunk.iter().copied(), homestead))
+        .collect();
+    let senders = (recovered.into_iter().enumerate()).map(|(index, sender)| {
+        sender.map_err(|source| ReplayError::Signature {
+            file: file.clone(),
+            index,
+            source,
+        })
+    });
+    let senders: Vec<_> = senders.collect::<Result<_, _>>()?;
     let claims = transactions.iter().map(|(_, claimed)| *claimed);
     if let Some((index, (recovered, claimed))) = (senders.iter().copied())
         .zip(claims)

@@ -21,77 +21,40 @@ use thiserror::Error;
 
 /// What is wrong with a chain.
 #[derive(Debug, Error)]
+#[expect(missing_docs, reason = "the messages say what the variants mean")]
 pub enum VerifyError {
-    /// A block does not name its parent.
     #[error("block {number} names {stated} as its parent, but block {} is {expected}", number - 1)]
     Unlinked {
-        /// Its number.
         number: u64,
-        /// The parent it names.
         stated: B256,
-        /// The hash of the block before it.
         expected: B256,
     },
-    /// A block does not come to what its header says.
     #[error("block {number}: {source}")]
-    Invalid {
-        /// Its number.
-        number: u64,
-        /// What is wrong with it.
-        source: InvalidBlock,
-    },
-    /// The stored receipts are not those that execution gives.
+    Invalid { number: u64, source: InvalidBlock },
     #[error("block {number}: the stored receipt {index} is not the one that execution gives")]
-    Receipt {
-        /// The block's number.
-        number: u64,
-        /// The receipt's place.
-        index: usize,
-    },
-    /// A transaction cannot be found by its hash: another one is stored beside it.
+    Receipt { number: u64, index: usize },
     #[error("block {number}: transaction {index} is not found by its hash")]
-    Unfound {
-        /// The block's number.
-        number: u64,
-        /// The transaction's place.
-        index: usize,
-    },
-    /// A block that is too old to be executed again is not what its header says.
+    Unfound { number: u64, index: usize },
     #[error("block {number}: its {field} is not what its header says")]
     Body {
-        /// Its number.
         number: u64,
         /// The field, as JSON-RPC has it.
         field: &'static str,
     },
-    /// The header commits to another state.
     #[error("block {number}: the header commits to the state {stated}, execution gives {computed}")]
     State {
-        /// Its number.
         number: u64,
-        /// What the header says.
         stated: B256,
-        /// The commitment after execution.
         computed: B256,
     },
-    /// The stored state is not the one that execution gives.
     #[error("the stored state differs from the executed one at {0}")]
     StoredState(String),
-    /// The commitment over the stored state is not the one that was kept.
     #[error("the commitment over the whole state is {computed}, but {stored} is stored")]
-    Commitment {
-        /// Computed from the whole state.
-        computed: B256,
-        /// As stored.
-        stored: B256,
-    },
-    /// The storage failed.
+    Commitment { computed: B256, stored: B256 },
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The state cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// The genesis cannot be made.
     #[error(transparent)]
     Genesis(#[from] crate::chain::GenesisError),
 }

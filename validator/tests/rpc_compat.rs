@@ -11,28 +11,22 @@
 #[path = "../../tests/conformance/archive.rs"]
 mod archive;
 #[allow(dead_code)]
+#[path = "validator/support/process.rs"]
+mod process;
+#[allow(dead_code)]
 #[path = "../../tests/conformance/report.rs"]
 mod report;
 mod rpc_files;
 
+use process::{Process, validator};
 use report::Report;
 use rpc_files::{Exchange, Exchanges, RpcFile, Schemas, listed::LISTED};
-use serde_json::Value;
-use std::{
-    fs::File,
-    io::{BufRead, BufReader},
-    path::Path,
-    process::{Child, Command, ExitCode, Stdio},
-    time::Duration,
-};
+use std::{fs::File, path::Path, process::ExitCode};
 
 const SUITE: &str = "rpc_compat";
 
 /// A small suite of the same form, whose chain plain revm ran: for where there is no archive.
 const OWN: &str = "tests/own_rpc_compat";
-
-/// How long an answer may take.
-const TIMEOUT: Duration = Duration::from_mins(1);
 
 fn main() -> ExitCode {
     let mut report = Report::default();
@@ -76,7 +70,13 @@ fn run(suite: &Path, datadir: &Path, report: &mut Report) -> Result<(), String> 
     let tests = suite.join("tests");
     import(&tests, datadir)?;
     let schemas = Schemas::read(&suite.join("openrpc.json"))?;
-    let node = NodeProcess::start(datadir)?;
+    let mut command = validator();
+    command
+        .args(["run", "--http.port", "0", "--produce", "false"])
+        .args(["--log.filter", "error", "--datadir"])
+        .arg(datadir);
+    let node = Process::spawn(&mut command);
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
     let files = RpcFile::all(&tests)?;
     if files.is_empty() {
         return Err("there are no requests in it".to_owned());
@@ -87,14 +87,10 @@ fn run(suite: &Path, datadir: &Path, report: &mut Report) -> Result<(), String> 
         content,
     } in files
     {
-        let result = content.and_then(|content| ask(&node, &content, &schemas));
+        let result = content.and_then(|content| runtime.block_on(ask(&node, &content, &schemas)));
         report.case(&method, name, result, LISTED);
     }
     Ok(())
-}
-
-fn validator() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_lockweave-validator"))
 }
 
 fn import(tests: &Path, datadir: &Path) -> Result<(), String> {
@@ -114,71 +110,10 @@ fn import(tests: &Path, datadir: &Path) -> Result<(), String> {
     Err(format!("the import failed: {problem}"))
 }
 
-/// A node as a process of its own; killed when it is dropped.
-struct NodeProcess {
-    child: Child,
-    url: String,
-    client: ureq::Agent,
-}
-
-impl NodeProcess {
-    fn start(datadir: &Path) -> Result<Self, String> {
-        let mut child = validator()
-            .args([
-                "run",
-                "--http.port",
-                "0",
-                "--produce",
-                "false",
-                "--log.filter",
-                "error",
-            ])
-            .arg("--datadir")
-            .arg(datadir)
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|error| error.to_string())?;
-        let stdout = child.stdout.take().expect("it is piped");
-        let client = ureq::Agent::config_builder()
-            .timeout_global(Some(TIMEOUT))
-            .http_status_as_error(false)
-            .build()
-            .into();
-        let mut node = Self {
-            child,
-            url: String::new(),
-            client,
-        };
-        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-            let address = line.strip_prefix("Listening on ");
-            if let Some(url) = address.and_then(|rest| rest.split(' ').next()) {
-                url.clone_into(&mut node.url);
-                return Ok(node);
-            }
-        }
-        Err("the node ended without saying where it listens".to_owned())
-    }
-
-    fn ask(&self, request: &Value) -> Result<Value, String> {
-        let sent = self.client.post(&self.url).send_json(request);
-        let mut answer = sent.map_err(|error| error.to_string())?;
-        let body = answer.body_mut().read_json();
-        body.map_err(|error| error.to_string())
-    }
-}
-
-impl Drop for NodeProcess {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// Asks what a file asks and compares the answers.
-fn ask(node: &NodeProcess, file: &Exchanges, schemas: &Schemas) -> Result<(), String> {
+async fn ask(node: &Process, file: &Exchanges, schemas: &Schemas) -> Result<(), String> {
     for Exchange { request, expected } in &file.exchanges {
-        let answer = node.ask(request)?;
+        let answer = node.post(request).await.ok_or("the node gives no answer")?;
         if file.schema_only {
             schemas.check(request, &answer, expected)?;
         } else {

@@ -12,7 +12,6 @@ use super::{
 };
 use alloy_consensus::{
     Block, Header, Transaction as _,
-    constants::{EMPTY_OMMER_ROOT_HASH, EMPTY_ROOT_HASH},
     proofs::{calculate_ommers_root, calculate_transaction_root, calculate_withdrawals_root},
 };
 use alloy_eips::{
@@ -34,86 +33,45 @@ use thiserror::Error;
 
 /// Why a block is not one of this chain.
 #[derive(Debug, Error)]
+#[expect(missing_docs, reason = "the messages say what the variants mean")]
 pub enum InvalidBlock {
-    /// The header is not one of its fork, or the block has something this node cannot run.
     #[error(transparent)]
     Layout(#[from] EvmBlockError),
-    /// A signature names no sender.
     #[error("transaction {index}: {source}")]
-    Signature {
-        /// Its place in the block.
-        index: usize,
-        /// What is wrong with it.
-        source: RecoverError,
-    },
-    /// A transaction or a step of the protocol may not be where it is.
+    Signature { index: usize, source: RecoverError },
     #[error("step {index}: {source}")]
-    Step {
-        /// Its place among the block's steps.
-        index: usize,
-        /// What is wrong with it.
-        source: InvalidStep,
-    },
-    /// Transactions have gas limits that the block has no room for.
+    Step { index: usize, source: InvalidStep },
     #[error("transaction {index} has a gas limit of {gas}, but the block has {left} left")]
-    GasLimit {
-        /// Its place in the block.
-        index: usize,
-        /// Its gas limit.
-        gas: u64,
-        /// What is left of the block's.
-        left: u64,
-    },
-    /// The header says something else than what the block comes to.
+    GasLimit { index: usize, gas: u64, left: u64 },
     #[error("the header's {field} is {stated}, but the block's is {computed}")]
     Header {
         /// The field, as JSON-RPC has it.
         field: &'static str,
-        /// What the header says.
         stated: String,
-        /// What it should say.
         computed: String,
     },
-    /// The header commits to withdrawals, but the body has no list of them.
     #[error("the header has a withdrawalsRoot, but the block has no withdrawals")]
     NoWithdrawals,
     /// The block's encoding is too long (EIP-7934).
     #[error("the block has {bytes} bytes, more than {BLOCK_BYTES_MAX}")]
-    Size {
-        /// Length of its RLP.
-        bytes: usize,
-    },
+    Size { bytes: usize },
     /// The transactions have more blobs than a block may have (EIP-4844).
     #[error(
         "the block's transactions have {blobs} blobs up to transaction {index}, more than {max}"
     )]
-    Blobs {
-        /// The transaction that is too much.
-        index: usize,
-        /// How many blobs there are with it.
-        blobs: u64,
-        /// How many there may be.
-        max: u64,
-    },
+    Blobs { index: usize, blobs: u64, max: u64 },
     /// A transaction comes with its blobs, which are no part of a block (EIP-4844).
     #[error("transaction {index} comes with its blobs, which are no part of a block")]
-    Sidecar {
-        /// Its place in the block.
-        index: usize,
-    },
+    Sidecar { index: usize },
     /// The block's access list is not the one its header commits to, or too large (EIP-7928).
     #[error(transparent)]
     AccessList(#[from] InvalidAccessList),
-    /// An uncle is none.
     #[error(transparent)]
     Ommers(#[from] InvalidOmmer),
-    /// A deposit that cannot be read.
     #[error(transparent)]
     Deposit(#[from] InvalidDeposit),
-    /// The gas of the transactions cannot be summed up.
     #[error(transparent)]
     Gas(#[from] GasOverflow),
-    /// The state before the block failed.
     #[error(transparent)]
     State(#[from] StateError),
 }
@@ -360,17 +318,9 @@ fn check_body(spec: &ChainSpec, block: &Block<Envelope>) -> Result<(), InvalidBl
         }
     }
     check_blobs(spec, block)?;
-    let root = if body.transactions.is_empty() {
-        EMPTY_ROOT_HASH
-    } else {
-        calculate_transaction_root(&body.transactions)
-    };
+    let root = calculate_transaction_root(&body.transactions);
     expect("transactionsRoot", header.transactions_root, root)?;
-    let ommers = if body.ommers.is_empty() {
-        EMPTY_OMMER_ROOT_HASH
-    } else {
-        calculate_ommers_root(&body.ommers)
-    };
+    let ommers = calculate_ommers_root(&body.ommers);
     expect("sha3Uncles", header.ommers_hash, ommers)?;
     if header.withdrawals_root.is_some() && body.withdrawals.is_none() {
         return Err(InvalidBlock::NoWithdrawals);

@@ -1,6 +1,5 @@
 //! A chain: its genesis, its blocks, the rules between them, and their execution.
 //!
-//! * `import`: blocks of other clients, executed and committed
 //! * `execution`: a given block, executed and checked
 //! * `access_list`: blocks executed by their access list (EIP-7928)
 //! * `genesis`: the first block, and the development chain
@@ -13,11 +12,10 @@
 pub mod block;
 pub mod execution;
 pub mod genesis;
-pub mod import;
 mod roots;
 mod rules;
 
-pub use block::{ChainBlock, Envelope, Failure, failure, rlp_file};
+pub use block::{ChainBlock, Envelope, Failure, declaring, failure, rlp_file};
 pub use genesis::{ChainParameters, GenesisError, dev};
 pub use roots::{ReceiptsSummary, merkle, merkle_state, receipts};
 pub use rules::{difficulty, fees, header, ommers, requests};

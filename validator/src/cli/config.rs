@@ -68,7 +68,6 @@ pub(crate) struct ConfigArgs {
     source: Source,
 }
 
-/// Runs the command.
 pub(crate) fn run(args: ConfigArgs) -> Result<ExitCode, Failure> {
     let config = args.source.load(args.datadir.as_deref())?;
     let text = toml::to_string(&config).expect("a configuration is made of strings and numbers");

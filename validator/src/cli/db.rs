@@ -1,12 +1,15 @@
 //! `db`: figures, checks and snapshots of a node's accounts database.
 
-use alloy_primitives::B256;
+use super::progress::{self, show};
 use clap::{Args, Subcommand};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use lockweave_accounts_db::{Damage, Db, OpenError, Options, ReadError, Sharing, SnapshotError};
-use serde::Serialize;
+use indicatif::ProgressBar;
+use lockweave_accounts_db::{
+    Db, OpenError, Options, ReadError, ScrubReport, Sharing, SnapshotError,
+};
+use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
 use std::{
-    io::{self, IsTerminal, Write},
+    io::{self, Write},
     ops::ControlFlow,
     path::PathBuf,
     process::ExitCode,
@@ -79,16 +82,12 @@ impl Common {
 /// Why a command about the database ended early.
 #[derive(Debug, Error)]
 enum DbError {
-    /// The database cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The database cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// The snapshot was not made or not restored.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
-    /// The result cannot be printed.
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
 }
@@ -110,64 +109,24 @@ impl DbError {
     }
 }
 
-/// The results of a command.
-#[derive(Debug, Default, Serialize)]
-struct Findings {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    latest: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    oldest: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    commitment: Option<B256>,
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    figures: Option<Figures>,
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    state: Option<State>,
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    scrubbed: Option<Scrubbed>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    snapshot: Option<PathBuf>,
+/// A result of a command: its key in JSON, its name for people, and its value.
+type Finding = (&'static str, &'static str, Value);
+
+/// The results of a command, in the order in which they are printed.
+#[derive(Debug)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn with(mut self, more: impl IntoIterator<Item = Finding>) -> Self {
+        self.0.extend(more);
+        self
+    }
 }
 
-#[derive(Debug, Serialize)]
-struct Figures {
-    keys: u64,
-    index_bytes: u64,
-    segments: u64,
-    log_bytes: u64,
-    live_bytes: u64,
-    payloads: u64,
-    redone_records: u64,
-}
-
-#[derive(Debug, Serialize)]
-struct State {
-    accounts: u64,
-    slots: u64,
-}
-
-#[derive(Debug, Serialize)]
-struct Scrubbed {
-    bytes: u64,
-    records: u64,
-    entries: u64,
-    damages: Vec<Damaged>,
-}
-
-#[derive(Debug, Serialize)]
-struct Damaged {
-    file: String,
-    offset: u64,
-    what: String,
-}
-
-impl From<Damage> for Damaged {
-    fn from(damage: Damage) -> Self {
-        Self {
-            file: damage.file,
-            offset: damage.offset,
-            what: damage.what,
-        }
+impl Serialize for Findings {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let known = self.0.iter().filter(|(_, _, value)| !value.is_null());
+        serializer.collect_map(known.map(|(key, _, value)| (key, value)))
     }
 }
 
@@ -202,9 +161,8 @@ fn execute(args: &DbArgs) -> Result<bool, DbError> {
             let bar = bar(common);
             db.snapshot(to, sharing, |done, total| show(&bar, done, total))?;
             bar.finish_and_clear();
-            let mut findings = summary(&db);
-            findings.snapshot = Some(to.clone());
-            (common, findings)
+            let copied = ("snapshot", "snapshot", json!(to));
+            (common, summary(&db).with([copied]))
         }
         DbCommand::Restore { common, from } => {
             let bar = bar(common);
@@ -216,7 +174,8 @@ fn execute(args: &DbArgs) -> Result<bool, DbError> {
         }
         DbCommand::Scrub(common) => (common, scrub(common)?),
     };
-    let is_sound = (findings.scrubbed.as_ref()).is_none_or(|scrubbed| scrubbed.damages.is_empty());
+    let mut damages = (findings.0.iter()).filter_map(|(_, _, value)| value.as_array());
+    let is_sound = damages.all(Vec::is_empty);
     print(common, &findings)?;
     Ok(is_sound)
 }
@@ -227,29 +186,28 @@ fn open(common: &Common) -> Result<Db, OpenError> {
 
 fn summary(db: &Db) -> Findings {
     let latest = db.latest();
-    Findings {
-        latest: latest.as_ref().map(|block| block.number),
-        oldest: db.oldest(),
-        commitment: latest.map(|block| block.commitment),
-        ..Findings::default()
-    }
+    let number = latest.as_ref().map(|block| block.number);
+    let commitment = latest.map(|block| block.commitment);
+    Findings(vec![
+        ("latest", "newest block", json!(number)),
+        ("oldest", "oldest readable", json!(db.oldest())),
+        ("commitment", "state commitment", json!(commitment)),
+    ])
 }
 
 fn stats(common: &Common) -> Result<Findings, DbError> {
     let db = open(common)?;
     let stats = db.stats();
-    Ok(Findings {
-        figures: Some(Figures {
-            keys: stats.keys,
-            index_bytes: stats.index_bytes,
-            segments: stats.segments,
-            log_bytes: stats.log_bytes,
-            live_bytes: stats.live_bytes,
-            payloads: stats.payloads,
-            redone_records: db.recovery().records,
-        }),
-        ..summary(&db)
-    })
+    let figures = [
+        ("keys", "keys", stats.keys),
+        ("index_bytes", "index bytes", stats.index_bytes),
+        ("segments", "segments", stats.segments),
+        ("log_bytes", "log bytes", stats.log_bytes),
+        ("live_bytes", "live bytes", stats.live_bytes),
+        ("payloads", "payloads", stats.payloads),
+        ("redone_records", "records redone", db.recovery().records),
+    ];
+    Ok(summary(&db).with(figures.map(|(key, name, figure)| (key, name, json!(figure)))))
 }
 
 fn verify(common: &Common) -> Result<Findings, DbError> {
@@ -260,14 +218,11 @@ fn verify(common: &Common) -> Result<Findings, DbError> {
         ControlFlow::Continue(())
     })?;
     bar.finish_and_clear();
-    Ok(Findings {
-        state: Some(State {
-            accounts: verified.state.accounts,
-            slots: verified.state.slots,
-        }),
-        scrubbed: Some(scrubbed(verified.scrubbed)),
-        ..summary(&db)
-    })
+    let state = [
+        ("accounts", "accounts", json!(verified.state.accounts)),
+        ("slots", "slots", json!(verified.state.slots)),
+    ];
+    Ok(summary(&db).with(state).with(scrubbed(&verified.scrubbed)))
 }
 
 fn scrub(common: &Common) -> Result<Findings, DbError> {
@@ -278,33 +233,24 @@ fn scrub(common: &Common) -> Result<Findings, DbError> {
         ControlFlow::Continue(())
     })?;
     bar.finish_and_clear();
-    Ok(Findings {
-        scrubbed: Some(scrubbed(report)),
-        ..summary(&db)
-    })
+    Ok(summary(&db).with(scrubbed(&report)))
 }
 
-fn scrubbed(report: lockweave_accounts_db::ScrubReport) -> Scrubbed {
-    Scrubbed {
-        bytes: report.bytes,
-        records: report.records,
-        entries: report.entries,
-        damages: report.damages.into_iter().map(Damaged::from).collect(),
-    }
+fn scrubbed(report: &ScrubReport) -> [Finding; 4] {
+    let damages = report
+        .damages
+        .iter()
+        .map(|damage| json!({ "file": damage.file, "offset": damage.offset, "what": damage.what }));
+    [
+        ("bytes", "bytes checked", json!(report.bytes)),
+        ("records", "records checked", json!(report.records)),
+        ("entries", "entries checked", json!(report.entries)),
+        ("damages", "damages", damages.collect()),
+    ]
 }
 
-/// A progress bar on standard error, if that is a terminal.
 fn bar(common: &Common) -> ProgressBar {
-    if common.json || !io::stderr().is_terminal() {
-        return ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-    }
-    let style = ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes} {eta}");
-    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-}
-
-fn show(bar: &ProgressBar, done: u64, total: u64) {
-    bar.set_length(total);
-    bar.set_position(done);
+    progress::bar(common.json, "{bar:30} {bytes}/{total_bytes} {eta}", 0)
 }
 
 fn print(common: &Common, findings: &Findings) -> io::Result<()> {
@@ -315,44 +261,21 @@ fn print(common: &Common, findings: &Findings) -> io::Result<()> {
         return out.flush();
     }
     let mut line = |name: &str, value: String| writeln!(out, "{name:<18} {value}");
-    if let Some(latest) = findings.latest {
-        line("newest block", latest.to_string())?;
-    } else {
-        line("newest block", "none yet".to_owned())?;
-    }
-    if let Some(oldest) = findings.oldest {
-        line("oldest readable", oldest.to_string())?;
-    }
-    if let Some(commitment) = findings.commitment {
-        line("state commitment", commitment.to_string())?;
-    }
-    if let Some(figures) = &findings.figures {
-        line("keys", figures.keys.to_string())?;
-        line("index bytes", figures.index_bytes.to_string())?;
-        line("segments", figures.segments.to_string())?;
-        line("log bytes", figures.log_bytes.to_string())?;
-        line("live bytes", figures.live_bytes.to_string())?;
-        line("payloads", figures.payloads.to_string())?;
-        line("records redone", figures.redone_records.to_string())?;
-    }
-    if let Some(state) = &findings.state {
-        line("accounts", state.accounts.to_string())?;
-        line("slots", state.slots.to_string())?;
-    }
-    if let Some(scrubbed) = &findings.scrubbed {
-        line("bytes checked", scrubbed.bytes.to_string())?;
-        line("records checked", scrubbed.records.to_string())?;
-        line("entries checked", scrubbed.entries.to_string())?;
-        line("damages", scrubbed.damages.len().to_string())?;
-        for damage in &scrubbed.damages {
-            line(
-                "  damaged",
-                format!("{} at byte {}: {}", damage.file, damage.offset, damage.what),
-            )?;
+    for (key, name, value) in &findings.0 {
+        match value {
+            Value::Null if *key == "latest" => line(name, "none yet".to_owned())?,
+            Value::Null => {}
+            Value::String(text) => line(name, text.clone())?,
+            Value::Array(damages) => {
+                line(name, damages.len().to_string())?;
+                for damage in damages {
+                    let text = |field: &str| damage[field].as_str().unwrap_or_default();
+                    let (file, what, offset) = (text("file"), text("what"), &damage["offset"]);
+                    line("  damaged", format!("{file} at byte {offset}: {what}"))?;
+                }
+            }
+            other => line(name, other.to_string())?,
         }
-    }
-    if let Some(snapshot) = &findings.snapshot {
-        line("snapshot", snapshot.display().to_string())?;
     }
     out.flush()
 }

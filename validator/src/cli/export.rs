@@ -29,7 +29,6 @@ pub(crate) struct ExportArgs {
     file: PathBuf,
 }
 
-/// Runs the command.
 pub(crate) fn run(args: &ExportArgs) -> Result<ExitCode, Failure> {
     let opened = datadir::open(&args.datadir.datadir, None, false, Retention::everything())?;
     let head = opened.store.head().number();

@@ -6,10 +6,9 @@ use super::{
     datadir::{self, DatadirArgs, Opened},
 };
 use clap::Args;
-use lockweave_validator::chain::{
-    ChainParameters,
+use lockweave_validator::{
+    chain::{ChainParameters, rlp_file::RlpBlocks},
     import::{Imported, Importer},
-    rlp_file::RlpBlocks,
 };
 use std::{
     fs::File,
@@ -41,7 +40,6 @@ pub(crate) struct ImportArgs {
     file: PathBuf,
 }
 
-/// Runs the command.
 pub(crate) fn run(args: ImportArgs) -> Result<ExitCode, Failure> {
     let wanted = (args.genesis.as_deref())
         .map(ChainParameters::read)

@@ -29,7 +29,6 @@ pub(crate) struct InitArgs {
     dev: bool,
 }
 
-/// Runs the command.
 pub(crate) fn run(args: &InitArgs) -> Result<ExitCode, Failure> {
     let parameters = match &args.genesis {
         Some(path) => ChainParameters::read(path)?,

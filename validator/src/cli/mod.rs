@@ -8,13 +8,15 @@ pub(crate) mod declare;
 pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod init;
+mod progress;
 pub(crate) mod replay;
 pub(crate) mod run;
 pub(crate) mod verify;
 
 use lockweave_validator::{
-    chain::{GenesisError, import::ImportError, rlp_file::RlpFileError},
+    chain::{GenesisError, rlp_file::RlpFileError},
     config::ConfigError,
+    import::ImportError,
     node::NodeError,
     operation::{LoggingError, MetricsError},
     replay::ReplayError,

@@ -1,18 +1,19 @@
 //! `replay`: recorded blocks, executed in parallel and checked.
 
-use super::Failure;
+use super::{Failure, progress};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use lockweave_evm_adapter::ChainSpec;
 use lockweave_validator::{
     config::threads,
     recorded::RecordedBlocks,
-    replay::{AccessSource, ReplayError, ReplayOptions, Replayer, TemplateUse},
-    report::{Format, Summary},
+    replay::{
+        AccessSource, ReplayError, ReplayOptions, Replayer, TemplateUse,
+        report::{Format, Summary},
+    },
 };
 use std::{
     collections::BTreeSet,
-    io::{self, IsTerminal, Write},
+    io::{self, Write},
     num::NonZeroUsize,
     path::PathBuf,
     process::ExitCode,
@@ -56,7 +57,6 @@ pub(crate) struct ReplayArgs {
     json: bool,
 }
 
-/// Runs the command.
 pub(crate) fn run(args: ReplayArgs) -> Result<ExitCode, Failure> {
     let summary = replay(args)?;
     Ok(ExitCode::from(u8::from(summary.failed > 0)))
@@ -78,7 +78,8 @@ fn replay(args: ReplayArgs) -> Result<Summary, Failure> {
     };
     let blocks = RecordedBlocks::open(&args.path, wanted.as_ref()).map_err(ReplayError::from)?;
     let mut replayer = Replayer::new(options, ChainSpec::mainnet())?;
-    let progress = progress(blocks.len() as u64, format);
+    let template = "{bar:30} {pos}/{len} {msg} {elapsed}";
+    let progress = progress::bar(args.json, template, blocks.len() as u64);
     let mut out = io::stdout().lock();
     let mut summary = Summary::default();
     progress.suspend(|| format.write_header(&mut out))?;
@@ -97,13 +98,4 @@ fn replay(args: ReplayArgs) -> Result<Summary, Failure> {
     format.write_summary(&mut out, &summary)?;
     out.flush()?;
     Ok(summary)
-}
-
-/// A progress bar on standard error, if that is a terminal.
-fn progress(blocks: u64, format: Format) -> ProgressBar {
-    if format == Format::Json || !io::stderr().is_terminal() {
-        return ProgressBar::with_draw_target(Some(blocks), ProgressDrawTarget::hidden());
-    }
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} {elapsed}");
-    ProgressBar::new(blocks).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }

@@ -60,7 +60,6 @@ pub(crate) struct RunArgs {
     source: Source,
 }
 
-/// Runs the command.
 pub(crate) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
     let protection_stated = args.source.states_protection();
     let mut config = args.source.load(args.datadir.as_deref())?;

@@ -3,16 +3,16 @@
 use super::{
     Failure,
     datadir::{self, DatadirArgs},
+    progress::{self, show},
 };
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use lockweave_validator::{
     store::{DurableStore, Retention},
     verify::verify,
 };
 use serde_json::json;
 use std::{
-    io::{self, IsTerminal, Write},
+    io::{self, Write},
     process::ExitCode,
 };
 
@@ -38,21 +38,11 @@ pub(crate) struct VerifyArgs {
 /// The exit status where what can be checked is right, but not all can be.
 const PARTLY: u8 = 3;
 
-/// Runs the command.
 pub(crate) fn run(args: &VerifyArgs) -> Result<ExitCode, Failure> {
     let (datadir, parameters) = datadir::existing(&args.datadir.datadir)?;
     let store = DurableStore::open(datadir, &parameters, Retention::everything())?;
-    let progress = if io::stderr().is_terminal() {
-        ProgressBar::new(0)
-    } else {
-        ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden())
-    };
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed}");
-    progress.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    let result = verify(&parameters, &store, |done, of| {
-        progress.set_length(of);
-        progress.set_position(done);
-    });
+    let progress = progress::bar(false, "{bar:30} {pos}/{len} {elapsed}", 0);
+    let result = verify(&parameters, &store, |done, of| show(&progress, done, of));
     progress.finish_and_clear();
     let (outcome, exit) = match &result {
         Ok(verified) if verified.is_whole() => ("right", ExitCode::SUCCESS),

@@ -3,13 +3,14 @@
 use super::gas_history::GasHistory;
 use crate::{
     chain::{
-        ChainParameters, Failure, ReceiptsSummary,
+        ChainParameters, Failure,
         failure::failures,
+        receipts::seal_body,
         requests::{InvalidDeposit, check_deposits, requests},
     },
     pool::PooledTransaction,
 };
-use alloy_consensus::{Header, proofs::calculate_transaction_root};
+use alloy_consensus::Header;
 use alloy_eips::eip7685::Requests;
 use alloy_primitives::{Address, B256};
 use lockweave_banking_stage::InferredStats;
@@ -223,12 +224,7 @@ impl BlockBuilder {
         let failures = failures(&run.sealed.outcomes);
         let receipts = receipts(run.sealed.outcomes);
         let receipts = receipts.map_err(|error| BuildError::Receipts(error.to_string()))?;
-        let envelopes: Vec<_> = transactions.iter().map(EvmTransaction::envelope).collect();
-        header.transactions_root = calculate_transaction_root(&envelopes);
-        let summary = ReceiptsSummary::of(&receipts, &[]);
-        header.receipts_root = summary.root;
-        header.logs_bloom = summary.bloom;
-        header.gas_used = (receipts.last()).map_or(0, |receipt| receipt.cumulative_gas_used);
+        seal_body(&mut header, &transactions, &receipts);
         if header.requests_hash.is_some() {
             header.requests_hash = Some(requests.requests_hash());
         }
@@ -245,7 +241,6 @@ impl BlockBuilder {
     }
 }
 
-/// One run of a block.
 struct Run {
     block: EvmBlock,
     sealed: SealedBlock,

@@ -80,8 +80,10 @@ pub trait Consensus: Send {
         false
     }
 
-    /// The rule that decides which blocks are final. Called once.
-    fn finality_rule(&self) -> Box<dyn FinalityRule>;
+    /// The rule that decides which blocks are final. Called once. By default a durable block is final.
+    fn finality_rule(&self) -> Box<dyn FinalityRule> {
+        Box::new(FinalWhenDurable)
+    }
 }
 
 /// Decides what is final. Called by the committing thread only, for every block in order.
@@ -193,10 +195,6 @@ impl Consensus for SoloConsensus {
     fn is_due(&self) -> bool {
         self.last.elapsed() >= self.config.block_time
     }
-
-    fn finality_rule(&self) -> Box<dyn FinalityRule> {
-        Box::new(FinalWhenDurable)
-    }
 }
 
 /// A node that makes no blocks and only serves the chain it has.
@@ -216,9 +214,5 @@ impl Consensus for Idle {
 
     fn propose(&mut self, _block: &ChainBlock) -> Verdict {
         Verdict::Rejected
-    }
-
-    fn finality_rule(&self) -> Box<dyn FinalityRule> {
-        Box::new(FinalWhenDurable)
     }
 }

@@ -87,9 +87,11 @@ impl StateView for Overlay {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_deltas::delta;
     use lockweave_runtime::MemoryState;
     use proptest::prelude::*;
 
+<<<<<<< HEAD
     fn delta() -> impl Strategy<Value = StateDelta> {
         let accounts = prop::collection::btree_map(0_u8..5, prop::option::of(1_u64..9), 0..5);
         let slots = prop::collection::btree_map((0_u8..5, 0_u64..3), 0_u64..3, 0..9);
@@ -115,6 +117,8 @@ mod tests {
         })
     }
 
+=======
+>>>>>>> val
     proptest! {
         /// Reads through an overlay are those of the state that the changes were applied to.
         #[test]
@@ -124,10 +128,10 @@ mod tests {
             let below: Arc<dyn StateView> = Arc::new(state.clone());
             let overlay = Overlay::new(below, &change, 7, B256::repeat_byte(7));
             state.apply(&change);
-            for byte in 0..5 {
+            for byte in 0..6 {
                 let address = Address::repeat_byte(byte);
                 prop_assert_eq!(overlay.account(address).unwrap(), state.account(address).unwrap());
-                for slot in (0..3).map(U256::from) {
+                for slot in (0..4).map(U256::from) {
                     prop_assert_eq!(overlay.slot(address, slot).unwrap(), state.slot(address, slot).unwrap());
                 }
             }

@@ -382,19 +382,15 @@ pub(crate) fn next_header(
 }
 
 fn into_block(built: BuiltBlock) -> ChainBlock {
-    let withdrawals = built
-        .header
-        .withdrawals_root
-        .map(|_| Withdrawals::default());
+    let withdrawals_root = built.header.withdrawals_root;
     ChainBlock {
         hash: built.header.hash_slow(),
         header: built.header,
         transactions: built.transactions,
-        ommers: Vec::new(),
-        withdrawals,
+        withdrawals: withdrawals_root.map(|_| Withdrawals::default()),
         receipts: built.receipts,
-        receipt_roots: Vec::new(),
         access: built.access,
         failures: built.failures,
+        ..ChainBlock::default()
     }
 }

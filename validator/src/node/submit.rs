@@ -90,7 +90,7 @@ impl Node {
         let passed = results.iter_mut().filter(|result| result.is_ok());
         for (result, inserted) in passed.zip(inserted) {
             match inserted {
-                Ok(inserted) => executable.extend(inserted.executable),
+                Ok(inserted) => executable.extend(inserted),
                 Err(error) => *result = Err(error.into()),
             }
         }

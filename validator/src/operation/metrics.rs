@@ -148,140 +148,132 @@ async fn ready(State(served): State<Served>) -> Response {
     }
 }
 
-/// Describes the counters of access inference.
-fn describe_inference() {
-    describe_counter!(
+/// Counters and what they count.
+const COUNTERS: [(&str, &str); 16] = [
+    (
         "lockweave_sets_extended_total",
-        Unit::Count,
-        "Transactions that got keys beyond their access set at once"
-    );
-    describe_counter!(
+        "Transactions that got keys beyond their access set at once",
+    ),
+    (
         "lockweave_access_violations_total",
-        Unit::Count,
-        "Transactions that left their access set and had to be run again"
-    );
-    describe_counter!(
+        "Transactions that left their access set and had to be run again",
+    ),
+    (
         "lockweave_sets_known_total",
-        Unit::Count,
-        "Access sets that follow from the transaction alone"
-    );
-    describe_counter!(
+        "Access sets that follow from the transaction alone",
+    ),
+    (
         "lockweave_sets_by_template_total",
-        Unit::Count,
-        "Access sets found by template"
-    );
-    describe_counter!(
+        "Access sets found by template",
+    ),
+    (
         "lockweave_sets_by_simulation_total",
-        Unit::Count,
-        "Access sets found by simulation"
-    );
-    describe_counter!(
+        "Access sets found by simulation",
+    ),
+    (
         "lockweave_simulations_taken_total",
-        Unit::Count,
-        "Simulations that were taken as executions"
-    );
-    describe_counter!(
+        "Simulations that were taken as executions",
+    ),
+    (
         "lockweave_rolled_back_total",
-        Unit::Count,
-        "Transactions taken back because one before them left its access set"
-    );
-    describe_counter!(
+        "Transactions taken back because one before them left its access set",
+    ),
+    (
         "lockweave_ran_alone_total",
-        Unit::Count,
-        "Transactions that were executed alone"
-    );
-    describe_counter!(
+        "Transactions that were executed alone",
+    ),
+    (
         "lockweave_payments_without_locks_total",
+        "Payments that ran without locks, in blocks of hardly anything else",
+    ),
+    (
+        "lockweave_transactions_total",
+        "Transactions in blocks made here",
+    ),
+    ("lockweave_gas_total", "Gas used by blocks made here"),
+    ("lockweave_blocks_total", "Blocks made here"),
+    (
+        "lockweave_lock_waits_total",
+        "Transactions that waited for a lock",
+    ),
+    (
+        "lockweave_window_full_total",
+        "Times the lock window was full",
+    ),
+    (
+        "lockweave_worker_tasks_total",
+        "Transactions run, by worker",
+    ),
+    (
+        "lockweave_rejected_total",
+        "Transactions refused at the door",
+    ),
+];
+
+/// Gauges, their units, and what they show.
+const GAUGES: [(&str, Unit, &str); 7] = [
+    (
+        "lockweave_head_block",
         Unit::Count,
-        "Payments that ran without locks, in blocks of hardly anything else"
-    );
-}
+        "Number of the newest durable block",
+    ),
+    (
+        "lockweave_base_fee_wei",
+        Unit::Count,
+        "Base fee of the newest block",
+    ),
+    (
+        "lockweave_pool_pending",
+        Unit::Count,
+        "Transactions waiting for a block",
+    ),
+    (
+        "lockweave_pool_queued",
+        Unit::Count,
+        "Transactions waiting behind a nonce gap",
+    ),
+    (
+        "lockweave_process_resident_bytes",
+        Unit::Bytes,
+        "Memory of the process in RAM, with what is mapped from files",
+    ),
+    (
+        "lockweave_process_anonymous_bytes",
+        Unit::Bytes,
+        "Memory of the process in RAM that is its own",
+    ),
+    ("lockweave_rpc_connections", Unit::Count, "Open connections"),
+];
+
+/// Histograms and the times in them.
+const HISTOGRAMS: [(&str, &str); 5] = [
+    (
+        "lockweave_block_inference_seconds",
+        "Finding out what a block's transactions touch, all workers together",
+    ),
+    (
+        "lockweave_block_execute_seconds",
+        "Executing a block, inference included",
+    ),
+    ("lockweave_block_commit_seconds", "Making a block durable"),
+    ("lockweave_fsync_seconds", "One sync of a file of the chain"),
+    (
+        "lockweave_rpc_seconds",
+        "Answering a call, by method and outcome",
+    ),
+];
 
 /// Describes the metrics.
 pub fn describe() {
-    describe_inference();
-    describe_counter!(
-        "lockweave_transactions_total",
-        Unit::Count,
-        "Transactions in blocks made here"
-    );
-    describe_counter!(
-        "lockweave_gas_total",
-        Unit::Count,
-        "Gas used by blocks made here"
-    );
-    describe_counter!("lockweave_blocks_total", Unit::Count, "Blocks made here");
-    describe_counter!(
-        "lockweave_lock_waits_total",
-        Unit::Count,
-        "Transactions that waited for a lock"
-    );
-    describe_counter!(
-        "lockweave_window_full_total",
-        Unit::Count,
-        "Times the lock window was full"
-    );
-    describe_counter!(
-        "lockweave_worker_tasks_total",
-        Unit::Count,
-        "Transactions run, by worker"
-    );
-    describe_counter!(
-        "lockweave_rejected_total",
-        Unit::Count,
-        "Transactions refused at the door"
-    );
-    describe_gauge!(
-        "lockweave_head_block",
-        Unit::Count,
-        "Number of the newest durable block"
-    );
-    describe_gauge!(
-        "lockweave_base_fee_wei",
-        Unit::Count,
-        "Base fee of the newest block"
-    );
-    describe_gauge!(
-        "lockweave_pool_pending",
-        Unit::Count,
-        "Transactions waiting for a block"
-    );
-    describe_gauge!(
-        "lockweave_pool_queued",
-        Unit::Count,
-        "Transactions waiting behind a nonce gap"
-    );
-    describe_gauge!(
-        "lockweave_process_resident_bytes",
-        Unit::Bytes,
-        "Memory of the process in RAM, with what is mapped from files"
-    );
-    describe_gauge!(
-        "lockweave_process_anonymous_bytes",
-        Unit::Bytes,
-        "Memory of the process in RAM that is its own"
-    );
-    describe_gauge!("lockweave_rpc_connections", Unit::Count, "Open connections");
-    describe_histogram!(
-        "lockweave_block_inference_seconds",
-        Unit::Seconds,
-        "Finding out what a block's transactions touch, all workers together"
-    );
-    describe_histogram!(
-        "lockweave_block_execute_seconds",
-        Unit::Seconds,
-        "Executing a block, inference included"
-    );
-    describe_histogram!(
-        "lockweave_block_commit_seconds",
-        Unit::Seconds,
-        "Making a block durable"
-    );
-    describe_histogram!(
-        "lockweave_fsync_seconds",
-        Unit::Seconds,
-        "One sync of a file of the chain"
-    );
+    for (name, text) in COUNTERS {
+        describe_counter!(name, Unit::Count, text);
+    }
+    for (name, unit, text) in GAUGES {
+        describe_gauge!(name, unit, text);
+    }
+    for (name, text) in HISTOGRAMS {
+        describe_histogram!(name, Unit::Seconds, text);
+    }
     // Counters of events that have not happened yet are zero instead of absent.
     let zero = INFERENCE_COUNTERS
         .into_iter()
@@ -289,9 +281,4 @@ pub fn describe() {
     for name in zero {
         metrics::counter!(name).increment(0);
     }
-    describe_histogram!(
-        "lockweave_rpc_seconds",
-        Unit::Seconds,
-        "Answering a call, by method and outcome"
-    );
 }

@@ -1,5 +1,7 @@
 //! Limits of the pool.
 
+use crate::config::PoolLimits;
+
 /// Limits of the pool, in total and per sender.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolConfig {
@@ -21,27 +23,20 @@ pub struct PoolConfig {
 
 impl Default for PoolConfig {
     fn default() -> Self {
-        Self {
-            transactions_max: 100_000,
-            bytes_max: 256 << 20,
-            transactions_per_sender_max: 8_192,
-            queued_per_sender_max: 1_024,
-            price_bump_percent: 10,
-            transaction_bytes_max: 128 << 10,
-            allow_unprotected: false,
-        }
+        Self::from(&PoolLimits::default())
     }
 }
 
-impl From<&crate::config::PoolLimits> for PoolConfig {
-    fn from(limits: &crate::config::PoolLimits) -> Self {
+impl From<&PoolLimits> for PoolConfig {
+    fn from(limits: &PoolLimits) -> Self {
         Self {
             transactions_max: limits.transactions_max,
             transactions_per_sender_max: limits.per_sender_max,
             queued_per_sender_max: limits.queued_per_sender_max,
             price_bump_percent: limits.price_bump,
             allow_unprotected: limits.allow_unprotected,
-            ..Self::default()
+            bytes_max: 256 << 20,
+            transaction_bytes_max: 128 << 10,
         }
     }
 }

@@ -2,36 +2,30 @@
 
 use ahash::AHashMap;
 use alloy_primitives::B256;
-use std::{collections::VecDeque, fmt};
+use std::collections::VecDeque;
+use thiserror::Error;
 
 /// Reasons that are kept at most.
 const REMEMBERED_MAX: usize = 65_536;
 
 /// Why a transaction left the pool without being in a block.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum DropReason {
     /// Replaced by a transaction with the same nonce and a higher bid.
+    #[error("replaced by {by}, which bid more")]
     Replaced {
         /// Hash of the other.
         by: B256,
     },
     /// The pool was full and other transactions bid more.
+    #[error("the pool was full and others bid more")]
     Evicted,
     /// Its nonce was used by another transaction in a block.
+    #[error("its nonce was used by another transaction")]
     NonceUsed,
     /// It cannot be in a block: the executor's reason.
+    #[error("it cannot be in a block: {0}")]
     Invalid(String),
-}
-
-impl fmt::Display for DropReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Replaced { by } => write!(f, "replaced by {by}, which bid more"),
-            Self::Evicted => f.write_str("the pool was full and others bid more"),
-            Self::NonceUsed => f.write_str("its nonce was used by another transaction"),
-            Self::Invalid(reason) => write!(f, "it cannot be in a block: {reason}"),
-        }
-    }
 }
 
 /// The last reasons; the oldest are dropped.

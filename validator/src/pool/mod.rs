@@ -43,14 +43,6 @@ pub struct SenderState {
     pub balance: U256,
 }
 
-/// The result of an insertion.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Inserted {
-    /// Transactions that can go into a block now and could not before: the new one, if there is no gap before
-    /// it, and those after a gap that it closed.
-    pub executable: Vec<B256>,
-}
-
 /// How many transactions wait.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PoolStatus {
@@ -108,10 +100,13 @@ impl Pool {
     }
 
     /// Adds transactions in this order, each with the nonce and balance of its sender.
+    ///
+    /// Returns for each the hashes that can go into a block now and could not before: its own, if there is no
+    /// gap before it, and those after a gap that it closed.
     pub fn insert(
         &self,
         transactions: impl IntoIterator<Item = (PooledTransaction, SenderState)>,
-    ) -> Vec<Result<Inserted, PoolError>> {
+    ) -> Vec<Result<Vec<B256>, PoolError>> {
         let mut inner = self.inner.lock();
         transactions
             .into_iter()
@@ -250,7 +245,7 @@ impl Inner {
         config: &PoolConfig,
         mut transaction: PooledTransaction,
         state: SenderState,
-    ) -> Result<Inserted, PoolError> {
+    ) -> Result<Vec<B256>, PoolError> {
         let (hash, sender, nonce) = (transaction.hash, transaction.sender, transaction.nonce);
         if self.by_hash.contains_key(&hash) {
             return Err(PoolError::AlreadyKnown);
@@ -343,7 +338,7 @@ impl Inner {
         Ok(())
     }
 
-    fn add(&mut self, transaction: PooledTransaction, next: u64) -> Inserted {
+    fn add(&mut self, transaction: PooledTransaction, next: u64) -> Vec<B256> {
         let transaction = Arc::new(transaction);
         let (hash, sender) = (transaction.hash, transaction.sender);
         self.bids.insert(transaction.eviction_key(), hash);
@@ -357,7 +352,7 @@ impl Inner {
         let executable = queue.insert(Arc::clone(&transaction));
         self.pending = self.pending - before + queue.pending();
         self.by_hash.insert(hash, transaction);
-        Inserted { executable }
+        executable
     }
 
     /// Removes a transaction everywhere; its sender's queue may be left empty.

@@ -20,92 +20,51 @@ const OSAKA_GAS_MAX: u64 = 1 << 24;
 
 /// Why bytes are not a transaction that this chain accepts.
 #[derive(Debug, Error)]
+#[expect(missing_docs, reason = "the messages say what the variants mean")]
 pub enum DecodeError {
-    /// No bytes at all.
     #[error(
         "rlp: cannot decode the transaction: it is empty; send the bytes of a signed transaction"
     )]
     Empty,
-    /// Longer than the pool accepts.
     #[error("oversized data: transaction size {size}, limit {limit}")]
-    Oversized {
-        /// Length in bytes.
-        size: usize,
-        /// The limit in bytes.
-        limit: usize,
-    },
+    Oversized { size: usize, limit: usize },
     /// Not EIP-2718, or not RLP.
     #[error("rlp: cannot decode the transaction: {0}")]
     Malformed(Eip2718Error),
-    /// A type that this node or the chain's fork does not support.
     #[error("transaction type not supported: type {ty:#x} on {fork}")]
     Type {
         /// EIP-2718 type.
         ty: u8,
-        /// The chain's fork.
         fork: &'static str,
     },
-    /// Carries blobs, which this node does not store or serve.
     #[error(
         "transaction type not supported: blob transactions (type 0x3, EIP-4844) have no place on \
          this chain, which keeps no blobs; send the data as calldata of a type 0x2 transaction"
     )]
     Blobs,
-    /// Signed for another chain.
     #[error("invalid chain id for signer: have {found} want {expected}")]
-    ChainId {
-        /// The transaction's.
-        found: u64,
-        /// This chain's.
-        expected: u64,
-    },
-    /// Signed for no chain.
+    ChainId { found: u64, expected: u64 },
     #[error(
         "only replay-protected (EIP-155) transactions allowed over RPC; \
          start the node with --pool.allow-unprotected to take others"
     )]
     Unprotected,
-    /// More gas than a block has.
     #[error("exceeds block gas limit: gas limit {gas}, block gas limit {limit}")]
-    BlockGasLimit {
-        /// The transaction's gas limit.
-        gas: u64,
-        /// The block's.
-        limit: u64,
-    },
-    /// More gas than a transaction may have.
+    BlockGasLimit { gas: u64, limit: u64 },
     #[error("transaction gas limit too high (cap: {limit}, tx: {gas})")]
     GasCap {
-        /// The transaction's gas limit.
         gas: u64,
         /// EIP-7825's limit.
         limit: u64,
     },
-    /// Less gas than the transaction costs before it runs.
     #[error("intrinsic gas too low: gas {gas}, minimum needed {needed}")]
-    IntrinsicGas {
-        /// The transaction's gas limit.
-        gas: u64,
-        /// What it needs.
-        needed: u64,
-    },
+    IntrinsicGas { gas: u64, needed: u64 },
     /// Less gas than its data costs (EIP-7623).
     #[error("insufficient gas for floor data gas cost: gas {gas}, minimum needed {needed}")]
-    FloorGas {
-        /// The transaction's gas limit.
-        gas: u64,
-        /// What its data costs.
-        needed: u64,
-    },
+    FloorGas { gas: u64, needed: u64 },
     /// Too much initialisation code (EIP-3860).
     #[error("max initcode size exceeded: code size {size}, limit {limit}")]
-    InitcodeSize {
-        /// Length in bytes.
-        size: usize,
-        /// The limit in bytes.
-        limit: usize,
-    },
-    /// A tip above the fee cap.
+    InitcodeSize { size: usize, limit: usize },
     #[error(
         "max priority fee per gas higher than max fee per gas: \
          maxPriorityFeePerGas {tip}, maxFeePerGas {fee}"
@@ -122,10 +81,8 @@ pub enum DecodeError {
     /// No authorisations in a transaction that exists for them (EIP-7702).
     #[error("EIP-7702 transaction with empty auth list")]
     NoAuthorizations,
-    /// What it signed that it touches is not an access set.
     #[error("invalid declaration: {0}")]
     Declaration(AccessSetError),
-    /// The signature names no sender.
     #[error("invalid sender: {0}")]
     Signature(#[from] RecoverError),
 }

@@ -16,7 +16,6 @@ use serde::Serialize;
 /// A transaction in JSON-RPC.
 pub(crate) type RpcTransaction = Transaction<Envelope>;
 
-/// A transaction of a block.
 pub(crate) fn transaction(block: &ChainBlock, index: usize) -> RpcTransaction {
     let transaction = &block.transactions[index];
     let envelope = transaction.envelope().clone();
@@ -30,7 +29,6 @@ pub(crate) fn transaction(block: &ChainBlock, index: usize) -> RpcTransaction {
     }
 }
 
-/// A transaction in the pool.
 pub(crate) fn pending_transaction(pooled: &PooledTransaction) -> RpcTransaction {
     let envelope = pooled.transaction.envelope().clone();
     Transaction {
@@ -79,7 +77,6 @@ pub(crate) fn header(block: &ChainBlock) -> Header {
     }
 }
 
-/// A receipt in JSON-RPC.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ReceiptJson {

@@ -9,10 +9,8 @@ use std::{
     time::Instant,
 };
 
-/// A method.
 pub(crate) type Method = fn(&RpcContext, &Params<'_>) -> Reply;
 
-/// The cost of a method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Cost {
     /// Some microseconds: runs on the thread that read the request.

@@ -14,7 +14,6 @@ use alloy_primitives::{Address, U64};
 use serde::Serialize;
 use std::{collections::BTreeMap, sync::Arc};
 
-/// The method with this name.
 pub(crate) fn find(name: &str) -> Option<(Method, Cost)> {
     Some(match name {
         "txpool_content" => (content, Cost::Heavy),

@@ -12,7 +12,6 @@ const RECENT_BLOCKS_MAX: usize = 4_096;
 /// Transactions in cached older blocks at most; the block read last is always cached.
 const OLDER_TRANSACTIONS_MAX: usize = 50_000;
 
-/// Blocks in memory.
 #[derive(Debug)]
 pub(super) struct BlockCache {
     recent: Mutex<Recent>,
@@ -31,7 +30,6 @@ struct Older {
     transactions: usize,
 }
 
-/// The weight of a block in a cache.
 fn weight(block: &ChainBlock) -> usize {
     block.transactions.len() + 8
 }

@@ -37,77 +37,36 @@ const WHOLE_STATE_MAX: usize = 20_000_000;
 
 /// Why a chain on disk cannot be opened.
 #[derive(Debug, Error)]
+#[expect(missing_docs, reason = "the messages say what the variants mean")]
 pub enum DatadirError {
-    /// Another process has locked it.
     #[error("{path} is in use by another process; stop it, or choose another --datadir")]
-    InUse {
-        /// The folder.
-        path: String,
-    },
-    /// The folder holds no chain.
+    InUse { path: String },
     #[error("{path} holds no chain; make one with `lockweave-validator init`")]
-    Empty {
-        /// The folder.
-        path: String,
-    },
-    /// The folder holds a chain already.
+    Empty { path: String },
     #[error("{path} holds a chain already; choose an empty folder")]
-    NotEmpty {
-        /// The folder.
-        path: String,
-    },
-    /// The folder holds another chain.
+    NotEmpty { path: String },
     #[error("{path} holds a chain with genesis {found}, not {expected}")]
     OtherChain {
-        /// The folder.
         path: String,
-        /// Hash of its genesis.
         found: B256,
-        /// Hash of the expected genesis.
         expected: B256,
     },
-    /// A file cannot be read or written.
     #[error("{path}: {source}")]
-    File {
-        /// The file.
-        path: String,
-        /// The system's error.
-        source: io::Error,
-    },
-    /// The genesis file is invalid.
+    File { path: String, source: io::Error },
     #[error(transparent)]
     Genesis(#[from] GenesisError),
-    /// The state cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The state cannot be written.
     #[error(transparent)]
     Commit(#[from] CommitError),
-    /// The state cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// A stored block cannot be decoded.
     #[error("block {number}: {source}")]
-    Block {
-        /// Its number.
-        number: u64,
-        /// What is wrong with it.
-        source: CodecError,
-    },
-    /// A block is missing.
+    Block { number: u64, source: CodecError },
     #[error("block {number} is missing")]
-    MissingBlock {
-        /// Its number.
-        number: u64,
-    },
-    /// A block does not follow the one before it.
+    MissingBlock { number: u64 },
     #[error("block {number} does not name block {parent} as its parent")]
-    Unlinked {
-        /// Its number.
-        number: u64,
-        /// The one before it.
-        parent: u64,
-    },
+    Unlinked { number: u64, parent: u64 },
 }
 
 /// A data folder, locked by this process while the value exists.

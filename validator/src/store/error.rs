@@ -5,53 +5,26 @@ use thiserror::Error;
 
 /// Why a store cannot serve a request or keep a block.
 #[derive(Clone, Debug, Error)]
+#[expect(missing_docs, reason = "the messages say what the variants mean")]
 pub enum StoreError {
-    /// The state after this block is no longer kept.
     #[error(
         "the state of block {number} is not available: states are kept from block {oldest} on; \
          start the node with a larger --history.state-blocks"
     )]
-    StatePruned {
-        /// The requested block.
-        number: u64,
-        /// The oldest block whose state is kept.
-        oldest: u64,
-    },
-    /// The block's body and receipts are no longer kept.
+    StatePruned { number: u64, oldest: u64 },
     #[error(
         "block {number} is no longer available: blocks are kept from {oldest} on; \
          start the node with a larger --history.body-blocks"
     )]
-    BlockPruned {
-        /// The requested block.
-        number: u64,
-        /// The oldest block that is kept.
-        oldest: u64,
-    },
-    /// There is no such block yet.
+    BlockPruned { number: u64, oldest: u64 },
     #[error("block {number} does not exist: the newest is {head}")]
-    UnknownBlock {
-        /// The requested block.
-        number: u64,
-        /// The newest.
-        head: u64,
-    },
-    /// A block that does not follow the newest one.
+    UnknownBlock { number: u64, head: u64 },
     #[error("block {number} does not follow block {head}")]
-    NotNext {
-        /// The block's number.
-        number: u64,
-        /// The newest.
-        head: u64,
-    },
-    /// The state is too large for the request.
+    NotNext { number: u64, head: u64 },
     #[error(
         "the state has more than {limit} entries, too many to walk through; proofs are for smaller chains"
     )]
-    StateTooLarge {
-        /// The limit.
-        limit: usize,
-    },
+    StateTooLarge { limit: usize },
     /// The storage failed; retrying does not help.
     #[error("the chain's storage failed: {0}")]
     Failed(Arc<dyn std::error::Error + Send + Sync>),

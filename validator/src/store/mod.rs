@@ -19,7 +19,7 @@ pub use index::{ChainIndex, IndexedBlock, TransactionPlace};
 pub use memory::MemoryStore;
 pub use versioned::{VersionedState, VersionedView};
 
-use crate::chain::ChainBlock;
+use crate::{chain::ChainBlock, config::History};
 use alloy_primitives::{B256, Bloom};
 use lockweave_runtime::{MemoryState, StateDelta, StateView};
 use std::sync::Arc;
@@ -48,16 +48,12 @@ impl Retention {
 
 impl Default for Retention {
     fn default() -> Self {
-        Self {
-            state_blocks: 256,
-            body_blocks: 100_000,
-            transactions: 1_000_000,
-        }
+        Self::from(&History::default())
     }
 }
 
-impl From<&crate::config::History> for Retention {
-    fn from(history: &crate::config::History) -> Self {
+impl From<&History> for Retention {
+    fn from(history: &History) -> Self {
         Self {
             state_blocks: history.state_blocks,
             body_blocks: history.body_blocks,

@@ -196,7 +196,6 @@ impl StateView for VersionedView {
 }
 
 impl VersionedView {
-    /// The account at an address.
     pub(super) fn account_at(&self, address: Address) -> Option<Account> {
         let shard = self.state.shard(address).read();
         let entry = shard.get(&address);
@@ -249,41 +248,10 @@ impl VersionedView {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_deltas::delta;
     use proptest::prelude::*;
 
     const KEPT: u64 = 4;
-
-    fn delta() -> impl Strategy<Value = StateDelta> {
-        let account = (0_u8..6, prop::option::of(1_u64..100));
-        let slot = (0_u8..6, 0_u64..4, 0_u64..3);
-        let cleared = prop::collection::btree_set(0_u8..6, 0..2);
-        (
-            prop::collection::btree_map(0_u8..6, account, 0..4),
-            prop::collection::vec(slot, 0..8),
-            cleared,
-        )
-            .prop_map(|(accounts, slots, cleared)| {
-                let mut delta = StateDelta::default();
-                for (byte, (_, balance)) in accounts {
-                    let account = balance.map(|balance| Account {
-                        balance: U256::from(balance),
-                        ..Account::default()
-                    });
-                    delta.accounts.push((Address::repeat_byte(byte), account));
-                }
-                let slots: std::collections::BTreeMap<_, _> = (slots.into_iter())
-                    .map(|(byte, slot, value)| ((byte, slot), value))
-                    .collect();
-                for ((byte, slot), value) in slots {
-                    let address = Address::repeat_byte(byte);
-                    delta
-                        .slots
-                        .push((address, U256::from(slot), U256::from(value)));
-                }
-                delta.cleared = cleared.into_iter().map(Address::repeat_byte).collect();
-                delta
-            })
-    }
 
     proptest! {
         /// Every kept state equals that of a plain map after the block.

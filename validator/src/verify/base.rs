@@ -6,7 +6,7 @@ use crate::{
     chain::{ChainBlock, ChainParameters, ReceiptsSummary, merkle_state::MerkleState},
     store::{ChainStore, DurableStore, MemoryStore, Retention, StoreError},
 };
-use alloy_consensus::{EMPTY_ROOT_HASH, proofs::calculate_transaction_root};
+use alloy_consensus::proofs::calculate_transaction_root;
 use alloy_primitives::{Address, B256, U256};
 use lockweave_evm_adapter::EvmTransaction;
 use lockweave_runtime::{Account, Code, MemoryState, StateDelta, StateError, StateView};
@@ -14,7 +14,6 @@ use std::sync::Arc;
 
 /// The block that everything behind it is executed on, with the state after it.
 pub(super) struct Base {
-    /// The block.
     pub(super) block: ChainBlock,
     /// A chain that begins with it.
     pub(super) chain: MemoryStore,
@@ -120,11 +119,7 @@ fn check_body(block: &ChainBlock) -> Result<(), VerifyError> {
     let envelopes: Vec<_> = (block.transactions.iter())
         .map(EvmTransaction::envelope)
         .collect();
-    let transactions_root = if envelopes.is_empty() {
-        EMPTY_ROOT_HASH
-    } else {
-        calculate_transaction_root(&envelopes)
-    };
+    let transactions_root = calculate_transaction_root(&envelopes);
     let gas_used = (block.receipts.last()).map_or(0, |receipt| receipt.cumulative_gas_used);
     let receipts = ReceiptsSummary::of(&block.receipts, &block.receipt_roots);
     let header = &block.header;

@@ -3,20 +3,15 @@
 use crate::support::{
     Draft,
     hooked_store::{HookedStore, Hooks},
-    parameters, signers,
+    parameters, signers, single_threaded,
 };
 use alloy_primitives::Address;
 use crossbeam_channel::{Receiver, Sender, bounded};
-use lockweave_banking_stage::StageConfig;
-use lockweave_validator::{
-    node::{
-        Node, NodeConfig,
-        consensus::{SoloConfig, SoloConsensus},
-    },
-    pool::PoolConfig,
+use lockweave_validator::node::{
+    Node,
+    consensus::{SoloConfig, SoloConsensus},
 };
 use std::{
-    num::NonZeroUsize,
     sync::{Arc, Mutex},
     thread::{self, ThreadId},
     time::{Duration, Instant},
@@ -67,18 +62,18 @@ fn what_comes_in_while_a_block_is_published_is_not_forgotten() {
         go_on,
     });
     let store = HookedStore::new(&parameters, Arc::clone(&gate) as Arc<dyn Hooks>);
-    let config = NodeConfig {
-        stage: StageConfig::with_threads(NonZeroUsize::MIN),
-        signature_threads: NonZeroUsize::MIN,
-        pool: PoolConfig::default(),
-        extra_data: Vec::new(),
-    };
     let consensus = SoloConsensus::new(SoloConfig {
         block_time: Duration::ZERO,
         empty_block_time: None,
         beneficiary: Address::ZERO,
     });
-    let node = Node::start(parameters, config, Arc::new(store), Box::new(consensus)).unwrap();
+    let node = Node::start(
+        parameters,
+        single_threaded(),
+        Arc::new(store),
+        Box::new(consensus),
+    )
+    .unwrap();
     let signer = &signers()[0];
     let [first, second] =
         [0, 1].map(|nonce| Draft::transfer(nonce, Address::repeat_byte(9)).sign(signer));

@@ -2,28 +2,25 @@
 //! says the other at once.
 
 use crate::support::{
-    Draft, Setup, TestNode,
+    Draft, Setup, TestNode, ask,
     hooked_store::{HookedStore, Hooks},
-    parameters, signers,
+    parameters, signers, single_threaded,
 };
 use alloy_consensus::Header;
 use alloy_primitives::{Address, Bytes, U256, hex};
 use alloy_rlp::Encodable as _;
 use crossbeam_channel::Receiver;
-use lockweave_banking_stage::StageConfig;
 use lockweave_validator::{
     chain::{ChainBlock, ChainParameters, execution::BLOCK_BYTES_MAX},
     node::{
-        Node, NodeConfig, SubmitError,
-        consensus::{Attributes, Consensus, FinalWhenDurable, FinalityRule, Turn, Verdict, Wake},
+        Node, SubmitError,
+        consensus::{Attributes, Consensus, Turn, Verdict, Wake},
     },
-    pool::PoolConfig,
     store::{ChainStore, StoreError},
 };
 use serde_json::json;
 use std::{
     io,
-    num::NonZeroUsize,
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -156,9 +153,7 @@ async fn contracts_see_the_hash_of_the_first_block() {
         let receipt = node.receipt(hash).await;
         assert_eq!(receipt["status"], "0x1");
         let slot = receipt["blockNumber"].clone();
-        let seen = node
-            .ok("eth_getStorageAt", json!([contract, slot, "latest"]))
-            .await;
+        let seen = ask!(node, "eth_getStorageAt", contract, slot, "latest");
         assert_eq!(seen, json!(first));
     }
     node.stop().await;
@@ -203,10 +198,6 @@ impl Consensus for Once {
     fn is_due(&self) -> bool {
         true
     }
-
-    fn finality_rule(&self) -> Box<dyn FinalityRule> {
-        Box::new(FinalWhenDurable)
-    }
 }
 
 /// A medium that breaks.
@@ -225,15 +216,8 @@ fn a_storage_that_breaks_is_told_at_once_and_ends_intake() {
     genesis.gas_limit = 2 * 21_000;
     let chain = ChainParameters::new(genesis).unwrap();
     let store: Arc<dyn ChainStore> = Arc::new(HookedStore::new(&chain, Arc::new(Broken)));
-    let threads = NonZeroUsize::MIN;
-    let config = NodeConfig {
-        stage: StageConfig::with_threads(threads),
-        signature_threads: threads,
-        pool: PoolConfig::default(),
-        extra_data: Vec::new(),
-    };
     let consensus = Box::new(Once { proposed: false });
-    let node = Node::start(chain, config, store, consensus).unwrap();
+    let node = Node::start(chain, single_threaded(), store, consensus).unwrap();
     let signer = &signers()[0];
     let transfer = |nonce| Draft::transfer(nonce, Address::repeat_byte(9)).sign(signer);
     // More than one block takes, so that nobody waits for the first.

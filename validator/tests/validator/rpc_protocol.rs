@@ -1,7 +1,7 @@
 //! JSON-RPC as such: errors, batches, limits, hostile bodies.
 
 use crate::support::{
-    Draft, Setup, TestNode,
+    Draft, Setup, TestNode, ask,
     hooked_store::{HookedStore, Hooks},
     parameters, signers,
 };
@@ -309,8 +309,7 @@ async fn a_panic_in_a_call_is_its_error_and_nobody_elses() {
     }
     panics.0.store(false, Ordering::Relaxed);
     assert_eq!(
-        node.ok("eth_getTransactionCount", json!([account, "latest"]))
-            .await,
+        ask!(node, "eth_getTransactionCount", account, "latest"),
         "0x0"
     );
     node.stop().await;

@@ -1,6 +1,6 @@
 //! `eth_simulateV1` on a chain of this node's own: what it says comes true.
 
-use crate::support::{BENEFICIARY, Draft, GAS_PRICE, Setup, TestNode, parameters, signers};
+use crate::support::{BENEFICIARY, Draft, GAS_PRICE, Setup, TestNode, ask, parameters, signers};
 use alloy_primitives::{Address, Bytes, U64, U128};
 use lockweave_validator::{
     chain::ChainParameters,
@@ -49,9 +49,7 @@ async fn roots_come_true(store: Arc<dyn ChainStore>) {
         let hash = node.send(&draft.sign(&signers()[0])).await.unwrap();
         let number = &node.receipt(hash).await["blockNumber"];
         assert_eq!(*number, block["number"]);
-        let made = node
-            .ok("eth_getBlockByNumber", json!([number, false]))
-            .await;
+        let made = ask!(node, "eth_getBlockByNumber", number, false);
         assert_eq!(made["stateRoot"], block["stateRoot"], "block {number}");
     }
     // The same on a block of the past, where the whole state is summed up.

@@ -1,6 +1,6 @@
 //! Subscriptions over WebSocket, and filters over HTTP.
 
-use crate::support::{Draft, Setup, TestNode, signers, socket::Socket};
+use crate::support::{Draft, Setup, TestNode, ask, signers, socket::Socket};
 use alloy_primitives::Address;
 use serde_json::json;
 
@@ -92,9 +92,7 @@ async fn filters_tell_what_came_since_the_last_poll() {
     let signer = &signers()[0];
     let blocks = node.ok("eth_newBlockFilter", json!([])).await;
     let pending = node.ok("eth_newPendingTransactionFilter", json!([])).await;
-    let logs = node
-        .ok("eth_newFilter", json!([{"fromBlock": "0x0"}]))
-        .await;
+    let logs = ask!(node, "eth_newFilter", {"fromBlock": "0x0"});
     let (code, _) = node.error("eth_newBlockFilter", json!([])).await;
     assert_eq!(code, -32_005);
     let create = Draft::create_counter(0);

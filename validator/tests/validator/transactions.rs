@@ -1,6 +1,6 @@
 //! Transactions over JSON-RPC: what is refused and how, what is included and how it is told.
 
-use crate::support::{Draft, GAS_PRICE, Setup, TestNode, number, sign_declared, signers};
+use crate::support::{Draft, GAS_PRICE, Setup, TestNode, ask, number, sign_declared, signers};
 use alloy_primitives::{Address, U256};
 use lockweave_evm_adapter::TxDeclared;
 use serde_json::{Value, json};
@@ -67,12 +67,7 @@ async fn a_used_nonce_is_too_low_and_a_missing_one_is_waited_for() {
         .send(&Draft::transfer(1, to).sign(signer))
         .await
         .unwrap();
-    let pending = node
-        .ok(
-            "eth_getTransactionCount",
-            json!([signer.address(), "pending"]),
-        )
-        .await;
+    let pending = ask!(node, "eth_getTransactionCount", signer.address(), "pending");
     assert_eq!(pending, "0x0");
     node.send(&Draft::transfer(0, to).sign(signer))
         .await
@@ -121,16 +116,9 @@ async fn contracts_are_deployed_called_traced_and_found() {
         ),
         (&json!("0x0"), 0)
     );
-    let slot = node
-        .ok("eth_getStorageAt", json!([contract, "0x0", "latest"]))
-        .await;
+    let slot = ask!(node, "eth_getStorageAt", contract, "0x0", "latest");
     assert_eq!(number(&slot), 1);
-    let logs = node
-        .ok(
-            "eth_getLogs",
-            json!([{"fromBlock": "earliest", "address": contract}]),
-        )
-        .await;
+    let logs = ask!(node, "eth_getLogs", {"fromBlock": "earliest", "address": contract});
     assert_eq!(logs.as_array().unwrap().len(), 1);
     assert_eq!(logs[0]["transactionHash"], json!(called));
     let nothing = node
@@ -151,24 +139,20 @@ async fn contracts_are_deployed_called_traced_and_found() {
         (&error["code"], &error["data"]),
         (&json!(3), &json!("0x6e6f"))
     );
-    let estimate = node
-        .ok(
-            "eth_estimateGas",
-            json!([{"to": contract, "from": signer.address()}]),
-        )
-        .await;
+    let estimate = ask!(node, "eth_estimateGas", {"to": contract, "from": signer.address()});
     let used = number(&node.receipt(called).await["gasUsed"]);
     assert!(
         number(&estimate) < used + used / 10,
         "{estimate} for {used}"
     );
     look_inside(&node, signer.address(), contract, called, reverted, used).await;
-    let historic = node
-        .ok(
-            "eth_getStorageAt",
-            json!([contract, "0x0", receipt["blockNumber"]]),
-        )
-        .await;
+    let historic = ask!(
+        node,
+        "eth_getStorageAt",
+        contract,
+        "0x0",
+        receipt["blockNumber"]
+    );
     assert_eq!(number(&historic), 1);
     node.stop().await;
 }
@@ -233,9 +217,7 @@ async fn blocks_explain_themselves() {
     }
     numbers.dedup();
     for block in numbers {
-        let explanation = node
-            .ok("lockweave_explainBlock", json!([format!("0x{block:x}")]))
-            .await;
+        let explanation = ask!(node, "lockweave_explainBlock", format!("0x{block:x}"));
         explained += explanation["transactions"].as_u64().unwrap();
         let parallelism = explanation["attainableParallelism"].as_f64().unwrap();
         assert!((1.0..=4.0).contains(&parallelism), "{explanation}");
@@ -253,19 +235,9 @@ async fn look_inside(
     reverted: alloy_primitives::B256,
     used: u128,
 ) {
-    let trace = node
-        .ok(
-            "debug_traceTransaction",
-            json!([reverted, {"tracer": "callTracer"}]),
-        )
-        .await;
+    let trace = ask!(node, "debug_traceTransaction", reverted, {"tracer": "callTracer"});
     assert_eq!(trace["error"], "execution reverted");
-    let prestate = node
-        .ok(
-            "debug_traceTransaction",
-            json!([called, {"tracer": "prestateTracer"}]),
-        )
-        .await;
+    let prestate = ask!(node, "debug_traceTransaction", called, {"tracer": "prestateTracer"});
     assert!(
         prestate.get(contract.to_string().to_lowercase()).is_some(),
         "{prestate}"
@@ -275,12 +247,7 @@ async fn look_inside(
         number(&json!(format!("0x{:x}", steps["gas"].as_u64().unwrap()))),
         used
     );
-    let list = node
-        .ok(
-            "eth_createAccessList",
-            json!([{"to": contract, "from": sender}]),
-        )
-        .await;
+    let list = ask!(node, "eth_createAccessList", {"to": contract, "from": sender});
     assert_eq!(
         list["accessList"][0]["storageKeys"]
             .as_array()
@@ -288,12 +255,7 @@ async fn look_inside(
             .len(),
         1
     );
-    let declared = node
-        .ok(
-            "lockweave_declareAccess",
-            json!([{"to": contract, "from": sender}]),
-        )
-        .await;
+    let declared = ask!(node, "lockweave_declareAccess", {"to": contract, "from": sender});
     assert_eq!(
         declared["writes"].as_array().unwrap().len(),
         2,
@@ -353,12 +315,7 @@ async fn transactions_that_sign_what_they_touch_run() {
     let tracer = json!({"tracer": "callTracer"});
     let trace = node.ok("debug_traceTransaction", json!([hash, tracer]));
     assert_eq!(trace.await["error"], *reason);
-    let shown = node
-        .ok(
-            "eth_getTransactionByHash",
-            json!([receipt["transactionHash"]]),
-        )
-        .await;
+    let shown = ask!(node, "eth_getTransactionByHash", receipt["transactionHash"]);
     assert_eq!(shown["type"], "0x44", "{shown}");
     node.stop().await;
 }

@@ -3,15 +3,17 @@
 use super::failure::Failure;
 use alloy_consensus::{Block, BlockBody, Header, Transaction as _};
 use alloy_eips::eip4895::Withdrawals;
-use alloy_primitives::{B256, U256};
-use lockweave_evm_adapter::EvmTransaction;
+use alloy_primitives::{Address, B256, U256};
+use lockweave_evm_adapter::{
+    BlockInput, ChainSpec, EvmBlock, EvmBlockError, EvmTransaction, Ommers, TxDeclared,
+};
 use lockweave_runtime::{AccessSet, Receipt};
 
 /// The signed transaction as the node handles it everywhere: Ethereum's types and 0x44.
 pub type Envelope = lockweave_evm_adapter::LockweaveTxEnvelope;
 
 /// A block that was executed: header, body, senders and receipts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct ChainBlock {
     /// The header.
     pub header: Header,
@@ -60,6 +62,21 @@ impl ChainBlock {
         }
     }
 
+    /// The steps of the block, with these transactions.
+    pub fn layout(
+        &self,
+        chain: &ChainSpec,
+        transactions: Vec<EvmTransaction>,
+    ) -> Result<EvmBlock, EvmBlockError> {
+        let input = BlockInput {
+            header: self.header.clone(),
+            transactions,
+            ommers: Ommers::Headers(self.ommers.clone()),
+            withdrawals: self.withdrawals.clone().unwrap_or_default().into_inner(),
+        };
+        EvmBlock::new(chain, input)
+    }
+
     /// What the beneficiary earned with a transaction, in wei.
     pub fn tip_paid(&self, index: usize) -> U256 {
         let base_fee = u128::from(self.header.base_fee_per_gas.unwrap_or_default());
@@ -77,4 +94,29 @@ impl ChainBlock {
     pub fn logs(&self) -> usize {
         self.receipts.iter().map(|receipt| receipt.logs.len()).sum()
     }
+}
+
+/// A transaction as an unsigned one of type 0x44 that declares `set`.
+pub fn declaring(
+    chain: &ChainSpec,
+    transaction: &EvmTransaction,
+    set: &AccessSet,
+    beneficiary: Address,
+) -> TxDeclared {
+    let envelope = transaction.envelope();
+    let max_fee_per_gas = envelope.max_fee_per_gas();
+    let mut declared = TxDeclared {
+        chain_id: envelope.chain_id().unwrap_or(chain.chain_id),
+        nonce: envelope.nonce(),
+        gas_limit: envelope.gas_limit(),
+        max_fee_per_gas,
+        max_priority_fee_per_gas: envelope.priority_fee_or_price().min(max_fee_per_gas),
+        to: envelope.kind(),
+        value: envelope.value(),
+        access_list: envelope.access_list().cloned().unwrap_or_default(),
+        input: envelope.input().clone(),
+        ..TxDeclared::default()
+    };
+    declared.declare(set, transaction.sender(), beneficiary);
+    declared
 }

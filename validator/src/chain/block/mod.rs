@@ -8,5 +8,5 @@ mod chain_block;
 pub mod failure;
 pub mod rlp_file;
 
-pub use chain_block::{ChainBlock, Envelope};
+pub use chain_block::{ChainBlock, Envelope, declaring};
 pub use failure::Failure;

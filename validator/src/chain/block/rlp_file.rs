@@ -11,31 +11,17 @@ const BLOCK_BYTES_MAX: usize = 256 << 20;
 
 /// Why blocks cannot be read.
 #[derive(Debug, Error)]
+#[expect(missing_docs, reason = "the messages say what the variants mean")]
 pub enum RlpFileError {
-    /// The file cannot be read.
     #[error("cannot read block {index} of the file: {source}")]
-    Read {
-        /// Its position in the file.
-        index: usize,
-        /// The system's error.
-        source: io::Error,
-    },
-    /// The bytes at its position are not a block.
+    Read { index: usize, source: io::Error },
     #[error("what should be block {index} of the file is not one: {source}")]
     Malformed {
-        /// Its position in the file.
         index: usize,
-        /// What is wrong with it.
         source: alloy_rlp::Error,
     },
-    /// A block with an impossible size.
     #[error("block {index} of the file says it has {bytes} bytes, more than {BLOCK_BYTES_MAX}")]
-    TooLarge {
-        /// Its position in the file.
-        index: usize,
-        /// Its stated size.
-        bytes: usize,
-    },
+    TooLarge { index: usize, bytes: usize },
 }
 
 /// Reads blocks one by one.

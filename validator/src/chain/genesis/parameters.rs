@@ -16,53 +16,32 @@ use thiserror::Error;
 
 /// Why a genesis cannot be used.
 #[derive(Debug, Error)]
+#[expect(missing_docs, reason = "the messages say what the variants mean")]
 pub enum GenesisError {
-    /// The file cannot be read.
     #[error("cannot read the genesis file {path}: {source}")]
-    Read {
-        /// The file.
-        path: String,
-        /// The system's error.
-        source: io::Error,
-    },
-    /// The file is not a genesis in geth's format.
+    Read { path: String, source: io::Error },
     #[error("{path} is not a genesis file in geth's format: {source}")]
     Parse {
-        /// The file.
         path: String,
-        /// Where and why.
         source: serde_json::Error,
     },
-    /// The file does not say which chain it is.
     #[error(
         "the genesis file {path} states no chain id: add it to \"config\", \
          as in {{\"config\": {{\"chainId\": 1337, ...}}, ...}}; transactions are signed for it"
     )]
-    NoChainId {
-        /// The file.
-        path: String,
-    },
-    /// A fork that needs one before it is scheduled without it, or before it.
+    NoChainId { path: String },
     #[error(
         "the genesis schedules {later} (at {later_at}) before {earlier} (at {earlier_at}); \
          forks must be scheduled in Ethereum's order"
     )]
     Order {
-        /// The fork that comes first on Ethereum.
         earlier: &'static str,
-        /// Its activation.
         earlier_at: u64,
-        /// The fork scheduled before it.
         later: &'static str,
-        /// Its activation.
         later_at: u64,
     },
-    /// A value does not fit.
     #[error("the genesis' {field} is too large")]
-    TooLarge {
-        /// The field's name.
-        field: &'static str,
-    },
+    TooLarge { field: &'static str },
 }
 
 /// A chain's rules and its genesis.
@@ -178,12 +157,7 @@ impl ChainParameters {
             hash: header.hash_slow(),
             withdrawals: is(SpecId::SHANGHAI).then(Withdrawals::default),
             header,
-            transactions: Vec::new(),
-            ommers: Vec::new(),
-            receipts: Vec::new(),
-            receipt_roots: Vec::new(),
-            access: Vec::new(),
-            failures: Vec::new(),
+            ..ChainBlock::default()
         })
     }
 

@@ -5,10 +5,9 @@
 
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_rlp::encode_fixed_size;
-use alloy_trie::{
-    EMPTY_ROOT_HASH, HashBuilder, Nibbles, TrieAccount, proof::ProofRetainer, root::storage_root,
-};
+use alloy_trie::{HashBuilder, Nibbles, TrieAccount, proof::ProofRetainer, root::storage_root};
 use lockweave_runtime::MemoryState;
+use std::collections::BTreeMap;
 
 /// Slots of an account by hashed key, in order.
 fn hashed_slots(state: &MemoryState, address: Address) -> Vec<(B256, U256)> {
@@ -22,30 +21,21 @@ fn hashed_slots(state: &MemoryState, address: Address) -> Vec<(B256, U256)> {
 
 /// The root of an account's storage trie.
 pub fn account_storage_root(state: &MemoryState, address: Address) -> B256 {
-    let slots = hashed_slots(state, address);
-    if slots.is_empty() {
-        EMPTY_ROOT_HASH
-    } else {
-        storage_root(slots)
-    }
+    storage_root(hashed_slots(state, address))
 }
 
-/// Accounts in the form and the order of the state trie.
-fn trie_accounts(state: &MemoryState) -> Vec<(B256, TrieAccount)> {
-    let mut leaves: Vec<_> = state
-        .accounts()
-        .map(|(address, account)| {
-            let leaf = TrieAccount {
-                nonce: account.nonce,
-                balance: account.balance,
-                storage_root: account_storage_root(state, address),
-                code_hash: account.code_hash,
-            };
-            (keccak256(address), leaf)
-        })
-        .collect();
-    leaves.sort_unstable_by_key(|(key, _)| *key);
-    leaves
+/// The leaves of the state trie, by hashed address.
+pub(super) fn trie_accounts(state: &MemoryState) -> BTreeMap<B256, TrieAccount> {
+    let leaves = state.accounts().map(|(address, account)| {
+        let leaf = TrieAccount {
+            nonce: account.nonce,
+            balance: account.balance,
+            storage_root: account_storage_root(state, address),
+            code_hash: account.code_hash,
+        };
+        (keccak256(address), leaf)
+    });
+    leaves.collect()
 }
 
 /// The root of the state trie.
@@ -70,8 +60,7 @@ pub struct AccountProof {
 pub fn prove(state: &MemoryState, address: Address, slots: &[U256]) -> AccountProof {
     let target = keccak256(address);
     let accounts = trie_accounts(state);
-    let account = (accounts.binary_search_by_key(&target, |(key, _)| *key).ok())
-        .map(|found| accounts[found].1);
+    let account = accounts.get(&target).copied();
     let leaves = (accounts.iter()).map(|(key, leaf)| (*key, alloy_rlp::encode(leaf)));
     let (state_root, proofs) = proofs_of(leaves, &[target]);
     let hashed = hashed_slots(state, address);

@@ -3,7 +3,7 @@
 //! A storage root is computed again only if the account's storage changed; the account trie is computed again
 //! for each root. That is fast enough for imported test chains and for checking another client's chain.
 
-use super::merkle::account_storage_root;
+use super::merkle::{account_storage_root, trie_accounts};
 use alloy_primitives::{Address, B256, keccak256};
 use alloy_trie::TrieAccount;
 use lockweave_runtime::{Account, MemoryState, StateDelta};
@@ -27,16 +27,7 @@ impl MerkleState {
 
     /// The trie of a whole state. Code is named by its hash; the root does not need its bytes.
     pub fn of(state: MemoryState) -> Self {
-        let mut leaves = BTreeMap::new();
-        for (address, account) in state.accounts() {
-            let leaf = TrieAccount {
-                nonce: account.nonce,
-                balance: account.balance,
-                storage_root: account_storage_root(&state, address),
-                code_hash: account.code_hash,
-            };
-            leaves.insert(keccak256(address), leaf);
-        }
+        let leaves = trie_accounts(&state);
         Self { state, leaves }
     }
 

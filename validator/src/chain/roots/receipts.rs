@@ -1,11 +1,12 @@
 //! The header fields of a block's receipts: the root of their trie, and the bloom filter over their logs.
 
 use ahash::AHashMap;
-use alloy_consensus::Eip658Value;
+use alloy_consensus::{Eip658Value, Header, proofs::calculate_transaction_root};
 use alloy_eips::Typed2718;
 use alloy_primitives::{Address, B256, Bloom, BloomInput, Log, keccak256};
 use alloy_rlp::{Encodable, RlpEncodable};
 use alloy_trie::root::ordered_trie_root_with_encoder;
+use lockweave_evm_adapter::EvmTransaction;
 use lockweave_runtime::Receipt;
 
 /// The header fields of a block's receipts.
@@ -45,6 +46,16 @@ impl ReceiptsSummary {
             bloom,
         }
     }
+}
+
+/// Sets the header fields that follow from a block's transactions and their receipts.
+pub fn seal_body(header: &mut Header, transactions: &[EvmTransaction], receipts: &[Receipt]) {
+    let envelopes: Vec<_> = transactions.iter().map(EvmTransaction::envelope).collect();
+    header.transactions_root = calculate_transaction_root(&envelopes);
+    let summary = ReceiptsSummary::of(receipts, &[]);
+    header.receipts_root = summary.root;
+    header.logs_bloom = summary.bloom;
+    header.gas_used = (receipts.last()).map_or(0, |receipt| receipt.cumulative_gas_used);
 }
 
 /// The hashes that bloom filters are made of. The logs of a block share many addresses and topics, such as

@@ -43,6 +43,13 @@ pub fn next_excess_blob_gas(chain: &ChainSpec, parent: &Header, timestamp: u64) 
     })
 }
 
+/// What a unit of blob gas costs in the child of `parent`, in wei; `None` before Cancun.
+pub fn next_blob_base_fee(chain: &ChainSpec, parent: &Header, timestamp: u64) -> Option<u128> {
+    let excess = next_excess_blob_gas(chain, parent, timestamp)?;
+    let params = chain.blob_params_at(parent.number + 1, timestamp)?;
+    Some(params.calc_blob_fee(excess))
+}
+
 /// What a unit of blob gas costs in a block, in wei; `None` before Cancun.
 pub fn blob_base_fee(chain: &ChainSpec, header: &Header) -> Option<u128> {
     let params = chain.blob_params_at(header.number, header.timestamp)?;

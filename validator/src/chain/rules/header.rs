@@ -29,76 +29,43 @@ pub enum HeaderRules {
 
 /// Why a header is invalid as the child of its parent.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[expect(missing_docs, reason = "the messages say what the variants mean")]
 pub enum InvalidHeader {
-    /// Numbers follow one another.
     #[error("the number is {stated}, the parent's {parent}")]
-    Number {
-        /// The stated value.
-        stated: u64,
-        /// The parent's.
-        parent: u64,
-    },
-    /// The parent is another block.
+    Number { stated: u64, parent: u64 },
     #[error("the parent is {stated}, not {parent}")]
-    Parent {
-        /// The stated value.
-        stated: B256,
-        /// The hash of the parent.
-        parent: B256,
-    },
-    /// Time does not go on.
+    Parent { stated: B256, parent: B256 },
     #[error("the timestamp is {stated}, the parent's {parent}")]
     Timestamp {
         /// The stated value, in seconds since the Unix epoch.
         stated: u64,
-        /// The parent's.
         parent: u64,
     },
-    /// The extra data is too long.
     #[error("extraData has {bytes} bytes, more than {EXTRA_DATA_MAX}")]
-    ExtraData {
-        /// Its length.
-        bytes: usize,
-    },
-    /// The gas limit is one that no block may have.
+    ExtraData { bytes: usize },
     #[error("the gas limit is {stated}, more than {GAS_LIMIT_MAX}")]
-    GasLimitTooLarge {
-        /// The stated value.
-        stated: u64,
-    },
-    /// The gas limit is too far from the parent's, or too small.
+    GasLimitTooLarge { stated: u64 },
     #[error(
         "the gas limit is {stated}; it must be at least {GAS_LIMIT_MIN} and differ from {parent} by \
          less than a part in {GAS_LIMIT_BOUND}"
     )]
     GasLimit {
-        /// The stated value.
         stated: u64,
         /// The parent's; twice that in the first block of London.
         parent: u64,
     },
-    /// More gas was used than there is.
     #[error("the gas used is {used}, more than the limit {limit}")]
-    GasUsed {
-        /// The gas used that the header states.
-        used: u64,
-        /// The gas limit that the header states.
-        limit: u64,
-    },
+    GasUsed { used: u64, limit: u64 },
     /// The base fee does not follow from the parent (EIP-1559).
     #[error("the base fee is {stated:?} wei, but must be {expected:?}")]
     BaseFee {
-        /// The stated value.
         stated: Option<u64>,
-        /// What follows.
         expected: Option<u64>,
     },
     /// The excess blob gas does not follow from the parent (EIP-4844).
     #[error("the excess blob gas is {stated:?}, but must be {expected:?}")]
     ExcessBlobGas {
-        /// The stated value.
         stated: Option<u64>,
-        /// What follows.
         expected: Option<u64>,
     },
     /// There are no uncles since the merge (EIP-3675).
@@ -107,14 +74,8 @@ pub enum InvalidHeader {
     /// There is no proof of work since the merge (EIP-3675).
     #[error("difficulty and nonce must be zero since the merge")]
     ProofOfWork,
-    /// The difficulty does not follow from the parent.
     #[error("the difficulty is {stated}, but must be {expected}")]
-    Difficulty {
-        /// The stated value.
-        stated: U256,
-        /// What follows.
-        expected: U256,
-    },
+    Difficulty { stated: U256, expected: U256 },
 }
 
 /// Checks a header against its parent.

@@ -15,42 +15,22 @@ pub const GENERATIONS: usize = 7;
 
 /// Why an uncle is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[expect(missing_docs, reason = "the messages say what the variants mean")]
 pub enum InvalidOmmer {
-    /// There are too many.
     #[error("the block has {count} uncles, more than {OMMERS_MAX}")]
-    TooMany {
-        /// How many.
-        count: usize,
-    },
-    /// It is included twice, or an ancestor includes it.
+    TooMany { count: usize },
     #[error("the uncle {hash} was an uncle already")]
-    Again {
-        /// Its hash.
-        hash: B256,
-    },
-    /// It is an ancestor of the block.
+    Again { hash: B256 },
     #[error("the uncle {hash} is an ancestor")]
-    Ancestor {
-        /// Its hash.
-        hash: B256,
-    },
-    /// Its parent is not among the ancestors that are allowed.
+    Ancestor { hash: B256 },
     #[error(
         "the uncle {hash} is a child of {parent}, which is none of the {GENERATIONS} youngest \
          ancestors, or the youngest"
     )]
-    Parent {
-        /// Its hash.
-        hash: B256,
-        /// The parent it names.
-        parent: B256,
-    },
-    /// It does not follow from its parent.
+    Parent { hash: B256, parent: B256 },
     #[error("the uncle {hash}: {source}")]
     Header {
-        /// Its hash.
         hash: B256,
-        /// What is wrong with it.
         source: Box<InvalidHeader>,
     },
 }

@@ -83,7 +83,6 @@ impl FromStr for RecordedPlace {
     }
 }
 
-/// Runs the command.
 pub(crate) fn run(args: &DeclareArgs) -> Result<ExitCode, Failure> {
     let mut out = io::stdout().lock();
     match (&args.replay, &args.rpc) {

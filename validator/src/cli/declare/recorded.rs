@@ -1,13 +1,13 @@
 //! The accesses of recorded transactions, as keys and as unsigned transactions of type 0x44.
 
-use alloy_consensus::Transaction as _;
 use alloy_primitives::{Address, B256};
-use lockweave_evm_adapter::{ChainSpec, EvmExecutor, EvmTransaction, TxDeclared};
+use lockweave_evm_adapter::{ChainSpec, EvmExecutor, TxDeclared};
 use lockweave_runtime::{
     AccessError, AccessSet, ExecutionError, Executor, INFERRED_KEYS_MAX, KeyPart, Recording,
     SerialState,
 };
 use lockweave_validator::{
+    chain::declaring,
     recorded::RecordedBlock,
     replay::{ReplayError, prepare_block},
 };
@@ -18,11 +18,9 @@ use std::{num::NonZeroUsize, sync::Arc};
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Declared {
-    /// Its block.
     pub(crate) block: u64,
     /// Its index in the block.
     pub(crate) transaction_index: usize,
-    /// Its hash.
     pub(crate) hash: B256,
     /// Its sender.
     pub(crate) from: Address,
@@ -39,7 +37,6 @@ pub(crate) struct Access {
     pub(crate) address: Address,
     /// `account` (nonce and balance), `code` or `slot`.
     pub(crate) part: &'static str,
-    /// The slot.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) slot: Option<B256>,
     /// `read`, `credit` or `write`.
@@ -51,7 +48,6 @@ pub(crate) struct Access {
 pub(crate) struct Skeleton {
     /// `0x44`.
     pub(crate) r#type: &'static str,
-    /// Its fields.
     #[serde(flatten)]
     pub(crate) fields: TxDeclared,
 }
@@ -115,35 +111,10 @@ pub(crate) fn declare_recorded(
                 accesses: accesses(&set),
                 transaction: Skeleton {
                     r#type: "0x44",
-                    fields: skeleton(chain, transaction, &set, context.block().beneficiary),
+                    fields: declaring(chain, transaction, &set, context.block().beneficiary),
                 },
             });
         }
     }
     Ok(declared)
-}
-
-/// The transaction as one that declares `set`.
-fn skeleton(
-    chain: &ChainSpec,
-    transaction: &EvmTransaction,
-    set: &AccessSet,
-    beneficiary: Address,
-) -> TxDeclared {
-    let envelope = transaction.envelope();
-    let max_fee_per_gas = envelope.max_fee_per_gas();
-    let mut skeleton = TxDeclared {
-        chain_id: envelope.chain_id().unwrap_or(chain.chain_id),
-        nonce: envelope.nonce(),
-        gas_limit: envelope.gas_limit(),
-        max_fee_per_gas,
-        max_priority_fee_per_gas: envelope.priority_fee_or_price().min(max_fee_per_gas),
-        to: envelope.kind(),
-        value: envelope.value(),
-        access_list: envelope.access_list().cloned().unwrap_or_default(),
-        input: envelope.input().clone(),
-        ..TxDeclared::default()
-    };
-    skeleton.declare(set, transaction.sender(), beneficiary);
-    skeleton
 }

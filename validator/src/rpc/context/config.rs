@@ -1,5 +1,6 @@
 //! Limits of the RPC server.
 
+use crate::config::Http;
 use std::{net::SocketAddr, thread, time::Duration};
 
 /// The address and the limits of the server.
@@ -37,9 +38,10 @@ pub struct RpcConfig {
     pub client_timeout: Duration,
 }
 
-impl From<&crate::config::Http> for RpcConfig {
-    fn from(http: &crate::config::Http) -> Self {
+impl From<&Http> for RpcConfig {
+    fn from(http: &Http) -> Self {
         Self {
+            address: SocketAddr::new(http.addr, http.port),
             cors_origins: http.cors.clone(),
             request_bytes_max: http.request_bytes_max,
             response_bytes_max: http.response_bytes_max,
@@ -49,7 +51,12 @@ impl From<&crate::config::Http> for RpcConfig {
             call_timeout: Duration::from_millis(http.call_timeout),
             log_blocks_max: http.log_blocks_max,
             logs_max: http.logs_max,
-            ..Self::new(SocketAddr::new(http.addr, http.port))
+            subscriptions_per_connection_max: 1_024,
+            filters_max: 10_000,
+            concurrent_calls_max: 64,
+            concurrent_executions_max: thread::available_parallelism()
+                .map_or(2, |cores| cores.get().saturating_mul(2)),
+            client_timeout: Duration::from_secs(30),
         }
     }
 }
@@ -59,21 +66,7 @@ impl RpcConfig {
     pub fn new(address: SocketAddr) -> Self {
         Self {
             address,
-            cors_origins: vec!["*".to_owned()],
-            request_bytes_max: 16 << 20,
-            response_bytes_max: 160 << 20,
-            batch_calls_max: 10_000,
-            connections_max: 16_384,
-            subscriptions_per_connection_max: 1_024,
-            filters_max: 10_000,
-            gas_cap: 50_000_000,
-            call_timeout: Duration::from_secs(5),
-            concurrent_calls_max: 64,
-            concurrent_executions_max: thread::available_parallelism()
-                .map_or(2, |cores| cores.get().saturating_mul(2)),
-            log_blocks_max: 100_000,
-            logs_max: 50_000,
-            client_timeout: Duration::from_secs(30),
+            ..Self::from(&Http::default())
         }
     }
 }

@@ -77,7 +77,6 @@ impl Filters {
         self.installed.lock().remove(&id).is_some()
     }
 
-    /// The log filter with this id.
     pub(crate) fn log_filter(&self, id: u128) -> Result<Box<Filter>, RpcError> {
         let mut installed = self.installed.lock();
         let filter = installed.get_mut(&id).ok_or_else(not_found)?;

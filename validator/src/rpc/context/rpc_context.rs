@@ -10,9 +10,7 @@ use std::sync::Arc;
 /// The node, the limits, and the filters clients installed.
 #[derive(Debug)]
 pub(crate) struct RpcContext {
-    /// The node.
     pub(crate) node: Arc<Node>,
-    /// Limits.
     pub(crate) config: RpcConfig,
     /// Filters that clients installed.
     pub(crate) filters: Filters,

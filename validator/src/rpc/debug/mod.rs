@@ -13,7 +13,6 @@ use super::{
     method::{Cost, Method},
 };
 
-/// The method with this name.
 pub(crate) fn find(name: &str) -> Option<(Method, Cost)> {
     use Cost::{Execution, Heavy, Light};
     Some(match name {

@@ -14,19 +14,16 @@ use alloy_primitives::{B256, Bytes, U64};
 use serde_json::Value;
 use std::sync::Arc;
 
-impl RpcContext {
-    /// The block of the first parameter, a number or tag.
-    fn block_by_number(&self, params: &Params<'_>) -> Result<Option<Arc<ChainBlock>>, RpcError> {
-        let number: BlockNumberOrTag = params.required(0, "block number")?;
-        self.find_block(number.into())
-    }
+/// The block of the first parameter.
+type FindBlock = fn(&RpcContext, &Params<'_>) -> Result<Option<Arc<ChainBlock>>, RpcError>;
 
-    /// The block of the first parameter, a hash.
-    fn block_by_hash(&self, params: &Params<'_>) -> Result<Option<Arc<ChainBlock>>, RpcError> {
-        let hash = params.hash(0, "block hash")?;
-        self.find_block(hash.into())
-    }
-}
+pub(crate) const BY_NUMBER: FindBlock = |context, params| {
+    let number: BlockNumberOrTag = params.required(0, "block number")?;
+    context.find_block(number.into())
+};
+
+pub(crate) const BY_HASH: FindBlock =
+    |context, params| context.find_block(params.hash(0, "block hash")?.into());
 
 pub(crate) fn block_number(context: &RpcContext, _: &Params<'_>) -> Reply {
     reply(U64::from(context.node.head().block.number()))
@@ -44,7 +41,7 @@ pub(crate) fn get_block_by_number(context: &RpcContext, params: &Params<'_>) -> 
 
 pub(crate) fn get_block_by_hash(context: &RpcContext, params: &Params<'_>) -> Reply {
     let full = params.optional(1, "full transactions")?.unwrap_or(false);
-    let block = context.block_by_hash(params)?;
+    let block = BY_HASH(context, params)?;
     reply(block.map(|block| format::block(&block, full)))
 }
 
@@ -66,13 +63,8 @@ fn pending_block(context: &RpcContext, full: bool) -> Reply {
     let pending = ChainBlock {
         hash: B256::ZERO,
         header,
-        transactions: Vec::new(),
-        ommers: Vec::new(),
         withdrawals: head.withdrawals.as_ref().map(|_| Withdrawals::default()),
-        receipts: Vec::new(),
-        receipt_roots: Vec::new(),
-        access: Vec::new(),
-        failures: Vec::new(),
+        ..ChainBlock::default()
     };
     let mut block = serde_json::to_value(format::block(&pending, full))
         .map_err(|error| RpcError::internal(error.to_string()))?;
@@ -82,66 +74,44 @@ fn pending_block(context: &RpcContext, full: bool) -> Reply {
     reply(block)
 }
 
-pub(crate) fn transaction_count_by_number(context: &RpcContext, params: &Params<'_>) -> Reply {
-    let block = context.block_by_number(params)?;
+pub(crate) fn transaction_count(
+    context: &RpcContext,
+    params: &Params<'_>,
+    find: FindBlock,
+) -> Reply {
+    let block = find(context, params)?;
     reply(block.map(|block| U64::from(block.transactions.len())))
 }
 
-pub(crate) fn transaction_count_by_hash(context: &RpcContext, params: &Params<'_>) -> Reply {
-    let block = context.block_by_hash(params)?;
-    reply(block.map(|block| U64::from(block.transactions.len())))
-}
-
-pub(crate) fn uncle_count_by_number(context: &RpcContext, params: &Params<'_>) -> Reply {
-    let block = context.block_by_number(params)?;
+pub(crate) fn uncle_count(context: &RpcContext, params: &Params<'_>, find: FindBlock) -> Reply {
+    let block = find(context, params)?;
     reply(block.map(|block| U64::from(block.ommers.len())))
 }
 
-pub(crate) fn uncle_count_by_hash(context: &RpcContext, params: &Params<'_>) -> Reply {
-    let block = context.block_by_hash(params)?;
-    reply(block.map(|block| U64::from(block.ommers.len())))
-}
-
-pub(crate) fn uncle_by_number(context: &RpcContext, params: &Params<'_>) -> Reply {
-    uncle(context.block_by_number(params)?, params)
-}
-
-pub(crate) fn uncle_by_hash(context: &RpcContext, params: &Params<'_>) -> Reply {
-    uncle(context.block_by_hash(params)?, params)
+/// The index of the second parameter.
+fn index(params: &Params<'_>) -> Result<usize, RpcError> {
+    let index: U64 = params.required(1, "index")?;
+    Ok(usize::try_from(index.to::<u64>()).unwrap_or(usize::MAX))
 }
 
 /// An uncle: its header, without a body.
-fn uncle(block: Option<Arc<ChainBlock>>, params: &Params<'_>) -> Reply {
-    let index: U64 = params.required(1, "index")?;
-    let index = usize::try_from(index.to::<u64>()).unwrap_or(usize::MAX);
+pub(crate) fn uncle(context: &RpcContext, params: &Params<'_>, find: FindBlock) -> Reply {
+    let block = find(context, params)?;
+    let index = index(params)?;
     let ommer = block.and_then(|block| block.ommers.get(index).cloned());
     reply(ommer.map(|header| {
         let uncle = ChainBlock {
             hash: header.hash_slow(),
             header,
-            transactions: Vec::new(),
-            ommers: Vec::new(),
-            withdrawals: None,
-            receipts: Vec::new(),
-            receipt_roots: Vec::new(),
-            access: Vec::new(),
-            failures: Vec::new(),
+            ..ChainBlock::default()
         };
         format::block(&uncle, false)
     }))
 }
 
-pub(crate) fn transaction_by_number_and_index(context: &RpcContext, params: &Params<'_>) -> Reply {
-    transaction_at(context.block_by_number(params)?, params)
-}
-
-pub(crate) fn transaction_by_hash_and_index(context: &RpcContext, params: &Params<'_>) -> Reply {
-    transaction_at(context.block_by_hash(params)?, params)
-}
-
-fn transaction_at(block: Option<Arc<ChainBlock>>, params: &Params<'_>) -> Reply {
-    let index: U64 = params.required(1, "index")?;
-    let index = usize::try_from(index.to::<u64>()).unwrap_or(usize::MAX);
+pub(crate) fn transaction_at(context: &RpcContext, params: &Params<'_>, find: FindBlock) -> Reply {
+    let block = find(context, params)?;
+    let index = index(params)?;
     let block = block.filter(|block| index < block.transactions.len());
     reply(block.map(|block| format::transaction(&block, index)))
 }

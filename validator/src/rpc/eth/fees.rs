@@ -57,14 +57,8 @@ pub(crate) fn base_fee(context: &RpcContext, _: &Params<'_>) -> Reply {
 }
 
 pub(crate) fn blob_base_fee(context: &RpcContext, _: &Params<'_>) -> Reply {
-    let head = context.node.head().block;
-    let chain = context.node.chain();
-    let timestamp = head.header.timestamp;
-    let next = fees::next_excess_blob_gas(chain, &head.header, timestamp);
-    let params = chain.blob_params_at(head.number() + 1, timestamp);
-    let fee = next
-        .zip(params)
-        .map(|(excess, params)| params.calc_blob_fee(excess));
+    let header = &context.node.head().block.header;
+    let fee = fees::next_blob_base_fee(context.node.chain(), header, header.timestamp);
     reply(fee.map(U128::from))
 }
 
@@ -160,11 +154,7 @@ pub(crate) fn fee_history(context: &RpcContext, params: &Params<'_>) -> Reply {
         history
             .base_fee_per_gas
             .push(U64::from(next.unwrap_or_default()));
-        let params = chain.blob_params_at(block.number() + 1, header.timestamp);
-        let excess = fees::next_excess_blob_gas(chain, header, header.timestamp);
-        let fee = excess
-            .zip(params)
-            .map(|(excess, params)| params.calc_blob_fee(excess));
+        let fee = fees::next_blob_base_fee(chain, header, header.timestamp);
         history
             .base_fee_per_blob_gas
             .push(U128::from(fee.unwrap_or_default()));

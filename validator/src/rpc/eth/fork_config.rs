@@ -22,29 +22,11 @@ use std::collections::{BTreeMap, BTreeSet};
 #[serde(rename_all = "camelCase")]
 struct ForkConfig {
     activation_time: u64,
-    blob_schedule: Option<BlobSchedule>,
+    blob_schedule: Option<BlobParams>,
     chain_id: U64,
     fork_id: Bytes,
     precompiles: BTreeMap<&'static str, Address>,
     system_contracts: BTreeMap<String, Address>,
-}
-
-#[derive(Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct BlobSchedule {
-    base_fee_update_fraction: u128,
-    max: u64,
-    target: u64,
-}
-
-impl From<BlobParams> for BlobSchedule {
-    fn from(params: BlobParams) -> Self {
-        Self {
-            base_fee_update_fraction: params.update_fraction,
-            max: params.max_blob_count,
-            target: params.target_blob_count,
-        }
-    }
 }
 
 /// The current rules, the next, and the last that are scheduled.
@@ -127,7 +109,7 @@ fn fork_config(parameters: &ChainParameters, number: u64, time: u64) -> Result<F
         } else {
             time
         },
-        blob_schedule: (parameters.spec.blob_params_at(number, time)).map(BlobSchedule::from),
+        blob_schedule: parameters.spec.blob_params_at(number, time),
         chain_id: U64::from(parameters.spec.chain_id),
         fork_id: Bytes::copy_from_slice(&fork_id.0),
         precompiles: precompiles(spec),
@@ -183,6 +165,6 @@ mod tests {
         assert!(!prague.precompiles.contains_key("P256VERIFY"));
         // A chain without a deposit contract has four system contracts.
         assert_eq!(prague.system_contracts.len(), 4);
-        assert_eq!(prague.blob_schedule.unwrap().max, 9);
+        assert_eq!(prague.blob_schedule.unwrap().max_blob_count, 9);
     }
 }

@@ -4,7 +4,7 @@ use crate::rpc::{
     context::RpcContext,
     message::{Params, Reply, reply},
 };
-use alloy_primitives::{Address, Bytes, U64, keccak256};
+use alloy_primitives::{Bytes, U64, keccak256};
 use serde_json::json;
 
 /// The name and version of the node.
@@ -15,39 +15,6 @@ pub(crate) fn client_version() -> String {
         std::env::consts::OS,
         std::env::consts::ARCH
     )
-}
-
-pub(crate) fn chain_id(context: &RpcContext, _: &Params<'_>) -> Reply {
-    reply(U64::from(context.node.chain().chain_id))
-}
-
-pub(crate) fn syncing(_: &RpcContext, _: &Params<'_>) -> Reply {
-    reply(false)
-}
-
-/// The node keeps no keys.
-pub(crate) fn accounts(_: &RpcContext, _: &Params<'_>) -> Reply {
-    reply(Vec::<Address>::new())
-}
-
-pub(crate) fn mining(_: &RpcContext, _: &Params<'_>) -> Reply {
-    reply(false)
-}
-
-pub(crate) fn zero(_: &RpcContext, _: &Params<'_>) -> Reply {
-    reply(U64::ZERO)
-}
-
-pub(crate) fn net_version(context: &RpcContext, _: &Params<'_>) -> Reply {
-    reply(context.node.chain().chain_id.to_string())
-}
-
-pub(crate) fn listening(_: &RpcContext, _: &Params<'_>) -> Reply {
-    reply(true)
-}
-
-pub(crate) fn web3_client_version(_: &RpcContext, _: &Params<'_>) -> Reply {
-    reply(client_version())
 }
 
 pub(crate) fn sha3(_: &RpcContext, params: &Params<'_>) -> Reply {

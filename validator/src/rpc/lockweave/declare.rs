@@ -1,7 +1,7 @@
 //! `lockweave_declareAccess`: the keys that a call reads, writes and credits.
 
 use crate::{
-    chain::Envelope,
+    chain::{Envelope, declaring},
     rpc::{
         context::RpcContext,
         message::{Params, Reply, RpcError, reply},
@@ -31,7 +31,6 @@ struct OfAccount {
     storage_keys: Vec<B256>,
 }
 
-/// The keys of a set in one mode, by account.
 fn keys_in(set: &AccessSet, mode: AccessMode) -> Vec<OfAccount> {
     let mut keys: Vec<OfAccount> = Vec::new();
     for entry in set.entries().iter().filter(|entry| entry.mode == mode) {
@@ -79,23 +78,12 @@ pub(crate) fn declare_access(context: &RpcContext, params: &Params<'_>) -> Reply
     };
     // The signature is not checked: the request names the sender.
     let unchecked = Signature::new(U256::ZERO, U256::ZERO, false);
-    let mut skeleton = TxDeclared {
-        chain_id: unsigned.chain_id,
-        nonce: unsigned.nonce,
-        gas_limit: unsigned.gas_limit,
-        max_fee_per_gas: unsigned.max_fee_per_gas,
-        max_priority_fee_per_gas: unsigned.max_priority_fee_per_gas,
-        to: unsigned.to,
-        value: unsigned.value,
-        access_list: unsigned.access_list.clone(),
-        input: unsigned.input.clone(),
-        ..TxDeclared::default()
-    };
     let envelope = Envelope::from(unsigned.into_signed(unchecked));
     let rules = BlockContext::new(context.node.chain(), &block.header);
     let mut recording = Recording::new(SerialState::new(state, rules.rules()));
     let mut executor = EvmExecutor::<Recording<SerialState>>::new(&rules);
-    let step = Step::Transaction(EvmTransaction::new(envelope, sender));
+    let transaction = EvmTransaction::new(envelope, sender);
+    let step = Step::Transaction(transaction.clone());
     let outcome = executor.execute(&step, &mut recording);
     let outcome = outcome.map_err(|error| match error {
         ExecutionError::Invalid(invalid) => RpcError::server(invalid.to_string()),
@@ -103,7 +91,8 @@ pub(crate) fn declare_access(context: &RpcContext, params: &Params<'_>) -> Reply
     })?;
     let set = recording.take_access(INFERRED_KEYS_MAX);
     let set = set.map_err(|error| RpcError::limit(error.to_string()))?;
-    skeleton.declare(&set, sender, block.header.beneficiary);
+    let chain = context.node.chain();
+    let declared = declaring(chain, &transaction, &set, block.header.beneficiary);
     let credits: Vec<Address> = (set.entries().iter())
         .filter(|entry| entry.mode == AccessMode::Credit)
         .map(|entry| entry.key.address)
@@ -116,7 +105,7 @@ pub(crate) fn declare_access(context: &RpcContext, params: &Params<'_>) -> Reply
         "gasUsed": U64::from(outcome.gas_used),
         "status": U64::from(outcome.is_success()),
         "output": outcome.output,
-        "transaction": unsigned_json(&skeleton),
+        "transaction": unsigned_json(&declared),
     }))
 }
 

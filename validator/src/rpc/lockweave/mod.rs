@@ -13,7 +13,6 @@ mod status;
 
 use super::method::{Cost, Method};
 
-/// The method with this name.
 pub(crate) fn find(name: &str) -> Option<(Method, Cost)> {
     Some(match name {
         "lockweave_declareAccess" => (declare::declare_access, Cost::Execution),

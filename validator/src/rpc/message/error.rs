@@ -6,7 +6,6 @@ use lockweave_runtime::StateError;
 use serde::Serialize;
 use serde_json::Value;
 
-/// The codes of errors.
 pub(crate) mod code {
     /// The text is not JSON.
     pub(crate) const PARSE: i64 = -32_700;
@@ -29,11 +28,9 @@ pub(crate) mod code {
 /// An error as a client sees it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct RpcError {
-    /// The code.
     pub(crate) code: i64,
     /// What is wrong, and what to do.
     pub(crate) message: String,
-    /// Details for programs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) data: Option<Value>,
 }

@@ -12,7 +12,6 @@ use std::{borrow::Cow, fmt};
 /// The result of a method: JSON or an error.
 pub(crate) type Reply = Result<Box<RawValue>, RpcError>;
 
-/// A value as a reply.
 pub(crate) fn reply(value: impl Serialize) -> Reply {
     to_raw_value(&value).map_err(|error| RpcError::internal(error.to_string()))
 }
@@ -24,7 +23,6 @@ pub(crate) struct Request<'a> {
     pub(crate) id: Option<&'a RawValue>,
     /// The method's name.
     pub(crate) method: Cow<'a, str>,
-    /// Its parameters.
     pub(crate) params: Option<&'a RawValue>,
 }
 
@@ -68,6 +66,15 @@ enum Field {
     Params,
     #[serde(other)]
     Other,
+}
+
+/// Visits a value that is not a request.
+macro_rules! visit_no_request {
+    ($($visit:ident($($value:ty)?))*) => {
+        $(fn $visit<E>(self, $(_: $value)?) -> Result<Self::Value, E> {
+            Ok(Err(NoRequest(None)))
+        })*
+    };
 }
 
 struct CallVisitor;
@@ -116,28 +123,8 @@ impl<'de> Visitor<'de> for CallVisitor {
         Ok(Err(NoRequest(None)))
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(Err(NoRequest(None)))
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
-        Ok(Err(NoRequest(None)))
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
-        Ok(Err(NoRequest(None)))
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
-        Ok(Err(NoRequest(None)))
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
-        Ok(Err(NoRequest(None)))
-    }
-
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(Err(NoRequest(None)))
+    visit_no_request! {
+        visit_bool(bool) visit_i64(i64) visit_u64(u64) visit_f64(f64) visit_str(&str) visit_unit()
     }
 }
 
@@ -157,7 +144,6 @@ pub(crate) fn string(value: &RawValue) -> serde_json::Result<Cow<'_, str>> {
     }
 }
 
-/// A request's body.
 #[derive(Debug)]
 pub(crate) enum Body<'a> {
     Single(Call<'a>),

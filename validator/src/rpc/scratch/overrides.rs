@@ -68,7 +68,6 @@ impl Scene {
         }
     }
 
-    /// Overrides the state.
     pub(crate) fn override_state(&mut self, overrides: StateOverride) -> Result<(), RpcError> {
         self.override_precompiles(&overrides)?;
         for (address, account) in overrides {

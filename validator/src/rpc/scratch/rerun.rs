@@ -5,7 +5,7 @@ use crate::{
     chain::ChainBlock,
     rpc::{context::RpcContext, message::RpcError},
 };
-use lockweave_evm_adapter::{BlockInput, EvmBlock, Ommers};
+use lockweave_evm_adapter::EvmBlock;
 use revm::{DatabaseCommit, context::TxEnv, state::EvmState};
 use std::sync::Arc;
 
@@ -25,13 +25,7 @@ impl Rerun {
         };
         let state = context.node.store().state_at(parent)?;
         let mut scene = Scene::new(context.node.chain(), &block.header, state);
-        let without_transactions = BlockInput {
-            header: block.header.clone(),
-            transactions: Vec::new(),
-            ommers: Ommers::Headers(block.ommers.clone()),
-            withdrawals: (block.withdrawals.clone().unwrap_or_default()).into_inner(),
-        };
-        let layout = EvmBlock::new(context.node.chain(), without_transactions);
+        let layout = block.layout(context.node.chain(), Vec::new());
         let layout = layout.map_err(|error| RpcError::internal(error.to_string()))?;
         let opening = scene.system_calls(&layout, false)?;
         Ok(Self {

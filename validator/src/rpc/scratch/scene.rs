@@ -7,16 +7,17 @@ use alloy_rpc_types_eth::TransactionRequest;
 use lockweave_evm_adapter::{BlockContext, ChainSpec};
 use lockweave_runtime::{StateError, StateView};
 use revm::{
-    Context, DatabaseRef, ExecuteEvm, InspectEvm, Inspector, MainBuilder, MainContext,
+    Context, DatabaseRef, InspectEvm, Inspector, MainBuilder, MainContext,
     bytecode::Bytecode,
     context::{
         Block as _, BlockEnv, CfgEnv, TxEnv,
         either::Either,
-        result::{EVMError, HaltReason, InvalidTransaction, OutOfGasError, ResultAndState},
+        result::{EVMError, HaltReason, InvalidTransaction, ResultAndState},
     },
     database::CacheDB,
     database_interface::DBErrorMarker,
     handler::MainnetContext,
+    inspector::NoOpInspector,
     interpreter::{Interpreter, interpreter::EthInterpreter},
     primitives::TxKind,
     state::AccountInfo,
@@ -81,7 +82,6 @@ impl DatabaseRef for ViewDb {
 pub(crate) type Scratch = CacheDB<ViewDb>;
 /// revm's context of a call.
 pub(crate) type CallContext<'s> = MainnetContext<&'s mut Scratch>;
-/// The result of a call.
 pub(crate) type CallResult = ResultAndState<HaltReason>;
 
 /// Stops a call that takes too long.
@@ -184,13 +184,7 @@ impl Scene {
         &mut self,
         transaction: TxEnv,
     ) -> Result<CallResult, EVMError<ViewError>> {
-        let context = Context::mainnet()
-            .with_db(&mut self.scratch)
-            .with_cfg(self.config.clone())
-            .with_block(self.block.clone());
-        let evm = context.build_mainnet();
-        evm.with_precompiles(self.precompiles.clone())
-            .transact(transaction)
+        self.inspect(transaction, NoOpInspector)
     }
 
     /// Executes a call with a time limit.
@@ -328,9 +322,7 @@ pub(crate) fn refused(error: EVMError<ViewError>, gas: u64) -> RpcError {
 /// Why the EVM halted a call, in geth's words.
 pub(crate) fn halted(reason: &HaltReason) -> String {
     match reason {
-        HaltReason::OutOfGas(OutOfGasError::Basic | OutOfGasError::InvalidOperand | _) => {
-            "out of gas".to_owned()
-        }
+        HaltReason::OutOfGas(_) => "out of gas".to_owned(),
         HaltReason::OpcodeNotFound | HaltReason::InvalidFEOpcode => "invalid opcode".to_owned(),
         HaltReason::InvalidJump => "invalid jump destination".to_owned(),
         HaltReason::StackUnderflow => "stack underflow".to_owned(),

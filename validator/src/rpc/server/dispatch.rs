@@ -12,7 +12,6 @@ use axum::body::Bytes;
 use self_cell::self_cell;
 use std::{sync::Arc, time::Instant};
 
-/// The method with this name.
 fn find(name: &str) -> Option<(Method, Cost)> {
     eth::find(name)
         .or_else(|| lockweave::find(name))

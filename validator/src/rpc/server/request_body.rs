@@ -13,7 +13,6 @@ const EXPECTED_BYTES_MAX: u64 = 4 << 20;
 
 /// The result of reading a body.
 pub(crate) enum Read {
-    /// The whole body.
     Whole(Bytes),
     /// It is larger than allowed.
     TooLarge,

@@ -9,6 +9,7 @@ use crate::rpc::{
 use ahash::AHashMap;
 use alloy_primitives::U128;
 use alloy_rpc_types_eth::Filter;
+use futures_util::FutureExt;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::{runtime::Handle, sync::mpsc, task::JoinHandle};
@@ -22,15 +23,6 @@ pub(crate) struct Session {
     subscriptions: Mutex<AHashMap<u128, JoinHandle<()>>>,
 }
 
-/// What a subscription reports.
-#[derive(Clone, Debug)]
-enum Kind {
-    Heads,
-    Logs(Box<Filter>),
-    Pending,
-    FullPending,
-}
-
 impl Session {
     pub(crate) fn new(runtime: Handle, out: mpsc::Sender<String>) -> Self {
         Self {
@@ -41,9 +33,16 @@ impl Session {
     }
 
     pub(crate) fn subscribe(&self, context: &RpcContext, params: &Params<'_>) -> Reply {
+        let id = random_id();
+        let channel = Channel {
+            id: U128::from(id),
+            out: self.out.clone(),
+        };
+        let (node, events) = (&context.node, context.node.events());
         let kind: String = params.required(0, "subscription")?;
-        let kind = match kind.as_str() {
-            "newHeads" => Kind::Heads,
+        // Listening starts here, so that nothing after the response is missed.
+        let task = match kind.as_str() {
+            "newHeads" => heads(channel, events.blocks()).boxed(),
             "logs" => {
                 let rest = Params(params.0.get(1..).unwrap_or_default().to_vec());
                 let filter = if rest.raw(0).is_some() {
@@ -51,13 +50,13 @@ impl Session {
                 } else {
                     Filter::default()
                 };
-                Kind::Logs(Box::new(filter))
+                new_logs(channel, events.blocks(), Box::new(filter)).boxed()
             }
             "newPendingTransactions" => {
                 if params.optional(1, "full transactions")?.unwrap_or(false) {
-                    Kind::FullPending
+                    full_pending(channel, events.pending(), Arc::clone(node)).boxed()
                 } else {
-                    Kind::Pending
+                    pending(channel, events.pending()).boxed()
                 }
             }
             "syncing" => return Err(RpcError::server("the node never syncs: it has every block")),
@@ -75,27 +74,7 @@ impl Session {
                 context.config.subscriptions_per_connection_max
             )));
         }
-        let id = random_id();
-        let channel = Channel {
-            id: U128::from(id),
-            out: self.out.clone(),
-        };
-        let node = Arc::clone(&context.node);
-        // Listening starts here, so that nothing after the response is missed.
-        let task = match kind {
-            Kind::Heads => self.runtime.spawn(heads(channel, node.events().blocks())),
-            Kind::Logs(filter) => {
-                (self.runtime).spawn(new_logs(channel, node.events().blocks(), filter))
-            }
-            Kind::Pending => self
-                .runtime
-                .spawn(pending(channel, node.events().pending())),
-            Kind::FullPending => {
-                let receiver = node.events().pending();
-                self.runtime.spawn(full_pending(channel, receiver, node))
-            }
-        };
-        subscriptions.insert(id, task);
+        subscriptions.insert(id, self.runtime.spawn(task));
         reply(U128::from(id))
     }
 

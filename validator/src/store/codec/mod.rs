@@ -177,7 +177,6 @@ fn load_set(stored: StoredSet) -> Result<AccessSet, CodecError> {
         .map_err(|_| CodecError::Inconsistent("an access set that cannot be"))
 }
 
-/// Encodes a block.
 pub(super) fn encode(block: &ChainBlock) -> Vec<u8> {
     let receipts = block.receipts.iter().map(|receipt| ReceiptRef {
         succeeded: receipt.succeeded,
@@ -228,7 +227,6 @@ pub(super) fn encode(block: &ChainBlock) -> Vec<u8> {
     bytes
 }
 
-/// Decodes a block.
 pub(super) fn decode(bytes: &[u8]) -> Result<ChainBlock, CodecError> {
     let parts = Parts::of(bytes)?;
     let mut rest = parts.list;

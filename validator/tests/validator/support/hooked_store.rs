@@ -46,28 +46,28 @@ struct HookedView {
     hooks: Arc<dyn Hooks>,
 }
 
+/// Methods that call those of `inner`.
+macro_rules! pass_on {
+    ($($name:ident($($arg:ident: $ty:ty),*) -> $out:ty;)*) => {
+        $(fn $name(&self, $($arg: $ty),*) -> $out {
+            self.inner.$name($($arg),*)
+        })*
+    };
+}
+
 impl StateView for HookedView {
+    pass_on! {
+        slot(address: Address, slot: U256) -> Result<U256, StateError>;
+        code(hash: B256) -> Result<Option<Arc<Code>>, StateError>;
+        block_hash(number: u64) -> Result<Option<B256>, StateError>;
+        has_storage(address: Address) -> Result<bool, StateError>;
+    }
+
     fn account(&self, address: Address) -> Result<Option<Account>, StateError> {
         self.hooks.read();
         let account = self.inner.account(address);
         self.hooks.was_read();
         account
-    }
-
-    fn slot(&self, address: Address, slot: U256) -> Result<U256, StateError> {
-        self.inner.slot(address, slot)
-    }
-
-    fn code(&self, hash: B256) -> Result<Option<Arc<Code>>, StateError> {
-        self.inner.code(hash)
-    }
-
-    fn block_hash(&self, number: u64) -> Result<Option<B256>, StateError> {
-        self.inner.block_hash(number)
-    }
-
-    fn has_storage(&self, address: Address) -> Result<bool, StateError> {
-        self.inner.has_storage(address)
     }
 }
 
@@ -88,20 +88,16 @@ impl PreparedCommit for HookedCommit<'_> {
 }
 
 impl ChainStore for HookedStore {
-    fn head(&self) -> Arc<ChainBlock> {
-        self.inner.head()
-    }
-
-    fn commitment(&self) -> B256 {
-        self.inner.commitment()
-    }
-
-    fn oldest_block(&self) -> u64 {
-        self.inner.oldest_block()
-    }
-
-    fn oldest_state(&self) -> u64 {
-        self.inner.oldest_state()
+    pass_on! {
+        head() -> Arc<ChainBlock>;
+        commitment() -> B256;
+        oldest_block() -> u64;
+        oldest_state() -> u64;
+        whole_state_at(number: u64) -> Result<MemoryState, StoreError>;
+        block(number: u64) -> Result<Option<Arc<ChainBlock>>, StoreError>;
+        number_of(hash: B256) -> Option<u64>;
+        transaction(hash: B256) -> Option<TransactionPlace>;
+        bloom(number: u64) -> Option<Bloom>;
     }
 
     fn state_at(&self, number: u64) -> Result<Arc<dyn StateView>, StoreError> {
@@ -109,26 +105,6 @@ impl ChainStore for HookedStore {
             inner: self.inner.state_at(number)?,
             hooks: Arc::clone(&self.hooks),
         }))
-    }
-
-    fn whole_state_at(&self, number: u64) -> Result<MemoryState, StoreError> {
-        self.inner.whole_state_at(number)
-    }
-
-    fn block(&self, number: u64) -> Result<Option<Arc<ChainBlock>>, StoreError> {
-        self.inner.block(number)
-    }
-
-    fn number_of(&self, hash: B256) -> Option<u64> {
-        self.inner.number_of(hash)
-    }
-
-    fn transaction(&self, hash: B256) -> Option<TransactionPlace> {
-        self.inner.transaction(hash)
-    }
-
-    fn bloom(&self, number: u64) -> Option<Bloom> {
-        self.inner.bloom(number)
     }
 
     fn prepare(

@@ -24,6 +24,14 @@ use lockweave_validator::{
 use serde_json::{Value, json};
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
+/// The result of a call of a [`TestNode`] that must not fail, by method and parameters.
+macro_rules! ask {
+    ($node:expr, $method:expr $(, $($params:tt)+)?) => {
+        $node.ok($method, serde_json::json!([$($($params)+)?])).await
+    };
+}
+pub(crate) use ask;
+
 /// Gas price of tests, in wei: well above the first base fee.
 pub(crate) const GAS_PRICE: u128 = 10_000_000_000;
 
@@ -57,6 +65,16 @@ impl Default for Setup {
             payments_from: StageConfig::default().payments_from,
             tune: |_| {},
         }
+    }
+}
+
+/// A node whose every stage has one thread.
+pub(crate) fn single_threaded() -> NodeConfig {
+    NodeConfig {
+        stage: StageConfig::with_threads(NonZeroUsize::MIN),
+        signature_threads: NonZeroUsize::MIN,
+        pool: PoolConfig::default(),
+        extra_data: Vec::new(),
     }
 }
 

@@ -73,14 +73,18 @@ impl Process {
     }
 
     pub(crate) fn start_with(datadir: &Path, block_time: &str, more: &[&str]) -> Self {
-        let mut child = validator()
+        let mut command = validator();
+        command
             .args(["run", "--dev", "--http.port", "0", "--log.filter", "error"])
             .args(["--block-time", block_time, "--threads", "2", "--datadir"])
             .arg(datadir)
-            .args(more)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .args(more);
+        Self::spawn(&mut command)
+    }
+
+    /// Starts a node by this command and waits until it listens.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let (banner, url) = listening_on(child.stdout.take().unwrap());
         Self {
             banner,

@@ -8,9 +8,7 @@ use crate::{
         scratch::{self, Scene, ViewError, halted},
     },
 };
-use alloy_consensus::{
-    SignableTransaction, TxEip1559, TxEip4844, TxEip7702, TxEnvelope, TxLegacy, Typed2718,
-};
+use alloy_consensus::{Typed2718, TypedTransaction};
 use alloy_primitives::{Bytes, Log, Signature, U256};
 use alloy_rpc_types_eth::{
     TransactionRequest,
@@ -22,12 +20,11 @@ use revm::{
     DatabaseCommit,
     context::{
         TxEnv,
-        result::{EVMError, ExecutionResult, HaltReason, InvalidTransaction},
+        result::{EVMError, ExecutionResult, InvalidTransaction},
     },
 };
 use revm_inspectors::transfer::{TRANSFER_LOG_EMITTER, TransferInspector};
 
-/// An executed call.
 pub(crate) struct ExecutedCall {
     pub(crate) transaction: EvmTransaction,
     pub(crate) receipt: Receipt,
@@ -73,7 +70,7 @@ pub(crate) fn run(
         return Err(refused(EVMError::Transaction(error), env.gas_limit));
     }
     env.chain_id = Some(chain_id);
-    let transaction = unsigned(request, &env, chain_id);
+    let transaction = unsigned(request, &env, chain_id)?;
     let mut inspector = TransferInspector::new(false).with_logs(trace_transfers);
     let gas = env.gas_limit;
     let result = scene.inspect(env, &mut inspector);
@@ -81,12 +78,26 @@ pub(crate) fn run(
     scene.scratch.commit(result.state);
     let gas_used = result.result.tx_gas_used();
     let max_used = gas_used.saturating_add(result.result.gas().final_refunded());
-    let Ending {
-        succeeded,
-        logs,
-        output,
-        error,
-    } = ending(result.result);
+    let (logs, output, error) = match result.result {
+        ExecutionResult::Success { logs, output, .. } => (logs, output.into_data(), None),
+        ExecutionResult::Revert { output, .. } => {
+            let error = SimulateError {
+                code: SimulateError::EXECUTION_REVERTED_CODE,
+                message: RpcError::reverted(&output).message,
+                data: Some(output),
+            };
+            (Vec::new(), Bytes::new(), Some(error))
+        }
+        ExecutionResult::Halt { reason, .. } => {
+            let error = SimulateError {
+                code: SimulateError::VM_EXECUTION_ERROR_CODE,
+                message: halted(&reason),
+                data: None,
+            };
+            (Vec::new(), Bytes::new(), Some(error))
+        }
+    };
+    let succeeded = error.is_none();
     // Transfer logs are in the response but not in the receipt.
     let is_real = |log: &&Log| !trace_transfers || log.address != TRANSFER_LOG_EMITTER;
     let real_logs = logs.iter().filter(is_real).cloned().collect();
@@ -113,108 +124,40 @@ pub(crate) fn run(
     })
 }
 
-/// The outcome of a call.
-struct Ending {
-    succeeded: bool,
-    logs: Vec<Log>,
-    output: Bytes,
-    error: Option<SimulateError>,
-}
-
-fn ending(result: ExecutionResult<HaltReason>) -> Ending {
-    match result {
-        ExecutionResult::Success { logs, output, .. } => Ending {
-            succeeded: true,
-            logs,
-            output: output.into_data(),
-            error: None,
-        },
-        ExecutionResult::Revert { output, .. } => Ending {
-            succeeded: false,
-            logs: Vec::new(),
-            error: Some(SimulateError {
-                code: SimulateError::EXECUTION_REVERTED_CODE,
-                message: RpcError::reverted(&output).message,
-                data: Some(output),
-            }),
-            output: Bytes::new(),
-        },
-        ExecutionResult::Halt { reason, .. } => Ending {
-            succeeded: false,
-            logs: Vec::new(),
-            output: Bytes::new(),
-            error: Some(SimulateError {
-                code: SimulateError::VM_EXECUTION_ERROR_CODE,
-                message: halted(&reason),
-                data: None,
-            }),
-        },
-    }
-}
-
-/// A call as an unsigned transaction, of the type that geth chooses.
-fn unsigned(request: &TransactionRequest, env: &TxEnv, chain_id: u64) -> EvmTransaction {
+/// A call as an unsigned transaction, of the type that geth chooses. `env` has all its values.
+fn unsigned(
+    request: &TransactionRequest,
+    env: &TxEnv,
+    chain_id: u64,
+) -> Result<EvmTransaction, RpcError> {
+    let is_legacy = request.gas_price.is_some();
     let no_signature = Signature::new(U256::ZERO, U256::ZERO, false);
-    let (nonce, gas_limit, value) = (env.nonce, env.gas_limit, env.value);
-    let (access_list, input) = (env.access_list.clone(), env.data.clone());
-    let max_fee_per_gas = env.gas_price;
-    let max_priority_fee_per_gas = env.gas_priority_fee.unwrap_or_default();
-    let to = env.kind.to().copied().unwrap_or_default();
-    let envelope: Envelope = if request.gas_price.is_some() {
-        let unsigned = TxLegacy {
-            chain_id: None,
-            nonce,
-            gas_price: env.gas_price,
-            gas_limit,
-            to: env.kind,
-            value,
-            input,
-        };
-        unsigned.into_signed(no_signature).into()
-    } else if let Some(authorization_list) = request.authorization_list.clone() {
-        let unsigned = TxEip7702 {
-            chain_id,
-            nonce,
-            gas_limit,
-            max_fee_per_gas,
-            max_priority_fee_per_gas,
-            to,
-            value,
-            access_list,
-            authorization_list,
-            input,
-        };
-        unsigned.into_signed(no_signature).into()
-    } else if let Some(blob_versioned_hashes) = request.blob_versioned_hashes.clone() {
-        let unsigned = TxEip4844 {
-            chain_id,
-            nonce,
-            gas_limit,
-            max_fee_per_gas,
-            max_priority_fee_per_gas,
-            to,
-            value,
-            access_list,
-            blob_versioned_hashes,
-            max_fee_per_blob_gas: env.max_fee_per_blob_gas,
-            input,
-        };
-        TxEnvelope::from(unsigned.into_signed(no_signature)).into()
-    } else {
-        let unsigned = TxEip1559 {
-            chain_id,
-            nonce,
-            gas_limit,
-            max_fee_per_gas,
-            max_priority_fee_per_gas,
-            to: env.kind,
-            value,
-            access_list,
-            input,
-        };
-        unsigned.into_signed(no_signature).into()
+    let whole = TransactionRequest {
+        chain_id: (!is_legacy).then_some(chain_id),
+        nonce: Some(env.nonce),
+        gas: Some(env.gas_limit),
+        max_fee_per_gas: Some(env.gas_price),
+        max_priority_fee_per_gas: Some(env.gas_priority_fee.unwrap_or_default()),
+        max_fee_per_blob_gas: Some(env.max_fee_per_blob_gas),
+        to: Some(env.kind),
+        value: Some(env.value),
+        access_list: Some(env.access_list.clone()),
+        input: env.data.clone().into(),
+        sidecar: None,
+        ..request.clone()
     };
-    EvmTransaction::new(envelope, env.caller)
+    let typed = if is_legacy {
+        whole.build_legacy().map(TypedTransaction::from)
+    } else if request.authorization_list.is_some() {
+        whole.build_7702().map(TypedTransaction::from)
+    } else if request.blob_versioned_hashes.is_some() {
+        (whole.build_4844_without_sidecar()).map(TypedTransaction::from)
+    } else {
+        whole.build_1559().map(TypedTransaction::from)
+    };
+    let typed = typed.map_err(|error| RpcError::invalid_params(error.to_string()))?;
+    let envelope = Envelope::from(typed.into_envelope(no_signature));
+    Ok(EvmTransaction::new(envelope, env.caller))
 }
 
 /// Why a call cannot be in a block, with the codes of the specification.

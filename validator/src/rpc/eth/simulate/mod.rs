@@ -5,7 +5,7 @@ mod root;
 mod sequence;
 
 use crate::{
-    chain::{ChainBlock, ReceiptsSummary, requests::requests},
+    chain::{ChainBlock, receipts::seal_body, requests::requests},
     rpc::{
         context::RpcContext,
         format::{self, RpcTransaction},
@@ -13,7 +13,7 @@ use crate::{
         scratch::{Deadline, MovablePrecompiles, Scene},
     },
 };
-use alloy_consensus::{Header, constants::EMPTY_ROOT_HASH, proofs::calculate_transaction_root};
+use alloy_consensus::Header;
 use alloy_eips::{BlockId, eip4844::DATA_GAS_PER_BLOB, eip4895::Withdrawals};
 use alloy_primitives::{B256, U256};
 use alloy_rpc_types_eth::{
@@ -210,17 +210,7 @@ impl Simulation<'_> {
             receipts.push(call.receipt);
             calls.push(call.result);
         }
-        if let Some(last) = receipts.last() {
-            let envelopes: Vec<_> = transactions.iter().map(EvmTransaction::envelope).collect();
-            header.transactions_root = calculate_transaction_root(&envelopes);
-            let summary = ReceiptsSummary::of(&receipts, &[]);
-            header.receipts_root = summary.root;
-            header.logs_bloom = summary.bloom;
-            header.gas_used = last.cumulative_gas_used;
-        } else {
-            header.transactions_root = EMPTY_ROOT_HASH;
-            header.receipts_root = EMPTY_ROOT_HASH;
-        }
+        seal_body(header, &transactions, &receipts);
         header.state_root = self.root.root(&self.scene)?;
         let hash = header.hash_slow();
         self.parent = header.clone();
@@ -232,11 +222,8 @@ impl Simulation<'_> {
             hash,
             withdrawals: header.withdrawals_root.map(|_| Withdrawals::default()),
             transactions,
-            ommers: Vec::new(),
             receipts,
-            receipt_roots: Vec::new(),
-            access: Vec::new(),
-            failures: Vec::new(),
+            ..ChainBlock::default()
         };
         for (index, (call, receipt)) in calls.iter_mut().zip(&response_receipts).enumerate() {
             call.logs = format::logs(&block, index, receipt).collect();

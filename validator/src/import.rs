@@ -1,14 +1,15 @@
 //! Adding blocks that are given to a chain: other clients' and our own exported ones.
 
-use super::{
-    block::Envelope,
-    execution::{ExecutedBlock, InvalidBlock, execute_given},
-    genesis::ChainParameters,
-    header::{HeaderRules, InvalidHeader, check_header},
-    merkle_state::MerkleState,
-    ommers::{Ancestor, GENERATIONS, check_ommers},
+use crate::{
+    chain::{
+        ChainParameters, Envelope,
+        execution::{ExecutedBlock, InvalidBlock, execute_given},
+        header::{HeaderRules, InvalidHeader, check_header},
+        merkle_state::MerkleState,
+        ommers::{Ancestor, GENERATIONS, check_ommers},
+    },
+    store::{ChainStore, StoreError},
 };
-use crate::store::{ChainStore, StoreError};
 use alloy_consensus::Block;
 use alloy_primitives::B256;
 use lockweave_evm_adapter::SpecId;
@@ -18,63 +19,37 @@ use thiserror::Error;
 
 /// Why a block is not added.
 #[derive(Debug, Error)]
+#[expect(missing_docs, reason = "the messages say what the variants mean")]
 pub enum ImportError {
-    /// It does not follow the newest block.
     #[error(
         "block {number} ({hash}) does not follow the chain's newest, {head}: its parent is {parent}"
     )]
     NotNext {
-        /// Its number.
         number: u64,
-        /// Its hash.
         hash: B256,
-        /// The parent it names.
         parent: B256,
-        /// Number of the chain's newest block.
         head: u64,
     },
-    /// Another block of this number is in the chain.
     #[error("block {number} is {hash}, but the chain's is {known}; the file is of another chain")]
     Fork {
-        /// Its number.
         number: u64,
-        /// Its hash.
         hash: B256,
-        /// Hash of the chain's block.
         known: B256,
     },
-    /// A header field does not follow from the parent.
     #[error("block {number}: {source}")]
-    Header {
-        /// Its number.
-        number: u64,
-        /// What is wrong with it.
-        source: InvalidHeader,
-    },
-    /// It does not come to what its header says.
+    Header { number: u64, source: InvalidHeader },
     #[error("block {number}: {source}")]
-    Invalid {
-        /// Its number.
-        number: u64,
-        /// What is wrong with it.
-        source: InvalidBlock,
-    },
-    /// The state after it is not the one its header commits to.
+    Invalid { number: u64, source: InvalidBlock },
     #[error(
         "block {number}: the header's stateRoot is {stated}; the Merkle-Patricia root is {merkle}, \
          the lattice commitment {lattice}"
     )]
     StateRoot {
-        /// Its number.
         number: u64,
-        /// What the header says.
         stated: B256,
-        /// Root of the trie.
         merkle: B256,
-        /// This chain's own commitment.
         lattice: B256,
     },
-    /// The chain's storage failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -233,11 +208,5 @@ impl Importer {
         let merkle = self.merkle.get_or_insert_default();
         merkle.apply(delta);
         Ok(merkle.root())
-    }
-}
-
-impl std::fmt::Debug for Importer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Importer").finish_non_exhaustive()
     }
 }

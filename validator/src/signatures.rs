@@ -11,7 +11,7 @@ use lockweave_signatures::{Signed, recover_one, verify};
 use std::sync::Arc;
 
 /// Installs the newest release for all recoveries of the process.
-pub fn install() {
+pub fn install_libsecp256k1() {
     // An error means that it is installed already.
     let _ = install_default_provider(Arc::new(Newest));
 }
