@@ -19,6 +19,7 @@ use std::{
 use support::{
     Checked, Generator, ModelBlock, ModelState, Shape, check_db,
     faulty::{Fault, FaultyStorage},
+    newest_state,
 };
 
 const SHAPE: Shape = Shape {
@@ -82,10 +83,24 @@ impl Run {
         blocks
     }
 
+    /// A run of some steps on a sound medium.
+    fn after(seed: u64, steps: usize) -> Self {
+        let mut run = Self::new(seed);
+        let db = open(&run.storage, seed).expect("a new database");
+        run.steps(&db, steps);
+        drop(db);
+        run
+    }
+
+    /// Runs steps on a sound medium.
+    fn steps(&mut self, db: &Db, steps: usize) {
+        for _ in 0..steps {
+            self.step(db).expect("a sound medium");
+        }
+    }
+
     fn state(&self) -> ModelState {
-        self.blocks
-            .last()
-            .map_or_else(ModelState::default, |block| block.state.clone())
+        newest_state(&self.blocks)
     }
 
     /// Commits, undoes or checkpoints; an error comes from the medium.
@@ -297,13 +312,7 @@ fn a_failing_medium_loses_nothing() {
 fn a_snapshot_is_whole_or_none_wherever_it_is_cut_off() {
     let (mut cut, mut whole) = (0, 0);
     for seed in 0..12 {
-        let mut run = Run::new(seed);
-        {
-            let db = open(&run.storage, seed).expect("a new database");
-            for _ in 0..25 {
-                run.step(&db).expect("a sound medium");
-            }
-        }
+        let run = Run::after(seed, 25);
         for side in ["source", "target"] {
             for after in 0.. {
                 let (source, target) = (run.storage.fork(seed), FaultyStorage::new(after));
@@ -337,13 +346,7 @@ fn a_snapshot_is_whole_or_none_wherever_it_is_cut_off() {
 #[test]
 fn the_last_block_may_be_torn_at_every_byte() {
     let seed = 3;
-    let mut run = Run::new(seed);
-    {
-        let db = open(&run.storage, seed).expect("a new database");
-        for _ in 0..12 {
-            run.step(&db).expect("a sound medium");
-        }
-    }
+    let mut run = Run::after(seed, 12);
     let (delta, block) = {
         let number = run.blocks.len() as u64;
         run.generator.block(number, &run.state())
@@ -399,9 +402,7 @@ fn pages_of_uncommitted_blocks_do_not_count() {
         let mut run = Run::new(seed);
         {
             let db = open(&run.storage, seed).expect("a new database");
-            for _ in 0..10 {
-                run.step(&db).expect("a sound medium");
-            }
+            run.steps(&db, 10);
             let number = run.blocks.len() as u64;
             let (uncommitted, _) = run.generator.block(number, &run.state());
             let (delta, block) = run.generator.block(number, &run.state());
@@ -423,9 +424,7 @@ fn pages_of_uncommitted_blocks_do_not_count() {
         run.storage.restart();
         let db = open(&run.storage, seed).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         check_db(&db, SHAPE, &run.blocks).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
-        for _ in 0..3 {
-            run.step(&db).expect("a sound medium");
-        }
+        run.steps(&db, 3);
         check_db(&db, SHAPE, &run.blocks).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
     }
 }

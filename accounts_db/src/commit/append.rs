@@ -57,10 +57,7 @@ impl Core {
         let (segment, offset) = self.reserve(number, writer.position, bytes)?;
         let oldest = {
             let chain = self.chain.read();
-            let first = chain
-                .blocks
-                .first_key_value()
-                .map_or(number, |(first, _)| *first);
+            let first = chain.first().map_or(number, |block| block.number);
             let oldest = number.saturating_sub(self.options.history_blocks);
             oldest.max(chain.oldest).max(first.min(number))
         };

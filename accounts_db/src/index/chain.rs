@@ -62,6 +62,11 @@ pub(crate) struct StoredChain {
 }
 
 impl Chain {
+    /// The oldest readable block.
+    pub(crate) fn first(&self) -> Option<&BlockSummary> {
+        self.blocks.first_key_value().map(|(_, block)| block)
+    }
+
     /// The newest block.
     pub(crate) fn latest(&self) -> Option<&BlockSummary> {
         self.blocks.last_key_value().map(|(_, block)| block)

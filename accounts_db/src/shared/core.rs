@@ -168,10 +168,7 @@ impl Core {
     /// only the newest versions are needed.
     pub(crate) fn retained_sequence(&self) -> u64 {
         let chain = self.chain.read();
-        let oldest = chain
-            .blocks
-            .first_key_value()
-            .map_or(0, |(_, block)| block.sequence);
+        let oldest = chain.first().map_or(0, |block| block.sequence);
         let pinned = self.pins.lock().keys().next().copied();
         pinned.map_or(oldest, |pinned| pinned.min(oldest))
     }

@@ -228,14 +228,18 @@ pub(crate) fn check_state(reader: &Reader, shape: Shape, state: &ModelState) -> 
     Ok(())
 }
 
+/// The state after the newest of these blocks.
+pub(crate) fn newest_state(blocks: &[ModelBlock]) -> ModelState {
+    (blocks.last()).map_or_else(ModelState::default, |block| block.state.clone())
+}
+
 /// Commits another block.
 pub(crate) fn commit(
     db: &Db,
     generator: &mut Generator,
     blocks: &mut Vec<ModelBlock>,
 ) -> Result<(), CommitError> {
-    let before = (blocks.last()).map_or_else(ModelState::default, |block| block.state.clone());
-    let (delta, block) = generator.block(blocks.len() as u64, &before);
+    let (delta, block) = generator.block(blocks.len() as u64, &newest_state(blocks));
     let prepared = db.prepare(block.number, &delta)?;
     db.commit_prepared(prepared, block.hash, &block.payload)?;
     blocks.push(block);
