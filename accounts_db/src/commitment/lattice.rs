@@ -44,8 +44,8 @@ impl Lattice {
     /// The lanes, little-endian.
     pub fn to_bytes(&self) -> [u8; LATTICE_BYTES] {
         let mut bytes = [0; LATTICE_BYTES];
-        for (lane, bytes) in self.lanes.iter().zip(bytes.chunks_exact_mut(2)) {
-            bytes.copy_from_slice(&lane.to_le_bytes());
+        for (lane, bytes) in self.lanes.iter().zip(bytes.as_chunks_mut().0) {
+            *bytes = lane.to_le_bytes();
         }
         bytes
     }
@@ -53,8 +53,8 @@ impl Lattice {
     /// The lattice with these lanes.
     pub fn from_bytes(bytes: &[u8; LATTICE_BYTES]) -> Self {
         let mut lattice = Self::default();
-        for (lane, bytes) in lattice.lanes.iter_mut().zip(bytes.chunks_exact(2)) {
-            *lane = u16::from_le_bytes([bytes[0], bytes[1]]);
+        for (lane, bytes) in lattice.lanes.iter_mut().zip(bytes.as_chunks().0) {
+            *lane = u16::from_le_bytes(*bytes);
         }
         lattice
     }
