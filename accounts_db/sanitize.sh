@@ -5,7 +5,7 @@
 # `thread` and `address` need a nightly toolchain and are skipped without one. With its component rust-src
 # the standard library is instrumented as well. Without it, a flag allows instrumented and plain code in one
 # program, and `tsan.supp` suppresses the reports that follow from that. Neither sanitizer sees the memory
-# accesses of assembly (of the blake3 crate), nor that a map of a file and a write to the file are the
+# accesses of assembly (commitment/xof/avx2.rs), nor that a map of a file and a write to the file are the
 # same memory. `memory` is valgrind's memcheck, which sees every instruction of the assembly.
 set -euo pipefail
 main() {

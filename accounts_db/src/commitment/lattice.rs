@@ -11,6 +11,7 @@
 //! | account | `01`, address 20, nonce 8 little-endian, balance 32 big-endian, code hash 32 |
 //! | slot | `02`, address 20, slot 32 big-endian, value 32 big-endian |
 
+use super::xof::{Accumulator, ELEMENT_BYTES_MAX, Sign};
 use alloy_primitives::{Address, B256, U256};
 use lockweave_runtime::Account;
 use std::fmt;
@@ -44,8 +45,8 @@ impl Lattice {
     /// The lanes, little-endian.
     pub fn to_bytes(&self) -> [u8; LATTICE_BYTES] {
         let mut bytes = [0; LATTICE_BYTES];
-        for (lane, bytes) in self.lanes.iter().zip(bytes.as_chunks_mut().0) {
-            *bytes = lane.to_le_bytes();
+        for (lane, bytes) in self.lanes.iter().zip(bytes.chunks_exact_mut(2)) {
+            bytes.copy_from_slice(&lane.to_le_bytes());
         }
         bytes
     }
@@ -53,8 +54,8 @@ impl Lattice {
     /// The lattice with these lanes.
     pub fn from_bytes(bytes: &[u8; LATTICE_BYTES]) -> Self {
         let mut lattice = Self::default();
-        for (lane, bytes) in lattice.lanes.iter_mut().zip(bytes.as_chunks().0) {
-            *lane = u16::from_le_bytes(*bytes);
+        for (lane, bytes) in lattice.lanes.iter_mut().zip(bytes.chunks_exact(2)) {
+            *lane = u16::from_le_bytes([bytes[0], bytes[1]]);
         }
         lattice
     }
@@ -64,17 +65,25 @@ impl Lattice {
         B256::from(*blake3::hash(&self.to_bytes()).as_bytes())
     }
 
-    /// Adds a change.
+    /// Adds a change. Lanes are numbers modulo 2^16: wrapping is part of the hash.
     pub fn apply(&mut self, change: &LatticeChange) {
-        for (lane, sum) in self.lanes.iter_mut().zip(&*change.0.lanes) {
-            *lane = lane.wrapping_add(*sum);
+        for (lane, sum) in self.lanes.iter_mut().zip(change.0.lanes()) {
+            *lane = lane.wrapping_add(sum);
         }
     }
 }
 
 /// The sum of added and removed elements; parts from several threads can be merged.
-#[derive(Clone, Debug, Default)]
-pub struct LatticeChange(Lattice);
+#[derive(Clone, Default)]
+pub struct LatticeChange(Accumulator);
+
+impl fmt::Debug for LatticeChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut lattice = Lattice::default();
+        lattice.apply(self);
+        write!(f, "LatticeChange({lattice:?})")
+    }
+}
 
 impl LatticeChange {
     /// Replaces an account's element.
@@ -82,16 +91,16 @@ impl LatticeChange {
         if before == after {
             return;
         }
-        let element = |account: &Account| {
-            let mut element = blake3::Hasher::new();
-            element.update(&[1]);
-            element.update(address.as_slice());
-            element.update(&account.nonce.to_le_bytes());
-            element.update(&account.balance.to_be_bytes::<32>());
-            element.update(account.code_hash.as_slice());
-            element
-        };
-        self.replace(before.map(element), after.map(element));
+        for (account, sign) in [(before, Sign::Minus), (after, Sign::Plus)] {
+            let Some(account) = account else { continue };
+            let mut element = [0; ELEMENT_BYTES_MAX];
+            element[0] = 1;
+            element[1..21].copy_from_slice(address.as_slice());
+            element[21..29].copy_from_slice(&account.nonce.to_le_bytes());
+            element[29..61].copy_from_slice(&account.balance.to_be_bytes::<32>());
+            element[61..93].copy_from_slice(account.code_hash.as_slice());
+            self.0.add(&element, 93, sign);
+        }
     }
 
     /// Replaces a slot's element; a zero value has none.
@@ -99,38 +108,22 @@ impl LatticeChange {
         if before == after {
             return;
         }
-        let element = |value: U256| {
-            (!value.is_zero()).then(|| {
-                let mut element = blake3::Hasher::new();
-                element.update(&[2]);
-                element.update(address.as_slice());
-                element.update(slot.as_slice());
-                element.update(&value.to_be_bytes::<32>());
-                element
-            })
-        };
-        self.replace(element(before), element(after));
+        for (value, sign) in [(before, Sign::Minus), (after, Sign::Plus)] {
+            if value.is_zero() {
+                continue;
+            }
+            let mut element = [0; ELEMENT_BYTES_MAX];
+            element[0] = 2;
+            element[1..21].copy_from_slice(address.as_slice());
+            element[21..53].copy_from_slice(slot.as_slice());
+            element[53..85].copy_from_slice(&value.to_be_bytes::<32>());
+            self.0.add(&element, 85, sign);
+        }
     }
 
     /// Adds the sum of another part.
     pub fn merge(&mut self, other: &Self) {
-        self.0.apply(other);
-    }
-
-    /// Subtracts an element and adds another. Lanes are numbers modulo 2^16: wrapping is part of
-    /// the hash.
-    fn replace(&mut self, before: Option<blake3::Hasher>, after: Option<blake3::Hasher>) {
-        self.combine(before, u16::wrapping_sub);
-        self.combine(after, u16::wrapping_add);
-    }
-
-    fn combine(&mut self, element: Option<blake3::Hasher>, operation: impl Fn(u16, u16) -> u16) {
-        let Some(element) = element else { return };
-        let mut bytes = [0; LATTICE_BYTES];
-        element.finalize_xof().fill(&mut bytes);
-        for (lane, bytes) in self.0.lanes.iter_mut().zip(bytes.as_chunks().0) {
-            *lane = operation(*lane, u16::from_le_bytes(*bytes));
-        }
+        self.0.merge(&other.0);
     }
 }
 
