@@ -99,8 +99,7 @@ impl Db {
 
     /// The oldest block that can be read and undone to; `None` while there is no block.
     pub fn oldest(&self) -> Option<u64> {
-        let chain = self.core.chain.read();
-        chain.blocks.first_key_value().map(|(number, _)| *number)
+        (self.core.chain.read().first()).map(|block| block.number)
     }
 
     /// Looks up the keys that a block changes, and computes the state commitment after it. What it
@@ -266,7 +265,7 @@ impl Db {
         let chain = self.core.chain.read();
         Stats {
             latest: chain.latest().map(|block| block.number),
-            oldest: chain.blocks.first_key_value().map(|(number, _)| *number),
+            oldest: chain.first().map(|block| block.number),
             commitment: chain.latest().map(|block| block.commitment),
             keys: self.core.index.len(),
             index_bytes: self.core.index.memory_bytes(),

@@ -1,11 +1,12 @@
 //! Errors, one enum for each operation.
 
 use alloy_primitives::{Address, B256, U256};
-use std::{fmt, io, sync::Arc};
+use std::{io, sync::Arc};
 use thiserror::Error;
 
 /// Where a file contains other bytes than were written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{file} at byte {offset}: {what}")]
 pub struct Damage {
     /// The file's path.
     pub file: String,
@@ -15,9 +16,13 @@ pub struct Damage {
     pub what: String,
 }
 
-impl fmt::Display for Damage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at byte {}: {}", self.file, self.offset, self.what)
+impl Damage {
+    pub(crate) fn new(file: impl Into<String>, offset: u64, what: impl Into<String>) -> Self {
+        Self {
+            file: file.into(),
+            offset,
+            what: what.into(),
+        }
     }
 }
 
@@ -48,6 +53,18 @@ impl FileError {
             self.source.kind(),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
         )
+    }
+}
+
+/// Names the operation that failed.
+pub(crate) trait FileContext<T> {
+    /// The attempted operation, and the path of its file.
+    fn context(self, action: &'static str, file: impl Into<String>) -> Result<T, FileError>;
+}
+
+impl<T> FileContext<T> for io::Result<T> {
+    fn context(self, action: &'static str, file: impl Into<String>) -> Result<T, FileError> {
+        self.map_err(|source| FileError::new(action, file, source))
     }
 }
 
@@ -209,21 +226,14 @@ pub enum CommitError {
 }
 
 /// A key that occurs twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum DuplicateKey {
     /// An account.
+    #[error("account {0}")]
     Account(Address),
     /// A storage slot.
+    #[error("slot {1} of account {0}")]
     Slot(Address, U256),
-}
-
-impl fmt::Display for DuplicateKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Account(address) => write!(f, "account {address}"),
-            Self::Slot(address, slot) => write!(f, "slot {slot} of account {address}"),
-        }
-    }
 }
 
 /// Why a checkpoint was not written, and segments were not freed. Nothing is lost: reopening takes

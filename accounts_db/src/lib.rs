@@ -61,7 +61,7 @@
 //! | `index/` | index and chain in memory, and their checkpoint |
 //! | `log/` | segments, records, entries |
 //! | `commitment/` | the state commitment |
-//! | `storage/` | the medium: files, or memory with faults for tests |
+//! | `storage/` | the medium |
 //!
 //! **Architecture invariant:** this crate knows files, and nothing of transactions, scheduling or the
 //! EVM.

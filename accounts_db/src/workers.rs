@@ -70,25 +70,6 @@ impl Workers {
         }
     }
 
-    /// Applies `work` to each number below `count` and merges the results.
-    pub(crate) fn reduce_range<R: Send, E: Send>(
-        &self,
-        count: usize,
-        none: impl Fn() -> R + Sync + Send,
-        work: impl Fn(usize) -> Result<R, E> + Sync + Send,
-        merge: impl Fn(R, R) -> R + Sync + Send,
-    ) -> Result<R, E> {
-        match &self.pool {
-            Some(pool) => pool.install(|| {
-                let parts = (0..count).into_par_iter().map(work);
-                parts.try_reduce(&none, |left, right| Ok(merge(left, right)))
-            }),
-            None => (0..count)
-                .map(work)
-                .try_fold(none(), |sum, part| Ok(merge(sum, part?))),
-        }
-    }
-
     /// Runs `others` on the pool while the caller's thread runs `own`. With one thread, `own` runs
     /// first.
     pub(crate) fn run_alongside<R: Send, O>(

@@ -6,18 +6,21 @@
 
 mod support;
 
-use lockweave_accounts_db::{
-    CheckpointMode, CommitError, Db, Options, Sharing,
-    storage::faulty::{Fault, FaultyStorage},
-};
+use lockweave_accounts_db::{CheckpointMode, CommitError, Db, OpenError, Options, Sharing};
 use lockweave_runtime::StateDelta;
 use rand::Rng;
 use std::{
     env,
+    error::Error,
+    fmt::Display,
     sync::atomic::{AtomicU64, Ordering},
     thread,
 };
-use support::{Generator, ModelBlock, ModelState, Shape, check_db};
+use support::{
+    Checked, Generator, ModelBlock, ModelState, Shape, check_db,
+    faulty::{Fault, FaultyStorage},
+    newest_state,
+};
 
 const SHAPE: Shape = Shape {
     accounts: 5,
@@ -41,8 +44,8 @@ fn options(seed: u64) -> Options {
     }
 }
 
-fn open(storage: &FaultyStorage, seed: u64) -> Result<Db, String> {
-    Db::open_on(Box::new(storage.clone()), options(seed)).map_err(|error| error.to_string())
+fn open(storage: &FaultyStorage, seed: u64) -> Result<Db, OpenError> {
+    Db::open_on(Box::new(storage.clone()), options(seed))
 }
 
 /// The allowed contents of the database: the acknowledged blocks, or those after the current
@@ -80,10 +83,24 @@ impl Run {
         blocks
     }
 
+    /// A run of some steps on a sound medium.
+    fn after(seed: u64, steps: usize) -> Self {
+        let mut run = Self::new(seed);
+        let db = open(&run.storage, seed).expect("a new database");
+        run.steps(&db, steps);
+        drop(db);
+        run
+    }
+
+    /// Runs steps on a sound medium.
+    fn steps(&mut self, db: &Db, steps: usize) {
+        for _ in 0..steps {
+            self.step(db).expect("a sound medium");
+        }
+    }
+
     fn state(&self) -> ModelState {
-        self.blocks
-            .last()
-            .map_or_else(ModelState::default, |block| block.state.clone())
+        newest_state(&self.blocks)
     }
 
     /// Commits, undoes or checkpoints; an error comes from the medium.
@@ -128,7 +145,7 @@ impl Run {
     }
 
     /// Compares the database with its allowed contents, and adopts what it has.
-    fn settle(&mut self, db: &Db) -> Result<(), String> {
+    fn settle(&mut self, db: &Db) -> Checked {
         let first = check_db(db, SHAPE, &self.blocks);
         if first.is_err()
             && let Some(blocks) = self.alternative.take()
@@ -148,7 +165,7 @@ fn check_snapshot(
     target: &FaultyStorage,
     seed: u64,
     blocks: &[ModelBlock],
-) -> Result<bool, String> {
+) -> Result<bool, Box<dyn Error>> {
     let options = Options {
         create: false,
         read_only: true,
@@ -157,14 +174,14 @@ fn check_snapshot(
     match Db::open_on(Box::new(target.clone()), options) {
         Ok(db) => check_db(&db, SHAPE, blocks)
             .map(|()| true)
-            .map_err(|error| format!("the snapshot: {error}")),
+            .map_err(|error| format!("the snapshot: {error}").into()),
         Err(_) if target.bytes("MANIFEST").is_none() => Ok(false),
-        Err(error) => Err(format!("the snapshot has a manifest, but: {error}")),
+        Err(error) => Err(format!("the snapshot has a manifest, but: {error}").into()),
     }
 }
 
 /// Runs a database through several crashes.
-fn crashes(seed: u64) -> Result<(), String> {
+fn crashes(seed: u64) -> Checked {
     let mut run = Run::new(seed);
     for life in 0..4 {
         let after = run.generator.random.random_range(0..120);
@@ -174,7 +191,7 @@ fn crashes(seed: u64) -> Result<(), String> {
                 if let Err(error) = run.step(&db)
                     && !run.storage.has_crashed()
                 {
-                    return Err(format!("life {life}: {error}"));
+                    return Err(format!("life {life}: {error}").into());
                 }
                 if run.storage.has_crashed() {
                     break;
@@ -196,7 +213,7 @@ fn crashes(seed: u64) -> Result<(), String> {
 }
 
 /// Runs a database on a medium with occasional faults.
-fn failures(seed: u64) -> Result<(), String> {
+fn failures(seed: u64) -> Checked {
     let mut run = Run::new(seed);
     let mut db = open(&run.storage, seed)?;
     for round in 0..60 {
@@ -214,22 +231,23 @@ fn failures(seed: u64) -> Result<(), String> {
         }
         let result = run.step(&db);
         run.storage.clear_fault();
-        let at = |error| format!("round {round} with {fault:?}: {error}");
+        let at = |error: &dyn Display| format!("round {round} with {fault:?}: {error}");
         match result {
             Ok(()) => {}
             Err(CommitError::Sync { .. } | CommitError::Stopped) => {
                 // No block is accepted, everything can be read, and reopening finds one of both.
                 let refused = db.prepare(run.blocks.len() as u64, &StateDelta::default());
                 if !matches!(refused, Err(CommitError::Stopped)) {
-                    return Err(at(format!("a stopped database accepts {refused:?}")));
+                    let what = format!("a stopped database accepts {refused:?}");
+                    return Err(at(&what).into());
                 }
-                check_db(&db, SHAPE, &run.blocks).map_err(at)?;
+                check_db(&db, SHAPE, &run.blocks).map_err(|error| at(&error))?;
                 drop(db);
                 if run.generator.random.random_bool(0.5) {
                     run.storage.restart();
                 }
-                db = open(&run.storage, seed).map_err(at)?;
-                run.settle(&db).map_err(at)?;
+                db = open(&run.storage, seed).map_err(|error| at(&error))?;
+                run.settle(&db).map_err(|error| at(&error))?;
                 continue;
             }
             Err(CommitError::NoSpace { .. } | CommitError::File(_) | CommitError::Read(_))
@@ -237,21 +255,21 @@ fn failures(seed: u64) -> Result<(), String> {
             {
                 run.alternative = None;
             }
-            Err(error) => return Err(at(error.to_string())),
+            Err(error) => return Err(at(&error).into()),
         }
-        run.settle(&db).map_err(at)?;
+        run.settle(&db).map_err(|error| at(&error))?;
         if run.generator.random.random_bool(0.1) {
             drop(db);
             run.storage.restart();
-            db = open(&run.storage, seed).map_err(at)?;
-            run.settle(&db).map_err(at)?;
+            db = open(&run.storage, seed).map_err(|error| at(&error))?;
+            run.settle(&db).map_err(|error| at(&error))?;
         }
     }
     Ok(())
 }
 
 /// Runs seeds on all cores and collects the failures.
-fn run_seeds(default_runs: u64, run: impl Fn(u64) -> Result<(), String> + Sync) {
+fn run_seeds(default_runs: u64, run: impl Fn(u64) -> Checked + Sync) {
     if let Ok(seed) = env::var("LOCKWEAVE_CRASH_SEED") {
         let seed = seed.parse().expect("a number");
         run(seed).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
@@ -294,13 +312,7 @@ fn a_failing_medium_loses_nothing() {
 fn a_snapshot_is_whole_or_none_wherever_it_is_cut_off() {
     let (mut cut, mut whole) = (0, 0);
     for seed in 0..12 {
-        let mut run = Run::new(seed);
-        {
-            let db = open(&run.storage, seed).expect("a new database");
-            for _ in 0..25 {
-                run.step(&db).expect("a sound medium");
-            }
-        }
+        let run = Run::after(seed, 25);
         for side in ["source", "target"] {
             for after in 0.. {
                 let (source, target) = (run.storage.fork(seed), FaultyStorage::new(after));
@@ -334,13 +346,7 @@ fn a_snapshot_is_whole_or_none_wherever_it_is_cut_off() {
 #[test]
 fn the_last_block_may_be_torn_at_every_byte() {
     let seed = 3;
-    let mut run = Run::new(seed);
-    {
-        let db = open(&run.storage, seed).expect("a new database");
-        for _ in 0..12 {
-            run.step(&db).expect("a sound medium");
-        }
-    }
+    let mut run = Run::after(seed, 12);
     let (delta, block) = {
         let number = run.blocks.len() as u64;
         run.generator.block(number, &run.state())
@@ -396,9 +402,7 @@ fn pages_of_uncommitted_blocks_do_not_count() {
         let mut run = Run::new(seed);
         {
             let db = open(&run.storage, seed).expect("a new database");
-            for _ in 0..10 {
-                run.step(&db).expect("a sound medium");
-            }
+            run.steps(&db, 10);
             let number = run.blocks.len() as u64;
             let (uncommitted, _) = run.generator.block(number, &run.state());
             let (delta, block) = run.generator.block(number, &run.state());
@@ -420,9 +424,7 @@ fn pages_of_uncommitted_blocks_do_not_count() {
         run.storage.restart();
         let db = open(&run.storage, seed).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         check_db(&db, SHAPE, &run.blocks).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
-        for _ in 0..3 {
-            run.step(&db).expect("a sound medium");
-        }
+        run.steps(&db, 3);
         check_db(&db, SHAPE, &run.blocks).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
     }
 }

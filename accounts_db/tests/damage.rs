@@ -3,15 +3,13 @@
 
 mod support;
 
-use lockweave_accounts_db::{
-    CheckpointMode, Db, OpenError, Options, ReadError, ScrubReport, storage::faulty::FaultyStorage,
-};
+use lockweave_accounts_db::{CheckpointMode, Db, OpenError, Options, ReadError, ScrubReport};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use std::{
     ops::ControlFlow,
     sync::atomic::{AtomicUsize, Ordering},
 };
-use support::{Generator, ModelBlock, SMALL, check_db, extend};
+use support::{Generator, ModelBlock, SMALL, check_db, extend, faulty::FaultyStorage};
 
 fn options() -> Options {
     Options {
@@ -49,18 +47,9 @@ fn scrub(db: &Db) -> Result<ScrubReport, ReadError> {
     db.scrub(|_, _| ControlFlow::Continue(()))
 }
 
-/// The used bytes of a file; after them a segment has space that was never written.
+/// Number of used bytes of a file.
 fn used(storage: &FaultyStorage, name: &str) -> usize {
-    let bytes = storage.bytes(name).expect("it is there");
-    let used = bytes
-        .iter()
-        .rposition(|byte| *byte != 0)
-        .map_or(0, |last| last + 1);
-    if name.starts_with("log.") {
-        used.next_multiple_of(4096)
-    } else {
-        used
-    }
+    storage.used_bytes(name).expect("it is there").len()
 }
 
 const FILES: [&str; 4] = ["MANIFEST", "index.checkpoint", "log.0", "log.1"];

@@ -4,7 +4,7 @@ mod support;
 
 use lockweave_accounts_db::{CheckpointMode, Db, Options};
 use rand::Rng;
-use support::{Generator, ModelState, SMALL, check_db, check_state};
+use support::{Generator, SMALL, check_db, check_state, newest_state};
 
 fn options() -> Options {
     Options {
@@ -46,14 +46,11 @@ fn the_database_is_the_model_through_commits_undo_and_reopening() {
                     blocks.truncate(usize::try_from(target).expect("small") + 1);
                 }
                 2 if !blocks.is_empty() => {
-                    let block: &support::ModelBlock = blocks.last().expect("not empty");
-                    pinned.push((db.reader_latest().expect("a block"), block.state.clone()));
+                    let reader = db.reader_latest().expect("a block");
+                    pinned.push((reader, newest_state(&blocks)));
                 }
                 _ => {
-                    let before = blocks.last().map_or_else(ModelState::default, |block| {
-                        let block: &support::ModelBlock = block;
-                        block.state.clone()
-                    });
+                    let before = newest_state(&blocks);
                     let (delta, block) = generator.block(blocks.len() as u64, &before);
                     // Sometimes another block is prepared instead, before or after it, and never
                     // committed.

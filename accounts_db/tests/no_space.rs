@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
 };
-use support::{Generator, ModelBlock, ModelState, SMALL, check_db};
+use support::{Generator, SMALL, check_db, commit};
 
 /// A mounted file system, unmounted on drop.
 struct Mounted(PathBuf);
@@ -43,19 +43,6 @@ fn options() -> Options {
         threads: 2,
         ..Options::default()
     }
-}
-
-fn commit(
-    db: &Db,
-    generator: &mut Generator,
-    blocks: &mut Vec<ModelBlock>,
-) -> Result<(), CommitError> {
-    let before = (blocks.last()).map_or_else(ModelState::default, |block| block.state.clone());
-    let (delta, block) = generator.block(blocks.len() as u64, &before);
-    let prepared = db.prepare(block.number, &delta)?;
-    db.commit_prepared(prepared, block.hash, &block.payload)?;
-    blocks.push(block);
-    Ok(())
 }
 
 #[test]

@@ -4,10 +4,7 @@ mod support;
 
 use lockweave_accounts_db::{
     CheckpointMode, Db, Options,
-    storage::{
-        Storage, StorageFile,
-        faulty::{Fault, FaultyStorage},
-    },
+    storage::{Storage, StorageFile},
 };
 use std::{
     io,
@@ -15,7 +12,10 @@ use std::{
     sync::{Arc, Condvar, Mutex},
     time::Duration,
 };
-use support::{Generator, SMALL, check_db, extend};
+use support::{
+    Generator, SMALL, check_db, extend,
+    faulty::{Fault, FaultyStorage},
+};
 
 fn options(threads: usize) -> Options {
     Options {

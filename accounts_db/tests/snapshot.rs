@@ -71,15 +71,8 @@ fn a_damaged_snapshot_is_not_restored() {
     extend(&db, &mut Generator::new(5, SMALL), &mut blocks, 40);
     db.snapshot(&path("snapshot"), Sharing::Copies, |_, _| {})
         .expect("space on the disk");
-    let segment = std::fs::read_dir(path("snapshot"))
-        .expect("the snapshot")
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| {
-            path.file_name()
-                .is_some_and(|name| name.to_string_lossy().starts_with("log."))
-        })
-        .min()
-        .expect("there are segments");
+    let segments = files(&path("snapshot")).into_values();
+    let segment = path("snapshot").join(segments.min().expect("there are segments"));
     let mut bytes = std::fs::read(&segment).expect("a segment");
     bytes[8192] ^= 1;
     std::fs::write(&segment, bytes).expect("space on the disk");
@@ -108,17 +101,8 @@ fn compaction_frees_segments_and_bounds_the_log() {
     extend(&db, &mut Generator::new(6, SMALL), &mut blocks, 600);
     db.checkpoint().expect("space on the disk");
     let stats = db.stats();
-    let first = std::fs::read_dir(folder.path())
-        .expect("the folder")
-        .filter_map(|entry| {
-            entry
-                .ok()?
-                .file_name()
-                .to_str()?
-                .strip_prefix("log.")?
-                .parse()
-                .ok()
-        })
+    let first = (files(folder.path()).values())
+        .filter_map(|name| name.strip_prefix("log.")?.parse().ok())
         .min();
     assert!(first > Some(10_u64), "the oldest segment is {first:?}");
     assert!(stats.segments < 12, "{stats:?}");
@@ -217,13 +201,12 @@ fn the_state_root_is_ethereums() {
     let db = Db::open(folder.path(), options()).expect("a new database");
     db.commit(0, &StateDelta::default(), &[])
         .expect("space on the disk");
-    let root = db
-        .reader_latest()
-        .expect("a block")
-        .state_root()
-        .expect("readable");
+    let root = || {
+        let reader = db.reader_latest().expect("a block");
+        reader.state_root().expect("readable")
+    };
     assert_eq!(
-        root,
+        root(),
         b256!("56e81f171bcc55a6ff8345e692c0f86e5b48e01b996cadc001622fb5e363b421")
     );
     let mut delta = StateDelta::default();
@@ -236,12 +219,7 @@ fn the_state_root_is_ethereums() {
     delta.accounts.push((address, Some(account)));
     delta.slots.push((address, U256::from(1), U256::from(0xff)));
     db.commit(1, &delta, &[]).expect("space on the disk");
-    let root = db
-        .reader_latest()
-        .expect("a block")
-        .state_root()
-        .expect("readable");
-    assert_eq!(root, by_hand(address, &account));
+    assert_eq!(root(), by_hand(address, &account));
 }
 
 /// The root of a trie of one leaf, by the yellow paper's formulas.

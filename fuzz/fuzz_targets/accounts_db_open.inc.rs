@@ -1,12 +1,14 @@
 // Opens the golden database with one file replaced, and reads all of it. Damage may cause an error, not a panic. A
 // database that opens must be readable.
 
-use lockweave_accounts_db::{
-    CheckpointMode, Db, Options,
-    storage::{Storage, faulty::FaultyStorage},
-};
+use faulty::FaultyStorage;
+use lockweave_accounts_db::{CheckpointMode, Db, Options, storage::Storage};
 use std::ops::ControlFlow;
 use xxhash_rust::xxh3::xxh3_128;
+
+#[allow(dead_code, reason = "the tests use all of it")]
+#[path = "../../accounts_db/tests/support/faulty.rs"]
+mod faulty;
 
 const SEGMENT_BYTES: usize = 64 << 10;
 const FILES: [(&str, &[u8]); 3] = [

@@ -2,10 +2,10 @@
 
 use super::prepare::PreparedBlock;
 use crate::{
-    error::{CommitError, FileError},
+    error::{CommitError, FileContext, FileError},
     log::{
-        ChainChange, ENTRIES_START, FRAME_BYTES, Location, RecordHeader, SEGMENT_HEADER_BYTES,
-        Segment, append_log_end, entry, record_bytes, seal_record,
+        ENTRIES_START, FRAME_BYTES, Location, RecordHeader, SEGMENT_HEADER_BYTES, Segment,
+        append_log_end, record_bytes, seal_record,
     },
     shared::{Core, Writer},
 };
@@ -39,15 +39,7 @@ impl Core {
             return Err(CommitError::PayloadTooLarge { bytes, bytes_max });
         }
         if !payload.is_empty() {
-            let offset = block.batch.len();
-            block.batch.chain_changes.push(ChainChange::Payload {
-                number,
-                previous: Location::NONE,
-                offset,
-                bytes: entry::blob_entry_bytes(payload.len() as u64),
-            });
-            entry::write_payload(&mut block.batch.bytes, Location::NONE, number, payload);
-            block.batch.entry_count += 1;
+            (block.batch).push_payload(number, Location::NONE, payload);
         }
         let mut writer = self.writer.lock();
         if writer.sequence != block.sequence {
@@ -65,10 +57,7 @@ impl Core {
         let (segment, offset) = self.reserve(number, writer.position, bytes)?;
         let oldest = {
             let chain = self.chain.read();
-            let first = chain
-                .blocks
-                .first_key_value()
-                .map_or(number, |(first, _)| *first);
+            let first = chain.first().map_or(number, |block| block.number);
             let oldest = number.saturating_sub(self.options.history_blocks);
             oldest.max(chain.oldest).max(first.min(number))
         };
@@ -206,10 +195,8 @@ impl Core {
             return Ok(());
         };
         let zeros = [0; FRAME_BYTES];
-        (segment.file.write_at(&zeros, offset))
-            .map_err(|source| FileError::new("write", &segment.path, source))?;
-        (segment.file.sync())
-            .map_err(|source| self.stop(FileError::new("sync", &segment.path, source)))
+        (segment.file.write_at(&zeros, offset)).context("write", &segment.path)?;
+        (segment.file.sync().context("sync", &segment.path)).map_err(|source| self.stop(source))
     }
 
     /// Stops the database: nothing is written from now on.
@@ -226,14 +213,10 @@ impl Core {
         bytes: u64,
     ) -> Result<(Arc<Segment>, u64), CommitError> {
         let table = self.segments();
-        if let Some(last) = table.last() {
-            let offset = position
-                .saturating_sub(last.start)
-                .max(SEGMENT_HEADER_BYTES);
-            let size = last.size;
-            if offset.checked_add(bytes).is_some_and(|end| end <= size) {
-                return Ok((Arc::clone(last), offset));
-            }
+        if let Some(last) = table.last()
+            && let Some(offset) = last.offset_for(position, bytes)
+        {
+            return Ok((Arc::clone(last), offset));
         }
         let next = table.last().map_or(0, |last| last.number + last.places);
         let segment = self.begin_segment(number, next, bytes)?;

@@ -9,7 +9,7 @@
 //! the end of the log has a ticket.
 
 use crate::{
-    log::{ENTRIES_START, PAGE_BYTES, SEGMENT_HEADER_BYTES, record_bytes},
+    log::{ENTRIES_START, PAGE_BYTES, record_bytes},
     shared::Core,
 };
 use std::{ops::Range, sync::atomic::Ordering};
@@ -54,12 +54,8 @@ impl Core {
         let table = self.segments();
         // If the segment is full, the commit starts another.
         let segment = table.last()?;
-        let offset = (writer.position.saturating_sub(segment.start)).max(SEGMENT_HEADER_BYTES);
-        let size = segment.size;
         let bytes = record_bytes((record.len() - ENTRIES_START) as u64);
-        if offset.checked_add(bytes).is_none_or(|end| end > size) {
-            return None;
-        }
+        let offset = segment.offset_for(writer.position, bytes)?;
         let ticket = writer.next_ticket();
         let bytes = &record[pages.clone()];
         let at = offset + pages.start as u64;

@@ -6,7 +6,7 @@ use crate::{
     commitment::LatticeChange,
     error::{CommitError, DuplicateKey, ReadError},
     log::{
-        Batch, Change, Key, Location, SegmentTable,
+        Batch, Key, Location, SegmentTable,
         entry::{self, AccountRecord, Body, Value},
     },
     shared::Core,
@@ -47,18 +47,13 @@ impl EncodedPart {
 
     /// Encodes a new version of a key.
     fn put(&mut self, hash: u64, key: &Key, value: &Value, old: Option<(Location, Value)>) {
-        let weight = |value: &Value| u32::try_from(value.live_bytes()).unwrap_or(u32::MAX);
         let (previous, before) = old.unzip();
         let previous = previous.unwrap_or(Location::NONE);
-        self.batch.changes.push(Change {
-            hash,
-            previous,
-            offset: self.batch.len(),
-            live: weight(value),
-            dead: before.as_ref().map_or(0, weight),
-            forgets: false,
-        });
-        self.batch.entry_count += 1;
+        let bytes = [
+            value.live_bytes(),
+            before.map_or(0, |before| before.live_bytes()),
+        ];
+        self.batch.push(hash, previous, bytes, false);
         let bytes = &mut self.batch.bytes;
         entry::write_value(bytes, previous, key, value, before.as_ref());
     }
@@ -68,30 +63,19 @@ impl EncodedPart {
         for change in &self.batch.changes {
             let start = usize::try_from(change.offset).expect("an offset in memory");
             let entry = entry::parse_fixed(&self.batch.bytes[start..])?;
-            match entry.body {
-                Body::Value {
-                    key: Key::Slot(address, slot),
-                    value: Value::Slot(after),
-                    before,
-                } => {
-                    let before = match before {
-                        Some(Value::Slot(before)) => before,
-                        _ => U256::ZERO,
-                    };
-                    sum.slot(address, slot, before, after);
+            let wrong = "a change is neither a slot's nor an account's";
+            let Body::Value { key, value, before } = entry.body else {
+                return Err(wrong);
+            };
+            match (key, value) {
+                (Key::Slot(address, slot), Value::Slot(after)) => {
+                    sum.slot(address, slot, Value::word(before), after);
                 }
-                Body::Value {
-                    key: Key::Account(address),
-                    value: Value::Account(after),
-                    before,
-                } => {
-                    let before = match before {
-                        Some(Value::Account(before)) => before.account,
-                        _ => None,
-                    };
+                (Key::Account(address), Value::Account(after)) => {
+                    let before = Value::record(before).account;
                     sum.account(address, before.as_ref(), after.account.as_ref());
                 }
-                _ => return Err("a change is neither a slot's nor an account's"),
+                _ => return Err(wrong),
             }
         }
         Ok(())
@@ -166,11 +150,8 @@ impl Core {
         let hashes: Vec<u64> = keys.iter().map(|key| self.hasher.hash(key)).collect();
         self.prefetch_lookups(table, &hashes);
         for ((key, hash), (address, _, after)) in keys.into_iter().zip(hashes).zip(slots) {
-            let old = match self.find_value(table, hash, &key)? {
-                Some((location, Value::Slot(value))) => Some((location, value)),
-                _ => None,
-            };
-            let before = old.map_or(U256::ZERO, |(_, value)| value);
+            let old = self.find_value(table, hash, &key)?;
+            let before = Value::word(old.map(|(_, value)| value));
             if before == *after {
                 continue;
             }
@@ -178,7 +159,6 @@ impl Core {
             if count != 0 {
                 part.counts.push((*address, count));
             }
-            let old = old.map(|(location, value)| (location, Value::Slot(value)));
             part.put(hash, &key, &Value::Slot(*after), old);
         }
         Ok(part)
@@ -196,11 +176,8 @@ impl Core {
         self.prefetch_lookups(table, &hashes);
         for (change, hash) in accounts.iter().zip(hashes) {
             let key = Key::Account(change.address);
-            let old = match self.find_value(table, hash, &key)? {
-                Some((location, Value::Account(record))) => Some((location, record)),
-                _ => None,
-            };
-            let before = old.map_or_else(AccountRecord::default, |(_, record)| record);
+            let old = self.find_value(table, hash, &key)?;
+            let before = Value::record(old.map(|(_, value)| value));
             let after = AccountRecord {
                 account: match change.write {
                     AccountWrite::Set(account) => account,
@@ -212,7 +189,6 @@ impl Core {
             if before == after {
                 continue;
             }
-            let old = old.map(|(location, record)| (location, Value::Account(record)));
             part.put(hash, &key, &Value::Account(after), old);
         }
         Ok(part)

@@ -14,10 +14,10 @@ use crate::{
     commitment::{Lattice, LatticeChange},
     error::{CommitError, ReadError},
     log::{
-        Batch, ChainChange, Change, ENTRIES_START, Key, Location, RecordKind, SegmentTable,
+        Batch, ChainChange, ENTRIES_START, Key, Location, RecordKind, SegmentTable,
         entry::{self, BLOB_BYTES_MAX},
     },
-    maintenance::{GatheringInput, gather_moves},
+    maintenance::gather_moves,
     shared::{Core, Cursor, GatheringRequest, Writer},
 };
 use ahash::AHashSet;
@@ -27,9 +27,6 @@ use std::{
     borrow::Cow,
     sync::{Arc, atomic::Ordering},
 };
-
-/// Parts whose elements are summed together.
-const PARTS: usize = 1;
 
 /// A block that is ready to commit, with the state commitment after it.
 ///
@@ -167,12 +164,10 @@ impl Core {
 
     /// The change of the commitment's lattice.
     fn sum_elements(&self, parts: &[EncodedPart]) -> Result<LatticeChange, CommitError> {
-        let sums = self.workers.map_chunks(parts, PARTS, |parts| {
+        let sums = self.workers.map_range(parts.len(), |part| {
             let mut sum = LatticeChange::default();
-            for part in parts {
-                part.add_elements(&mut sum)
-                    .map_err(|what| self.damage_at(Location::NONE, what))?;
-            }
+            (parts[part].add_elements(&mut sum))
+                .map_err(|what| self.damage_at(Location::NONE, what))?;
             Ok::<_, ReadError>(sum)
         })?;
         let mut whole = LatticeChange::default();
@@ -223,16 +218,9 @@ impl Core {
                     bytes_max: BLOB_BYTES_MAX,
                 });
             }
-            block.batch.changes.push(Change {
-                hash: index_hash,
-                previous: Location::NONE,
-                offset: block.batch.len(),
-                live: u32::try_from(entry::blob_entry_bytes(bytes)).unwrap_or(u32::MAX),
-                dead: 0,
-                forgets: false,
-            });
+            let live = entry::blob_entry_bytes(bytes);
+            (block.batch).push(index_hash, Location::NONE, [live, 0], false);
             entry::write_code(&mut block.batch.bytes, Location::NONE, hash, code.bytes());
-            block.batch.entry_count += 1;
         }
         Ok(())
     }
@@ -259,15 +247,13 @@ impl Core {
             block.compaction = ready.cursor;
             block.emptied.clone_from(&ready.emptied);
         } else {
-            let request = GatheringInput {
+            let request = GatheringRequest {
                 cursor: block.compaction,
                 appended: own_bytes,
-                batch: std::mem::take(&mut block.batch),
-                superseded: &[],
-                emptied: &[],
-                single_threaded: false,
+                ..GatheringRequest::default()
             };
-            let moves = gather_moves(self, table, request)?;
+            let batch = std::mem::take(&mut block.batch);
+            let moves = gather_moves(self, table, batch, &request, false)?;
             block.batch = moves.batch;
             block.compaction = moves.cursor;
             block.emptied = moves.emptied;

@@ -144,11 +144,8 @@ fn apply_to_chain(table: &SegmentTable, chain: &mut Chain, position: u64, change
             bytes,
         } => {
             let location = Location::from_position(position + offset);
-            let is_current = chain
-                .payloads
-                .get(&number)
-                .is_none_or(|place| place.location == previous);
-            if !previous.is_none() && (!is_current || !chain.payloads.contains_key(&number)) {
+            let known = chain.payloads.get(&number).map(|place| place.location);
+            if !previous.is_none() && known != Some(previous) {
                 // It was moved, but is no longer kept.
                 return;
             }

@@ -11,7 +11,7 @@ use crate::{
     },
     shared::Core,
 };
-use std::{collections::BTreeSet, ops::ControlFlow};
+use std::collections::BTreeSet;
 
 impl Core {
     /// Returns to an earlier block, with a record that restores what later blocks changed.
@@ -46,37 +46,21 @@ impl Core {
     ) -> Result<Changes<'static>, CommitError> {
         let table = self.segments();
         let (mut accounts, mut slots) = (BTreeSet::new(), BTreeSet::new());
-        let mut damaged = None;
-        walk_records(&table, target.horizon.position(), |segment, _, record| {
+        walk_records(&table, target.horizon.position(), |segment, record| {
             for entry in record.entries() {
-                match entry {
-                    Ok((_, entry, _)) => match entry.body {
-                        Body::Value {
-                            key: Key::Account(address),
-                            ..
-                        } => {
-                            accounts.insert(address);
-                        }
-                        Body::Value {
-                            key: Key::Slot(address, slot),
-                            ..
-                        } => {
-                            slots.insert((address, slot));
-                        }
-                        _ => {}
-                    },
-                    Err((position, what)) => {
-                        damaged = Some(segment.damage(position - segment.start, what));
-                        return ControlFlow::Break(());
-                    }
+                let entry = entry
+                    .map_err(|(position, what)| segment.damage(position - segment.start, what))?;
+                let Body::Value { key, .. } = entry.body else {
+                    continue;
+                };
+                match key {
+                    Key::Account(address) => drop(accounts.insert(address)),
+                    Key::Slot(address, slot) => drop(slots.insert((address, slot))),
+                    Key::Code(_) => {}
                 }
             }
-            ControlFlow::Continue(())
-        })
-        .map_err(|(file, offset, error)| error.into_read_error(file, offset))?;
-        if let Some(error) = damaged {
-            return Err(error.into());
-        }
+            Ok(())
+        })?;
         let value = |key: Key| -> Result<Option<Value>, ReadError> {
             match self.find(&table, self.hasher.hash(&key), &key)? {
                 Some((location, entry)) => {
@@ -87,18 +71,12 @@ impl Core {
         };
         let mut account_changes = Vec::with_capacity(accounts.len());
         for address in accounts {
-            let account = match value(Key::Account(address))? {
-                Some(Value::Account(record)) => record.account,
-                _ => None,
-            };
-            account_changes.push((address, account));
+            let record = Value::record(value(Key::Account(address))?);
+            account_changes.push((address, record.account));
         }
         let mut slot_changes = Vec::with_capacity(slots.len());
         for (address, slot) in slots {
-            let word = match value(Key::Slot(address, slot))? {
-                Some(Value::Slot(word)) => word,
-                _ => alloy_primitives::U256::ZERO,
-            };
+            let word = Value::word(value(Key::Slot(address, slot))?);
             slot_changes.push((address, slot.into(), word));
         }
         Ok(Changes {

@@ -24,7 +24,7 @@ pub struct BlockSummary {
 }
 
 /// Location of a payload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub(crate) struct PayloadLocation {
     pub(crate) location: Location,
     /// Length of its entry.
@@ -48,7 +48,7 @@ struct StoredBlock {
     hash: Option<[u8; 32]>,
     commitment: [u8; 32],
     sequence: u64,
-    horizon: u64,
+    horizon: Location,
 }
 
 /// A chain in a checkpoint.
@@ -56,12 +56,16 @@ struct StoredBlock {
 pub(crate) struct StoredChain {
     blocks: Vec<StoredBlock>,
     hashes: Vec<(u64, [u8; 32])>,
-    /// Number, location, bytes.
-    payloads: Vec<(u64, u64, u64)>,
+    payloads: BTreeMap<u64, PayloadLocation>,
     oldest: u64,
 }
 
 impl Chain {
+    /// The oldest readable block.
+    pub(crate) fn first(&self) -> Option<&BlockSummary> {
+        self.blocks.first_key_value().map(|(_, block)| block)
+    }
+
     /// The newest block.
     pub(crate) fn latest(&self) -> Option<&BlockSummary> {
         self.blocks.last_key_value().map(|(_, block)| block)
@@ -92,15 +96,13 @@ impl Chain {
                     hash: block.hash.map(|hash| hash.0),
                     commitment: block.commitment.0,
                     sequence: block.sequence,
-                    horizon: block.horizon.units(),
+                    horizon: block.horizon,
                 })
                 .collect(),
             hashes: (self.hashes.iter())
                 .map(|(number, hash)| (*number, hash.0))
                 .collect(),
-            payloads: (self.payloads.iter())
-                .map(|(number, place)| (*number, place.location.units(), place.bytes))
-                .collect(),
+            payloads: self.payloads.clone(),
             oldest: self.oldest,
         }
     }
@@ -114,7 +116,7 @@ impl Chain {
                         hash: stored.hash.map(B256::from),
                         commitment: B256::from(stored.commitment),
                         sequence: stored.sequence,
-                        horizon: Location::from_units(stored.horizon),
+                        horizon: stored.horizon,
                     };
                     (stored.number, block)
                 })
@@ -122,12 +124,7 @@ impl Chain {
             hashes: (stored.hashes.into_iter())
                 .map(|(number, hash)| (number, B256::from(hash)))
                 .collect(),
-            payloads: (stored.payloads.into_iter())
-                .map(|(number, location, bytes)| {
-                    let location = Location::from_units(location);
-                    (number, PayloadLocation { location, bytes })
-                })
-                .collect(),
+            payloads: stored.payloads,
             oldest: stored.oldest,
         }
     }

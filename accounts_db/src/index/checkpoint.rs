@@ -16,17 +16,16 @@ use super::{
 };
 use crate::{
     commitment::{LATTICE_BYTES, Lattice},
-    error::{Damage, FileError, OpenError},
+    error::{Damage, FileContext, FileError, OpenError},
     log::{
-        Checksum, FRAME_BYTES, FrameError, Framed, Manifest, SegmentTable, checksum, seal_frame,
-        unseal_frame,
+        Checksum, FRAME_BYTES, Framed, Manifest, SegmentTable, checksum, seal_frame, unseal_frame,
     },
-    storage::{Storage, StorageFile, open_existing},
+    storage::{Storage, StorageFile, open_existing, read_bytes},
     workers::Workers,
 };
 use borsh::{BorshDeserialize, BorshSerialize};
 use parking_lot::Mutex;
-use std::{io, sync::Arc};
+use std::sync::Arc;
 
 pub(crate) const CHECKPOINT: &str = "index.checkpoint";
 pub(crate) const CHECKPOINT_NEW: &str = "index.checkpoint.new";
@@ -97,16 +96,12 @@ pub(crate) struct StoredSegment {
 
 /// The content of a checkpoint, without the index.
 pub(crate) struct LoadedCheckpoint {
-    pub(crate) sequence: u64,
-    pub(crate) position: u64,
-    pub(crate) previous: Checksum,
+    pub(crate) header: CheckpointHeader,
     pub(crate) lattice: Lattice,
     pub(crate) chain: Chain,
     pub(crate) segments: Vec<StoredSegment>,
     /// For each shard, the log position up to which it has the records.
     pub(crate) shard_positions: Vec<u64>,
-    /// Length of the chunks.
-    pub(crate) bytes: u64,
 }
 
 /// Writes a checkpoint: the chain and the counts, then the shards of the index, then the header.
@@ -135,8 +130,8 @@ impl<'a> CheckpointWriter<'a> {
         let shards = (index.shard_count() * SHARD_HEAD_BYTES) as u64;
         let estimate = CHUNKS_START + contents.len() as u64 + shards + index.len() * 8;
         let path = storage.describe(CHECKPOINT_NEW);
-        let file = (storage.create(CHECKPOINT_NEW, estimate + estimate / 64))
-            .map_err(|source| FileError::new("create", &path, source))?;
+        let file =
+            (storage.create(CHECKPOINT_NEW, estimate + estimate / 64)).context("create", &path)?;
         let mut writer = Self {
             storage,
             file,
@@ -184,12 +179,12 @@ impl<'a> CheckpointWriter<'a> {
         chunk[24..28].copy_from_slice(&kind.to_le_bytes());
         let sum = checksum(&chunk[16..]);
         chunk[..16].copy_from_slice(&sum);
-        (self.file.write_at(&self.bytes, self.offset)).map_err(self.error("write"))?;
+        (self.file.write_at(&self.bytes, self.offset)).context("write", &self.path)?;
         self.offset += self.bytes.len() as u64;
         self.bytes.truncate(CHUNK_HEAD_BYTES);
         self.chunks += 1;
         if self.offset - self.synced >= SYNC_BYTES {
-            self.file.sync().map_err(self.error("sync"))?;
+            self.file.sync().context("sync", &self.path)?;
             self.synced = self.offset;
         }
         Ok(())
@@ -199,18 +194,14 @@ impl<'a> CheckpointWriter<'a> {
     pub(crate) fn finish(self, mut header: CheckpointHeader) -> Result<u64, FileError> {
         header.chunks = self.chunks;
         header.bytes = self.offset - CHUNKS_START;
-        self.file.sync().map_err(self.error("sync"))?;
+        let (file, path) = (self.file, &self.path);
+        file.sync().context("sync", path)?;
         let frame = seal_frame(&header).0;
-        self.file.write_at(&frame, 0).map_err(self.error("write"))?;
-        self.file.sync().map_err(self.error("sync"))?;
-        (self.storage.rename(CHECKPOINT_NEW, CHECKPOINT)).map_err(self.error("rename"))?;
-        (self.storage.sync_folder()).map_err(self.error("sync the folder of"))?;
+        file.write_at(&frame, 0).context("write", path)?;
+        file.sync().context("sync", path)?;
+        (self.storage.rename(CHECKPOINT_NEW, CHECKPOINT)).context("rename", path)?;
+        (self.storage.sync_folder()).context("sync the folder of", path)?;
         Ok(header.bytes)
-    }
-
-    fn error(&self, action: &'static str) -> impl FnOnce(io::Error) -> FileError + use<> {
-        let path = self.path.clone();
-        move |source| FileError::new(action, path, source)
     }
 }
 
@@ -239,7 +230,7 @@ pub(crate) fn load_checkpoint(
     };
     let reader = ChunkReader { file, path };
     let header = reader.header(manifest.database, manifest.shard_bits)?;
-    let mut place = ChunkPosition::default();
+    let mut place = ChunkPosition::START;
     let first =
         (reader.next_chunk(&header, &mut place)?).ok_or_else(|| reader.damaged(0, "no chunks"))?;
     let bytes = reader.chunk(first)?;
@@ -274,14 +265,11 @@ pub(crate) fn load_checkpoint(
         return Err(reader.damaged(CHUNKS_START, "a shard of the index is missing"));
     };
     let loaded = LoadedCheckpoint {
-        sequence: header.sequence,
-        position: header.position,
-        previous: header.previous,
+        header,
         lattice: Lattice::from_bytes(lattice),
         chain: Chain::load(stored.chain),
         segments: stored.segments,
         shard_positions,
-        bytes: header.bytes,
     };
     Ok((index, Some(loaded)))
 }
@@ -298,7 +286,7 @@ pub(crate) fn check_checkpoint(
     };
     let reader = ChunkReader { file, path };
     let header = reader.header(database, shard_bits)?;
-    let mut place = ChunkPosition::default();
+    let mut place = ChunkPosition::START;
     while let Some(chunk) = reader.next_chunk(&header, &mut place)? {
         reader.chunk(chunk)?;
     }
@@ -312,13 +300,11 @@ struct ChunkPosition {
     chunks: u64,
 }
 
-impl Default for ChunkPosition {
-    fn default() -> Self {
-        Self {
-            offset: CHUNKS_START,
-            chunks: 0,
-        }
-    }
+impl ChunkPosition {
+    const START: Self = Self {
+        offset: CHUNKS_START,
+        chunks: 0,
+    };
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -335,23 +321,16 @@ struct ChunkReader {
 
 impl ChunkReader {
     fn damaged(&self, offset: u64, what: &str) -> OpenError {
-        OpenError::Damaged(Damage {
-            file: self.path.clone(),
-            offset,
-            what: format!("the checkpoint: {what}"),
-        })
+        let what = format!("the checkpoint: {what}");
+        OpenError::Damaged(Damage::new(&self.path, offset, what))
     }
 
     fn read(&self, offset: u64, bytes: u64) -> Result<Vec<u8>, OpenError> {
-        let mut buffer = vec![0; usize::try_from(bytes).unwrap_or(usize::MAX)];
-        (self.file.read_at(&mut buffer, offset))
-            .map_err(|source| FileError::new("read", &self.path, source))?;
-        Ok(buffer)
+        Ok(read_bytes(&*self.file, &self.path, offset, bytes)?)
     }
 
     fn header(&self, database: [u8; 16], shard_bits: u32) -> Result<CheckpointHeader, OpenError> {
-        let size =
-            (self.file.size()).map_err(|source| FileError::new("read", &self.path, source))?;
+        let size = self.file.size().context("read", &self.path)?;
         if size < CHUNKS_START {
             return Err(self.damaged(size, "the file is cut short"));
         }
@@ -360,10 +339,8 @@ impl ChunkReader {
             let offset = (FRAME_BYTES + at) as u64;
             return Err(self.damaged(offset, "a byte after the header is not zero"));
         }
-        let (header, _) =
-            unseal_frame::<CheckpointHeader>(&page).map_err(|error: FrameError| {
-                error.into_open_error("checkpoint", self.path.clone(), 0)
-            })?;
+        let (header, _) = unseal_frame::<CheckpointHeader>(&page)
+            .map_err(|error| error.into_open_error("checkpoint", self.path.clone(), 0))?;
         if header.database != database || header.shard_bits != shard_bits {
             return Err(self.damaged(0, "it is of another database"));
         }

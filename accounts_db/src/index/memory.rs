@@ -32,48 +32,38 @@ enum Memory {
 /// The slots of one table. Keeps the group's memory alive.
 #[derive(Debug)]
 pub(super) struct TableSlots {
-    slots: NonNull<AtomicU64>,
-    count: usize,
-    _memory: Arc<Memory>,
+    group: Arc<TableGroup>,
+    table: usize,
 }
-
-// SAFETY: the pointer addresses atomics in `_memory`, which this value keeps alive through its
-// `Arc`. It is only used for shared access, and atomics may be shared and sent between threads.
-unsafe impl Send for TableSlots {}
-// SAFETY: as above.
-unsafe impl Sync for TableSlots {}
 
 impl Deref for TableSlots {
     type Target = [AtomicU64];
 
     #[inline]
     fn deref(&self) -> &[AtomicU64] {
-        // SAFETY: `TableGroup::parts`, the only constructor, takes `count` slots within `_memory`.
-        // The memory lives as long as `self`, is initialised (zeros), aligned for `AtomicU64`, and
-        // is never handed out mutably.
-        unsafe { std::slice::from_raw_parts(self.slots.as_ptr(), self.count) }
+        self.group.table(self.table)
     }
 }
 
 /// The tables of a group, all of the same size, side by side.
 #[derive(Debug)]
 pub(super) struct TableGroup {
-    memory: Arc<Memory>,
+    memory: Memory,
     slots: NonNull<AtomicU64>,
     tables: usize,
     /// Slots of each table.
     count: usize,
 }
 
-// SAFETY: the pointer addresses atomics in `memory`, which this value keeps alive through its
-// `Arc`. It is only used for shared access, and atomics may be shared and sent between threads.
+// SAFETY: the pointer addresses atomics in `memory`, which this value owns. It is only used for
+// shared access, and atomics may be shared and sent between threads.
 unsafe impl Send for TableGroup {}
 // SAFETY: as above.
 unsafe impl Sync for TableGroup {}
 
 impl TableGroup {
     /// `tables` tables of at least `slots` zeros each.
-    pub(super) fn new(tables: usize, slots: usize) -> Self {
+    pub(super) fn new(tables: usize, slots: usize) -> Arc<Self> {
         let bytes = tables * slots * size_of::<AtomicU64>();
         let whole = bytes.next_multiple_of(HUGE_BYTES);
         // The last huge page is used completely.
@@ -84,22 +74,19 @@ impl TableGroup {
         };
         let mut memory = Memory::new(tables * count);
         let slots = memory.first();
-        Self {
-            memory: Arc::new(memory),
+        Arc::new(Self {
+            memory,
             slots,
             tables,
             count,
-        }
+        })
     }
 
     /// Each of the tables; they keep the memory alive.
-    pub(super) fn parts(&self) -> impl Iterator<Item = TableSlots> {
+    pub(super) fn parts(self: &Arc<Self>) -> impl Iterator<Item = TableSlots> {
         (0..self.tables).map(|table| TableSlots {
-            // SAFETY: `table < tables`, and the memory has `tables * count` slots (`new`), so the
-            // offset stays within it.
-            slots: unsafe { self.slots.add(table * self.count) },
-            count: self.count,
-            _memory: Arc::clone(&self.memory),
+            group: Arc::clone(self),
+            table,
         })
     }
 
@@ -107,8 +94,8 @@ impl TableGroup {
     fn table(&self, table: usize) -> &[AtomicU64] {
         assert!(table < self.tables);
         // SAFETY: `table < tables` is asserted above and the memory has `tables * count` slots
-        // (`new`), so the slice lies within it. The memory lives as long as `self` and is only
-        // accessed as atomics.
+        // (`new`), so the slice lies within it. The memory lives as long as `self`, is initialised
+        // (zeros), aligned for `AtomicU64`, and only accessed as atomics.
         unsafe {
             let first = self.slots.add(table * self.count);
             std::slice::from_raw_parts(first.as_ptr(), self.count)
@@ -126,16 +113,16 @@ pub(super) struct CurrentGroup {
     replaced: Mutex<Vec<NonNull<TableGroup>>>,
 }
 
-// SAFETY: `TableGroup` is `Send` and `Sync`, and the pointers are owned by this value alone: they
-// come from boxes in `new` and `replace`, and only `drop` frees them.
+// SAFETY: `TableGroup` is `Send` and `Sync`, and each pointer owns a reference count: they come from
+// `Arc::into_raw` in `new` and `replace`, and only `drop` gives them back.
 unsafe impl Send for CurrentGroup {}
 // SAFETY: as above.
 unsafe impl Sync for CurrentGroup {}
 
 impl CurrentGroup {
-    pub(super) fn new(view: TableGroup) -> Self {
+    pub(super) fn new(view: Arc<TableGroup>) -> Self {
         Self {
-            view: AtomicPtr::new(Box::into_raw(Box::new(view))),
+            view: AtomicPtr::new(Arc::into_raw(view).cast_mut()),
             replaced: Mutex::default(),
         }
     }
@@ -143,20 +130,19 @@ impl CurrentGroup {
     /// One of the tables.
     #[inline]
     pub(super) fn table(&self, table: usize) -> &[AtomicU64] {
-        // SAFETY: the pointer comes from a box in `new` or `replace`. A replaced group is kept in
-        // `replaced`, and `drop`, which has exclusive access, frees it; so it outlives this borrow
-        // of `self`.
+        // SAFETY: the pointer comes from an `Arc` in `new` or `replace`. A replaced group is kept in
+        // `replaced`, and `drop`, which has exclusive access, gives it back; so it outlives this
+        // borrow of `self`.
         unsafe { &*self.view.load(Ordering::Acquire) }.table(table)
     }
 
     /// Publishes another group to lookups. The contents of the old one are no longer needed.
-    pub(super) fn replace(&self, view: TableGroup) {
-        let old = self
-            .view
-            .swap(Box::into_raw(Box::new(view)), Ordering::AcqRel);
-        let old = NonNull::new(old).expect("views come from boxes");
-        // SAFETY: the pointer comes from a box in `new` or an earlier `replace`, which only `drop`
-        // frees; `self` is borrowed here.
+    pub(super) fn replace(&self, view: Arc<TableGroup>) {
+        let view = Arc::into_raw(view).cast_mut();
+        let old = self.view.swap(view, Ordering::AcqRel);
+        let old = NonNull::new(old).expect("views come from `Arc`s");
+        // SAFETY: the pointer comes from an `Arc` in `new` or an earlier `replace`, which only
+        // `drop` gives back; `self` is borrowed here.
         unsafe { old.as_ref() }.memory.release_pages();
         self.replaced.lock().push(old);
     }
@@ -166,10 +152,10 @@ impl Drop for CurrentGroup {
     fn drop(&mut self) {
         let current = NonNull::new(*self.view.get_mut());
         for view in self.replaced.get_mut().drain(..).chain(current) {
-            // SAFETY: each pointer comes from `Box::into_raw` in `new` or `replace` and is in
+            // SAFETY: each pointer comes from `Arc::into_raw` in `new` or `replace` and is in
             // exactly one of `view` and `replaced`. `drop` has exclusive access, so no reference
             // from `table` remains.
-            drop(unsafe { Box::from_raw(view.as_ptr()) });
+            drop(unsafe { Arc::from_raw(view.as_ptr()) });
         }
     }
 }

@@ -17,7 +17,10 @@ use super::memory::{CurrentGroup, TableGroup, TableSlots};
 use crate::log::{LOCATION_BITS, Location};
 use lockweave_runtime::prefetch as cache;
 use parking_lot::{Mutex, RwLock};
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering, fence},
+};
 
 /// Bits of the hash in a slot.
 const FINGERPRINT_BITS: u32 = u64::BITS - LOCATION_BITS;
@@ -48,7 +51,7 @@ struct Group {
 }
 
 impl Group {
-    fn new(view: TableGroup) -> Self {
+    fn new(view: Arc<TableGroup>) -> Self {
         Self {
             version: AtomicU64::new(0),
             tables: CurrentGroup::new(view),
@@ -110,7 +113,7 @@ impl Index {
         // Nearly every shard has fewer; one that has more grows.
         let most = mean + 4 * mean.isqrt();
         let capacity = (most * 4 / 3 + 1).next_multiple_of(CAPACITY_MIN);
-        let views: Vec<TableGroup> = (0..groups)
+        let views: Vec<Arc<TableGroup>> = (0..groups)
             .map(|_| TableGroup::new(shards / groups, capacity))
             .collect();
         let tables = views.iter().flat_map(TableGroup::parts).map(Table::new);
@@ -192,8 +195,7 @@ impl Index {
     /// Every location under this hash, at one moment.
     pub(crate) fn candidates(&self, hash: u64) -> Vec<Location> {
         let table = self.shards[self.shard_of(hash)].0.read();
-        let probe = table.probe(self.fingerprint(hash));
-        probe.map(|(_, location)| location).collect()
+        table.probe(self.fingerprint(hash)).collect()
     }
 
     /// Whether the index contains this location under the hash.
@@ -370,16 +372,16 @@ impl Table {
         Self { slots, used: 0 }
     }
 
-    /// Slots and locations under a fingerprint, in search order.
-    fn probe(&self, fingerprint: Fingerprint) -> impl Iterator<Item = (usize, Location)> {
+    /// Locations under a fingerprint, in search order.
+    fn probe(&self, fingerprint: Fingerprint) -> impl Iterator<Item = Location> {
         let capacity = self.slots.len();
         let home = fingerprint.home(capacity);
         let order = (home..capacity).chain(0..home);
         order
-            .map(|at| (at, self.slots[at].load(Ordering::Acquire)))
-            .take_while(|(_, slot)| *slot != 0)
-            .filter(move |(_, slot)| Fingerprint::of(*slot) == fingerprint)
-            .map(|(at, slot)| (at, location_of(slot)))
+            .map(|at| self.slots[at].load(Ordering::Acquire))
+            .take_while(|slot| *slot != 0)
+            .filter(move |slot| Fingerprint::of(*slot) == fingerprint)
+            .map(location_of)
     }
 
     /// Inserts a slot; there must be space.

@@ -2,7 +2,7 @@
 
 use super::{
     change::{ChainChange, Change},
-    entry::{self},
+    entry,
     location::Location,
 };
 use parking_lot::Mutex;
@@ -24,31 +24,42 @@ impl Batch {
         self.bytes.len() as u64
     }
 
-    /// Notes that the next entry has the same key and value as the one at `previous`.
-    pub(crate) fn push_moved(&mut self, hash: u64, previous: Location, weight: u64, forgets: bool) {
-        let weight = u32::try_from(weight).unwrap_or(u32::MAX);
+    /// Notes what the next entry changes in the index: bytes that become live with it, and bytes
+    /// of the previous version that become dead.
+    pub(crate) fn push(
+        &mut self,
+        hash: u64,
+        previous: Location,
+        [live, dead]: [u64; 2],
+        forgets: bool,
+    ) {
+        let weight = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
         self.changes.push(Change {
             hash,
             previous,
             offset: self.len(),
-            live: weight,
-            dead: weight,
+            live: weight(live),
+            dead: weight(dead),
             forgets,
         });
         self.entry_count += 1;
     }
 
+    /// Appends a block's payload.
+    pub(crate) fn push_payload(&mut self, number: u64, previous: Location, payload: &[u8]) {
+        self.chain_changes.push(ChainChange::Payload {
+            number,
+            previous,
+            offset: self.len(),
+            bytes: entry::blob_entry_bytes(payload.len() as u64),
+        });
+        self.entry_count += 1;
+        entry::write_payload(&mut self.bytes, previous, number, payload);
+    }
+
     /// Appends the entries of another batch.
     pub(crate) fn append(&mut self, other: &Self) {
-        let base = self.len();
-        self.bytes.extend_from_slice(&other.bytes);
-        self.entry_count += other.entry_count;
-        let changes = other.changes.iter();
-        self.changes
-            .extend(changes.map(|change| change.shifted(base)));
-        let changes = other.chain_changes.iter();
-        self.chain_changes
-            .extend(changes.map(|change| change.moved(base, 0)));
+        self.append_without(other, &[]);
     }
 
     /// Appends the entries of another batch, without those whose previous location is in `gone`,

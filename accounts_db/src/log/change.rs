@@ -22,12 +22,6 @@ pub(crate) struct Change {
 }
 
 impl Change {
-    /// The same change, with its entry `bytes` later in the record.
-    pub(crate) const fn shifted(mut self, bytes: u64) -> Self {
-        self.offset += bytes;
-        self
-    }
-
     /// The change of an entry at `offset` of its record; `None` if the entry is not in the index.
     pub(crate) fn of(hasher: &KeyHasher, entry: &Entry, offset: u64) -> Option<Self> {
         let hash = entry::index_hash(hasher, &entry.body)?;

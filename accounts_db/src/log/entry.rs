@@ -144,6 +144,22 @@ pub(crate) enum Value {
 }
 
 impl Value {
+    /// The word of a slot; zero if it was never written.
+    pub(crate) const fn word(value: Option<Self>) -> U256 {
+        match value {
+            Some(Self::Slot(word)) => word,
+            _ => U256::ZERO,
+        }
+    }
+
+    /// The record of an account; empty if it was never written.
+    pub(crate) fn record(value: Option<Self>) -> AccountRecord {
+        match value {
+            Some(Self::Account(record)) => record,
+            _ => AccountRecord::default(),
+        }
+    }
+
     /// Whether the key reads as if it was never written.
     pub(crate) fn is_tombstone(&self) -> bool {
         match self {

@@ -55,7 +55,7 @@ impl FrameError {
             Self::Newer(version) => format!("the {name} has version {version}"),
             Self::Damaged(what) => what,
         };
-        Damage { file, offset, what }
+        Damage::new(file, offset, what)
     }
 
     /// The error that opening a database returns for it.

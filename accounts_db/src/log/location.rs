@@ -1,10 +1,14 @@
 //! Locations: positions in the log.
 
+use borsh::{BorshDeserialize, BorshSerialize};
+
 /// A position in the log in units of 16 bytes; 44 bits.
 ///
 /// Locations only grow: what is written later has the larger location, even after earlier segments
 /// are freed. 44 bits address 256 TiB, all that a database may write in its lifetime.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize,
+)]
 pub(crate) struct Location(u64);
 
 /// Bytes of a unit.

@@ -2,8 +2,8 @@
 
 use super::frame::{Checksum, FRAME_BYTES, FrameError, Framed, checksum, seal_frame, unseal_frame};
 use crate::{
-    error::{Damage, FileError, OpenError},
-    storage::{Storage, open_existing},
+    error::{Damage, FileContext, FileError, OpenError},
+    storage::{Storage, open_existing, read_bytes},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
 
@@ -72,35 +72,27 @@ impl Manifest {
     /// Reads the manifest; `None` if there is none.
     pub(crate) fn load(storage: &dyn Storage) -> Result<Option<Self>, OpenError> {
         let path = storage.describe(MANIFEST);
-        let read = |source| FileError::new("read", &path, source);
         let Some(file) = open_existing(storage, MANIFEST)? else {
             return Ok(None);
         };
-        let size = file.size().map_err(read)?;
+        let size = file.size().context("read", &path)?;
         if size > MANIFEST_BYTES_MAX {
             let what = format!("{size} bytes are too many for a manifest");
-            let (file, offset) = (path, 0);
-            return Err(OpenError::Damaged(Damage { file, offset, what }));
+            return Err(OpenError::Damaged(Damage::new(path, 0, what)));
         }
-        let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
-        file.read_at(&mut bytes, 0).map_err(read)?;
-        Self::from_bytes(&bytes)
+        Self::from_bytes(&read_bytes(&*file, &path, 0, size)?)
             .map(Some)
             .map_err(|error| error.into_open_error("manifest", path.clone(), 0))
     }
 
     /// Replaces the manifest durably.
     pub(crate) fn store(&self, storage: &dyn Storage) -> Result<(), FileError> {
-        let path = storage.describe(MANIFEST_NEW);
-        let error = |action| {
-            let path = path.clone();
-            move |source| FileError::new(action, path, source)
-        };
+        let path = &storage.describe(MANIFEST_NEW);
         let bytes = self.to_bytes();
-        let file = (storage.create(MANIFEST_NEW, bytes.len() as u64)).map_err(error("create"))?;
-        file.write_at(&bytes, 0).map_err(error("write"))?;
-        file.sync().map_err(error("sync"))?;
-        (storage.rename(MANIFEST_NEW, MANIFEST)).map_err(error("rename"))?;
-        storage.sync_folder().map_err(error("sync the folder of"))
+        let file = (storage.create(MANIFEST_NEW, bytes.len() as u64)).context("create", path)?;
+        file.write_at(&bytes, 0).context("write", path)?;
+        file.sync().context("sync", path)?;
+        (storage.rename(MANIFEST_NEW, MANIFEST)).context("rename", path)?;
+        storage.sync_folder().context("sync the folder of", path)
     }
 }

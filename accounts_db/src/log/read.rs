@@ -5,8 +5,10 @@ use super::{
     record::{PAGE_BYTES, Record, RecordHeader},
     segment::{SEGMENT_HEADER_BYTES, Segment, SegmentTable},
 };
-use crate::error::{Damage, FileError, ReadError};
-use std::{ops::ControlFlow, sync::Arc};
+use crate::{
+    error::{Damage, FileError, ReadError},
+    storage::read_bytes,
+};
 
 /// Why a record was not read.
 #[derive(Debug)]
@@ -29,11 +31,10 @@ pub(crate) struct ExpectedRecord {
 /// Reads the record at `offset` of a segment, without checking its sequence.
 pub(crate) fn read_record(segment: &Segment, offset: u64) -> Result<Record, RecordError> {
     let header = read_record_header(segment, offset)?;
-    let size = segment.size;
     let in_place = header.position == segment.start + offset;
     let fits = offset
         .checked_add(header.bytes)
-        .is_some_and(|end| end <= size);
+        .is_some_and(|end| end <= segment.size);
     if !in_place || !fits || header.bytes < PAGE_BYTES {
         let what = "the record's header is of another place".to_owned();
         return Err(RecordError::Foreign(what));
@@ -56,10 +57,7 @@ pub(crate) fn read_record_header(
 }
 
 fn read(segment: &Segment, offset: u64, bytes: u64) -> Result<Vec<u8>, RecordError> {
-    let mut buffer = vec![0; usize::try_from(bytes).unwrap_or(usize::MAX)];
-    (segment.file.read_at(&mut buffer, offset))
-        .map_err(|source| RecordError::File(FileError::new("read", &segment.path, source)))?;
-    Ok(buffer)
+    read_bytes(&*segment.file, &segment.path, offset, bytes).map_err(RecordError::File)
 }
 
 /// Reads the record at `offset` of a segment if it is the expected one.
@@ -87,18 +85,15 @@ pub(crate) fn read_expected_record(
 pub(crate) fn walk_records(
     table: &SegmentTable,
     from: u64,
-    mut visit: impl FnMut(&Arc<Segment>, u64, Record) -> ControlFlow<()>,
-) -> Result<(), (String, u64, RecordError)> {
+    mut visit: impl FnMut(&Segment, &Record) -> Result<(), ReadError>,
+) -> Result<(), ReadError> {
     for segment in table.iter() {
         let mut offset = from.saturating_sub(segment.start).max(SEGMENT_HEADER_BYTES);
         while offset < segment.end() {
             let record = read_record(segment, offset)
-                .map_err(|error| (segment.path.clone(), offset, error))?;
-            let bytes = record.header.bytes;
-            if visit(segment, offset, record).is_break() {
-                return Ok(());
-            }
-            offset += bytes;
+                .map_err(|error| error.into_read_error(segment.path.clone(), offset))?;
+            visit(segment, &record)?;
+            offset += record.header.bytes;
         }
     }
     Ok(())
@@ -110,7 +105,7 @@ impl RecordError {
         match self {
             Self::File(error) => ReadError::File(error),
             Self::Frame(error) => ReadError::Damaged(error.damage("record", file, offset)),
-            Self::Foreign(what) => ReadError::Damaged(Damage { file, offset, what }),
+            Self::Foreign(what) => ReadError::Damaged(Damage::new(file, offset, what)),
         }
     }
 }

@@ -150,44 +150,18 @@ impl Record {
             .map_err(|what| (self.header.position + offset as u64, what))
     }
 
-    /// The entries, with their byte positions in the log.
-    pub(crate) fn entries(&self) -> Entries<'_> {
-        Entries {
-            bytes: &self.bytes[..self.entries_end()],
-            at: ENTRIES_START,
-            position: self.header.position,
-        }
-    }
-}
-
-/// Iterator over the entries of a record.
-#[derive(Clone, Debug)]
-pub(crate) struct Entries<'a> {
-    bytes: &'a [u8],
-    at: usize,
-    position: u64,
-}
-
-impl<'a> Iterator for Entries<'a> {
-    /// Byte position, entry, and its bytes; or the position and what is wrong there.
-    type Item = Result<(u64, Entry, &'a [u8]), (u64, &'static str)>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.at >= self.bytes.len() {
-            return None;
-        }
-        let position = self.position + self.at as u64;
-        match entry::parse(&self.bytes[self.at..]) {
-            Ok(entry) => {
-                let start = self.at;
-                // `parse` has checked that the bytes are there.
-                self.at += usize::try_from(entry.bytes).unwrap_or(usize::MAX);
-                Some(Ok((position, entry, &self.bytes[start..self.at])))
-            }
-            Err(what) => {
-                self.at = self.bytes.len();
-                Some(Err((position, what)))
-            }
-        }
+    /// The entries, or the byte position in the log of a damaged one and what is wrong there.
+    /// Nothing follows a damaged entry.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = Result<Entry, (u64, &'static str)>> {
+        let (mut at, end) = (ENTRIES_START, self.entries_end());
+        std::iter::from_fn(move || {
+            (at < end).then(|| {
+                let entry = self.entry_at(at);
+                // `entry::parse` has checked that the bytes are there.
+                let bytes = entry.map_or(u64::MAX, |entry| entry.bytes);
+                at = at.saturating_add(usize::try_from(bytes).unwrap_or(usize::MAX));
+                entry
+            })
+        })
     }
 }

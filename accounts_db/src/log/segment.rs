@@ -8,7 +8,7 @@ use super::{
     record::PAGE_BYTES,
 };
 use crate::{
-    error::{Damage, FileError, ReadError},
+    error::{Damage, FileContext, FileError, ReadError},
     storage::{FileMap, StorageFile},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -82,9 +82,7 @@ impl Segment {
         path: String,
         file: Arc<dyn StorageFile>,
     ) -> Result<Self, FileError> {
-        let map = file
-            .map()
-            .map_err(|source| FileError::new("map", &path, source))?;
+        let map = file.map().context("map", &path)?;
         let segment = Self {
             number: header.number,
             places: header.places,
@@ -100,6 +98,14 @@ impl Segment {
         };
         segment.set_end(SEGMENT_HEADER_BYTES);
         Ok(segment)
+    }
+
+    /// Offset of a record of `bytes` at a position in the log or later; `None` if it does not fit.
+    pub(crate) fn offset_for(&self, position: u64, bytes: u64) -> Option<u64> {
+        let offset = position
+            .saturating_sub(self.start)
+            .max(SEGMENT_HEADER_BYTES);
+        (offset.checked_add(bytes)? <= self.size).then_some(offset)
     }
 
     /// Length of the durable records, from the beginning of the file.
@@ -161,9 +167,10 @@ impl Segment {
             buffer.copy_from_slice(bytes);
             return Ok(());
         }
-        self.file
+        Ok(self
+            .file
             .read_at(buffer, offset)
-            .map_err(|source| FileError::new("read", &self.path, source).into())
+            .context("read", &self.path)?)
     }
 
     /// Durable bytes, borrowed from the map if there is one.
@@ -265,11 +272,7 @@ impl Segment {
 
     /// Damage at an offset of the file.
     pub(crate) fn damage_at(&self, offset: u64, what: &str) -> Damage {
-        Damage {
-            file: self.path.clone(),
-            offset,
-            what: what.to_owned(),
-        }
+        Damage::new(&self.path, offset, what)
     }
 }
 
@@ -317,11 +320,12 @@ impl SegmentTable {
 
     /// The segments in the order of the log.
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &Arc<Segment>> {
-        (self.first..)
-            .zip(&self.places)
-            .filter_map(|(number, segment)| segment.as_ref().filter(|it| it.number == number))
-            .collect::<Vec<_>>()
-            .into_iter()
+        // A segment of several places counts at its first.
+        let places = self.places.iter().enumerate();
+        places.filter_map(|(place, segment)| {
+            let number = self.first + place as u64;
+            segment.as_ref().filter(|it| it.number == number)
+        })
     }
 
     /// The newest segment.
@@ -354,12 +358,7 @@ impl SegmentTable {
     pub(crate) fn without(&self, numbers: &[u64]) -> Self {
         let mut table = self.clone();
         for place in &mut table.places {
-            if place
-                .as_ref()
-                .is_some_and(|segment| numbers.contains(&segment.number))
-            {
-                *place = None;
-            }
+            place.take_if(|segment| numbers.contains(&segment.number));
         }
         let gone = table
             .places

@@ -10,7 +10,10 @@ use super::{
     record::PAGE_BYTES,
     segment::{SEGMENT_HEADER_BYTES, Segment, SegmentHeader, segment_file_name},
 };
-use crate::{error::FileError, storage::Storage};
+use crate::{
+    error::{FileContext, FileError},
+    storage::Storage,
+};
 use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
 
@@ -118,17 +121,13 @@ impl SegmentAllocator {
         };
         let name = segment_file_name(number);
         let path = self.storage.describe(&name);
-        let error = |action| {
-            let path = path.clone();
-            move |source| FileError::new(action, path, source)
-        };
         let spare = self.take_spare_segment(places);
         let is_reused = spare.is_some();
         let (file, current_name) = if let Some(spare) = spare {
             (spare.file, segment_file_name(spare.number))
         } else {
             let file = self.storage.create(&name, places * self.segment_bytes);
-            (file.map_err(error("create"))?, name.clone())
+            (file.context("create", &path)?, name.clone())
         };
         let mut beginning = [0; BEGINNING_BYTES];
         let frame = seal_frame(&header).0;
@@ -146,9 +145,9 @@ impl SegmentAllocator {
             // Nothing refers to it yet; the next block creates it again.
             let _ = self.storage.remove(&current_name);
             let _ = self.storage.remove(&name);
-            return Err(error("begin")(source));
+            return Err(FileError::new("begin", path, source));
         }
-        Segment::new(&header, path.clone(), file)
+        Segment::new(&header, path, file)
     }
 
     /// Takes segments that the database no longer uses, to reuse their files. Removes files that it

@@ -1,7 +1,7 @@
 //! Decides when checkpoints are written, writes them, and frees emptied segments.
 
 use crate::{
-    error::{CheckpointError, FileError},
+    error::{CheckpointError, FileContext, FileError},
     index::{ChainAndCounts, CheckpointHeader, CheckpointWriter},
     log::{Manifest, Segment, SegmentTable},
     options::CheckpointMode,
@@ -96,27 +96,23 @@ impl Core {
     /// Writes the manifest without the segments that were empty before the record `sequence`, then
     /// retires them.
     fn free_emptied(&self, sequence: u64) -> Result<(), CheckpointError> {
-        let freed: Vec<u64> = {
-            let mut state = self.checkpoint.lock();
-            let (freed, kept) = state.emptied.iter().partition(|(_, by)| *by < sequence);
-            state.emptied = kept;
-            let freed: Vec<(u64, u64)> = freed;
-            freed.into_iter().map(|(number, _)| number).collect()
-        };
-        let segments = {
+        let freed: Vec<u64> = (self.checkpoint.lock().emptied)
+            .extract_if(.., |(_, by)| *by < sequence)
+            .map(|(number, _)| number)
+            .collect();
+        let segments: Vec<Arc<Segment>> = {
             let mut table = self.table.write();
             let segments = freed
                 .iter()
                 .filter_map(|number| table.get(*number).cloned());
-            let segments: Vec<Arc<Segment>> = segments.collect();
+            let segments = segments.collect();
             *table = Arc::new(table.without(&freed));
             segments
         };
         self.store_manifest()?;
         if self.segment_allocator.retire(segments) {
             let folder = self.storage.describe("");
-            (self.storage.sync_folder())
-                .map_err(|source| FileError::new("sync", folder, source))?;
+            self.storage.sync_folder().context("sync", folder)?;
         }
         Ok(())
     }

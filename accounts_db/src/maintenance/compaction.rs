@@ -10,12 +10,12 @@
 use crate::{
     error::ReadError,
     log::{
-        Batch, ChainChange, Change, ENTRIES_START, FRAME_BYTES, Location, PAGE_BYTES, RecordHeader,
-        Segment, SegmentTable,
-        entry::{self, Body, Entry, FIXED_BYTES_MAX},
+        Batch, Change, ENTRIES_START, FRAME_BYTES, Location, PAGE_BYTES, RecordHeader, Segment,
+        SegmentTable,
+        entry::{self, Body, FIXED_BYTES_MAX},
         unseal_frame,
     },
-    shared::{Core, Cursor, Moves},
+    shared::{Core, Cursor, GatheringRequest, Moves},
 };
 use std::sync::{Arc, atomic::Ordering};
 
@@ -82,30 +82,27 @@ fn choose(core: &Core, table: &SegmentTable, emptied: &[u64]) -> Option<Arc<Segm
         .map(|(_, segment)| Arc::clone(segment))
 }
 
-/// Input of [`gather_moves`].
-pub(crate) struct GatheringInput<'a> {
-    /// Where to continue.
-    pub(crate) cursor: Option<Cursor>,
-    /// Moved entries are appended to it.
-    pub(crate) batch: Batch,
-    /// Bytes of the block's own entries.
-    pub(crate) appended: u64,
-    /// Locations that a block not yet published supersedes.
-    pub(crate) superseded: &'a [Location],
-    /// Segments that a block not yet published empties.
-    pub(crate) emptied: &'a [u64],
-    /// Whether all work runs on the caller's thread.
-    pub(crate) single_threaded: bool,
+impl Core {
+    /// Gathers moves as they are requested, until the database closes.
+    pub(crate) fn run_background_gathering(&self) {
+        self.background_gathering.serve(|request| {
+            let batch = self.spare_batches.record();
+            // An error is reported when the next block gathers for itself.
+            gather_moves(self, &self.segments(), batch, request, true).ok()
+        });
+    }
 }
 
-/// Gathers the entries that move into a block's record.
+/// Gathers the entries that move into a block's record and appends them to `batch`.
 pub(crate) fn gather_moves(
     core: &Core,
     table: &SegmentTable,
-    request: GatheringInput<'_>,
+    batch: Batch,
+    request: &GatheringRequest,
+    single_threaded: bool,
 ) -> Result<Moves, ReadError> {
     let mut moves = Moves {
-        batch: request.batch,
+        batch,
         locations: Location::NONE..Location::NONE,
         cursor: request.cursor,
         emptied: Vec::new(),
@@ -122,7 +119,7 @@ pub(crate) fn gather_moves(
             (cursor, Arc::clone(segment))
         } else {
             let is_known = |it: &Arc<Segment>| moves.emptied.contains(&it.number);
-            let Some(segment) = choose(core, table, request.emptied).filter(|it| !is_known(it))
+            let Some(segment) = choose(core, table, &request.emptied).filter(|it| !is_known(it))
             else {
                 moves.cursor = None;
                 break;
@@ -133,9 +130,9 @@ pub(crate) fn gather_moves(
             core,
             segment: &segment,
             cursor,
-            superseded: superseded(&segment, &moves.batch.changes, request.superseded),
+            superseded: superseded(&segment, &moves.batch.changes, &request.superseded),
             batch: &mut moves.batch,
-            single_threaded: request.single_threaded,
+            single_threaded,
         };
         scan = scan.saturating_sub(scanner.run(target, scan)?);
         let cursor = scanner.cursor;
@@ -299,20 +296,26 @@ impl Scanner<'_> {
             }
             let entry = entry::parse_fixed(bytes).map_err(|what| damage(*offset, what))?;
             if let Body::Payload { number, .. } = entry.body {
-                self.move_payload(&mut moved, location, number, &entry, bytes);
+                // A payload that is no longer kept does not move.
+                let chain = self.core.chain.read();
+                let place = chain.payloads.get(&number);
+                if place.is_some_and(|place| place.location == location) {
+                    let payload = &bytes[entry::blob_range(&entry.body)];
+                    moved.push_payload(number, location, payload);
+                }
             }
             let Some(hash) = hash else { continue };
             match &entry.body {
                 Body::Value { value, .. } if value.is_tombstone() => {
-                    moved.push_moved(hash, location, 0, true);
+                    moved.push(hash, location, [0, 0], true);
                     entry::write_drop(&mut moved.bytes, location, hash);
                 }
                 Body::Value { key, value, .. } => {
-                    moved.push_moved(hash, location, value.move_bytes(), false);
+                    moved.push(hash, location, [value.move_bytes(); 2], false);
                     entry::write_value(&mut moved.bytes, location, key, value, None);
                 }
                 Body::Code { hash: code, .. } => {
-                    moved.push_moved(hash, location, entry.bytes, false);
+                    moved.push(hash, location, [entry.bytes; 2], false);
                     let bytes = &bytes[entry::blob_range(&entry.body)];
                     entry::write_code(&mut moved.bytes, location, *code, bytes);
                 }
@@ -320,30 +323,5 @@ impl Scanner<'_> {
             }
         }
         Ok(moved)
-    }
-
-    /// Writes a payload again if it is kept.
-    fn move_payload(
-        &self,
-        moved: &mut Batch,
-        location: Location,
-        number: u64,
-        entry: &Entry,
-        bytes: &[u8],
-    ) {
-        let chain = self.core.chain.read();
-        let place = chain.payloads.get(&number);
-        if place.is_none_or(|place| place.location != location) {
-            return;
-        }
-        moved.chain_changes.push(ChainChange::Payload {
-            number,
-            previous: location,
-            offset: moved.len(),
-            bytes: entry.bytes,
-        });
-        moved.entry_count += 1;
-        let payload = &bytes[entry::blob_range(&entry.body)];
-        entry::write_payload(&mut moved.bytes, location, number, payload);
     }
 }

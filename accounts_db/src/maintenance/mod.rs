@@ -4,18 +4,16 @@
 //!
 //! * `snapshot`: a copy of the database in another folder
 //! * `checkpointing`: when checkpoints are written, and which segments they free
-//! * `background_gathering`: the thread that runs compaction for the next block
-//! * `compaction`: moves live entries out of old segments
+//! * `compaction`: moves live entries out of old segments, in advance on a thread of its own
 //! * `scrub`: checks every byte
 //! * `warm_up`: fills the system's cache after opening
 
-mod background_gathering;
 mod checkpointing;
 mod compaction;
 mod scrub;
 mod snapshot;
 mod warm_up;
 
-pub(crate) use compaction::{GatheringInput, gather_moves, log_usage};
+pub(crate) use compaction::{gather_moves, log_usage};
 pub use scrub::ScrubReport;
 pub use snapshot::{Sharing, SnapshotError};

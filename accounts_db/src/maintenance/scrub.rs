@@ -1,7 +1,7 @@
 //! Scrub: checks every byte that matters, in use or not.
 
 use crate::{
-    error::{Damage, FileError, OpenError, ReadError},
+    error::{Damage, OpenError, ReadError},
     index::check_checkpoint,
     log::{
         FRAME_BYTES, Key, MANIFEST, Manifest, PAGE_BYTES, Record, RecordError,
@@ -11,6 +11,7 @@ use crate::{
     },
     read::is_version_of,
     shared::Core,
+    storage::read_bytes,
 };
 use std::{io, ops::ControlFlow, sync::Arc};
 
@@ -73,34 +74,22 @@ impl Core {
 
     fn scrub_manifest(&self, report: &mut ScrubReport) -> Result<(), ReadError> {
         match Manifest::load(&*self.storage) {
-            Ok(Some(manifest)) => {
-                report.bytes += manifest.to_bytes().len() as u64;
-                Ok(())
-            }
+            Ok(Some(manifest)) => report.bytes += manifest.to_bytes().len() as u64,
             Ok(None) => {
-                let (file, what) = (
-                    self.storage.describe(MANIFEST),
-                    "the file is missing".to_owned(),
-                );
-                report.note(Damage {
-                    file,
-                    offset: 0,
-                    what,
-                });
-                Ok(())
+                let file = self.storage.describe(MANIFEST);
+                report.note(Damage::new(file, 0, "the file is missing"));
             }
-            Err(error) => note_open_error(report, error),
+            Err(error) => note_open_error(report, error)?,
         }
+        Ok(())
     }
 
     fn scrub_checkpoint(&self, report: &mut ScrubReport) -> Result<(), ReadError> {
         match check_checkpoint(&*self.storage, self.database, self.index.shard_bits()) {
-            Ok(bytes) => {
-                report.bytes += bytes;
-                Ok(())
-            }
-            Err(error) => note_open_error(report, error),
+            Ok(bytes) => report.bytes += bytes,
+            Err(error) => note_open_error(report, error)?,
         }
+        Ok(())
     }
 
     /// Compares the index with the log. Nothing may be committed meanwhile.
@@ -128,30 +117,14 @@ impl Core {
 
 fn note_open_error(report: &mut ScrubReport, error: OpenError) -> Result<(), ReadError> {
     match error {
-        OpenError::Damaged(damage) => {
-            report.note(damage);
-            Ok(())
-        }
+        OpenError::Damaged(damage) => report.note(damage),
         OpenError::File(error) if error.source.kind() == io::ErrorKind::UnexpectedEof => {
-            let what = "the file is cut short".to_owned();
-            report.note(Damage {
-                file: error.file,
-                offset: 0,
-                what,
-            });
-            Ok(())
+            report.note(Damage::new(error.file, 0, "the file is cut short"));
         }
-        OpenError::File(error) => Err(error.into()),
-        other => {
-            let what = other.to_string();
-            report.note(Damage {
-                file: String::new(),
-                offset: 0,
-                what,
-            });
-            Ok(())
-        }
+        OpenError::File(error) => return Err(error.into()),
+        other => report.note(Damage::new("", 0, other.to_string())),
     }
+    Ok(())
 }
 
 fn scrub_segment(
@@ -194,9 +167,7 @@ fn scrub_segment_header(
     segment: &Segment,
     report: &mut ScrubReport,
 ) -> Result<(), ReadError> {
-    let mut page = vec![0; usize::try_from(SEGMENT_HEADER_BYTES).unwrap_or(0)];
-    (segment.file.read_at(&mut page, 0))
-        .map_err(|source| FileError::new("read", &segment.path, source))?;
+    let page = read_bytes(&*segment.file, &segment.path, 0, SEGMENT_HEADER_BYTES)?;
     match unseal_frame::<SegmentHeader>(&page) {
         Ok((header, _)) if header.database == core.database && header.number == segment.number => {}
         Ok(_) => report.note(segment.damage_at(0, "the segment's header is of another segment")),

@@ -5,14 +5,14 @@
 //! without one is no snapshot.
 
 use crate::{
-    error::{CheckpointError, Damage, FileError, OpenError, ReadError},
+    error::{CheckpointError, Damage, FileContext, FileError, OpenError, ReadError},
     index::CHECKPOINT,
     log::{MANIFEST, segment_file_name, segment_number},
     shared::Core,
-    storage::{Storage, StorageFile, open_existing},
+    storage::{Storage, StorageFile, open_existing, read_bytes},
 };
 use alloy_primitives::B256;
-use std::{sync::Arc, sync::atomic::Ordering};
+use std::sync::atomic::Ordering;
 use thiserror::Error;
 
 /// Bytes copied at once.
@@ -94,15 +94,14 @@ impl Core {
             let name = segment_file_name(segment.number);
             let is_shared = sharing == Sharing::Links
                 && Some(segment.number) != last
-                && link(&*self.storage, &name, target)?;
+                && (self.storage.link(&name, target)).context("link", target.describe(&name))?;
             if !is_shared {
-                let size = segment.size;
                 let mut visit = |bytes| progress(done + bytes, total);
                 copy(
                     &*segment.file,
                     &segment.path,
                     *end,
-                    size,
+                    segment.size,
                     &name,
                     target,
                     &mut visit,
@@ -112,8 +111,7 @@ impl Core {
             progress(done, total);
         }
         self.snapshot_checkpoint(target)?;
-        let error = |source| FileError::new("sync", target.describe(""), source);
-        target.sync_folder().map_err(error)?;
+        (target.sync_folder()).context("sync", target.describe(""))?;
         self.manifest(&table, durable).store(target)?;
         Ok(())
     }
@@ -124,14 +122,14 @@ impl Core {
         let Some(file) = open_existing(&*self.storage, CHECKPOINT)? else {
             return Ok(());
         };
-        let size = (file.size()).map_err(|source| FileError::new("read", &path, source))?;
+        let size = file.size().context("read", &path)?;
         copy(&*file, &path, size, size, CHECKPOINT, target, &mut |_| {})
     }
 }
 
 fn require_empty(target: &dyn Storage) -> Result<(), SnapshotError> {
     let folder = target.describe("");
-    let names = (target.list()).map_err(|source| FileError::new("list", &folder, source))?;
+    let names = target.list().context("list", &folder)?;
     let known = |name: &&String| {
         segment_number(name).is_some() || [MANIFEST, CHECKPOINT].contains(&name.as_str())
     };
@@ -144,11 +142,6 @@ fn require_empty(target: &dyn Storage) -> Result<(), SnapshotError> {
     }
 }
 
-fn link(source: &dyn Storage, name: &str, target: &dyn Storage) -> Result<bool, FileError> {
-    (source.link(name, target))
-        .map_err(|error| FileError::new("link", target.describe(name), error))
-}
-
 fn copy(
     file: &dyn StorageFile,
     path: &str,
@@ -158,22 +151,16 @@ fn copy(
     target: &dyn Storage,
     progress: &mut dyn FnMut(u64),
 ) -> Result<(), SnapshotError> {
-    let target_path = target.describe(name);
-    let error = |action| {
-        let path = target_path.clone();
-        move |source| FileError::new(action, path, source)
-    };
-    let copy: Arc<dyn StorageFile> = target.create(name, size).map_err(error("create"))?;
+    let target_path = &target.describe(name);
+    let copy = (target.create(name, size)).context("create", target_path)?;
     let mut offset = 0;
     while offset < end {
         let bytes = (end - offset).min(COPY_BYTES);
-        let mut buffer = vec![0; usize::try_from(bytes).unwrap_or(0)];
-        (file.read_at(&mut buffer, offset))
-            .map_err(|source| FileError::new("read", path, source))?;
-        copy.write_at(&buffer, offset).map_err(error("write"))?;
+        let buffer = read_bytes(file, path, offset, bytes)?;
+        copy.write_at(&buffer, offset)
+            .context("write", target_path)?;
         offset += bytes;
         progress(offset);
     }
-    copy.sync().map_err(error("sync"))?;
-    Ok(())
+    Ok(copy.sync().context("sync", target_path)?)
 }

@@ -21,6 +21,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Every location is before this one.
 const NEWEST: Location = Location::from_units(u64::MAX);
+/// Shards of the index whose elements are summed together.
+const SHARDS: usize = 16;
 
 impl Core {
     /// The keys of a shard, with their values at `horizon`.
@@ -61,15 +63,10 @@ impl Core {
         let mut accounts = AHashMap::new();
         for address in cleared {
             let key = Key::Account(*address);
-            let found = self.find(&table, self.hasher.hash(&key), &key)?;
-            if let Some((_, entry)) = found
-                && let Body::Value {
-                    value: Value::Account(record),
-                    ..
-                } = entry.body
-                && record.slots > 0
-            {
-                accounts.insert(*address, record.slots);
+            let found = self.find_value(&table, self.hasher.hash(&key), &key)?;
+            let slots = Value::record(found.map(|(_, value)| value)).slots;
+            if slots > 0 {
+                accounts.insert(*address, slots);
             }
         }
         if accounts.is_empty() {
@@ -109,10 +106,8 @@ pub enum StateItem {
 impl Reader {
     /// All items of the state, unordered. Uses memory for one shard of the index.
     pub fn items(&self) -> impl Iterator<Item = Result<StateItem, ReadError>> + '_ {
-        (0..self.core().index.shard_count()).flat_map(|shard| {
-            let values = self
-                .core()
-                .shard_values(self.table(), shard, self.horizon());
+        (0..self.core.index.shard_count()).flat_map(|shard| {
+            let values = (self.core).shard_values(&self.table, shard, self.horizon);
             let (values, error) = match values {
                 Ok(values) => (values, None),
                 Err(error) => (Vec::new(), Some(Err(error))),
@@ -156,32 +151,35 @@ impl Reader {
 
     /// Computes the state commitment from the whole state, and counts accounts and slots.
     pub fn recompute_commitment(&self) -> Result<Recomputed, ReadError> {
-        let core = self.core();
-        let part = |shard| {
+        let core = &*self.core;
+        let part = |shards: &[usize]| {
             let mut part = Recomputed::default();
-            for (key, value) in core.shard_values(self.table(), shard, self.horizon())? {
-                match (key, value) {
-                    (Key::Account(address), Value::Account(AccountRecord { account, .. })) => {
-                        part.accounts += u64::from(account.is_some());
-                        part.change.account(address, None, account.as_ref());
+            for shard in shards {
+                let values = core.shard_values(&self.table, *shard, self.horizon)?;
+                for (key, value) in values {
+                    match item(key, value) {
+                        Some(StateItem::Account(address, account)) => {
+                            part.accounts += 1;
+                            part.change.account(address, None, Some(&account));
+                        }
+                        Some(StateItem::Slot(address, slot, value)) => {
+                            part.slots += 1;
+                            part.change.slot(address, slot.into(), U256::ZERO, value);
+                        }
+                        None => {}
                     }
-                    (Key::Slot(address, slot), Value::Slot(value)) => {
-                        part.slots += u64::from(!value.is_zero());
-                        part.change.slot(address, slot, U256::ZERO, value);
-                    }
-                    _ => {}
                 }
             }
-            Ok(part)
+            Ok::<_, ReadError>(part)
         };
-        let merge = |mut left: Recomputed, right: Recomputed| {
-            left.accounts += right.accounts;
-            left.slots += right.slots;
-            left.change.merge(&right.change);
-            left
-        };
-        let shards = core.index.shard_count();
-        (core.workers).reduce_range(shards, Recomputed::default, part, merge)
+        let shards: Vec<usize> = (0..core.index.shard_count()).collect();
+        let mut whole = Recomputed::default();
+        for part in core.workers.map_chunks(&shards, SHARDS, part)? {
+            whole.accounts += part.accounts;
+            whole.slots += part.slots;
+            whole.change.merge(&part.change);
+        }
+        Ok(whole)
     }
 }
 

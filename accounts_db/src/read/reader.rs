@@ -20,12 +20,12 @@ const BATCH: usize = 64;
 /// The state after one block. It does not change, whatever is committed, undone or compacted while
 /// the reader lives. A long-lived reader keeps old segments on disk.
 pub struct Reader {
-    core: Arc<Core>,
-    table: Arc<SegmentTable>,
+    pub(super) core: Arc<Core>,
+    pub(super) table: Arc<SegmentTable>,
     number: u64,
     sequence: u64,
     /// Entries at or after it are newer than the block.
-    horizon: Location,
+    pub(super) horizon: Location,
     commitment: B256,
 }
 
@@ -100,18 +100,6 @@ impl Reader {
         reached.then(known).flatten()
     }
 
-    pub(crate) const fn horizon(&self) -> Location {
-        self.horizon
-    }
-
-    pub(crate) const fn core(&self) -> &Arc<Core> {
-        &self.core
-    }
-
-    pub(crate) fn table(&self) -> &SegmentTable {
-        &self.table
-    }
-
     /// The value of a key at the block; `None` if it was never written.
     #[inline]
     pub(crate) fn value(&self, key: &Key) -> Result<Option<Value>, ReadError> {
@@ -137,10 +125,7 @@ impl Reader {
     }
 
     pub(crate) fn account_record(&self, address: Address) -> Result<AccountRecord, ReadError> {
-        match self.value(&Key::Account(address))? {
-            Some(Value::Account(record)) => Ok(record),
-            _ => Ok(AccountRecord::default()),
-        }
+        Ok(Value::record(self.value(&Key::Account(address))?))
     }
 
     /// The account at an address.
@@ -150,10 +135,7 @@ impl Reader {
 
     /// The value of a slot; zero if it was never written.
     pub fn slot(&self, address: Address, slot: U256) -> Result<U256, ReadError> {
-        match self.value(&Key::slot(address, slot))? {
-            Some(Value::Slot(value)) => Ok(value),
-            _ => Ok(U256::ZERO),
-        }
+        Ok(Value::word(self.value(&Key::slot(address, slot))?))
     }
 
     /// The values of many slots, in order. Several times faster than single reads if they are not

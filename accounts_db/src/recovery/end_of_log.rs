@@ -3,12 +3,13 @@
 //! opened.
 
 use crate::{
-    error::{Damage, FileError, OpenError},
+    error::{Damage, OpenError},
     log::{
         FrameError, Manifest, PAGE_BYTES, RecordError, RecordHeader, SEGMENT_HEADER_BYTES, Segment,
         SegmentTable, unseal_frame,
     },
     shared::{Core, Writer},
+    storage::read_bytes,
 };
 use std::sync::Arc;
 
@@ -43,7 +44,7 @@ pub(super) fn end_of_log(
         RecordError::Foreign(what) => what,
         RecordError::File(_) => unreachable!("returned above"),
     };
-    let damage = Damage { file, offset, what };
+    let damage = Damage::new(file, offset, what);
     if writer.position < manifest.durable {
         return Err(OpenError::Damaged(damage));
     }
@@ -78,9 +79,7 @@ fn later_record(
         let mut offset = from.saturating_sub(segment.start).max(SEGMENT_HEADER_BYTES);
         while offset < size && reach > 0 {
             let bytes = SCAN_BYTES.min(size - offset);
-            let mut buffer = vec![0; usize::try_from(bytes).unwrap_or(0)];
-            (segment.file.read_at(&mut buffer, offset))
-                .map_err(|source| FileError::new("read", &segment.path, source))?;
+            let buffer = read_bytes(&*segment.file, &segment.path, offset, bytes)?;
             for (page, at) in buffer.chunks(PAGE).zip((offset..).step_by(PAGE)) {
                 if let Ok((header, _)) = unseal_frame::<RecordHeader>(page)
                     && header.database == core.database

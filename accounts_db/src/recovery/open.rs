@@ -5,7 +5,7 @@ use super::{
     segments::open_segments,
 };
 use crate::{
-    error::{FileError, OpenError},
+    error::{FileContext, OpenError},
     index::{CHECKPOINT, Chain, load_checkpoint, read_checkpoint_ahead},
     log::{
         KeyHasher, MANIFEST, Manifest, SegmentAllocator, SpareBatches, checksum, segment_number,
@@ -82,9 +82,7 @@ pub(crate) fn open(
 /// Creates an empty database.
 fn create(storage: &dyn Storage, options: &Options) -> Result<Manifest, OpenError> {
     let folder = storage.describe("");
-    let names = storage
-        .list()
-        .map_err(|source| FileError::new("list", &folder, source))?;
+    let names = storage.list().context("list", &folder)?;
     if names
         .iter()
         .any(|name| segment_number(name).is_some() || name == CHECKPOINT)

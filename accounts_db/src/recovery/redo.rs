@@ -4,7 +4,7 @@
 
 use super::end_of_log::end_of_log;
 use crate::{
-    error::{Damage, FileError, OpenError},
+    error::{Damage, FileContext, OpenError},
     index::{CHECKPOINT, LoadedCheckpoint},
     log::{
         ChainChange, Change, ExpectedRecord, FrameError, Location, Manifest, Record, RecordError,
@@ -61,11 +61,11 @@ pub(super) fn redo(
             }
         }
         *core.chain.write() = loaded.chain;
-        writer.position = loaded.position;
-        writer.sequence = loaded.sequence;
-        writer.previous = loaded.previous;
+        writer.position = loaded.header.position;
+        writer.sequence = loaded.header.sequence;
+        writer.previous = loaded.header.previous;
         writer.lattice = loaded.lattice;
-        core.checkpoint.lock().bytes = loaded.bytes;
+        core.checkpoint.lock().bytes = loaded.header.bytes;
         shard_positions = Some(loaded.shard_positions);
     } else if first != 0 {
         return Err(OpenError::Missing {
@@ -108,8 +108,8 @@ pub(super) fn redo(
         && needed > writer.position
     {
         let (file, offset) = core.file_at(writer.position);
-        let what = "the checkpoint has records that the log has not".to_owned();
-        return Err(OpenError::Damaged(Damage { file, offset, what }));
+        let what = "the checkpoint has records that the log has not";
+        return Err(OpenError::Damaged(Damage::new(file, offset, what)));
     }
     if let Some((segment, record)) = last
         && !core.options.read_only
@@ -120,9 +120,8 @@ pub(super) fn redo(
         let offset = record.header.position - segment.start;
         let mut bytes = record.bytes().to_vec();
         append_log_end(&mut bytes, segment.size - offset);
-        (segment.file.write_at(&bytes, offset))
-            .map_err(|source| FileError::new("write", &segment.path, source))?;
-        (segment.file.sync()).map_err(|source| FileError::new("sync", &segment.path, source))?;
+        (segment.file.write_at(&bytes, offset)).context("write", &segment.path)?;
+        segment.file.sync().context("sync", &segment.path)?;
     }
     writer.has_refused = recovery.unfinished.is_some();
     core.checkpoint.lock().appended = recovery.bytes;

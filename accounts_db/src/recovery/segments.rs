@@ -1,13 +1,13 @@
 //! Opens the files of the log.
 
 use crate::{
-    error::{Damage, FileError, OpenError},
+    error::{Damage, FileContext, FileError, OpenError},
     index::CHECKPOINT_NEW,
     log::{
         FRAME_BYTES, MANIFEST_NEW, Manifest, SEGMENT_HEADER_BYTES, Segment, SegmentHeader,
         SegmentTable, segment_file_name, segment_number, unseal_frame,
     },
-    storage::Storage,
+    storage::{Storage, read_bytes},
     workers::Workers,
 };
 use std::{io, sync::Arc};
@@ -29,8 +29,7 @@ pub(super) fn open_segments(
     for segment in known {
         table = table.with(&Arc::new(segment));
     }
-    let names =
-        (storage.list()).map_err(|source| FileError::new("list", storage.describe(""), source))?;
+    let names = storage.list().context("list", storage.describe(""))?;
     let mut begun: Vec<u64> = names
         .iter()
         .filter_map(|name| segment_number(name))
@@ -86,17 +85,12 @@ fn open_segment(
         },
         _ => FileError::new("open", &path, source).into(),
     })?;
-    let read = |source| FileError::new("read", &path, source);
-    let size = file.size().map_err(read)?;
-    let damaged = |offset, what: &str| {
-        let (file, what) = (path.clone(), what.to_owned());
-        OpenError::Damaged(Damage { file, offset, what })
-    };
+    let size = file.size().context("read", &path)?;
+    let damaged = |offset, what| OpenError::Damaged(Damage::new(&path, offset, what));
     if size < SEGMENT_HEADER_BYTES {
         return Err(damaged(size, "the segment is cut short"));
     }
-    let mut bytes = [0; FRAME_BYTES];
-    file.read_at(&mut bytes, 0).map_err(read)?;
+    let bytes = read_bytes(&*file, &path, 0, FRAME_BYTES as u64)?;
     let (header, _) = unseal_frame::<SegmentHeader>(&bytes)
         .map_err(|error| error.into_open_error("segment's header", path.clone(), 0))?;
     if header.database != manifest.database

@@ -144,13 +144,11 @@ impl Core {
 
     /// The error for a location whose segment does not exist.
     pub(crate) fn missing_segment(&self, location: Location) -> ReadError {
-        let table = self.segments();
-        let number = location.position() / table.segment_bytes();
-        ReadError::Damaged(Damage {
-            file: self.storage.describe(&segment_file_name(number)),
-            offset: location.position() % table.segment_bytes(),
-            what: "the index names an entry in a segment that is not there".to_owned(),
-        })
+        let bytes = self.segments().segment_bytes();
+        let name = segment_file_name(location.position() / bytes);
+        let (file, offset) = (self.storage.describe(&name), location.position() % bytes);
+        let what = "the index names an entry in a segment that is not there";
+        ReadError::Damaged(Damage::new(file, offset, what))
     }
 
     /// The file and offset of a position, for error messages.
@@ -170,10 +168,7 @@ impl Core {
     /// only the newest versions are needed.
     pub(crate) fn retained_sequence(&self) -> u64 {
         let chain = self.chain.read();
-        let oldest = chain
-            .blocks
-            .first_key_value()
-            .map_or(0, |(_, block)| block.sequence);
+        let oldest = chain.first().map_or(0, |block| block.sequence);
         let pinned = self.pins.lock().keys().next().copied();
         pinned.map_or(oldest, |pinned| pinned.min(oldest))
     }

@@ -51,17 +51,17 @@ pub(crate) struct Moves {
 }
 
 /// What to gather for the next block.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct GatheringRequest {
     /// Number of the preparation that the next block must follow.
     pub(crate) follows: u64,
     /// Where to continue.
     pub(crate) cursor: Option<Cursor>,
-    /// Locations that the current block supersedes.
+    /// Locations that a block not yet published supersedes.
     pub(crate) superseded: Vec<Location>,
-    /// Bytes of the current block's own entries.
+    /// Bytes of the block's own entries.
     pub(crate) appended: u64,
-    /// Segments that the current block empties.
+    /// Segments that a block not yet published empties.
     pub(crate) emptied: Vec<u64>,
 }
 
@@ -78,17 +78,8 @@ struct State {
     is_closing: bool,
     request: Option<GatheringRequest>,
     is_gathering: bool,
-    result: Option<Gathered>,
-}
-
-/// Moves, and the only block that may use them.
-#[derive(Debug)]
-struct Gathered {
-    /// Number of the preparation that the block must follow.
-    follows: u64,
-    /// The cursor before that block.
-    cursor: Option<Cursor>,
-    moves: Arc<Moves>,
+    /// Moves, and the request for them, which names the only block that may use them.
+    result: Option<(GatheringRequest, Arc<Moves>)>,
 }
 
 impl BackgroundGathering {
@@ -121,8 +112,8 @@ impl BackgroundGathering {
             self.has_changed.wait(&mut state);
         }
         let result = state.result.as_ref();
-        let result = result.filter(|it| it.follows == follows && it.cursor == cursor);
-        result.map(|it| Arc::clone(&it.moves))
+        let result = result.filter(|(it, _)| it.follows == follows && it.cursor == cursor);
+        result.map(|(_, moves)| Arc::clone(moves))
     }
 
     /// Serves requests on the calling thread until [`close`](Self::close). A `gather` that returns
@@ -143,11 +134,7 @@ impl BackgroundGathering {
             let moves = gather(&request);
             state = self.state.lock();
             state.is_gathering = false;
-            state.result = moves.map(|moves| Gathered {
-                follows: request.follows,
-                cursor: request.cursor,
-                moves: Arc::new(moves),
-            });
+            state.result = moves.map(|moves| (request, Arc::new(moves)));
             self.has_changed.notify_all();
         }
     }
@@ -177,10 +164,7 @@ mod tests {
         gathering.expect_thread();
         let request = GatheringRequest {
             follows: 1,
-            cursor: None,
-            superseded: Vec::new(),
-            appended: 0,
-            emptied: Vec::new(),
+            ..GatheringRequest::default()
         };
         gathering.request(request.clone());
         let panicked = catch_unwind(AssertUnwindSafe(|| {

@@ -8,14 +8,13 @@
 //! * a rename replaces its target atomically;
 //! * durable bytes do not change until they are written again.
 
-pub mod faulty;
 mod map;
+pub mod real;
 
 pub use map::FileMap;
 pub(crate) use real::{RealStorage, memory_available};
-pub mod real;
 
-use crate::error::FileError;
+use crate::error::{FileContext, FileError};
 use std::{fmt, io, path::Path, sync::Arc};
 
 /// A folder of files.
@@ -60,6 +59,18 @@ pub(crate) fn open_existing(
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(FileError::new("open", storage.describe(name), source)),
     }
+}
+
+/// Reads bytes of the file with this path.
+pub(crate) fn read_bytes(
+    file: &dyn StorageFile,
+    path: &str,
+    offset: u64,
+    bytes: u64,
+) -> Result<Vec<u8>, FileError> {
+    let mut buffer = vec![0; usize::try_from(bytes).unwrap_or(usize::MAX)];
+    file.read_at(&mut buffer, offset).context("read", path)?;
+    Ok(buffer)
 }
 
 /// A file.

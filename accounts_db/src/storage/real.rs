@@ -2,7 +2,7 @@
 #![cfg_attr(target_os = "linux", allow(unsafe_code))]
 
 use super::{Storage, StorageFile, map::FileMap};
-use crate::error::{FileError, OpenError};
+use crate::error::{FileContext, FileError, OpenError};
 use memmap2::{Advice, MmapOptions};
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -38,11 +38,8 @@ pub struct RealStorage {
 impl RealStorage {
     /// Opens and locks a folder; with `create`, a missing folder is created.
     pub fn open(folder: &Path, create: bool, read_only: bool) -> Result<Self, OpenError> {
-        let error = |action, source| {
-            OpenError::File(FileError::new(action, folder.display().to_string(), source))
-        };
         if create {
-            fs::create_dir_all(folder).map_err(|source| error("create", source))?;
+            fs::create_dir_all(folder).context("create", folder.display().to_string())?;
         } else if !folder.is_dir() {
             return Err(OpenError::NotADatabase {
                 folder: folder.display().to_string(),
@@ -68,7 +65,7 @@ impl RealStorage {
         } else {
             (OpenOptions::new().create(true).truncate(false).write(true)).open(&path)
         };
-        let file = opened.map_err(|source| FileError::new("open", &name, source))?;
+        let file = opened.context("open", &name)?;
         let locked = if read_only {
             file.try_lock_shared()
         } else {

@@ -3,14 +3,16 @@
 // Every test binary uses a part of this module.
 #![allow(dead_code)]
 
+pub(crate) mod faulty;
+
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use lockweave_accounts_db::{
-    Db, Reader, StateItem,
+    CommitError, Db, Reader, StateItem,
     lattice::{Lattice, LatticeChange},
 };
 use lockweave_runtime::{Account, Code, StateDelta};
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, error::Error, sync::Arc};
 
 /// A state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -167,12 +169,15 @@ impl Generator {
     }
 }
 
+/// The result of a comparison: the first difference, or why a read failed.
+pub(crate) type Checked = Result<(), Box<dyn Error>>;
+
 /// Compares a reader with a state: what it contains and what it does not.
-pub(crate) fn check_state(reader: &Reader, shape: Shape, state: &ModelState) -> Result<(), String> {
-    let wrong = |what: String| Err(format!("block {}: {what}", reader.number()));
+pub(crate) fn check_state(reader: &Reader, shape: Shape, state: &ModelState) -> Checked {
+    let wrong = |what: String| Err(format!("block {}: {what}", reader.number()).into());
     for byte in 1..=shape.accounts {
         let address = Address::repeat_byte(byte);
-        let account = reader.account(address).map_err(|error| error.to_string())?;
+        let account = reader.account(address)?;
         if account != state.accounts.get(&address).copied() {
             return wrong(format!("account {address} is {account:?}"));
         }
@@ -180,7 +185,7 @@ pub(crate) fn check_state(reader: &Reader, shape: Shape, state: &ModelState) -> 
         let all: Vec<(Address, U256)> = (0..shape.slots)
             .map(|slot| (address, U256::from(slot)))
             .collect();
-        let at_once = reader.read_slots(&all).map_err(|error| error.to_string())?;
+        let at_once = reader.read_slots(&all)?;
         for ((_, slot), value) in all.iter().zip(&at_once) {
             if *value != (state.slots.get(&(address, *slot)).copied()).unwrap_or_default() {
                 return wrong(format!(
@@ -193,9 +198,7 @@ pub(crate) fn check_state(reader: &Reader, shape: Shape, state: &ModelState) -> 
         }
         for slot in 0..shape.slots {
             let slot = U256::from(slot);
-            let value = reader
-                .slot(address, slot)
-                .map_err(|error| error.to_string())?;
+            let value = reader.slot(address, slot)?;
             let expected = state
                 .slots
                 .get(&(address, slot))
@@ -208,24 +211,38 @@ pub(crate) fn check_state(reader: &Reader, shape: Shape, state: &ModelState) -> 
             }
             count += u64::from(!value.is_zero());
         }
-        let counted = reader
-            .slot_count(address)
-            .map_err(|error| error.to_string())?;
+        let counted = reader.slot_count(address)?;
         if counted != count {
             return wrong(format!("{address} has {count} slots, counted {counted}"));
         }
         if let Some(account) = account
             && account.code_hash != alloy_primitives::KECCAK256_EMPTY
         {
-            let code = reader
-                .code(account.code_hash)
-                .map_err(|error| error.to_string())?;
+            let code = reader.code(account.code_hash)?;
             match code {
                 Some(code) if keccak256(code.bytes()) == account.code_hash => {}
                 other => return wrong(format!("code of {address} is {other:?}")),
             }
         }
     }
+    Ok(())
+}
+
+/// The state after the newest of these blocks.
+pub(crate) fn newest_state(blocks: &[ModelBlock]) -> ModelState {
+    (blocks.last()).map_or_else(ModelState::default, |block| block.state.clone())
+}
+
+/// Commits another block.
+pub(crate) fn commit(
+    db: &Db,
+    generator: &mut Generator,
+    blocks: &mut Vec<ModelBlock>,
+) -> Result<(), CommitError> {
+    let (delta, block) = generator.block(blocks.len() as u64, &newest_state(blocks));
+    let prepared = db.prepare(block.number, &delta)?;
+    db.commit_prepared(prepared, block.hash, &block.payload)?;
+    blocks.push(block);
     Ok(())
 }
 
@@ -237,44 +254,33 @@ pub(crate) fn extend(
     count: usize,
 ) {
     for _ in 0..count {
-        let before = blocks
-            .last()
-            .map_or_else(ModelState::default, |block| block.state.clone());
-        let (delta, block) = generator.block(blocks.len() as u64, &before);
-        let prepared = db.prepare(block.number, &delta).expect("sound changes");
-        db.commit_prepared(prepared, block.hash, &block.payload)
-            .expect("a sound medium with space");
-        blocks.push(block);
+        commit(db, generator, blocks).expect("a sound medium with space");
     }
 }
 
 /// Compares the whole database with blocks, the newest last; skips blocks that are no longer
 /// readable.
-pub(crate) fn check_db(db: &Db, shape: Shape, blocks: &[ModelBlock]) -> Result<(), String> {
+pub(crate) fn check_db(db: &Db, shape: Shape, blocks: &[ModelBlock]) -> Checked {
     let newest = blocks.last().map(|block| block.number);
     let latest = db.latest().map(|block| block.number);
     if newest != latest {
-        return Err(format!("the newest block is {latest:?}, not {newest:?}"));
+        return Err(format!("the newest block is {latest:?}, not {newest:?}").into());
     }
     let oldest = db.oldest().unwrap_or(0);
     for block in blocks {
-        let payload = db
-            .payload(block.number)
-            .map_err(|error| error.to_string())?;
+        let payload = db.payload(block.number)?;
         if payload.unwrap_or_default()[..] != block.payload[..] {
-            return Err(format!("payload of block {} differs", block.number));
+            return Err(format!("payload of block {} differs", block.number).into());
         }
         if block.number < oldest {
             continue;
         }
-        let reader = db
-            .reader_at(block.number)
-            .map_err(|error| error.to_string())?;
+        let reader = db.reader_at(block.number)?;
         if reader.commitment() != block.commitment {
-            return Err(format!("commitment of block {} differs", block.number));
+            return Err(format!("commitment of block {} differs", block.number).into());
         }
         if reader.hash_of(block.number) != Some(block.hash) {
-            return Err(format!("hash of block {} differs", block.number));
+            return Err(format!("hash of block {} differs", block.number).into());
         }
         check_state(&reader, shape, &block.state)?;
     }
@@ -285,31 +291,29 @@ pub(crate) fn check_db(db: &Db, shape: Shape, blocks: &[ModelBlock]) -> Result<(
 }
 
 /// Compares iteration and the recomputed commitment with the newest block.
-pub(crate) fn check_whole(db: &Db, block: &ModelBlock) -> Result<(), String> {
-    let reader = db.reader_latest().map_err(|error| error.to_string())?;
+pub(crate) fn check_whole(db: &Db, block: &ModelBlock) -> Checked {
+    let reader = db.reader_latest()?;
     let mut found = ModelState::default();
     for item in reader.items() {
-        match item.map_err(|error| error.to_string())? {
+        match item? {
             StateItem::Account(address, account) => {
                 if found.accounts.insert(address, account).is_some() {
-                    return Err(format!("account {address} comes twice"));
+                    return Err(format!("account {address} comes twice").into());
                 }
             }
             StateItem::Slot(address, slot, value) => {
                 if found.slots.insert((address, slot), value).is_some() {
-                    return Err(format!("slot {slot} of {address} comes twice"));
+                    return Err(format!("slot {slot} of {address} comes twice").into());
                 }
             }
         }
     }
     if found != block.state {
-        return Err(format!("iteration differs from block {}", block.number));
+        return Err(format!("iteration differs from block {}", block.number).into());
     }
-    let recomputed = reader
-        .recompute_commitment()
-        .map_err(|error| error.to_string())?;
+    let recomputed = reader.recompute_commitment()?;
     if recomputed.commitment() != block.commitment {
-        return Err("the recomputed commitment differs".to_owned());
+        return Err("the recomputed commitment differs".into());
     }
     Ok(())
 }

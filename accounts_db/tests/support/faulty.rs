@@ -5,15 +5,19 @@
 //! some point on. Operations fail as on a full or broken disk. After a failed sync the data is lost
 //! although it can still be read, as on Linux. The same seed and operations give the same outcome.
 
-use super::{Storage, StorageFile, map::FileMap};
-use parking_lot::Mutex;
-use std::{collections::BTreeMap, fmt, io, path::Path, sync::Arc};
+use lockweave_accounts_db::storage::{FileMap, Storage, StorageFile};
+use std::{
+    collections::BTreeMap,
+    fmt, io,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 const SECTOR_BYTES: usize = 512;
 
 /// A fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// The machine stops. All operations fail until [`FaultyStorage::restart`]; unsynced data
     /// survives at random.
     Crash,
@@ -47,6 +51,20 @@ impl Fault {
             Self::ReadError | Self::ShortRead => matches!(operation, Operation::Read),
         }
     }
+
+    /// What the operation returns that it hits.
+    fn error(self) -> io::Error {
+        match self {
+            Self::Crash | Self::CrashKeeping { .. } => stopped(),
+            Self::NoSpace => {
+                io::Error::new(io::ErrorKind::StorageFull, "no space left on the medium")
+            }
+            Self::WriteError | Self::SyncError | Self::ReadError => {
+                io::Error::other("the medium fails")
+            }
+            Self::ShortRead => short(),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,18 +77,16 @@ enum Operation {
 }
 
 /// A folder in memory. Clones are the same folder.
-#[derive(Clone)]
-pub struct FaultyStorage {
-    world: Arc<Mutex<World>>,
-}
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FaultyStorage(Arc<Mutex<World>>);
 
-impl fmt::Debug for FaultyStorage {
+impl fmt::Debug for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FaultyStorage").finish_non_exhaustive()
+        f.debug_struct("World").finish_non_exhaustive()
     }
 }
 
-#[derive(Debug)]
+#[derive(Default)]
 struct World {
     random: u64,
     files: BTreeMap<u64, FileState>,
@@ -87,14 +103,14 @@ struct World {
     newest: Option<u64>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 enum NameChange {
     Set(String, u64),
     Rename(String, String),
     Remove(String),
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct FileState {
     current: Vec<u8>,
     durable: Vec<u8>,
@@ -103,60 +119,78 @@ struct FileState {
 
 impl FaultyStorage {
     /// An empty folder.
-    pub fn new(seed: u64) -> Self {
-        let world = World {
-            random: seed,
-            files: BTreeMap::new(),
-            next_file: 0,
-            names: BTreeMap::new(),
-            durable_names: BTreeMap::new(),
-            pending_names: Vec::new(),
-            operations: 0,
-            fault: None,
-            stopped: None,
-            newest: None,
-        };
-        Self {
-            world: Arc::new(Mutex::new(world)),
+    pub(crate) fn new(seed: u64) -> Self {
+        let folder = Self::default();
+        folder.world().random = seed;
+        folder
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The world of a running machine.
+    fn running(&self) -> io::Result<MutexGuard<'_, World>> {
+        let world = self.world();
+        match world.stopped {
+            Some(_) => Err(stopped()),
+            None => Ok(world),
         }
     }
 
+    fn file(&self, number: u64) -> Arc<dyn StorageFile> {
+        let folder = self.clone();
+        Arc::new(FaultyFile { folder, number })
+    }
+
     /// Injects a fault into the first operation that it concerns, after `after` more operations.
-    pub fn set_fault(&self, after: u64, fault: Fault) {
-        let mut world = self.world.lock();
+    pub(crate) fn set_fault(&self, after: u64, fault: Fault) {
+        let mut world = self.world();
         world.fault = Some((world.operations + after, fault));
     }
 
     /// Removes a pending fault.
-    pub fn clear_fault(&self) {
-        self.world.lock().fault = None;
+    pub(crate) fn clear_fault(&self) {
+        self.world().fault = None;
     }
 
     /// Number of operations so far.
-    pub fn operations(&self) -> u64 {
-        self.world.lock().operations
+    pub(crate) fn operations(&self) -> u64 {
+        self.world().operations
     }
 
     /// Whether the machine has stopped.
-    pub fn has_crashed(&self) -> bool {
-        self.world.lock().stopped.is_some()
+    pub(crate) fn has_crashed(&self) -> bool {
+        self.world().stopped.is_some()
     }
 
     /// Restarts the machine with the data that survived. Without a preceding crash it is one.
-    pub fn restart(&self) {
-        self.world.lock().restart();
+    pub(crate) fn restart(&self) {
+        self.world().restart();
     }
 
     /// A file's bytes, as they read now.
-    pub fn bytes(&self, name: &str) -> Option<Vec<u8>> {
-        let world = self.world.lock();
+    pub(crate) fn bytes(&self, name: &str) -> Option<Vec<u8>> {
+        let world = self.world();
         let file = world.names.get(name)?;
         Some(world.files.get(file)?.current.clone())
     }
 
+    /// The used bytes of a file: without the space that a segment has after them.
+    pub(crate) fn used_bytes(&self, name: &str) -> Option<Vec<u8>> {
+        let mut bytes = self.bytes(name)?;
+        let last = bytes.iter().rposition(|byte| *byte != 0);
+        let mut used = last.map_or(0, |last| last + 1);
+        if name.starts_with("log.") {
+            used = used.next_multiple_of(4096);
+        }
+        bytes.truncate(used);
+        Some(bytes)
+    }
+
     /// Replaces a file's bytes durably: silent damage.
-    pub fn set_bytes(&self, name: &str, bytes: Vec<u8>) {
-        let mut world = self.world.lock();
+    pub(crate) fn set_bytes(&self, name: &str, bytes: Vec<u8>) {
+        let mut world = self.world();
         if let Some(file) = world.names.get(name).copied()
             && let Some(file) = world.files.get_mut(&file)
         {
@@ -167,24 +201,15 @@ impl FaultyStorage {
     }
 
     /// A copy of the folder as it reads now, all durable.
-    pub fn fork(&self, seed: u64) -> Self {
+    pub(crate) fn fork(&self, seed: u64) -> Self {
         let fork = Self::new(seed);
-        {
-            let (from, mut to) = (self.world.lock(), fork.world.lock());
-            for (name, file) in &from.names {
-                let bytes = from.files[file].current.clone();
-                let number = to.next_file;
-                to.next_file += 1;
-                let state = FileState {
-                    durable: bytes.clone(),
-                    current: bytes,
-                    pending: Vec::new(),
-                };
-                to.files.insert(number, state);
-                to.names.insert(name.clone(), number);
-                to.durable_names.insert(name.clone(), number);
-            }
+        let (from, mut to) = (self.world(), fork.world());
+        for (name, file) in &from.names {
+            let number = to.add_file(from.files[file].current.clone());
+            to.names.insert(name.clone(), number);
+            to.durable_names.insert(name.clone(), number);
         }
+        drop(to);
         fork
     }
 }
@@ -280,7 +305,20 @@ impl World {
         self.newest = None;
     }
 
-    fn file(&mut self, name: &str) -> io::Result<u64> {
+    /// Adds a file with durable bytes; it has no name yet.
+    fn add_file(&mut self, bytes: Vec<u8>) -> u64 {
+        let number = self.next_file;
+        self.next_file += 1;
+        let state = FileState {
+            durable: bytes.clone(),
+            current: bytes,
+            pending: Vec::new(),
+        };
+        self.files.insert(number, state);
+        number
+    }
+
+    fn file(&self, name: &str) -> io::Result<u64> {
         let missing = || io::Error::new(io::ErrorKind::NotFound, format!("no file {name}"));
         self.names.get(name).copied().ok_or_else(missing)
     }
@@ -289,11 +327,7 @@ impl World {
         let strikes = self.strike(Operation::Name)?;
         change.clone().apply(&mut self.names);
         self.pending_names.push(change);
-        if strikes.is_some() {
-            Err(stopped())
-        } else {
-            Ok(())
-        }
+        strikes.map_or(Ok(()), |fault| Err(fault.error()))
     }
 }
 
@@ -327,12 +361,8 @@ fn stopped() -> io::Error {
     io::Error::other("the machine has stopped")
 }
 
-fn full() -> io::Error {
-    io::Error::new(io::ErrorKind::StorageFull, "no space left on the medium")
-}
-
-fn broken() -> io::Error {
-    io::Error::other("the medium fails")
+fn short() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the file ends early")
 }
 
 impl Storage for FaultyStorage {
@@ -341,73 +371,44 @@ impl Storage for FaultyStorage {
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
-        let world = self.world.lock();
-        if world.stopped.is_some() {
-            return Err(stopped());
-        }
-        Ok(world.names.keys().cloned().collect())
+        Ok(self.running()?.names.keys().cloned().collect())
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
-        let mut world = self.world.lock();
-        if world.stopped.is_some() {
-            return Err(stopped());
-        }
-        let file = world.file(name)?;
-        Ok(Arc::new(FaultyFile {
-            world: Arc::clone(&self.world),
-            file,
-        }))
+        let number = self.running()?.file(name)?;
+        Ok(self.file(number))
     }
 
     fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn StorageFile>> {
-        let mut world = self.world.lock();
+        let mut world = self.world();
         if let Some(fault) = world.strike(Operation::Create)? {
-            return Err(if fault == Fault::NoSpace {
-                full()
-            } else {
-                stopped()
-            });
+            return Err(fault.error());
         }
-        let file = world.next_file;
-        world.next_file += 1;
-        let zeros = vec![0; usize::try_from(bytes).unwrap_or(0)];
-        let state = FileState {
-            current: zeros.clone(),
-            durable: zeros,
-            pending: Vec::new(),
-        };
-        world.files.insert(file, state);
-        world.change_names(NameChange::Set(name.to_owned(), file))?;
-        Ok(Arc::new(FaultyFile {
-            world: Arc::clone(&self.world),
-            file,
-        }))
+        let number = world.add_file(vec![0; usize::try_from(bytes).unwrap_or(0)]);
+        world.change_names(NameChange::Set(name.to_owned(), number))?;
+        Ok(self.file(number))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        let mut world = self.world.lock();
+        let mut world = self.world();
         world.file(from)?;
         world.change_names(NameChange::Rename(from.to_owned(), to.to_owned()))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        let mut world = self.world.lock();
+        let mut world = self.world();
         world.file(name)?;
         world.change_names(NameChange::Remove(name.to_owned()))
     }
 
     fn sync_folder(&self) -> io::Result<()> {
-        let mut world = self.world.lock();
-        match world.strike(Operation::Sync)? {
-            None => {
-                world.durable_names = world.names.clone();
-                world.pending_names.clear();
-                Ok(())
-            }
-            Some(Fault::SyncError) => Err(broken()),
-            Some(_) => Err(stopped()),
+        let mut world = self.world();
+        if let Some(fault) = world.strike(Operation::Sync)? {
+            return Err(fault.error());
         }
+        world.durable_names = world.names.clone();
+        world.pending_names.clear();
+        Ok(())
     }
 
     fn link(&self, _name: &str, _target: &dyn Storage) -> io::Result<bool> {
@@ -419,97 +420,66 @@ impl Storage for FaultyStorage {
     }
 }
 
+#[derive(Debug)]
 struct FaultyFile {
-    world: Arc<Mutex<World>>,
-    file: u64,
-}
-
-impl fmt::Debug for FaultyFile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FaultyFile")
-            .field("file", &self.file)
-            .finish_non_exhaustive()
-    }
+    folder: FaultyStorage,
+    number: u64,
 }
 
 impl FaultyFile {
-    fn with<R>(
-        &self,
-        world: &mut World,
-        use_it: impl FnOnce(&mut FileState) -> R,
-    ) -> io::Result<R> {
-        // A removed file exists while it is open; after a restart it is gone.
-        world
-            .files
-            .get_mut(&self.file)
-            .map(use_it)
-            .ok_or_else(stopped)
+    /// The file's state. A removed file exists while it is open; after a restart it is gone.
+    fn state<'a>(&self, world: &'a mut World) -> io::Result<&'a mut FileState> {
+        world.files.get_mut(&self.number).ok_or_else(stopped)
     }
 }
 
 impl StorageFile for FaultyFile {
     fn size(&self) -> io::Result<u64> {
-        let mut world = self.world.lock();
-        if world.stopped.is_some() {
-            return Err(stopped());
-        }
-        self.with(&mut world, |file| file.current.len() as u64)
+        let mut world = self.folder.running()?;
+        Ok(self.state(&mut world)?.current.len() as u64)
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        let mut world = self.world.lock();
-        let short = || io::Error::new(io::ErrorKind::UnexpectedEof, "the file ends early");
-        match world.strike(Operation::Read)? {
-            None => {}
-            Some(Fault::ReadError) => return Err(broken()),
-            Some(Fault::ShortRead) => return Err(short()),
-            Some(_) => return Err(stopped()),
+        let mut world = self.folder.world();
+        if let Some(fault) = world.strike(Operation::Read)? {
+            return Err(fault.error());
         }
-        self.with(&mut world, |file| {
-            let start = usize::try_from(offset).map_err(|_| short())?;
-            let end = start.checked_add(buffer.len()).ok_or_else(short)?;
-            buffer.copy_from_slice(file.current.get(start..end).ok_or_else(short)?);
-            Ok(())
-        })?
+        let start = usize::try_from(offset).map_err(|_| short())?;
+        let end = start.checked_add(buffer.len()).ok_or_else(short)?;
+        let bytes = self.state(&mut world)?.current.get(start..end);
+        buffer.copy_from_slice(bytes.ok_or_else(short)?);
+        Ok(())
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let mut world = self.world.lock();
+        let mut world = self.folder.world();
         let fault = world.strike(Operation::Write)?;
         let written = match fault {
             Some(Fault::NoSpace | Fault::WriteError) => world.below(bytes.len() + 1),
             _ => bytes.len(),
         };
-        let offset = usize::try_from(offset).map_err(|_| full())?;
+        let offset = usize::try_from(offset).map_err(|_| Fault::NoSpace.error())?;
         let bytes = &bytes[..written];
-        self.with(&mut world, |file| {
-            put(&mut file.current, offset, bytes);
-            file.pending.push((offset, bytes.to_vec()));
-        })?;
-        world.newest = Some(self.file);
-        match fault {
-            None => Ok(()),
-            Some(Fault::NoSpace) => Err(full()),
-            Some(Fault::WriteError) => Err(broken()),
-            Some(_) => Err(stopped()),
-        }
+        let file = self.state(&mut world)?;
+        put(&mut file.current, offset, bytes);
+        file.pending.push((offset, bytes.to_vec()));
+        world.newest = Some(self.number);
+        fault.map_or(Ok(()), |fault| Err(fault.error()))
     }
 
     fn sync(&self) -> io::Result<()> {
-        let mut world = self.world.lock();
+        let mut world = self.folder.world();
         let fault = world.strike(Operation::Sync)?;
-        match fault {
-            None => self.with(&mut world, |file| {
-                for (offset, bytes) in file.pending.drain(..) {
-                    put(&mut file.durable, offset, &bytes);
-                }
-            }),
-            Some(Fault::SyncError) => {
-                self.with(&mut world, |file| file.pending.clear())?;
-                Err(broken())
-            }
-            Some(_) => Err(stopped()),
+        if fault.is_some_and(|fault| fault != Fault::SyncError) {
+            return Err(stopped());
         }
+        let file = self.state(&mut world)?;
+        for (offset, bytes) in file.pending.drain(..) {
+            if fault.is_none() {
+                put(&mut file.durable, offset, &bytes);
+            }
+        }
+        fault.map_or(Ok(()), |fault| Err(fault.error()))
     }
 
     fn map(&self) -> io::Result<Option<FileMap>> {
