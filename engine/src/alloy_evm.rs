@@ -435,7 +435,7 @@ fn commits<DB: Database>(
         account.status |= AccountStatus::Touched;
         Ok(account)
     };
-    for &address in &delta.wiped {
+    for &address in &delta.cleared {
         let mut account = before(database, address)?;
         account.status |= AccountStatus::SelfDestructed;
         destroyed.insert(address, account);

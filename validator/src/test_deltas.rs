@@ -8,8 +8,8 @@ use proptest::prelude::*;
 pub(crate) fn delta() -> impl Strategy<Value = StateDelta> {
     let accounts = prop::collection::btree_map(0_u8..6, prop::option::of(1_u64..100), 0..5);
     let slots = prop::collection::btree_map((0_u8..6, 0_u64..4), 0_u64..3, 0..9);
-    let wiped = prop::collection::btree_set(0_u8..6, 0..2);
-    (accounts, slots, wiped).prop_map(|(accounts, slots, wiped)| StateDelta {
+    let cleared = prop::collection::btree_set(0_u8..6, 0..2);
+    (accounts, slots, cleared).prop_map(|(accounts, slots, cleared)| StateDelta {
         accounts: (accounts.into_iter())
             .map(|(byte, balance)| {
                 let account = balance.map(|balance| Account {
@@ -19,7 +19,7 @@ pub(crate) fn delta() -> impl Strategy<Value = StateDelta> {
                 (Address::repeat_byte(byte), account)
             })
             .collect(),
-        wiped: wiped.into_iter().map(Address::repeat_byte).collect(),
+        cleared: cleared.into_iter().map(Address::repeat_byte).collect(),
         slots: (slots.into_iter())
             .map(|((byte, slot), value)| {
                 let address = Address::repeat_byte(byte);

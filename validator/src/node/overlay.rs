@@ -91,34 +91,6 @@ mod tests {
     use lockweave_runtime::MemoryState;
     use proptest::prelude::*;
 
-<<<<<<< HEAD
-    fn delta() -> impl Strategy<Value = StateDelta> {
-        let accounts = prop::collection::btree_map(0_u8..5, prop::option::of(1_u64..9), 0..5);
-        let slots = prop::collection::btree_map((0_u8..5, 0_u64..3), 0_u64..3, 0..9);
-        let cleared = prop::collection::btree_set(0_u8..5, 0..2);
-        (accounts, slots, cleared).prop_map(|(accounts, slots, cleared)| StateDelta {
-            accounts: (accounts.into_iter())
-                .map(|(byte, nonce)| {
-                    let account = nonce.map(|nonce| Account {
-                        nonce,
-                        ..Account::default()
-                    });
-                    (Address::repeat_byte(byte), account)
-                })
-                .collect(),
-            cleared: cleared.into_iter().map(Address::repeat_byte).collect(),
-            slots: (slots.into_iter())
-                .map(|((byte, slot), value)| {
-                    let address = Address::repeat_byte(byte);
-                    (address, U256::from(slot), U256::from(value))
-                })
-                .collect(),
-            codes: Vec::new(),
-        })
-    }
-
-=======
->>>>>>> val
     proptest! {
         /// Reads through an overlay are those of the state that the changes were applied to.
         #[test]
