@@ -105,7 +105,7 @@ fn figures(report: &Report) -> String {
     let rows = concat(rows, |(name, value)| {
         format!("<tr><td>{name}</td><td>{value}</td></tr>")
     });
-    format!("<section><h2>Figures</h2><table>{rows}</table></section>\n")
+    table("Figures", &[], &rows)
 }
 
 fn latencies(report: &Report) -> String {
@@ -131,10 +131,8 @@ fn latencies(report: &Report) -> String {
             .concat();
         format!("<tr><td>{name}</td>{cells}</tr>")
     });
-    format!(
-        "<section><h2>Latency from the intended time, ms</h2><table><tr><th></th><th>p50</th><th>p90</th>\
-         <th>p99</th><th>p99.9</th><th>max</th></tr>{rows}</table></section>\n"
-    )
+    let head = ["", "p50", "p90", "p99", "p99.9", "max"];
+    table("Latency from the intended time, ms", &head, &rows)
 }
 
 fn plots(report: &Report) -> String {
@@ -203,6 +201,15 @@ fn concat<T>(items: impl IntoIterator<Item = T>, render: impl Fn(T) -> String) -
     items.into_iter().map(render).collect::<Vec<_>>().concat()
 }
 
+/// A section with a table; without a head there is no head row.
+fn table(title: &str, head: &[&str], rows: &str) -> String {
+    let mut cells = concat(head, |name| format!("<th>{name}</th>"));
+    if !head.is_empty() {
+        cells = format!("<tr>{cells}</tr>");
+    }
+    format!("<section><h2>{title}</h2><table>{cells}{rows}</table></section>\n")
+}
+
 fn figure(title: &str, style: Style, lines: &[Line]) -> String {
     let legend = concat(lines, |line| {
         format!("<span><b class=\"{}\"></b>{}</span>", line.class, line.name)
@@ -239,9 +246,7 @@ fn failures(report: &Report) -> String {
             escape(reason)
         )
     });
-    format!(
-        "<section><h2>Failures by reason</h2><table><tr><th>reason</th><th>times</th></tr>{rows}</table></section>\n"
-    )
+    table("Failures by reason", &["reason", "times"], &rows)
 }
 
 fn kinds(report: &Report) -> String {
@@ -253,9 +258,8 @@ fn kinds(report: &Report) -> String {
             counts.reverted
         )
     });
-    format!(
-        "<section><h2>Transactions in blocks by kind</h2><table><tr><th>kind</th><th>included</th><th>reverted</th></tr>{rows}</table></section>\n"
-    )
+    let head = ["kind", "included", "reverted"];
+    table("Transactions in blocks by kind", &head, &rows)
 }
 
 #[cfg(test)]

@@ -163,6 +163,18 @@ pub(super) fn check_growth(
     }
 }
 
+/// Checks that the sum of word `word` over a range of answers has grown by `expected`.
+pub(super) fn check_sum_growth(
+    what: &str,
+    (before, after): (&Answers, &Answers),
+    range: &std::ops::Range<usize>,
+    word: usize,
+    expected: u64,
+) -> Result<(), String> {
+    let sum = |answers: &Answers| answers.sum(range.clone(), word);
+    check_growth(what, sum(before), sum(after), expected)
+}
+
 /// Checks that two ways of counting agree.
 pub(super) fn check_equal(what: &str, one: U256, other: U256) -> Result<(), String> {
     if one == other {

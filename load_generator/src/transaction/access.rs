@@ -33,6 +33,11 @@ impl Slots {
         }
     }
 
+    /// Adds the slot of `mapping[key]` of a contract, for a mapping at slot `mapping`.
+    pub(crate) fn add_mapped(&mut self, contract: Address, key: B256, mapping: u64) {
+        self.add(contract, mapping_slot(key, slot(mapping)));
+    }
+
     /// The slots as an EIP-2930 list.
     pub fn to_list(&self) -> AccessList {
         let items = self.0.iter().map(|(address, slots)| AccessListItem {

@@ -5,13 +5,12 @@ use alloy_sol_types::SolCall;
 
 use super::{contracts::EnergyMarket, single_contract::SingleContract};
 use crate::{
-    error::LoadError,
     random::RandomSource,
     scenario::model::{
-        Action, Answers, Description, Query, Scenario, Settings, check_equal, check_growth,
+        Action, Answers, Description, Query, Scenario, check_equal, check_sum_growth,
     },
     scenario::script::Script,
-    transaction::{Access, address_key, mapping_slot, number_key, slot},
+    transaction::{Access, address_key, number_key},
 };
 
 const SELL: usize = 0;
@@ -32,20 +31,10 @@ pub(in crate::scenario) const SCENARIO: Description = Description {
     does: "sells or buys energy in a delivery period, at a price that follows supply and demand",
     conflicts: "periods' order totals (an item is a period)",
     checks: "energy sold and bought is the same by period and by meter; the sum of money is unchanged",
-    make: EnergyTrade::make,
+    make: |settings| SingleContract::scenario(settings, 96, 10_000, EnergyTrade),
 };
 
-struct EnergyTrade {
-    contract: SingleContract,
-}
-
-impl EnergyTrade {
-    fn make(settings: &Settings) -> Result<Box<dyn Scenario>, LoadError> {
-        Ok(Box::new(Self {
-            contract: SingleContract::new(settings, 96, 10_000)?,
-        }))
-    }
-}
+struct EnergyTrade(SingleContract);
 
 impl Scenario for EnergyTrade {
     fn kinds(&self) -> Vec<String> {
@@ -53,7 +42,7 @@ impl Scenario for EnergyTrade {
     }
 
     fn set_up(&mut self, script: &mut Script<'_>) {
-        self.contract.address = script.deploy(&EnergyMarket::BYTECODE, &[]);
+        self.0.address = script.deploy(&EnergyMarket::BYTECODE, &[]);
         let open = |households: &[Address], first, end| {
             EnergyMarket::openCall {
                 households: households.to_vec(),
@@ -65,27 +54,27 @@ impl Scenario for EnergyTrade {
         };
         for households in script.senders().chunks(AT_ONCE) {
             let input = open(households, U256::ZERO, U256::ZERO);
-            script.call(self.contract.address, input, 6_000_000);
+            script.call(self.0.address, input, 6_000_000);
         }
-        for (first, end) in self.contract.ranges(AT_ONCE) {
-            script.call(self.contract.address, open(&[], first, end), 6_000_000);
+        for (first, end) in self.0.ranges(AT_ONCE) {
+            script.call(self.0.address, open(&[], first, end), 6_000_000);
         }
     }
 
     fn queries(&self) -> Vec<Query> {
-        let periods = self.contract.ranges(AT_ONCE).map(|(first, end)| {
+        let periods = self.0.ranges(AT_ONCE).map(|(first, end)| {
             let call = EnergyMarket::sumsOfPeriodsCall { first, end };
-            self.contract.view(&call)
+            self.0.view(&call)
         });
-        let households = self.contract.sender_parts().map(|part| {
+        let households = self.0.sender_parts().map(|part| {
             let households = part.to_vec();
-            self.contract.view(&EnergyMarket::sumsOfCall { households })
+            self.0.view(&EnergyMarket::sumsOfCall { households })
         });
         periods.chain(households).collect()
     }
 
     fn next(&mut self, turn: usize, random: &mut RandomSource) -> Action {
-        let item = self.contract.picker.pick(random);
+        let item = self.0.picker.pick(random);
         let period = U256::from(item);
         let kind = if random.below(2) == 0 { SELL } else { BUY };
         let energy = ENERGY;
@@ -95,19 +84,18 @@ impl Scenario for EnergyTrade {
             EnergyMarket::buyCall { period, energy }.abi_encode()
         };
         let mut access = Access::default();
-        let book = mapping_slot(number_key(item), slot(0));
-        access.writes.add(self.contract.address, book);
-        let meter = mapping_slot(address_key(self.contract.senders[turn]), slot(1));
-        access.writes.add(self.contract.address, meter);
+        let (contract, meter) = (self.0.address, address_key(self.0.senders[turn]));
+        access.writes.add_mapped(contract, number_key(item), 0);
+        access.writes.add_mapped(contract, meter, 1);
         Action {
             kind,
             units: ENERGY,
-            ..self.contract.call(turn, input, 120_000, access)
+            ..self.0.call(turn, input, 120_000, access)
         }
     }
 
     fn check(&self, before: &Answers, after: &Answers, included: &[u64]) -> Result<(), String> {
-        let periods = 0..self.contract.ranges(AT_ONCE).count();
+        let periods = 0..self.0.ranges(AT_ONCE).count();
         let households = periods.end..after.0.len();
         for (what, range, kind) in [
             ("energy offered in periods", &periods, SELL),
@@ -115,8 +103,7 @@ impl Scenario for EnergyTrade {
             ("energy sold by households", &households, SELL),
             ("energy bought by households", &households, BUY),
         ] {
-            let was = before.sum(range.clone(), kind);
-            check_growth(what, was, after.sum(range.clone(), kind), included[kind])?;
+            check_sum_growth(what, (before, after), range, kind, included[kind])?;
         }
         let money = |answers: &Answers| answers.sum(0..answers.0.len(), 2);
         check_equal("money before and after", money(before), money(after))

@@ -11,7 +11,7 @@ use crate::{
     error::LoadError,
     random::{Picker, RandomSource},
     scenario::model::{
-        Action, Answers, Description, Query, Scenario, Settings, check_equal, check_growth,
+        Action, Answers, Description, Query, Scenario, Settings, check_equal, check_sum_growth,
         item_count,
     },
     scenario::script::Script,
@@ -88,13 +88,8 @@ impl Scenario for Erc20 {
 
     fn check(&self, before: &Answers, after: &Answers, included: &[u64]) -> Result<(), String> {
         let of_holders = 1..1 + balances(self.token, &self.holders).len();
-        let gained = |answers: &Answers| answers.sum(of_holders.clone(), 0);
-        check_growth(
-            "the holders' tokens",
-            gained(before),
-            gained(after),
-            included[0],
-        )?;
+        let both = (before, after);
+        check_sum_growth("the holders' tokens", both, &of_holders, 0, included[0])?;
         let all = after.sum(1..after.0.len(), 0);
         check_equal("supply and balances", after.word(0, 0), all)
     }

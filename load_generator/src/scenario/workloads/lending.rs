@@ -89,9 +89,8 @@ impl Loans {
         let party = if kind == LIQUIDATE { victim } else { sender };
         let position = mapping_slot(address_key(party), of_market);
         access.writes.add(self.lending, position);
-        access
-            .writes
-            .add(self.lending, mapping_slot(number_key(market), slot(1)));
+        let totals = number_key(market);
+        access.writes.add_mapped(self.lending, totals, 1);
         if matches!(kind, BORROW | WITHDRAW | LIQUIDATE) {
             access.reads.add(self.lending, price);
         }
@@ -174,46 +173,20 @@ impl Scenario for Loans {
         let victim = self.senders[random.below(self.senders.len())];
         let market = U256::from(item);
         let input = match kind {
-            DEPOSIT => Lending::depositCall {
-                market,
-                amount: 1_000,
+            DEPOSIT => Lending::depositCall::new((market, 1_000)).abi_encode(),
+            BORROW => Lending::borrowCall::new((market, 700)).abi_encode(),
+            REPAY => Lending::repayCall::new((market, 700)).abi_encode(),
+            WITHDRAW => Lending::withdrawCall::new((market, 900)).abi_encode(),
+            PRICE => {
+                let price = U256::from(700 + random.below(600));
+                Lending::setPriceCall::new((market, price)).abi_encode()
             }
-            .abi_encode(),
-            BORROW => Lending::borrowCall {
-                market,
-                amount: 700,
-            }
-            .abi_encode(),
-            REPAY => Lending::repayCall {
-                market,
-                amount: 700,
-            }
-            .abi_encode(),
-            WITHDRAW => Lending::withdrawCall {
-                market,
-                amount: 900,
-            }
-            .abi_encode(),
-            PRICE => Lending::setPriceCall {
-                market,
-                price: U256::from(700 + random.below(600)),
-            }
-            .abi_encode(),
-            _ => Lending::liquidateCall {
-                market,
-                account: victim,
-            }
-            .abi_encode(),
+            _ => Lending::liquidateCall::new((market, victim)).abi_encode(),
         };
+        let access = self.access(kind, item, self.senders[turn], victim);
         Action {
             kind,
-            ..Action::call(
-                turn,
-                self.lending,
-                input,
-                250_000,
-                self.access(kind, item, self.senders[turn], victim),
-            )
+            ..Action::call(turn, self.lending, input, 250_000, access)
         }
     }
 

@@ -1,7 +1,5 @@
 //! A breeding game with standing bids for animals.
 
-use std::ops::Range;
-
 use alloy_primitives::{Address, B256, U256};
 use alloy_sol_types::SolCall;
 
@@ -10,10 +8,10 @@ use crate::{
     error::LoadError,
     random::RandomSource,
     scenario::model::{
-        Action, Answers, Description, Query, Scenario, Settings, check_equal, check_growth,
+        Action, Answers, Description, Query, Scenario, Settings, check_equal, check_sum_growth,
     },
     scenario::script::Script,
-    transaction::{Access, address_key, mapping_slot, number_key, slot},
+    transaction::{Access, address_key, number_key},
 };
 
 const BREED: usize = 0;
@@ -46,10 +44,6 @@ impl Breeding {
             contract: SingleContract::new(settings, 256, 10_000)?,
             bred: vec![(0, false); settings.senders.len()],
         }))
-    }
-
-    fn slot_of(key: B256, mapping: u64) -> B256 {
-        mapping_slot(key, slot(mapping))
     }
 }
 
@@ -98,11 +92,10 @@ impl Scenario for Breeding {
         let sender = self.contract.senders[turn];
         let item = self.contract.picker.pick(random);
         let (count, own) = self.bred[turn];
+        let contract = self.contract.address;
         let mut access = Access::default();
         let mut write = |key: B256, mapping: u64| {
-            access
-                .writes
-                .add(self.contract.address, Self::slot_of(key, mapping));
+            access.writes.add_mapped(contract, key, mapping);
         };
         let (kind, input) = if own {
             let animal = id(sender, count - 1);
@@ -119,8 +112,8 @@ impl Scenario for Breeding {
             write(address_key(sender), 2);
             write(number_key(item), 4);
             if let Some(last) = count.checked_sub(1) {
-                let mother = Self::slot_of(id(sender, last).into(), 1);
-                access.reads.add(self.contract.address, mother);
+                let mother = id(sender, last).into();
+                access.reads.add_mapped(contract, mother, 1);
             }
             self.bred[turn] = (count + 1, true);
             let sire = U256::from(item);
@@ -136,28 +129,16 @@ impl Scenario for Breeding {
         let first = self.contract.senders.len();
         let players = first..first + self.contract.sender_parts().len();
         let opened = players.end..players.end + self.contract.ranges(AT_ONCE).count();
-        let sums = |range: &Range<usize>, word| {
-            let range = || range.clone();
-            (before.sum(range(), word), after.sum(range(), word))
-        };
-        for (what, (was, is), expected) in [
-            (
-                "animals bred by players",
-                sums(&players, 0),
-                included[BREED],
-            ),
-            ("offspring of sires", sums(&opened, 0), included[BREED]),
-            ("animals bought", sums(&opened, 2), included[SELL]),
-            ("players' coins", sums(&players, 1), included[SELL] * PRICE),
+        let (bred, sold) = (included[BREED], included[SELL]);
+        for (what, range, word, expected) in [
+            ("animals bred by players", &players, 0, bred),
+            ("offspring of sires", &opened, 0, bred),
+            ("animals bought", &opened, 2, sold),
+            ("players' coins", &players, 1, sold * PRICE),
         ] {
-            check_growth(what, was, is, expected)?;
+            check_sum_growth(what, (before, after), range, word, expected)?;
         }
-        let ((players_had, players_have), (bids_had, bids_have)) =
-            (sums(&players, 1), sums(&opened, 1));
-        check_equal(
-            "coins before and after",
-            players_had + bids_had,
-            players_have + bids_have,
-        )
+        let coins = |answers: &Answers| answers.sum(players.start..opened.end, 1);
+        check_equal("coins before and after", coins(before), coins(after))
     }
 }

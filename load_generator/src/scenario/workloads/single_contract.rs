@@ -7,7 +7,7 @@ use super::tokens::{ADDRESSES_AT_ONCE, view};
 use crate::{
     error::LoadError,
     random::Picker,
-    scenario::model::{Action, Query, Settings, item_count},
+    scenario::model::{Action, Query, Scenario, Settings, item_count},
     transaction::Access,
 };
 
@@ -34,6 +34,16 @@ impl SingleContract {
             senders: settings.senders.clone(),
             picker: Picker::new(items, settings.hotness)?,
         })
+    }
+
+    /// The scenario that `wrap` makes of a contract with these bounds.
+    pub(super) fn scenario<S: Scenario + 'static>(
+        settings: &Settings,
+        default: usize,
+        bound: usize,
+        wrap: fn(Self) -> S,
+    ) -> Result<Box<dyn Scenario>, LoadError> {
+        Ok(Box::new(wrap(Self::new(settings, default, bound)?)))
     }
 
     /// A query by a view call of the contract.

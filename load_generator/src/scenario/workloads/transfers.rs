@@ -6,7 +6,7 @@ use crate::{
     error::LoadError,
     random::{Picker, RandomSource},
     scenario::model::{
-        Action, Answers, Description, Query, Scenario, Settings, check_growth, item_count,
+        Action, Answers, Description, Query, Scenario, Settings, check_sum_growth, item_count,
     },
     scenario::script::Script,
     transaction::{Access, TRANSFER_GAS, recipients},
@@ -63,7 +63,7 @@ impl Scenario for Transfers {
 
     fn check(&self, before: &Answers, after: &Answers, included: &[u64]) -> Result<(), String> {
         let all = 0..self.recipients.len();
-        let (was, is) = (before.sum(all.clone(), 0), after.sum(all, 0));
-        check_growth("the recipients' balance", was, is, included[0])
+        let both = (before, after);
+        check_sum_growth("the recipients' balance", both, &all, 0, included[0])
     }
 }
