@@ -36,5 +36,7 @@ fuzz_target!(|bytes: &[u8]| {
             assert!(inserted.contains(&(key, AccessMode::Credit)));
         }
     }
-    assert!(builder.is_empty());
+    // The builder is empty again.
+    let rest = builder.finish(KEYS_MAX);
+    assert!(rest.is_ok_and(|set| set.entries().is_empty()));
 });

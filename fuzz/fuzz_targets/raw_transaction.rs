@@ -15,7 +15,9 @@ static ADMISSION: LazyLock<Admission> = LazyLock::new(|| {
 });
 
 fuzz_target!(|bytes: &[u8]| {
-    if let Ok(transaction) = validate(&ADMISSION, &PoolConfig::default(), bytes) {
+    let validated = validate(&ADMISSION, &PoolConfig::default(), &[bytes]);
+    assert_eq!(validated.len(), 1);
+    for transaction in validated.into_iter().flatten() {
         assert!(transaction.size <= bytes.len());
         assert!(transaction.cost >= transaction.transaction.env().value);
     }
