@@ -54,6 +54,33 @@ use lockweave_evm_adapter::{
 use lockweave_runtime::{Account, Code, Outcome, StateDelta, StateError, StateView, Status};
 use std::{collections::hash_map::Entry, error::Error, fmt, mem, panic, sync::Arc, thread};
 
+/// A receipt builder for transactions that Lockweave executes: Ethereum's.
+///
+/// Every [`ReceiptBuilder`] whose types allow it is one.
+pub trait EthReceiptBuilder:
+    ReceiptBuilder<
+        Transaction: Clone
+                         + Into<LockweaveTxEnvelope>
+                         + Transaction
+                         + Encodable2718
+                         + TransactionEnvelope<TxType: Send + 'static>,
+        Receipt: TxReceipt<Log = Log>,
+    >
+{
+}
+
+impl<R> EthReceiptBuilder for R where
+    R: ReceiptBuilder<
+            Transaction: Clone
+                             + Into<LockweaveTxEnvelope>
+                             + Transaction
+                             + Encodable2718
+                             + TransactionEnvelope<TxType: Send + 'static>,
+            Receipt: TxReceipt<Log = Log>,
+        >
+{
+}
+
 /// Makes executors that execute a whole block on the workers of an [`Engine`].
 ///
 /// It stands where an [`EthBlockExecutorFactory`] stood, for any database, receipt builder and chain
@@ -109,11 +136,7 @@ impl<E, Spec, R> ParallelBlockExecutor<'_, E, Spec, R>
 where
     E: Evm<DB: StateDB, Spec = SpecId, Tx = TxEnv, BlockEnv = BlockEnv, HaltReason = HaltReason>,
     Spec: EthExecutorSpec,
-    R: ReceiptBuilder<
-            Transaction: Clone + Into<LockweaveTxEnvelope> + Transaction + Encodable2718,
-            Receipt: TxReceipt<Log = Log>,
-        >,
-    <R::Transaction as TransactionEnvelope>::TxType: Send + 'static,
+    R: EthReceiptBuilder,
 {
     /// Whether the block has to be executed one transaction after another.
     fn is_serial(&self) -> bool {
@@ -182,13 +205,9 @@ impl<E, Spec, R> BlockExecutor for ParallelBlockExecutor<'_, E, Spec, R>
 where
     E: Evm<DB: StateDB, Spec = SpecId, Tx = TxEnv, BlockEnv = BlockEnv, HaltReason = HaltReason>,
     Spec: EthExecutorSpec,
-    R: ReceiptBuilder<
-            Transaction: Clone + Into<LockweaveTxEnvelope> + Transaction + Encodable2718,
-            Receipt: TxReceipt<Log = Log>,
-        >,
+    R: EthReceiptBuilder,
     TxEnv:
         alloy_evm::FromRecoveredTx<R::Transaction> + alloy_evm::FromTxWithEncoded<R::Transaction>,
-    <R::Transaction as TransactionEnvelope>::TxType: Send + 'static,
 {
     type Transaction = R::Transaction;
     type Receipt = R::Receipt;
@@ -244,14 +263,10 @@ where
 
 impl<R, Spec> BlockExecutorFactory for ParallelBlockExecutorFactory<R, Spec>
 where
-    R: ReceiptBuilder<
-            Transaction: Clone + Into<LockweaveTxEnvelope> + Transaction + Encodable2718,
-            Receipt: TxReceipt<Log = Log>,
-        > + 'static,
+    R: EthReceiptBuilder + 'static,
     Spec: EthExecutorSpec + 'static,
     TxEnv:
         alloy_evm::FromRecoveredTx<R::Transaction> + alloy_evm::FromTxWithEncoded<R::Transaction>,
-    <R::Transaction as TransactionEnvelope>::TxType: Send + 'static,
 {
     type EvmFactory = EthEvmFactory;
     type ExecutionCtx<'a> = EthBlockExecutionCtx<'a>;
@@ -306,11 +321,9 @@ struct NoAnswer;
 impl RemoteDatabase {
     fn ask<T>(&self, request: impl FnOnce(Sender<T>) -> Request) -> Result<T, StateError> {
         let (reply, answer) = crossbeam_channel::bounded(1);
-        let sent = self.0.send(request(reply));
-        let answer = sent
-            .map_err(|_| NoAnswer)
-            .and_then(|()| answer.recv().map_err(|_| NoAnswer));
-        answer.map_err(|error| StateError::Backend(Arc::new(error)))
+        let sent = self.0.send(request(reply)).ok();
+        let answered = sent.and_then(|()| answer.recv().ok());
+        answered.ok_or_else(|| StateError::Backend(Arc::new(NoAnswer)))
     }
 }
 

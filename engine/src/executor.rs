@@ -3,13 +3,16 @@
 
 use crate::{core::Settings, executed::SkippedTransactions};
 use lockweave_evm_adapter::{
-    BlockContext, BlockEffects, EvmExecutor, EvmInferrer, InvalidStep, Step,
+    BlockContext, EvmExecutor, EvmInferrer, InvalidStep, Step, StepEffects,
 };
 use lockweave_runtime::{DenseId, ExecutionError, Executor, GrantedState, Outcome, Payment};
 use parking_lot::Mutex;
 use std::sync::Arc;
 
 type Granted = EvmExecutor<GrantedState<Step>>;
+
+/// The effects of a block's steps, stored by the workers; empty for steps that have not run.
+pub(crate) type BlockEffects = [Mutex<StepEffects>];
 
 /// What the workers of one block share.
 #[derive(Clone, Debug)]
@@ -94,7 +97,7 @@ impl Executor<GrantedState<Step>> for BlockExecutor {
     ) -> Result<Outcome, ExecutionError<InvalidStep>> {
         let result = self.inner.execute(step, state);
         if let (Ok(_), Some(effects), Some(task)) = (&result, &self.effects, state.task()) {
-            effects.put(task.index(), self.inner.take_effects());
+            *effects[task.index()].lock() = self.inner.take_effects();
         }
         match (result, &self.skipped, step.transaction()) {
             (Err(ExecutionError::Invalid(invalid)), Some(skipped), Some(transaction)) => {

@@ -5,15 +5,14 @@ use crate::{
     core::{Core, with_serial},
     error::EngineError,
     executed::{Executed, SkippedTransactions},
-    executor::{BlockExecutor, ExecutorFactory},
+    executor::{BlockEffects, BlockExecutor, ExecutorFactory},
     listed,
     serial::build_access_list,
     state::StateSource,
 };
 use lockweave_banking_stage::{InferredStats, execute_block, execute_inferred_block, seal_block};
 use lockweave_evm_adapter::{
-    BlockContext, BlockEffects, EvmBlock, EvmInferrer, Step, StepEffects, TemplateCache,
-    TemplateScope,
+    BlockContext, EvmBlock, EvmInferrer, Step, TemplateCache, TemplateScope,
 };
 use lockweave_runtime::{
     AccessSet, BlockError, Declaration, DenseId, OpenBlock, RecycledBlock, Sanitized, SealedBlock,
@@ -198,7 +197,8 @@ impl<'e> Run<'e> {
         let listed = self.builds_list.then(|| self.steps.block()).transpose()?;
         let transactions = self.with_sets(recorded, declaration)?;
         let steps = transactions.len();
-        let effects = listed.map(|_| Arc::new(BlockEffects::new(steps)));
+        let effects: Option<Arc<BlockEffects>> =
+            listed.map(|_| (0..steps).map(|_| Mutex::default()).collect());
         let factory = self.factory(effects.clone());
         let skipped = factory.skipped.clone();
         let make = move |last| factory.make(last);
@@ -215,8 +215,9 @@ impl<'e> Run<'e> {
             let (sealed, memory) = seal_block(stage, open)?;
             let list = match (listed, effects) {
                 (Some(block), Some(effects)) => {
-                    let effects: Vec<StepEffects> =
-                        (0..steps).map(|step| effects.take(step)).collect();
+                    let effects: Vec<_> = (effects.iter())
+                        .map(|effects| mem::take(&mut *effects.lock()))
+                        .collect();
                     Some(build_access_list(block, view, &sealed.outcomes, &effects)?.0)
                 }
                 _ => None,

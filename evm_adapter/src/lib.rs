@@ -72,7 +72,7 @@ pub use block::{
     Activation, BlockContext, BlockInput, ChainSpec, EvmBlock, EvmBlockError, Ommers, Step,
     SystemCall, TypedReceipt, logs_bloom, receipts_root,
 };
-pub use executor::{BlockEffects, EvmExecutor, InvalidStep, StepEffects};
+pub use executor::{EvmExecutor, InvalidStep, StepEffects};
 pub use inference::{
     EvmInferrer, InferredPlan, TemplateCache, TemplateCacheStats, TemplateScope, Templates,
 };

@@ -13,6 +13,7 @@ mod payments;
 mod serial_equivalence;
 mod short_transfers;
 mod signed_access;
+mod skipped;
 mod support;
 mod templates;
 mod traces;

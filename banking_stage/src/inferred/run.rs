@@ -1,8 +1,11 @@
 //! The inferred path: parallel runs, with repair between them.
 
 use super::{
-    deferred::Deferred, pilot::Pilot, repair::InferredState, repair::RepairPlan,
-    simulate::infer_sets, workload::InferredWorkload,
+    deferred::Deferred,
+    pilot::Pilot,
+    repair::{InferredState, RepairPlan},
+    simulate::infer_sets,
+    workload::InferredWorkload,
 };
 use crate::{
     block::{BlockError, BlockRun, LONG_TRANSACTION_GAS, Progress, RunPath, state_error},

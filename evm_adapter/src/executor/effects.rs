@@ -1,11 +1,7 @@
-//! The effects of a block's steps: the accounts and slots that they touch, and their changes.
+//! The effects of a step: the accounts and slots that it touches, and its changes.
 
 use alloy_primitives::{Address, U256};
 use lockweave_runtime::WriteSet;
-use std::{
-    mem,
-    sync::{Mutex, PoisonError},
-};
 
 /// The accounts and slots that one step touches, and its changes.
 #[derive(Clone, Debug, Default)]
@@ -25,36 +21,5 @@ impl StepEffects {
         let accounts = &mut self.accounts;
         accounts.extend(writes.accounts.iter().map(|(address, _)| address));
         accounts.extend(writes.credits.iter().map(|credit| credit.address));
-    }
-}
-
-/// The effects of a block's steps, stored by the threads that run them.
-#[derive(Debug)]
-pub struct BlockEffects {
-    steps: Box<[Mutex<StepEffects>]>,
-}
-
-impl BlockEffects {
-    /// Reserves space for the effects of this many steps.
-    pub fn new(steps: usize) -> Self {
-        Self {
-            steps: (0..steps).map(|_| Mutex::default()).collect(),
-        }
-    }
-
-    /// Takes the effects of a step; empty if it has not run.
-    pub fn take(&self, step: usize) -> StepEffects {
-        let mut effects = self.steps[step]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        mem::take(&mut *effects)
-    }
-
-    /// Stores the effects of a step, in place of earlier ones.
-    pub fn put(&self, step: usize, effects: StepEffects) {
-        let mut slot = self.steps[step]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *slot = effects;
     }
 }

@@ -17,6 +17,6 @@ mod outcome;
 #[cfg(test)]
 mod tests;
 
-pub use effects::{BlockEffects, StepEffects};
+pub use effects::StepEffects;
 pub use error::InvalidStep;
 pub use executor::EvmExecutor;
