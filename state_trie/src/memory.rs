@@ -1,0 +1,210 @@
+//! A state trie with its leaves in memory.
+
+use crate::{
+    node::LeafValue,
+    path::common,
+    proof::AccountProof,
+    trie::{AccountChange, Changes, Prepared, SlotChange, Source, StateTrie, TrieError},
+};
+use alloy_primitives::{Address, B256, U256, keccak256};
+use lockweave_runtime::{Account, StateDelta};
+use std::collections::BTreeMap;
+
+/// A state trie with its leaves in memory, for tests, tools and chains that end with the process.
+///
+/// ```
+/// use lockweave_runtime::{Account, StateDelta};
+/// use lockweave_state_trie::{EMPTY_ROOT, MemoryTrie};
+/// use alloy_primitives::{Address, U256};
+///
+/// let mut trie = MemoryTrie::default();
+/// assert_eq!(trie.root(), EMPTY_ROOT);
+/// let account = Account { balance: U256::from(5), ..Account::default() };
+/// let mut delta = StateDelta::default();
+/// delta.accounts.push((Address::repeat_byte(1), Some(account)));
+/// trie.apply(&delta)?;
+/// let proof = trie.proof(Address::repeat_byte(1), &[])?;
+/// assert_eq!(proof.root, trie.root());
+/// # Ok::<(), lockweave_state_trie::TrieError>(())
+/// ```
+#[derive(Debug, Default)]
+pub struct MemoryTrie {
+    trie: StateTrie,
+    leaves: Leaves,
+}
+
+/// The leaves, by hashed keys.
+#[derive(Debug, Default)]
+struct Leaves {
+    accounts: BTreeMap<B256, Account>,
+    /// By account, then by slot. Slots of accounts that do not exist are here, but not in the trie.
+    slots: BTreeMap<(B256, B256), (Address, U256, U256)>,
+}
+
+/// An update of a [`MemoryTrie`].
+#[derive(Debug)]
+pub struct PreparedDelta {
+    prepared: Prepared,
+    changes: Changes,
+}
+
+impl PreparedDelta {
+    /// The state root after the update.
+    pub const fn root(&self) -> B256 {
+        self.prepared.root()
+    }
+}
+
+impl Source for Leaves {
+    type Error = TrieError;
+
+    fn read_node(&self, _: u64) -> Result<Vec<u8>, TrieError> {
+        Err(TrieError::Inconsistent("a trie in memory has no nodes on disk"))
+    }
+
+    fn read_leaf(
+        &self,
+        owner: Option<&B256>,
+        _: u64,
+        path: &B256,
+        nibbles: usize,
+        _: u64,
+    ) -> Result<(B256, LeafValue), TrieError> {
+        let mut first = *path;
+        for index in nibbles..64 {
+            crate::path::set_nibble(&mut first, index, 0);
+        }
+        let found = match owner {
+            None => (self.accounts.range(first..).next()).map(|(key, account)| (*key, value_of(account))),
+            Some(owner) => (self.slots.range((*owner, first)..).next())
+                .filter(|((of, _), _)| of == owner)
+                .map(|((_, key), (_, _, value))| (*key, LeafValue::Slot(*value))),
+        };
+        found
+            .filter(|(key, _)| common(key, path) >= nibbles)
+            .ok_or(TrieError::Inconsistent("a leaf is missing"))
+    }
+}
+
+fn value_of(account: &Account) -> LeafValue {
+    LeafValue::Account {
+        nonce: account.nonce,
+        balance: account.balance,
+        code_hash: account.code_hash,
+    }
+}
+
+impl MemoryTrie {
+    /// The trie of a state, given as a change of the empty one.
+    pub fn of(delta: &StateDelta) -> Result<Self, TrieError> {
+        let mut trie = Self::default();
+        trie.apply(delta)?;
+        Ok(trie)
+    }
+
+    /// The state root.
+    pub fn root(&self) -> B256 {
+        self.trie.root()
+    }
+
+    /// Applies the changes of a block; returns the new root.
+    pub fn apply(&mut self, delta: &StateDelta) -> Result<B256, TrieError> {
+        let prepared = self.prepare(delta)?;
+        self.install(prepared)?;
+        Ok(self.root())
+    }
+
+    /// Computes the root after the changes of a block.
+    pub fn prepare(&self, delta: &StateDelta) -> Result<PreparedDelta, TrieError> {
+        let changes = self.changes(delta);
+        let prepared = self.trie.prepare(&changes, &self.leaves, 1)?;
+        Ok(PreparedDelta { prepared, changes })
+    }
+
+    /// Makes a prepared update the trie.
+    pub fn install(&mut self, prepared: PreparedDelta) -> Result<(), TrieError> {
+        let PreparedDelta { prepared, changes } = prepared;
+        self.trie.install(prepared, 0)?;
+        for change in &changes.accounts {
+            let key = keccak256(change.address);
+            match change.account {
+                Some((nonce, balance, code_hash)) => {
+                    let account = Account {
+                        nonce,
+                        balance,
+                        code_hash,
+                    };
+                    self.leaves.accounts.insert(key, account);
+                }
+                None => drop(self.leaves.accounts.remove(&key)),
+            }
+        }
+        for change in &changes.slots {
+            let key = (keccak256(change.address), keccak256(B256::from(change.slot)));
+            if change.value.is_zero() {
+                self.leaves.slots.remove(&key);
+            } else {
+                let slot = (change.address, change.slot, change.value);
+                self.leaves.slots.insert(key, slot);
+            }
+        }
+        Ok(())
+    }
+
+    /// Proves an account and some of its slots.
+    pub fn proof(&self, address: Address, slots: &[U256]) -> Result<AccountProof, TrieError> {
+        self.trie.proof(address, slots, &self.leaves)
+    }
+
+    /// The slots of an account: slot and value.
+    fn slots_of(&self, owner: B256) -> impl Iterator<Item = (U256, U256)> {
+        let range = (owner, B256::ZERO)..=(owner, B256::repeat_byte(0xff));
+        let slots = self.leaves.slots.range(range);
+        slots.map(|(_, (_, slot, value))| (*slot, *value))
+    }
+
+    /// The changes of a delta. An account that is removed loses its slots.
+    fn changes(&self, delta: &StateDelta) -> Changes {
+        let mut accounts: BTreeMap<Address, Option<Account>> = delta.accounts.iter().copied().collect();
+        let mut slots: BTreeMap<(Address, U256), U256> = BTreeMap::new();
+        let removed = (accounts.iter()).filter(|(_, account)| account.is_none());
+        let removed: Vec<Address> = removed.map(|(address, _)| *address).collect();
+        for address in delta.cleared.iter().chain(&removed) {
+            for (slot, _) in self.slots_of(keccak256(address)) {
+                slots.insert((*address, slot), U256::ZERO);
+            }
+        }
+        for (address, slot, value) in &delta.slots {
+            if !removed.contains(address) {
+                slots.insert((*address, *slot), *value);
+            }
+        }
+        let mut changes = Changes::default();
+        for ((address, slot), value) in slots {
+            let owner = keccak256(address);
+            let known = self.leaves.accounts.get(&owner).copied();
+            if !accounts.contains_key(&address) {
+                // A slot of an account that does not exist is not part of the state.
+                let Some(account) = known else { continue };
+                accounts.insert(address, Some(account));
+            }
+            let key = (owner, keccak256(B256::from(slot)));
+            changes.slots.push(SlotChange {
+                address,
+                slot,
+                id: 0,
+                existed: self.leaves.slots.contains_key(&key),
+                value,
+            });
+        }
+        for (address, account) in accounts {
+            changes.accounts.push(AccountChange {
+                address,
+                id: 0,
+                existed: self.leaves.accounts.contains_key(&keccak256(address)),
+                account: account.map(|it| (it.nonce, it.balance, it.code_hash)),
+            });
+        }
+        changes
+    }
+}

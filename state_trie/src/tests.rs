@@ -1,0 +1,150 @@
+//! Tries of keys that are not hashes, so that nodes are as short and paths as alike as no hash makes them.
+
+use crate::{
+    node::LeafValue,
+    path::common,
+    trie::{Root, Source, StateTrie, TrieError},
+    update::{Item, LeafChange, NewStorage, Output},
+};
+use alloy_primitives::{B256, U256};
+use alloy_trie::{HashBuilder, Nibbles};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+/// A trie of slots.
+#[derive(Default)]
+struct Slots {
+    trie: StateTrie,
+    leaves: Leaves,
+}
+
+#[derive(Default)]
+struct Leaves(BTreeMap<B256, U256>);
+
+impl Source for Leaves {
+    type Error = TrieError;
+
+    fn read_node(&self, _: u64) -> Result<Vec<u8>, TrieError> {
+        Err(TrieError::Inconsistent("nothing is on disk"))
+    }
+
+    fn read_leaf(
+        &self,
+        _: Option<&B256>,
+        _: u64,
+        path: &B256,
+        nibbles: usize,
+        _: u64,
+    ) -> Result<(B256, LeafValue), TrieError> {
+        let mut leaves = self.0.iter().filter(|(key, _)| common(key, path) >= nibbles);
+        let (key, value) = leaves.next().ok_or(TrieError::Inconsistent("a leaf is missing"))?;
+        assert!(leaves.next().is_none(), "a leaf is alone below its parent");
+        Ok((*key, LeafValue::Slot(*value)))
+    }
+}
+
+impl Slots {
+    fn apply(&mut self, changes: &BTreeMap<B256, U256>, threads: usize) -> Root {
+        let leaves: Vec<LeafChange> = (changes.iter())
+            .map(|(key, value)| LeafChange {
+                key: *key,
+                id: 0,
+                existed: self.leaves.0.contains_key(key),
+                value: (!value.is_zero()).then_some(LeafValue::Slot(*value)),
+                storage: NewStorage::Kept,
+            })
+            .filter(|leaf| leaf.existed || leaf.value.is_some())
+            .collect();
+        let root = self.trie.update_leaves(&leaves, &self.leaves, threads);
+        for (key, value) in changes {
+            if value.is_zero() {
+                self.leaves.0.remove(key);
+            } else {
+                self.leaves.0.insert(*key, *value);
+            }
+        }
+        root.unwrap()
+    }
+
+    fn expected(&self) -> B256 {
+        let mut builder = HashBuilder::default();
+        for (key, value) in &self.leaves.0 {
+            builder.add_leaf(Nibbles::unpack(key), &alloy_rlp::encode(value));
+        }
+        builder.root()
+    }
+}
+
+impl StateTrie {
+    fn update_leaves<S: Source>(
+        &self,
+        leaves: &[LeafChange],
+        source: &S,
+        threads: usize,
+    ) -> Result<Root, S::Error> {
+        let mut output = Output::default();
+        let prepared = {
+            let inner = self.read();
+            if leaves.is_empty() {
+                return Ok(inner.root.clone());
+            }
+            let context = self.context(&inner, source, threads);
+            let item = Item::root(0, 0, 0..leaves.len(), inner.root.place.clone());
+            let roots = context.of(leaves, &[]).roots(vec![item], &mut output)?;
+            let root = roots.into_iter().next().map(|(_, root)| root).unwrap_or_default();
+            self.prepared(&inner, root, output)
+        };
+        let root = prepared.root.clone();
+        self.install(prepared, 0)?;
+        Ok(root)
+    }
+}
+
+/// Keys that share up to 62 nibbles.
+fn key() -> impl Strategy<Value = B256> {
+    (0..5_usize, 0..3_u8, 0..64_usize, 0..3_u8).prop_map(|(at, nibble, other, value)| {
+        let mut key = B256::repeat_byte(0x11);
+        crate::path::set_nibble(&mut key, [0, 7, 30, 55, 62][at], nibble);
+        crate::path::set_nibble(&mut key, other, value);
+        key
+    })
+}
+
+fn value() -> impl Strategy<Value = U256> {
+    prop_oneof![
+        2 => Just(U256::ZERO),
+        2 => (1..256_u64).prop_map(U256::from),
+        1 => (1..256_u64, 0..32_usize).prop_map(|(byte, shift)| U256::from(byte) << (8 * shift)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn long_shared_prefixes_and_short_nodes(
+        blocks in prop::collection::vec(prop::collection::btree_map(key(), value(), 0..40), 1..10),
+    ) {
+        let mut slots = Slots::default();
+        for changes in blocks {
+            let root = slots.apply(&changes, 1);
+            prop_assert_eq!(root.hash, slots.expected());
+        }
+    }
+}
+
+#[test]
+fn threads_make_the_same_trie() {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+    let mut slots = Slots::default();
+    let key = |number: u64| alloy_primitives::keccak256(number.to_be_bytes());
+    for block in 0..6_u64 {
+        let changes = (0..3000).map(|at| {
+            let number = (at * 7 + block * 911) % 5000;
+            (key(number), U256::from((number + block) % 5))
+        });
+        let changes = changes.collect();
+        let root = pool.install(|| slots.apply(&changes, 3));
+        assert_eq!(root.hash, slots.expected());
+    }
+}
