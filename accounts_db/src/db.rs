@@ -6,13 +6,14 @@ use crate::{
     index::BlockSummary,
     maintenance::{ScrubReport, Sharing, SnapshotError, log_usage},
     options::{CheckpointMode, Options},
-    read::{Reader, Recomputed},
+    read::Reader,
     recovery,
     recovery::Recovery,
     shared::Core,
     storage::{RealStorage, Storage},
+    trie::{RebuildError, Recomputed},
 };
-use alloy_primitives::{B256, Bytes};
+use alloy_primitives::{Address, B256, Bytes, U256};
 use lockweave_runtime::StateDelta;
 use std::{
     ops::ControlFlow,
@@ -45,7 +46,7 @@ impl Db {
 
     /// Opens the database on a custom storage.
     pub fn open_on(storage: Box<dyn Storage>, options: Options) -> Result<Self, OpenError> {
-        let (core, recovery) = recovery::open(storage, options)?;
+        let (core, recovery) = recovery::open(storage, options, false)?;
         let core = Arc::new(core);
         let has_thread =
             core.options.checkpoint_mode == CheckpointMode::Background && !core.options.read_only;
@@ -102,13 +103,30 @@ impl Db {
         (self.core.chain.read().first()).map(|block| block.number)
     }
 
-    /// Looks up the keys that a block changes, and computes the state commitment after it. What it
+    /// Looks up the keys that a block changes, and computes the state root after it. What it
     /// writes does not count until the block is committed.
     ///
-    /// The commitment goes into the block's header; the header's hash goes to
+    /// The root goes into the block's header; the header's hash goes to
     /// [`commit_prepared`](Self::commit_prepared) together with the prepared block.
     pub fn prepare(&self, number: u64, delta: &StateDelta) -> Result<PreparedBlock, CommitError> {
         self.core.prepare(number, delta)
+    }
+
+    /// The state root after some changes of the state after a block. Nothing is committed, and commits wait
+    /// meanwhile.
+    pub fn root_after(&self, number: u64, delta: &StateDelta) -> Result<B256, CommitError> {
+        self.core.root_after(number, delta)
+    }
+
+    /// Reads the state trie's nodes on the paths of these keys into memory, so that the next block that
+    /// changes them finds them there.
+    pub fn prefetch_trie(&self, keys: &[(Address, Option<U256>)]) -> Result<(), ReadError> {
+        self.core.prefetch_trie(keys)
+    }
+
+    /// Memory of the state trie's nodes in bytes.
+    pub fn trie_memory_bytes(&self) -> usize {
+        self.core.trie.memory_bytes()
     }
 
     /// Commits a prepared block with its hash and a payload, atomically: after a crash all of it is
@@ -126,7 +144,7 @@ impl Db {
     }
 
     /// Prepares and commits a block without a hash, so `BLOCKHASH` does not find it. Returns the
-    /// state commitment after the block.
+    /// state root after the block.
     pub fn commit(
         &self,
         number: u64,
@@ -203,14 +221,14 @@ impl Db {
     }
 
     /// Verifies a snapshot, copies it into another folder and opens it there. Every checksum and
-    /// the state commitment are checked.
+    /// the state root are checked.
     pub fn restore(
         snapshot: &Path,
         folder: &Path,
         mut progress: impl FnMut(u64, u64),
     ) -> Result<Self, SnapshotError> {
         let source = Self::open(snapshot, Options::read_only())?;
-        source.verify(|_, _| ControlFlow::Continue(()))?;
+        source.verify(|_, _| ControlFlow::Continue(()), |_, _| {})?;
         source.snapshot(folder, Sharing::Copies, &mut progress)?;
         drop(source);
         let options = Options {
@@ -230,11 +248,15 @@ impl Db {
         self.core.scrub(progress)
     }
 
-    /// Scrubs, compares the index with the log, and recomputes the state commitment of the newest
-    /// block. The error is the first discrepancy.
+    /// Scrubs, compares the index with the log, and computes the state root of the newest block from
+    /// all accounts. The error is the first discrepancy. Nothing may be committed meanwhile.
+    ///
+    /// `progress` is that of [`scrub`](Self::scrub); `trie_progress` receives how much of the state root is
+    /// computed, and the total.
     pub fn verify(
         &self,
         progress: impl FnMut(u64, u64) -> ControlFlow<()>,
+        trie_progress: impl FnMut(u64, u64),
     ) -> Result<Verified, SnapshotError> {
         let scrubbed = self.scrub(progress)?;
         if let Some(damage) = scrubbed.damages.first() {
@@ -242,20 +264,56 @@ impl Db {
         }
         self.core.verify_index()?;
         let Some(latest) = self.latest() else {
-            return Ok(Verified {
-                scrubbed,
-                state: Recomputed::default(),
-            });
+            let state = Recomputed::default();
+            return Ok(Verified { scrubbed, state });
         };
-        let state = self.reader_at(latest.number)?.recompute_commitment()?;
-        if state.commitment() != latest.commitment {
-            return Err(SnapshotError::Commitment {
+        let state = self.recompute(trie_progress)?;
+        if state.state_root != latest.state_root {
+            return Err(SnapshotError::StateRoot {
                 number: latest.number,
-                found: state.commitment(),
-                expected: latest.commitment,
+                found: state.state_root,
+                expected: latest.state_root,
             });
         }
         Ok(Verified { scrubbed, state })
+    }
+
+    /// Computes the state root of the newest block from all accounts, and counts accounts and slots.
+    /// Memory is bounded as it is for blocks; nodes beyond it go to a temporary folder. Nothing may be
+    /// committed meanwhile. `progress` receives how much is done, and the total.
+    pub fn recompute(&self, progress: impl FnMut(u64, u64)) -> Result<Recomputed, ReadError> {
+        self.core.compute_root(progress)
+    }
+
+    /// Makes the state trie of the database in a folder again, from its accounts. `progress` receives
+    /// how much is done, and the total. If it is interrupted, the next call continues.
+    pub fn rebuild_trie(
+        folder: &Path,
+        options: Options,
+        progress: impl FnMut(u64, u64),
+    ) -> Result<(), RebuildError> {
+        options.check()?;
+        let storage = RealStorage::open(folder, false, false)?;
+        Self::rebuild_trie_on(Box::new(storage), options, progress)
+    }
+
+    /// [`rebuild_trie`](Self::rebuild_trie) on a custom storage.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "options are given as to `open_on`"
+    )]
+    pub fn rebuild_trie_on(
+        storage: Box<dyn Storage>,
+        options: Options,
+        progress: impl FnMut(u64, u64),
+    ) -> Result<(), RebuildError> {
+        let options = Options {
+            create: false,
+            read_only: false,
+            ..options
+        };
+        let (core, _) = recovery::open(storage, options, true)?;
+        core.rebuild_trie(progress)
     }
 
     /// Statistics.
@@ -266,13 +324,16 @@ impl Db {
         Stats {
             latest: chain.latest().map(|block| block.number),
             oldest: chain.first().map(|block| block.number),
-            commitment: chain.latest().map(|block| block.commitment),
+            state_root: chain.latest().map(|block| block.state_root),
             keys: self.core.index.len(),
             index_bytes: self.core.index.memory_bytes(),
             segments: table.iter().count() as u64,
             log_bytes: table.iter().map(|segment| segment.end()).sum(),
             live_bytes: live,
             payloads: chain.payloads.len() as u64,
+            trie_memory_bytes: self.core.trie.memory_bytes() as u64,
+            trie_bytes: self.core.trie_files.bytes(),
+            trie_used_bytes: self.core.trie_files.used_bytes(),
         }
     }
 }
@@ -300,7 +361,7 @@ impl Drop for Db {
 pub struct Verified {
     /// The scrub, which found no damage.
     pub scrubbed: ScrubReport,
-    /// Totals of the newest state.
+    /// Root and totals of the newest state.
     pub state: Recomputed,
 }
 
@@ -311,8 +372,8 @@ pub struct Stats {
     pub latest: Option<u64>,
     /// The oldest readable block.
     pub oldest: Option<u64>,
-    /// State commitment after the newest block.
-    pub commitment: Option<B256>,
+    /// State root after the newest block.
+    pub state_root: Option<B256>,
     /// Keys in the index: accounts, slots and codes, including removed ones whose tombstones
     /// remain.
     pub keys: u64,
@@ -326,4 +387,10 @@ pub struct Stats {
     pub live_bytes: u64,
     /// Payloads kept.
     pub payloads: u64,
+    /// Memory of the state trie's nodes.
+    pub trie_memory_bytes: u64,
+    /// Bytes of the state trie's files.
+    pub trie_bytes: u64,
+    /// Bytes of nodes in them.
+    pub trie_used_bytes: u64,
 }

@@ -99,9 +99,27 @@ pub enum OpenError {
         /// The newest version that this release reads.
         supported: u32,
     },
+    /// A file was written by an older release.
+    #[error(
+        "{file} has format version {found}, and this release reads only version {supported}: headers \
+         of its chain hold another state root than Ethereum's; export the chain with the release \
+         that made it (`lockweave-validator export`) and import it into a new folder \
+         (`lockweave-validator import --reseal`); nothing was changed"
+    )]
+    OlderVersion {
+        /// The file.
+        file: String,
+        /// The file's version.
+        found: u32,
+        /// The version that this release reads.
+        supported: u32,
+    },
     /// Durable bytes have changed.
     #[error("{0}; restore a snapshot (nothing was changed)")]
     Damaged(Damage),
+    /// The state trie is damaged or incomplete. The accounts are not affected.
+    #[error("{0}; make the state trie again with `lockweave-validator db rebuild-trie`")]
+    Trie(Damage),
     /// A required file is missing.
     #[error("{file} is missing: {why}; restore a snapshot (nothing was changed)")]
     Missing {
@@ -129,6 +147,12 @@ pub enum ReadError {
     /// The bytes are damaged.
     #[error("{0}; restore a snapshot")]
     Damaged(Damage),
+    /// The state trie is damaged. The accounts are not affected.
+    #[error("{0}; make the state trie again with `lockweave-validator db rebuild-trie`")]
+    Trie(Damage),
+    /// There is no folder for the nodes of a state trie that is computed to check the accounts.
+    #[error("no folder for temporary files ({0}); set TMPDIR to one with space")]
+    Scratch(String),
     /// The block is outside the retained history.
     #[error("block {number} is not readable: blocks {oldest} to {latest} are")]
     NotRetained {
@@ -243,6 +267,9 @@ pub enum CheckpointError {
     /// The database is open read-only.
     #[error("the database is open for reading only")]
     ReadOnly,
+    /// The state trie cannot be written.
+    #[error(transparent)]
+    Trie(#[from] ReadError),
     /// A file operation failed.
     #[error(transparent)]
     File(#[from] FileError),

@@ -7,8 +7,8 @@
 //!
 //! # Commit a block
 //!
-//! [`Db::prepare`] looks up what a block changes and computes the state commitment after it. The block's
-//! header contains the commitment, and [`Db::commit_prepared`] needs the header's hash, so a commit has
+//! [`Db::prepare`] looks up what a block changes and computes the state root after it. The block's
+//! header contains the root, and [`Db::commit_prepared`] needs the header's hash, so a commit has
 //! two steps. [`Db::commit`] is both in one, for blocks without a hash.
 //!
 //! ```
@@ -24,7 +24,7 @@
 //! delta.accounts.push((alice, Some(account)));
 //!
 //! let block = db.prepare(0, &delta)?;
-//! let header_hash = block.commitment(); // in a real chain: hash of a header with the commitment
+//! let header_hash = block.state_root(); // in a real chain: hash of a header with the root
 //! db.commit_prepared(block, header_hash, b"block and receipts")?;
 //!
 //! // Read the state and the payload of a block.
@@ -60,7 +60,7 @@
 //! | `shared/` | the state of an open database |
 //! | `index/` | index and chain in memory, and their checkpoint |
 //! | `log/` | segments, records, entries |
-//! | `commitment/` | the state commitment |
+//! | `trie/` | the state trie and its files |
 //! | `storage/` | the medium |
 //!
 //! **Architecture invariant:** this crate knows files, and nothing of transactions, scheduling or the
@@ -70,7 +70,6 @@
 //! (`storage/map.rs`).
 
 mod commit;
-mod commitment;
 mod db;
 pub mod error;
 mod index;
@@ -81,18 +80,21 @@ mod read;
 mod recovery;
 mod shared;
 pub mod storage;
+mod trie;
 mod workers;
 
 pub use commit::PreparedBlock;
-pub use commitment::lattice;
 pub use db::{Db, Stats, Verified};
 pub use error::{CheckpointError, CommitError, Damage, FileError, OpenError, ReadError};
 pub use index::BlockSummary;
 pub use maintenance::{ScrubReport, Sharing, SnapshotError};
 pub use options::{CheckpointMode, Options};
-pub use read::{Reader, Recomputed, StateItem};
+pub use read::{Reader, StateItem};
 pub use recovery::Recovery;
 pub use storage::FileMap;
+pub use trie::{RebuildError, Recomputed};
+
+pub use lockweave_state_trie::{AccountProof, EMPTY_ROOT, SlotProof};
 
 /// Compiles the example of the README.
 #[cfg(doctest)]

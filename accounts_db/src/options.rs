@@ -37,7 +37,11 @@ pub struct Options {
     pub checkpoint_mode: CheckpointMode,
     /// Ratio of log bytes to live bytes above which compaction works.
     pub space_amplification: f64,
-    /// Threads for lookups and the state commitment of a block; 0 means one for each core.
+    /// Memory of the state trie's nodes in bytes. More of it makes roots of large states faster: all
+    /// nodes take some 60 bytes an account or slot. Nodes newer than the last checkpoint can exceed
+    /// the limit for a short time.
+    pub trie_memory_bytes: usize,
+    /// Threads for lookups and the state root of a block; 0 means one for each core.
     pub threads: usize,
     /// Derives a new database's name and hash key from this number instead of randomness, for
     /// reproducible tests. An attacker who knows the seed can construct colliding keys.
@@ -57,6 +61,7 @@ impl Default for Options {
             checkpoint_bytes: 128 << 20,
             checkpoint_mode: CheckpointMode::Background,
             space_amplification: 1.35,
+            trie_memory_bytes: 1 << 30,
             threads: 0,
             seed: None,
         }

@@ -257,7 +257,7 @@ fn readers_concurrent_with_commits_see_one_block() {
 /// Compares the whole database with the arithmetic.
 fn check_whole(db: &Db, block: u64) {
     assert_eq!(db.latest().map(|latest| latest.number), Some(block));
-    let verified = db.verify(|_, _| ControlFlow::Continue(()));
+    let verified = db.verify(|_, _| ControlFlow::Continue(()), |_, _| {});
     let verified = verified.expect("a sound database");
     let there = (0..keys_at(block)).filter(|number| !value(*number, block).is_zero());
     assert_eq!(verified.state.slots, there.count() as u64);

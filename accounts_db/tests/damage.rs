@@ -9,7 +9,10 @@ use std::{
     ops::ControlFlow,
     sync::atomic::{AtomicUsize, Ordering},
 };
-use support::{Generator, ModelBlock, SMALL, check_db, extend, faulty::FaultyStorage};
+use support::{
+    Generator, ModelBlock, SMALL, check_db, extend,
+    faulty::{Fault, FaultyStorage},
+};
 
 fn options() -> Options {
     Options {
@@ -53,6 +56,8 @@ fn used(storage: &FaultyStorage, name: &str) -> usize {
 }
 
 const FILES: [&str; 4] = ["MANIFEST", "index.checkpoint", "log.0", "log.1"];
+/// Nodes begin behind the first unit of space.
+const TRIE_START: usize = 32;
 
 #[test]
 fn a_sound_database_is_found_sound() {
@@ -62,7 +67,7 @@ fn a_sound_database_is_found_sound() {
     let report = scrub(&db).expect("readable");
     assert!(report.is_sound(), "{:?}", report.damages);
     assert_eq!(report.records, 24);
-    let verified = db.verify(|_, _| ControlFlow::Continue(())).expect("sound");
+    let verified = (db.verify(|_, _| ControlFlow::Continue(()), |_, _| {})).expect("sound");
     let state = &blocks.last().expect("there are blocks").state;
     assert_eq!(verified.state.accounts, state.accounts.len() as u64);
     assert_eq!(verified.state.slots, state.slots.len() as u64);
@@ -72,10 +77,11 @@ fn a_sound_database_is_found_sound() {
 fn every_flipped_bit_is_reported_with_file_and_offset() {
     let (storage, _) = database();
     let mut random = StdRng::seed_from_u64(11);
-    for name in FILES {
+    for name in FILES.into_iter().chain(["trie.0"]) {
         let used = used(&storage, name);
+        let start = if name == "trie.0" { TRIE_START } else { 0 };
         for _ in 0..400 {
-            let at = random.random_range(0..used);
+            let at = random.random_range(start..used);
             let bit = random.random_range(0..8);
             let fork = storage.fork(1);
             let mut bytes = fork.bytes(name).expect("it is there");
@@ -89,7 +95,7 @@ fn every_flipped_bit_is_reported_with_file_and_offset() {
                     };
                     Some(damage.clone())
                 }
-                Err(OpenError::Damaged(damage)) => Some(damage),
+                Err(OpenError::Damaged(damage) | OpenError::Trie(damage)) => Some(damage),
                 Err(OpenError::NewerVersion { file, .. } | OpenError::Missing { file, .. }) => {
                     assert!(file.ends_with(name), "{name}: {file}");
                     None
@@ -201,15 +207,15 @@ fn newer_versions_are_refused_and_left_alone() {
     for name in FILES {
         let (storage, _) = database();
         let mut bytes = storage.bytes(name).expect("it is there");
-        bytes[8] = 2;
+        bytes[8] = 3;
         let sum = xxhash_rust::xxh3::xxh3_128(&bytes[..240]);
         bytes[240..256].copy_from_slice(&sum.to_le_bytes());
         storage.set_bytes(name, bytes.clone());
         match Db::open_on(Box::new(storage.clone()), options()) {
             Err(OpenError::NewerVersion {
                 file,
-                found: 2,
-                supported: 1,
+                found: 3,
+                supported: 2,
             }) => {
                 assert!(file.ends_with(name), "{file}");
             }
@@ -217,6 +223,79 @@ fn newer_versions_are_refused_and_left_alone() {
         }
         assert_eq!(storage.bytes(name), Some(bytes), "{name} was changed");
     }
+}
+
+#[test]
+fn a_damaged_or_missing_trie_is_rebuilt() {
+    let (storage, blocks) = database();
+    let used = used(&storage, "trie.0");
+    for at in (0..=used).step_by(97) {
+        let fork = storage.fork(1);
+        if at < TRIE_START {
+            lockweave_accounts_db::storage::Storage::remove(&fork, "trie.0").expect("it is there");
+        } else {
+            let mut bytes = fork.bytes("trie.0").expect("it is there");
+            bytes[at..].fill(0xa5);
+            fork.set_bytes("trie.0", bytes);
+        }
+        let error = match Db::open_on(Box::new(fork.clone()), read_only()) {
+            Ok(db) => scrub(&db).expect("readable").damages[0].to_string(),
+            Err(error @ OpenError::Trie(_)) => {
+                let text = error.to_string();
+                assert!(text.contains("rebuild-trie"), "{text}");
+                text
+            }
+            Err(error) => panic!("byte {at}: {error}"),
+        };
+        assert!(error.contains("trie.0"), "byte {at}: {error}");
+        Db::rebuild_trie_on(Box::new(fork.clone()), options(), |_, _| {}).expect("sound accounts");
+        let db = Db::open_on(Box::new(fork), options()).expect("a rebuilt trie");
+        assert!(scrub(&db).expect("readable").is_sound());
+        check_db(&db, SMALL, &blocks).expect("what was written");
+    }
+}
+
+#[test]
+fn a_rebuild_can_be_killed_at_any_moment() {
+    let (storage, blocks) = database();
+    let small = || Options {
+        trie_memory_bytes: 1024,
+        ..options()
+    };
+    for operation in 0.. {
+        let fork = storage.fork(operation);
+        fork.set_fault(operation, Fault::Crash);
+        let result = Db::rebuild_trie_on(Box::new(fork.clone()), small(), |_, _| {});
+        let is_whole = result.is_ok();
+        fork.restart();
+        match Db::open_on(Box::new(fork.clone()), small()) {
+            Ok(db) => check_db(&db, SMALL, &blocks).expect("what was written"),
+            Err(OpenError::Trie(_)) => {
+                Db::rebuild_trie_on(Box::new(fork.clone()), small(), |_, _| {}).expect("again");
+                let db = Db::open_on(Box::new(fork), small()).expect("a rebuilt trie");
+                check_db(&db, SMALL, &blocks).expect("what was written");
+            }
+            Err(error) => panic!("operation {operation}: {error}"),
+        }
+        if is_whole {
+            assert!(operation > 10, "{operation} operations");
+            break;
+        }
+    }
+}
+
+#[test]
+fn an_older_version_is_refused_with_what_to_do() {
+    let (storage, _) = database();
+    let mut bytes = storage.bytes("MANIFEST").expect("it is there");
+    bytes[8] = 1;
+    let sum = xxhash_rust::xxh3::xxh3_128(&bytes[..240]);
+    bytes[240..256].copy_from_slice(&sum.to_le_bytes());
+    storage.set_bytes("MANIFEST", bytes.clone());
+    let error = Db::open_on(Box::new(storage.clone()), options()).expect_err("an older format");
+    let text = error.to_string();
+    assert!(text.contains("export") && text.contains("import"), "{text}");
+    assert_eq!(storage.bytes("MANIFEST"), Some(bytes), "it was changed");
 }
 
 #[test]

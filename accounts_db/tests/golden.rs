@@ -10,8 +10,13 @@ use lockweave_runtime::{Account, Code, StateDelta};
 use std::{env, fs, path::PathBuf, sync::Arc};
 use support::faulty::FaultyStorage;
 
-const FILES: [&str; 3] = ["MANIFEST", "index.checkpoint", "log.0"];
+const FILES: [&str; 4] = ["MANIFEST", "index.checkpoint", "log.0", "trie.0"];
 const SEGMENT_BYTES: usize = 64 << 10;
+
+/// Whether a file is allocated in full, and zero at its end.
+fn is_segment(name: &str) -> bool {
+    name.starts_with("log.") || name.starts_with("trie.")
+}
 
 fn golden() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
@@ -78,7 +83,7 @@ fn no_byte_of_the_files_changes() {
     let storage = FaultyStorage::new(0);
     write(&storage);
     for name in FILES {
-        let bytes = if name.starts_with("log.") {
+        let bytes = if is_segment(name) {
             storage.used_bytes(name)
         } else {
             storage.bytes(name)
@@ -104,13 +109,13 @@ fn the_golden_files_can_be_read() {
     let storage = FaultyStorage::new(0);
     for name in FILES {
         let mut bytes = fs::read(golden().join(name)).expect("a golden file");
-        if name.starts_with("log.") {
+        if is_segment(name) {
             bytes.resize(SEGMENT_BYTES, 0);
         }
         storage.create(name, 0).expect("in memory");
         storage.set_bytes(name, bytes);
     }
-    let db = Db::open_on(Box::new(storage), options()).expect("a database of version 1");
+    let db = Db::open_on(Box::new(storage), options()).expect("a database of version 2");
     assert_eq!(db.latest().map(|block| block.number), Some(8));
     assert_eq!(
         db.payload(7).expect("readable").unwrap_or_default()[..],
@@ -137,7 +142,7 @@ fn the_golden_files_can_be_read() {
     );
     let fresh = FaultyStorage::new(1);
     assert_eq!(
-        db.latest().map(|block| block.commitment),
+        db.latest().map(|block| block.state_root),
         Some(write(&fresh))
     );
 }

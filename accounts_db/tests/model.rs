@@ -15,6 +15,7 @@ fn options() -> Options {
         checkpoint_mode: CheckpointMode::Inline,
         space_amplification: 1.2,
         payload_blocks: u64::MAX,
+        trie_memory_bytes: 4096,
         threads: 2,
         ..Options::default()
     }
@@ -65,7 +66,7 @@ fn the_database_is_the_model_through_commits_undo_and_reopening() {
                     if place_of_other == 1 {
                         prepare_other();
                     }
-                    assert_eq!(prepared.commitment(), block.commitment);
+                    assert_eq!(prepared.state_root(), block.state_root);
                     db.commit_prepared(prepared, block.hash, &block.payload)
                         .expect("space on the disk");
                     blocks.push(block);

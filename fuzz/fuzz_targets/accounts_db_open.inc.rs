@@ -11,10 +11,11 @@ use xxhash_rust::xxh3::xxh3_128;
 mod faulty;
 
 const SEGMENT_BYTES: usize = 64 << 10;
-const FILES: [(&str, &[u8]); 3] = [
+const FILES: [(&str, &[u8]); 4] = [
     ("MANIFEST", include_bytes!("../../accounts_db/tests/golden/MANIFEST")),
     ("index.checkpoint", include_bytes!("../../accounts_db/tests/golden/index.checkpoint")),
     ("log.0", include_bytes!("../../accounts_db/tests/golden/log.0")),
+    ("trie.0", include_bytes!("../../accounts_db/tests/golden/trie.0")),
 ];
 
 /// Corrects the checksum of the frame at `at`, so that its contents are parsed.
@@ -29,7 +30,8 @@ fn open(replaced: &str, bytes: Vec<u8>) {
     let storage = FaultyStorage::new(0);
     for (name, golden) in FILES {
         let mut bytes = if name == replaced { bytes.clone() } else { golden.to_vec() };
-        if name.starts_with("log.") && bytes.len() < SEGMENT_BYTES {
+        let is_segment = name.starts_with("log.") || name.starts_with("trie.");
+        if is_segment && bytes.len() < SEGMENT_BYTES {
             bytes.resize(SEGMENT_BYTES, 0);
         }
         storage.create(name, 0).expect("in memory");

@@ -15,9 +15,8 @@
 //! Numbers are little-endian.
 
 use crate::{
-    node::{Branch, Child, NodeLink, Storage},
-    trie::{Root, TrieError, tag_of},
-    update::Place,
+    error::TrieError,
+    node::{Branch, Child, NodeLink, Place, Reference, Root, Storage, bit, nibbles_of, tag_of},
 };
 use alloy_primitives::B256;
 use std::sync::atomic::AtomicU64;
@@ -60,12 +59,16 @@ pub(crate) fn encode(
     out.push(u8::try_from(branch.prefix.len()).expect("a short prefix"));
     out.push(0);
     out.extend_from_slice(&tag);
-    for mask in [branch.mask, branch.nodes, branch.inline, branch.with_storage] {
+    for mask in [
+        branch.mask,
+        branch.nodes,
+        branch.inline,
+        branch.with_storage,
+    ] {
         out.extend_from_slice(&mask.to_le_bytes());
     }
     out.extend_from_slice(&branch.prefix);
-    let nibbles = crate::node::nibbles_of(branch.mask);
-    for (nibble, child) in nibbles.zip(&branch.children) {
+    for (nibble, child) in nibbles_of(branch.mask).zip(&branch.children) {
         out.extend_from_slice(&child.reference);
         let link = if branch.is_node(nibble) {
             locate(NodeLink(child.link))
@@ -92,7 +95,7 @@ fn write_storage(storage: &Storage, locate: impl Fn(NodeLink) -> u64, out: &mut 
     out.push(u8::from(storage.is_node));
 }
 
-/// Reads what `encode` wrote; bytes may follow.
+/// Reads what `encode` wrote; zeros may follow.
 pub(crate) fn decode(bytes: &[u8], tag: [u8; 8], location: u64) -> Result<Branch, TrieError> {
     let damaged = |what| Err(TrieError::Damaged(what));
     let mut reader = Reader(bytes);
@@ -108,6 +111,9 @@ pub(crate) fn decode(bytes: &[u8], tag: [u8; 8], location: u64) -> Result<Branch
     }
     if crc32c::crc32c(&bytes[4..length]) != u32::from_le_bytes(crc) {
         return damaged("its checksum is wrong");
+    }
+    if bytes[length..].iter().any(|byte| *byte != 0) {
+        return damaged("a byte behind it is not zero");
     }
     reader.0 = &bytes[6..length];
     let node = read(&mut reader, tag, location);
@@ -139,9 +145,15 @@ fn read(reader: &mut Reader<'_>, tag: [u8; 8], location: u64) -> Option<Branch> 
         return None;
     }
     let mut children = Vec::with_capacity(mask.count_ones() as usize);
-    for _ in 0..mask.count_ones() {
+    for nibble in nibbles_of(mask) {
         let reference = reader.take()?;
         let link = u64::from_le_bytes(reader.take()?);
+        if nodes & bit(nibble) != 0 && NodeLink(link).id().is_some() {
+            return None;
+        }
+        if inline & bit(nibble) != 0 && !Reference::is_short_list(&reference) {
+            return None;
+        }
         children.push(Child { reference, link });
     }
     let mut storages = Vec::with_capacity(with_storage.count_ones() as usize);
@@ -166,9 +178,13 @@ fn read(reader: &mut Reader<'_>, tag: [u8; 8], location: u64) -> Option<Branch> 
 pub(crate) fn encode_root(root: &Root, locate: impl Fn(NodeLink) -> u64) -> Vec<u8> {
     let mut out = root.hash.to_vec();
     let (kind, link, storage) = match &root.place {
-        Place::Leaf { id, storage } => (if storage.is_some() { 3 } else { 1 }, *id, *storage),
+        Place::Leaf { id, storage } => (
+            if storage.is_some() { 3 } else { 1 },
+            *id,
+            storage.as_deref(),
+        ),
         Place::Node(link, _) => (2, locate(*link), None),
-        Place::Empty | Place::Cut(_) => (0, 0, None),
+        Place::Empty | Place::Cut(_) | Place::Same(_) => (0, 0, None),
     };
     out.push(kind);
     out.extend_from_slice(&link.to_le_bytes());
@@ -190,10 +206,10 @@ pub(crate) fn decode_root(bytes: &[u8]) -> Option<Root> {
             id: link,
             storage: None,
         },
-        2 => Place::Node(NodeLink(link), tag_of(&hash.0)),
+        2 if NodeLink(link).id().is_none() => Place::Node(NodeLink(link), tag_of(&hash.0)),
         3 => Place::Leaf {
             id: link,
-            storage: Some(reader.storage()?),
+            storage: Some(Box::new(reader.storage()?)),
         },
         _ => return None,
     };
@@ -218,11 +234,15 @@ impl<'a> Reader<'a> {
     fn storage(&mut self) -> Option<Storage> {
         let root = B256::from(self.take::<32>()?);
         let link = u64::from_le_bytes(self.take()?);
-        let [is_node] = self.take()?;
+        let is_node = match self.take()? {
+            [0] => false,
+            [1] if NodeLink(link).id().is_none() => true,
+            _ => return None,
+        };
         Some(Storage {
             root,
             link,
-            is_node: is_node == 1,
+            is_node,
         })
     }
 }

@@ -1,14 +1,16 @@
 //! A state trie with its leaves in memory.
 
 use crate::{
+    error::TrieError,
     node::LeafValue,
-    path::common,
+    path::{KEY_NIBBLES, common, set_nibble},
+    prepare::{AccountChange, Changes, Prepared, SlotChange},
     proof::AccountProof,
-    trie::{AccountChange, Changes, Prepared, SlotChange, Source, StateTrie, TrieError},
+    trie::{Source, StateTrie},
 };
 use alloy_primitives::{Address, B256, U256, keccak256};
 use lockweave_runtime::{Account, StateDelta};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 /// A state trie with its leaves in memory, for tests, tools and chains that end with the process.
 ///
@@ -27,17 +29,17 @@ use std::collections::BTreeMap;
 /// assert_eq!(proof.root, trie.root());
 /// # Ok::<(), lockweave_state_trie::TrieError>(())
 /// ```
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct MemoryTrie {
     trie: StateTrie,
     leaves: Leaves,
 }
 
 /// The leaves, by hashed keys.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Leaves {
     accounts: BTreeMap<B256, Account>,
-    /// By account, then by slot. Slots of accounts that do not exist are here, but not in the trie.
+    /// By account, then by slot. Slots of accounts that do not exist are left out.
     slots: BTreeMap<(B256, B256), (Address, U256, U256)>,
 }
 
@@ -55,11 +57,40 @@ impl PreparedDelta {
     }
 }
 
+impl Leaves {
+    /// The first leaf below a path that is none of the `changed` ones.
+    fn find(
+        &self,
+        owner: Option<&B256>,
+        path: &B256,
+        nibbles: usize,
+        is_changed: impl Fn(Option<&B256>, &B256) -> bool,
+    ) -> Option<(B256, LeafValue)> {
+        let mut first = *path;
+        for index in nibbles..KEY_NIBBLES {
+            set_nibble(&mut first, index, 0);
+        }
+        let is_below = |key: &B256| common(key, path) >= nibbles;
+        match owner {
+            None => (self.accounts.range(first..))
+                .take_while(|(key, _)| is_below(key))
+                .find(|(key, _)| !is_changed(None, key))
+                .map(|(key, account)| (*key, value_of(account))),
+            Some(owner) => (self.slots.range((*owner, first)..))
+                .take_while(|((of, key), _)| of == owner && is_below(key))
+                .find(|((of, key), _)| !is_changed(Some(of), key))
+                .map(|((_, key), (_, _, value))| (*key, LeafValue::Slot(*value))),
+        }
+    }
+}
+
 impl Source for Leaves {
     type Error = TrieError;
 
     fn read_node(&self, _: u64) -> Result<Vec<u8>, TrieError> {
-        Err(TrieError::Inconsistent("a trie in memory has no nodes on disk"))
+        Err(TrieError::Inconsistent(
+            "a trie in memory has no nodes on disk",
+        ))
     }
 
     fn read_leaf(
@@ -70,19 +101,74 @@ impl Source for Leaves {
         nibbles: usize,
         _: u64,
     ) -> Result<(B256, LeafValue), TrieError> {
-        let mut first = *path;
-        for index in nibbles..64 {
-            crate::path::set_nibble(&mut first, index, 0);
-        }
-        let found = match owner {
-            None => (self.accounts.range(first..).next()).map(|(key, account)| (*key, value_of(account))),
-            Some(owner) => (self.slots.range((*owner, first)..).next())
-                .filter(|((of, _), _)| of == owner)
-                .map(|((_, key), (_, _, value))| (*key, LeafValue::Slot(*value))),
-        };
-        found
-            .filter(|(key, _)| common(key, path) >= nibbles)
+        self.find(owner, path, nibbles, |_, _| false)
             .ok_or(TrieError::Inconsistent("a leaf is missing"))
+    }
+}
+
+/// Leaves after some changes.
+struct Changed<'a> {
+    old: &'a Leaves,
+    new: Leaves,
+    /// All changed accounts and slots, with those that are removed.
+    accounts: BTreeSet<B256>,
+    slots: BTreeSet<(B256, B256)>,
+}
+
+impl Source for Changed<'_> {
+    type Error = TrieError;
+
+    fn read_node(&self, location: u64) -> Result<Vec<u8>, TrieError> {
+        self.old.read_node(location)
+    }
+
+    fn read_leaf(
+        &self,
+        owner: Option<&B256>,
+        id: u64,
+        path: &B256,
+        nibbles: usize,
+        stamp: u64,
+    ) -> Result<(B256, LeafValue), TrieError> {
+        let is_changed = |owner: Option<&B256>, key: &B256| match owner {
+            None => self.accounts.contains(key),
+            Some(owner) => self.slots.contains(&(*owner, *key)),
+        };
+        match self.old.find(owner, path, nibbles, is_changed) {
+            Some(found) => Ok(found),
+            None => self.new.read_leaf(owner, id, path, nibbles, stamp),
+        }
+    }
+}
+
+impl Leaves {
+    fn apply(&mut self, changes: &Changes) {
+        for change in &changes.accounts {
+            let key = keccak256(change.address);
+            match change.account {
+                Some((nonce, balance, code_hash)) => {
+                    let account = Account {
+                        nonce,
+                        balance,
+                        code_hash,
+                    };
+                    self.accounts.insert(key, account);
+                }
+                None => drop(self.accounts.remove(&key)),
+            }
+        }
+        for change in &changes.slots {
+            let key = (
+                keccak256(change.address),
+                keccak256(B256::from(change.slot)),
+            );
+            if change.value.is_zero() {
+                self.slots.remove(&key);
+            } else {
+                let slot = (change.address, change.slot, change.value);
+                self.slots.insert(key, slot);
+            }
+        }
     }
 }
 
@@ -117,7 +203,8 @@ impl MemoryTrie {
     /// Computes the root after the changes of a block.
     pub fn prepare(&self, delta: &StateDelta) -> Result<PreparedDelta, TrieError> {
         let changes = self.changes(delta);
-        let prepared = self.trie.prepare(&changes, &self.leaves, 1)?;
+        let threads = rayon::current_num_threads();
+        let prepared = self.trie.prepare(&changes, &self.leaves, threads)?;
         Ok(PreparedDelta { prepared, changes })
     }
 
@@ -125,30 +212,31 @@ impl MemoryTrie {
     pub fn install(&mut self, prepared: PreparedDelta) -> Result<(), TrieError> {
         let PreparedDelta { prepared, changes } = prepared;
         self.trie.install(prepared, 0)?;
-        for change in &changes.accounts {
-            let key = keccak256(change.address);
-            match change.account {
-                Some((nonce, balance, code_hash)) => {
-                    let account = Account {
-                        nonce,
-                        balance,
-                        code_hash,
-                    };
-                    self.leaves.accounts.insert(key, account);
-                }
-                None => drop(self.leaves.accounts.remove(&key)),
-            }
-        }
-        for change in &changes.slots {
-            let key = (keccak256(change.address), keccak256(B256::from(change.slot)));
-            if change.value.is_zero() {
-                self.leaves.slots.remove(&key);
-            } else {
-                let slot = (change.address, change.slot, change.value);
-                self.leaves.slots.insert(key, slot);
-            }
-        }
+        self.leaves.apply(&changes);
         Ok(())
+    }
+
+    /// Proves an account and some of its slots in the state that the trie would have after some changes.
+    pub fn proof_after(
+        &self,
+        delta: &StateDelta,
+        address: Address,
+        slots: &[U256],
+    ) -> Result<AccountProof, TrieError> {
+        let PreparedDelta { prepared, changes } = self.prepare(delta)?;
+        let mut new = Leaves::default();
+        new.apply(&changes);
+        let leaves = Changed {
+            old: &self.leaves,
+            new,
+            accounts: (changes.accounts.iter())
+                .map(|it| keccak256(it.address))
+                .collect(),
+            slots: (changes.slots.iter())
+                .map(|it| (keccak256(it.address), keccak256(B256::from(it.slot))))
+                .collect(),
+        };
+        (self.trie).proof_after(&prepared, 0, address, slots, &leaves)
     }
 
     /// Proves an account and some of its slots.
@@ -165,7 +253,8 @@ impl MemoryTrie {
 
     /// The changes of a delta. An account that is removed loses its slots.
     fn changes(&self, delta: &StateDelta) -> Changes {
-        let mut accounts: BTreeMap<Address, Option<Account>> = delta.accounts.iter().copied().collect();
+        let mut accounts: BTreeMap<Address, Option<Account>> =
+            delta.accounts.iter().copied().collect();
         let mut slots: BTreeMap<(Address, U256), U256> = BTreeMap::new();
         let removed = (accounts.iter()).filter(|(_, account)| account.is_none());
         let removed: Vec<Address> = removed.map(|(address, _)| *address).collect();
@@ -175,7 +264,7 @@ impl MemoryTrie {
             }
         }
         for (address, slot, value) in &delta.slots {
-            if !removed.contains(address) {
+            if removed.binary_search(address).is_err() {
                 slots.insert((*address, *slot), *value);
             }
         }
@@ -183,10 +272,10 @@ impl MemoryTrie {
         for ((address, slot), value) in slots {
             let owner = keccak256(address);
             let known = self.leaves.accounts.get(&owner).copied();
-            if !accounts.contains_key(&address) {
+            if let Entry::Vacant(entry) = accounts.entry(address) {
                 // A slot of an account that does not exist is not part of the state.
                 let Some(account) = known else { continue };
-                accounts.insert(address, Some(account));
+                entry.insert(Some(account));
             }
             let key = (owner, keccak256(B256::from(slot)));
             changes.slots.push(SlotChange {

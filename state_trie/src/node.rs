@@ -3,15 +3,17 @@
 //! Only branches are kept. A branch and the extension above it are one [`Branch`] with a prefix. Of a
 //! leaf its parent has the reference and an id by which the owner of the values finds it.
 
-use crate::path::{KEY_NIBBLES, compact_len, write_extension_path, write_leaf_path};
-use alloy_primitives::{B256, U256};
+use crate::{
+    error::TrieError,
+    path::{KEY_NIBBLES, compact_len, write_extension_path, write_leaf_path},
+};
+use alloy_primitives::{B256, Bytes, U256, keccak256};
 use alloy_rlp::{EMPTY_STRING_CODE, Encodable, Header};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The root of an empty trie: the hash of an empty string.
-pub const EMPTY_ROOT: B256 = alloy_primitives::b256!(
-    "0x56e81f171bcc55a6ff8345e692c0f86e5b48e01b996cadc001622fb5e363b421"
-);
+pub const EMPTY_ROOT: B256 =
+    alloy_primitives::b256!("0x56e81f171bcc55a6ff8345e692c0f86e5b48e01b996cadc001622fb5e363b421");
 
 /// How a node is named in its parent: its hash, or its RLP if that is shorter than a hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +33,11 @@ impl Reference {
                 is_inline: true,
             }
         })
+    }
+
+    /// Whether bytes begin as the RLP of a node that is shorter than a hash.
+    pub(crate) const fn is_short_list(bytes: &[u8; 32]) -> bool {
+        bytes[0] > alloy_rlp::EMPTY_LIST_CODE && bytes[0] < alloy_rlp::EMPTY_LIST_CODE + 31
     }
 
     pub(crate) const fn hash(hash: B256) -> Self {
@@ -72,6 +79,10 @@ impl NodeLink {
     }
 
     /// The id of a node in memory.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "an id is in the lower half"
+    )]
     pub(crate) fn id(self) -> Option<u32> {
         (self.0 & IN_MEMORY != 0).then_some(self.0 as u32)
     }
@@ -135,6 +146,9 @@ impl Clone for Branch {
     }
 }
 
+/// The longest RLP of a branch.
+const BRANCH_BYTES_MAX: usize = 3 + 16 * 33 + 1;
+
 /// The bit of a nibble.
 pub(crate) const fn bit(nibble: u8) -> u16 {
     1 << nibble
@@ -164,6 +178,14 @@ impl Branch {
             + self.prefix.len()
             + self.children.capacity() * size_of::<Child>()
             + self.storages.capacity() * size_of::<Storage>()
+    }
+
+    /// Fails if the branch, at this depth, is deeper than any key. This crate writes no such branch.
+    pub(crate) fn check_depth(&self, depth: usize) -> Result<(), TrieError> {
+        let is_sound = depth + self.prefix.len() < KEY_NIBBLES;
+        is_sound
+            .then_some(())
+            .ok_or(TrieError::Damaged("it is deeper than any key"))
     }
 
     pub(crate) fn child(&self, nibble: u8) -> Option<&Child> {
@@ -251,35 +273,63 @@ impl Branch {
         self.inline &= keep;
     }
 
-    /// Appends the RLP of the branch, without the extension above it.
-    pub(crate) fn write_rlp(&self, out: &mut Vec<u8>) {
-        let payload_length = if self.inline == 0 {
-            17 + 32 * self.children.len()
-        } else {
-            let present: usize = (nibbles_of(self.mask))
-                .map(|nibble| self.reference(nibble).len())
-                .sum();
-            17 - self.children.len() + present
-        };
-        let header = Header {
+    /// Appends the RLP of the branch, without the extension above it. Some children have new references, in
+    /// the order of their nibbles.
+    pub(crate) fn write_rlp(&self, new: &[(u8, Reference)], out: &mut Vec<u8>) {
+        let is_short = self.inline != 0 || new.iter().any(|(_, reference)| reference.is_inline);
+        if is_short {
+            return self.write_short_rlp(new, out);
+        }
+        // The same with all references hashes, which is nearly every branch.
+        let mut bytes = [EMPTY_STRING_CODE; BRANCH_BYTES_MAX];
+        let mut header = &mut bytes[..];
+        Header {
             list: true,
-            payload_length,
-        };
-        header.encode(out);
+            payload_length: 17 + 32 * self.children.len(),
+        }
+        .encode(&mut header);
+        let mut at = BRANCH_BYTES_MAX - header.len();
+        let mut left = new.iter().peekable();
         let mut children = self.children.iter();
         for nibble in 0..16 {
             if self.mask & bit(nibble) == 0 {
-                out.push(EMPTY_STRING_CODE);
+                at += 1;
                 continue;
             }
-            let Some(child) = children.next() else {
-                continue;
-            };
-            let reference = Reference {
-                bytes: child.reference,
-                is_inline: self.inline & bit(nibble) != 0,
-            };
-            reference.write(out);
+            let own = children.next().map(|child| &child.reference);
+            let new = left
+                .next_if(|(of, _)| *of == nibble)
+                .map(|(_, new)| &new.bytes);
+            if let Some(hash) = new.or(own) {
+                bytes[at] = EMPTY_STRING_CODE + 32;
+                bytes[at + 1..at + 33].copy_from_slice(hash);
+                at += 33;
+            }
+        }
+        out.extend_from_slice(&bytes[..=at]);
+    }
+
+    /// The RLP of a branch some of whose references are RLP.
+    #[cold]
+    fn write_short_rlp(&self, new: &[(u8, Reference)], out: &mut Vec<u8>) {
+        let reference_of = |nibble: u8| {
+            let new = new.iter().find(|(of, _)| *of == nibble);
+            new.map_or_else(|| self.reference(nibble), |(_, reference)| *reference)
+        };
+        let present: usize = nibbles_of(self.mask)
+            .map(|nibble| reference_of(nibble).len())
+            .sum();
+        let header = Header {
+            list: true,
+            payload_length: 17 - self.children.len() + present,
+        };
+        header.encode(out);
+        for nibble in 0..16 {
+            if self.mask & bit(nibble) == 0 {
+                out.push(EMPTY_STRING_CODE);
+            } else {
+                reference_of(nibble).write(out);
+            }
         }
         out.push(EMPTY_STRING_CODE);
     }
@@ -389,4 +439,82 @@ pub(crate) fn write_leaf(
             value.encode(out);
         }
     }
+}
+
+/// What is at a place of a trie.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    Empty,
+    Leaf {
+        id: u64,
+        storage: Option<Box<Storage>>,
+    },
+    /// A branch, and the beginning of its reference.
+    Node(NodeLink, [u8; 8]),
+    /// A branch that is being made.
+    Cut(Box<Branch>),
+    /// A branch in memory of which at most references change.
+    Same(u32),
+}
+
+/// The root of a trie and where it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Root {
+    pub(crate) hash: B256,
+    pub(crate) place: Place,
+}
+
+impl Default for Root {
+    fn default() -> Self {
+        Self {
+            hash: EMPTY_ROOT,
+            place: Place::Empty,
+        }
+    }
+}
+
+/// The beginning of a reference, which names a node on disk.
+pub(crate) fn tag_of(reference: &[u8; 32]) -> [u8; 8] {
+    let mut tag = [0; 8];
+    tag.copy_from_slice(&reference[..8]);
+    tag
+}
+
+/// What is at a child of a branch.
+pub(crate) fn child_place(branch: &Branch, of: u8) -> Place {
+    match branch.child(of) {
+        Some(child) if branch.is_node(of) => {
+            Place::Node(NodeLink(child.link), tag_of(&child.reference))
+        }
+        Some(child) => Place::Leaf {
+            id: child.link,
+            storage: branch.storage(of).map(Box::new),
+        },
+        None => Place::Empty,
+    }
+}
+
+/// The root of a storage trie.
+pub(crate) fn place_of(storage: &Storage) -> Place {
+    if storage.is_node {
+        Place::Node(NodeLink(storage.link), tag_of(&storage.root))
+    } else {
+        Place::Leaf {
+            id: storage.link,
+            storage: None,
+        }
+    }
+}
+
+/// RLP of the extension above a branch, if there is one, and of the branch.
+pub(crate) fn rlps(branch: &Branch) -> Vec<Bytes> {
+    let mut rlp = Vec::with_capacity(544);
+    branch.write_rlp(&[], &mut rlp);
+    if branch.prefix.is_empty() {
+        return vec![rlp.into()];
+    }
+    let reference = Reference::inline(&rlp).unwrap_or_else(|| Reference::hash(keccak256(&rlp)));
+    let mut extension = Vec::new();
+    branch.write_extension_rlp(&reference, &mut extension);
+    vec![extension.into(), rlp.into()]
 }

@@ -88,11 +88,17 @@ mod tests {
             let mut out = Vec::new();
             write_leaf_path(&mut out, &key, from);
             let nibbles = Nibbles::unpack(key).slice(from..);
-            assert_eq!(out, alloy_trie::nodes::encode_path_leaf(&nibbles, true).to_vec());
+            assert_eq!(
+                out,
+                alloy_trie::nodes::encode_path_leaf(&nibbles, true).to_vec()
+            );
             assert_eq!(out.len(), compact_len(KEY_NIBBLES - from));
             let mut out = Vec::new();
             write_extension_path(&mut out, &self::nibbles(&key, from, KEY_NIBBLES));
-            assert_eq!(out, alloy_trie::nodes::encode_path_leaf(&nibbles, false).to_vec());
+            assert_eq!(
+                out,
+                alloy_trie::nodes::encode_path_leaf(&nibbles, false).to_vec()
+            );
         }
     }
 

@@ -1,10 +1,15 @@
 //! Proofs that a key is, or is not, in a trie (EIP-1186).
 
 use crate::{
-    node::{Branch, EMPTY_ROOT, LeafValue, Reference, Storage, write_leaf},
+    error::TrieError,
+    node::{
+        Branch, EMPTY_ROOT, LeafValue, Place, Reference, Root, Storage, child_place, place_of,
+        rlps, write_leaf,
+    },
     path::{common_with, nibble},
-    trie::{Inner, Prepared, Root, Source, StateTrie, TrieError, child_place, place_of},
-    update::Place,
+    prepare::Prepared,
+    trie::{Inner, Source, StateTrie},
+    update::patched,
 };
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256, map::HashMap};
 
@@ -61,6 +66,7 @@ impl StateTrie {
         let view = View {
             root: &prepared.root,
             new: prepared.nodes().collect(),
+            patches: prepared.patches().collect(),
             stamp,
             ..View::new(&inner, source)
         };
@@ -74,6 +80,8 @@ struct View<'a, S> {
     root: &'a Root,
     /// Nodes that are not part of the current version, by id.
     new: HashMap<u32, &'a Branch>,
+    /// New references of the children of nodes, by the id of the node.
+    patches: HashMap<u32, &'a [(u8, Reference)]>,
     stamp: u64,
     source: &'a S,
 }
@@ -91,6 +99,7 @@ impl<'a, S: Source> View<'a, S> {
             inner,
             root: &inner.root,
             new: HashMap::default(),
+            patches: HashMap::default(),
             stamp: inner.stamp,
             source,
         }
@@ -145,20 +154,23 @@ impl<'a, S: Source> View<'a, S> {
         loop {
             let (link, tag) = match place {
                 Place::Node(link, tag) => (link, tag),
-                Place::Empty | Place::Cut(_) => return Ok(Path { nodes, leaf: None }),
+                Place::Empty | Place::Cut(_) | Place::Same(_) => {
+                    return Ok(Path { nodes, leaf: None });
+                }
                 Place::Leaf { id, storage } => {
                     let (found, value) =
                         (self.source).read_leaf(owner, id, key, depth, self.stamp)?;
                     let mut rlp = Vec::new();
-                    let storage_root = storage.map_or(EMPTY_ROOT, |storage| storage.root);
+                    let storage_root = storage.as_ref().map_or(EMPTY_ROOT, |storage| storage.root);
                     write_leaf(&mut rlp, &found, depth, &value, &storage_root);
                     add(&mut nodes, rlp.into());
-                    let leaf = (found == *key).then_some((value, storage));
+                    let leaf = (found == *key).then_some((value, storage.map(|it| *it)));
                     return Ok(Path { nodes, leaf });
                 }
             };
             let mut visit = |branch: &Branch| {
-                let mut rlps = branch_rlps(branch);
+                branch.check_depth(depth)?;
+                let mut rlps = rlps(branch);
                 let shared = common_with(&branch.prefix, key, depth);
                 let leaves = shared < branch.prefix.len();
                 // Behind an extension that is not the key's, nothing matters.
@@ -167,15 +179,21 @@ impl<'a, S: Source> View<'a, S> {
                     add(&mut nodes, rlp);
                 }
                 if leaves {
-                    return Place::Empty;
+                    return Ok(Place::Empty);
                 }
                 depth += shared + 1;
-                child_place(branch, nibble(key, depth - 1))
+                Ok(child_place(branch, nibble(key, depth - 1)))
             };
-            place = match link.id().and_then(|id| self.new.get(&id)) {
+            let patch = link.id().and_then(|id| {
+                let new = self.patches.get(&id)?;
+                Some(patched(self.inner.nodes.get(id)?, new))
+            });
+            let new = link.id().and_then(|id| self.new.get(&id).copied());
+            let below = match patch.as_ref().or(new) {
                 Some(branch) => visit(branch),
                 None => (self.inner.nodes).with(link, tag, self.source, visit)?,
             };
+            place = below.map_err(|error| self.source.damaged(link.0, error))?;
         }
     }
 }
@@ -185,17 +203,4 @@ fn add(nodes: &mut Vec<Bytes>, rlp: Bytes) {
     if nodes.is_empty() || rlp.len() >= 32 {
         nodes.push(rlp);
     }
-}
-
-/// RLP of the extension above a branch, if there is one, and of the branch.
-pub(crate) fn branch_rlps(branch: &Branch) -> Vec<Bytes> {
-    let mut rlp = Vec::with_capacity(544);
-    branch.write_rlp(&mut rlp);
-    if branch.prefix.is_empty() {
-        return vec![rlp.into()];
-    }
-    let reference = Reference::inline(&rlp).unwrap_or_else(|| Reference::hash(keccak256(&rlp)));
-    let mut extension = Vec::new();
-    branch.write_extension_rlp(&reference, &mut extension);
-    vec![extension.into(), rlp.into()]
 }

@@ -1,9 +1,10 @@
 //! Tries of keys that are not hashes, so that nodes are as short and paths as alike as no hash makes them.
 
 use crate::{
-    node::LeafValue,
+    error::TrieError,
+    node::{LeafValue, Root},
     path::common,
-    trie::{Root, Source, StateTrie, TrieError},
+    trie::{Source, StateTrie},
     update::{Item, LeafChange, NewStorage, Output},
 };
 use alloy_primitives::{B256, U256};
@@ -36,8 +37,13 @@ impl Source for Leaves {
         nibbles: usize,
         _: u64,
     ) -> Result<(B256, LeafValue), TrieError> {
-        let mut leaves = self.0.iter().filter(|(key, _)| common(key, path) >= nibbles);
-        let (key, value) = leaves.next().ok_or(TrieError::Inconsistent("a leaf is missing"))?;
+        let mut leaves = self
+            .0
+            .iter()
+            .filter(|(key, _)| common(key, path) >= nibbles);
+        let (key, value) = leaves
+            .next()
+            .ok_or(TrieError::Inconsistent("a leaf is missing"))?;
         assert!(leaves.next().is_none(), "a leaf is alone below its parent");
         Ok((*key, LeafValue::Slot(*value)))
     }
@@ -91,7 +97,11 @@ impl StateTrie {
             let context = self.context(&inner, source, threads);
             let item = Item::root(0, 0, 0..leaves.len(), inner.root.place.clone());
             let roots = context.of(leaves, &[]).roots(vec![item], &mut output)?;
-            let root = roots.into_iter().next().map(|(_, root)| root).unwrap_or_default();
+            let root = roots
+                .into_iter()
+                .next()
+                .map(|(_, root)| root)
+                .unwrap_or_default();
             self.prepared(&inner, root, output)
         };
         let root = prepared.root.clone();
@@ -135,7 +145,10 @@ proptest! {
 
 #[test]
 fn threads_make_the_same_trie() {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(3)
+        .build()
+        .unwrap();
     let mut slots = Slots::default();
     let key = |number: u64| alloy_primitives::keccak256(number.to_be_bytes());
     for block in 0..6_u64 {

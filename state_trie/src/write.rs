@@ -2,9 +2,9 @@
 
 use crate::{
     codec,
-    node::{Branch, NodeLink, nibbles_of},
-    trie::{Inner, Root, Source, StateTrie, TrieError, tag_of},
-    update::Place,
+    error::TrieError,
+    node::{Branch, NodeLink, Place, Root, nibbles_of, tag_of},
+    trie::{Inner, Nodes, Source, StateTrie},
 };
 use std::sync::atomic::Ordering;
 
@@ -142,14 +142,17 @@ impl StateTrie {
         if is_durable {
             inner.written = writing.version;
             inner.unwritten_bytes = inner.unwritten_bytes.saturating_sub(writing.bytes);
-            inner.stale.retain(|(version, _)| *version > writing.version);
+            inner
+                .stale
+                .retain(|(version, _)| *version > writing.version);
         } else {
-            for id in &writing.written {
-                if let Some(node) = inner.nodes.get(*id) {
+            for id in writing.written {
+                if let Ok(node) = inner.written_node(id) {
                     node.location.store(0, Ordering::Release);
                 }
             }
         }
+        inner.drop_preserved();
         self.release(&mut inner);
     }
 
@@ -183,7 +186,9 @@ impl StateTrie {
         let Place::Node(root, _) = inner.root.place else {
             return;
         };
-        let child = root.id().and_then(|id| inner.nodes.get(id)?.child(part).copied());
+        let child = root
+            .id()
+            .and_then(|id| inner.nodes.get(id)?.child(part).copied());
         let Some(id) = child.and_then(|child| NodeLink(child.link).id()) else {
             return;
         };
@@ -195,9 +200,11 @@ impl StateTrie {
             };
             let links: Vec<(u64, bool, usize)> = (nibbles_of(node.nodes))
                 .filter_map(|nibble| Some((node.child(nibble)?.link, false, nibble.into())))
-                .chain((node.storages.iter().enumerate()).filter_map(|(index, storage)| {
-                    storage.is_node.then_some((storage.link, true, index))
-                }))
+                .chain(
+                    (node.storages.iter().enumerate()).filter_map(|(index, storage)| {
+                        storage.is_node.then_some((storage.link, true, index))
+                    }),
+                )
                 .collect();
             for (link, is_storage, at) in links {
                 let Some(below) = NodeLink(link).id() else {
@@ -229,13 +236,16 @@ impl Inner {
     /// A node of the version that is being written.
     fn written_node(&self, id: u32) -> Result<&Branch, TrieError> {
         let missing = TrieError::Inconsistent("a node to write is not in memory");
-        self.nodes.get(id).ok_or(missing)
+        match self.preserved.get(&id) {
+            Some((_, node)) => Ok(node),
+            None => self.nodes.get(id).ok_or(missing),
+        }
     }
 
     /// The location of a node that was written.
     fn locate(&self, link: NodeLink) -> u64 {
         match link.id() {
-            Some(id) => self.nodes.get(id).map_or(0, Branch::location),
+            Some(id) => self.written_node(id).map_or(0, Branch::location),
             None => link.0,
         }
     }
@@ -248,7 +258,9 @@ impl Inner {
         };
         let nodes = nibbles_of(node.nodes).filter_map(|nibble| node.child(nibble));
         let storages = node.storages.iter().filter(|storage| storage.is_node);
-        let links = nodes.map(|child| child.link).chain(storages.map(|storage| storage.link));
+        let links = nodes
+            .map(|child| child.link)
+            .chain(storages.map(|storage| storage.link));
         for id in links.filter_map(|link| NodeLink(link).id()) {
             self.collect(id, ids);
         }
@@ -259,28 +271,37 @@ impl Inner {
 pub fn walk<S: Source>(
     root: &[u8],
     source: &S,
-    mut visit: impl FnMut(u64) -> Result<(), S::Error>,
+    mut visit: impl FnMut(u64),
 ) -> Result<(), S::Error> {
     let root = codec::decode_root(root).ok_or(TrieError::Damaged("the root is not one"))?;
+    // Each with its depth, and whether it is in a storage trie.
     let mut open = Vec::new();
     match root.place {
-        Place::Node(link, tag) => open.push((link, tag)),
+        Place::Node(link, tag) => open.push((link, tag, 0, false)),
         Place::Leaf {
             storage: Some(storage),
             ..
-        } if storage.is_node => open.push((NodeLink(storage.link), tag_of(&storage.root.0))),
+        } if storage.is_node => {
+            open.push((NodeLink(storage.link), tag_of(&storage.root.0), 0, true));
+        }
         _ => {}
     }
-    while let Some((link, tag)) = open.pop() {
-        visit(link.0)?;
-        let bytes = source.read_node(link.0)?;
-        let node = codec::decode(&bytes, tag, link.0)?;
+    while let Some((link, tag, depth, is_storage)) = open.pop() {
+        visit(link.0);
+        let node = Nodes::read(link.0, tag, source)?;
+        (node.check_depth(depth)).map_err(|error| source.damaged(link.0, error))?;
+        let below = depth + node.prefix.len() + 1;
         for nibble in nibbles_of(node.nodes) {
             let child = node.child(nibble).expect("a branch has its children");
-            open.push((NodeLink(child.link), tag_of(&child.reference)));
+            let tag = tag_of(&child.reference);
+            open.push((NodeLink(child.link), tag, below, is_storage));
+        }
+        if is_storage && !node.storages.is_empty() {
+            let error = TrieError::Damaged("a slot has storage");
+            return Err(source.damaged(link.0, error));
         }
         for storage in node.storages.iter().filter(|storage| storage.is_node) {
-            open.push((NodeLink(storage.link), tag_of(&storage.root.0)));
+            open.push((NodeLink(storage.link), tag_of(&storage.root.0), 0, true));
         }
     }
     Ok(())

@@ -15,7 +15,9 @@ type State = BTreeMap<Address, (Account, BTreeMap<U256, U256>)>;
 
 fn root(state: &State) -> B256 {
     state_root_unhashed(state.iter().map(|(address, (account, slots))| {
-        let slots = slots.iter().map(|(slot, value)| (B256::from(*slot), *value));
+        let slots = slots
+            .iter()
+            .map(|(slot, value)| (B256::from(*slot), *value));
         let account = TrieAccount {
             nonce: account.nonce,
             balance: account.balance,
@@ -96,7 +98,9 @@ fn apply(state: &mut State, steps: &[Step]) -> StateDelta {
     }
     StateDelta {
         accounts: accounts.into_iter().collect(),
-        slots: (slots.into_iter()).map(|((of, slot), value)| (of, slot, value)).collect(),
+        slots: (slots.into_iter())
+            .map(|((of, slot), value)| (of, slot, value))
+            .collect(),
         cleared,
         ..StateDelta::default()
     }

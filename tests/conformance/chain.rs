@@ -4,6 +4,7 @@ use crate::conformance::{
     block_exception::{self, BlockRefusal, Taken},
     blockchain::TestBlock,
     engine::Engine,
+    state::TrieState,
 };
 use alloy_consensus::{Block, Header, proofs::calculate_transaction_root};
 use alloy_eips::eip7928::AccountChanges;
@@ -12,16 +13,16 @@ use alloy_rlp::Decodable;
 use lockweave::engine::{EngineError, InvalidAccessList};
 use lockweave::{
     MemoryState, SealedBlock, StateView,
-    evm::{ChainSpec, SpecId},
+    evm::ChainSpec,
+    runtime::{StateDelta, StateError},
 };
 use lockweave_validator::chain::{
     block::Envelope,
     execution::{BlockRun, ExecutedBlock, InvalidBlock, PreparedBlock, execute_prepared},
     header::{HeaderRules, check_header},
-    merkle_state::MerkleState,
     ommers::{Ancestor, GENERATIONS, check_ommers},
 };
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, io, sync::Arc};
 
 /// The deposit contract, in fixtures as on mainnet.
 pub(crate) const DEPOSIT_CONTRACT: Address = address!("00000000219ab540356cbb839cbe05303d7705fa");
@@ -32,7 +33,7 @@ const BLOCK_HASHES: u64 = 256;
 /// An accepted block, and the state after it.
 struct Known {
     header: Header,
-    state: MerkleState,
+    state: TrieState,
     /// The hashes of its uncles.
     ommers: Vec<B256>,
     /// The sum of difficulties up to and including it.
@@ -56,7 +57,7 @@ impl Chain {
         genesis: Header,
         state: MemoryState,
     ) -> Result<Self, String> {
-        let state = MerkleState::of(state);
+        let state = TrieState::of(state)?;
         if state.root() != genesis.state_root {
             return Err("the state before is not the genesis'".to_owned());
         }
@@ -95,7 +96,7 @@ impl Chain {
     }
 
     /// The state with its trie after the block that ends the chain.
-    pub(crate) fn head_state(&self) -> &MerkleState {
+    pub(crate) fn head_state(&self) -> &TrieState {
         &self.blocks[&self.head].state
     }
 
@@ -173,7 +174,7 @@ impl Chain {
             }
         }
         let mut state = parent.state.clone();
-        state.apply(&executed.delta);
+        state.apply(&executed.delta)?;
         if state.root() != header.state_root {
             return Ok(Err(BlockRefusal::StateRoot));
         }
@@ -195,12 +196,13 @@ impl Chain {
     ) -> Result<Result<ExecutedBlock, InvalidBlock>, String> {
         let view = self.view(parent);
         let evm = prepared.evm();
-        let context = evm.context();
         let run = engine.run_block(evm, &view)?;
-        let has_status = context.spec().is_enabled_in(SpecId::BYZANTIUM);
         let contract = Some(DEPOSIT_CONTRACT);
-        let merkle = (!has_status).then_some(&parent.state);
-        let imported = execute_prepared(prepared.clone(), &view, merkle, contract);
+        let root = |delta: &StateDelta| {
+            let root = parent.state.root_after(delta);
+            root.map_err(|error| StateError::Backend(Arc::new(io::Error::other(error))))
+        };
+        let imported = execute_prepared(prepared.clone(), &view, &root, contract);
         let (sealed, access_list) = match run {
             Ok(run) => run,
             // The import checks the block's gas limit first.

@@ -81,8 +81,6 @@ pub(crate) fn empty_child(
     if let Some(hash) = &mut block.header.block_access_list_hash {
         *hash = compute_block_access_list_hash(&list);
     }
-    let mut state = chain.head_state().clone();
-    state.apply(&sealed.delta);
-    block.header.state_root = state.root();
+    block.header.state_root = chain.head_state().root_after(&sealed.delta)?;
     Ok(Some(block))
 }

@@ -8,8 +8,9 @@ use alloy_trie::{
 };
 use lockweave::{
     MemoryState,
-    runtime::{Account, Code},
+    runtime::{Account, Code, StateDelta},
 };
+use lockweave_state_trie::MemoryTrie;
 use serde::Deserialize;
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -71,4 +72,50 @@ pub(crate) fn root(state: &MemoryState) -> B256 {
         };
         (address, account)
     }))
+}
+
+/// A state and its trie, which is updated block by block.
+#[derive(Clone)]
+pub(crate) struct TrieState {
+    state: MemoryState,
+    trie: MemoryTrie,
+}
+
+impl TrieState {
+    /// A state with its trie.
+    pub(crate) fn of(state: MemoryState) -> Result<Self, String> {
+        let mut delta = StateDelta::default();
+        for (address, account) in state.accounts() {
+            delta.accounts.push((address, Some(*account)));
+            let slots = state.slots(address);
+            delta
+                .slots
+                .extend(slots.map(|(slot, value)| (address, slot, value)));
+        }
+        let trie = MemoryTrie::of(&delta).map_err(|error| error.to_string())?;
+        Ok(Self { state, trie })
+    }
+
+    /// The state.
+    pub(crate) const fn state(&self) -> &MemoryState {
+        &self.state
+    }
+
+    /// The state root.
+    pub(crate) fn root(&self) -> B256 {
+        self.trie.root()
+    }
+
+    /// The state root after some changes.
+    pub(crate) fn root_after(&self, delta: &StateDelta) -> Result<B256, String> {
+        let prepared = self.trie.prepare(delta);
+        Ok(prepared.map_err(|error| error.to_string())?.root())
+    }
+
+    /// Applies the changes of a block.
+    pub(crate) fn apply(&mut self, delta: &StateDelta) -> Result<(), String> {
+        self.state.apply(delta);
+        self.trie.apply(delta).map_err(|error| error.to_string())?;
+        Ok(())
+    }
 }

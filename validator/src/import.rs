@@ -5,15 +5,13 @@ use crate::{
         ChainParameters, Envelope,
         execution::{ExecutedBlock, InvalidBlock, execute_given},
         header::{HeaderRules, InvalidHeader, check_header},
-        merkle_state::MerkleState,
         ommers::{Ancestor, GENERATIONS, check_ommers},
     },
     store::{ChainStore, StoreError},
 };
 use alloy_consensus::Block;
 use alloy_primitives::B256;
-use lockweave_evm_adapter::SpecId;
-use lockweave_runtime::StateDelta;
+use lockweave_runtime::{StateDelta, StateError};
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -41,14 +39,13 @@ pub enum ImportError {
     #[error("block {number}: {source}")]
     Invalid { number: u64, source: InvalidBlock },
     #[error(
-        "block {number}: the header's stateRoot is {stated}; the Merkle-Patricia root is {merkle}, \
-         the lattice commitment {lattice}"
+        "block {number}: the header's stateRoot is {stated}, execution gives {computed}; if a release \
+         of Lockweave before the state trie made the chain, import it with --reseal"
     )]
     StateRoot {
         number: u64,
         stated: B256,
-        merkle: B256,
-        lattice: B256,
+        computed: B256,
     },
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -64,14 +61,12 @@ pub enum Imported {
 }
 
 /// Adds blocks to a chain.
-///
-/// A header commits to the state by this chain's own commitment or, where the block is another
-/// client's, by the root of the Merkle-Patricia trie; the trie is kept from the first block that
-/// needs it.
 pub struct Importer {
     chain: ChainParameters,
     store: Arc<dyn ChainStore>,
-    merkle: Option<MerkleState>,
+    /// The hash that the newest block had in the file, if blocks are resealed.
+    resealed: Option<B256>,
+    reseals: bool,
 }
 
 impl Importer {
@@ -80,14 +75,27 @@ impl Importer {
         Self {
             chain,
             store,
-            merkle: None,
+            resealed: None,
+            reseals: false,
         }
     }
 
+    /// Gives each block the state root that execution gives, and the parent that it then has. So the
+    /// blocks get other hashes. It is for chains whose headers hold another commitment to the state.
+    #[must_use]
+    pub fn resealing(mut self) -> Self {
+        self.reseals = true;
+        self
+    }
+
     /// Adds a block.
-    pub fn import(&mut self, block: Block<Envelope>) -> Result<Imported, ImportError> {
+    pub fn import(&mut self, mut block: Block<Envelope>) -> Result<Imported, ImportError> {
         let head = self.store.head();
         let (number, hash) = (block.header.number, block.header.hash_slow());
+        let named = self.resealed.unwrap_or(head.hash);
+        if self.reseals && number == head.number() + 1 && block.header.parent_hash == named {
+            block.header.parent_hash = head.hash;
+        }
         if number <= head.number() {
             return self.check_known(number, hash);
         }
@@ -100,18 +108,14 @@ impl Importer {
             });
         }
         let header = |source| ImportError::Header { number, source };
-        let check = |rule| {
-            check_header(
-                &self.chain.spec,
-                &head.header,
-                head.hash,
-                &block.header,
-                rule,
-            )
-        };
-        check(HeaderRules::Own).map_err(header)?;
-        // What a block of Ethereum's may not be; whether it is ours, its state root will say.
-        let not_ethereum = check(HeaderRules::Ethereum).err();
+        check_header(
+            &self.chain.spec,
+            &head.header,
+            head.hash,
+            &block.header,
+            HeaderRules::of(&block.header),
+        )
+        .map_err(header)?;
         if !block.body.ommers.is_empty() {
             let ancestors = self.ancestors()?;
             check_ommers(&self.chain.spec, &block.body.ommers, &ancestors).map_err(|source| {
@@ -119,19 +123,16 @@ impl Importer {
                 ImportError::Invalid { number, source }
             })?;
         }
-        let fork = self.chain.spec.fork_at(number, block.header.timestamp);
-        if !fork.is_enabled_in(SpecId::BYZANTIUM) {
-            self.keep_merkle(head.number())?;
-        }
         let view = self.store.state_at(head.number())?;
-        let executed = execute_given(&self.chain, &view, block, self.merkle.as_ref());
+        let root = |delta: &StateDelta| {
+            let root = self.store.root_after(head.number(), delta);
+            root.map_err(|error| StateError::Backend(Arc::new(error)))
+        };
+        let executed = execute_given(&self.chain, &view, block, &root);
         let executed = executed.map_err(|source| ImportError::Invalid { number, source })?;
-        let committed = self.commit(head.number(), executed, not_ethereum);
-        if committed.is_err() {
-            // The trie may have gone ahead of the chain.
-            self.merkle = None;
-        }
-        committed.map(|()| Imported::Added)
+        self.commit(executed)?;
+        self.resealed = self.reseals.then_some(hash);
+        Ok(Imported::Added)
     }
 
     /// The youngest blocks, the newest first: as many as uncles are held against.
@@ -165,48 +166,22 @@ impl Importer {
         })
     }
 
-    fn commit(
-        &mut self,
-        parent: u64,
-        executed: ExecutedBlock,
-        not_ethereum: Option<InvalidHeader>,
-    ) -> Result<(), ImportError> {
-        let ExecutedBlock { block, delta } = executed;
+    fn commit(&self, executed: ExecutedBlock) -> Result<(), ImportError> {
+        let ExecutedBlock { mut block, delta } = executed;
         let (number, stated) = (block.number(), block.header.state_root);
-        let store = Arc::clone(&self.store);
-        let mut prepared = store.prepare(number, delta.clone())?;
-        let lattice = prepared.commitment();
-        if lattice != stated || self.merkle.is_some() {
-            let merkle = self.merkle_after(parent, &delta)?;
-            if merkle != stated && lattice != stated {
+        let mut prepared = self.store.prepare(number, delta)?;
+        let computed = prepared.state_root();
+        if computed != stated {
+            if !self.reseals {
                 return Err(ImportError::StateRoot {
                     number,
                     stated,
-                    merkle,
-                    lattice,
+                    computed,
                 });
             }
-            if let Some(source) = not_ethereum.filter(|_| lattice != stated) {
-                return Err(ImportError::Header { number, source });
-            }
+            block.header.state_root = computed;
         }
+        block.hash = block.header.hash_slow();
         Ok(prepared.commit(Arc::new(block))?)
-    }
-
-    /// Makes sure the trie of the state after a block is at hand.
-    fn keep_merkle(&mut self, number: u64) -> Result<(), StoreError> {
-        if self.merkle.is_none() {
-            let whole = self.store.whole_state_at(number)?;
-            self.merkle = Some(MerkleState::of(whole));
-        }
-        Ok(())
-    }
-
-    /// The root after the next block.
-    fn merkle_after(&mut self, parent: u64, delta: &StateDelta) -> Result<B256, StoreError> {
-        self.keep_merkle(parent)?;
-        let merkle = self.merkle.get_or_insert_default();
-        merkle.apply(delta);
-        Ok(merkle.root())
     }
 }

@@ -7,16 +7,15 @@ use crate::{
     chain::{
         ChainParameters,
         execution::{InvalidBlock, execute_given},
-        merkle_state::MerkleState,
     },
     store::{ChainStore, DurableStore, StoreError},
 };
 use alloy_primitives::B256;
 use base::Base;
 use lockweave_accounts_db::ReadError;
-use lockweave_runtime::MemoryState;
+use lockweave_runtime::{StateDelta, StateError};
 use serde::Serialize;
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 use thiserror::Error;
 
 /// What is wrong with a chain.
@@ -41,20 +40,20 @@ pub enum VerifyError {
         /// The field, as JSON-RPC has it.
         field: &'static str,
     },
-    #[error("block {number}: the header commits to the state {stated}, execution gives {computed}")]
+    #[error("block {number}: the header's stateRoot is {stated}, execution gives {computed}")]
     State {
         number: u64,
         stated: B256,
         computed: B256,
     },
-    #[error("the stored state differs from the executed one at {0}")]
-    StoredState(String),
-    #[error("the commitment over the whole state is {computed}, but {stored} is stored")]
-    Commitment { computed: B256, stored: B256 },
+    #[error("the stored accounts have state root {computed}, but {stored} is stored")]
+    StateRoot { computed: B256, stored: B256 },
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
     Read(#[from] ReadError),
+    #[error("the temporary chain: {0}")]
+    Scratch(#[from] crate::store::DatadirError),
     #[error(transparent)]
     Genesis(#[from] crate::chain::GenesisError),
 }
@@ -86,8 +85,8 @@ pub struct Verified {
     pub accounts: u64,
     /// Slots in the state that are not zero.
     pub slots: u64,
-    /// The commitment to the state.
-    pub commitment: B256,
+    /// The state root of the newest block.
+    pub state_root: B256,
     /// What could not be executed again; nothing on a chain that is kept whole.
     pub unchecked: Option<Unchecked>,
 }
@@ -109,8 +108,8 @@ impl fmt::Display for Verified {
         write!(
             f,
             "{} blocks, {} transactions, {} gas; state of {} accounts and {} slots, \
-             commitment {}",
-            self.blocks, self.transactions, self.gas, self.accounts, self.slots, self.commitment
+             state root {}",
+            self.blocks, self.transactions, self.gas, self.accounts, self.slots, self.state_root
         )?;
         let Some(unchecked) = &self.unchecked else {
             return Ok(());
@@ -139,14 +138,17 @@ impl fmt::Display for Verified {
     }
 }
 
-/// Executes a chain again, one transaction after another, on a state in memory.
+/// Executes a chain again, one transaction after another, on a state of its own: in a temporary folder, so
+/// that memory is bounded. At the end the state root is computed from all stored accounts.
 ///
-/// Where the first blocks are no longer kept it begins with the oldest state that is, and says so.
-/// `progress` is told after each block how many are done, and of how many.
+/// Where the first blocks are no longer kept, it begins with the oldest state that is, executes each block
+/// on the stored state before it, and says so. `progress` receives after each block how many are done, and the
+/// total; `state_progress` the same of the computation of the state root.
 pub fn verify(
     parameters: &ChainParameters,
     store: &DurableStore,
     mut progress: impl FnMut(u64, u64),
+    state_progress: impl FnMut(u64, u64),
 ) -> Result<Verified, VerifyError> {
     let base = Base::of(parameters, store)?;
     let first = base.block.number();
@@ -158,8 +160,7 @@ pub fn verify(
     } else {
         None
     };
-    let again = &base.chain;
-    let mut merkle: Option<MerkleState> = None;
+    let again = base.chain();
     let head = store.head().number();
     let mut parent = base.block.clone();
     let (mut transactions, mut gas) = (0, 0);
@@ -173,11 +174,11 @@ pub fn verify(
             });
         }
         let view = base.state_at(number - 1)?;
-        let before_byzantium = !block.receipt_roots.is_empty();
-        if before_byzantium && merkle.is_none() {
-            merkle = Some(MerkleState::of(again.whole_state_at(number - 1)?));
-        }
-        let executed = execute_given(parameters, &view, block.to_consensus(), merkle.as_ref());
+        let root = |delta: &StateDelta| {
+            let root = again.root_after(number - 1, delta);
+            root.map_err(|error| StateError::Backend(Arc::new(error)))
+        };
+        let executed = execute_given(parameters, &view, block.to_consensus(), &root);
         let executed = executed.map_err(|source| VerifyError::Invalid { number, source })?;
         let pairs = executed.block.receipts.iter().zip(&block.receipts);
         let same = pairs.take_while(|(left, right)| left == right).count();
@@ -187,39 +188,24 @@ pub fn verify(
                 index: same,
             });
         }
-        let mut prepared = again.prepare(number, executed.delta.clone())?;
-        let computed = prepared.commitment();
         let stated = block.header.state_root;
+        let computed = base.advance(&executed)?;
         if computed != stated {
-            // A block of another client commits to the trie.
-            let merkle = match &mut merkle {
-                Some(merkle) => merkle,
-                None => merkle.insert(MerkleState::of(again.whole_state_at(number - 1)?)),
-            };
-            merkle.apply(&executed.delta);
-            if merkle.root() != stated {
-                return Err(VerifyError::State {
-                    number,
-                    stated,
-                    computed,
-                });
-            }
-        } else if let Some(merkle) = &mut merkle {
-            merkle.apply(&executed.delta);
+            return Err(VerifyError::State {
+                number,
+                stated,
+                computed,
+            });
         }
         transactions += executed.block.transactions.len() as u64;
         gas += executed.block.header.gas_used;
         parent = executed.block;
-        prepared.commit(Arc::new(parent.clone()))?;
         progress(number - first, head - first);
     }
-    let expected = again.whole_state_at(head)?;
-    compare_states(&expected, &store.whole_state_at(head)?)?;
-    let reader = store.db().reader_latest()?;
-    let recomputed = reader.recompute_commitment()?;
-    let (computed, stored) = (recomputed.commitment(), reader.commitment());
+    let recomputed = store.db().recompute(state_progress)?;
+    let (computed, stored) = (recomputed.state_root, store.head().header.state_root);
     if computed != stored {
-        return Err(VerifyError::Commitment { computed, stored });
+        return Err(VerifyError::StateRoot { computed, stored });
     }
     Ok(Verified {
         executed_on: first,
@@ -229,30 +215,6 @@ pub fn verify(
         gas,
         accounts: recomputed.accounts,
         slots: recomputed.slots,
-        commitment: stored,
+        state_root: stored,
     })
-}
-
-/// Finds the first difference of two states.
-fn compare_states(expected: &MemoryState, found: &MemoryState) -> Result<(), VerifyError> {
-    let sorted = |state: &MemoryState| -> BTreeMap<_, _> {
-        (state.accounts())
-            .map(|(address, account)| (address, *account))
-            .collect()
-    };
-    let (left, right) = (sorted(expected), sorted(found));
-    for address in left.keys().chain(right.keys()) {
-        if left.get(address) != right.get(address) {
-            return Err(VerifyError::StoredState(format!("account {address}")));
-        }
-        let slots = |state: &MemoryState| -> BTreeMap<_, _> { state.slots(*address).collect() };
-        let (left, right) = (slots(expected), slots(found));
-        let differs =
-            (left.keys().chain(right.keys())).find(|slot| left.get(*slot) != right.get(*slot));
-        if let Some(slot) = differs {
-            let place = format!("slot {slot:#x} of account {address}");
-            return Err(VerifyError::StoredState(place));
-        }
-    }
-    Ok(())
 }

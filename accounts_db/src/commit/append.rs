@@ -72,11 +72,11 @@ impl Core {
             entries_bytes,
             entry_count: block.batch.entry_count,
             hash: hash.map(|hash| hash.0),
-            commitment: block.commitment.0,
+            state_root: block.state_root.0,
             previous: writer.previous,
             body: [0; 16],
         };
-        let checksum = seal_record(&mut block.batch.bytes, &block.lattice, header.clone());
+        let checksum = seal_record(&mut block.batch.bytes, header.clone());
         let space = segment.size - offset;
         append_log_end(&mut block.batch.bytes, space);
         let ticket = writer.next_ticket();
@@ -107,20 +107,21 @@ impl Core {
             &block.batch.changes,
             &block.batch.chain_changes,
             None,
+            block.trie.take(),
         )
         .expect("what was looked up under the same sequence number is in the index");
         writer.position = header.position + header.bytes;
         writer.sequence += 1;
         writer.previous = checksum;
-        writer.lattice = block.lattice;
         writer.compaction = block.compaction;
         writer.preparation = block.preparation;
         self.prepare_for_next(&segment, &mut writer, &header);
         self.note_emptied(&block.emptied, block.sequence);
+        self.trie.trim(self.options.trie_memory_bytes);
         drop(writer);
         self.spare_batches.give_back(block.batch);
         self.note_appended(header.bytes);
-        Ok(block.commitment)
+        Ok(block.state_root)
     }
 
     /// Prepares for the next block: another thread maps the record for readers, pages are cached,

@@ -1,6 +1,6 @@
-//! Early write: a block's entries are written while its state commitment is still being computed.
+//! Early write: a block's entries are written while its state root is still being computed.
 //!
-//! Only whole pages between the first page, which contains header and lattice, and the last, after
+//! Only whole pages between the first page, which contains the header, and the last, after
 //! which the payload may follow. The blank page that ends the log stands where the header will be,
 //! so these pages do not count: after a crash the log ends before them. The commit writes the rest,
 //! the first page last, and one sync makes all of it durable.

@@ -3,11 +3,10 @@
 //! A lookup yields the location and the value of the previous version; the entry contains both.
 
 use crate::{
-    commitment::LatticeChange,
     error::{CommitError, DuplicateKey, ReadError},
     log::{
         Batch, Key, Location, SegmentTable,
-        entry::{self, AccountRecord, Body, Value},
+        entry::{self, AccountRecord, Value},
     },
     shared::Core,
 };
@@ -57,29 +56,6 @@ impl EncodedPart {
         let bytes = &mut self.batch.bytes;
         entry::write_value(bytes, previous, key, value, before.as_ref());
     }
-
-    /// Adds the elements that the entries replace to a change of the commitment.
-    pub(crate) fn add_elements(&self, sum: &mut LatticeChange) -> Result<(), &'static str> {
-        for change in &self.batch.changes {
-            let start = usize::try_from(change.offset).expect("an offset in memory");
-            let entry = entry::parse_fixed(&self.batch.bytes[start..])?;
-            let wrong = "a change is neither a slot's nor an account's";
-            let Body::Value { key, value, before } = entry.body else {
-                return Err(wrong);
-            };
-            match (key, value) {
-                (Key::Slot(address, slot), Value::Slot(after)) => {
-                    sum.slot(address, slot, Value::word(before), after);
-                }
-                (Key::Account(address), Value::Account(after)) => {
-                    let before = Value::record(before).account;
-                    sum.account(address, before.as_ref(), after.account.as_ref());
-                }
-                _ => return Err(wrong),
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Core {
@@ -112,8 +88,7 @@ impl Core {
         Ok((parts, Some(counts)))
     }
 
-    /// Encodes the accounts of which only the slot count changes. The state commitment does not
-    /// contain the counts, so this runs on the caller's thread while the commitment is computed.
+    /// Encodes the accounts of which only the slot count changes.
     pub(crate) fn encode_slot_counts(
         &self,
         table: &SegmentTable,

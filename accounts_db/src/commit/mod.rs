@@ -3,7 +3,7 @@
 //! In the order in which things happen:
 //!
 //! 1. **Prepare**: the changed keys are looked up, and entries with their old and new values are
-//!    encoded. The state commitment follows from them. Most of the record is written at the end of the
+//!    encoded. The state root follows from them. Most of the record is written at the end of the
 //!    log, where it does not count yet.
 //! 2. **Append**: the rest of the record is written, its header last. If that fails, the block is
 //!    refused and the next block overwrites it.
@@ -28,4 +28,5 @@ mod prepare;
 mod publish;
 mod undo;
 
+pub(crate) use encode::EncodedPart;
 pub use prepare::PreparedBlock;

@@ -1,8 +1,8 @@
 //! Prepares a block.
 //!
-//! The changed keys are looked up and encoded. The state commitment follows from their entries.
-//! While it is computed, the record is assembled, entries that compaction moves are added, and its
-//! pages are written at the end of the log, where they do not count until the block is committed
+//! The changed keys are looked up and encoded. The state root follows from their entries. While it is
+//! computed, the record is assembled, entries that compaction moves are added, and its pages are
+//! written at the end of the log, where they do not count until the block is committed
 //! (`early_write.rs`).
 
 use super::{
@@ -11,7 +11,6 @@ use super::{
     encode::{Changes, check_unique},
 };
 use crate::{
-    commitment::{Lattice, LatticeChange},
     error::{CommitError, ReadError},
     log::{
         Batch, ChainChange, ENTRIES_START, Key, Location, RecordKind, SegmentTable,
@@ -19,16 +18,18 @@ use crate::{
     },
     maintenance::gather_moves,
     shared::{Core, Cursor, GatheringRequest, Writer},
+    trie::{Touched, TrieSource},
 };
 use ahash::AHashSet;
 use alloy_primitives::{Address, B256, U256};
 use lockweave_runtime::StateDelta;
+use lockweave_state_trie::Prepared;
 use std::{
     borrow::Cow,
     sync::{Arc, atomic::Ordering},
 };
 
-/// A block that is ready to commit, with the state commitment after it.
+/// A block that is ready to commit, with the state root after it.
 ///
 /// It is valid for the state on which it was prepared: after another block is committed it is
 /// refused.
@@ -38,8 +39,9 @@ pub struct PreparedBlock {
     pub(crate) number: u64,
     /// Sequence number of its record.
     pub(crate) sequence: u64,
-    pub(crate) lattice: Lattice,
-    pub(crate) commitment: B256,
+    pub(crate) state_root: B256,
+    /// The state trie after the block.
+    pub(crate) trie: Option<Prepared>,
     /// The record so far: space for the head, then entries.
     pub(crate) batch: Batch,
     pub(crate) compaction: Option<Cursor>,
@@ -58,9 +60,9 @@ impl PreparedBlock {
         self.number
     }
 
-    /// The state commitment after the block.
-    pub const fn commitment(&self) -> B256 {
-        self.commitment
+    /// The state root after the block.
+    pub const fn state_root(&self) -> B256 {
+        self.state_root
     }
 
     /// Adds the hash of an earlier block, for `BLOCKHASH` on a chain whose first block here is not
@@ -93,7 +95,7 @@ impl Core {
     /// The changes of a delta, with the slots of cleared storage one by one.
     fn delta_changes<'a>(&self, delta: &'a StateDelta) -> Result<Changes<'a>, CommitError> {
         let mut slots = Cow::Borrowed(delta.slots.as_slice());
-        let cleared = self.slots_of_cleared(&delta.cleared)?;
+        let cleared = self.slots_of(&delta.cleared)?;
         if !cleared.is_empty() {
             let written: AHashSet<(Address, U256)> = delta
                 .slots
@@ -119,7 +121,6 @@ impl Core {
     ) -> Result<PreparedBlock, CommitError> {
         let Writer {
             sequence,
-            mut lattice,
             compaction: cursor,
             preparation: follows,
             ..
@@ -136,8 +137,8 @@ impl Core {
             kind,
             number,
             sequence,
-            lattice: Lattice::default(),
-            commitment: B256::ZERO,
+            state_root: B256::ZERO,
+            trie: None,
             batch: self.spare_batches.record(),
             compaction: cursor,
             emptied: Vec::new(),
@@ -145,36 +146,69 @@ impl Core {
             preparation: self.preparations.fetch_add(1, Ordering::Relaxed) + 1,
             follows,
         };
-        let (sum, assembled) = self.workers.run_alongside(
-            || self.sum_elements(&parts),
-            || {
-                let counted = self.encode_slot_counts(&table, changes, &parts, counts)?;
-                self.assemble(&table, changes, &parts, &counted, &mut block)?;
-                Ok::<_, CommitError>(counted)
-            },
+        let counted = self.encode_slot_counts(&table, changes, &parts, counts)?;
+        check_unique(parts.iter().chain(&counted), changes)?;
+        let (trie, assembled) = self.workers.run_alongside(
+            || self.prepare_trie(&parts, &counted),
+            || self.assemble(&table, changes, &parts, &counted, &mut block),
         );
-        for part in parts.into_iter().chain(assembled?) {
+        assembled?;
+        let trie = trie?;
+        for part in parts.into_iter().chain(counted) {
             self.spare_batches.give_back(part.batch);
         }
-        lattice.apply(&sum?);
-        block.commitment = lattice.commitment();
-        block.lattice = lattice;
+        block.state_root = trie.root();
+        block.trie = Some(trie);
         Ok(block)
     }
 
-    /// The change of the commitment's lattice.
-    fn sum_elements(&self, parts: &[EncodedPart]) -> Result<LatticeChange, CommitError> {
-        let sums = self.workers.map_range(parts.len(), |part| {
-            let mut sum = LatticeChange::default();
-            (parts[part].add_elements(&mut sum))
-                .map_err(|what| self.damage_at(Location::NONE, what))?;
-            Ok::<_, ReadError>(sum)
+    /// The state root after some changes of the state after a block.
+    pub(crate) fn root_after(&self, number: u64, delta: &StateDelta) -> Result<B256, CommitError> {
+        // The lock keeps the newest block where it is.
+        let _writer = self.writer.lock();
+        let (target, latest, oldest) = {
+            let chain = self.chain.read();
+            let latest = chain.latest().ok_or(ReadError::Empty)?.number;
+            (chain.blocks.get(&number).cloned(), latest, chain.oldest)
+        };
+        let target = target.ok_or(ReadError::NotRetained {
+            number,
+            oldest,
+            latest,
         })?;
-        let mut whole = LatticeChange::default();
-        for sum in &sums {
-            whole.merge(sum);
-        }
-        Ok(whole)
+        let back = if number == latest {
+            StateDelta::default()
+        } else {
+            let changes = self.changes_since(&target)?;
+            StateDelta {
+                accounts: changes.accounts.into_owned(),
+                slots: changes.slots.into_owned(),
+                ..StateDelta::default()
+            }
+        };
+        let delta = back.followed_by(delta);
+        let changes = self.delta_changes(&delta)?;
+        let table = self.segments();
+        let (parts, counts) = self.encode_changes(&table, &changes)?;
+        let counted = self.encode_slot_counts(&table, &changes, &parts, counts)?;
+        Ok(self.prepare_trie(&parts, &counted)?.root())
+    }
+
+    pub(crate) fn prefetch_trie(&self, keys: &[(Address, Option<U256>)]) -> Result<(), ReadError> {
+        self.trie.prefetch(keys, &TrieSource::new(self))
+    }
+
+    /// The state trie after the changes.
+    fn prepare_trie(
+        &self,
+        parts: &[EncodedPart],
+        counted: &[EncodedPart],
+    ) -> Result<Prepared, ReadError> {
+        let touched = Touched::of_parts(parts.iter().chain(counted))
+            .map_err(|what| self.damage_at(Location::NONE, what))?;
+        let changes = self.trie_changes(touched)?;
+        let source = TrieSource::new(self);
+        self.trie.prepare(&changes, &source, self.workers.count())
     }
 
     /// Assembles the record, except its header, and writes it as far as possible.
@@ -186,7 +220,6 @@ impl Core {
         counted: &[EncodedPart],
         block: &mut PreparedBlock,
     ) -> Result<(), CommitError> {
-        check_unique(parts.iter().chain(counted), changes)?;
         block.batch.bytes.resize(ENTRIES_START, 0);
         for part in parts.iter().chain(counted) {
             block.batch.append(&part.batch);

@@ -6,6 +6,7 @@ use crate::{
     shared::Core,
 };
 use alloy_primitives::B256;
+use lockweave_state_trie::Prepared;
 use std::{convert::Infallible, sync::atomic::Ordering};
 
 /// Fewer changes than this are not worth several threads.
@@ -13,7 +14,7 @@ const PARALLEL_MIN: usize = 2048;
 const PARALLEL_CHUNK: usize = 512;
 
 impl Core {
-    /// Publishes a durable record: first its bytes, then the index, then the block.
+    /// Publishes a durable record: first its bytes, then the index and the state trie, then the block.
     ///
     /// Fails with the first location that the index should contain and does not.
     pub(crate) fn publish(
@@ -22,6 +23,7 @@ impl Core {
         changes: &[Change],
         chain_changes: &[ChainChange],
         shard_positions: Option<&[u64]>,
+        trie: Option<Prepared>,
     ) -> Result<(), Location> {
         let table = self.segments();
         let record = Location::from_position(header.position);
@@ -39,6 +41,10 @@ impl Core {
         }
         self.applied
             .fetch_max(header.position + header.bytes, Ordering::Release);
+        if let Some(trie) = trie {
+            let stamp = Self::stamp(header.position + header.bytes);
+            (self.trie.install(trie, stamp)).expect("it was prepared for this record");
+        }
         let mut chain = self.chain.write();
         for change in chain_changes {
             apply_to_chain(&table, &mut chain, header.position, change);
@@ -52,7 +58,7 @@ impl Core {
         let block = BlockSummary {
             number: header.number,
             hash: header.hash.map(B256::from),
-            commitment: B256::from(header.commitment),
+            state_root: B256::from(header.state_root),
             sequence: header.sequence,
             horizon: Location::from_position(header.position + header.bytes),
         };

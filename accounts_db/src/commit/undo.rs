@@ -11,7 +11,11 @@ use crate::{
     },
     shared::Core,
 };
+use alloy_primitives::{Address, B256};
 use std::collections::BTreeSet;
+
+/// Accounts, and slots by account.
+pub(crate) type ChangedKeys = (BTreeSet<Address>, BTreeSet<(Address, B256)>);
 
 impl Core {
     /// Returns to an earlier block, with a record that restores what later blocks changed.
@@ -31,7 +35,7 @@ impl Core {
         }
         let changes = self.changes_since(&target)?;
         let block = self.prepare_changes(number, &changes, RecordKind::Undo)?;
-        if block.commitment != target.commitment {
+        if block.state_root != target.state_root {
             let what = "undoing the blocks after this record does not restore its state";
             return Err(self.damage_at(target.horizon, what).into());
         }
@@ -45,22 +49,7 @@ impl Core {
         target: &BlockSummary,
     ) -> Result<Changes<'static>, CommitError> {
         let table = self.segments();
-        let (mut accounts, mut slots) = (BTreeSet::new(), BTreeSet::new());
-        walk_records(&table, target.horizon.position(), |segment, record| {
-            for entry in record.entries() {
-                let entry = entry
-                    .map_err(|(position, what)| segment.damage(position - segment.start, what))?;
-                let Body::Value { key, .. } = entry.body else {
-                    continue;
-                };
-                match key {
-                    Key::Account(address) => drop(accounts.insert(address)),
-                    Key::Slot(address, slot) => drop(slots.insert((address, slot))),
-                    Key::Code(_) => {}
-                }
-            }
-            Ok(())
-        })?;
+        let (accounts, slots) = self.keys_since(target)?;
         let value = |key: Key| -> Result<Option<Value>, ReadError> {
             match self.find(&table, self.hasher.hash(&key), &key)? {
                 Some((location, entry)) => {
@@ -84,5 +73,27 @@ impl Core {
             slots: slot_changes.into(),
             codes: &[],
         })
+    }
+
+    /// The accounts and slots that changed since a block.
+    pub(crate) fn keys_since(&self, target: &BlockSummary) -> Result<ChangedKeys, ReadError> {
+        let table = self.segments();
+        let (mut accounts, mut slots) = (BTreeSet::new(), BTreeSet::new());
+        walk_records(&table, target.horizon.position(), |segment, record| {
+            for entry in record.entries() {
+                let entry = entry
+                    .map_err(|(position, what)| segment.damage(position - segment.start, what))?;
+                let Body::Value { key, .. } = entry.body else {
+                    continue;
+                };
+                match key {
+                    Key::Account(address) => drop(accounts.insert(address)),
+                    Key::Slot(address, slot) => drop(slots.insert((address, slot))),
+                    Key::Code(_) => {}
+                }
+            }
+            Ok(())
+        })?;
+        Ok((accounts, slots))
     }
 }

@@ -15,8 +15,8 @@ pub struct BlockSummary {
     pub number: u64,
     /// Block hash, if the caller gave one.
     pub hash: Option<B256>,
-    /// State commitment after the block.
-    pub commitment: B256,
+    /// State root after the block.
+    pub state_root: B256,
     /// Sequence number of its record.
     pub(crate) sequence: u64,
     /// End of the log after the block: entries before it are visible at the block.
@@ -46,7 +46,7 @@ pub(crate) struct Chain {
 struct StoredBlock {
     number: u64,
     hash: Option<[u8; 32]>,
-    commitment: [u8; 32],
+    state_root: [u8; 32],
     sequence: u64,
     horizon: Location,
 }
@@ -94,7 +94,7 @@ impl Chain {
                 .map(|block| StoredBlock {
                     number: block.number,
                     hash: block.hash.map(|hash| hash.0),
-                    commitment: block.commitment.0,
+                    state_root: block.state_root.0,
                     sequence: block.sequence,
                     horizon: block.horizon,
                 })
@@ -114,7 +114,7 @@ impl Chain {
                     let block = BlockSummary {
                         number: stored.number,
                         hash: stored.hash.map(B256::from),
-                        commitment: B256::from(stored.commitment),
+                        state_root: B256::from(stored.state_root),
                         sequence: stored.sequence,
                         horizon: stored.horizon,
                     };

@@ -15,12 +15,12 @@ use super::{
     table::Index,
 };
 use crate::{
-    commitment::{LATTICE_BYTES, Lattice},
     error::{Damage, FileContext, FileError, OpenError},
     log::{
         Checksum, FRAME_BYTES, Framed, Manifest, SegmentTable, checksum, seal_frame, unseal_frame,
     },
     storage::{Storage, StorageFile, open_existing, read_bytes},
+    trie::StoredTrie,
     workers::Workers,
 };
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -64,15 +64,15 @@ impl Framed for CheckpointHeader {
 /// The chain and the counts of a checkpoint.
 #[derive(BorshSerialize, BorshDeserialize)]
 pub(crate) struct ChainAndCounts {
-    lattice: Vec<u8>,
+    trie: StoredTrie,
     chain: StoredChain,
     segments: Vec<StoredSegment>,
 }
 
 impl ChainAndCounts {
-    pub(crate) fn new(lattice: &Lattice, chain: &Chain, table: &SegmentTable) -> Self {
+    pub(crate) fn new(trie: StoredTrie, chain: &Chain, table: &SegmentTable) -> Self {
         Self {
-            lattice: lattice.to_bytes().to_vec(),
+            trie,
             chain: chain.store(),
             segments: (table.iter())
                 .map(|segment| StoredSegment {
@@ -97,7 +97,7 @@ pub(crate) struct StoredSegment {
 /// The content of a checkpoint, without the index.
 pub(crate) struct LoadedCheckpoint {
     pub(crate) header: CheckpointHeader,
-    pub(crate) lattice: Lattice,
+    pub(crate) trie: StoredTrie,
     pub(crate) chain: Chain,
     pub(crate) segments: Vec<StoredSegment>,
     /// For each shard, the log position up to which it has the records.
@@ -239,9 +239,6 @@ pub(crate) fn load_checkpoint(
     }
     let stored: ChainAndCounts = borsh::from_slice(&bytes)
         .map_err(|error| reader.damaged(first.offset, &error.to_string()))?;
-    let Ok(lattice) = <&[u8; LATTICE_BYTES]>::try_from(&stored.lattice[..]) else {
-        return Err(reader.damaged(first.offset, "the lattice has the wrong length"));
-    };
     // Nearly all bytes are slots.
     let index = Index::new(manifest.shard_bits, header.bytes / size_of::<u64>() as u64);
     // A chunk's head says where it ends, so the next worker can begin with the next chunk.
@@ -266,7 +263,7 @@ pub(crate) fn load_checkpoint(
     };
     let loaded = LoadedCheckpoint {
         header,
-        lattice: Lattice::from_bytes(lattice),
+        trie: stored.trie,
         chain: Chain::load(stored.chain),
         segments: stored.segments,
         shard_positions,

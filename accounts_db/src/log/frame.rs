@@ -18,7 +18,7 @@ const HEADER_START: usize = 12;
 const HEADER_END: usize = 240;
 
 /// The version of all file formats; they change together.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// A checksum: XXH3-128, little-endian.
 pub(crate) type Checksum = [u8; 16];
@@ -43,6 +43,8 @@ pub(crate) enum FrameError {
     Blank,
     /// Written by a newer release.
     Newer(u32),
+    /// Written by an older release, whose format this one does not read.
+    Older(u32),
     /// The bytes have changed.
     Damaged(String),
 }
@@ -52,7 +54,9 @@ impl FrameError {
     pub(crate) fn damage(self, name: &str, file: String, offset: u64) -> Damage {
         let what = match self {
             Self::Blank => format!("the {name} is blank"),
-            Self::Newer(version) => format!("the {name} has version {version}"),
+            Self::Newer(version) | Self::Older(version) => {
+                format!("the {name} has version {version}")
+            }
             Self::Damaged(what) => what,
         };
         Damage::new(file, offset, what)
@@ -62,6 +66,11 @@ impl FrameError {
     pub(crate) fn into_open_error(self, name: &str, file: String, offset: u64) -> OpenError {
         match self {
             Self::Newer(found) => OpenError::NewerVersion {
+                file,
+                found,
+                supported: VERSION,
+            },
+            Self::Older(found) => OpenError::OlderVersion {
                 file,
                 found,
                 supported: VERSION,
@@ -103,8 +112,8 @@ pub(crate) fn unseal_frame<T: Framed>(frame: &[u8]) -> Result<(T, Checksum), Fra
     if version > VERSION {
         return Err(FrameError::Newer(version));
     }
-    if version != VERSION {
-        return Err(damaged("has an unknown version"));
+    if version < VERSION {
+        return Err(FrameError::Older(version));
     }
     let mut bytes = &frame[HEADER_START..HEADER_END];
     let header = T::deserialize(&mut bytes).map_err(|error| damaged(&error.to_string()))?;

@@ -5,7 +5,7 @@ use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
 
 /// A key of the index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Key {
     Account(Address),
     Slot(Address, B256),

@@ -9,7 +9,7 @@
 //! * `segment`: one file of the log; the table of segments
 //! * `batch`: entries on their way into a record
 //! * `change`: what an entry does to the index and to the chain
-//! * `record`: header, lattice and entries of one block
+//! * `record`: header and entries of one block
 //! * `entry`: one version of a key; code, payloads and ancestors
 //! * `key`: keys and their hashes
 //! * `frame`: the checksummed 256 bytes around every header

@@ -1,16 +1,15 @@
-//! Records: one for each block, with header, state commitment, entries and padding.
+//! Records: one for each block, with header with the state root, entries and padding.
 
 use super::{
     entry::{self, Entry},
     frame::{Checksum, FRAME_BYTES, FrameError, Framed, checksum, seal_frame, unseal_frame},
 };
-use crate::commitment::{LATTICE_BYTES, Lattice};
 use borsh::{BorshDeserialize, BorshSerialize};
 
 /// Records begin and end at multiples of this, so durable sectors are never rewritten.
 pub(crate) const PAGE_BYTES: u64 = 4096;
 /// Where a record's entries begin.
-pub(crate) const ENTRIES_START: usize = FRAME_BYTES + LATTICE_BYTES;
+pub(crate) const ENTRIES_START: usize = FRAME_BYTES;
 
 /// The kind of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -43,7 +42,8 @@ pub(crate) struct RecordHeader {
     pub(crate) entry_count: u64,
     /// The block's hash, if the caller gave one.
     pub(crate) hash: Option<[u8; 32]>,
-    pub(crate) commitment: [u8; 32],
+    /// The state root after the record.
+    pub(crate) state_root: [u8; 32],
     /// Checksum in the header of the previous record.
     pub(crate) previous: Checksum,
     /// Checksum of the record after its header.
@@ -60,16 +60,11 @@ pub(crate) const fn record_bytes(entries_bytes: u64) -> u64 {
     (ENTRIES_START as u64 + entries_bytes).next_multiple_of(PAGE_BYTES)
 }
 
-/// Completes a record whose entries begin at [`ENTRIES_START`]: fills in lattice, padding and
-/// header. Returns the header's checksum.
-pub(crate) fn seal_record(
-    record: &mut Vec<u8>,
-    lattice: &Lattice,
-    mut header: RecordHeader,
-) -> Checksum {
+/// Completes a record whose entries begin at [`ENTRIES_START`]: fills in padding and header.
+/// Returns the header's checksum.
+pub(crate) fn seal_record(record: &mut Vec<u8>, mut header: RecordHeader) -> Checksum {
     let bytes = usize::try_from(header.bytes).expect("a record fits into memory");
     record.resize(bytes, 0);
-    record[FRAME_BYTES..ENTRIES_START].copy_from_slice(&lattice.to_bytes());
     header.body = checksum(&record[FRAME_BYTES..]);
     let (frame, checksum) = seal_frame(&header);
     record[..FRAME_BYTES].copy_from_slice(&frame);
@@ -110,13 +105,6 @@ impl Record {
             checksum: checksum_found,
             bytes,
         })
-    }
-
-    /// The lattice after the record.
-    pub(crate) fn lattice(&self) -> Lattice {
-        let mut bytes = [0; LATTICE_BYTES];
-        bytes.copy_from_slice(&self.bytes[FRAME_BYTES..ENTRIES_START]);
-        Lattice::from_bytes(&bytes)
     }
 
     /// The encoded record.

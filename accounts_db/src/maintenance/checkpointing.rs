@@ -2,11 +2,13 @@
 
 use crate::{
     error::{CheckpointError, FileContext, FileError},
-    index::{ChainAndCounts, CheckpointHeader, CheckpointWriter},
+    index::{Chain, ChainAndCounts, CheckpointHeader, CheckpointWriter},
     log::{Manifest, Segment, SegmentTable},
     options::CheckpointMode,
     shared::Core,
+    trie::FilesWriter,
 };
+use lockweave_state_trie::Writing;
 use std::sync::{Arc, atomic::Ordering};
 
 /// A checkpoint is due when the log has grown by this many times the length of the last one.
@@ -29,11 +31,10 @@ impl Core {
     pub(crate) fn note_appended(&self, bytes: u64) {
         let mut state = self.checkpoint.lock();
         state.appended += bytes;
-        if state.appended < self.options.checkpoint_bytes {
-            return;
-        }
-        // Checkpoints are at most a third of all writes.
-        if state.appended < LOG_FACTOR * state.bytes {
+        // Checkpoints are at most a third of all writes, unless the state trie needs memory.
+        let due = self.options.checkpoint_bytes.max(LOG_FACTOR * state.bytes);
+        let is_trie_large = self.trie.unwritten_bytes() > self.options.trie_memory_bytes / 2;
+        if state.appended < due && !is_trie_large {
             return;
         }
         match self.options.checkpoint_mode {
@@ -56,11 +57,12 @@ impl Core {
             return Err(CheckpointError::ReadOnly);
         }
         let _checkpointing = self.checkpointing.lock();
-        let (contents, header) = {
+        let ((chain, table), header, mut writing) = {
             let writer = self.writer.lock();
             self.checkpoint.lock().appended = 0;
             let chain = self.chain.read();
-            let contents = ChainAndCounts::new(&writer.lattice, &chain, &self.segments());
+            let contents = (chain.clone(), self.segments());
+            let writing = self.trie.start_writing();
             let header = CheckpointHeader {
                 database: self.database,
                 sequence: writer.sequence,
@@ -70,8 +72,38 @@ impl Core {
                 chunks: 0,
                 bytes: 0,
             };
-            (contents, header)
+            (contents, header, writing)
         };
+        let sequence = header.sequence;
+        let mut nodes = self.trie_files.writer();
+        let result = self.write_trie_and_index(&mut writing, &mut nodes, &chain, &table, header);
+        self.trie.finish_writing(writing, result.is_ok());
+        match result {
+            Ok(stale) => {
+                self.trie_files.free(&stale);
+                self.free_emptied(sequence)
+            }
+            Err(error) => {
+                nodes.undo();
+                Err(error)
+            }
+        }
+    }
+
+    /// Writes the new nodes of the state trie, then the checkpoint. Returns the nodes that are not in it.
+    fn write_trie_and_index(
+        &self,
+        writing: &mut Writing,
+        nodes: &mut FilesWriter<'_>,
+        chain: &Chain,
+        table: &SegmentTable,
+        header: CheckpointHeader,
+    ) -> Result<Vec<u64>, CheckpointError> {
+        let written = self.trie.write(writing, nodes)?;
+        let trie_bytes = nodes.finish()?;
+        let mut trie = self.trie_files.stored(&written);
+        trie.rebuilt = *self.trie_rebuilt.lock();
+        let contents = ChainAndCounts::new(trie, chain, table);
         let create = || CheckpointWriter::create(&*self.storage, &contents, &self.index);
         let mut out = create();
         if out.as_ref().is_err_and(FileError::is_out_of_space)
@@ -88,9 +120,9 @@ impl Core {
         while copy_shards(&mut out) {
             out.write_shards()?;
         }
-        let sequence = header.sequence;
-        self.checkpoint.lock().bytes = out.finish(header)?;
-        self.free_emptied(sequence)
+        self.checkpoint.lock().bytes = out.finish(header)? + trie_bytes;
+        *self.trie_root_stored.lock() = written.root;
+        Ok(written.stale)
     }
 
     /// Writes the manifest without the segments that were empty before the record `sequence`, then

@@ -1,4 +1,4 @@
-//! Scrub: checks every byte that matters, in use or not.
+//! Scrub: checks every byte that matters.
 
 use crate::{
     error::{Damage, OpenError, ReadError},
@@ -12,7 +12,9 @@ use crate::{
     read::is_version_of,
     shared::Core,
     storage::read_bytes,
+    trie::TrieSource,
 };
+use lockweave_state_trie::{UNIT_BYTES, units_of};
 use std::{io, ops::ControlFlow, sync::Arc};
 
 /// Number of damages listed.
@@ -57,6 +59,7 @@ impl Core {
             let _checkpointing = self.checkpointing.lock();
             self.scrub_manifest(&mut report)?;
             self.scrub_checkpoint(&mut report)?;
+            self.scrub_trie(&mut report)?;
         }
         let table = self.segments();
         let total = table.iter().map(|segment| segment.end()).sum();
@@ -88,6 +91,26 @@ impl Core {
         match check_checkpoint(&*self.storage, self.database, self.index.shard_bits()) {
             Ok(bytes) => report.bytes += bytes,
             Err(error) => note_open_error(report, error)?,
+        }
+        Ok(())
+    }
+
+    /// Reads every node of the state trie in the newest checkpoint.
+    fn scrub_trie(&self, report: &mut ScrubReport) -> Result<(), ReadError> {
+        let root = self.trie_root_stored.lock().clone();
+        if root.is_empty() {
+            return Ok(());
+        }
+        let source = TrieSource::new(self);
+        let walked = lockweave_state_trie::walk(&root, &source, |location| {
+            report.bytes += units_of(location).1 * UNIT_BYTES as u64;
+        });
+        match walked {
+            Err(ReadError::Trie(damage)) => report.note(damage),
+            Err(ReadError::File(error)) if error.source.kind() == io::ErrorKind::UnexpectedEof => {
+                report.note(Damage::new(error.file, 0, "the file is cut short"));
+            }
+            walked => walked?,
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use crate::{
     log::{MANIFEST, segment_file_name, segment_number},
     shared::Core,
     storage::{Storage, StorageFile, open_existing, read_bytes},
+    trie::{is_trie_file, trie_file_name},
 };
 use alloy_primitives::B256;
 use std::sync::atomic::Ordering;
@@ -33,14 +34,16 @@ pub enum SnapshotError {
     /// Bytes of the snapshot are damaged.
     #[error("the snapshot is damaged: {0}")]
     Damaged(Damage),
-    /// The state does not match its commitment.
-    #[error("the state after block {number} has commitment {found}, but {expected} is recorded")]
-    Commitment {
+    /// The accounts do not have the recorded state root.
+    #[error(
+        "the accounts after block {number} have state root {found}, but {expected} is recorded"
+    )]
+    StateRoot {
         /// The newest block.
         number: u64,
-        /// The commitment of the state.
+        /// The root of the accounts.
         found: B256,
-        /// The commitment in the record.
+        /// The root in the record.
         expected: B256,
     },
     /// The snapshot or its target was not opened.
@@ -110,20 +113,24 @@ impl Core {
             done += end;
             progress(done, total);
         }
-        self.snapshot_checkpoint(target)?;
+        for number in 0..self.trie_files.count() {
+            self.snapshot_file(&trie_file_name(number), target)?;
+        }
+        self.snapshot_file(CHECKPOINT, target)?;
         (target.sync_folder()).context("sync", target.describe(""))?;
         self.manifest(&table, durable).store(target)?;
         Ok(())
     }
 
-    fn snapshot_checkpoint(&self, target: &dyn Storage) -> Result<(), SnapshotError> {
-        let path = self.storage.describe(CHECKPOINT);
+    /// Copies a file, if it exists.
+    fn snapshot_file(&self, name: &str, target: &dyn Storage) -> Result<(), SnapshotError> {
+        let path = self.storage.describe(name);
         // Without a checkpoint the whole database is in its log.
-        let Some(file) = open_existing(&*self.storage, CHECKPOINT)? else {
+        let Some(file) = open_existing(&*self.storage, name)? else {
             return Ok(());
         };
         let size = file.size().context("read", &path)?;
-        copy(&*file, &path, size, size, CHECKPOINT, target, &mut |_| {})
+        copy(&*file, &path, size, size, name, target, &mut |_| {})
     }
 }
 
@@ -131,7 +138,9 @@ fn require_empty(target: &dyn Storage) -> Result<(), SnapshotError> {
     let folder = target.describe("");
     let names = target.list().context("list", &folder)?;
     let known = |name: &&String| {
-        segment_number(name).is_some() || [MANIFEST, CHECKPOINT].contains(&name.as_str())
+        segment_number(name).is_some()
+            || is_trie_file(name)
+            || [MANIFEST, CHECKPOINT].contains(&name.as_str())
     };
     match names.iter().find(known) {
         Some(name) => Err(SnapshotError::NotEmpty {

@@ -6,7 +6,6 @@
 
 use super::reader::Reader;
 use crate::{
-    commitment::{Lattice, LatticeChange},
     error::ReadError,
     log::{
         Key, Location, SegmentTable,
@@ -21,8 +20,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Every location is before this one.
 const NEWEST: Location = Location::from_units(u64::MAX);
-/// Shards of the index whose elements are summed together.
-const SHARDS: usize = 16;
 
 impl Core {
     /// The keys of a shard, with their values at `horizon`.
@@ -54,14 +51,11 @@ impl Core {
         }
     }
 
-    /// The nonzero slots of accounts whose storage is cleared.
-    pub(crate) fn slots_of_cleared(
-        &self,
-        cleared: &[Address],
-    ) -> Result<Vec<(Address, U256)>, ReadError> {
+    /// The nonzero slots of some accounts.
+    pub(crate) fn slots_of(&self, owners: &[Address]) -> Result<Vec<(Address, U256)>, ReadError> {
         let table = self.segments();
         let mut accounts = AHashMap::new();
-        for address in cleared {
+        for address in owners {
             let key = Key::Account(*address);
             let found = self.find_value(&table, self.hasher.hash(&key), &key)?;
             let slots = Value::record(found.map(|(_, value)| value)).slots;
@@ -148,42 +142,9 @@ impl Reader {
         }
         Ok(slots)
     }
-
-    /// Computes the state commitment from the whole state, and counts accounts and slots.
-    pub fn recompute_commitment(&self) -> Result<Recomputed, ReadError> {
-        let core = &*self.core;
-        let part = |shards: &[usize]| {
-            let mut part = Recomputed::default();
-            for shard in shards {
-                let values = core.shard_values(&self.table, *shard, self.horizon)?;
-                for (key, value) in values {
-                    match item(key, value) {
-                        Some(StateItem::Account(address, account)) => {
-                            part.accounts += 1;
-                            part.change.account(address, None, Some(&account));
-                        }
-                        Some(StateItem::Slot(address, slot, value)) => {
-                            part.slots += 1;
-                            part.change.slot(address, slot.into(), U256::ZERO, value);
-                        }
-                        None => {}
-                    }
-                }
-            }
-            Ok::<_, ReadError>(part)
-        };
-        let shards: Vec<usize> = (0..core.index.shard_count()).collect();
-        let mut whole = Recomputed::default();
-        for part in core.workers.map_chunks(&shards, SHARDS, part)? {
-            whole.accounts += part.accounts;
-            whole.slots += part.slots;
-            whole.change.merge(&part.change);
-        }
-        Ok(whole)
-    }
 }
 
-fn item(key: Key, value: Value) -> Option<StateItem> {
+pub(crate) fn item(key: Key, value: Value) -> Option<StateItem> {
     match (key, value) {
         (Key::Account(address), Value::Account(AccountRecord { account, .. })) => {
             account.map(|account| StateItem::Account(address, account))
@@ -192,24 +153,5 @@ fn item(key: Key, value: Value) -> Option<StateItem> {
             (!value.is_zero()).then(|| StateItem::Slot(address, slot.into(), value))
         }
         _ => None,
-    }
-}
-
-/// Totals of the whole state.
-#[derive(Clone, Debug, Default)]
-pub struct Recomputed {
-    /// Number of accounts.
-    pub accounts: u64,
-    /// Number of nonzero slots.
-    pub slots: u64,
-    change: LatticeChange,
-}
-
-impl Recomputed {
-    /// The state commitment.
-    pub fn commitment(&self) -> alloy_primitives::B256 {
-        let mut lattice = Lattice::default();
-        lattice.apply(&self.change);
-        lattice.commitment()
     }
 }

@@ -2,7 +2,6 @@
 //!
 //! Top-down; a file uses only files below it:
 //!
-//! * `state_root`: the Ethereum state root
 //! * `iterate`: iteration over the whole state
 //! * `reader`: the state after one block
 //! * `blob`: code and payloads
@@ -12,8 +11,8 @@ mod blob;
 mod iterate;
 mod lookup;
 mod reader;
-mod state_root;
 
-pub use iterate::{Recomputed, StateItem};
+pub use iterate::StateItem;
+pub(crate) use iterate::item;
 pub(crate) use lookup::is_version_of;
 pub use reader::Reader;

@@ -20,13 +20,13 @@ const BATCH: usize = 64;
 /// The state after one block. It does not change, whatever is committed, undone or compacted while
 /// the reader lives. A long-lived reader keeps old segments on disk.
 pub struct Reader {
-    pub(super) core: Arc<Core>,
+    pub(crate) core: Arc<Core>,
     pub(super) table: Arc<SegmentTable>,
     number: u64,
     sequence: u64,
     /// Entries at or after it are newer than the block.
-    pub(super) horizon: Location,
-    commitment: B256,
+    pub(crate) horizon: Location,
+    state_root: B256,
 }
 
 impl fmt::Debug for Reader {
@@ -79,8 +79,12 @@ impl Reader {
             number,
             sequence: block.sequence,
             horizon: block.horizon,
-            commitment: block.commitment,
+            state_root: block.state_root,
         })
+    }
+
+    pub(crate) const fn sequence(&self) -> u64 {
+        self.sequence
     }
 
     /// The block's number.
@@ -88,9 +92,9 @@ impl Reader {
         self.number
     }
 
-    /// The state commitment after the block.
-    pub const fn commitment(&self) -> B256 {
-        self.commitment
+    /// The state root after the block.
+    pub const fn state_root(&self) -> B256 {
+        self.state_root
     }
 
     /// The hash of a block, at most 255 blocks before this one.

@@ -5,20 +5,23 @@ use super::{
     segments::open_segments,
 };
 use crate::{
-    error::{FileContext, OpenError},
-    index::{CHECKPOINT, Chain, load_checkpoint, read_checkpoint_ahead},
+    error::{Damage, FileContext, OpenError},
+    index::{CHECKPOINT, Chain, LoadedCheckpoint, load_checkpoint, read_checkpoint_ahead},
     log::{
         KeyHasher, MANIFEST, Manifest, SegmentAllocator, SpareBatches, checksum, segment_number,
     },
     options::Options,
     shared::{BackgroundGathering, CheckpointSchedule, Core, Writer},
     storage::Storage,
+    trie::{StoredTrie, TrieFiles},
     workers::Workers,
 };
+use lockweave_state_trie::StateTrie;
 use parking_lot::{Condvar, Mutex, RwLock};
 use std::{
     collections::{BTreeMap, hash_map::RandomState},
     hash::BuildHasher,
+    io,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64},
@@ -27,9 +30,12 @@ use std::{
 };
 
 /// Opens the database in a folder.
+///
+/// With `rebuild`, the stored state trie is used only if it is an unfinished rebuild.
 pub(crate) fn open(
     storage: Box<dyn Storage>,
     options: Options,
+    rebuild: bool,
 ) -> Result<(Core, Recovery), OpenError> {
     options.check()?;
     let started = Instant::now();
@@ -42,6 +48,7 @@ pub(crate) fn open(
     let (table, leftover_files) = open_segments(&*storage, &manifest, &workers, options.read_only)?;
     let (index, loaded) = load_checkpoint(&*storage, &manifest, &workers)?;
     let storage: Arc<dyn Storage> = Arc::from(storage);
+    let (trie, trie_files, stored) = open_trie(&storage, &manifest, loaded.as_ref(), rebuild)?;
     let segment_allocator = SegmentAllocator::new(
         Arc::clone(&storage),
         manifest.database,
@@ -65,6 +72,10 @@ pub(crate) fn open(
         pins: Mutex::new(BTreeMap::new()),
         table: RwLock::new(Arc::new(table)),
         index,
+        trie,
+        trie_files,
+        trie_root_stored: Mutex::new(stored.root),
+        trie_rebuilt: Mutex::new(stored.rebuilt),
         applied: AtomicU64::new(0),
         preparations: AtomicU64::new(0),
         spare_batches: SpareBatches::default(),
@@ -77,6 +88,49 @@ pub(crate) fn open(
     }
     recovery.time = started.elapsed();
     Ok((core, recovery))
+}
+
+/// Opens the state trie of the checkpoint.
+fn open_trie(
+    storage: &Arc<dyn Storage>,
+    manifest: &Manifest,
+    loaded: Option<&LoadedCheckpoint>,
+    rebuild: bool,
+) -> Result<(StateTrie, TrieFiles, StoredTrie), OpenError> {
+    let mut stored = loaded.map_or_else(StoredTrie::default, |loaded| loaded.trie.clone());
+    let damaged = |what: &str| {
+        let damage = Damage::new(storage.describe(CHECKPOINT), 0, what);
+        Err(OpenError::Trie(damage))
+    };
+    if rebuild && stored.rebuilt.is_none() {
+        let (files, words) = (stored.files, stored.used.len());
+        stored = StoredTrie {
+            files,
+            used: vec![0; words],
+            rebuilt: Some(0),
+            ..StoredTrie::default()
+        };
+        if let Some(first) = stored.used.first_mut() {
+            *first = 1;
+        }
+    }
+    if !rebuild && stored.rebuilt.is_some() {
+        return damaged("a rebuild of the state trie is not finished");
+    }
+    let files = TrieFiles::open(Arc::clone(storage), manifest.segment_bytes, &stored);
+    let files = files.map_err(|error| match error.source.kind() {
+        io::ErrorKind::NotFound if !rebuild => {
+            OpenError::Trie(Damage::new(error.file, 0, "the file is missing"))
+        }
+        _ => error.into(),
+    })?;
+    if stored.root.is_empty() {
+        return Ok((StateTrie::new(), files, stored));
+    }
+    match StateTrie::open(&stored.root) {
+        Some(trie) => Ok((trie, files, stored)),
+        None => damaged("the root of the state trie is damaged"),
+    }
 }
 
 /// Creates an empty database.

@@ -11,6 +11,7 @@ use crate::{
         SEGMENT_HEADER_BYTES, Segment, SegmentTable, append_log_end, read_expected_record,
     },
     shared::{Core, Writer},
+    trie::{RedoneKeys, update_trie},
 };
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -64,7 +65,6 @@ pub(super) fn redo(
         writer.position = loaded.header.position;
         writer.sequence = loaded.header.sequence;
         writer.previous = loaded.header.previous;
-        writer.lattice = loaded.lattice;
         core.checkpoint.lock().bytes = loaded.header.bytes;
         shard_positions = Some(loaded.shard_positions);
     } else if first != 0 {
@@ -75,6 +75,7 @@ pub(super) fn redo(
     }
     core.applied.store(writer.position, Ordering::Release);
     let mut recovery = Recovery::default();
+    let mut touched = RedoneKeys::default();
     let mut last = None;
     let mut asked = writer.position;
     read_ahead(&table, writer.position, &mut asked);
@@ -87,11 +88,18 @@ pub(super) fn redo(
                 writer.position = record.header.position + record.header.bytes;
                 writer.sequence += 1;
                 writer.previous = record.checksum;
-                writer.lattice = record.lattice();
                 read_ahead(&table, writer.position, &mut asked);
                 let (read, applied) = core.workers.run_alongside(
                     || next_record(core, &table, &writer),
-                    || apply(core, &segment, &record, shard_positions.as_deref()),
+                    || {
+                        apply(
+                            core,
+                            &segment,
+                            &record,
+                            shard_positions.as_deref(),
+                            &mut touched,
+                        )
+                    },
                 );
                 applied?;
                 next = read;
@@ -123,6 +131,7 @@ pub(super) fn redo(
         (segment.file.write_at(&bytes, offset)).context("write", &segment.path)?;
         segment.file.sync().context("sync", &segment.path)?;
     }
+    update_trie(core, touched, writer.position)?;
     writer.has_refused = recovery.unfinished.is_some();
     core.checkpoint.lock().appended = recovery.bytes;
     *core.writer.lock() = writer;
@@ -187,6 +196,7 @@ fn apply(
     segment: &Segment,
     record: &Record,
     shard_positions: Option<&[u64]>,
+    touched: &mut RedoneKeys,
 ) -> Result<(), OpenError> {
     let start = record.header.position;
     let damaged = |position: u64, what: &str| {
@@ -196,12 +206,14 @@ fn apply(
     // Checksums and hashes of entries are the main cost of redo.
     let parse = |offsets: &[usize]| {
         let (mut changes, mut chain_changes) = (Vec::new(), Vec::new());
+        let mut keys = Vec::new();
         for offset in offsets {
             let entry = record.entry_at(*offset)?;
+            keys.extend(RedoneKeys::of(&entry));
             changes.extend(Change::of(&core.hasher, &entry, *offset as u64));
             chain_changes.extend(ChainChange::of(&entry, *offset as u64));
         }
-        Ok((changes, chain_changes))
+        Ok((changes, chain_changes, keys))
     };
     let parts: Result<Vec<_>, (u64, &'static str)> = if offsets.len() < PARALLEL_MIN {
         parse(&offsets).map(|part| vec![part])
@@ -212,13 +224,20 @@ fn apply(
     for part in parts.map_err(|(position, what)| damaged(position, what))? {
         changes.extend(part.0);
         chain_changes.extend(part.1);
+        touched.add(part.2);
     }
-    core.publish(&record.header, &changes, &chain_changes, shard_positions)
-        .map_err(|location| {
-            let what = format!(
-                "the record supersedes an entry at log position {} that the index does not have",
-                location.position()
-            );
-            damaged(start, &what)
-        })
+    core.publish(
+        &record.header,
+        &changes,
+        &chain_changes,
+        shard_positions,
+        None,
+    )
+    .map_err(|location| {
+        let what = format!(
+            "the record supersedes an entry at log position {} that the index does not have",
+            location.position()
+        );
+        damaged(start, &what)
+    })
 }

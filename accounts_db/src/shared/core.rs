@@ -2,7 +2,6 @@
 
 use super::gathering::{BackgroundGathering, Cursor};
 use crate::{
-    commitment::Lattice,
     error::{CheckpointError, Damage, ReadError},
     index::{Chain, Index},
     log::{
@@ -11,8 +10,10 @@ use crate::{
     },
     options::Options,
     storage::Storage,
+    trie::TrieFiles,
     workers::Workers,
 };
+use lockweave_state_trie::StateTrie;
 use parking_lot::{Condvar, Mutex, RwLock};
 use std::{
     collections::BTreeMap,
@@ -45,6 +46,13 @@ pub(crate) struct Core {
     pub(crate) pins: Mutex<BTreeMap<u64, usize>>,
     pub(crate) table: RwLock<Arc<SegmentTable>>,
     pub(crate) index: Index,
+    /// The state trie after the newest record. Its stamp is the end of that record.
+    pub(crate) trie: StateTrie,
+    pub(crate) trie_files: TrieFiles,
+    /// Root of the state trie in the newest checkpoint.
+    pub(crate) trie_root_stored: Mutex<Vec<u8>>,
+    /// How far the state trie is rebuilt; `None` if it is complete.
+    pub(crate) trie_rebuilt: Mutex<Option<u64>>,
     /// Byte position up to which the index has the log's records. Written while `publishing` is
     /// write-locked.
     pub(crate) applied: AtomicU64,
@@ -89,7 +97,6 @@ pub(crate) struct Writer {
     pub(crate) sequence: u64,
     /// Checksum of the last record's header.
     pub(crate) previous: Checksum,
-    pub(crate) lattice: Lattice,
     /// A refused record may remain at `position`; it must be erased before another is written
     /// elsewhere.
     pub(crate) has_refused: bool,

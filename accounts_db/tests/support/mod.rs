@@ -6,10 +6,11 @@
 pub(crate) mod faulty;
 
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
-use lockweave_accounts_db::{
-    CommitError, Db, Reader, StateItem,
-    lattice::{Lattice, LatticeChange},
+use alloy_trie::{
+    TrieAccount,
+    root::{state_root_unhashed, storage_root_unhashed},
 };
+use lockweave_accounts_db::{CommitError, Db, Reader, StateItem};
 use lockweave_runtime::{Account, Code, StateDelta};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use std::{collections::BTreeMap, error::Error, sync::Arc};
@@ -42,18 +43,23 @@ impl ModelState {
         }
     }
 
-    /// The state commitment, computed from scratch.
-    pub(crate) fn commitment(&self) -> B256 {
-        let mut change = LatticeChange::default();
-        for (address, account) in &self.accounts {
-            change.account(*address, None, Some(account));
-        }
+    /// The state root, computed from nothing by another implementation.
+    pub(crate) fn state_root(&self) -> B256 {
+        let mut storages: BTreeMap<Address, Vec<(B256, U256)>> = BTreeMap::new();
         for ((address, slot), value) in &self.slots {
-            change.slot(*address, B256::from(*slot), U256::ZERO, *value);
+            let slots = storages.entry(*address).or_default();
+            slots.push((B256::from(*slot), *value));
         }
-        let mut lattice = Lattice::default();
-        lattice.apply(&change);
-        lattice.commitment()
+        state_root_unhashed(self.accounts.iter().map(|(address, account)| {
+            let slots = storages.remove(address).unwrap_or_default();
+            let account = TrieAccount {
+                nonce: account.nonce,
+                balance: account.balance,
+                storage_root: storage_root_unhashed(slots),
+                code_hash: account.code_hash,
+            };
+            (*address, account)
+        }))
     }
 }
 
@@ -64,7 +70,7 @@ pub(crate) struct ModelBlock {
     pub(crate) state: ModelState,
     pub(crate) payload: Vec<u8>,
     pub(crate) hash: B256,
-    pub(crate) commitment: B256,
+    pub(crate) state_root: B256,
 }
 
 /// The size of random blocks.
@@ -140,7 +146,7 @@ impl Generator {
         state.apply(&delta);
         let block = ModelBlock {
             number,
-            commitment: state.commitment(),
+            state_root: state.state_root(),
             state,
             payload,
             hash: keccak256(number.to_be_bytes()),
@@ -276,8 +282,8 @@ pub(crate) fn check_db(db: &Db, shape: Shape, blocks: &[ModelBlock]) -> Checked 
             continue;
         }
         let reader = db.reader_at(block.number)?;
-        if reader.commitment() != block.commitment {
-            return Err(format!("commitment of block {} differs", block.number).into());
+        if reader.state_root() != block.state_root {
+            return Err(format!("state_root of block {} differs", block.number).into());
         }
         if reader.hash_of(block.number) != Some(block.hash) {
             return Err(format!("hash of block {} differs", block.number).into());
@@ -290,7 +296,7 @@ pub(crate) fn check_db(db: &Db, shape: Shape, blocks: &[ModelBlock]) -> Checked 
     Ok(())
 }
 
-/// Compares iteration and the recomputed commitment with the newest block.
+/// Compares iteration and the recomputed state root with the newest block.
 pub(crate) fn check_whole(db: &Db, block: &ModelBlock) -> Checked {
     let reader = db.reader_latest()?;
     let mut found = ModelState::default();
@@ -311,9 +317,8 @@ pub(crate) fn check_whole(db: &Db, block: &ModelBlock) -> Checked {
     if found != block.state {
         return Err(format!("iteration differs from block {}", block.number).into());
     }
-    let recomputed = reader.recompute_commitment()?;
-    if recomputed.commitment() != block.commitment {
-        return Err("the recomputed commitment differs".into());
+    if db.recompute(|_, _| {})?.state_root != block.state_root {
+        return Err("the state root of all accounts differs".into());
     }
     Ok(())
 }

@@ -8,6 +8,7 @@
 pub mod engine;
 pub mod machine;
 pub mod report;
+pub mod roots;
 pub mod store;
 pub mod stores;
 pub mod workload;

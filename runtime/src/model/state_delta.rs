@@ -5,7 +5,7 @@ use super::{
     state::{Account, Code},
 };
 use alloy_primitives::{Address, U256};
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// The difference between the state before a block and the state after it: each key once, and only
 /// what differs.
@@ -28,6 +28,34 @@ impl StateDelta {
     /// Whether nothing changed.
     pub fn is_empty(&self) -> bool {
         self.accounts.is_empty() && self.cleared.is_empty() && self.slots.is_empty()
+    }
+
+    /// These changes, and then others.
+    #[must_use]
+    pub fn followed_by(mut self, later: &Self) -> Self {
+        let accounts: BTreeSet<Address> =
+            later.accounts.iter().map(|(address, _)| *address).collect();
+        self.accounts
+            .retain(|(address, _)| !accounts.contains(address));
+        self.accounts.extend_from_slice(&later.accounts);
+        let cleared: BTreeSet<Address> = later.cleared.iter().copied().collect();
+        let slots: BTreeSet<(Address, U256)> = later
+            .slots
+            .iter()
+            .map(|(address, slot, _)| (*address, *slot))
+            .collect();
+        self.slots.retain(|(address, slot, _)| {
+            !cleared.contains(address) && !slots.contains(&(*address, *slot))
+        });
+        self.slots.extend_from_slice(&later.slots);
+        self.cleared.retain(|address| !cleared.contains(address));
+        self.cleared.extend_from_slice(&later.cleared);
+        for code in &later.codes {
+            if self.codes.iter().all(|known| known.hash() != code.hash()) {
+                self.codes.push(Arc::clone(code));
+            }
+        }
+        self
     }
 
     pub(crate) fn clear(&mut self) {

@@ -11,6 +11,7 @@ use std::arch::x86_64::{
     _mm256_set1_epi64x, _mm256_setr_epi64x, _mm256_slli_epi64, _mm256_srli_epi64,
     _mm256_storeu_si256, _mm256_unpackhi_epi64, _mm256_unpacklo_epi64, _mm256_xor_si256,
 };
+use std::hint::black_box;
 
 sponge!("avx2", __m256i, 4);
 

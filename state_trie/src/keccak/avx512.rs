@@ -11,6 +11,7 @@ use std::arch::x86_64::{
     _mm512_shuffle_i64x2, _mm512_storeu_si512, _mm512_ternarylogic_epi64, _mm512_unpackhi_epi64,
     _mm512_unpacklo_epi64, _mm512_xor_si512,
 };
+use std::hint::black_box;
 
 sponge!("avx512f", __m512i, 8);
 

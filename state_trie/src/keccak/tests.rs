@@ -2,6 +2,7 @@ use super::{Implementation, Messages};
 use alloy_primitives::{B256, b256, keccak256};
 use proptest::collection::vec;
 use proptest::prelude::{any, proptest};
+use std::io::{self, Write};
 use std::sync::Once;
 
 /// The implementations that this processor can run. The others are named on standard error.
@@ -10,7 +11,12 @@ fn available() -> impl Iterator<Item = Implementation> {
     WARNING.call_once(|| {
         for implementation in Implementation::ALL {
             if !implementation.is_available() {
-                eprintln!("WARNING: NOT TESTED, this processor lacks it: {implementation:?}");
+                // `eprintln!` would only show it where the test fails.
+                writeln!(
+                    io::stderr(),
+                    "WARNING: {implementation:?} NOT TESTED: this processor lacks it"
+                )
+                .expect("standard error is open");
             }
         }
     });
@@ -126,6 +132,17 @@ fn a_shorter_buffer_panics() {
     let mut messages = Messages::default();
     messages.push(b"message");
     messages.push_with(Vec::clear);
+}
+
+#[test]
+fn a_lacking_implementation_panics() {
+    for implementation in Implementation::ALL {
+        let hash = || Messages::default().hash_with(implementation, &mut Vec::new());
+        assert_eq!(
+            std::panic::catch_unwind(hash).is_ok(),
+            implementation.is_available()
+        );
+    }
 }
 
 #[test]

@@ -5,7 +5,6 @@ use super::{
     block::{ChainBlock, Envelope},
     failure::failures,
     genesis::ChainParameters,
-    merkle_state::MerkleState,
     ommers::InvalidOmmer,
     receipts::ReceiptsSummary,
     requests::{InvalidDeposit, requests},
@@ -223,27 +222,30 @@ fn gas_after(left: u64, outcome: &Outcome) -> u64 {
     }
 }
 
+/// The state root after some changes of the state before a block.
+pub type RootAfter<'r> = &'r dyn Fn(&StateDelta) -> Result<B256, StateError>;
+
 /// Runs a block on the state before it, and holds what it comes to against its header; all but the
 /// state root, which depends on how the chain commits to its state.
 ///
-/// `merkle` is the state before the block with its trie; blocks from before Byzantium, whose receipts
-/// hold roots, need it.
+/// `roots` gives the state root after some changes of the state before the block; blocks from before
+/// Byzantium, whose receipts hold roots, need it.
 pub fn execute_given(
     chain: &ChainParameters,
     view: &Arc<dyn StateView>,
     block: Block<Envelope>,
-    merkle: Option<&MerkleState>,
+    roots: RootAfter<'_>,
 ) -> Result<ExecutedBlock, InvalidBlock> {
     let prepared = PreparedBlock::new(&chain.spec, block)?;
     let deposit_contract = chain.genesis.config.deposit_contract_address;
-    execute_prepared(prepared, view, merkle, deposit_contract)
+    execute_prepared(prepared, view, roots, deposit_contract)
 }
 
 /// Runs a block that was held against its body, as [`execute_given`] does.
 pub fn execute_prepared(
     prepared: PreparedBlock,
     view: &Arc<dyn StateView>,
-    merkle: Option<&MerkleState>,
+    roots: RootAfter<'_>,
     deposit_contract: Option<Address>,
 ) -> Result<ExecutedBlock, InvalidBlock> {
     let evm = prepared.evm();
@@ -262,13 +264,8 @@ pub fn execute_prepared(
             ExecutionError::Access(error) => serial_error(error),
         })?;
         gas_left = gas_after(gas_left, outcome);
-        if !has_status
-            && evm.transaction_index(index).is_some()
-            && let Some(merkle) = merkle
-        {
-            let mut after = merkle.clone();
-            after.apply(&run.changes()?);
-            receipt_roots.push(after.root());
+        if !has_status && evm.transaction_index(index).is_some() {
+            receipt_roots.push(roots(&run.changes()?)?);
         }
     }
     let access_list = if evm.has_access_list() {

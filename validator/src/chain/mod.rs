@@ -17,5 +17,5 @@ mod rules;
 
 pub use block::{ChainBlock, Envelope, Failure, declaring, failure, rlp_file};
 pub use genesis::{ChainParameters, GenesisError, dev};
-pub use roots::{ReceiptsSummary, merkle, merkle_state, receipts};
+pub use roots::{ReceiptsSummary, receipts};
 pub use rules::{difficulty, fees, header, ommers, requests};

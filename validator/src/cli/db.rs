@@ -4,7 +4,7 @@ use super::progress::{self, show};
 use clap::{Args, Subcommand};
 use indicatif::ProgressBar;
 use lockweave_accounts_db::{
-    Db, OpenError, Options, ReadError, ScrubReport, Sharing, SnapshotError,
+    Db, OpenError, Options, ReadError, RebuildError, ScrubReport, Sharing, SnapshotError,
 };
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ use thiserror::Error;
 
 /// Inspect and check an accounts database, and take and restore snapshots.
 ///
-/// The database must not be in use. Only `restore` writes: it creates a new database.
+/// The database must not be in use. Only `restore`, which creates a new database, and `rebuild-trie` write.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exit status: 0 all is well, 1 the database is damaged, 2 it cannot be used."
@@ -32,8 +32,7 @@ pub(crate) struct DbArgs {
 enum DbCommand {
     /// Print statistics.
     Stats(Common),
-    /// Check every checksum, compare the index with the log, and compute the state commitment from the whole
-    /// state.
+    /// Check every checksum, compare the index with the log, and compute the state root from all accounts.
     Verify(Common),
     /// Copy the database to another folder; full segments are shared if the file system supports it.
     Snapshot {
@@ -56,6 +55,14 @@ enum DbCommand {
     },
     /// Check every checksum and list what is damaged.
     Scrub(Common),
+    /// Make the state trie again from the accounts; after a kill, the next call continues.
+    RebuildTrie {
+        #[command(flatten)]
+        common: Common,
+        /// Memory of the trie's nodes in MiB.
+        #[arg(long, value_name = "MIB", default_value_t = 1024)]
+        trie_memory: usize,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -88,6 +95,8 @@ enum DbError {
     Read(#[from] ReadError),
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    #[error(transparent)]
+    Rebuild(#[from] RebuildError),
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
 }
@@ -97,13 +106,16 @@ impl DbError {
     const fn is_damage(&self) -> bool {
         matches!(
             self,
-            Self::Open(OpenError::Damaged(_) | OpenError::Missing { .. })
-                | Self::Read(ReadError::Damaged(_))
+            Self::Open(OpenError::Damaged(_) | OpenError::Trie(_) | OpenError::Missing { .. })
+                | Self::Read(ReadError::Damaged(_) | ReadError::Trie(_))
+                | Self::Rebuild(RebuildError::StateRoot { .. })
                 | Self::Snapshot(
                     SnapshotError::Damaged(_)
-                        | SnapshotError::Commitment { .. }
-                        | SnapshotError::Read(ReadError::Damaged(_))
-                        | SnapshotError::Open(OpenError::Damaged(_) | OpenError::Missing { .. })
+                        | SnapshotError::StateRoot { .. }
+                        | SnapshotError::Read(ReadError::Damaged(_) | ReadError::Trie(_))
+                        | SnapshotError::Open(
+                            OpenError::Damaged(_) | OpenError::Trie(_) | OpenError::Missing { .. }
+                        )
                 )
         )
     }
@@ -173,6 +185,21 @@ fn execute(args: &DbArgs) -> Result<bool, DbError> {
             (common, summary(&db))
         }
         DbCommand::Scrub(common) => (common, scrub(common)?),
+        DbCommand::RebuildTrie {
+            common,
+            trie_memory,
+        } => {
+            let options = Options {
+                trie_memory_bytes: trie_memory << 20,
+                ..Options::default()
+            };
+            let bar = progress::bar(common.json, "state trie {bar:30} {percent}% {elapsed}", 0);
+            Db::rebuild_trie(&common.folder(), options, |done, total| {
+                show(&bar, done, total);
+            })?;
+            bar.finish_and_clear();
+            (common, summary(&open(common)?))
+        }
     };
     let mut damages = (findings.0.iter()).filter_map(|(_, _, value)| value.as_array());
     let is_sound = damages.all(Vec::is_empty);
@@ -187,11 +214,11 @@ fn open(common: &Common) -> Result<Db, OpenError> {
 fn summary(db: &Db) -> Findings {
     let latest = db.latest();
     let number = latest.as_ref().map(|block| block.number);
-    let commitment = latest.map(|block| block.commitment);
+    let state_root = latest.map(|block| block.state_root);
     Findings(vec![
         ("latest", "newest block", json!(number)),
         ("oldest", "oldest readable", json!(db.oldest())),
-        ("commitment", "state commitment", json!(commitment)),
+        ("state_root", "state root", json!(state_root)),
     ])
 }
 
@@ -205,6 +232,13 @@ fn stats(common: &Common) -> Result<Findings, DbError> {
         ("log_bytes", "log bytes", stats.log_bytes),
         ("live_bytes", "live bytes", stats.live_bytes),
         ("payloads", "payloads", stats.payloads),
+        (
+            "trie_memory_bytes",
+            "trie memory bytes",
+            stats.trie_memory_bytes,
+        ),
+        ("trie_bytes", "trie file bytes", stats.trie_bytes),
+        ("trie_used_bytes", "trie node bytes", stats.trie_used_bytes),
         ("redone_records", "records redone", db.recovery().records),
     ];
     Ok(summary(&db).with(figures.map(|(key, name, figure)| (key, name, json!(figure)))))
@@ -213,11 +247,16 @@ fn stats(common: &Common) -> Result<Findings, DbError> {
 fn verify(common: &Common) -> Result<Findings, DbError> {
     let db = open(common)?;
     let bar = bar(common);
-    let verified = db.verify(|done, total| {
-        show(&bar, done, total);
-        ControlFlow::Continue(())
-    })?;
+    let state_bar = progress::bar(common.json, "state root {bar:30} {percent}% {elapsed}", 0);
+    let verified = db.verify(
+        |done, total| {
+            show(&bar, done, total);
+            ControlFlow::Continue(())
+        },
+        |done, total| show(&state_bar, done, total),
+    )?;
     bar.finish_and_clear();
+    state_bar.finish_and_clear();
     let state = [
         ("accounts", "accounts", json!(verified.state.accounts)),
         ("slots", "slots", json!(verified.state.slots)),

@@ -34,6 +34,10 @@ pub(crate) struct ImportArgs {
     /// The chain, if the data folder is empty: a genesis file in geth's format.
     #[arg(long, value_name = "FILE")]
     genesis: Option<PathBuf>,
+    /// Give each block the state root that execution gives, so that its hash changes: for chains that a
+    /// release before Ethereum's state root in headers made.
+    #[arg(long)]
+    reseal: bool,
     #[command(flatten)]
     history: HistorySource,
     /// The file; `-` for standard input.
@@ -47,7 +51,7 @@ pub(crate) fn run(args: ImportArgs) -> Result<ExitCode, Failure> {
     let datadir = &args.datadir.datadir;
     let retention = args.history.load(datadir)?;
     let opened = datadir::open(datadir, wanted.as_ref(), false, retention)?;
-    let added = add_blocks(&opened, &args.file)?;
+    let added = add_blocks(&opened, &args.file, args.reseal)?;
     let head = opened.store.head();
     writeln!(
         io::stdout(),
@@ -60,7 +64,7 @@ pub(crate) fn run(args: ImportArgs) -> Result<ExitCode, Failure> {
 }
 
 /// Adds the blocks of a file to a chain; returns how many were new.
-pub(super) fn add_blocks(opened: &Opened, path: &Path) -> Result<usize, Failure> {
+pub(super) fn add_blocks(opened: &Opened, path: &Path, reseals: bool) -> Result<usize, Failure> {
     let reader: Box<dyn BufRead> = if path == Path::new("-") {
         Box::new(BufReader::new(io::stdin()))
     } else {
@@ -71,6 +75,9 @@ pub(super) fn add_blocks(opened: &Opened, path: &Path) -> Result<usize, Failure>
         Box::new(BufReader::new(file))
     };
     let mut importer = Importer::new(opened.parameters.clone(), Arc::clone(&opened.store));
+    if reseals {
+        importer = importer.resealing();
+    }
     let mut added = 0;
     for block in RlpBlocks::new(reader) {
         added += usize::from(importer.import(block?)? == Imported::Added);

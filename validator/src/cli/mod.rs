@@ -48,6 +48,8 @@ pub(crate) enum Failure {
     Datadir(#[from] DatadirError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Read(#[from] lockweave_accounts_db::ReadError),
     #[error(
         "{path} holds no chain; make one with `lockweave-validator init` (with --genesis FILE or --dev), \
          or choose another --datadir"

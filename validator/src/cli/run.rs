@@ -82,7 +82,7 @@ pub(crate) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
         (None, None) => unreachable!("one of the three is required"),
     };
     if let Some(blocks) = &args.import {
-        import::add_blocks(&opened, blocks)?;
+        import::add_blocks(&opened, blocks, false)?;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -52,7 +52,7 @@ pub enum LeftOut {
     Invalid(String),
 }
 
-/// A block that was executed, whose header lacks the state commitment.
+/// A block that was executed, whose header lacks the state root.
 #[derive(Debug)]
 pub struct BuiltBlock {
     /// The header, but for `state_root`.

@@ -1,6 +1,6 @@
 //! The thread that makes blocks durable and announces them while the next one may already execute.
 //!
-//! It handles one block at a time. The producer hands over the block's state changes, receives the commitment
+//! It handles one block at a time. The producer hands over the block's state changes, receives the state root
 //! for its header, and then orders the finished block to be committed or forgotten. A block is announced only
 //! when it is durable, and the next block is prepared only after that. So everything announced survives a
 //! crash; a crash loses at most one block being executed and one being committed.
@@ -69,7 +69,7 @@ impl Committer {
         })
     }
 
-    /// Prepares the next block; returns the commitment to the state after it.
+    /// Prepares the next block; returns the state root after it.
     pub(super) fn prepare(&self, number: u64, delta: StateDelta) -> Result<B256, StoreError> {
         self.order(Order::Prepare { number, delta });
         self.prepared
@@ -148,7 +148,7 @@ impl Thread {
                     continue;
                 }
             };
-            let _ = self.prepared.send(Ok(prepared.commitment()));
+            let _ = self.prepared.send(Ok(prepared.state_root()));
             let Ok(Order::Commit(block)) = self.orders.recv() else {
                 continue;
             };

@@ -211,7 +211,12 @@ const COUNTERS: [(&str, &str); 16] = [
 ];
 
 /// Gauges, their units, and what they show.
-const GAUGES: [(&str, Unit, &str); 7] = [
+const GAUGES: [(&str, Unit, &str); 8] = [
+    (
+        "lockweave_trie_memory_bytes",
+        Unit::Bytes,
+        "Memory of the state trie's nodes (--trie-memory)",
+    ),
     (
         "lockweave_head_block",
         Unit::Count,

@@ -12,9 +12,9 @@ use super::{
     timed_storage::TimedStorage,
 };
 use crate::chain::{ChainBlock, ChainParameters, GenesisError};
-use alloy_primitives::{B256, Bloom};
+use alloy_primitives::{Address, B256, Bloom, U256};
 use lockweave_accounts_db::{
-    CommitError, Db, OpenError, Options, PreparedBlock, ReadError, StateItem,
+    AccountProof, CommitError, Db, OpenError, Options, PreparedBlock, ReadError, Reader, StateItem,
     storage::real::RealStorage,
 };
 use lockweave_runtime::{MemoryState, StateDelta, StateView};
@@ -63,6 +63,15 @@ pub enum DatadirError {
     Read(#[from] ReadError),
     #[error("block {number}: {source}")]
     Block { number: u64, source: CodecError },
+    #[error(
+        "block {number}: the header's stateRoot is {stated}, but the stored state has {stored}; restore a \
+         snapshot, or import the chain again"
+    )]
+    StateRoot {
+        number: u64,
+        stated: B256,
+        stored: B256,
+    },
     #[error("block {number} is missing")]
     MissingBlock { number: u64 },
     #[error("block {number} does not name block {parent} as its parent")]
@@ -206,6 +215,7 @@ impl DurableStore {
             history_blocks: retention.state_blocks,
             payload_blocks: retention.body_blocks.saturating_add(1),
             payload_bytes_max: 1 << 29,
+            trie_memory_bytes: retention.trie_memory_bytes,
             ..Options::default()
         };
         let storage = RealStorage::open(&datadir.state_path(), options.create, false)?;
@@ -225,6 +235,17 @@ impl DurableStore {
         let head = head.ok_or(DatadirError::MissingBlock {
             number: latest.unwrap_or_default(),
         })?;
+        let (stored, stated) = (
+            db.latest().map(|block| block.state_root),
+            head.header.state_root,
+        );
+        if stored != Some(stated) {
+            return Err(DatadirError::StateRoot {
+                number: head.number(),
+                stated,
+                stored: stored.unwrap_or_default(),
+            });
+        }
         Ok(Self {
             db,
             retention,
@@ -300,15 +321,24 @@ fn backend(error: impl std::error::Error + Send + Sync + 'static) -> StoreError 
     StoreError::Backend(Arc::new(error))
 }
 
+impl DurableStore {
+    fn reader_at(&self, number: u64) -> Result<Reader, StoreError> {
+        self.db.reader_at(number).map_err(|error| match error {
+            ReadError::NotRetained { latest, .. } if number > latest => StoreError::UnknownBlock {
+                number,
+                head: latest,
+            },
+            ReadError::NotRetained { oldest, .. } if number < oldest => {
+                StoreError::StatePruned { number, oldest }
+            }
+            error => backend(error),
+        })
+    }
+}
+
 impl ChainStore for DurableStore {
     fn head(&self) -> Arc<ChainBlock> {
         Arc::clone(&self.head.read())
-    }
-
-    fn commitment(&self) -> B256 {
-        self.db
-            .latest()
-            .map_or(B256::ZERO, |block| block.commitment)
     }
 
     fn oldest_block(&self) -> u64 {
@@ -320,27 +350,11 @@ impl ChainStore for DurableStore {
     }
 
     fn state_at(&self, number: u64) -> Result<Arc<dyn StateView>, StoreError> {
-        match self.db.reader_at(number) {
-            Ok(reader) => Ok(Arc::new(reader)),
-            Err(ReadError::NotRetained { oldest, latest, .. })
-                if number < oldest || number > latest =>
-            {
-                Err(if number > latest {
-                    StoreError::UnknownBlock {
-                        number,
-                        head: latest,
-                    }
-                } else {
-                    StoreError::StatePruned { number, oldest }
-                })
-            }
-            Err(error) => Err(backend(error)),
-        }
+        Ok(Arc::new(self.reader_at(number)?))
     }
 
     fn whole_state_at(&self, number: u64) -> Result<MemoryState, StoreError> {
-        self.state_at(number)?;
-        let reader = self.db.reader_at(number).map_err(backend)?;
+        let reader = self.reader_at(number)?;
         let mut state = MemoryState::new();
         for (count, item) in reader.items().enumerate() {
             if count >= WHOLE_STATE_MAX {
@@ -354,6 +368,21 @@ impl ChainStore for DurableStore {
             };
         }
         Ok(state)
+    }
+
+    fn proof_at(
+        &self,
+        number: u64,
+        address: Address,
+        slots: &[U256],
+    ) -> Result<AccountProof, StoreError> {
+        let reader = self.reader_at(number)?;
+        reader.proof(address, slots).map_err(backend)
+    }
+
+    fn root_after(&self, number: u64, delta: &StateDelta) -> Result<B256, StoreError> {
+        self.reader_at(number)?;
+        self.db.root_after(number, delta).map_err(backend)
     }
 
     fn block(&self, number: u64) -> Result<Option<Arc<ChainBlock>>, StoreError> {
@@ -400,7 +429,7 @@ impl ChainStore for DurableStore {
         Ok(Box::new(Prepared {
             store: self,
             delta,
-            commitment: prepared.commitment(),
+            state_root: prepared.state_root(),
             block: Some(prepared),
         }))
     }
@@ -417,13 +446,13 @@ fn commit_failed(error: CommitError) -> StoreError {
 struct Prepared<'s> {
     store: &'s DurableStore,
     delta: StateDelta,
-    commitment: B256,
+    state_root: B256,
     block: Option<PreparedBlock>,
 }
 
 impl PreparedCommit for Prepared<'_> {
-    fn commitment(&self) -> B256 {
-        self.commitment
+    fn state_root(&self) -> B256 {
+        self.state_root
     }
 
     fn commit(&mut self, block: Arc<ChainBlock>) -> Result<(), StoreError> {
@@ -441,6 +470,7 @@ impl PreparedCommit for Prepared<'_> {
         let pruned = pruned_by(store, &block)?;
         let committed = store.db.commit_prepared(prepared, block.hash, &payload);
         committed.map_err(commit_failed)?;
+        metrics::gauge!("lockweave_trie_memory_bytes").set(store.db.trie_memory_bytes() as f64);
         store.cache.push(Arc::clone(&block));
         {
             let mut index = store.index.write();

@@ -3,15 +3,14 @@
 use super::{
     ChainStore, PreparedCommit, Retention, StoreError,
     index::{ChainIndex, TransactionPlace},
-    versioned::{VersionedState, VersionedView},
+    versioned::VersionedState,
 };
 use crate::chain::ChainBlock;
-use ahash::AHashSet;
-use alloy_primitives::{B256, Bloom, U256};
-use lockweave_accounts_db::lattice::{Lattice, LatticeChange};
+use alloy_primitives::{Address, B256, Bloom, U256};
+use lockweave_accounts_db::AccountProof;
 use lockweave_runtime::{MemoryState, StateDelta, StateView};
-use parking_lot::{Mutex, RwLock};
-use rayon::prelude::*;
+use lockweave_state_trie::{MemoryTrie, PreparedDelta, TrieError};
+use parking_lot::RwLock;
 use std::{collections::VecDeque, sync::Arc};
 
 /// A chain in memory.
@@ -19,8 +18,8 @@ use std::{collections::VecDeque, sync::Arc};
 pub struct MemoryStore {
     retention: Retention,
     state: Arc<VersionedState>,
-    /// The lattice sum over the latest state, from which the commitment is computed.
-    lattice: Mutex<Lattice>,
+    /// The trie of the newest state.
+    trie: RwLock<MemoryTrie>,
     chain: RwLock<Chain>,
 }
 
@@ -37,15 +36,13 @@ impl MemoryStore {
         let number = genesis.number();
         let state = VersionedState::new(number);
         state.apply(number, genesis.hash, delta, number);
-        let empty = VersionedState::new(number);
-        let mut lattice = Lattice::default();
-        lattice.apply(&lattice_change(&Arc::new(empty).at(number), delta));
+        let trie = MemoryTrie::of(delta).expect("a delta names every key once");
         let mut index = ChainIndex::starting_at(number);
         index.add(&(&genesis).into());
         Self {
             retention,
             state: Arc::new(state),
-            lattice: Mutex::new(lattice),
+            trie: RwLock::new(trie),
             chain: RwLock::new(Chain {
                 blocks: VecDeque::from([Arc::new(genesis)]),
                 index,
@@ -71,10 +68,6 @@ impl ChainStore for MemoryStore {
         Arc::clone(chain.blocks.back().expect("a chain has a block"))
     }
 
-    fn commitment(&self) -> B256 {
-        self.lattice.lock().commitment()
-    }
-
     fn oldest_block(&self) -> u64 {
         let chain = self.chain.read();
         chain.blocks.front().map_or(0, |block| block.number())
@@ -92,6 +85,32 @@ impl ChainStore for MemoryStore {
     fn whole_state_at(&self, number: u64) -> Result<MemoryState, StoreError> {
         self.check_state(number)?;
         Ok(self.state.at(number).to_memory())
+    }
+
+    fn proof_at(
+        &self,
+        number: u64,
+        address: Address,
+        slots: &[U256],
+    ) -> Result<AccountProof, StoreError> {
+        // The lock keeps the newest block where it is.
+        let trie = self.trie.read();
+        self.check_state(number)?;
+        let proof = if number == self.head().number() {
+            trie.proof(address, slots)
+        } else {
+            let back = self.state.at(number).changes_since();
+            trie.proof_after(&back, address, slots)
+        };
+        proof.map_err(failed)
+    }
+
+    fn root_after(&self, number: u64, delta: &StateDelta) -> Result<B256, StoreError> {
+        let trie = self.trie.read();
+        self.check_state(number)?;
+        let back = self.state.at(number).changes_since();
+        let prepared = trie.prepare(&back.followed_by(delta));
+        Ok(prepared.map_err(failed)?.root())
     }
 
     fn block(&self, number: u64) -> Result<Option<Arc<ChainBlock>>, StoreError> {
@@ -125,71 +144,32 @@ impl ChainStore for MemoryStore {
         if number != head + 1 {
             return Err(StoreError::NotNext { number, head });
         }
-        let mut lattice = self.lattice.lock().clone();
-        lattice.apply(&lattice_change(&self.state.at(head), &delta));
+        let prepared = self.trie.read().prepare(&delta).map_err(failed)?;
         Ok(Box::new(Prepared {
             store: self,
-            commitment: lattice.commitment(),
-            lattice,
+            state_root: prepared.root(),
+            prepared: Some(prepared),
             delta,
         }))
     }
 }
 
-/// Keys that one thread sums up at a time.
-const LATTICE_CHUNK: usize = 128;
-
-/// The change of the lattice sum over a state.
-fn lattice_change(before: &VersionedView, delta: &StateDelta) -> LatticeChange {
-    let accounts = delta.accounts.par_chunks(LATTICE_CHUNK).map(|chunk| {
-        let mut change = LatticeChange::default();
-        for (address, after) in chunk {
-            change.account(
-                *address,
-                before.account_at(*address).as_ref(),
-                after.as_ref(),
-            );
-        }
-        change
-    });
-    let slots = delta.slots.par_chunks(LATTICE_CHUNK).map(|chunk| {
-        let mut change = LatticeChange::default();
-        for (address, slot, after) in chunk {
-            let old = before.slot_at(*address, *slot);
-            change.slot(*address, (*slot).into(), old, *after);
-        }
-        change
-    });
-    let merge = |mut left: LatticeChange, right: LatticeChange| {
-        left.merge(&right);
-        left
-    };
-    let mut sum = accounts.chain(slots).reduce(LatticeChange::default, merge);
-    for address in &delta.cleared {
-        let written: AHashSet<U256> = (delta.slots.iter())
-            .filter(|(of, ..)| of == address)
-            .map(|(_, slot, _)| *slot)
-            .collect();
-        before.for_each_slot(*address, &mut |slot, value| {
-            if !written.contains(&slot) {
-                sum.slot(*address, slot.into(), value, U256::ZERO);
-            }
-        });
-    }
-    sum
+fn failed(error: TrieError) -> StoreError {
+    StoreError::Failed(Arc::new(error))
 }
 
-/// A block's changes and the commitment after them.
+/// A block's changes and the trie after them.
 struct Prepared<'s> {
     store: &'s MemoryStore,
-    commitment: B256,
-    lattice: Lattice,
+    state_root: B256,
+    /// Taken by the first attempt to commit.
+    prepared: Option<PreparedDelta>,
     delta: StateDelta,
 }
 
 impl PreparedCommit for Prepared<'_> {
-    fn commitment(&self) -> B256 {
-        self.commitment
+    fn state_root(&self) -> B256 {
+        self.state_root
     }
 
     fn commit(&mut self, block: Arc<ChainBlock>) -> Result<(), StoreError> {
@@ -198,10 +178,16 @@ impl PreparedCommit for Prepared<'_> {
         if number != head + 1 {
             return Err(StoreError::NotNext { number, head });
         }
+        // Proofs see the state and its trie change together.
+        let mut trie = store.trie.write();
         let kept_since = |blocks: u64| number.saturating_sub(blocks);
         let oldest = kept_since(store.retention.state_blocks).max(store.state.oldest());
         store.state.apply(number, block.hash, &self.delta, oldest);
-        *store.lattice.lock() = self.lattice.clone();
+        let prepared = match self.prepared.take() {
+            Some(prepared) => prepared,
+            None => trie.prepare(&self.delta).map_err(failed)?,
+        };
+        trie.install(prepared).map_err(failed)?;
         let mut chain = store.chain.write();
         chain.index.add(&(&*block).into());
         chain.blocks.push_back(block);

@@ -20,7 +20,8 @@ pub use memory::MemoryStore;
 pub use versioned::{VersionedState, VersionedView};
 
 use crate::{chain::ChainBlock, config::History};
-use alloy_primitives::{B256, Bloom};
+use alloy_primitives::{Address, B256, Bloom, U256};
+use lockweave_accounts_db::AccountProof;
 use lockweave_runtime::{MemoryState, StateDelta, StateView};
 use std::sync::Arc;
 
@@ -33,6 +34,8 @@ pub struct Retention {
     pub body_blocks: u64,
     /// Transactions of the last blocks that can be found by hash, at most.
     pub transactions: usize,
+    /// Memory of the state trie in bytes.
+    pub trie_memory_bytes: usize,
 }
 
 impl Retention {
@@ -42,6 +45,7 @@ impl Retention {
             state_blocks: 256,
             body_blocks: u64::MAX,
             transactions: usize::MAX,
+            trie_memory_bytes: 1 << 30,
         }
     }
 }
@@ -58,6 +62,7 @@ impl From<&History> for Retention {
             state_blocks: history.state_blocks,
             body_blocks: history.body_blocks,
             transactions: history.transactions,
+            trie_memory_bytes: history.trie_memory << 20,
         }
     }
 }
@@ -69,10 +74,6 @@ pub trait ChainStore: Send + Sync {
     /// The newest durable block.
     fn head(&self) -> Arc<ChainBlock>;
 
-    /// This node's own commitment to the state after the newest block. Blocks of other clients have a trie
-    /// root in their headers instead.
-    fn commitment(&self) -> B256;
-
     /// The number of the oldest block whose body and receipts are kept.
     fn oldest_block(&self) -> u64;
 
@@ -82,8 +83,19 @@ pub trait ChainStore: Send + Sync {
     /// The state after a block, if it is still kept.
     fn state_at(&self, number: u64) -> Result<Arc<dyn StateView>, StoreError>;
 
-    /// A copy of a whole state without codes, for proofs and roots of states that are small enough.
+    /// A copy of a whole state without codes, for tests and tools; only of states that are small enough.
     fn whole_state_at(&self, number: u64) -> Result<MemoryState, StoreError>;
+
+    /// Proves an account and some of its slots in the state after a block (EIP-1186).
+    fn proof_at(
+        &self,
+        number: u64,
+        address: Address,
+        slots: &[U256],
+    ) -> Result<AccountProof, StoreError>;
+
+    /// The state root after some changes of the state after a block.
+    fn root_after(&self, number: u64, delta: &StateDelta) -> Result<B256, StoreError>;
 
     /// A block; `None` if it does not exist yet. A block that is no longer kept is an error.
     fn block(&self, number: u64) -> Result<Option<Arc<ChainBlock>>, StoreError>;
@@ -97,7 +109,7 @@ pub trait ChainStore: Send + Sync {
     /// The bloom filter over a block's logs, without reading the block.
     fn bloom(&self, number: u64) -> Option<Bloom>;
 
-    /// Prepares the commit of the next block with its changes, and computes the commitment for its header.
+    /// Prepares the commit of the next block with its changes, and computes the state root for its header.
     fn prepare(
         &self,
         number: u64,
@@ -107,8 +119,8 @@ pub trait ChainStore: Send + Sync {
 
 /// A block whose changes are prepared.
 pub trait PreparedCommit {
-    /// The commitment to the state after the block.
-    fn commitment(&self) -> B256;
+    /// The state root after the block.
+    fn state_root(&self) -> B256;
 
     /// Makes the block durable and publishes it. After an error nothing of the block is stored, and the
     /// commit can be retried.

@@ -32,6 +32,11 @@ impl<T: Copy> Versions<T> {
         newest.copied()
     }
 
+    /// The newest block that set it.
+    fn last(&self) -> Option<&u64> {
+        self.0.last().map(|(set, _)| set)
+    }
+
     fn push(&mut self, block: u64, value: T, oldest: u64) {
         // The version that the oldest kept block sees must stay.
         let unseen = self.0.iter().rposition(|(set, _)| *set <= oldest);
@@ -222,6 +227,32 @@ impl VersionedView {
                 each(*slot, value);
             }
         }
+    }
+
+    /// The changes that lead from the newest state back to this one.
+    pub(super) fn changes_since(&self) -> StateDelta {
+        let mut delta = StateDelta::default();
+        for shard in &self.state.shards {
+            for (address, entry) in &*shard.read() {
+                let is_newer = |set: Option<&u64>| set.is_some_and(|set| *set > self.block);
+                if is_newer(entry.account.last()) {
+                    let account = entry
+                        .account
+                        .at(self.block)
+                        .and_then(|(_, account)| account);
+                    delta.accounts.push((*address, account));
+                }
+                let was_cleared = is_newer(entry.wipes.last());
+                for (slot, versions) in &entry.slots {
+                    if was_cleared || is_newer(versions.last()) {
+                        delta
+                            .slots
+                            .push((*address, *slot, entry.live(versions, self.block)));
+                    }
+                }
+            }
+        }
+        delta
     }
 
     /// A copy of the whole state.

@@ -3,56 +3,64 @@
 
 use super::VerifyError;
 use crate::{
-    chain::{ChainBlock, ChainParameters, ReceiptsSummary, merkle_state::MerkleState},
-    store::{ChainStore, DurableStore, MemoryStore, Retention, StoreError},
+    chain::{ChainBlock, ChainParameters, ReceiptsSummary, execution::ExecutedBlock},
+    store::{ChainStore, Datadir, DurableStore, Retention, StoreError},
 };
 use alloy_consensus::proofs::calculate_transaction_root;
-use alloy_primitives::{Address, B256, U256};
+use alloy_primitives::B256;
 use lockweave_evm_adapter::EvmTransaction;
-use lockweave_runtime::{Account, Code, MemoryState, StateDelta, StateError, StateView};
-use std::sync::Arc;
+use lockweave_runtime::{StateDelta, StateView};
+use std::{
+    fs,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
-/// The block that everything behind it is executed on, with the state after it.
-pub(super) struct Base {
+/// The block that everything behind it is executed on.
+pub(super) struct Base<'s> {
     pub(super) block: ChainBlock,
-    /// A chain that begins with it.
-    pub(super) chain: MemoryStore,
-    /// What the stored state knows and a copy of its accounts and slots does not: codes, and the
-    /// hashes of earlier blocks. Nothing for genesis.
-    stored: Option<Arc<dyn StateView>>,
+    states: States<'s>,
+}
+
+/// The states that blocks are executed on.
+enum States<'s> {
+    /// From genesis on, in a chain of their own.
+    Own(Box<ScratchChain>),
+    /// The stored ones.
+    Stored(&'s DurableStore),
 }
 
 /// How a chain that is executed again is kept.
 const AGAIN: Retention = Retention {
-    state_blocks: 0,
+    state_blocks: 1,
     body_blocks: 1,
-    transactions: usize::MAX,
+    transactions: 1,
+    trie_memory_bytes: 1 << 30,
 };
 
-impl Base {
+impl<'s> Base<'s> {
     /// The first block of a chain that is kept from its genesis on; of another the oldest whose state
-    /// is kept, which is held against what its header commits to.
+    /// is kept, which is compared with its header.
     pub(super) fn of(
         parameters: &ChainParameters,
-        store: &DurableStore,
+        store: &'s DurableStore,
     ) -> Result<Self, VerifyError> {
         let genesis = parameters.genesis_block()?;
         if store.oldest_block() <= genesis.number() {
-            let chain = MemoryStore::new(AGAIN, genesis.clone(), &parameters.genesis_delta());
+            let scratch = ScratchChain::new(parameters)?;
             return Ok(Self {
                 block: genesis,
-                chain,
-                stored: None,
+                states: States::Own(Box::new(scratch)),
             });
         }
         let number = store.oldest_block().max(store.oldest_state());
         let block = kept(store, number)?;
-        let state = store.whole_state_at(number)?;
-        let delta = delta_of(&state);
-        let chain = MemoryStore::new(AGAIN, block.clone(), &delta);
-        let (stated, computed) = (block.header.state_root, chain.commitment());
-        // A block of another client commits to the trie.
-        if stated != computed && stated != MerkleState::of(state).root() {
+        let stated = block.header.state_root;
+        let computed = store.root_after(number, &StateDelta::default())?;
+        if stated != computed {
             return Err(VerifyError::State {
                 number,
                 stated,
@@ -61,21 +69,63 @@ impl Base {
         }
         Ok(Self {
             block,
-            chain,
-            stored: Some(store.state_at(number)?),
+            states: States::Stored(store),
         })
+    }
+
+    /// The chain whose states blocks are executed on.
+    pub(super) fn chain(&self) -> &DurableStore {
+        match &self.states {
+            States::Own(own) => &own.store,
+            States::Stored(store) => store,
+        }
     }
 
     /// The state after block `number`, which was executed again or is the base.
     pub(super) fn state_at(&self, number: u64) -> Result<Arc<dyn StateView>, StoreError> {
-        let again = self.chain.state_at(number)?;
-        Ok(match &self.stored {
-            None => again,
-            Some(stored) => Arc::new(OnStored {
-                again,
-                stored: Arc::clone(stored),
-                base: self.block.number(),
-            }),
+        self.chain().state_at(number)
+    }
+
+    /// The state root after an executed block, whose state the next one is executed on.
+    pub(super) fn advance(&self, executed: &ExecutedBlock) -> Result<B256, StoreError> {
+        let number = executed.block.number();
+        match &self.states {
+            States::Own(own) => {
+                let mut prepared = own.store.prepare(number, executed.delta.clone())?;
+                let root = prepared.state_root();
+                prepared.commit(Arc::new(executed.block.clone()))?;
+                Ok(root)
+            }
+            States::Stored(store) => store.root_after(number - 1, &executed.delta),
+        }
+    }
+}
+
+/// A chain in a temporary folder, which is removed at the end.
+struct ScratchChain {
+    store: DurableStore,
+    _folder: ScratchFolder,
+}
+
+struct ScratchFolder(PathBuf);
+
+impl Drop for ScratchFolder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+impl ScratchChain {
+    fn new(parameters: &ChainParameters) -> Result<Self, VerifyError> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("lockweave-verify-{}-{number}", std::process::id());
+        let folder = ScratchFolder(std::env::temp_dir().join(name));
+        let datadir = Datadir::open(&folder.0)?;
+        datadir.init(parameters)?;
+        Ok(Self {
+            store: DurableStore::open(datadir, parameters, AGAIN)?,
+            _folder: folder,
         })
     }
 }
@@ -138,52 +188,4 @@ fn check_body(block: &ChainBlock) -> Result<(), VerifyError> {
         number: block.number(),
         field,
     })
-}
-
-/// A state as the change that makes it out of nothing, codes left out.
-fn delta_of(state: &MemoryState) -> StateDelta {
-    let mut delta = StateDelta::default();
-    for (address, account) in state.accounts() {
-        delta.accounts.push((address, Some(*account)));
-        let slots = state.slots(address);
-        (delta.slots).extend(slots.map(|(slot, value)| (address, slot, value)));
-    }
-    delta
-}
-
-/// A state that was executed again, over the stored one it began with.
-struct OnStored {
-    again: Arc<dyn StateView>,
-    stored: Arc<dyn StateView>,
-    /// The block that `stored` is the state after.
-    base: u64,
-}
-
-impl StateView for OnStored {
-    fn account(&self, address: Address) -> Result<Option<Account>, StateError> {
-        self.again.account(address)
-    }
-
-    fn slot(&self, address: Address, slot: U256) -> Result<U256, StateError> {
-        self.again.slot(address, slot)
-    }
-
-    fn code(&self, hash: B256) -> Result<Option<Arc<Code>>, StateError> {
-        match self.again.code(hash)? {
-            Some(code) => Ok(Some(code)),
-            None => self.stored.code(hash),
-        }
-    }
-
-    fn block_hash(&self, number: u64) -> Result<Option<B256>, StateError> {
-        if number < self.base {
-            self.stored.block_hash(number)
-        } else {
-            self.again.block_hash(number)
-        }
-    }
-
-    fn has_storage(&self, address: Address) -> Result<bool, StateError> {
-        self.again.has_storage(address)
-    }
 }

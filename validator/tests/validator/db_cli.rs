@@ -65,7 +65,7 @@ fn a_database_is_shown_checked_copied_and_restored() {
         "--json",
     ]);
     assert!(made.status.success(), "{made:?}");
-    assert_eq!(json(&made)["commitment"], json(&stats)["commitment"]);
+    assert_eq!(json(&made)["state_root"], json(&stats)["state_root"]);
 
     let segment = folder.path().join("restored/log.0");
     let mut bytes = std::fs::read(&segment).expect("a segment");

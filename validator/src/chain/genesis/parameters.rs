@@ -1,6 +1,6 @@
 //! A genesis file in geth's format, and what follows from it.
 
-use crate::chain::{block::ChainBlock, roots::merkle, rules::fees};
+use crate::chain::{block::ChainBlock, rules::fees};
 use alloy_consensus::{Header, constants::EMPTY_ROOT_HASH, constants::EMPTY_WITHDRAWALS};
 use alloy_eips::{
     eip4895::Withdrawals, eip7685::EMPTY_REQUESTS_HASH, eip7840::BlobParams,
@@ -9,7 +9,8 @@ use alloy_eips::{
 use alloy_genesis::{ChainConfig, Genesis};
 use alloy_primitives::{B64, B256, Bytes};
 use lockweave_evm_adapter::{Activation, ChainSpec, SpecId};
-use lockweave_runtime::{Account, Code, MemoryState, StateDelta};
+use lockweave_runtime::{Account, Code, StateDelta};
+use lockweave_state_trie::{MemoryTrie, TrieError};
 use serde::{Deserialize, de::IgnoredAny};
 use std::{fs, io, path::Path, sync::Arc};
 use thiserror::Error;
@@ -42,6 +43,8 @@ pub enum GenesisError {
     },
     #[error("the genesis' {field} is too large")]
     TooLarge { field: &'static str },
+    #[error(transparent)]
+    Trie(TrieError),
 }
 
 /// A chain's rules and its genesis.
@@ -120,8 +123,9 @@ impl ChainParameters {
         let genesis = &self.genesis;
         let number = genesis.number.unwrap_or_default();
         let fork = self.spec.fork_at(number, genesis.timestamp);
-        let mut state = MemoryState::new();
-        state.apply(&self.genesis_delta());
+        let root = MemoryTrie::of(&self.genesis_delta())
+            .map_err(GenesisError::Trie)?
+            .root();
         let base_fee = match genesis.base_fee_per_gas {
             Some(fee) => u64::try_from(fee).map_err(|_| GenesisError::TooLarge {
                 field: "baseFeePerGas",
@@ -139,7 +143,7 @@ impl ChainParameters {
             extra_data: genesis.extra_data.clone(),
             mix_hash: genesis.mix_hash,
             nonce: B64::from(genesis.nonce),
-            state_root: merkle::state_root(&state),
+            state_root: root,
             transactions_root: EMPTY_ROOT_HASH,
             receipts_root: EMPTY_ROOT_HASH,
             base_fee_per_gas: is(SpecId::LONDON).then_some(base_fee),

@@ -13,6 +13,8 @@ const GAS_LIMIT_BOUND: u64 = 1_024;
 const GAS_LIMIT_MIN: u64 = 5_000;
 /// The largest gas limit a block may have (EIP-1985).
 const GAS_LIMIT_MAX: u64 = i64::MAX as u64;
+/// How `extraData` of Lockweave's own blocks begins.
+const OWN_EXTRA_DATA: &[u8] = b"lockweave";
 /// Bytes of extra data at most.
 const EXTRA_DATA_MAX: usize = 32;
 
@@ -25,6 +27,17 @@ pub enum HeaderRules {
     /// Those of Lockweave's own chains: a block may have the timestamp of its parent but not an earlier one,
     /// and there is no proof of work on any fork.
     Own,
+}
+
+impl HeaderRules {
+    /// The rules that a header claims: `extraData` of Lockweave's own blocks begins with its name.
+    pub fn of(header: &Header) -> Self {
+        if header.extra_data.starts_with(OWN_EXTRA_DATA) {
+            Self::Own
+        } else {
+            Self::Ethereum
+        }
+    }
 }
 
 /// Why a header is invalid as the child of its parent.

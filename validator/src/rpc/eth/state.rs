@@ -1,19 +1,14 @@
 //! Methods about accounts and storage.
 
-use crate::{
-    chain::merkle,
-    rpc::{
-        context::RpcContext,
-        message::{Params, Reply, RpcError, reply},
-    },
+use crate::rpc::{
+    context::RpcContext,
+    message::{Params, Reply, RpcError, reply},
 };
 use alloy_eips::{BlockId, BlockNumberOrTag};
 use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U64, U256, hex, map::HashMap};
 use alloy_rpc_types_eth::{EIP1186AccountProofResponse, EIP1186StorageProof};
 use alloy_serde::JsonStorageKey;
-use alloy_trie::EMPTY_ROOT_HASH;
 use lockweave_runtime::CodeRef;
-use serde::Serialize;
 
 /// Slots in one request at most.
 const SLOTS_MAX: usize = 1_024;
@@ -111,43 +106,24 @@ pub(crate) fn get_proof(context: &RpcContext, params: &Params<'_>) -> Reply {
     }
     let slots = (keys.iter().map(|key| storage_key(key))).collect::<Result<Vec<_>, _>>()?;
     let (block, _) = context.state(params.optional(2, "block")?)?;
-    let state = context.node.store().whole_state_at(block.number())?;
-    let proof = merkle::prove(&state, address, &slots);
-    let root = proof.state_root;
-    let account = proof.account;
-    let storage_proof = keys.iter().zip(&slots).zip(proof.slots);
-    let response = EIP1186AccountProofResponse {
+    let proof = (context.node.store()).proof_at(block.number(), address, &slots)?;
+    let (nonce, balance, code_hash) = proof.account.unwrap_or((0, U256::ZERO, KECCAK256_EMPTY));
+    let storage_proof = keys.iter().zip(proof.slots);
+    reply(EIP1186AccountProofResponse {
         address,
-        balance: account.map_or(U256::ZERO, |account| account.balance),
-        code_hash: account.map_or(KECCAK256_EMPTY, |account| account.code_hash),
-        nonce: account.map_or(0, |account| account.nonce),
-        storage_hash: account.map_or(EMPTY_ROOT_HASH, |account| account.storage_root),
+        balance,
+        code_hash,
+        nonce,
+        storage_hash: proof.storage_root,
         account_proof: proof.proof,
         storage_proof: storage_proof
-            .map(|((key, slot), (value, proof))| EIP1186StorageProof {
-                key: proof_key(key, *slot),
-                value,
-                proof,
+            .map(|(key, slot)| EIP1186StorageProof {
+                key: proof_key(key, slot.slot),
+                value: slot.value,
+                proof: slot.proof,
             })
             .collect(),
-    };
-    // If headers commit to the state differently, the response includes the root of the proof.
-    let is_committed = root == block.header.state_root;
-    reply(ProofResponse {
-        response,
-        state_root: (!is_committed).then_some(root),
     })
-}
-
-/// A proof, with its root if no header has it.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ProofResponse {
-    #[serde(flatten)]
-    response: EIP1186AccountProofResponse,
-    /// Root of the Merkle-Patricia trie of the state, computed for this proof.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    state_root: Option<B256>,
 }
 
 /// A proof's key in the form of the request: a number, or 32 bytes.
@@ -163,12 +139,12 @@ pub(crate) fn get_account(context: &RpcContext, params: &Params<'_>) -> Reply {
     let address: Address = params.required(0, "address")?;
     let (block, state) = context.state(params.optional(1, "block")?)?;
     let account = state.account(address)?.unwrap_or_default();
-    let whole = context.node.store().whole_state_at(block.number())?;
+    let proof = (context.node.store()).proof_at(block.number(), address, &[])?;
     reply(serde_json::json!({
         "balance": account.balance,
         "nonce": U64::from(account.nonce),
         "codeHash": account.code_hash,
-        "storageRoot": merkle::account_storage_root(&whole, address),
+        "storageRoot": proof.storage_root,
     }))
 }
 

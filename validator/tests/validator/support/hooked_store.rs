@@ -1,6 +1,7 @@
 //! A chain in memory that tells when it is read and when it commits.
 
 use alloy_primitives::{Address, B256, Bloom, U256};
+use lockweave_accounts_db::AccountProof;
 use lockweave_runtime::{Account, Code, MemoryState, StateDelta, StateError, StateView};
 use lockweave_validator::{
     chain::{ChainBlock, ChainParameters},
@@ -77,8 +78,8 @@ struct HookedCommit<'s> {
 }
 
 impl PreparedCommit for HookedCommit<'_> {
-    fn commitment(&self) -> B256 {
-        self.inner.commitment()
+    fn state_root(&self) -> B256 {
+        self.inner.state_root()
     }
 
     fn commit(&mut self, block: Arc<ChainBlock>) -> Result<(), StoreError> {
@@ -90,10 +91,11 @@ impl PreparedCommit for HookedCommit<'_> {
 impl ChainStore for HookedStore {
     pass_on! {
         head() -> Arc<ChainBlock>;
-        commitment() -> B256;
         oldest_block() -> u64;
         oldest_state() -> u64;
         whole_state_at(number: u64) -> Result<MemoryState, StoreError>;
+        proof_at(number: u64, address: Address, slots: &[U256]) -> Result<AccountProof, StoreError>;
+        root_after(number: u64, delta: &StateDelta) -> Result<B256, StoreError>;
         block(number: u64) -> Result<Option<Arc<ChainBlock>>, StoreError>;
         number_of(hash: B256) -> Option<u64>;
         transaction(hash: B256) -> Option<TransactionPlace>;

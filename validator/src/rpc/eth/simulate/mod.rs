@@ -23,7 +23,6 @@ use alloy_rpc_types_eth::{
 use call::{CallPosition, ExecutedCall};
 use lockweave_evm_adapter::{BlockContext, BlockInput, EvmBlock, EvmTransaction, Ommers, Step};
 use lockweave_runtime::{Outcome, Receipt};
-use root::SimulatedRoot;
 use sequence::PlannedBlock;
 
 /// Error codes of the specification (execution-apis, `eth_simulateV1`).
@@ -57,7 +56,7 @@ pub(crate) fn simulate(context: &RpcContext, params: &Params<'_>) -> Reply {
     let mut simulation = Simulation {
         context,
         scene,
-        root: SimulatedRoot::after(context, &base)?,
+        base: base.number(),
         parent: base.header.clone(),
         parent_hash: base.hash,
         validation: payload.validation,
@@ -76,7 +75,8 @@ pub(crate) fn simulate(context: &RpcContext, params: &Params<'_>) -> Reply {
 struct Simulation<'c> {
     context: &'c RpcContext,
     scene: Scene,
-    root: SimulatedRoot<'c>,
+    /// The block that the simulation is based on.
+    base: u64,
     parent: Header,
     parent_hash: B256,
     validation: bool,
@@ -211,7 +211,9 @@ impl Simulation<'_> {
             calls.push(call.result);
         }
         seal_body(header, &transactions, &receipts);
-        header.state_root = self.root.root(&self.scene)?;
+        // Changes of earlier simulated blocks are included again, with their current values.
+        let delta = root::changes(&self.scene);
+        header.state_root = self.context.node.store().root_after(self.base, &delta)?;
         let hash = header.hash_slow();
         self.parent = header.clone();
         self.parent_hash = hash;

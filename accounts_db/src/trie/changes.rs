@@ -1,0 +1,197 @@
+//! From changed entries to changed leaves.
+//!
+//! The trie has the accounts that exist, each with its nonzero slots. The database may have slots of
+//! accounts that do not exist; they are part of the trie once their account is created.
+
+use crate::{
+    commit::EncodedPart,
+    error::ReadError,
+    log::{
+        Key, Location,
+        entry::{self, AccountRecord, Body, Value},
+    },
+    shared::Core,
+};
+use ahash::{AHashMap, AHashSet};
+use alloy_primitives::{Address, U256};
+use lockweave_runtime::Account;
+use lockweave_state_trie::{AccountChange, Changes, SlotChange};
+
+/// A changed account.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AccountTouch {
+    pub(crate) address: Address,
+    pub(crate) id: u64,
+    pub(crate) before: AccountRecord,
+    pub(crate) after: AccountRecord,
+}
+
+/// A changed slot.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SlotTouch {
+    pub(crate) address: Address,
+    pub(crate) slot: U256,
+    pub(crate) id: u64,
+    /// Whether it was not zero.
+    pub(crate) existed: bool,
+    pub(crate) after: U256,
+}
+
+/// Changed accounts and slots, each once.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Touched {
+    pub(crate) accounts: Vec<AccountTouch>,
+    pub(crate) slots: Vec<SlotTouch>,
+}
+
+impl Touched {
+    /// The changes of encoded entries.
+    pub(crate) fn of_parts<'a>(
+        parts: impl Iterator<Item = &'a EncodedPart>,
+    ) -> Result<Self, &'static str> {
+        let mut touched = Self::default();
+        for part in parts {
+            for change in &part.batch.changes {
+                let start = usize::try_from(change.offset).expect("an offset in memory");
+                let entry = entry::parse_fixed(&part.batch.bytes[start..])?;
+                touched.add(&entry.body, change.hash)?;
+            }
+        }
+        Ok(touched)
+    }
+
+    fn add(&mut self, body: &Body, id: u64) -> Result<(), &'static str> {
+        let wrong = "a change is neither a slot's nor an account's";
+        let Body::Value { key, value, before } = *body else {
+            return Err(wrong);
+        };
+        match (key, value) {
+            (Key::Slot(address, slot), Value::Slot(after)) => self.slots.push(SlotTouch {
+                address,
+                slot: slot.into(),
+                id,
+                existed: !Value::word(before).is_zero(),
+                after,
+            }),
+            (Key::Account(address), Value::Account(after)) => self.accounts.push(AccountTouch {
+                address,
+                id,
+                before: Value::record(before),
+                after,
+            }),
+            _ => return Err(wrong),
+        }
+        Ok(())
+    }
+}
+
+fn value_of(account: Account) -> (u64, U256, alloy_primitives::B256) {
+    (account.nonce, account.balance, account.code_hash)
+}
+
+impl Core {
+    /// The changes of the trie, given those of the database. Keys that are not among them have the same
+    /// value before and after.
+    pub(crate) fn trie_changes(&self, mut touched: Touched) -> Result<Changes, ReadError> {
+        let table = self.segments();
+        let mut changes = Changes::default();
+        let mut known: AHashMap<Address, usize> = AHashMap::new();
+        if !touched.slots.is_empty() {
+            known.extend((touched.accounts.iter().zip(0..)).map(|(it, at)| (it.address, at)));
+            for slot in &touched.slots {
+                if known.contains_key(&slot.address) {
+                    continue;
+                }
+                let key = Key::Account(slot.address);
+                let id = self.hasher.hash(&key);
+                let record = self.find_value(&table, id, &key)?;
+                let record = Value::record(record.map(|(_, value)| value));
+                known.insert(slot.address, touched.accounts.len());
+                touched.accounts.push(AccountTouch {
+                    address: slot.address,
+                    id,
+                    before: record,
+                    after: record,
+                });
+            }
+        }
+        // Accounts that come or go with slots that did not change.
+        let mut whole = AHashSet::new();
+        for touch in &touched.accounts {
+            let (before, after) = (&touch.before, &touch.after);
+            match (before.account, after.account) {
+                (None, None) => continue,
+                (None, Some(_)) if before.slots > 0 => drop(whole.insert(touch.address)),
+                (Some(_), None) if after.slots > 0 => drop(whole.insert(touch.address)),
+                _ => {}
+            }
+            changes.accounts.push(AccountChange {
+                address: touch.address,
+                id: touch.id,
+                existed: before.account.is_some(),
+                account: after.account.map(value_of),
+            });
+        }
+        for slot in &touched.slots {
+            let owner = &touched.accounts[known[&slot.address]];
+            let existed = owner.before.account.is_some() && slot.existed;
+            let value = match owner.after.account {
+                Some(_) => slot.after,
+                None => U256::ZERO,
+            };
+            changes.slots.push(SlotChange {
+                address: slot.address,
+                slot: slot.slot,
+                id: slot.id,
+                existed,
+                value,
+            });
+        }
+        if !whole.is_empty() {
+            self.add_whole_storages(&touched, &known, &whole, &mut changes)?;
+        }
+        Ok(changes)
+    }
+
+    /// Adds the slots that did not change of accounts that come or go.
+    fn add_whole_storages(
+        &self,
+        touched: &Touched,
+        known: &AHashMap<Address, usize>,
+        whole: &AHashSet<Address>,
+        changes: &mut Changes,
+    ) -> Result<(), ReadError> {
+        let table = self.segments();
+        let seen: AHashSet<(Address, U256)> = (touched.slots.iter())
+            .map(|slot| (slot.address, slot.slot))
+            .collect();
+        let addresses: Vec<Address> = whole.iter().copied().collect();
+        let known = |address: &Address| match known.get(address) {
+            Some(at) => Some(&touched.accounts[*at]),
+            None => touched.accounts.iter().find(|it| it.address == *address),
+        };
+        for (address, slot) in self.slots_of(&addresses)? {
+            if seen.contains(&(address, slot)) {
+                continue;
+            }
+            let key = Key::slot(address, slot);
+            let id = self.hasher.hash(&key);
+            let value = self.find_value(&table, id, &key)?;
+            let value = Value::word(value.map(|(_, value)| value));
+            let is_removed = known(&address).is_none_or(|it| it.after.account.is_none());
+            changes.slots.push(SlotChange {
+                address,
+                slot,
+                id,
+                existed: is_removed,
+                value: if is_removed { U256::ZERO } else { value },
+            });
+        }
+        Ok(())
+    }
+
+    /// The end of the log, as a stamp of the trie's version.
+    pub(crate) fn stamp(position: u64) -> u64 {
+        Location::from_position(position).units()
+    }
+}

@@ -1,0 +1,104 @@
+//! Proofs at the newest block and at earlier ones.
+//!
+//! The trie is that of the newest block. For an earlier block the keys that changed since are set back, in
+//! an update that is never installed.
+
+use super::{changes::Touched, source::TrieSource};
+use crate::{
+    error::{Damage, ReadError},
+    index::BlockSummary,
+    log::{Key, entry::Value},
+    read::Reader,
+    shared::Core,
+};
+use alloy_primitives::{Address, U256};
+use lockweave_state_trie::AccountProof;
+
+/// Attempts beside commits, before a proof makes them wait.
+const ATTEMPTS: usize = 3;
+
+impl Reader {
+    /// Proves an account and some of its slots at the block (EIP-1186).
+    pub fn proof(&self, address: Address, slots: &[U256]) -> Result<AccountProof, ReadError> {
+        let core = &*self.core;
+        for _ in 0..ATTEMPTS {
+            // Fails only if a block is committed meanwhile.
+            if let Ok(proof) = self.try_proof(address, slots)
+                && proof.root == self.state_root()
+            {
+                return Ok(proof);
+            }
+        }
+        let _writer = core.writer.lock();
+        let proof = self.try_proof(address, slots)?;
+        if proof.root != self.state_root() {
+            let (found, expected) = (proof.root, self.state_root());
+            let what = format!(
+                "its root is {found}, but block {} has {expected}",
+                self.number()
+            );
+            return Err(ReadError::Trie(Damage::new("the state trie", 0, what)));
+        }
+        Ok(proof)
+    }
+
+    fn try_proof(&self, address: Address, slots: &[U256]) -> Result<AccountProof, ReadError> {
+        let core = &*self.core;
+        let source = TrieSource::new(core);
+        if core.trie.root() == self.state_root() {
+            return core.trie.proof(address, slots, &source);
+        }
+        let changes = core.trie_changes(self.changes_back()?)?;
+        let prepared = core.trie.prepare(&changes, &source, core.workers.count())?;
+        let stamp = self.horizon.units();
+        core.trie
+            .proof_after(&prepared, stamp, address, slots, &source)
+    }
+
+    /// The changes that lead from the newest block back to this one.
+    fn changes_back(&self) -> Result<Touched, ReadError> {
+        let core = &*self.core;
+        let (accounts, slots) = core.keys_since(&self.summary())?;
+        let accounts = accounts.into_iter().map(Key::Account);
+        let slots = slots
+            .into_iter()
+            .map(|(address, slot)| Key::Slot(address, slot));
+        let keys: Vec<Key> = accounts.chain(slots).collect();
+        core.touched_back(&keys, self)
+    }
+
+    fn summary(&self) -> BlockSummary {
+        BlockSummary {
+            number: self.number(),
+            hash: None,
+            state_root: self.state_root(),
+            sequence: self.sequence(),
+            horizon: self.horizon,
+        }
+    }
+}
+
+impl Core {
+    fn touched_back(&self, keys: &[Key], reader: &Reader) -> Result<Touched, ReadError> {
+        let table = self.segments();
+        let mut touched = Touched::default();
+        for key in keys {
+            let id = self.hasher.hash(key);
+            let newest = self.find(&table, id, key)?;
+            let old = match &newest {
+                Some((location, entry)) => {
+                    self.version_at(&table, reader.horizon, *location, entry)?
+                }
+                None => None,
+            };
+            let newest = newest.and_then(|(_, entry)| match entry.body {
+                crate::log::entry::Body::Value { value, .. } => Some(value),
+                _ => None,
+            });
+            if newest != old || matches!(newest, Some(Value::Account(_))) {
+                touched.push(key, id, newest, old);
+            }
+        }
+        Ok(touched)
+    }
+}

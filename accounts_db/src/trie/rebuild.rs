@@ -1,0 +1,299 @@
+//! Makes the state trie again from the accounts.
+//!
+//! All accounts are added, then all slots, shard by shard of the index, with the updates that blocks make.
+//! Memory is bounded as it is for blocks. A rebuild of the database's own trie stores checkpoints, and
+//! continues after the last one.
+
+use super::{
+    changes::Touched,
+    files::{StoredTrie, TrieFiles},
+    source::{NEWEST, TrieSource},
+};
+use crate::{
+    error::{CheckpointError, OpenError, ReadError},
+    log::{Key, Location, entry::Value},
+    read::item,
+    shared::Core,
+    storage::RealStorage,
+};
+use alloy_primitives::B256;
+use lockweave_state_trie::{AccountChange, Changes, EMPTY_ROOT, SlotChange, StateTrie};
+use std::{
+    fs,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use thiserror::Error;
+
+/// Why the state trie was not rebuilt.
+#[derive(Clone, Debug, Error)]
+pub enum RebuildError {
+    /// The accounts do not have the root that the newest block's record holds: they are damaged.
+    #[error(
+        "the accounts after block {number} have state root {found}, but {expected} is recorded; \
+         the accounts are damaged, restore a snapshot"
+    )]
+    StateRoot {
+        /// The newest block.
+        number: u64,
+        /// The root of the accounts.
+        found: B256,
+        /// The root in the record.
+        expected: B256,
+    },
+    /// The database was not opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Reading the accounts failed.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Writing the trie failed.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+}
+
+/// Leaves added together.
+const BATCH: usize = 1 << 17;
+/// Time between checkpoints of a rebuild.
+const SAVE_EVERY: Duration = Duration::from_secs(20);
+
+/// Root and totals of a whole state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recomputed {
+    /// The state root.
+    pub state_root: B256,
+    /// Number of accounts.
+    pub accounts: u64,
+    /// Number of nonzero slots, with those of accounts that do not exist.
+    pub slots: u64,
+}
+
+impl Default for Recomputed {
+    /// Of the empty state.
+    fn default() -> Self {
+        Self {
+            state_root: EMPTY_ROOT,
+            accounts: 0,
+            slots: 0,
+        }
+    }
+}
+
+/// A trie that is made from the accounts.
+struct Builder<'a> {
+    core: &'a Core,
+    trie: &'a StateTrie,
+    files: &'a TrieFiles,
+    changes: Changes,
+    totals: Recomputed,
+}
+
+impl Builder<'_> {
+    /// Adds what a shard has: its accounts, or its slots.
+    fn add_shard(&mut self, shard: usize, is_slots: bool) -> Result<(), ReadError> {
+        let core = self.core;
+        let table = core.segments();
+        let mut touched = Touched::default();
+        for (key, value) in core.shard_values(&table, shard, Location::from_units(NEWEST))? {
+            if item(key, value).is_none() {
+                continue;
+            }
+            match (key, value) {
+                (Key::Account(address), Value::Account(record)) if !is_slots => {
+                    let account = record
+                        .account
+                        .map(|it| (it.nonce, it.balance, it.code_hash));
+                    self.changes.accounts.push(AccountChange {
+                        address,
+                        id: core.hasher.hash(&key),
+                        existed: false,
+                        account,
+                    });
+                    self.totals.accounts += 1;
+                }
+                (Key::Slot(..), Value::Slot(_)) if is_slots => {
+                    touched.push(&key, core.hasher.hash(&key), None, Some(value));
+                    self.totals.slots += 1;
+                }
+                _ => {}
+            }
+        }
+        for slot in touched.slots {
+            self.changes.slots.push(SlotChange {
+                address: slot.address,
+                slot: slot.slot,
+                id: slot.id,
+                existed: false,
+                value: slot.after,
+            });
+        }
+        Ok(())
+    }
+
+    /// Applies what was added.
+    fn apply(&mut self) -> Result<(), ReadError> {
+        let core = self.core;
+        let table = core.segments();
+        let mut changes = std::mem::take(&mut self.changes);
+        // The accounts of the slots. Slots of accounts that do not exist are not part of the state.
+        changes.slots.sort_unstable_by_key(|slot| slot.address);
+        let mut owner = None;
+        let mut slots: Vec<SlotChange> = Vec::with_capacity(changes.slots.len());
+        for slot in changes.slots {
+            let known = match owner {
+                Some((address, exists)) if address == slot.address => exists,
+                _ => {
+                    let key = Key::Account(slot.address);
+                    let id = core.hasher.hash(&key);
+                    let record = core.find_value(&table, id, &key)?;
+                    let account = Value::record(record.map(|(_, value)| value)).account;
+                    if account.is_some() {
+                        changes.accounts.push(AccountChange {
+                            address: slot.address,
+                            id,
+                            existed: true,
+                            account: account.map(|it| (it.nonce, it.balance, it.code_hash)),
+                        });
+                    }
+                    owner = Some((slot.address, account.is_some()));
+                    account.is_some()
+                }
+            };
+            if known {
+                slots.push(slot);
+            }
+        }
+        changes.slots = slots;
+        let source = TrieSource {
+            core,
+            files: self.files,
+            table,
+        };
+        let prepared = self.trie.prepare(&changes, &source, core.workers.count())?;
+        self.trie.install(prepared, NEWEST)?;
+        Ok(())
+    }
+
+    fn pending(&self) -> usize {
+        self.changes.accounts.len() + self.changes.slots.len()
+    }
+}
+
+impl Core {
+    /// Adds all accounts and slots to a trie, from `start` of twice the number of shards on. `save`
+    /// receives how many are done.
+    fn build_trie<E: From<ReadError>>(
+        &self,
+        trie: &StateTrie,
+        files: &TrieFiles,
+        start: u64,
+        mut save: impl FnMut(u64, bool) -> Result<(), E>,
+    ) -> Result<Recomputed, E> {
+        trie.set_stamp(NEWEST);
+        let shards = self.index.shard_count() as u64;
+        let mut builder = Builder {
+            core: self,
+            trie,
+            files,
+            changes: Changes::default(),
+            totals: Recomputed::default(),
+        };
+        for step in start..2 * shards {
+            let shard = usize::try_from(step % shards).expect("an index in memory");
+            builder.add_shard(shard, step >= shards)?;
+            // Accounts come before their slots.
+            let is_last = step + 1 == shards || step + 1 == 2 * shards;
+            if builder.pending() >= BATCH || is_last {
+                builder.apply()?;
+                let is_large = trie.unwritten_bytes() > self.options.trie_memory_bytes / 2;
+                save(step + 1, is_large)?;
+                trie.trim(self.options.trie_memory_bytes);
+            }
+        }
+        builder.totals.state_root = trie.root();
+        Ok(builder.totals)
+    }
+
+    /// Makes the database's trie again. `progress` receives how much is done, and the total.
+    pub(crate) fn rebuild_trie(
+        &self,
+        mut progress: impl FnMut(u64, u64),
+    ) -> Result<(), RebuildError> {
+        let Some(latest) = self.chain.read().latest().cloned() else {
+            return Ok(());
+        };
+        let total = 2 * self.index.shard_count() as u64;
+        let start = self.trie_rebuilt.lock().unwrap_or(0);
+        progress(start, total);
+        // The trie that was there is no longer used, before its space is.
+        self.write_checkpoint()?;
+        let mut saved = Instant::now();
+        self.build_trie(&self.trie, &self.trie_files, start, |done, is_large| {
+            *self.trie_rebuilt.lock() = Some(done);
+            if is_large || saved.elapsed() >= SAVE_EVERY {
+                self.write_checkpoint()?;
+                saved = Instant::now();
+            }
+            progress(done, total);
+            Ok::<_, RebuildError>(())
+        })?;
+        let found = self.trie.root();
+        if found != latest.state_root {
+            return Err(RebuildError::StateRoot {
+                number: latest.number,
+                found,
+                expected: latest.state_root,
+            });
+        }
+        *self.trie_rebuilt.lock() = None;
+        Ok(self.write_checkpoint()?)
+    }
+
+    /// The state root of all accounts, computed beside the trie.
+    pub(crate) fn compute_root(
+        &self,
+        mut progress: impl FnMut(u64, u64),
+    ) -> Result<Recomputed, ReadError> {
+        let scratch = Scratch::new();
+        let total = 2 * self.index.shard_count() as u64;
+        let trie = StateTrie::new();
+        let storage = RealStorage::open(&scratch.0, true, false)
+            .map_err(|error| ReadError::Scratch(error.to_string()))?;
+        let bytes = self.segments().segment_bytes();
+        let files = TrieFiles::open(Arc::new(storage), bytes, &StoredTrie::default())?;
+        self.build_trie(&trie, &files, 0, |done, is_large| {
+            if is_large {
+                let mut writing = trie.start_writing();
+                let mut nodes = files.writer();
+                let written = trie.write(&mut writing, &mut nodes);
+                let written = written.and_then(|written| nodes.finish().map(|_| written));
+                trie.finish_writing(writing, written.is_ok());
+                files.free(&written?.stale);
+            }
+            progress(done, total);
+            Ok::<_, ReadError>(())
+        })
+    }
+}
+
+/// A folder for the nodes of a trie that is only computed; removed at the end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("lockweave-trie-{}-{number}", std::process::id());
+        Self(std::env::temp_dir().join(name))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}

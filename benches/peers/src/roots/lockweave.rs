@@ -1,0 +1,50 @@
+//! Our accounts database.
+
+use super::{Committed, Key, RootStore, Settings};
+use crate::store::StoreError;
+use alloy_primitives::{B256, U256};
+use lockweave_accounts_db::{Db, Options};
+use lockweave_runtime::StateDelta;
+use std::{path::Path, time::Instant};
+
+/// Our accounts database, with its default options but for the threads.
+pub(super) struct Lockweave {
+    db: Db,
+}
+
+impl Lockweave {
+    /// Creates it.
+    pub(super) fn open(folder: &Path, settings: Settings) -> Result<Self, StoreError> {
+        let options = Options {
+            threads: settings.threads.get(),
+            ..Options::default()
+        };
+        let db = Db::open(folder, options)?;
+        Ok(Self { db })
+    }
+}
+
+impl RootStore for Lockweave {
+    fn commit(&mut self, number: u64, delta: &StateDelta) -> Result<Committed, StoreError> {
+        let started = Instant::now();
+        let prepared = self.db.prepare(number, delta)?;
+        let root = prepared.state_root();
+        let root_time = started.elapsed();
+        let hash = B256::from(U256::from(number + 1));
+        self.db.commit_prepared(prepared, hash, &[])?;
+        Ok(Committed {
+            root,
+            root_time,
+            commit_time: started.elapsed(),
+        })
+    }
+
+    fn prove(&self, key: &Key) -> Result<bool, StoreError> {
+        let (address, slots) = match *key {
+            Key::Account(address) => (address, Vec::new()),
+            Key::Slot(address, slot) => (address, vec![slot]),
+        };
+        let proof = self.db.reader_latest()?.proof(address, &slots)?;
+        Ok(!proof.proof.is_empty())
+    }
+}
