@@ -189,7 +189,7 @@ pub(crate) fn encode_root(root: &Root, locate: impl Fn(NodeLink) -> u64) -> Vec<
     out.push(kind);
     out.extend_from_slice(&link.to_le_bytes());
     if let Some(storage) = storage {
-        write_storage(&storage, locate, &mut out);
+        write_storage(storage, locate, &mut out);
     }
     out
 }

@@ -398,16 +398,13 @@ impl<S: Source> Update<'_, S> {
                 Subtree::Leaf(leaf) => self.root_of_leaf(&leaf),
                 Subtree::Branch(branch, reference, own_id) => {
                     let hash = hash_of(&branch, &reference);
-                    let id = match own_id {
-                        Some(id) => {
-                            output.exchanged.push((id, branch));
-                            id
-                        }
-                        None => {
-                            let id = self.new_id(output);
-                            output.nodes.push((id, branch));
-                            id
-                        }
+                    let id = if let Some(id) = own_id {
+                        output.exchanged.push((id, branch));
+                        id
+                    } else {
+                        let id = self.new_id(output);
+                        output.nodes.push((id, branch));
+                        id
                     };
                     Root {
                         hash,

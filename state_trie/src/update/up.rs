@@ -368,7 +368,7 @@ impl Level {
         };
         let mut order: Vec<u64> = (0..).zip(&done).map(key).collect();
         // Two sorted runs: children that were leaves, and those from below.
-        order.sort();
+        order.sort_unstable();
         Self {
             depths: vec![0; order.len()],
             order,
@@ -378,7 +378,8 @@ impl Level {
     }
 
     fn index(&self, at: usize) -> usize {
-        (self.order[at] & u64::from(u32::MAX)) as usize
+        let [_, _, _, _, bytes @ ..] = self.order[at].to_be_bytes();
+        u32::from_be_bytes(bytes) as usize
     }
 
     fn child(&self, at: usize) -> &Done {

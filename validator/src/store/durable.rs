@@ -470,7 +470,9 @@ impl PreparedCommit for Prepared<'_> {
         let pruned = pruned_by(store, &block)?;
         let committed = store.db.commit_prepared(prepared, block.hash, &payload);
         committed.map_err(commit_failed)?;
-        metrics::gauge!("lockweave_trie_memory_bytes").set(store.db.trie_memory_bytes() as f64);
+        #[expect(clippy::cast_precision_loss, reason = "memory is below 2^52 bytes")]
+        let bytes = store.db.trie_memory_bytes() as f64;
+        metrics::gauge!("lockweave_trie_memory_bytes").set(bytes);
         store.cache.push(Arc::clone(&block));
         {
             let mut index = store.index.write();

@@ -148,7 +148,7 @@ impl ChainStore for MemoryStore {
         Ok(Box::new(Prepared {
             store: self,
             state_root: prepared.root(),
-            prepared: Some(prepared),
+            trie: Some(prepared),
             delta,
         }))
     }
@@ -163,7 +163,7 @@ struct Prepared<'s> {
     store: &'s MemoryStore,
     state_root: B256,
     /// Taken by the first attempt to commit.
-    prepared: Option<PreparedDelta>,
+    trie: Option<PreparedDelta>,
     delta: StateDelta,
 }
 
@@ -183,7 +183,7 @@ impl PreparedCommit for Prepared<'_> {
         let kept_since = |blocks: u64| number.saturating_sub(blocks);
         let oldest = kept_since(store.retention.state_blocks).max(store.state.oldest());
         store.state.apply(number, block.hash, &self.delta, oldest);
-        let prepared = match self.prepared.take() {
+        let prepared = match self.trie.take() {
             Some(prepared) => prepared,
             None => trie.prepare(&self.delta).map_err(failed)?,
         };

@@ -25,7 +25,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 ///
 /// Each store loads the entries, then takes blocks of 20,000 updates and 5,000 inserts, each one durable
 /// commit; its process is killed, and another one opens the store again, reads on 1 and 4 threads, and
-/// reads once more with the operating system's cache dropped. Ours computes the state commitment,
+/// reads once more with the operating system's cache dropped. Ours computes the state root,
 /// keeps 256 blocks of history and compacts, all within the times shown.
 #[derive(Clone, Debug, Parser)]
 #[command(version, max_term_width = 100)]

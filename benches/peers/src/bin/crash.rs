@@ -20,7 +20,7 @@ use std::{
 /// block is visible.
 ///
 /// The writer derives blocks from their numbers, so every byte expected after a kill is known: state, state
-/// commitment, payload and the readable history.
+/// state root, payload and the readable history.
 #[derive(Clone, Debug, Parser)]
 #[command(version, max_term_width = 100)]
 struct Args {
@@ -188,7 +188,7 @@ impl Model {
     }
 
     fn check(&self, db: &Db) -> Result<(), StoreError> {
-        let verified = db.verify(|_, _| ControlFlow::Continue(()))?;
+        let verified = db.verify(|_, _| ControlFlow::Continue(()), |_, _| {})?;
         if verified.state.accounts != self.accounts.len() as u64
             || verified.state.slots != self.slots.len() as u64
         {

@@ -14,7 +14,7 @@ use std::path::Path;
 /// The stores that can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum StoreKind {
-    /// Our accounts database, with state commitment, history and compaction.
+    /// Our accounts database, with the state root, history and compaction.
     Lockweave,
     /// redb.
     Redb,
