@@ -234,7 +234,9 @@ impl<S: Source> Context<'_, S> {
         let given: Vec<&AccountChange> = (changes.accounts.iter())
             .filter(|change| change.existed || change.account.is_some())
             .collect();
-        let keys = self.hash_all(&given, |change| change.address.to_vec());
+        let keys = self.hash_all(&given, |change, out| {
+            out.extend_from_slice(change.address.as_slice());
+        });
         let mut leaves: Vec<(u64, u32)> = prefixes(&keys);
         sort(&mut leaves, self.threads, |left, right| {
             keys[left].cmp(&keys[right])
@@ -266,13 +268,17 @@ impl<S: Source> Context<'_, S> {
         let mut addresses: Vec<Address> = given.iter().map(|change| change.address).collect();
         addresses.sort_unstable();
         addresses.dedup();
-        let hashes = self.hash_all(&addresses, |address| address.to_vec());
+        let hashes = self.hash_all(&addresses, |address, out| {
+            out.extend_from_slice(address.as_slice());
+        });
         let owner_of = |change: &SlotChange| {
             let at = addresses.binary_search(&change.address);
             hashes[at.expect("every changed slot's address is there")]
         };
         let owners: Vec<B256> = given.iter().map(|change| owner_of(change)).collect();
-        let keys = self.hash_all(&given, |change| change.slot.to_be_bytes::<32>().to_vec());
+        let keys = self.hash_all(&given, |change, out| {
+            out.extend_from_slice(&change.slot.to_be_bytes::<32>());
+        });
         let mut order = prefixes(&owners);
         let compare = |left: usize, right: usize| {
             (owners[left], keys[left]).cmp(&(owners[right], keys[right]))
@@ -305,12 +311,12 @@ impl<S: Source> Context<'_, S> {
     }
 
     /// Hashes the keys of items.
-    fn hash_all<T: Sync>(&self, items: &[T], bytes: impl Fn(&T) -> Vec<u8> + Sync) -> Vec<B256> {
+    fn hash_all<T: Sync>(&self, items: &[T], write: impl Fn(&T, &mut Vec<u8>) + Sync) -> Vec<B256> {
         const CHUNK: usize = 1024;
         let hash = |items: &[T]| {
             let (mut messages, mut hashes) = (Messages::default(), Vec::new());
             for item in items {
-                messages.push(&bytes(item));
+                messages.push_with(|out| write(item, out));
             }
             messages.hash(&mut hashes);
             hashes
@@ -327,14 +333,21 @@ impl<S: Source> Context<'_, S> {
         const CHUNK: usize = 64;
         let find = |owner: &mut Owner| {
             let at = accounts.binary_search_by_key(&owner.key, |account| account.key);
-            if !at.is_ok_and(|at| accounts[at].existed) {
+            let account = at
+                .ok()
+                .map(|at| &accounts[at])
+                .filter(|account| account.existed);
+            let Some(account) = account else {
                 return Ok(());
-            }
+            };
             let root = &self.inner.root.place;
-            if let Found::Leaf(Some(storage)) = self.inner.find(root, &owner.key, self.source)? {
-                owner.place = place_of(&storage);
+            match self.inner.find(root, &owner.key, self.source)? {
+                Found::Leaf(id, storage) if id == account.id => {
+                    owner.place = storage.map_or(Place::Empty, |storage| place_of(&storage));
+                    Ok(())
+                }
+                _ => Err(TrieError::Inconsistent("a changed account is not in the trie").into()),
             }
-            Ok(())
         };
         if self.threads < 2 || owners.len() <= CHUNK {
             owners.iter_mut().try_for_each(find)

@@ -66,6 +66,12 @@ impl Ids {
         }
     }
 
+    /// All ids are free again. No update is prepared.
+    fn clear(&self) {
+        self.free.lock().clear();
+        self.fresh.store(0, Ordering::Relaxed);
+    }
+
     /// Takes ids back.
     pub(crate) fn give_back(&self, ids: impl IntoIterator<Item = u32>) {
         self.free.lock().extend(ids);
@@ -266,7 +272,8 @@ impl StateTrie {
         let mut hasher = KeyHasher::default();
         for (address, slot) in keys {
             let owner = hasher.address(address);
-            let Found::Leaf(Some(storage)) = inner.find(&inner.root.place, &owner, source)? else {
+            let Found::Leaf(_, Some(storage)) = inner.find(&inner.root.place, &owner, source)?
+            else {
                 continue;
             };
             if let Some(slot) = slot {
@@ -275,6 +282,14 @@ impl StateTrie {
             }
         }
         Ok(())
+    }
+
+    /// Forgets everything: the trie is empty.
+    pub fn clear(&self) {
+        let mut inner = self.inner.write();
+        *inner = Inner::default();
+        self.ids.clear();
+        self.memory.store(0, Ordering::Relaxed);
     }
 
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, Inner> {
@@ -329,6 +344,9 @@ impl StateTrie {
 
     /// Frees nodes that are on disk.
     pub(crate) fn evict(&self, inner: &mut Inner, ids: Vec<u32>) {
+        if ids.is_empty() {
+            return;
+        }
         inner.trims += 1;
         for id in &ids {
             if let Some(node) = inner.nodes.slab[*id as usize].take() {
@@ -350,8 +368,8 @@ impl StateTrie {
 /// Where a search ended.
 pub(crate) enum Found {
     Nothing,
-    /// A leaf on the path, which may be of another key, and its storage.
-    Leaf(Option<Storage>),
+    /// A leaf on the path, which may be of another key: its id, and its storage.
+    Leaf(u64, Option<Storage>),
 }
 
 impl Inner {
@@ -439,7 +457,9 @@ impl Inner {
         loop {
             let (link, tag) = match place {
                 Place::Node(link, tag) => (link, tag),
-                Place::Leaf { storage, .. } => return Ok(Found::Leaf(storage.map(|it| *it))),
+                Place::Leaf { id, storage } => {
+                    return Ok(Found::Leaf(id, storage.map(|it| *it)));
+                }
                 Place::Empty | Place::Cut(_) | Place::Same(_) => return Ok(Found::Nothing),
             };
             let below = self.nodes.with(link, tag, source, |branch| {

@@ -186,19 +186,25 @@ impl StateTrie {
         let Place::Node(root, _) = inner.root.place else {
             return;
         };
-        let child = root
-            .id()
-            .and_then(|id| inner.nodes.get(id)?.child(part).copied());
-        let Some(id) = child.and_then(|child| NodeLink(child.link).id()) else {
+        let Some((top, branch)) = root.id().and_then(|id| Some((id, inner.nodes.get(id)?))) else {
             return;
         };
+        let child = branch.child(part).filter(|_| branch.is_node(part));
+        let mut open: Vec<u32> = child
+            .and_then(|child| NodeLink(child.link).id())
+            .into_iter()
+            .collect();
+        // The storages of accounts below the root itself belong to the first part.
+        if part == 0 {
+            open.push(top);
+        }
         let mut freed = Vec::new();
-        let mut open = vec![id];
         while let Some(id) = open.pop() {
             let Some(node) = inner.nodes.get(id) else {
                 continue;
             };
             let links: Vec<(u64, bool, usize)> = (nibbles_of(node.nodes))
+                .filter(|_| id != top)
                 .filter_map(|nibble| Some((node.child(nibble)?.link, false, nibble.into())))
                 .chain(
                     (node.storages.iter().enumerate()).filter_map(|(index, storage)| {

@@ -84,7 +84,7 @@ impl Core {
                 self.free_emptied(sequence)
             }
             Err(error) => {
-                nodes.undo();
+                nodes.abandon();
                 Err(error)
             }
         }

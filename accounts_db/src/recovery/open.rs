@@ -13,7 +13,7 @@ use crate::{
     options::Options,
     shared::{BackgroundGathering, CheckpointSchedule, Core, Writer},
     storage::Storage,
-    trie::{StoredTrie, TrieFiles},
+    trie::{StoredTrie, TrieFiles, trie_file_name},
     workers::Workers,
 };
 use lockweave_state_trie::StateTrie;
@@ -102,7 +102,8 @@ fn open_trie(
         let damage = Damage::new(storage.describe(CHECKPOINT), 0, what);
         Err(OpenError::Trie(damage))
     };
-    if rebuild && stored.rebuilt.is_none() {
+    let is_missing = |number| storage.open(&trie_file_name(number)).is_err();
+    if rebuild && (stored.rebuilt.is_none() || (0..stored.files).any(is_missing)) {
         let (files, words) = (stored.files, stored.used.len());
         stored = StoredTrie {
             files,

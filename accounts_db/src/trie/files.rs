@@ -60,6 +60,9 @@ pub(crate) struct TrieFiles {
     file_bytes: u64,
     files: RwLock<Vec<Arc<dyn StorageFile>>>,
     space: Mutex<Space>,
+    /// Nodes of checkpoints that failed. They may be named by one whose folder was not synced, so their space is
+    /// free once another is durable.
+    abandoned: Mutex<Vec<u64>>,
 }
 
 /// Which units are in use.
@@ -175,6 +178,7 @@ impl TrieFiles {
                 next: 0,
                 is_dense: false,
             }),
+            abandoned: Mutex::default(),
         })
     }
 
@@ -234,6 +238,15 @@ impl TrieFiles {
         }
     }
 
+    /// Frees all space: no node is needed.
+    pub(crate) fn clear(&self) {
+        let mut space = self.space.lock();
+        space.used.fill(0);
+        if let Some(first) = space.used.first_mut() {
+            *first = 1;
+        }
+    }
+
     /// A writer of nodes. One exists at a time.
     pub(crate) fn writer(&self) -> FilesWriter<'_> {
         self.space.lock().is_dense = false;
@@ -254,7 +267,9 @@ impl TrieFiles {
         let file = self
             .storage
             .create(&name, self.file_bytes)
-            .context("create", path)?;
+            .context("create", &path)?;
+        // Its name is durable before a checkpoint names it.
+        (self.storage.sync_folder()).context("sync the folder of", &path)?;
         self.files.write().push(file);
         self.space.lock().add_file();
         Ok(())
@@ -263,7 +278,7 @@ impl TrieFiles {
     /// The files and the space as a checkpoint stores them, once `written` is durable.
     pub(crate) fn stored(&self, written: &Written) -> StoredTrie {
         let mut space = self.space.lock().clone();
-        for location in &written.stale {
+        for location in written.stale.iter().chain(&*self.abandoned.lock()) {
             space.set(*location, false);
         }
         StoredTrie {
@@ -274,10 +289,11 @@ impl TrieFiles {
         }
     }
 
-    /// Frees the space of nodes that no durable checkpoint contains.
+    /// Frees the space of nodes that the checkpoint just made durable does not contain.
     pub(crate) fn free(&self, locations: &[u64]) {
+        let abandoned = std::mem::take(&mut *self.abandoned.lock());
         let mut space = self.space.lock();
-        for location in locations {
+        for location in locations.iter().chain(&abandoned) {
             space.set(*location, false);
         }
     }
@@ -340,9 +356,9 @@ impl FilesWriter<'_> {
         Ok(units * UNIT_BYTES as u64)
     }
 
-    /// Frees what was written.
-    pub(crate) fn undo(self) {
-        self.files.free(&self.written);
+    /// Gives up what was written.
+    pub(crate) fn abandon(self) {
+        self.files.abandoned.lock().extend(self.written);
     }
 }
 

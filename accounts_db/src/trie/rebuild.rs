@@ -227,20 +227,32 @@ impl Core {
             return Ok(());
         };
         let total = 2 * self.index.shard_count() as u64;
-        let start = self.trie_rebuilt.lock().unwrap_or(0);
-        progress(start, total);
-        // The trie that was there is no longer used, before its space is.
-        self.write_checkpoint()?;
-        let mut saved = Instant::now();
-        self.build_trie(&self.trie, &self.trie_files, start, |done, is_large| {
-            *self.trie_rebuilt.lock() = Some(done);
-            if is_large || saved.elapsed() >= SAVE_EVERY {
-                self.write_checkpoint()?;
-                saved = Instant::now();
-            }
-            progress(done, total);
-            Ok::<_, RebuildError>(())
-        })?;
+        let mut start = self.trie_rebuilt.lock().unwrap_or(0);
+        loop {
+            progress(start, total);
+            // The trie that was there is no longer used, before its space is.
+            self.write_checkpoint()?;
+            let mut saved = Instant::now();
+            let built = self.build_trie(&self.trie, &self.trie_files, start, |done, is_large| {
+                *self.trie_rebuilt.lock() = Some(done);
+                if is_large || saved.elapsed() >= SAVE_EVERY {
+                    self.write_checkpoint()?;
+                    saved = Instant::now();
+                }
+                progress(done, total);
+                Ok::<_, RebuildError>(())
+            });
+            match built {
+                // What an earlier call left is damaged.
+                Err(RebuildError::Read(ReadError::Trie(_))) if start > 0 => {
+                    start = 0;
+                    *self.trie_rebuilt.lock() = Some(0);
+                    self.trie.clear();
+                    self.trie_files.clear();
+                }
+                built => break built?,
+            };
+        }
         let found = self.trie.root();
         if found != latest.state_root {
             return Err(RebuildError::StateRoot {

@@ -108,6 +108,7 @@ impl<S: Source> Update<'_, S> {
     ) -> Result<(), S::Error> {
         let own = item.changes.clone().find(|at| self.changes[*at].existed);
         if let Some(at) = own {
+            self.check_id(at, id)?;
             item.kept = storage.map(|storage| Box::new((at, storage)));
         } else {
             let key = self.changes[item.changes.start].key;
@@ -115,6 +116,13 @@ impl<S: Source> Update<'_, S> {
             item.extra = Some(extra);
         }
         Ok(())
+    }
+
+    /// Fails if the leaf that a change says is there is another one.
+    fn check_id(&self, at: usize, id: u64) -> Result<(), TrieError> {
+        let is_same = self.changes[at].id == id;
+        let error = TrieError::Inconsistent("another leaf is where a changed one should be");
+        is_same.then_some(()).ok_or(error)
     }
 
     /// Reads an unchanged leaf whose path begins with `depth` nibbles of `key`.
