@@ -250,8 +250,11 @@ impl Core {
                     self.trie.clear();
                     self.trie_files.clear();
                 }
-                built => break built?,
-            };
+                built => {
+                    built?;
+                    break;
+                }
+            }
         }
         let found = self.trie.root();
         if found != latest.state_root {

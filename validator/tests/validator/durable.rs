@@ -339,7 +339,14 @@ async fn a_hash_that_is_stored_wrong_is_found() {
     datadir.init(&parameters).unwrap();
     drop(datadir);
     let store = open(&copied, Retention::default());
-    let prepared = store.db().prepare(1, &StateDelta::default()).unwrap();
+    let whole = made.whole_state_at(1).unwrap();
+    let mut delta = StateDelta::default();
+    for (address, account) in whole.accounts() {
+        delta.accounts.push((address, Some(*account)));
+        let slots = whole.slots(address);
+        (delta.slots).extend(slots.map(|(slot, value)| (address, slot, value)));
+    }
+    let prepared = store.db().prepare(1, &delta).unwrap();
     let committed = (store.db()).commit_prepared(prepared, made.head().hash, &payload);
     committed.unwrap();
     drop(store);
