@@ -29,7 +29,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::info;
 
 /// Run a node: transactions in over JSON-RPC, blocks out.
@@ -100,6 +100,8 @@ async fn serve(
     opened: Opened,
     signers: Vec<PrivateKeySigner>,
 ) -> Result<ExitCode, Failure> {
+    // From here on a signal ends the node in order, even one that comes before its address is known.
+    let signals = Signals::new().map_err(Failure::Runtime)?;
     let Opened { parameters, store } = opened;
     let consensus: Box<dyn Consensus> = if config.producer.produce {
         Box::new(SoloConsensus::new(solo(config)))
@@ -116,7 +118,7 @@ async fn serve(
     };
     let server = RpcServer::start(RpcConfig::from(&config.http), Arc::clone(&node)).await?;
     banner(&signers, chain_id, server.address(), operation.as_ref())?;
-    wait_for_end(&node).await.map_err(Failure::Runtime)?;
+    wait_for_end(&node, signals).await;
     info!(target: "node", "stopping");
     server.stop().await;
     let stopped = Arc::clone(&node);
@@ -179,27 +181,42 @@ fn banner(
 /// How often to check whether the node still makes blocks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
+/// SIGINT and SIGTERM.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
 /// Returns at the first SIGINT or SIGTERM, or when no more blocks are made; a later signal ends the process
 /// immediately.
-async fn wait_for_end(node: &Node) -> io::Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
+async fn wait_for_end(node: &Node, mut signals: Signals) {
     let mut looks = tokio::time::interval(LOOK_EVERY);
     loop {
         tokio::select! {
-            _ = interrupt.recv() => break,
-            _ = terminate.recv() => break,
+            () = signals.next() => break,
             _ = looks.tick() => if node.failure().is_some() {
                 break;
             },
         }
     }
     tokio::spawn(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
+        signals.next().await;
         std::process::exit(130);
     });
-    Ok(())
 }
