@@ -139,7 +139,7 @@ pub use error::TrieError;
 pub use memory::{MemoryTrie, PreparedDelta};
 pub use node::{EMPTY_ROOT, LeafValue};
 pub use prepare::{AccountChange, Changes, Prepared, SlotChange};
-pub use proof::{AccountProof, SlotProof};
+pub use proof::{AccountProof, OtherVersion, SlotProof};
 pub use trie::{Source, StateTrie};
 pub use write::{NodeWriter, Writing, Written, walk};
 

@@ -5,7 +5,7 @@ use crate::{
     node::LeafValue,
     path::{KEY_NIBBLES, common, set_nibble},
     prepare::{AccountChange, Changes, Prepared, SlotChange},
-    proof::AccountProof,
+    proof::{AccountProof, OtherVersion},
     trie::{Source, StateTrie},
 };
 use alloy_primitives::{Address, B256, U256, keccak256};
@@ -236,7 +236,8 @@ impl MemoryTrie {
                 .map(|it| (keccak256(it.address), keccak256(B256::from(it.slot))))
                 .collect(),
         };
-        (self.trie).proof_after(&prepared, 0, address, slots, &leaves)
+        let version = OtherVersion::new(prepared, 0);
+        (self.trie).proof_in(&version, address, slots, &leaves)
     }
 
     /// Proves an account and some of its slots.

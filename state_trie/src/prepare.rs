@@ -7,6 +7,7 @@ use crate::{
         Branch, EMPTY_ROOT, LeafValue, NodeLink, Place, Reference, Root, Storage, place_of, rlps,
         tag_of,
     },
+    proof::Own,
     trie::{Found, Ids, Inner, Source, StateTrie},
     update::{
         Item, LeafChange, NewLeaf, NewStorage, Output, Patch, Spares, Subtree, Update, patched,
@@ -70,16 +71,43 @@ impl Prepared {
         self.root.hash
     }
 
-    /// The new nodes by id.
-    pub(crate) fn nodes(&self) -> impl Iterator<Item = (u32, &Branch)> {
-        let nodes = self.output.nodes.iter().chain(&self.output.exchanged);
-        nodes.map(|(id, node)| (*id, &**node))
+    /// What the version has of its own, by the id of the node.
+    pub(crate) fn own(&self) -> impl Iterator<Item = (u32, Own)> {
+        let Output {
+            nodes,
+            exchanged,
+            patches,
+            ..
+        } = &self.output;
+        let nodes = nodes
+            .iter()
+            .zip(0..)
+            .map(|((id, _), at)| (*id, Own::Node(at)));
+        let exchanged = exchanged
+            .iter()
+            .zip(0..)
+            .map(|((id, _), at)| (*id, Own::Exchanged(at)));
+        let patches = patches.iter().map(|patch| (patch.id, Own::Patched(*patch)));
+        nodes.chain(exchanged).chain(patches)
     }
 
-    /// The patches by the id of their node.
-    pub(crate) fn patches(&self) -> impl Iterator<Item = (u32, &[(u8, Reference)])> {
-        let output = &self.output;
-        (output.patches.iter()).map(|patch| (patch.id, output.references_of(patch)))
+    /// Calls `read` with a node of the version that is its own.
+    pub(crate) fn read<R>(
+        &self,
+        inner: &Inner,
+        id: u32,
+        own: Own,
+        read: impl FnOnce(&Branch) -> R,
+    ) -> Result<R, TrieError> {
+        let missing = TrieError::Inconsistent("a node is not in memory");
+        match own {
+            Own::Node(at) => Ok(read(&self.output.nodes[at].1)),
+            Own::Exchanged(at) => Ok(read(&self.output.exchanged[at].1)),
+            Own::Patched(patch) => {
+                let branch = inner.nodes.get(id).ok_or(missing)?;
+                Ok(read(&patched(branch, self.output.references_of(&patch))))
+            }
+        }
     }
 
     /// Fails if the trie is not the one for which the update was prepared.

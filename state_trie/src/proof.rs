@@ -3,13 +3,13 @@
 use crate::{
     error::TrieError,
     node::{
-        Branch, EMPTY_ROOT, LeafValue, Place, Reference, Root, Storage, child_place, place_of,
-        rlps, write_leaf,
+        Branch, EMPTY_ROOT, LeafValue, Place, Root, Storage, child_place, place_of, rlps,
+        write_leaf,
     },
     path::{common_with, nibble},
     prepare::Prepared,
     trie::{Inner, Source, StateTrie},
-    update::patched,
+    update::Patch,
 };
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256, map::HashMap};
 
@@ -51,37 +51,69 @@ impl StateTrie {
         View::new(&inner, source).prove(address, slots)
     }
 
-    /// Proves an account and some of its slots after a prepared update. The source knows the version
-    /// after it by this stamp.
-    pub fn proof_after<S: Source>(
+    /// Proves an account and some of its slots in a version that is not installed.
+    pub fn proof_in<S: Source>(
         &self,
-        prepared: &Prepared,
-        stamp: u64,
+        version: &OtherVersion,
         address: Address,
         slots: &[U256],
         source: &S,
     ) -> Result<AccountProof, S::Error> {
         let inner = self.read();
-        prepared.check(&inner)?;
+        version.prepared.check(&inner)?;
         let view = View {
-            root: &prepared.root,
-            new: prepared.nodes().collect(),
-            patches: prepared.patches().collect(),
-            stamp,
+            root: &version.prepared.root,
+            other: Some(version),
+            stamp: version.stamp,
             ..View::new(&inner, source)
         };
         view.prove(address, slots)
     }
 }
 
-/// A version of the trie.
+/// A version of the trie that is not installed: that of an earlier block, for example. It can be read until
+/// the next update is installed.
+#[derive(Debug)]
+pub struct OtherVersion {
+    prepared: Prepared,
+    stamp: u64,
+    /// What the version has of its own, by the id of the node.
+    own: HashMap<u32, Own>,
+}
+
+/// What a version has of its own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Own {
+    /// A node.
+    Node(usize),
+    /// A node in the place of another.
+    Exchanged(usize),
+    /// New references of a node's children.
+    Patched(Patch),
+}
+
+impl OtherVersion {
+    /// The version after a prepared update. The source knows it by its stamp.
+    pub fn new(prepared: Prepared, stamp: u64) -> Self {
+        Self {
+            own: prepared.own().collect(),
+            prepared,
+            stamp,
+        }
+    }
+
+    /// The state root.
+    pub const fn root(&self) -> B256 {
+        self.prepared.root()
+    }
+}
+
+/// A version of the trie, to read it.
 struct View<'a, S> {
     inner: &'a Inner,
     root: &'a Root,
-    /// Nodes that are not part of the current version, by id.
-    new: HashMap<u32, &'a Branch>,
-    /// New references of the children of nodes, by the id of the node.
-    patches: HashMap<u32, &'a [(u8, Reference)]>,
+    /// A version that is not the current one.
+    other: Option<&'a OtherVersion>,
     stamp: u64,
     source: &'a S,
 }
@@ -98,8 +130,7 @@ impl<'a, S: Source> View<'a, S> {
         Self {
             inner,
             root: &inner.root,
-            new: HashMap::default(),
-            patches: HashMap::default(),
+            other: None,
             stamp: inner.stamp,
             source,
         }
@@ -168,7 +199,7 @@ impl<'a, S: Source> View<'a, S> {
                     return Ok(Path { nodes, leaf });
                 }
             };
-            let mut visit = |branch: &Branch| {
+            let visit = |branch: &Branch| {
                 branch.check_depth(depth)?;
                 let mut rlps = rlps(branch);
                 let shared = common_with(&branch.prefix, key, depth);
@@ -184,14 +215,13 @@ impl<'a, S: Source> View<'a, S> {
                 depth += shared + 1;
                 Ok(child_place(branch, nibble(key, depth - 1)))
             };
-            let patch = link.id().and_then(|id| {
-                let new = self.patches.get(&id)?;
-                Some(patched(self.inner.nodes.get(id)?, new))
+            let own = link.id().and_then(|id| {
+                let other = self.other?;
+                Some((other, id, other.own.get(&id)?))
             });
-            let new = link.id().and_then(|id| self.new.get(&id).copied());
-            let below = match patch.as_ref().or(new) {
-                Some(branch) => visit(branch),
+            let below = match own {
                 None => (self.inner.nodes).with(link, tag, self.source, visit)?,
+                Some((other, id, own)) => other.prepared.read(self.inner, id, *own, visit)?,
             };
             place = below.map_err(|error| self.source.damaged(link.0, error))?;
         }

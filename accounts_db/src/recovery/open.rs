@@ -13,7 +13,7 @@ use crate::{
     options::Options,
     shared::{BackgroundGathering, CheckpointSchedule, Core, Writer},
     storage::Storage,
-    trie::{StoredTrie, TrieFiles, trie_file_name},
+    trie::{StoredTrie, TrieFiles, TrieVersions, trie_file_name},
     workers::Workers,
 };
 use lockweave_state_trie::StateTrie;
@@ -74,6 +74,7 @@ pub(crate) fn open(
         index,
         trie,
         trie_files,
+        trie_versions: TrieVersions::default(),
         trie_root_stored: Mutex::new(stored.root),
         trie_rebuilt: Mutex::new(stored.rebuilt),
         applied: AtomicU64::new(0),

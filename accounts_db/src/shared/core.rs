@@ -10,7 +10,7 @@ use crate::{
     },
     options::Options,
     storage::Storage,
-    trie::TrieFiles,
+    trie::{TrieFiles, TrieVersions},
     workers::Workers,
 };
 use lockweave_state_trie::StateTrie;
@@ -49,6 +49,8 @@ pub(crate) struct Core {
     /// The state trie after the newest record. Its stamp is the end of that record.
     pub(crate) trie: StateTrie,
     pub(crate) trie_files: TrieFiles,
+    /// Tries of earlier blocks.
+    pub(crate) trie_versions: TrieVersions,
     /// Root of the state trie in the newest checkpoint.
     pub(crate) trie_root_stored: Mutex<Vec<u8>>,
     /// How far the state trie is rebuilt; `None` if it is complete.

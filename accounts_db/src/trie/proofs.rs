@@ -1,7 +1,7 @@
 //! Proofs at the newest block and at earlier ones.
 //!
 //! The trie is that of the newest block. For an earlier block the keys that changed since are set back, in
-//! an update that is never installed.
+//! an update that is never installed. The last of these are kept until the next block.
 
 use super::{changes::Touched, source::TrieSource};
 use crate::{
@@ -12,7 +12,9 @@ use crate::{
     shared::Core,
 };
 use alloy_primitives::{Address, U256};
-use lockweave_state_trie::AccountProof;
+use lockweave_state_trie::{AccountProof, OtherVersion};
+use parking_lot::Mutex;
+use std::{collections::VecDeque, sync::Arc};
 
 /// Attempts beside commits, before a proof makes them wait.
 const ATTEMPTS: usize = 3;
@@ -48,11 +50,22 @@ impl Reader {
         if core.trie.root() == self.state_root() {
             return core.trie.proof(address, slots, &source);
         }
+        if let Some(version) = core.trie_versions.get(self.sequence()) {
+            let proof = core.trie.proof_in(&version, address, slots, &source);
+            if proof.is_ok() {
+                return proof;
+            }
+            // Another block is the newest now.
+            core.trie_versions.clear();
+        }
         let changes = core.trie_changes(self.changes_back()?)?;
-        let prepared = core.trie.prepare(&changes, &source, core.workers.count())?;
-        let stamp = self.horizon.units();
-        core.trie
-            .proof_after(&prepared, stamp, address, slots, &source)
+        let prepared = (core.trie).prepare(&changes, &source, core.workers.count())?;
+        let version = Arc::new(OtherVersion::new(prepared, self.horizon.units()));
+        let proof = core.trie.proof_in(&version, address, slots, &source)?;
+        if version.root() == self.state_root() {
+            core.trie_versions.add(self.sequence(), version);
+        }
+        Ok(proof)
     }
 
     /// The changes that lead from the newest block back to this one.
@@ -75,6 +88,33 @@ impl Reader {
             sequence: self.sequence(),
             horizon: self.horizon,
         }
+    }
+}
+
+/// The newest tries of earlier blocks, by the sequence of the block's record. They can be read until the next
+/// block is committed.
+#[derive(Debug, Default)]
+pub(crate) struct TrieVersions(Mutex<VecDeque<(u64, Arc<OtherVersion>)>>);
+
+/// Tries of earlier blocks that are kept.
+const VERSIONS_MAX: usize = 8;
+
+impl TrieVersions {
+    fn get(&self, sequence: u64) -> Option<Arc<OtherVersion>> {
+        let versions = self.0.lock();
+        let found = versions.iter().find(|(known, _)| *known == sequence)?;
+        Some(Arc::clone(&found.1))
+    }
+
+    fn add(&self, sequence: u64, version: Arc<OtherVersion>) {
+        let mut versions = self.0.lock();
+        versions.truncate(VERSIONS_MAX - 1);
+        versions.push_front((sequence, version));
+    }
+
+    /// Frees all.
+    pub(crate) fn clear(&self) {
+        self.0.lock().clear();
     }
 }
 
