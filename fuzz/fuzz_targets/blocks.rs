@@ -14,11 +14,11 @@ mod differential_revm;
 mod support;
 
 use libfuzzer_sys::{Corpus, fuzz_target};
+use lockweave::evm::{TemplateCache, TemplateScope};
 use proptest::{
     strategy::{Strategy, ValueTree},
     test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
 };
-use lockweave::evm::{TemplateCache, TemplateScope};
 use std::sync::{Arc, LazyLock};
 use support::{STAGES, generate};
 
@@ -53,7 +53,11 @@ fuzz_target!(|data: &[u8]| -> Corpus {
             stage.config().threads
         );
         // By simulation alone, and twice by the templates of all inputs so far.
-        let scopes = [None, Some(TemplateScope::Every), Some(TemplateScope::Waiting)];
+        let scopes = [
+            None,
+            Some(TemplateScope::Every),
+            Some(TemplateScope::Waiting),
+        ];
         for scope in scopes {
             let templates = scope.map(|scope| (&*TEMPLATES, scope));
             let inferred = case.run_inferred(stage, &steps, templates);

@@ -20,7 +20,10 @@ fuzz_target!(|bytes: &[u8]| {
         return;
     };
     let sender = Address::repeat_byte(1);
-    let set = signed.tx().access_set(sender).expect("decoding bounds the declaration");
+    let set = signed
+        .tx()
+        .access_set(sender)
+        .expect("decoding bounds the declaration");
     assert!(set.allows(&StateKey::account(sender), AccessMode::Write));
     // A declaration made from the set allows all of it again.
     let mut again = TxDeclared {
@@ -35,7 +38,10 @@ fuzz_target!(|bytes: &[u8]| {
         let fee = StateKey::account(Address::repeat_byte(2));
         for entry in set.entries() {
             let is_fee = entry.key == fee && entry.mode == AccessMode::Credit;
-            assert!(is_fee || covered.allows(&entry.key, entry.mode), "{entry:?}");
+            assert!(
+                is_fee || covered.allows(&entry.key, entry.mode),
+                "{entry:?}"
+            );
         }
     }
 });

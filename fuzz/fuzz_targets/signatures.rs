@@ -16,7 +16,8 @@ const ORDER: U256 = uint!(0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd2
 fn real(seed: u8) -> (U256, bool) {
     let hash = keccak256([seed]);
     let key = SecretKey::from_secret_bytes(hash.0).expect("below the order");
-    let signature = RecoverableSignature::sign_ecdsa_recoverable(Message::from_digest(hash.0), &key);
+    let signature =
+        RecoverableSignature::sign_ecdsa_recoverable(Message::from_digest(hash.0), &key);
     let (id, bytes) = signature.serialize_compact();
     (U256::from_be_slice(&bytes[..32]), id.to_u8() == 1)
 }
@@ -30,7 +31,11 @@ fn number([flags, place, length, more]: [u8; 4], r: U256) -> U256 {
     if flags & 2 != 0 {
         number = number.add_mod(ORDER, ORDER).mul_mod(r, ORDER);
     }
-    if flags & 4 != 0 { keccak256(number.to_be_bytes::<32>()).into() } else { number }
+    if flags & 4 != 0 {
+        keccak256(number.to_be_bytes::<32>()).into()
+    } else {
+        number
+    }
 }
 
 fuzz_target!(|bytes: &[u8]| {

@@ -68,8 +68,14 @@ impl Block {
 
     fn delta(&self) -> StateDelta {
         StateDelta {
-            accounts: self.accounts.iter().map(|(address, account)| (*address, *account)).collect(),
-            slots: (self.slots.iter()).map(|((of, slot), value)| (*of, *slot, *value)).collect(),
+            accounts: self
+                .accounts
+                .iter()
+                .map(|(address, account)| (*address, *account))
+                .collect(),
+            slots: (self.slots.iter())
+                .map(|((of, slot), value)| (*of, *slot, *value))
+                .collect(),
             cleared: self.cleared.iter().copied().collect(),
             ..StateDelta::default()
         }
@@ -77,7 +83,11 @@ impl Block {
 }
 
 fn storage_root(slots: &BTreeMap<U256, U256>) -> B256 {
-    storage_root_unhashed(slots.iter().map(|(slot, value)| (B256::from(*slot), *value)))
+    storage_root_unhashed(
+        slots
+            .iter()
+            .map(|(slot, value)| (B256::from(*slot), *value)),
+    )
 }
 
 fn trie_account(account: &Account, slots: &BTreeMap<U256, U256>) -> TrieAccount {
@@ -152,7 +162,9 @@ fuzz_target!(|data: &[u8]| {
         if step[0] % 8 == 7 || steps.peek().is_none() {
             let delta = std::mem::take(&mut block).delta();
             let slots = [slot, U256::from(step[3] % SLOTS)];
-            let proof = trie.proof_after(&delta, address, &slots).expect("sound changes");
+            let proof = trie
+                .proof_after(&delta, address, &slots)
+                .expect("sound changes");
             check_proof(&proof, &state, address);
             let root = trie.apply(&delta).expect("sound changes");
             assert_eq!(root, proof.root);

@@ -5,7 +5,7 @@
 use alloy_primitives::{Address, B256, U256};
 use libfuzzer_sys::fuzz_target;
 use lockweave_state_trie::{
-    AccountChange, Changes, LeafValue, SlotChange, Source, StateTrie, TrieError, walk,
+    AccountChange, Changes, LeafValue, OtherVersion, SlotChange, Source, StateTrie, TrieError, walk,
 };
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -32,7 +32,11 @@ fn node(bytes: &[u8]) -> Vec<u8> {
     let mut take = || bytes.next().unwrap_or(0);
     let flags = take();
     // Mostly short, so that nodes are not too deep.
-    let prefix = if flags & 8 == 0 { take() % 4 } else { take() % 70 };
+    let prefix = if flags & 8 == 0 {
+        take() % 4
+    } else {
+        take() % 70
+    };
     let mut masks = [0; 4].map(|_: u16| u16::from_le_bytes([take(), take()]));
     if flags & 1 == 0 {
         let [mask, nodes, inline, storages] = &mut masks;
@@ -48,7 +52,10 @@ fn node(bytes: &[u8]) -> Vec<u8> {
         node[16 + 2 * at..18 + 2 * at].copy_from_slice(&mask.to_le_bytes());
     }
     node.extend((0..prefix).map(|_| if flags & 2 == 0 { take() % 16 } else { take() }));
-    let sizes = [CHILD_BYTES].repeat(mask).into_iter().chain([STORAGE_BYTES].repeat(storages));
+    let sizes = [CHILD_BYTES]
+        .repeat(mask)
+        .into_iter()
+        .chain([STORAGE_BYTES].repeat(storages));
     for size in sizes {
         let start = node.len();
         node.extend((0..size).map(|_| take()));
@@ -78,7 +85,11 @@ impl Source for Nodes<'_> {
         let at = location % self.nodes.len() as u64;
         let bytes = self.nodes[usize::try_from(at).expect("few nodes")];
         // Some as they are.
-        Ok(if bytes[0] == 0xff { bytes.to_vec() } else { node(bytes) })
+        Ok(if bytes[0] == 0xff {
+            bytes.to_vec()
+        } else {
+            node(bytes)
+        })
     }
 
     fn read_leaf(
@@ -152,7 +163,9 @@ fuzz_target!(|data: &[u8]| {
         return;
     };
     let slots = [U256::ZERO, U256::from(1)];
-    let keys: Vec<_> = (0..12).map(|last| (Address::with_last_byte(last), Some(U256::ZERO))).collect();
+    let keys: Vec<_> = (0..12)
+        .map(|last| (Address::with_last_byte(last), Some(U256::ZERO)))
+        .collect();
     let source = new_source();
     for (address, _) in &keys {
         let _ = trie.proof(*address, &slots, &source);
@@ -163,6 +176,7 @@ fuzz_target!(|data: &[u8]| {
         let Ok(prepared) = trie.prepare(&changes(bytes), &new_source(), 1) else {
             continue;
         };
-        let _ = trie.proof_after(&prepared, 0, Address::ZERO, &slots, &new_source());
+        let version = OtherVersion::new(prepared, 0);
+        let _ = trie.proof_in(&version, Address::ZERO, &slots, &new_source());
     }
 });

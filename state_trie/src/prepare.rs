@@ -7,7 +7,6 @@ use crate::{
         Branch, EMPTY_ROOT, LeafValue, NodeLink, Place, Reference, Root, Storage, place_of, rlps,
         tag_of,
     },
-    proof::Own,
     trie::{Found, Ids, Inner, Source, StateTrie},
     update::{
         Item, LeafChange, NewLeaf, NewStorage, Output, Patch, Spares, Subtree, Update, patched,
@@ -52,6 +51,17 @@ pub struct Changes {
     pub accounts: Vec<AccountChange>,
     /// Changed slots.
     pub slots: Vec<SlotChange>,
+}
+
+/// What a version has of its own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Own {
+    /// A node.
+    Node(usize),
+    /// A node in the place of another.
+    Exchanged(usize),
+    /// New references of a node's children.
+    Patched(Patch),
 }
 
 /// A computed update.

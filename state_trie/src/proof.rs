@@ -7,9 +7,8 @@ use crate::{
         write_leaf,
     },
     path::{common_with, nibble},
-    prepare::Prepared,
+    prepare::{Own, Prepared},
     trie::{Inner, Source, StateTrie},
-    update::Patch,
 };
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256, map::HashMap};
 
@@ -79,17 +78,6 @@ pub struct OtherVersion {
     stamp: u64,
     /// What the version has of its own, by the id of the node.
     own: HashMap<u32, Own>,
-}
-
-/// What a version has of its own.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Own {
-    /// A node.
-    Node(usize),
-    /// A node in the place of another.
-    Exchanged(usize),
-    /// New references of a node's children.
-    Patched(Patch),
 }
 
 impl OtherVersion {
