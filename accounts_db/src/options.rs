@@ -61,7 +61,7 @@ impl Default for Options {
             checkpoint_bytes: 128 << 20,
             checkpoint_mode: CheckpointMode::Background,
             space_amplification: 1.35,
-            trie_memory_bytes: 1 << 30,
+            trie_memory_bytes: 2 << 30,
             threads: 0,
             seed: None,
         }

@@ -60,7 +60,7 @@ enum DbCommand {
         #[command(flatten)]
         common: Common,
         /// Memory of the trie's nodes in MiB.
-        #[arg(long, value_name = "MIB", default_value_t = 1024)]
+        #[arg(long, value_name = "MIB", default_value_t = 2048)]
         trie_memory: usize,
     },
 }

@@ -45,7 +45,7 @@ impl Retention {
             state_blocks: 256,
             body_blocks: u64::MAX,
             transactions: usize::MAX,
-            trie_memory_bytes: 1 << 30,
+            trie_memory_bytes: 2 << 30,
         }
     }
 }
