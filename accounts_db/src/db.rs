@@ -13,7 +13,7 @@ use crate::{
     storage::{RealStorage, Storage},
     trie::{RebuildError, Recomputed},
 };
-use alloy_primitives::{Address, B256, Bytes, U256};
+use alloy_primitives::{B256, Bytes};
 use lockweave_runtime::StateDelta;
 use std::{
     ops::ControlFlow,
@@ -116,12 +116,6 @@ impl Db {
     /// meanwhile.
     pub fn root_after(&self, number: u64, delta: &StateDelta) -> Result<B256, CommitError> {
         self.core.root_after(number, delta)
-    }
-
-    /// Reads the state trie's nodes on the paths of these keys into memory, so that the next block that
-    /// changes them finds them there.
-    pub fn prefetch_trie(&self, keys: &[(Address, Option<U256>)]) -> Result<(), ReadError> {
-        self.core.prefetch_trie(keys)
     }
 
     /// Memory of the state trie's nodes in bytes.

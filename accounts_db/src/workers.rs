@@ -70,6 +70,14 @@ impl Workers {
         }
     }
 
+    /// Runs `work` on the pool, where what it does in parallel uses the pool's threads.
+    pub(crate) fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        match &self.pool {
+            Some(pool) => pool.install(work),
+            None => work(),
+        }
+    }
+
     /// Runs `others` on the pool while the caller's thread runs `own`. With one thread, `own` runs
     /// first.
     pub(crate) fn run_alongside<R: Send, O>(

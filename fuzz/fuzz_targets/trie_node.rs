@@ -170,7 +170,6 @@ fuzz_target!(|data: &[u8]| {
     for (address, _) in &keys {
         let _ = trie.proof(*address, &slots, &source);
     }
-    let _ = trie.prefetch(&keys, &new_source());
     // The changes contradict the leaves, so the updates are not installed.
     for bytes in head[18..].chunks(12) {
         let Ok(prepared) = trie.prepare(&changes(bytes), &new_source(), 1) else {

@@ -184,7 +184,7 @@ pub(crate) fn encode_root(root: &Root, locate: impl Fn(NodeLink) -> u64) -> Vec<
             storage.as_deref(),
         ),
         Place::Node(link, _) => (2, locate(*link), None),
-        Place::Empty | Place::Cut(_) | Place::Same(_) => (0, 0, None),
+        Place::Empty => (0, 0, None),
     };
     out.push(kind);
     out.extend_from_slice(&link.to_le_bytes());

@@ -138,6 +138,7 @@ pub use codec::{UNIT_BYTES, location, units_of};
 pub use error::TrieError;
 pub use memory::{MemoryTrie, PreparedDelta};
 pub use node::{EMPTY_ROOT, LeafValue};
+pub use path::is_below;
 pub use prepare::{AccountChange, Changes, Prepared, SlotChange};
 pub use proof::{AccountProof, OtherVersion, SlotProof};
 pub use trie::{Source, StateTrie};

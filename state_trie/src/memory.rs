@@ -3,7 +3,7 @@
 use crate::{
     error::TrieError,
     node::LeafValue,
-    path::{KEY_NIBBLES, common, set_nibble},
+    path::{KEY_NIBBLES, is_below, set_nibble},
     prepare::{AccountChange, Changes, Prepared, SlotChange},
     proof::{AccountProof, OtherVersion},
     trie::{Source, StateTrie},
@@ -39,8 +39,8 @@ pub struct MemoryTrie {
 #[derive(Clone, Debug, Default)]
 struct Leaves {
     accounts: BTreeMap<B256, Account>,
-    /// By account, then by slot. Slots of accounts that do not exist are left out.
-    slots: BTreeMap<(B256, B256), (Address, U256, U256)>,
+    /// Slot and value, by hashed account and hashed slot. Slots of accounts that do not exist are left out.
+    slots: BTreeMap<(B256, B256), (U256, U256)>,
 }
 
 /// An update of a [`MemoryTrie`].
@@ -70,16 +70,15 @@ impl Leaves {
         for index in nibbles..KEY_NIBBLES {
             set_nibble(&mut first, index, 0);
         }
-        let is_below = |key: &B256| common(key, path) >= nibbles;
         match owner {
             None => (self.accounts.range(first..))
-                .take_while(|(key, _)| is_below(key))
+                .take_while(|(key, _)| is_below(key, path, nibbles))
                 .find(|(key, _)| !is_changed(None, key))
                 .map(|(key, account)| (*key, value_of(account))),
             Some(owner) => (self.slots.range((*owner, first)..))
-                .take_while(|((of, key), _)| of == owner && is_below(key))
+                .take_while(|((of, key), _)| of == owner && is_below(key, path, nibbles))
                 .find(|((of, key), _)| !is_changed(Some(of), key))
-                .map(|((_, key), (_, _, value))| (*key, LeafValue::Slot(*value))),
+                .map(|((_, key), (_, value))| (*key, LeafValue::Slot(*value))),
         }
     }
 }
@@ -165,8 +164,7 @@ impl Leaves {
             if change.value.is_zero() {
                 self.slots.remove(&key);
             } else {
-                let slot = (change.address, change.slot, change.value);
-                self.slots.insert(key, slot);
+                self.slots.insert(key, (change.slot, change.value));
             }
         }
     }
@@ -249,7 +247,7 @@ impl MemoryTrie {
     fn slots_of(&self, owner: B256) -> impl Iterator<Item = (U256, U256)> {
         let range = (owner, B256::ZERO)..=(owner, B256::repeat_byte(0xff));
         let slots = self.leaves.slots.range(range);
-        slots.map(|(_, (_, slot, value))| (*slot, *value))
+        slots.map(|(_, (slot, value))| (*slot, *value))
     }
 
     /// The changes of a delta. An account that is removed loses its slots.

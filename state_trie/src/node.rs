@@ -105,8 +105,8 @@ pub(crate) struct Storage {
     pub(crate) is_node: bool,
 }
 
-/// A branch with the extension above it. It does not change once it is part of a trie, except that it
-/// gets a location on disk.
+/// A branch with the extension above it. Once it is part of a trie, only the references of its children
+/// and its location change.
 #[derive(Debug, Default)]
 pub(crate) struct Branch {
     /// Where it is on disk; 0 if it is not.
@@ -451,10 +451,6 @@ pub(crate) enum Place {
     },
     /// A branch, and the beginning of its reference.
     Node(NodeLink, [u8; 8]),
-    /// A branch that is being made.
-    Cut(Box<Branch>),
-    /// A branch in memory of which at most references change.
-    Same(u32),
 }
 
 /// The root of a trie and where it is.

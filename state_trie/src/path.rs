@@ -36,6 +36,11 @@ pub(crate) fn common(left: &B256, right: &B256) -> usize {
     KEY_NIBBLES
 }
 
+/// Whether a key begins with the first `nibbles` nibbles of a path.
+pub fn is_below(key: &B256, path: &B256, nibbles: usize) -> bool {
+    common(key, path) >= nibbles
+}
+
 /// The number of nibbles that `prefix` shares with a key from index `from` on.
 pub(crate) fn common_with(prefix: &[u8], key: &B256, from: usize) -> usize {
     (prefix.iter().enumerate())

@@ -188,7 +188,7 @@ impl StateTrie {
             inner.patch(id, new);
         }
         for (id, node) in std::mem::take(&mut prepared.output.exchanged) {
-            inner.exchange(id, node);
+            inner.put_in_place(id, node);
         }
         let Output {
             nodes, replaced, ..
@@ -426,7 +426,7 @@ fn storage_of(root: &Root) -> Option<Storage> {
     let (link, is_node) = match root.place {
         Place::Node(link, _) => (link.0, true),
         Place::Leaf { id, .. } => (id, false),
-        Place::Empty | Place::Cut(_) | Place::Same(_) => return None,
+        Place::Empty => return None,
     };
     Some(Storage {
         root: root.hash,

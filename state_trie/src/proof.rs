@@ -173,7 +173,7 @@ impl<'a, S: Source> View<'a, S> {
         loop {
             let (link, tag) = match place {
                 Place::Node(link, tag) => (link, tag),
-                Place::Empty | Place::Cut(_) | Place::Same(_) => {
+                Place::Empty => {
                     return Ok(Path { nodes, leaf: None });
                 }
                 Place::Leaf { id, storage } => {

@@ -3,11 +3,11 @@
 use crate::{
     codec,
     error::TrieError,
-    node::{Branch, LeafValue, NodeLink, Place, Reference, Root, Storage, child_place, place_of},
+    node::{Branch, LeafValue, NodeLink, Place, Reference, Root, Storage, child_place},
     path::nibble,
     update::Spares,
 };
-use alloy_primitives::{Address, B256, U256, map::HashMap};
+use alloy_primitives::{B256, map::HashMap};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use std::{
     fmt,
@@ -209,7 +209,7 @@ pub struct StateTrie {
     /// Memory of the nodes, for those who do not want to wait for the lock.
     memory: AtomicUsize,
     /// Parts of the trie that were trimmed since there was too much memory.
-    pub(crate) trims: AtomicUsize,
+    pub(crate) trim_steps: AtomicUsize,
 }
 
 impl Clone for StateTrie {
@@ -235,7 +235,7 @@ impl Clone for StateTrie {
             }),
             spares: Spares::default(),
             memory: AtomicUsize::new(inner.bytes),
-            trims: AtomicUsize::new(0),
+            trim_steps: AtomicUsize::new(0),
         }
     }
 }
@@ -259,29 +259,6 @@ impl StateTrie {
     /// Sets the stamp of the current version.
     pub fn set_stamp(&self, stamp: u64) {
         self.inner.write().stamp = stamp;
-    }
-
-    /// Reads the nodes on the paths of some keys into memory, for the next update. Each key is an
-    /// address, or an address and a slot.
-    pub fn prefetch<S: Source>(
-        &self,
-        keys: &[(Address, Option<U256>)],
-        source: &S,
-    ) -> Result<(), S::Error> {
-        let inner = self.inner.read();
-        let mut hasher = KeyHasher::default();
-        for (address, slot) in keys {
-            let owner = hasher.address(address);
-            let Found::Leaf(_, Some(storage)) = inner.find(&inner.root.place, &owner, source)?
-            else {
-                continue;
-            };
-            if let Some(slot) = slot {
-                let key = alloy_primitives::keccak256(slot.to_be_bytes::<32>());
-                inner.find(&place_of(&storage), &key, source)?;
-            }
-        }
-        Ok(())
     }
 
     /// Forgets everything: the trie is empty.
@@ -375,9 +352,13 @@ pub(crate) enum Found {
 impl Inner {
     /// Frees a node that a version replaced.
     fn free(&mut self, id: u32, version: u64) {
-        let Some(node) = self.nodes.slab[id as usize].take() else {
-            return;
-        };
+        if let Some(node) = self.nodes.slab[id as usize].take() {
+            self.forget(&node, version);
+        }
+    }
+
+    /// Notes that a version replaced a node, which is freed.
+    fn forget(&mut self, node: &Branch, version: u64) {
         let bytes = node.memory_bytes();
         self.bytes -= bytes;
         match node.location() {
@@ -397,7 +378,7 @@ impl Inner {
     }
 
     /// Puts a node in the place of another. The version being written keeps that one.
-    pub(crate) fn exchange(&mut self, id: u32, node: Box<Branch>) {
+    pub(crate) fn put_in_place(&mut self, id: u32, node: Box<Branch>) {
         let bytes = node.memory_bytes();
         self.bytes += bytes;
         self.unwritten_bytes += bytes;
@@ -406,13 +387,8 @@ impl Inner {
         };
         if self.writing.is_some_and(|writing| old.version <= writing) {
             self.preserved.insert(id, (self.version, old));
-            return;
-        }
-        let bytes = old.memory_bytes();
-        self.bytes -= bytes;
-        match old.location() {
-            0 => self.unwritten_bytes = self.unwritten_bytes.saturating_sub(bytes),
-            location => self.stale.push((self.version, location)),
+        } else {
+            self.forget(&old, self.version);
         }
     }
 
@@ -460,7 +436,7 @@ impl Inner {
                 Place::Leaf { id, storage } => {
                     return Ok(Found::Leaf(id, storage.map(|it| *it)));
                 }
-                Place::Empty | Place::Cut(_) | Place::Same(_) => return Ok(Found::Nothing),
+                Place::Empty => return Ok(Found::Nothing),
             };
             let below = self.nodes.with(link, tag, source, |branch| {
                 branch.check_depth(depth)?;
@@ -474,23 +450,6 @@ impl Inner {
                 Ok(child_place(branch, of))
             })?;
             place = below.map_err(|error| source.damaged(link.0, error))?;
-        }
-    }
-}
-
-/// Hashes addresses, the same one again without work.
-#[derive(Default)]
-struct KeyHasher(Option<(Address, B256)>);
-
-impl KeyHasher {
-    fn address(&mut self, address: &Address) -> B256 {
-        match self.0 {
-            Some((known, hash)) if known == *address => hash,
-            _ => {
-                let hash = alloy_primitives::keccak256(address);
-                self.0 = Some((*address, hash));
-                hash
-            }
         }
     }
 }

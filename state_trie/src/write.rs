@@ -163,10 +163,10 @@ impl StateTrie {
         /// Nodes younger than this many versions stay, if that is enough.
         const AGES: [u64; 4] = [64, 16, 4, 0];
         if self.memory_bytes() <= bytes {
-            self.trims.store(0, Ordering::Relaxed);
+            self.trim_steps.store(0, Ordering::Relaxed);
             return;
         }
-        let step = self.trims.fetch_add(1, Ordering::Relaxed);
+        let step = self.trim_steps.fetch_add(1, Ordering::Relaxed);
         let age = AGES[(step / 16).min(AGES.len() - 1)];
         let part = u8::try_from(step % 16).unwrap_or(0);
         let newest = {

@@ -18,7 +18,7 @@ use crate::{
     },
     maintenance::gather_moves,
     shared::{Core, Cursor, GatheringRequest, Writer},
-    trie::{Touched, TrieSource},
+    trie::Touched,
 };
 use ahash::AHashSet;
 use alloy_primitives::{Address, B256, U256};
@@ -166,25 +166,12 @@ impl Core {
     pub(crate) fn root_after(&self, number: u64, delta: &StateDelta) -> Result<B256, CommitError> {
         // The lock keeps the newest block where it is.
         let _writer = self.writer.lock();
-        let (target, latest, oldest) = {
-            let chain = self.chain.read();
-            let latest = chain.latest().ok_or(ReadError::Empty)?.number;
-            (chain.blocks.get(&number).cloned(), latest, chain.oldest)
-        };
-        let target = target.ok_or(ReadError::NotRetained {
-            number,
-            oldest,
-            latest,
-        })?;
-        let back = if number == latest {
-            StateDelta::default()
-        } else {
-            let changes = self.changes_since(&target)?;
-            StateDelta {
-                accounts: changes.accounts.into_owned(),
-                slots: changes.slots.into_owned(),
-                ..StateDelta::default()
-            }
+        let target = self.chain.read().retained(number)?.clone();
+        let changes = self.changes_since(&target)?;
+        let back = StateDelta {
+            accounts: changes.accounts.into_owned(),
+            slots: changes.slots.into_owned(),
+            ..StateDelta::default()
         };
         let delta = back.followed_by(delta);
         let changes = self.delta_changes(&delta)?;
@@ -192,10 +179,6 @@ impl Core {
         let (parts, counts) = self.encode_changes(&table, &changes)?;
         let counted = self.encode_slot_counts(&table, &changes, &parts, counts)?;
         Ok(self.prepare_trie(&parts, &counted)?.root())
-    }
-
-    pub(crate) fn prefetch_trie(&self, keys: &[(Address, Option<U256>)]) -> Result<(), ReadError> {
-        self.trie.prefetch(keys, &TrieSource::new(self))
     }
 
     /// The state trie after the changes.
@@ -206,9 +189,7 @@ impl Core {
     ) -> Result<Prepared, ReadError> {
         let touched = Touched::of_parts(parts.iter().chain(counted))
             .map_err(|what| self.damage_at(Location::NONE, what))?;
-        let changes = self.trie_changes(touched)?;
-        let source = TrieSource::new(self);
-        self.trie.prepare(&changes, &source, self.workers.count())
+        self.prepare_touched(touched)
     }
 
     /// Assembles the record, except its header, and writes it as far as possible.

@@ -11,26 +11,17 @@ use crate::{
     },
     shared::Core,
 };
-use alloy_primitives::{Address, B256};
 use std::collections::BTreeSet;
-
-/// Accounts, and slots by account.
-pub(crate) type ChangedKeys = (BTreeSet<Address>, BTreeSet<(Address, B256)>);
 
 impl Core {
     /// Returns to an earlier block, with a record that restores what later blocks changed.
     pub(crate) fn undo_to(&self, number: u64) -> Result<(), CommitError> {
-        let (target, latest, oldest) = {
+        let (target, latest) = {
             let chain = self.chain.read();
-            let latest = chain.latest().ok_or(ReadError::Empty)?.number;
-            (chain.blocks.get(&number).cloned(), latest, chain.oldest)
+            let target = chain.retained(number)?.clone();
+            (target, chain.latest().map(|block| block.number))
         };
-        let target = target.ok_or(ReadError::NotRetained {
-            number,
-            oldest,
-            latest,
-        })?;
-        if latest == number {
+        if latest == Some(number) {
             return Ok(());
         }
         let changes = self.changes_since(&target)?;
@@ -47,36 +38,27 @@ impl Core {
     pub(crate) fn changes_since(
         &self,
         target: &BlockSummary,
-    ) -> Result<Changes<'static>, CommitError> {
-        let table = self.segments();
-        let (accounts, slots) = self.keys_since(target)?;
-        let value = |key: Key| -> Result<Option<Value>, ReadError> {
-            match self.find(&table, self.hasher.hash(&key), &key)? {
-                Some((location, entry)) => {
-                    self.version_at(&table, target.horizon, location, &entry)
-                }
-                None => Ok(None),
+    ) -> Result<Changes<'static>, ReadError> {
+        let (mut accounts, mut slots) = (Vec::new(), Vec::new());
+        for (key, value) in self.values_before_changes(target)? {
+            match key {
+                Key::Account(address) => accounts.push((address, Value::record(value).account)),
+                Key::Slot(address, slot) => slots.push((address, slot.into(), Value::word(value))),
+                Key::Code(_) => {}
             }
-        };
-        let mut account_changes = Vec::with_capacity(accounts.len());
-        for address in accounts {
-            let record = Value::record(value(Key::Account(address))?);
-            account_changes.push((address, record.account));
-        }
-        let mut slot_changes = Vec::with_capacity(slots.len());
-        for (address, slot) in slots {
-            let word = Value::word(value(Key::Slot(address, slot))?);
-            slot_changes.push((address, slot.into(), word));
         }
         Ok(Changes {
-            accounts: account_changes.into(),
-            slots: slot_changes.into(),
+            accounts: accounts.into(),
+            slots: slots.into(),
             codes: &[],
         })
     }
 
-    /// The accounts and slots that changed since a block.
-    pub(crate) fn keys_since(&self, target: &BlockSummary) -> Result<ChangedKeys, ReadError> {
+    /// The accounts and slots that changed since a block, each with its value at the block.
+    pub(crate) fn values_before_changes(
+        &self,
+        target: &BlockSummary,
+    ) -> Result<Vec<(Key, Option<Value>)>, ReadError> {
         let table = self.segments();
         let (mut accounts, mut slots) = (BTreeSet::new(), BTreeSet::new());
         walk_records(&table, target.horizon.position(), |segment, record| {
@@ -94,6 +76,17 @@ impl Core {
             }
             Ok(())
         })?;
-        Ok((accounts, slots))
+        let accounts = accounts.into_iter().map(Key::Account);
+        let slots = (slots.into_iter()).map(|(address, slot)| Key::Slot(address, slot));
+        let value = |key: Key| {
+            let value = match self.find(&table, self.hasher.hash(&key), &key)? {
+                Some((location, entry)) => {
+                    self.version_at(&table, target.horizon, location, &entry)?
+                }
+                None => None,
+            };
+            Ok((key, value))
+        };
+        accounts.chain(slots).map(value).collect()
     }
 }

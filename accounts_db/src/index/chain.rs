@@ -1,6 +1,6 @@
 //! The blocks of the database: which are readable, their hashes and their payloads.
 
-use crate::log::Location;
+use crate::{error::ReadError, log::Location};
 use alloy_primitives::B256;
 use borsh::{BorshDeserialize, BorshSerialize};
 use std::collections::BTreeMap;
@@ -64,6 +64,16 @@ impl Chain {
     /// The oldest readable block.
     pub(crate) fn first(&self) -> Option<&BlockSummary> {
         self.blocks.first_key_value().map(|(_, block)| block)
+    }
+
+    /// A readable block.
+    pub(crate) fn retained(&self, number: u64) -> Result<&BlockSummary, ReadError> {
+        let latest = self.latest().ok_or(ReadError::Empty)?;
+        self.blocks.get(&number).ok_or(ReadError::NotRetained {
+            number,
+            oldest: self.oldest,
+            latest: latest.number,
+        })
     }
 
     /// The newest block.

@@ -20,6 +20,9 @@ impl Location {
     /// No location: the log begins with a header, so no entry is at 0.
     pub(crate) const NONE: Self = Self(0);
 
+    /// Every location is before this one.
+    pub(crate) const NEWEST: Self = Self(u64::MAX);
+
     pub(crate) const fn from_units(units: u64) -> Self {
         Self(units)
     }

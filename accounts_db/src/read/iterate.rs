@@ -18,9 +18,6 @@ use alloy_primitives::{Address, U256};
 use lockweave_runtime::Account;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Every location is before this one.
-const NEWEST: Location = Location::from_units(u64::MAX);
-
 impl Core {
     /// The keys of a shard, with their values at `horizon`.
     pub(crate) fn shard_values(
@@ -72,7 +69,7 @@ impl Core {
                 return Ok(Vec::new());
             }
             let mut slots = Vec::new();
-            for (key, value) in self.shard_values(&table, shard, NEWEST)? {
+            for (key, value) in self.shard_values(&table, shard, Location::NEWEST)? {
                 if let (Key::Slot(address, slot), Value::Slot(word)) = (key, value)
                     && !word.is_zero()
                     && accounts.contains_key(&address)

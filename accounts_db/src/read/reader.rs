@@ -66,11 +66,7 @@ impl Reader {
         let chain = core.chain.read();
         let latest = chain.latest().ok_or(ReadError::Empty)?;
         let number = number.unwrap_or(latest.number);
-        let block = chain.blocks.get(&number).ok_or(ReadError::NotRetained {
-            number,
-            oldest: chain.oldest,
-            latest: latest.number,
-        })?;
+        let block = chain.retained(number)?;
         // The chain is locked, so the block cannot leave the history in between.
         *core.pins.lock().entry(block.sequence).or_default() += 1;
         Ok(Self {

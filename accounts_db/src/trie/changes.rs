@@ -3,6 +3,7 @@
 //! The trie has the accounts that exist, each with its nonzero slots. The database may have slots of
 //! accounts that do not exist; they are part of the trie once their account is created.
 
+use super::source::TrieSource;
 use crate::{
     commit::EncodedPart,
     error::ReadError,
@@ -15,7 +16,7 @@ use crate::{
 use ahash::{AHashMap, AHashSet};
 use alloy_primitives::{Address, U256};
 use lockweave_runtime::Account;
-use lockweave_state_trie::{AccountChange, Changes, SlotChange};
+use lockweave_state_trie::{AccountChange, Changes, Prepared, SlotChange};
 
 /// A changed account.
 #[derive(Clone, Copy, Debug)]
@@ -32,8 +33,7 @@ pub(crate) struct SlotTouch {
     pub(crate) address: Address,
     pub(crate) slot: U256,
     pub(crate) id: u64,
-    /// Whether it was not zero.
-    pub(crate) existed: bool,
+    pub(crate) before: U256,
     pub(crate) after: U256,
 }
 
@@ -54,34 +54,53 @@ impl Touched {
             for change in &part.batch.changes {
                 let start = usize::try_from(change.offset).expect("an offset in memory");
                 let entry = entry::parse_fixed(&part.batch.bytes[start..])?;
-                touched.add(&entry.body, change.hash)?;
+                match entry.body {
+                    Body::Value {
+                        key: key @ Key::Account(_),
+                        value: value @ Value::Account(_),
+                        before,
+                    }
+                    | Body::Value {
+                        key: key @ Key::Slot(..),
+                        value: value @ Value::Slot(_),
+                        before,
+                    } => touched.push(&key, change.hash, before, Some(value)),
+                    _ => return Err("a change is neither a slot's nor an account's"),
+                }
             }
         }
         Ok(touched)
     }
 
-    fn add(&mut self, body: &Body, id: u64) -> Result<(), &'static str> {
-        let wrong = "a change is neither a slot's nor an account's";
-        let Body::Value { key, value, before } = *body else {
-            return Err(wrong);
-        };
-        match (key, value) {
-            (Key::Slot(address, slot), Value::Slot(after)) => self.slots.push(SlotTouch {
-                address,
-                slot: slot.into(),
-                id,
-                existed: !Value::word(before).is_zero(),
-                after,
-            }),
-            (Key::Account(address), Value::Account(after)) => self.accounts.push(AccountTouch {
+    /// Adds the change of a key.
+    pub(super) fn push(&mut self, key: &Key, id: u64, before: Option<Value>, after: Option<Value>) {
+        match *key {
+            Key::Account(address) => self.accounts.push(AccountTouch {
                 address,
                 id,
                 before: Value::record(before),
-                after,
+                after: Value::record(after),
             }),
-            _ => return Err(wrong),
+            Key::Slot(address, slot) => self.slots.push(SlotTouch {
+                address,
+                slot: slot.into(),
+                id,
+                before: Value::word(before),
+                after: Value::word(after),
+            }),
+            Key::Code(_) => {}
         }
-        Ok(())
+    }
+
+    /// The changes the other way round.
+    pub(super) fn reversed(mut self) -> Self {
+        for touch in &mut self.accounts {
+            std::mem::swap(&mut touch.before, &mut touch.after);
+        }
+        for touch in &mut self.slots {
+            std::mem::swap(&mut touch.before, &mut touch.after);
+        }
+        self
     }
 }
 
@@ -90,9 +109,17 @@ fn value_of(account: Account) -> (u64, U256, alloy_primitives::B256) {
 }
 
 impl Core {
+    /// The state trie after these changes.
+    pub(crate) fn prepare_touched(&self, touched: Touched) -> Result<Prepared, ReadError> {
+        let changes = self.trie_changes(touched)?;
+        let source = TrieSource::new(self);
+        let threads = self.workers.count();
+        (self.workers).install(|| self.trie.prepare(&changes, &source, threads))
+    }
+
     /// The changes of the trie, given those of the database. Keys that are not among them have the same
     /// value before and after.
-    pub(crate) fn trie_changes(&self, mut touched: Touched) -> Result<Changes, ReadError> {
+    pub(super) fn trie_changes(&self, mut touched: Touched) -> Result<Changes, ReadError> {
         let table = self.segments();
         let mut changes = Changes::default();
         let mut known: AHashMap<Address, usize> = AHashMap::new();
@@ -115,14 +142,14 @@ impl Core {
                 });
             }
         }
-        // Accounts that come or go with slots that did not change.
-        let mut whole = AHashSet::new();
+        // Accounts that come or go with slots that did not change, and whether they go.
+        let mut whole: AHashMap<Address, bool> = AHashMap::new();
         for touch in &touched.accounts {
             let (before, after) = (&touch.before, &touch.after);
             match (before.account, after.account) {
                 (None, None) => continue,
-                (None, Some(_)) if before.slots > 0 => drop(whole.insert(touch.address)),
-                (Some(_), None) if after.slots > 0 => drop(whole.insert(touch.address)),
+                (None, Some(_)) if before.slots > 0 => drop(whole.insert(touch.address, false)),
+                (Some(_), None) if after.slots > 0 => drop(whole.insert(touch.address, true)),
                 _ => {}
             }
             changes.accounts.push(AccountChange {
@@ -134,7 +161,7 @@ impl Core {
         }
         for slot in &touched.slots {
             let owner = &touched.accounts[known[&slot.address]];
-            let existed = owner.before.account.is_some() && slot.existed;
+            let existed = owner.before.account.is_some() && !slot.before.is_zero();
             let value = match owner.after.account {
                 Some(_) => slot.after,
                 None => U256::ZERO,
@@ -148,7 +175,7 @@ impl Core {
             });
         }
         if !whole.is_empty() {
-            self.add_whole_storages(&touched, &known, &whole, &mut changes)?;
+            self.add_whole_storages(&touched, &whole, &mut changes)?;
         }
         Ok(changes)
     }
@@ -157,19 +184,14 @@ impl Core {
     fn add_whole_storages(
         &self,
         touched: &Touched,
-        known: &AHashMap<Address, usize>,
-        whole: &AHashSet<Address>,
+        whole: &AHashMap<Address, bool>,
         changes: &mut Changes,
     ) -> Result<(), ReadError> {
         let table = self.segments();
         let seen: AHashSet<(Address, U256)> = (touched.slots.iter())
             .map(|slot| (slot.address, slot.slot))
             .collect();
-        let addresses: Vec<Address> = whole.iter().copied().collect();
-        let known = |address: &Address| match known.get(address) {
-            Some(at) => Some(&touched.accounts[*at]),
-            None => touched.accounts.iter().find(|it| it.address == *address),
-        };
+        let addresses: Vec<Address> = whole.keys().copied().collect();
         for (address, slot) in self.slots_of(&addresses)? {
             if seen.contains(&(address, slot)) {
                 continue;
@@ -178,7 +200,7 @@ impl Core {
             let id = self.hasher.hash(&key);
             let value = self.find_value(&table, id, &key)?;
             let value = Value::word(value.map(|(_, value)| value));
-            let is_removed = known(&address).is_none_or(|it| it.after.account.is_none());
+            let is_removed = whole[&address];
             changes.slots.push(SlotChange {
                 address,
                 slot,

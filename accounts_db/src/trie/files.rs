@@ -218,11 +218,7 @@ impl TrieFiles {
         let (unit, units) = units_of(location);
         let Some((file, path, offset)) = self.place(unit) else {
             let what = format!("the state trie names a node at unit {unit}, which does not exist");
-            return Err(ReadError::Trie(Damage::new(
-                self.storage.describe(NAME_PREFIX),
-                0,
-                what,
-            )));
+            return Err(ReadError::Trie(self.damage(location, &what)));
         };
         let mut bytes = vec![0; usize::try_from(units).unwrap_or(0) * UNIT_BYTES];
         file.read_at(&mut bytes, offset).context("read", path)?;

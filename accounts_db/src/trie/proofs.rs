@@ -3,13 +3,11 @@
 //! The trie is that of the newest block. For an earlier block the keys that changed since are set back, in
 //! an update that is never installed. The last of these are kept until the next block.
 
-use super::{changes::Touched, source::TrieSource};
+use super::source::TrieSource;
 use crate::{
     error::{Damage, ReadError},
     index::BlockSummary,
-    log::{Key, entry::Value},
     read::Reader,
-    shared::Core,
 };
 use alloy_primitives::{Address, U256};
 use lockweave_state_trie::{AccountProof, OtherVersion};
@@ -58,26 +56,14 @@ impl Reader {
             // Another block is the newest now.
             core.trie_versions.clear();
         }
-        let changes = core.trie_changes(self.changes_back()?)?;
-        let prepared = (core.trie).prepare(&changes, &source, core.workers.count())?;
+        let since = core.touched(&core.values_before_changes(&self.summary())?)?;
+        let prepared = core.prepare_touched(since.reversed())?;
         let version = Arc::new(OtherVersion::new(prepared, self.horizon.units()));
         let proof = core.trie.proof_in(&version, address, slots, &source)?;
         if version.root() == self.state_root() {
             core.trie_versions.add(self.sequence(), version);
         }
         Ok(proof)
-    }
-
-    /// The changes that lead from the newest block back to this one.
-    fn changes_back(&self) -> Result<Touched, ReadError> {
-        let core = &*self.core;
-        let (accounts, slots) = core.keys_since(&self.summary())?;
-        let accounts = accounts.into_iter().map(Key::Account);
-        let slots = slots
-            .into_iter()
-            .map(|(address, slot)| Key::Slot(address, slot));
-        let keys: Vec<Key> = accounts.chain(slots).collect();
-        core.touched_back(&keys, self)
     }
 
     fn summary(&self) -> BlockSummary {
@@ -115,30 +101,5 @@ impl TrieVersions {
     /// Frees all.
     pub(crate) fn clear(&self) {
         self.0.lock().clear();
-    }
-}
-
-impl Core {
-    fn touched_back(&self, keys: &[Key], reader: &Reader) -> Result<Touched, ReadError> {
-        let table = self.segments();
-        let mut touched = Touched::default();
-        for key in keys {
-            let id = self.hasher.hash(key);
-            let newest = self.find(&table, id, key)?;
-            let old = match &newest {
-                Some((location, entry)) => {
-                    self.version_at(&table, reader.horizon, *location, entry)?
-                }
-                None => None,
-            };
-            let newest = newest.and_then(|(_, entry)| match entry.body {
-                crate::log::entry::Body::Value { value, .. } => Some(value),
-                _ => None,
-            });
-            if newest != old || matches!(newest, Some(Value::Account(_))) {
-                touched.push(key, id, newest, old);
-            }
-        }
-        Ok(touched)
     }
 }

@@ -7,24 +7,20 @@
 use super::{
     changes::Touched,
     files::{StoredTrie, TrieFiles},
-    source::{NEWEST, TrieSource},
+    source::TrieSource,
 };
 use crate::{
     error::{CheckpointError, OpenError, ReadError},
-    log::{Key, Location, entry::Value},
+    log::{Key, Location},
     read::item,
     shared::Core,
     storage::RealStorage,
 };
 use alloy_primitives::B256;
-use lockweave_state_trie::{AccountChange, Changes, EMPTY_ROOT, SlotChange, StateTrie};
+use lockweave_state_trie::{EMPTY_ROOT, StateTrie};
 use std::{
-    fs,
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    io,
+    sync::Arc,
     time::{Duration, Instant},
 };
 use thiserror::Error;
@@ -88,7 +84,7 @@ struct Builder<'a> {
     core: &'a Core,
     trie: &'a StateTrie,
     files: &'a TrieFiles,
-    changes: Changes,
+    touched: Touched,
     totals: Recomputed,
 }
 
@@ -96,40 +92,14 @@ impl Builder<'_> {
     /// Adds what a shard has: its accounts, or its slots.
     fn add_shard(&mut self, shard: usize, is_slots: bool) -> Result<(), ReadError> {
         let core = self.core;
-        let table = core.segments();
-        let mut touched = Touched::default();
-        for (key, value) in core.shard_values(&table, shard, Location::from_units(NEWEST))? {
-            if item(key, value).is_none() {
-                continue;
+        for (key, value) in core.shard_values(&core.segments(), shard, Location::NEWEST)? {
+            match (key, item(key, value)) {
+                (Key::Account(_), Some(_)) if !is_slots => self.totals.accounts += 1,
+                (Key::Slot(..), Some(_)) if is_slots => self.totals.slots += 1,
+                _ => continue,
             }
-            match (key, value) {
-                (Key::Account(address), Value::Account(record)) if !is_slots => {
-                    let account = record
-                        .account
-                        .map(|it| (it.nonce, it.balance, it.code_hash));
-                    self.changes.accounts.push(AccountChange {
-                        address,
-                        id: core.hasher.hash(&key),
-                        existed: false,
-                        account,
-                    });
-                    self.totals.accounts += 1;
-                }
-                (Key::Slot(..), Value::Slot(_)) if is_slots => {
-                    touched.push(&key, core.hasher.hash(&key), None, Some(value));
-                    self.totals.slots += 1;
-                }
-                _ => {}
-            }
-        }
-        for slot in touched.slots {
-            self.changes.slots.push(SlotChange {
-                address: slot.address,
-                slot: slot.slot,
-                id: slot.id,
-                existed: false,
-                value: slot.after,
-            });
+            self.touched
+                .push(&key, core.hasher.hash(&key), None, Some(value));
         }
         Ok(())
     }
@@ -137,49 +107,21 @@ impl Builder<'_> {
     /// Applies what was added.
     fn apply(&mut self) -> Result<(), ReadError> {
         let core = self.core;
-        let table = core.segments();
-        let mut changes = std::mem::take(&mut self.changes);
-        // The accounts of the slots. Slots of accounts that do not exist are not part of the state.
-        changes.slots.sort_unstable_by_key(|slot| slot.address);
-        let mut owner = None;
-        let mut slots: Vec<SlotChange> = Vec::with_capacity(changes.slots.len());
-        for slot in changes.slots {
-            let known = match owner {
-                Some((address, exists)) if address == slot.address => exists,
-                _ => {
-                    let key = Key::Account(slot.address);
-                    let id = core.hasher.hash(&key);
-                    let record = core.find_value(&table, id, &key)?;
-                    let account = Value::record(record.map(|(_, value)| value)).account;
-                    if account.is_some() {
-                        changes.accounts.push(AccountChange {
-                            address: slot.address,
-                            id,
-                            existed: true,
-                            account: account.map(|it| (it.nonce, it.balance, it.code_hash)),
-                        });
-                    }
-                    owner = Some((slot.address, account.is_some()));
-                    account.is_some()
-                }
-            };
-            if known {
-                slots.push(slot);
-            }
-        }
-        changes.slots = slots;
+        let changes = core.trie_changes(std::mem::take(&mut self.touched))?;
         let source = TrieSource {
             core,
             files: self.files,
-            table,
+            table: core.segments(),
         };
-        let prepared = self.trie.prepare(&changes, &source, core.workers.count())?;
-        self.trie.install(prepared, NEWEST)?;
+        let threads = core.workers.count();
+        let prepare = || self.trie.prepare(&changes, &source, threads);
+        let prepared = core.workers.install(prepare)?;
+        self.trie.install(prepared, Location::NEWEST.units())?;
         Ok(())
     }
 
     fn pending(&self) -> usize {
-        self.changes.accounts.len() + self.changes.slots.len()
+        self.touched.accounts.len() + self.touched.slots.len()
     }
 }
 
@@ -193,13 +135,13 @@ impl Core {
         start: u64,
         mut save: impl FnMut(u64, bool) -> Result<(), E>,
     ) -> Result<Recomputed, E> {
-        trie.set_stamp(NEWEST);
+        trie.set_stamp(Location::NEWEST.units());
         let shards = self.index.shard_count() as u64;
         let mut builder = Builder {
             core: self,
             trie,
             files,
-            changes: Changes::default(),
+            touched: Touched::default(),
             totals: Recomputed::default(),
         };
         for step in start..2 * shards {
@@ -273,10 +215,11 @@ impl Core {
         &self,
         mut progress: impl FnMut(u64, u64),
     ) -> Result<Recomputed, ReadError> {
-        let scratch = Scratch::new();
+        let scratch = |error: io::Error| ReadError::Scratch(error.to_string());
+        let folder = tempfile::tempdir().map_err(scratch)?;
         let total = 2 * self.index.shard_count() as u64;
         let trie = StateTrie::new();
-        let storage = RealStorage::open(&scratch.0, true, false)
+        let storage = RealStorage::open(folder.path(), true, false)
             .map_err(|error| ReadError::Scratch(error.to_string()))?;
         let bytes = self.segments().segment_bytes();
         let files = TrieFiles::open(Arc::new(storage), bytes, &StoredTrie::default())?;
@@ -292,23 +235,5 @@ impl Core {
             progress(done, total);
             Ok::<_, ReadError>(())
         })
-    }
-}
-
-/// A folder for the nodes of a trie that is only computed; removed at the end.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Self {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("lockweave-trie-{}-{number}", std::process::id());
-        Self(std::env::temp_dir().join(name))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }

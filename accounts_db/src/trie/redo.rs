@@ -1,9 +1,6 @@
 //! Brings the state trie of a checkpoint to the newest record.
 
-use super::{
-    changes::{AccountTouch, SlotTouch, Touched},
-    source::TrieSource,
-};
+use super::changes::Touched;
 use crate::{
     error::{Damage, OpenError, ReadError},
     log::{
@@ -63,28 +60,6 @@ impl Core {
     }
 }
 
-impl Touched {
-    /// Adds the change of a key.
-    pub(super) fn push(&mut self, key: &Key, id: u64, before: Option<Value>, after: Option<Value>) {
-        match *key {
-            Key::Account(address) => self.accounts.push(AccountTouch {
-                address,
-                id,
-                before: Value::record(before),
-                after: Value::record(after),
-            }),
-            Key::Slot(address, slot) => self.slots.push(SlotTouch {
-                address,
-                slot: slot.into(),
-                id,
-                existed: !Value::word(before).is_zero(),
-                after: Value::word(after),
-            }),
-            Key::Code(_) => {}
-        }
-    }
-}
-
 /// Applies what the records after the checkpoint changed, and compares the root with the newest block's.
 pub(crate) fn update_trie(core: &Core, keys: RedoneKeys, end: u64) -> Result<(), OpenError> {
     core.trie.set_stamp(Core::stamp(end));
@@ -96,9 +71,7 @@ pub(crate) fn update_trie(core: &Core, keys: RedoneKeys, end: u64) -> Result<(),
     let keys: Vec<(Key, Option<Value>)> = keys.0.into_iter().collect();
     let update = || {
         if !keys.is_empty() {
-            let changes = core.trie_changes(core.touched(&keys)?)?;
-            let source = TrieSource::new(core);
-            let prepared = core.trie.prepare(&changes, &source, core.workers.count())?;
+            let prepared = core.prepare_touched(core.touched(&keys)?)?;
             core.trie.install(prepared, Core::stamp(end))?;
         }
         Ok::<_, ReadError>(core.trie.root())

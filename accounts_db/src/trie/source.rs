@@ -10,11 +10,8 @@ use crate::{
     shared::Core,
 };
 use alloy_primitives::{B256, keccak256};
-use lockweave_state_trie::{LeafValue, Source, TrieError};
+use lockweave_state_trie::{LeafValue, Source, TrieError, is_below};
 use std::sync::Arc;
-
-/// Every location is before this one: the stamp of the newest state.
-pub(crate) const NEWEST: u64 = u64::MAX;
 
 /// The accounts of a database, and the nodes in some files. Stamps are ends of the log.
 pub(crate) struct TrieSource<'a> {
@@ -54,7 +51,7 @@ impl<'a> TrieSource<'a> {
             }
             _ => return Ok(None),
         };
-        if !shares(&hashed, path.0, path.1) {
+        if !is_below(&hashed, path.0, path.1) {
             return Ok(None);
         }
         let value = core.version_at(&self.table, horizon, location, &entry)?;
@@ -71,13 +68,6 @@ impl<'a> TrieSource<'a> {
             _ => None,
         })
     }
-}
-
-/// Whether two keys share this many nibbles.
-fn shares(left: &B256, right: &B256, nibbles: usize) -> bool {
-    let whole = nibbles / 2;
-    left[..whole] == right[..whole]
-        && (nibbles.is_multiple_of(2) || left[whole] >> 4 == right[whole] >> 4)
 }
 
 impl Source for TrieSource<'_> {

@@ -1,6 +1,36 @@
 //! Figures of the operating system about processes and files.
 
 use std::{fs, io, os::unix::fs::MetadataExt, path::Path};
+use tempfile::TempDir;
+
+/// The folder of the stores' files.
+pub enum WorkFolder<'a> {
+    /// It was given, and stays.
+    Given(&'a Path),
+    /// In the working directory, and removed at the end.
+    Temporary(TempDir),
+}
+
+impl<'a> WorkFolder<'a> {
+    /// Creates the folder.
+    pub fn create(given: Option<&'a Path>) -> io::Result<Self> {
+        match given {
+            Some(path) => {
+                fs::create_dir_all(path)?;
+                Ok(Self::Given(path))
+            }
+            None => Ok(Self::Temporary(tempfile::tempdir_in(".")?)),
+        }
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Given(path) => path,
+            Self::Temporary(folder) => folder.path(),
+        }
+    }
+}
 
 /// Memory of this process in MiB: resident, and the anonymous part of it.
 pub fn resident_mib() -> io::Result<(f64, f64)> {

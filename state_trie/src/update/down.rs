@@ -1,6 +1,6 @@
 //! Down the trie: distributes changes among the children of branches.
 
-use super::item::{Done, Fetched, Item, NewLeaf, NewStorage, Output, Subtree, Update};
+use super::item::{Done, Fetched, Item, NewLeaf, NewStorage, Output, Subtree, Update, Work};
 use crate::{
     error::TrieError,
     node::{Branch, NodeLink, Place, Storage, tag_of},
@@ -38,6 +38,11 @@ impl<S: Source> Update<'_, S> {
         done: &mut Vec<Done>,
         out: &mut Output,
     ) -> Result<(), S::Error> {
+        if let Work::New(branch) = std::mem::replace(&mut item.work, Work::None) {
+            // Its prefix was cut.
+            self.distribute(index, item, branch, next, done);
+            return Ok(());
+        }
         match std::mem::replace(&mut item.place, Place::Empty) {
             Place::Empty => {}
             Place::Leaf { id, storage } => self.open_leaf(item, id, storage.map(|it| *it))?,
@@ -50,7 +55,7 @@ impl<S: Source> Update<'_, S> {
                     if whole && branch.check_depth(from).is_ok() {
                         let at = from + branch.prefix.len();
                         self.distribute_among(index, item, branch, at, None, next, done);
-                        item.place = Place::Same(id);
+                        item.work = Work::Same(id);
                         return Ok(());
                     }
                 }
@@ -58,11 +63,6 @@ impl<S: Source> Update<'_, S> {
                 (branch.check_depth(item.depth.into()))
                     .map_err(|error| self.source.damaged(link.0, error))?;
                 out.replaced.push(link);
-                self.distribute(index, item, branch, next, done);
-                return Ok(());
-            }
-            Place::Same(_) => return Err(TrieError::Inconsistent("a branch comes twice").into()),
-            Place::Cut(branch) => {
                 self.distribute(index, item, branch, next, done);
                 return Ok(());
             }
@@ -167,12 +167,13 @@ impl<S: Source> Update<'_, S> {
             branch.set_node(cut, 0);
             let at = from + shared;
             let changes = self.with_nibble(&item.changes, at, cut);
-            let place = Place::Cut(Box::new(lower));
-            next.push(item.below(index, cut, at, changes, place));
+            let mut below = item.below(index, cut, at, changes, Place::Empty);
+            below.work = Work::New(Box::new(lower));
+            next.push(below);
             cut_at = Some(cut);
         }
         self.distribute_among(index, item, &branch, from + shared, cut_at, next, done);
-        item.place = Place::Cut(branch);
+        item.work = Work::New(branch);
     }
 
     /// The number of nibbles of a branch's prefix that all changes of an item have.

@@ -54,6 +54,8 @@ pub(crate) struct Item {
     /// The changes, as a range of all.
     pub(crate) changes: Range<usize>,
     pub(crate) place: Place,
+    /// The branch there, once the item has it.
+    pub(crate) work: Work,
     /// An existing leaf that moves into the subtree.
     pub(crate) extra: Option<Box<Fetched>>,
     /// The storage of a change in the subtree that keeps it.
@@ -70,6 +72,7 @@ impl Item {
             owner,
             changes,
             place,
+            work: Work::None,
             extra: None,
             kept: None,
         }
@@ -94,6 +97,16 @@ impl Item {
             ..Self::root(index, self.owner, changes, place)
         }
     }
+}
+
+/// The branch of an item.
+#[derive(Debug)]
+pub(crate) enum Work {
+    None,
+    /// One that is being made.
+    New(Box<Branch>),
+    /// One in memory of which at most references change.
+    Same(u32),
 }
 
 /// A leaf of the result.

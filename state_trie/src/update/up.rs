@@ -1,11 +1,9 @@
 //! Up the trie: puts changed children into their branches, and hashes.
 
-use super::item::{Done, Item, NewLeaf, Output, Patch, Subtree, Update, count};
+use super::item::{Done, Item, NewLeaf, Output, Patch, Subtree, Update, Work, count};
 use crate::{
     error::TrieError,
-    node::{
-        Branch, EMPTY_ROOT, NodeLink, Place, Reference, Storage, nibbles_of, tag_of, write_leaf,
-    },
+    node::{Branch, EMPTY_ROOT, NodeLink, Reference, Storage, nibbles_of, tag_of, write_leaf},
     path,
     trie::Source,
 };
@@ -63,9 +61,9 @@ impl<S: Source> Update<'_, S> {
     ) -> Result<Subtree, S::Error> {
         let hashed_later = Reference::hash(B256::ZERO);
         let mut own_id = None;
-        let mut branch = match std::mem::replace(&mut item.place, Place::Empty) {
-            Place::Cut(branch) => branch,
-            Place::Same(id) => {
+        let mut branch = match std::mem::replace(&mut item.work, Work::None) {
+            Work::New(branch) => branch,
+            Work::Same(id) => {
                 let branch = self.nodes.get(id);
                 let branch = branch.ok_or(TrieError::Inconsistent("a node is not in memory"))?;
                 let mut is_same = true;
@@ -84,7 +82,7 @@ impl<S: Source> Update<'_, S> {
                 own_id = Some(id);
                 Box::new(branch.clone())
             }
-            _ => return Ok(self.only_leaf(item)),
+            Work::None => return Ok(self.only_leaf(item)),
         };
         let mut new = None;
         for at in children.clone() {

@@ -4,20 +4,14 @@
 use super::VerifyError;
 use crate::{
     chain::{ChainBlock, ChainParameters, ReceiptsSummary, execution::ExecutedBlock},
-    store::{ChainStore, Datadir, DurableStore, Retention, StoreError},
+    store::{ChainStore, Datadir, DatadirError, DurableStore, Retention, StoreError},
 };
 use alloy_consensus::proofs::calculate_transaction_root;
 use alloy_primitives::B256;
 use lockweave_evm_adapter::EvmTransaction;
 use lockweave_runtime::{StateDelta, StateView};
-use std::{
-    fs,
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::sync::Arc;
+use tempfile::TempDir;
 
 /// The block that everything behind it is executed on.
 pub(super) struct Base<'s> {
@@ -104,24 +98,16 @@ impl<'s> Base<'s> {
 /// A chain in a temporary folder, which is removed at the end.
 struct ScratchChain {
     store: DurableStore,
-    _folder: ScratchFolder,
-}
-
-struct ScratchFolder(PathBuf);
-
-impl Drop for ScratchFolder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+    _folder: TempDir,
 }
 
 impl ScratchChain {
     fn new(parameters: &ChainParameters) -> Result<Self, VerifyError> {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("lockweave-verify-{}-{number}", std::process::id());
-        let folder = ScratchFolder(std::env::temp_dir().join(name));
-        let datadir = Datadir::open(&folder.0)?;
+        let folder = tempfile::tempdir().map_err(|source| DatadirError::File {
+            path: std::env::temp_dir().display().to_string(),
+            source,
+        })?;
+        let datadir = Datadir::open(folder.path())?;
         datadir.init(parameters)?;
         Ok(Self {
             store: DurableStore::open(datadir, parameters, AGAIN)?,

@@ -3,7 +3,8 @@
 use clap::Parser;
 use hdrhistogram::Histogram;
 use lockweave_peers::{
-    exit_code, machine,
+    exit_code,
+    machine::{self, WorkFolder},
     report::{Report, write_header, write_line, write_ratios},
     store::{Store, StoreError},
     stores::StoreKind,
@@ -128,16 +129,8 @@ fn parent(args: &Args) -> Result<(), StoreError> {
     } else {
         &args.stores
     };
-    let temporary = match &args.datadir {
-        Some(_) => None,
-        None => Some(tempfile::tempdir_in(".")?),
-    };
-    let datadir = match (&args.datadir, &temporary) {
-        (Some(datadir), _) => datadir.clone(),
-        (None, Some(temporary)) => temporary.path().to_path_buf(),
-        (None, None) => unreachable!("one of both"),
-    };
-    std::fs::create_dir_all(&datadir)?;
+    let work = WorkFolder::create(args.datadir.as_deref())?;
+    let datadir = work.path();
     let mut out = std::io::stdout().lock();
     if !args.json {
         write_header(&mut out)?;
@@ -145,10 +138,10 @@ fn parent(args: &Args) -> Result<(), StoreError> {
     let mut reports = Vec::new();
     for store in stores {
         let folder = datadir.join(store.name());
-        let prepared = Prepared::load(args, &datadir, *store)?;
+        let prepared = Prepared::load(args, datadir, *store)?;
         if prepared.is_some() {
             // The number of blocks is unknown until this run ends.
-            std::fs::remove_file(Prepared::path(&datadir, *store))?;
+            std::fs::remove_file(Prepared::path(datadir, *store))?;
         }
         let done = prepared.map(|prepared| prepared.blocks);
         let mut report = run(args, *store, &folder, Phase::Write, done)?;
@@ -172,7 +165,7 @@ fn parent(args: &Args) -> Result<(), StoreError> {
         reports.push(report);
         if args.datadir.is_some() {
             let entries = args.entries;
-            Prepared { entries, blocks }.store(&datadir, *store)?;
+            Prepared { entries, blocks }.store(datadir, *store)?;
         } else {
             std::fs::remove_dir_all(&folder)?;
         }

@@ -3,7 +3,8 @@
 use clap::Parser;
 use hdrhistogram::Histogram;
 use lockweave_peers::{
-    exit_code, machine,
+    exit_code,
+    machine::{self, WorkFolder},
     roots::{
         RootStore, RootStoreKind, Settings, cache_bytes,
         work::{Phase, Work},
@@ -119,16 +120,8 @@ fn parent(args: &Args) -> Result<(), StoreError> {
     } else {
         &args.stores
     };
-    let temporary = match &args.dir {
-        Some(_) => None,
-        None => Some(tempfile::tempdir_in(".")?),
-    };
-    let dir = match (&args.dir, &temporary) {
-        (Some(dir), _) => dir.clone(),
-        (None, Some(temporary)) => temporary.path().to_path_buf(),
-        (None, None) => unreachable!("one of both"),
-    };
-    std::fs::create_dir_all(&dir)?;
+    let work = WorkFolder::create(args.dir.as_deref())?;
+    let dir = work.path();
     let mut out = std::io::stdout().lock();
     if !args.json {
         write_header(&mut out)?;
@@ -139,7 +132,7 @@ fn parent(args: &Args) -> Result<(), StoreError> {
         if folder.exists() {
             return Err(format!("{} is there already: remove it", folder.display()).into());
         }
-        run(args, *store, &dir, |report| {
+        run(args, *store, dir, |report| {
             if args.json {
                 serde_json::to_writer(&mut out, &report)?;
                 writeln!(out)?;
@@ -150,7 +143,7 @@ fn parent(args: &Args) -> Result<(), StoreError> {
             reports.push(report);
             Ok(())
         })?;
-        if temporary.is_some() {
+        if matches!(work, WorkFolder::Temporary(_)) {
             std::fs::remove_dir_all(&folder)?;
         }
     }

@@ -10,6 +10,8 @@ use alloy_rpc_types_eth::{EIP1186AccountProofResponse, EIP1186StorageProof};
 use alloy_serde::JsonStorageKey;
 use lockweave_runtime::CodeRef;
 
+/// Nonce, balance and code hash where there is no account.
+const NO_ACCOUNT: (u64, U256, B256) = (0, U256::ZERO, KECCAK256_EMPTY);
 /// Slots in one request at most.
 const SLOTS_MAX: usize = 1_024;
 
@@ -107,7 +109,7 @@ pub(crate) fn get_proof(context: &RpcContext, params: &Params<'_>) -> Reply {
     let slots = (keys.iter().map(|key| storage_key(key))).collect::<Result<Vec<_>, _>>()?;
     let (block, _) = context.state(params.optional(2, "block")?)?;
     let proof = (context.node.store()).proof_at(block.number(), address, &slots)?;
-    let (nonce, balance, code_hash) = proof.account.unwrap_or((0, U256::ZERO, KECCAK256_EMPTY));
+    let (nonce, balance, code_hash) = proof.account.unwrap_or(NO_ACCOUNT);
     let storage_proof = keys.iter().zip(proof.slots);
     reply(EIP1186AccountProofResponse {
         address,
@@ -137,13 +139,13 @@ fn proof_key(text: &str, slot: U256) -> JsonStorageKey {
 
 pub(crate) fn get_account(context: &RpcContext, params: &Params<'_>) -> Reply {
     let address: Address = params.required(0, "address")?;
-    let (block, state) = context.state(params.optional(1, "block")?)?;
-    let account = state.account(address)?.unwrap_or_default();
+    let (block, _) = context.state(params.optional(1, "block")?)?;
     let proof = (context.node.store()).proof_at(block.number(), address, &[])?;
+    let (nonce, balance, code_hash) = proof.account.unwrap_or(NO_ACCOUNT);
     reply(serde_json::json!({
-        "balance": account.balance,
-        "nonce": U64::from(account.nonce),
-        "codeHash": account.code_hash,
+        "balance": balance,
+        "nonce": U64::from(nonce),
+        "codeHash": code_hash,
         "storageRoot": proof.storage_root,
     }))
 }

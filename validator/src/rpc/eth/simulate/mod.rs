@@ -1,7 +1,7 @@
 //! `eth_simulateV1`: simulated blocks on top of a block of the chain.
 
 mod call;
-mod root;
+mod changes;
 mod sequence;
 
 use crate::{
@@ -212,7 +212,7 @@ impl Simulation<'_> {
         }
         seal_body(header, &transactions, &receipts);
         // Changes of earlier simulated blocks are included again, with their current values.
-        let delta = root::changes(&self.scene);
+        let delta = changes::changes(&self.scene);
         header.state_root = self.context.node.store().root_after(self.base, &delta)?;
         let hash = header.hash_slow();
         self.parent = header.clone();

@@ -1,4 +1,4 @@
-//! The state root of a simulated block.
+//! What a simulation changed, for the state roots of its blocks.
 
 use crate::rpc::scratch::Scene;
 use alloy_primitives::Address;
