@@ -70,7 +70,7 @@ mod transaction;
 
 pub use block::{
     Activation, BlockContext, BlockInput, ChainSpec, EvmBlock, EvmBlockError, Ommers, Step,
-    SystemCall, TypedReceipt, logs_bloom, receipts_root,
+    SystemCall, TypedReceipt, logs_bloom, parent_hash_slot, receipts_root,
 };
 pub use executor::{EvmExecutor, InvalidStep, StepEffects};
 pub use inference::{

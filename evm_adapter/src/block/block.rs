@@ -8,7 +8,9 @@ use super::{
 use crate::transaction::EvmTransaction;
 use alloy_consensus::Header;
 use alloy_eips::{
-    eip2935::HISTORY_STORAGE_ADDRESS, eip4788::BEACON_ROOTS_ADDRESS, eip4895::Withdrawal,
+    eip2935::{HISTORY_SERVE_WINDOW, HISTORY_STORAGE_ADDRESS},
+    eip4788::BEACON_ROOTS_ADDRESS,
+    eip4895::Withdrawal,
     eip7002::WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS,
     eip7251::CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS,
 };
@@ -124,6 +126,19 @@ impl EvmBlock {
         })
     }
 
+    /// Leaves out the call that stores the parent's hash (EIP-2935). So the block can run before that hash is known,
+    /// if the state shows the hash at [`parent_hash_slot`] and the caller adds that slot to the changes.
+    #[must_use]
+    pub fn without_parent_hash_call(mut self) -> Self {
+        let is_call = |step: &Step| matches!(step, Step::SystemCall(call) if call.contract == HISTORY_STORAGE_ADDRESS);
+        let found = self.steps[..self.system_steps].iter().position(is_call);
+        if let Some(index) = found {
+            self.steps.remove(index);
+            self.system_steps -= 1;
+        }
+        self
+    }
+
     /// The header.
     pub const fn header(&self) -> &Header {
         &self.header
@@ -161,6 +176,12 @@ impl EvmBlock {
         let index = step.checked_sub(self.system_steps)?;
         (index < self.transactions).then_some(index)
     }
+}
+
+/// The slot of [`HISTORY_STORAGE_ADDRESS`] in which a block that is not the genesis stores the hash of its parent
+/// (EIP-2935).
+pub fn parent_hash_slot(block: u64) -> U256 {
+    U256::from(block.saturating_sub(1) % HISTORY_SERVE_WINDOW as u64)
 }
 
 /// Checks that the header has exactly the fields of its fork.

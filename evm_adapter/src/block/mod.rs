@@ -13,7 +13,7 @@ mod context;
 mod receipt;
 mod step;
 
-pub use block::{BlockInput, EvmBlock, EvmBlockError, Ommers};
+pub use block::{BlockInput, EvmBlock, EvmBlockError, Ommers, parent_hash_slot};
 pub use chain::{Activation, ChainSpec};
 pub use context::BlockContext;
 pub use receipt::{TypedReceipt, logs_bloom, receipts_root};

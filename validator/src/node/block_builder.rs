@@ -11,12 +11,13 @@ use crate::{
     pool::PooledTransaction,
 };
 use alloy_consensus::Header;
-use alloy_eips::eip7685::Requests;
+use alloy_eips::{eip2935::HISTORY_STORAGE_ADDRESS, eip7685::Requests};
 use alloy_primitives::{Address, B256};
 use lockweave_banking_stage::InferredStats;
 use lockweave_engine::{Engine, EngineError, Executed, SkippedTransactions};
 use lockweave_evm_adapter::{
     BlockInput, ChainSpec, EvmBlock, EvmBlockError, EvmTransaction, InvalidStep, Ommers,
+    parent_hash_slot,
 };
 use lockweave_runtime::{
     AccessSet, Outcome, OutcomeKind, Receipt, SealedBlock, StateDelta, StateView, receipts,
@@ -52,10 +53,20 @@ pub enum LeftOut {
     Invalid(String),
 }
 
+/// When a block learns the hash of its parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ParentHash {
+    /// The header has it.
+    Known,
+    /// After its execution: [`BuiltBlock::set_parent_hash`]. The state has it already where the block would
+    /// store it (EIP-2935).
+    Late,
+}
+
 /// A block that was executed, whose header lacks the state root.
 #[derive(Debug)]
 pub struct BuiltBlock {
-    /// The header, but for `state_root`.
+    /// The header, but for `state_root`, and for `parent_hash` where that is [late](ParentHash::Late).
     pub header: Header,
     /// Transactions in block order.
     pub transactions: Vec<EvmTransaction>,
@@ -71,6 +82,21 @@ pub struct BuiltBlock {
     pub left_out: Vec<(B256, LeftOut)>,
     /// How the run went.
     pub stats: InferredStats,
+}
+
+impl BuiltBlock {
+    /// Adds the hash of the parent, which was [late](ParentHash::Late), to the header and to the changes.
+    pub fn set_parent_hash(&mut self, hash: B256) {
+        self.header.parent_hash = hash;
+        let key = (
+            HISTORY_STORAGE_ADDRESS,
+            parent_hash_slot(self.header.number),
+        );
+        let slots = &mut self.delta.slots;
+        // They are sorted, and no transaction can write this one.
+        let at = slots.partition_point(|(address, slot, _)| (*address, *slot) < key);
+        slots.insert(at, (key.0, key.1, hash.into()));
+    }
 }
 
 /// Makes blocks.
@@ -99,12 +125,13 @@ impl BlockBuilder {
         &mut self,
         view: &Arc<dyn StateView>,
         header: Header,
+        parent_hash: ParentHash,
         candidates: &[Arc<PooledTransaction>],
     ) -> Result<BuiltBlock, BuildError> {
         let mut left_out = Vec::new();
         let mut chosen = self.choose(&header, candidates, &mut left_out);
         loop {
-            let run = self.execute(view, &header, &chosen)?;
+            let run = self.execute(view, &header, parent_hash, &chosen)?;
             if let Some(fitting) = first_over_limit(&run) {
                 // Somebody used more than was thought, so the last ones have no room. The prefix
                 // comes to the same again.
@@ -162,13 +189,17 @@ impl BlockBuilder {
         &self,
         view: &Arc<dyn StateView>,
         header: &Header,
+        parent_hash: ParentHash,
         chosen: &[EvmTransaction],
     ) -> Result<Run, BuildError> {
         let estimated = chosen.iter().map(|transaction| {
             let estimate = self.history.estimate(transaction);
             transaction.clone().with_gas_estimate(estimate)
         });
-        let block = EvmBlock::new(&self.chain, input(header, estimated.collect()))?;
+        let mut block = EvmBlock::new(&self.chain, input(header, estimated.collect()))?;
+        if parent_hash == ParentHash::Late {
+            block = block.without_parent_hash_call();
+        }
         let run = self.engine.run(&block).skip_invalid().keep_access();
         let Executed {
             sealed,

@@ -1,59 +1,67 @@
-//! The thread that makes blocks durable and announces them while the next one may already execute.
+//! The thread that finishes blocks while the next one may already execute: it has the state root computed,
+//! proposes the block, makes it durable and announces it.
 //!
-//! It handles one block at a time. The producer hands over the block's state changes, receives the state root
-//! for its header, and then orders the finished block to be committed or forgotten. A block is announced only
-//! when it is durable, and the next block is prepared only after that. So everything announced survives a
-//! crash; a crash loses at most one block being executed and one being committed.
+//! It handles one block at a time. A block is announced only when it is durable, and the next block gets here
+//! only after that. So everything announced survives a crash; a crash loses at most one block being executed
+//! and one being committed.
 
-use super::{Head, Node, admission_after, consensus::FinalityRule, submit::sender_state};
+use super::{
+    Head, Node, admission_after,
+    block_builder::BuiltBlock,
+    consensus::{Decision, Verdict},
+    counters::count,
+    late_hash::HashSetter,
+    submit::sender_state,
+};
 use crate::{chain::ChainBlock, store::StoreError};
+use alloy_eips::eip4895::Withdrawals;
 use alloy_primitives::{Address, B256};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use lockweave_evm_adapter::EvmTransaction;
-use lockweave_runtime::StateDelta;
 use std::{
     collections::BTreeSet,
-    io,
+    io, mem,
     sync::Arc,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 /// How long to wait before a block that could not be stored is stored again.
 const STORE_RETRY: Duration = Duration::from_secs(1);
 
-/// An order of the producer.
-enum Order {
-    /// Prepare the commit of a block with this number and these changes.
-    Prepare { number: u64, delta: StateDelta },
-    /// Make the prepared block durable and announce it.
-    Commit(Arc<ChainBlock>),
-    /// Drop the prepared block.
-    Forget,
+/// A block that was executed.
+pub(super) struct NewBlock {
+    /// The block. Its header lacks the state root only.
+    pub(super) built: BuiltBlock,
+    /// Whoever waits for its hash.
+    pub(super) hash: HashSetter,
+    /// When its execution began.
+    pub(super) started: Instant,
+    /// How long its execution took.
+    pub(super) executed: Duration,
+    /// Whether the next block may execute meanwhile.
+    pub(super) overlapped: bool,
 }
 
 /// The producer's end of the thread.
 pub(super) struct Committer {
-    orders: Sender<Order>,
-    prepared: Receiver<Result<B256, StoreError>>,
-    committed: Receiver<Result<(), StoreError>>,
+    blocks: Sender<NewBlock>,
+    committed: Receiver<Result<Verdict, StoreError>>,
     give_up: Sender<()>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Committer {
     /// Starts the thread.
-    pub(super) fn start(node: Arc<Node>, finality: Box<dyn FinalityRule>) -> io::Result<Self> {
-        let (orders, received_orders) = bounded(1);
-        let (send_prepared, prepared) = bounded(1);
+    pub(super) fn start(node: Arc<Node>, decision: Box<dyn Decision>) -> io::Result<Self> {
+        let (blocks, received_blocks) = bounded(1);
         let (send_committed, committed) = bounded(1);
         let (give_up, give_up_order) = bounded(1);
         let mut thread = Thread {
             node,
-            finality,
-            orders: received_orders,
-            prepared: send_prepared,
+            decision,
+            blocks: received_blocks,
             committed: send_committed,
             give_up: give_up_order,
         };
@@ -61,34 +69,21 @@ impl Committer {
             .name("block-committer".to_owned())
             .spawn(move || thread.run())?;
         Ok(Self {
-            orders,
-            prepared,
+            blocks,
             committed,
             give_up,
             thread: Some(thread),
         })
     }
 
-    /// Prepares the next block; returns the state root after it.
-    pub(super) fn prepare(&self, number: u64, delta: StateDelta) -> Result<B256, StoreError> {
-        self.order(Order::Prepare { number, delta });
-        self.prepared
-            .recv()
-            .unwrap_or_else(|_| Err(committer_ended()))
+    /// Commits the next block; [`committed`](Self::committed) reports when it is done.
+    pub(super) fn commit(&self, block: NewBlock) {
+        // If the thread has ended, its closed channel reports that.
+        let _ = self.blocks.send(block);
     }
 
-    /// Commits the prepared block; [`committed`](Self::committed) reports when it is done.
-    pub(super) fn commit(&self, block: Arc<ChainBlock>) {
-        self.order(Order::Commit(block));
-    }
-
-    /// Drops the prepared block.
-    pub(super) fn forget(&self) {
-        self.order(Order::Forget);
-    }
-
-    /// Reports once for each commit that it is done or has failed for good.
-    pub(super) const fn committed(&self) -> &Receiver<Result<(), StoreError>> {
+    /// Reports once for each block that it is durable, was rejected, or has failed for good.
+    pub(super) const fn committed(&self) -> &Receiver<Result<Verdict, StoreError>> {
         &self.committed
     }
 
@@ -96,11 +91,6 @@ impl Committer {
     pub(super) fn give_up(&self) {
         // Once is enough.
         let _ = self.give_up.try_send(());
-    }
-
-    /// If the thread has ended, its closed channels report that.
-    fn order(&self, order: Order) {
-        let _ = self.orders.send(order);
     }
 }
 
@@ -115,7 +105,7 @@ impl Drop for Committer {
     fn drop(&mut self) {
         self.give_up();
         let (closed, _) = bounded(1);
-        self.orders = closed;
+        self.blocks = closed;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -125,49 +115,75 @@ impl Drop for Committer {
 /// The thread's own end.
 struct Thread {
     node: Arc<Node>,
-    finality: Box<dyn FinalityRule>,
-    orders: Receiver<Order>,
-    prepared: Sender<Result<B256, StoreError>>,
-    committed: Sender<Result<(), StoreError>>,
+    decision: Box<dyn Decision>,
+    blocks: Receiver<NewBlock>,
+    committed: Sender<Result<Verdict, StoreError>>,
     give_up: Receiver<()>,
 }
 
 impl Thread {
     /// Runs until the producer has ended.
     fn run(&mut self) {
-        while let Ok(order) = self.orders.recv() {
-            let Order::Prepare { number, delta } = order else {
-                // Nothing is prepared; the producer got the error.
-                continue;
-            };
-            let node = Arc::clone(&self.node);
-            let mut prepared = match node.store.prepare(number, delta) {
-                Ok(prepared) => prepared,
-                Err(error) => {
-                    let _ = self.prepared.send(Err(error));
-                    continue;
-                }
-            };
-            let _ = self.prepared.send(Ok(prepared.state_root()));
-            let Ok(Order::Commit(block)) = self.orders.recv() else {
-                continue;
-            };
-            let started = Instant::now();
-            let commit = || prepared.commit(Arc::clone(&block));
-            let mut done = self.commit_with_retry(&block, commit);
-            if done.is_ok() {
-                let seconds = started.elapsed().as_secs_f64();
-                metrics::histogram!("lockweave_block_commit_seconds").record(seconds);
-                done = self.publish(&block);
-            }
+        while let Ok(block) = self.blocks.recv() {
+            let number = block.built.header.number;
+            let done = self.finish(block);
             if let Err(error) = &done {
                 // Wakes the producer, which may be waiting for work. All others ask the node.
-                error!(target: "producer", number = block.number(), %error, "the block cannot be stored");
-                *node.failure.lock() = Some(error.to_string());
-                node.notify();
+                error!(target: "producer", number, %error, "the block cannot be stored");
+                *self.node.failure.lock() = Some(error.to_string());
+                self.node.notify();
             }
             let _ = self.committed.send(done);
         }
+    }
+
+    /// Completes a block, proposes it, and makes it the head.
+    fn finish(&mut self, new: NewBlock) -> Result<Verdict, StoreError> {
+        let NewBlock {
+            mut built,
+            hash,
+            started,
+            executed,
+            overlapped,
+        } = new;
+        let node = Arc::clone(&self.node);
+        let (delta, stats) = (mem::take(&mut built.delta), mem::take(&mut built.stats));
+        let root_started = Instant::now();
+        let mut prepared = node.store.prepare(built.header.number, delta)?;
+        built.header.state_root = prepared.state_root();
+        let root_time = root_started.elapsed();
+        let block = Arc::new(into_block(built));
+        hash.set(block.hash);
+        let number = block.number();
+        if self.decision.propose(&block) == Verdict::Rejected {
+            warn!(target: "producer", number, "the proposal was rejected");
+            return Ok(Verdict::Rejected);
+        }
+        // Recorded before the block is announced, because listeners may then ask for its statistics.
+        count(&block, &stats);
+        metrics::histogram!("lockweave_block_execute_seconds").record(executed.as_secs_f64());
+        metrics::histogram!("lockweave_block_root_seconds").record(root_time.as_secs_f64());
+        let violations = stats.violations;
+        node.runs.note(number, stats);
+        let commit_started = Instant::now();
+        self.commit_with_retry(&block, || prepared.commit(Arc::clone(&block)))?;
+        let commit_time = commit_started.elapsed();
+        metrics::histogram!("lockweave_block_commit_seconds").record(commit_time.as_secs_f64());
+        self.publish(&block)?;
+        info!(
+            target: "producer",
+            number,
+            hash = %block.hash,
+            transactions = block.transactions.len(),
+            violations,
+            gas = block.header.gas_used,
+            execute_us = executed.as_micros(),
+            root_us = root_time.as_micros(),
+            total_us = started.elapsed().as_micros(),
+            overlapped,
+            "block"
+        );
+        Ok(Verdict::Accepted)
     }
 
     /// Makes a block durable. If the storage fails, the commit is retried: nothing is lost, and the node
@@ -222,9 +238,23 @@ impl Thread {
             state,
         };
         node.pool.advance(states, |hash| included.contains(&hash));
-        *node.finality.lock() = self.finality.committed(block);
+        *node.finality.lock() = self.decision.committed(block);
         drop(intake);
         node.events.announce_block(Arc::clone(block));
         Ok(())
+    }
+}
+
+fn into_block(built: BuiltBlock) -> ChainBlock {
+    let withdrawals_root = built.header.withdrawals_root;
+    ChainBlock {
+        hash: built.header.hash_slow(),
+        header: built.header,
+        transactions: built.transactions,
+        withdrawals: withdrawals_root.map(|_| Withdrawals::default()),
+        receipts: built.receipts,
+        access: built.access,
+        failures: built.failures,
+        ..ChainBlock::default()
     }
 }

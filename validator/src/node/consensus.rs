@@ -1,4 +1,5 @@
-//! The interface to a consensus engine, which decides when a block is proposed and when it is final.
+//! The interface to a consensus engine, which decides when a block is proposed, whether it is accepted, and when
+//! it is final.
 
 use crate::chain::ChainBlock;
 use alloy_consensus::Header;
@@ -58,7 +59,7 @@ pub enum Wake {
     Stop,
 }
 
-/// Decides when this node proposes, and what is final. Called by the producing thread only.
+/// Decides when this node proposes. Called by the producing thread only.
 pub trait Consensus: Send {
     /// Waits for this node's next turn after `parent`.
     ///
@@ -71,32 +72,39 @@ pub trait Consensus: Send {
         has_work: &dyn Fn() -> bool,
     ) -> Turn;
 
-    /// Proposes a block that was executed here.
-    fn propose(&mut self, block: &ChainBlock) -> Verdict;
-
     /// Whether this node could propose immediately, given transactions. If so, the next block executes while
-    /// the last one is made durable; otherwise the node waits for that first.
+    /// the state root of the last one is computed and while it is made durable; otherwise the node waits for
+    /// that first.
     fn is_due(&self) -> bool {
         false
     }
 
-    /// The rule that decides which blocks are final. Called once. By default a durable block is final.
-    fn finality_rule(&self) -> Box<dyn FinalityRule> {
-        Box::new(FinalWhenDurable)
+    /// What decides about the blocks that are made. Called once. By default every block is accepted, and
+    /// final when it is durable.
+    fn decision(&self) -> Box<dyn Decision> {
+        Box::new(AcceptAll)
     }
 }
 
-/// Decides what is final. Called by the committing thread only, for every block in order.
-pub trait FinalityRule: Send {
+/// Decides which blocks of this node are accepted, and what is final. Called by the committing thread only,
+/// for every block in order.
+pub trait Decision: Send {
+    /// Proposes a block that was executed here.
+    fn propose(&mut self, block: &ChainBlock) -> Verdict;
+
     /// Called when a block is durable and before it is announced; returns what is final then.
     fn committed(&mut self, block: &ChainBlock) -> Finality;
 }
 
-/// A durable block is final: for a single node.
+/// Every block is accepted, and final when it is durable: for a single node.
 #[derive(Debug)]
-pub struct FinalWhenDurable;
+pub struct AcceptAll;
 
-impl FinalityRule for FinalWhenDurable {
+impl Decision for AcceptAll {
+    fn propose(&mut self, _block: &ChainBlock) -> Verdict {
+        Verdict::Accepted
+    }
+
     fn committed(&mut self, block: &ChainBlock) -> Finality {
         Finality {
             safe: block.number(),
@@ -188,10 +196,6 @@ impl Consensus for SoloConsensus {
         }
     }
 
-    fn propose(&mut self, _block: &ChainBlock) -> Verdict {
-        Verdict::Accepted
-    }
-
     fn is_due(&self) -> bool {
         self.last.elapsed() >= self.config.block_time
     }
@@ -210,9 +214,5 @@ impl Consensus for Idle {
     ) -> Turn {
         while wake.recv() == Ok(Wake::Work) {}
         Turn::Stop
-    }
-
-    fn propose(&mut self, _block: &ChainBlock) -> Verdict {
-        Verdict::Rejected
     }
 }

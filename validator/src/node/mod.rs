@@ -9,15 +9,17 @@
 pub mod block_builder;
 mod committer;
 pub mod consensus;
+mod counters;
 mod events;
 mod gas_history;
+mod late_hash;
 mod overlay;
 mod producer;
 mod run_log;
 mod submit;
 
+pub(crate) use counters::INFERENCE_COUNTERS;
 pub use events::{BlockEvent, Events};
-pub(crate) use producer::INFERENCE_COUNTERS;
 pub use producer::ProducerError;
 pub use submit::SubmitError;
 
@@ -147,7 +149,7 @@ impl Node {
             failure: Mutex::default(),
             storage_failure: Mutex::default(),
         });
-        let committer = Committer::start(Arc::clone(&node), consensus.finality_rule());
+        let committer = Committer::start(Arc::clone(&node), consensus.decision());
         let committer = committer.map_err(NodeError::Producer)?;
         let producer =
             producer::Producer::new(Arc::clone(&node), builder, consensus, committer, woken);

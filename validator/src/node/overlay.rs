@@ -1,6 +1,11 @@
 //! The state after a block that is not durable yet: its changes on top of the durable state before it.
+//!
+//! The block's hash may still be missing, because its state root is being computed. Whoever reads the hash
+//! waits for it, by `BLOCKHASH` or in the contract of EIP-2935; everybody else does not.
 
+use super::late_hash::LateHash;
 use ahash::{AHashMap, AHashSet};
+use alloy_eips::eip2935::HISTORY_STORAGE_ADDRESS;
 use alloy_primitives::{Address, B256, U256};
 use lockweave_runtime::{Account, Code, StateDelta, StateError, StateView};
 use std::sync::Arc;
@@ -13,7 +18,9 @@ pub(super) struct Overlay {
     slots: AHashMap<(Address, U256), U256>,
     codes: AHashMap<B256, Arc<Code>>,
     block: u64,
-    hash: B256,
+    hash: LateHash,
+    /// Where the next block stores the hash of this one (EIP-2935), if it leaves that to this state.
+    hash_slot: Option<U256>,
 }
 
 impl Overlay {
@@ -22,7 +29,7 @@ impl Overlay {
         below: Arc<dyn StateView>,
         delta: &StateDelta,
         block: u64,
-        hash: B256,
+        hash: LateHash,
     ) -> Self {
         let slots = delta.slots.iter();
         let codes = delta.codes.iter();
@@ -36,7 +43,20 @@ impl Overlay {
             codes: codes.map(|code| (code.hash(), Arc::clone(code))).collect(),
             block,
             hash,
+            hash_slot: None,
         }
+    }
+
+    /// Has the block's hash in the slot in which the next block would store it.
+    pub(super) const fn with_hash_at(mut self, slot: U256) -> Self {
+        self.hash_slot = Some(slot);
+        self
+    }
+
+    fn hash(&self) -> Result<B256, StateError> {
+        let number = self.block;
+        let hash = self.hash.wait();
+        hash.ok_or(StateError::MissingBlockHash { number })
     }
 }
 
@@ -49,6 +69,9 @@ impl StateView for Overlay {
     }
 
     fn slot(&self, address: Address, slot: U256) -> Result<U256, StateError> {
+        if self.hash_slot == Some(slot) && address == HISTORY_STORAGE_ADDRESS {
+            return Ok(self.hash()?.into());
+        }
         match self.slots.get(&(address, slot)) {
             Some(value) => Ok(*value),
             None if self.cleared.contains(&address) => Ok(U256::ZERO),
@@ -65,7 +88,7 @@ impl StateView for Overlay {
 
     fn block_hash(&self, number: u64) -> Result<Option<B256>, StateError> {
         if number == self.block {
-            return Ok(Some(self.hash));
+            return Ok(Some(self.hash()?));
         }
         self.below.block_hash(number)
     }
@@ -87,7 +110,7 @@ impl StateView for Overlay {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_deltas::delta;
+    use crate::{node::late_hash::HashSetter, test_deltas::delta};
     use lockweave_runtime::MemoryState;
     use proptest::prelude::*;
 
@@ -98,7 +121,11 @@ mod tests {
             let mut state = MemoryState::new();
             state.apply(&before);
             let below: Arc<dyn StateView> = Arc::new(state.clone());
-            let overlay = Overlay::new(below, &change, 7, B256::repeat_byte(7));
+            let setter = HashSetter::default();
+            let hash = B256::repeat_byte(7);
+            let at = U256::from(6);
+            let overlay = Overlay::new(below, &change, 7, setter.hash()).with_hash_at(at);
+            setter.set(hash);
             state.apply(&change);
             for byte in 0..6 {
                 let address = Address::repeat_byte(byte);
@@ -107,7 +134,8 @@ mod tests {
                     prop_assert_eq!(overlay.slot(address, slot).unwrap(), state.slot(address, slot).unwrap());
                 }
             }
-            prop_assert_eq!(overlay.block_hash(7).unwrap(), Some(B256::repeat_byte(7)));
+            prop_assert_eq!(overlay.block_hash(7).unwrap(), Some(hash));
+            prop_assert_eq!(overlay.slot(HISTORY_STORAGE_ADDRESS, at).unwrap(), U256::from_be_bytes(hash.0));
         }
     }
 }

@@ -1,32 +1,39 @@
 //! Block production: one thread makes blocks of the transactions in the pool, another makes them durable.
 //!
-//! If more transactions wait than fit into a block, the next block executes while the last one is committed,
-//! on an [`Overlay`] with its changes. The next block is prepared and proposed only when the last one is
-//! durable.
+//! If more transactions wait than fit into a block, the next block executes while the state root of the last
+//! one is computed and while it is committed, on an [`Overlay`] with its changes. Its transactions wait for
+//! the hash of the last block only where they read it. The next block is prepared and proposed only when the
+//! last one is durable.
 
 use super::{
-    Head, Node,
-    block_builder::{BlockBuilder, BuildError, BuiltBlock, LeftOut},
-    committer::{Committer, committer_ended},
+    Node,
+    block_builder::{BlockBuilder, BuildError, BuiltBlock, LeftOut, ParentHash},
+    committer::{Committer, NewBlock, committer_ended},
     consensus::{Attributes, Consensus, Turn, Verdict, Wake},
+    late_hash::{HashSetter, LateHash},
     overlay::Overlay,
 };
 use crate::{
-    chain::{ChainBlock, execution, fees},
+    chain::{execution, fees},
     pool::{DropReason, PooledTransaction, Take},
     store::StoreError,
 };
 use ahash::AHashSet;
 use alloy_consensus::{Header, constants::EMPTY_WITHDRAWALS};
-use alloy_eips::{eip4895::Withdrawals, eip7685::EMPTY_REQUESTS_HASH};
-use alloy_primitives::{B256, U256};
+use alloy_eips::{
+    eip2935::{HISTORY_STORAGE_ADDRESS, HISTORY_STORAGE_CODE},
+    eip7685::EMPTY_REQUESTS_HASH,
+};
+use alloy_primitives::{B256, U256, keccak256};
 use crossbeam_channel::{Receiver, select};
-use lockweave_banking_stage::InferredStats;
-use lockweave_evm_adapter::{ChainSpec, EvmTransaction, SpecId};
-use lockweave_runtime::StateDelta;
-use std::{sync::Arc, time::Instant};
+use lockweave_evm_adapter::{ChainSpec, EvmTransaction, SpecId, parent_hash_slot};
+use lockweave_runtime::{StateDelta, StateError, StateView};
+use std::{
+    sync::{Arc, LazyLock},
+    time::Instant,
+};
 use thiserror::Error;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error};
 
 /// Transactions in a block at most.
 const BLOCK_TRANSACTIONS_MAX: usize = 65_536;
@@ -49,15 +56,32 @@ pub enum ProducerError {
     /// The chain's storage failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The state cannot be read.
+    #[error(transparent)]
+    State(#[from] StateError),
 }
 
 /// A block that is being committed, as far as the execution of the next one needs it.
 struct InFlight {
-    /// The block and the state after it.
-    head: Head,
+    /// Its header, without the state root.
+    header: Header,
+    hash: LateHash,
+    /// The state before it.
+    below: Arc<dyn StateView>,
+    /// What it changed.
+    delta: StateDelta,
     /// Its transactions, which are still in the pool.
     transactions: AHashSet<B256>,
 }
+
+/// The state before the next block.
+struct Base {
+    view: Arc<dyn StateView>,
+    parent_hash: ParentHash,
+}
+
+/// The hash of the code of EIP-2935.
+static HISTORY_CODE_HASH: LazyLock<B256> = LazyLock::new(|| keccak256(&HISTORY_STORAGE_CODE));
 
 /// The producing thread.
 pub(super) struct Producer {
@@ -105,8 +129,8 @@ impl Producer {
     fn produce_until_stopped(&mut self) -> Result<(), ProducerError> {
         loop {
             let parent = match &self.in_flight {
-                Some(in_flight) => in_flight.head.clone(),
-                None => self.node.head(),
+                Some(in_flight) => in_flight.header.clone(),
+                None => self.node.head().block.header.clone(),
             };
             let turn = {
                 let node = &self.node;
@@ -118,11 +142,11 @@ impl Producer {
                     let base_fee = node.next_base_fee().unwrap_or_default();
                     node.pool.has_executable(base_fee)
                 };
-                self.consensus
-                    .next_turn(&parent.block.header, &self.wake, &has_work)
+                self.consensus.next_turn(&parent, &self.wake, &has_work)
             };
             let Turn::Propose { attributes, empty } = turn else {
-                return self.wait_for_commit();
+                self.wait_for_commit()?;
+                return Ok(());
             };
             self.produce(&parent, attributes, empty)?;
             if self.stopped {
@@ -133,64 +157,63 @@ impl Producer {
 
     fn produce(
         &mut self,
-        parent: &Head,
+        parent: &Header,
         attributes: Attributes,
         empty: bool,
     ) -> Result<(), ProducerError> {
         if self.node.failure().is_some() {
-            return self.wait_for_commit();
-        }
-        let started = Instant::now();
-        let header = self.next_header(&parent.block, attributes);
-        let candidates = self.candidates(&header);
-        if candidates.is_empty() && !empty {
-            return self.wait_for_commit();
-        }
-        let mut built = self.builder.build(&parent.state, header, &candidates)?;
-        let executed = started.elapsed();
-        // The previous block must be durable before this one is announced.
-        self.wait_for_commit()?;
-        if self.stopped {
+            self.wait_for_commit()?;
             return Ok(());
         }
+        let started = Instant::now();
+        let extra_data = &self.node.config.extra_data;
+        let mut header = next_header(self.node.chain(), parent, attributes, extra_data);
+        let candidates = self.candidates(&header);
+        if candidates.is_empty() && !empty {
+            self.wait_for_commit()?;
+            return Ok(());
+        }
+        let base = self.base(&mut header)?;
+        let built = (self.builder).build(&base.view, header, base.parent_hash, &candidates);
+        let executed = started.elapsed();
+        // The previous block must be durable before this one is proposed.
+        if self.wait_for_commit()? == Verdict::Rejected || self.stopped {
+            return Ok(());
+        }
+        let mut built = built?;
         self.drop_invalid(&mut built);
         if built.transactions.is_empty() && !empty {
             return Ok(());
         }
-        let stats = std::mem::take(&mut built.stats);
-        let delta = std::mem::take(&mut built.delta);
-        let overlap_delta = self.can_overlap(&built).then(|| delta.clone());
-        built.header.state_root = self.committer.prepare(built.header.number, delta)?;
-        let block = Arc::new(into_block(built));
-        if self.consensus.propose(&block) == Verdict::Rejected {
-            warn!(target: "producer", number = block.number(), "the proposal was rejected");
-            self.committer.forget();
-            return Ok(());
+        let head = self.node.head();
+        match base.parent_hash {
+            ParentHash::Known => built.header.parent_hash = head.block.hash,
+            ParentHash::Late => built.set_parent_hash(head.block.hash),
         }
-        // Recorded before the block is announced, because listeners may then ask for its statistics.
-        count(&block, &stats);
-        metrics::histogram!("lockweave_block_execute_seconds").record(executed.as_secs_f64());
-        let violations = stats.violations;
-        self.node.runs.note(block.number(), stats);
-        self.committer.commit(Arc::clone(&block));
-        self.is_committing = true;
-        let overlapped = overlap_delta.is_some();
-        match overlap_delta {
-            Some(delta) => self.in_flight = Some(self.in_flight(&block, &delta)),
-            None => self.wait_for_commit()?,
+        let overlapped = self.can_overlap(&built);
+        let setter = HashSetter::default();
+        if overlapped {
+            self.in_flight = Some(InFlight {
+                header: built.header.clone(),
+                hash: setter.hash(),
+                below: head.state,
+                delta: built.delta.clone(),
+                transactions: (built.transactions.iter())
+                    .map(EvmTransaction::hash)
+                    .collect(),
+            });
         }
-        info!(
-            target: "producer",
-            number = block.number(),
-            hash = %block.hash,
-            transactions = block.transactions.len(),
-            violations,
-            gas = block.header.gas_used,
-            execute_us = executed.as_micros(),
-            total_us = started.elapsed().as_micros(),
+        self.committer.commit(NewBlock {
+            built,
+            hash: setter,
+            started,
+            executed,
             overlapped,
-            "block"
-        );
+        });
+        self.is_committing = true;
+        if !overlapped {
+            self.wait_for_commit()?;
+        }
         Ok(())
     }
 
@@ -200,55 +223,60 @@ impl Producer {
         self.consensus.is_due() && self.node.pool.status().pending > built.transactions.len()
     }
 
-    /// What the next block needs of this one, whose changes are `delta`.
-    fn in_flight(&self, block: &Arc<ChainBlock>, delta: &StateDelta) -> InFlight {
-        // The previous block is durable and announced; otherwise this one would not be committed yet. This
-        // block may become the head at any time; its changes on top of itself read the same.
-        let below = self.node.head().state;
-        InFlight {
-            head: Head {
-                block: Arc::clone(block),
-                state: Arc::new(Overlay::new(below, delta, block.number(), block.hash)),
-            },
-            transactions: (block.transactions.iter())
-                .map(EvmTransaction::hash)
-                .collect(),
+    /// The state before the block with this header, which gets the parent's hash if it is known.
+    fn base(&self, header: &mut Header) -> Result<Base, ProducerError> {
+        let Some(in_flight) = &self.in_flight else {
+            let head = self.node.head();
+            header.parent_hash = head.block.hash;
+            return Ok(Base {
+                view: head.state,
+                parent_hash: ParentHash::Known,
+            });
+        };
+        // The parent may become the head at any time; its changes on top of itself read the same.
+        let below = Arc::clone(&in_flight.below);
+        let number = in_flight.header.number;
+        let overlay = Overlay::new(below, &in_flight.delta, number, in_flight.hash.clone());
+        let fork = (self.node.chain()).fork_at(header.number, header.timestamp);
+        let history = overlay.account(HISTORY_STORAGE_ADDRESS)?;
+        let stores_hash =
+            fork.is_enabled_in(SpecId::PRAGUE) && history.is_some_and(|history| history.has_code());
+        if stores_hash && history.map(|history| history.code_hash) == Some(*HISTORY_CODE_HASH) {
+            let slot = parent_hash_slot(header.number);
+            return Ok(Base {
+                view: Arc::new(overlay.with_hash_at(slot)),
+                parent_hash: ParentHash::Late,
+            });
         }
+        if stores_hash {
+            // What another contract does with the hash shows when it runs. Without a hash the commit fails.
+            header.parent_hash = in_flight.hash.wait().unwrap_or_default();
+        }
+        Ok(Base {
+            view: Arc::new(overlay),
+            parent_hash: ParentHash::Known,
+        })
     }
 
-    /// Waits until the block that is being committed is durable, if there is one.
-    fn wait_for_commit(&mut self) -> Result<(), ProducerError> {
+    /// Waits until the block that is being committed is durable or rejected, if there is one.
+    fn wait_for_commit(&mut self) -> Result<Verdict, ProducerError> {
         if !self.is_committing {
-            return Ok(());
+            return Ok(Verdict::Accepted);
         }
-        loop {
+        let done = loop {
             select! {
-                recv(self.committer.committed()) -> done => {
-                    self.is_committing = false;
-                    self.in_flight = None;
-                    return Ok(done.unwrap_or_else(|_| Err(committer_ended()))?);
-                }
+                recv(self.committer.committed()) -> done => break done,
                 recv(self.wake) -> wake => if wake != Ok(Wake::Work) {
                     // Waits for the commit in progress, which is not retried if it fails.
                     self.stopped = true;
                     self.committer.give_up();
-                    let done = self.committer.committed().recv();
-                    self.is_committing = false;
-                    self.in_flight = None;
-                    return Ok(done.unwrap_or_else(|_| Err(committer_ended()))?);
+                    break self.committer.committed().recv();
                 },
             }
-        }
-    }
-
-    /// The fields of the next header that are known before execution.
-    fn next_header(&self, parent: &ChainBlock, attributes: Attributes) -> Header {
-        next_header(
-            self.node.chain(),
-            parent,
-            attributes,
-            &self.node.config.extra_data,
-        )
+        };
+        self.is_committing = false;
+        self.in_flight = None;
+        Ok(done.unwrap_or_else(|_| Err(committer_ended()))?)
     }
 
     /// The best transactions that may fit.
@@ -301,96 +329,33 @@ fn block_bytes_max(chain: &ChainSpec, header: &Header) -> usize {
     }
 }
 
-/// Metrics of access inference.
-pub(crate) const INFERENCE_COUNTERS: [&str; 9] = [
-    "lockweave_sets_known_total",
-    "lockweave_sets_by_template_total",
-    "lockweave_sets_by_simulation_total",
-    "lockweave_simulations_taken_total",
-    "lockweave_sets_extended_total",
-    "lockweave_access_violations_total",
-    "lockweave_rolled_back_total",
-    "lockweave_ran_alone_total",
-    "lockweave_payments_without_locks_total",
-];
-
-/// The values of one block, in the same order.
-const fn inference_counts(stats: &InferredStats) -> [usize; 9] {
-    [
-        stats.known,
-        stats.by_template,
-        stats.by_simulation,
-        stats.simulations_taken,
-        stats.late_grants,
-        stats.violations,
-        stats.rolled_back,
-        stats.executed_alone,
-        stats.payments,
-    ]
-}
-
-/// Updates the metrics for a block.
-#[expect(clippy::cast_precision_loss, reason = "gauges are floating-point")]
-fn count(block: &ChainBlock, stats: &InferredStats) {
-    metrics::counter!("lockweave_blocks_total").increment(1);
-    metrics::counter!("lockweave_transactions_total").increment(block.transactions.len() as u64);
-    metrics::counter!("lockweave_gas_total").increment(block.header.gas_used);
-    metrics::counter!("lockweave_lock_waits_total").increment(stats.run.conflicts as u64);
-    metrics::counter!("lockweave_window_full_total").increment(stats.run.window_full as u64);
-    for (name, count) in INFERENCE_COUNTERS.iter().zip(inference_counts(stats)) {
-        metrics::counter!(*name).increment(count as u64);
-    }
-    let inference = stats.inference.as_secs_f64();
-    metrics::histogram!("lockweave_block_inference_seconds").record(inference);
-    for (worker, tasks) in stats.run.executed.iter().enumerate() {
-        metrics::counter!("lockweave_worker_tasks_total", "worker" => worker.to_string())
-            .increment(*tasks as u64);
-    }
-    metrics::gauge!("lockweave_head_block").set(block.number() as f64);
-    let base_fee = block.header.base_fee_per_gas.unwrap_or_default();
-    metrics::gauge!("lockweave_base_fee_wei").set(base_fee as f64);
-}
-
 /// The fields of a header that are known before its block is executed.
-pub(crate) fn next_header(
+///
+/// The parent's hash is not among them.
+fn next_header(
     chain: &ChainSpec,
-    parent: &ChainBlock,
+    parent: &Header,
     attributes: Attributes,
     extra_data: &[u8],
 ) -> Header {
-    let number = parent.number() + 1;
+    let number = parent.number + 1;
     let timestamp = attributes.timestamp;
     let fork = chain.fork_at(number, timestamp);
     let is = |since: SpecId| fork.is_enabled_in(since);
     Header {
-        parent_hash: parent.hash,
         number,
         timestamp,
         beneficiary: attributes.beneficiary,
         mix_hash: attributes.prev_randao,
-        gas_limit: parent.header.gas_limit,
+        gas_limit: parent.gas_limit,
         difficulty: U256::ZERO,
         extra_data: extra_data.to_vec().into(),
-        base_fee_per_gas: fees::next_base_fee(chain, &parent.header, timestamp),
+        base_fee_per_gas: fees::next_base_fee(chain, parent, timestamp),
         withdrawals_root: is(SpecId::SHANGHAI).then_some(EMPTY_WITHDRAWALS),
         blob_gas_used: is(SpecId::CANCUN).then_some(0),
-        excess_blob_gas: fees::next_excess_blob_gas(chain, &parent.header, timestamp),
+        excess_blob_gas: fees::next_excess_blob_gas(chain, parent, timestamp),
         parent_beacon_block_root: is(SpecId::CANCUN).then_some(B256::ZERO),
         requests_hash: is(SpecId::PRAGUE).then_some(EMPTY_REQUESTS_HASH),
         ..Header::default()
-    }
-}
-
-fn into_block(built: BuiltBlock) -> ChainBlock {
-    let withdrawals_root = built.header.withdrawals_root;
-    ChainBlock {
-        hash: built.header.hash_slow(),
-        header: built.header,
-        transactions: built.transactions,
-        withdrawals: withdrawals_root.map(|_| Withdrawals::default()),
-        receipts: built.receipts,
-        access: built.access,
-        failures: built.failures,
-        ..ChainBlock::default()
     }
 }

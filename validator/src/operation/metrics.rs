@@ -251,7 +251,7 @@ const GAUGES: [(&str, Unit, &str); 8] = [
 ];
 
 /// Histograms and the times in them.
-const HISTOGRAMS: [(&str, &str); 5] = [
+const HISTOGRAMS: [(&str, &str); 6] = [
     (
         "lockweave_block_inference_seconds",
         "Finding out what a block's transactions touch, all workers together",
@@ -259,6 +259,10 @@ const HISTOGRAMS: [(&str, &str); 5] = [
     (
         "lockweave_block_execute_seconds",
         "Executing a block, inference included",
+    ),
+    (
+        "lockweave_block_root_seconds",
+        "Computing a block's state root",
     ),
     ("lockweave_block_commit_seconds", "Making a block durable"),
     ("lockweave_fsync_seconds", "One sync of a file of the chain"),

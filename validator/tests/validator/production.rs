@@ -11,10 +11,10 @@ use alloy_primitives::{Address, Bytes, U256, hex};
 use alloy_rlp::Encodable as _;
 use crossbeam_channel::Receiver;
 use lockweave_validator::{
-    chain::{ChainBlock, ChainParameters, execution::BLOCK_BYTES_MAX},
+    chain::{ChainParameters, execution::BLOCK_BYTES_MAX},
     node::{
         Node, SubmitError,
-        consensus::{Attributes, Consensus, Turn, Verdict, Wake},
+        consensus::{Attributes, Consensus, Turn, Wake},
     },
     store::{ChainStore, StoreError},
 };
@@ -188,10 +188,6 @@ impl Consensus for Once {
                 return Turn::Stop;
             }
         }
-    }
-
-    fn propose(&mut self, _block: &ChainBlock) -> Verdict {
-        Verdict::Accepted
     }
 
     /// The producer does not wait for the commit.

@@ -260,7 +260,7 @@ async fn a_busy_node_says_so_to_each_call_and_answers_light_ones() {
 struct Panics(AtomicBool);
 
 impl Hooks for Panics {
-    fn read(&self) {
+    fn read(&self, _: Address) {
         assert!(!self.0.load(Ordering::Relaxed), "as wanted");
     }
 }

@@ -20,7 +20,7 @@ pub(crate) trait Hooks: Send + Sync + 'static {
     }
 
     /// Before an account is read.
-    fn read(&self) {}
+    fn read(&self, _address: Address) {}
 
     /// After an account was read.
     fn was_read(&self) {}
@@ -65,7 +65,7 @@ impl StateView for HookedView {
     }
 
     fn account(&self, address: Address) -> Result<Option<Account>, StateError> {
-        self.hooks.read();
+        self.hooks.read(address);
         let account = self.inner.account(address);
         self.hooks.was_read();
         account
