@@ -11,7 +11,7 @@ use crate::{
     recovery::Recovery,
     shared::Core,
     storage::{RealStorage, Storage},
-    trie::{RebuildError, Recomputed},
+    trie::{RebuildError, Recomputed, is_trie_file},
 };
 use alloy_primitives::{B256, Bytes};
 use lockweave_runtime::StateDelta;
@@ -254,7 +254,15 @@ impl Db {
     ) -> Result<Verified, SnapshotError> {
         let scrubbed = self.scrub(progress)?;
         if let Some(damage) = scrubbed.damages.first() {
-            return Err(SnapshotError::Damaged(damage.clone()));
+            let damage = damage.clone();
+            let file = Path::new(&damage.file).file_name();
+            return Err(
+                if is_trie_file(&file.unwrap_or_default().to_string_lossy()) {
+                    ReadError::Trie(damage).into()
+                } else {
+                    SnapshotError::Damaged(damage)
+                },
+            );
         }
         self.core.verify_index()?;
         let Some(latest) = self.latest() else {

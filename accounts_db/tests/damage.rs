@@ -231,15 +231,23 @@ fn a_damaged_or_missing_trie_is_rebuilt() {
     let used = used(&storage, "trie.0");
     for at in (0..=used).step_by(97) {
         let fork = storage.fork(1);
+        let mut bytes = fork.bytes("trie.0").expect("it is there");
         if at < TRIE_START {
             lockweave_accounts_db::storage::Storage::remove(&fork, "trie.0").expect("it is there");
-        } else {
-            let mut bytes = fork.bytes("trie.0").expect("it is there");
+        } else if at % 2 == 0 {
             bytes[at..].fill(0xa5);
+            fork.set_bytes("trie.0", bytes);
+        } else {
+            bytes.truncate(at);
             fork.set_bytes("trie.0", bytes);
         }
         let error = match Db::open_on(Box::new(fork.clone()), read_only()) {
-            Ok(db) => scrub(&db).expect("readable").damages[0].to_string(),
+            Ok(db) => {
+                let verified = db.verify(|_, _| ControlFlow::Continue(()), |_, _| {});
+                let text = verified.expect_err("damage").to_string();
+                assert!(text.contains("rebuild-trie"), "{text}");
+                scrub(&db).expect("readable").damages[0].to_string()
+            }
             Err(error @ OpenError::Trie(_)) => {
                 let text = error.to_string();
                 assert!(text.contains("rebuild-trie"), "{text}");

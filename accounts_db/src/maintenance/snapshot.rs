@@ -31,8 +31,8 @@ pub enum SnapshotError {
         /// A database file in it.
         name: String,
     },
-    /// Bytes of the snapshot are damaged.
-    #[error("the snapshot is damaged: {0}")]
+    /// Bytes of the database or of the snapshot are damaged.
+    #[error("{0}")]
     Damaged(Damage),
     /// The accounts do not have the recorded state root.
     #[error(

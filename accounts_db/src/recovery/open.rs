@@ -13,7 +13,7 @@ use crate::{
     options::Options,
     shared::{BackgroundGathering, CheckpointSchedule, Core, Writer},
     storage::Storage,
-    trie::{StoredTrie, TrieFiles, TrieVersions, trie_file_name},
+    trie::{StoredTrie, TrieFiles, TrieVersions, is_missing_or_cut, trie_file_name},
     workers::Workers,
 };
 use lockweave_state_trie::StateTrie;
@@ -120,11 +120,15 @@ fn open_trie(
         return damaged("a rebuild of the state trie is not finished");
     }
     let files = TrieFiles::open(Arc::clone(storage), manifest.segment_bytes, &stored);
-    let files = files.map_err(|error| match error.source.kind() {
-        io::ErrorKind::NotFound if !rebuild => {
-            OpenError::Trie(Damage::new(error.file, 0, "the file is missing"))
+    let files = files.map_err(|error| {
+        if rebuild || !is_missing_or_cut(&error.source) {
+            return error.into();
         }
-        _ => error.into(),
+        let what = match error.source.kind() {
+            io::ErrorKind::NotFound => "the file is missing".to_owned(),
+            _ => error.source.to_string(),
+        };
+        OpenError::Trie(Damage::new(error.file, 0, what))
     })?;
     if stored.root.is_empty() {
         return Ok((StateTrie::new(), files, stored));

@@ -150,6 +150,25 @@ impl Space {
     }
 }
 
+/// Opens a file that must have this size.
+fn open_whole(storage: &dyn Storage, name: &str, bytes: u64) -> io::Result<Arc<dyn StorageFile>> {
+    let file = storage.open(name)?;
+    let found = file.size()?;
+    if found != bytes {
+        let what = format!("it has {found} bytes instead of {bytes}");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+    }
+    Ok(file)
+}
+
+/// Whether a file of the trie cannot be opened because it is not there as a whole.
+pub(crate) fn is_missing_or_cut(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::InvalidData
+    )
+}
+
 impl TrieFiles {
     /// The files of a stored trie, of `file_bytes` bytes each.
     pub(crate) fn open(
@@ -160,8 +179,11 @@ impl TrieFiles {
         let mut files = Vec::new();
         for number in 0..stored.files {
             let name = trie_file_name(number);
-            let file = match storage.open(&name) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound && stored.is_new() => {
+            let file = match open_whole(&*storage, &name, file_bytes) {
+                Err(error) if is_missing_or_cut(&error) && stored.is_new() => {
+                    if error.kind() != io::ErrorKind::NotFound {
+                        (storage.remove(&name)).context("remove", storage.describe(&name))?;
+                    }
                     storage.create(&name, file_bytes)
                 }
                 file => file,

@@ -21,7 +21,9 @@ mod redo;
 mod source;
 
 pub(crate) use changes::Touched;
-pub(crate) use files::{FilesWriter, StoredTrie, TrieFiles, is_trie_file, trie_file_name};
+pub(crate) use files::{
+    FilesWriter, StoredTrie, TrieFiles, is_missing_or_cut, is_trie_file, trie_file_name,
+};
 pub(crate) use proofs::TrieVersions;
 pub use rebuild::{RebuildError, Recomputed};
 pub(crate) use redo::{RedoneKeys, update_trie};
