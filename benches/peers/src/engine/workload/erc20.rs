@@ -54,7 +54,8 @@ pub(super) fn block(
     made(name, state, transactions)
 }
 
-fn account(index: u64) -> Address {
+/// The account with this index.
+pub(super) fn account(index: u64) -> Address {
     Address::from_word(keccak256(U256::from(index).to_be_bytes::<32>()))
 }
 

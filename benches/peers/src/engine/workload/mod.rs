@@ -2,6 +2,7 @@
 
 mod erc20;
 mod mainnet;
+mod mints;
 mod mixed;
 mod raw;
 mod swaps;
@@ -41,6 +42,8 @@ pub enum WorkloadName {
     UniswapOnePool,
     /// Transfers, token transfers and swaps, 60, 20 and 20 % by gas, over 100,000 accounts, 3 tokens, 2 pools.
     Mixed,
+    /// 20,000 transactions: ERC-20 transfers, and one in four a mint in one of four collections.
+    Mints,
     /// Recorded mainnet blocks of 15 Mgas and more.
     MainnetBig,
     /// All recorded mainnet blocks.
@@ -51,7 +54,7 @@ pub enum WorkloadName {
 
 impl WorkloadName {
     /// All of them, in the order of reports.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::RawSelf,
         Self::RawRandom,
         Self::RawHot,
@@ -62,6 +65,7 @@ impl WorkloadName {
         Self::UniswapIndependent,
         Self::UniswapOnePool,
         Self::Mixed,
+        Self::Mints,
         Self::MainnetBig,
         Self::MainnetAll,
         Self::Scheduler,
@@ -80,6 +84,7 @@ impl WorkloadName {
             Self::UniswapIndependent => "uniswap-independent",
             Self::UniswapOnePool => "uniswap-one-pool",
             Self::Mixed => "mixed",
+            Self::Mints => "mints",
             Self::MainnetBig => "mainnet-big",
             Self::MainnetAll => "mainnet-all",
             Self::Scheduler => "scheduler",
@@ -110,6 +115,7 @@ impl WorkloadName {
             }
             Self::UniswapOnePool => swaps::block(self, transactions, &swaps::Pools::One),
             Self::Mixed => mixed::block(self, transactions),
+            Self::Mints => mints::block(self, transactions),
             Self::MainnetBig => return mainnet::blocks(mainnet::LARGE_BLOCK_GAS, selection),
             Self::MainnetAll => return mainnet::blocks(0, selection),
             Self::Scheduler => return Ok(Vec::new()),
