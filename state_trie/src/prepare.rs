@@ -2,6 +2,7 @@
 
 use crate::{
     error::TrieError,
+    history::{ALL, Notes, Undo},
     keccak::Messages,
     node::{
         Branch, EMPTY_ROOT, LeafValue, NodeLink, Place, Reference, Root, Storage, place_of, rlps,
@@ -9,7 +10,8 @@ use crate::{
     },
     trie::{Found, Ids, Inner, Source, StateTrie},
     update::{
-        Item, LeafChange, NewLeaf, NewStorage, Output, Patch, Spares, Subtree, Update, patched,
+        Item, LeafChange, NewLeaf, NewNode, NewStorage, Output, Patch, Spares, Subtree, Update,
+        patched,
     },
 };
 use alloy_primitives::{Address, B256, Bytes, U256};
@@ -53,17 +55,6 @@ pub struct Changes {
     pub slots: Vec<SlotChange>,
 }
 
-/// What a version has of its own.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Own {
-    /// A node.
-    Node(usize),
-    /// A node in the place of another.
-    Exchanged(usize),
-    /// New references of a node's children.
-    Patched(Patch),
-}
-
 /// A computed update.
 #[derive(Debug)]
 pub struct Prepared {
@@ -81,43 +72,18 @@ impl Prepared {
         self.root.hash
     }
 
-    /// What the version has of its own, by the id of the node.
-    pub(crate) fn own(&self) -> impl Iterator<Item = (u32, Own)> {
+    /// The way to the update's version from the one before: its nodes. `stamp` is the source's name of it.
+    pub(crate) fn into_undo(mut self, stamp: u64) -> Undo {
+        let mut notes = Notes::default();
         let Output {
-            nodes,
-            exchanged,
-            patches,
-            ..
+            nodes, exchanged, ..
         } = &self.output;
-        let nodes = nodes
-            .iter()
-            .zip(0..)
-            .map(|((id, _), at)| (*id, Own::Node(at)));
-        let exchanged = exchanged
-            .iter()
-            .zip(0..)
-            .map(|((id, _), at)| (*id, Own::Exchanged(at)));
-        let patches = patches.iter().map(|patch| (patch.id, Own::Patched(*patch)));
-        nodes.chain(exchanged).chain(patches)
-    }
-
-    /// Calls `read` with a node of the version that is its own.
-    pub(crate) fn read<R>(
-        &self,
-        inner: &Inner,
-        id: u32,
-        own: Own,
-        read: impl FnOnce(&Branch) -> R,
-    ) -> Result<R, TrieError> {
-        let missing = TrieError::Inconsistent("a node is not in memory");
-        match own {
-            Own::Node(at) => Ok(read(&self.output.nodes[at].1)),
-            Own::Exchanged(at) => Ok(read(&self.output.exchanged[at].1)),
-            Own::Patched(patch) => {
-                let branch = inner.nodes.get(id).ok_or(missing)?;
-                Ok(read(&patched(branch, self.output.references_of(&patch))))
-            }
+        for node in nodes.iter().chain(exchanged) {
+            notes.add(node.at, &node.branch, ALL);
         }
+        let root = self.root.clone();
+        self.output.notes = notes;
+        self.output.undo((self.version - 1, root, stamp))
     }
 
     /// Fails if the trie is not the one for which the update was prepared.
@@ -130,7 +96,7 @@ impl Prepared {
 impl Drop for Prepared {
     fn drop(&mut self) {
         let unused = self.output.ids.drain(..);
-        let unused = unused.chain(self.output.nodes.drain(..).map(|(id, _)| id));
+        let unused = unused.chain(self.output.nodes.drain(..).map(|node| node.id));
         self.ids.give_back(unused);
     }
 }
@@ -180,20 +146,23 @@ impl StateTrie {
     pub fn install(&self, mut prepared: Prepared, stamp: u64) -> Result<(), TrieError> {
         let mut inner = self.inner.write();
         prepared.check(&inner)?;
+        let before = (inner.root.clone(), inner.stamp);
         inner.version = prepared.version;
         inner.stamp = stamp;
         inner.root = prepared.root.clone();
-        for Patch { id, start, end } in std::mem::take(&mut prepared.output.patches) {
-            let new = &prepared.output.references[start as usize..end as usize];
-            inner.patch(id, new);
+        let output = &mut prepared.output;
+        for Patch { id, start, end, .. } in &output.patches {
+            inner.patch(*id, &mut output.references[*start as usize..*end as usize]);
         }
-        for (id, node) in std::mem::take(&mut prepared.output.exchanged) {
-            inner.put_in_place(id, node);
+        if inner.history.is_kept() {
+            let undo = output.undo((inner.version, before.0, before.1));
+            inner.history.push(undo);
         }
-        let Output {
-            nodes, replaced, ..
-        } = &mut prepared.output;
-        self.exchange(&mut inner, nodes.drain(..), replaced.drain(..));
+        for node in std::mem::take(&mut output.exchanged) {
+            inner.put_in_place(node.id, node.branch);
+        }
+        let nodes = output.nodes.drain(..).map(|node| (node.id, node.branch));
+        self.exchange(&mut inner, nodes, output.replaced.drain(..));
         Ok(())
     }
 }
@@ -261,6 +230,7 @@ impl<S: Source> Context<'_, S> {
             owners,
             ids: self.ids,
             spares: self.spares,
+            places: &self.inner.history.places,
             version: self.inner.version + 1,
             stamp: self.inner.stamp,
             threads: self.threads,
@@ -449,12 +419,13 @@ impl<S: Source> Update<'_, S> {
                 Subtree::Leaf(leaf) => self.root_of_leaf(&leaf),
                 Subtree::Branch(branch, reference, own_id) => {
                     let hash = hash_of(&branch, &reference);
+                    let at = done.at;
                     let id = if let Some(id) = own_id {
-                        output.exchanged.push((id, branch));
+                        output.exchanged.push(NewNode { id, at, branch });
                         id
                     } else {
                         let id = self.new_id(output);
-                        output.nodes.push((id, branch));
+                        output.nodes.push(NewNode { id, at, branch });
                         id
                     };
                     Root {
