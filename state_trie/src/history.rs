@@ -172,47 +172,55 @@ pub(crate) struct Undo {
 
 impl Undo {
     /// The undo with these notes, and these references of the children of nodes. `patches` has the place of each
-    /// node and its references' range.
+    /// node, where its references begin, its children that have one, and those whose reference is RLP.
     pub(crate) fn new(
-        (from, root, stamp): (u64, Root, u64),
-        notes: Notes,
-        patches: impl Iterator<Item = (u64, usize, usize)>,
-        references: &[(u8, Reference)],
+        from: u64,
+        notes: &Notes,
+        patches: impl ExactSizeIterator<Item = (u64, u32, u16, u16)>,
+        references: Box<[[u8; 32]]>,
     ) -> Self {
-        let mut places = Vec::new();
-        let mut entries = Vec::new();
-        let mut add = |place: u64, entry: Entry| {
-            places.push(place);
-            entries.push(entry);
+        let mut entries = Vec::with_capacity(patches.len() + notes.places.len());
+        let entry = |place: u64, start, children, inline, is_note| Entry {
+            place: halves(place).1,
+            // For now, the other half of the place.
+            next: halves(place).0,
+            start,
+            children,
+            inline,
+            is_note,
         };
-        for (place, start, end) in patches {
-            let mut entry = Entry::new(place, start, false);
-            for (nibble, reference) in &references[start..end] {
-                entry.children |= bit(*nibble);
-                entry.inline |= if reference.is_inline { bit(*nibble) } else { 0 };
-            }
-            add(place, entry);
-        }
-        for (place, children, start) in notes.places {
-            let entry = Entry::new(place, start as usize, true);
-            add(place, Entry { children, ..entry });
-        }
+        entries.extend(
+            patches.map(|(place, start, children, inline)| {
+                entry(place, start, children, inline, false)
+            }),
+        );
+        let notes_of = notes.places.iter();
+        entries.extend(
+            notes_of.map(|(place, children, start)| entry(*place, *start, *children, 0, true)),
+        );
         let mut first = vec![0; entries.len().next_power_of_two()].into_boxed_slice();
-        let lower = first.len() - 1;
         // From the last to the first, so that entries of a place are found in their order.
-        for (at, (place, entry)) in places.iter().zip(&mut entries).enumerate().rev() {
-            let first = &mut first[index(*place, lower)];
-            entry.next = *first;
-            *first = count(at + 1);
+        for (at, entry) in entries.iter_mut().enumerate().rev() {
+            let first = &mut first[entry.next as usize & (first.len() - 1)];
+            entry.next = std::mem::replace(first, count(at + 1));
         }
         Self {
             from,
-            root,
-            stamp,
+            root: Root::default(),
+            stamp: 0,
             first,
             entries: entries.into(),
-            references: references.iter().map(|(_, it)| it.bytes).collect(),
-            notes: notes.bytes.into(),
+            references,
+            notes: notes.bytes.as_slice().into(),
+        }
+    }
+
+    /// The same, to a version with this root and stamp.
+    pub(crate) fn to(self, (root, stamp): (Root, u64)) -> Self {
+        Self {
+            root,
+            stamp,
+            ..self
         }
     }
 
@@ -227,12 +235,13 @@ impl Undo {
 
     /// What it has of a place, in the order of the notes.
     fn of(&self, place: u64) -> impl Iterator<Item = &Entry> {
-        let mut next = self.first[index(place, self.first.len() - 1)];
+        let (lower, upper) = halves(place);
+        let mut next = self.first[lower as usize & (self.first.len() - 1)];
         std::iter::from_fn(move || {
             loop {
                 let entry = &self.entries[(next as usize).checked_sub(1)?];
                 next = entry.next;
-                if entry.place == upper(place) {
+                if entry.place == upper {
                     return Some(entry);
                 }
             }
@@ -256,25 +265,10 @@ impl Undo {
     }
 }
 
-impl Entry {
-    fn new(place: u64, start: usize, is_note: bool) -> Self {
-        Self {
-            place: upper(place),
-            next: 0,
-            start: count(start),
-            children: 0,
-            inline: 0,
-            is_note,
-        }
-    }
-}
-
-fn upper(place: u64) -> u32 {
-    count((place >> 32) as usize)
-}
-
-fn index(place: u64, mask: usize) -> usize {
-    usize::try_from(place & u64::from(u32::MAX)).unwrap_or(0) & mask
+/// The lower and the upper half of a hash.
+fn halves(hash: u64) -> (u32, u32) {
+    let [a, b, c, d, rest @ ..] = hash.to_le_bytes();
+    (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes(rest))
 }
 
 fn count(number: usize) -> u32 {

@@ -5,13 +5,12 @@ use crate::{
     history::{ALL, Notes, Undo},
     keccak::Messages,
     node::{
-        Branch, EMPTY_ROOT, LeafValue, NodeLink, Place, Reference, Root, Storage, place_of, rlps,
-        tag_of,
+        Branch, EMPTY_ROOT, LeafValue, NodeLink, Place, Reference, Root, Storage, bit, place_of,
+        rlps, tag_of,
     },
     trie::{Found, Ids, Inner, Source, StateTrie},
     update::{
-        Item, LeafChange, NewLeaf, NewNode, NewStorage, Output, Patch, Spares, Subtree, Update,
-        patched,
+        Item, LeafChange, NewLeaf, NewNode, NewStorage, Output, Spares, Subtree, Update, patched,
     },
 };
 use alloy_primitives::{Address, B256, Bytes, U256};
@@ -64,6 +63,9 @@ pub struct Prepared {
     trims: u64,
     output: Output,
     ids: Arc<Ids>,
+    /// Whether the trie keeps what nodes were before, and that.
+    has_history: bool,
+    undo: Option<Undo>,
 }
 
 impl Prepared {
@@ -81,9 +83,25 @@ impl Prepared {
         for node in nodes.iter().chain(exchanged) {
             notes.add(node.at, &node.branch, ALL);
         }
-        let root = self.root.clone();
+        let new = (self.output.references.iter()).map(|(_, reference)| reference.bytes);
+        self.output.before = new.collect();
+        for patch in &mut self.output.patches {
+            let new = &self.output.references[patch.start as usize..patch.end as usize];
+            let inline = new.iter().filter(|(_, reference)| reference.is_inline);
+            patch.inline = inline.fold(0, |inline, (nibble, _)| inline | bit(*nibble));
+        }
         self.output.notes = notes;
-        self.output.undo((self.version - 1, root, stamp))
+        self.output
+            .undo(self.version - 1)
+            .to((self.root.clone(), stamp))
+    }
+
+    /// Puts in order what the nodes that change were before, for proofs of the version before. Otherwise
+    /// [`StateTrie::install`] does.
+    pub fn note_before(&mut self) {
+        if self.has_history && self.undo.is_none() {
+            self.undo = Some(self.output.undo(self.version));
+        }
     }
 
     /// Fails if the trie is not the one for which the update was prepared.
@@ -139,6 +157,8 @@ impl StateTrie {
             trims: inner.trims,
             output,
             ids: Arc::clone(&self.ids),
+            has_history: inner.history.is_kept(),
+            undo: None,
         }
     }
 
@@ -146,17 +166,17 @@ impl StateTrie {
     pub fn install(&self, mut prepared: Prepared, stamp: u64) -> Result<(), TrieError> {
         let mut inner = self.inner.write();
         prepared.check(&inner)?;
-        let before = (inner.root.clone(), inner.stamp);
+        prepared.note_before();
+        if let Some(undo) = prepared.undo.take() {
+            let end = (inner.root.clone(), inner.stamp);
+            inner.history.push(undo.to(end));
+        }
         inner.version = prepared.version;
         inner.stamp = stamp;
         inner.root = prepared.root.clone();
         let output = &mut prepared.output;
-        for Patch { id, start, end, .. } in &output.patches {
-            inner.patch(*id, &mut output.references[*start as usize..*end as usize]);
-        }
-        if inner.history.is_kept() {
-            let undo = output.undo((inner.version, before.0, before.1));
-            inner.history.push(undo);
+        for patch in &output.patches {
+            inner.patch(patch.id, output.references_of(patch));
         }
         for node in std::mem::take(&mut output.exchanged) {
             inner.put_in_place(node.id, node.branch);

@@ -408,9 +408,8 @@ impl Inner {
         }
     }
 
-    /// Exchanges references of children of a node for new ones. The version being written keeps the node as it
-    /// was.
-    pub(crate) fn patch(&mut self, id: u32, new: &mut [(u8, Reference)]) {
+    /// Gives children of a node new references. The version being written keeps the node as it was.
+    pub(crate) fn patch(&mut self, id: u32, new: &[(u8, Reference)]) {
         let (version, writing) = (self.version, self.writing);
         let Some(node) = self.nodes.slab[id as usize].as_deref_mut() else {
             return;
@@ -429,9 +428,7 @@ impl Inner {
         }
         node.version = version;
         for (nibble, reference) in new {
-            let old = node.reference(*nibble);
             node.set_reference(*nibble, *reference);
-            *reference = old;
         }
     }
 

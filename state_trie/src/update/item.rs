@@ -3,7 +3,7 @@
 use crate::{
     history::{Notes, Places, Undo},
     keccak::Messages,
-    node::{Branch, LeafValue, NodeLink, Place, Reference, Root, Storage},
+    node::{Branch, LeafValue, NodeLink, Place, Reference, Storage, bit},
     path::{nibble, set_nibble},
     trie::{Ids, Nodes},
 };
@@ -140,6 +140,8 @@ pub(crate) struct Patch {
     /// The references, as a range of the output's.
     pub(crate) start: u32,
     pub(crate) end: u32,
+    /// References before that are RLP.
+    pub(crate) inline: u16,
 }
 
 /// A changed subtree, and its place in its parent.
@@ -172,6 +174,8 @@ pub(crate) struct Output {
     pub(crate) patches: Vec<Patch>,
     /// The nibbles and references of all patches.
     pub(crate) references: Vec<(u8, Reference)>,
+    /// The references before.
+    pub(crate) before: Vec<[u8; 32]>,
     /// Nodes that are no longer part of the trie.
     pub(crate) replaced: Vec<NodeLink>,
     /// What nodes were before, but for those with patches.
@@ -219,17 +223,24 @@ impl Output {
         &self.references[patch.start as usize..patch.end as usize]
     }
 
-    /// The undo from a version to one with a root and a stamp, with the notes and the references of patches.
-    pub(crate) fn undo(&mut self, ends: (u64, Root, u64)) -> Undo {
-        let patches = (self.patches.iter()).map(|it| (it.at, it.start as usize, it.end as usize));
-        let notes = std::mem::take(&mut self.notes);
-        Undo::new(ends, notes, patches, &self.references)
+    /// The undo from a version, with the notes and the references before.
+    pub(crate) fn undo(&mut self, from: u64) -> Undo {
+        let patches = self.patches.iter().map(|patch| {
+            let children = (self.references_of(patch).iter()).map(|(nibble, _)| bit(*nibble));
+            let children = children.fold(0, |children, bit| children | bit);
+            (patch.at, patch.start, children, patch.inline)
+        });
+        let references = self.before.as_slice().into();
+        let undo = Undo::new(from, &self.notes, patches, references);
+        (self.before, self.notes) = Default::default();
+        undo
     }
 
     /// Adds what a part made, whose results are `done`.
     pub(crate) fn merge(&mut self, other: Self, done: &mut [Done]) {
         let base = count(self.references.len());
         self.references.extend(other.references);
+        self.before.extend(other.before);
         let moved = |patch: Patch| Patch {
             start: patch.start + base,
             end: patch.end + base,

@@ -85,6 +85,7 @@ impl<S: Source> Update<'_, S> {
                         at,
                         start: 0,
                         end: 0,
+                        inline: 0,
                     };
                     return Ok(Subtree::Patched(patch, hashed_later));
                 }
@@ -271,6 +272,10 @@ impl<S: Source> Update<'_, S> {
         let mut start = 0;
         for (result, end) in results.iter_mut().zip(std::mem::take(&mut level.ends)) {
             let first = out.references.len();
+            let before = match &result.subtree {
+                Subtree::Patched(patch, _) => self.nodes.get(patch.id),
+                _ => None,
+            };
             for at in start..end {
                 let Done {
                     nibble, at: place, ..
@@ -301,7 +306,14 @@ impl<S: Source> Update<'_, S> {
                 };
                 match &mut result.subtree {
                     Subtree::Branch(branch, ..) => branch.set_reference(nibble, reference),
-                    _ => out.references.push((nibble, reference)),
+                    Subtree::Patched(patch, _) => {
+                        out.references.push((nibble, reference));
+                        let before = before.map(|branch| branch.reference(nibble));
+                        let before = before.unwrap_or(reference);
+                        out.before.push(before.bytes);
+                        patch.inline |= if before.is_inline { bit(nibble) } else { 0 };
+                    }
+                    _ => {}
                 }
             }
             start = end;
