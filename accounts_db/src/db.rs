@@ -118,9 +118,10 @@ impl Db {
         self.core.root_after(number, delta)
     }
 
-    /// Memory of the state trie's nodes in bytes.
+    /// Memory of the state trie's nodes in bytes, with those of earlier blocks.
     pub fn trie_memory_bytes(&self) -> usize {
-        self.core.trie.memory_bytes()
+        let core = &*self.core;
+        core.trie.memory_bytes() + core.trie.history_bytes() + core.trie_versions.memory_bytes()
     }
 
     /// Commits a prepared block with its hash and a payload, atomically: after a crash all of it is
@@ -333,7 +334,7 @@ impl Db {
             log_bytes: table.iter().map(|segment| segment.end()).sum(),
             live_bytes: live,
             payloads: chain.payloads.len() as u64,
-            trie_memory_bytes: self.core.trie.memory_bytes() as u64,
+            trie_memory_bytes: self.trie_memory_bytes() as u64,
             trie_bytes: self.core.trie_files.bytes(),
             trie_used_bytes: self.core.trie_files.used_bytes(),
         }
@@ -389,7 +390,7 @@ pub struct Stats {
     pub live_bytes: u64,
     /// Payloads kept.
     pub payloads: u64,
-    /// Memory of the state trie's nodes.
+    /// Memory of the state trie's nodes, with those of earlier blocks.
     pub trie_memory_bytes: u64,
     /// Bytes of the state trie's files.
     pub trie_bytes: u64,

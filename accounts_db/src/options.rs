@@ -41,6 +41,10 @@ pub struct Options {
     /// nodes take some 90 bytes an account or slot. Nodes newer than the last checkpoint can exceed
     /// the limit for a short time.
     pub trie_memory_bytes: usize,
+    /// Memory for what the state trie's nodes were at earlier blocks, in bytes. A block with 25,000 changes takes
+    /// some 4 MB. [`Reader::proof`](crate::Reader::proof) at a block for which there is none takes as long
+    /// as a block with all changes since.
+    pub trie_history_bytes: usize,
     /// Threads for lookups and the state root of a block; 0 means one for each core.
     pub threads: usize,
     /// Derives a new database's name and hash key from this number instead of randomness, for
@@ -62,6 +66,7 @@ impl Default for Options {
             checkpoint_mode: CheckpointMode::Background,
             space_amplification: 1.35,
             trie_memory_bytes: 2 << 30,
+            trie_history_bytes: 1 << 30,
             threads: 0,
             seed: None,
         }

@@ -4,7 +4,7 @@ mod support;
 
 use alloy_primitives::{Address, B256, U256, keccak256};
 use alloy_trie::{EMPTY_ROOT_HASH, Nibbles, TrieAccount, proof::verify_proof};
-use lockweave_accounts_db::{CheckpointMode, Db, Options};
+use lockweave_accounts_db::{CheckpointMode, Db, Options, Reader};
 use rand::Rng;
 use support::{Generator, ModelBlock, SMALL, Shape, extend, newest_state};
 
@@ -17,7 +17,7 @@ const SHAPE: Shape = Shape {
 const BLOCKS: usize = 24;
 const KEPT: u64 = 16;
 /// Accounts proven at each block, each with some slots.
-const ACCOUNTS: usize = 150;
+const ACCOUNTS: usize = 40;
 const SLOTS: usize = 4;
 
 fn options() -> Options {
@@ -37,6 +37,10 @@ fn options() -> Options {
 /// Proves random accounts and slots after a block; returns how many proofs were checked.
 fn check(db: &Db, generator: &mut Generator, block: &ModelBlock) -> usize {
     let reader = db.reader_at(block.number).expect("a retained block");
+    check_with(&reader, generator, block)
+}
+
+fn check_with(reader: &Reader, generator: &mut Generator, block: &ModelBlock) -> usize {
     let mut checked = 0;
     for _ in 0..ACCOUNTS {
         // Some accounts and slots were never there.
@@ -77,30 +81,72 @@ fn check(db: &Db, generator: &mut Generator, block: &ModelBlock) -> usize {
     checked
 }
 
+/// Proves accounts and slots at all blocks that are kept.
+fn check_all(db: &Db, generator: &mut Generator, blocks: &[ModelBlock]) -> usize {
+    let oldest = db.oldest().expect("there are blocks");
+    let kept = blocks.iter().filter(|block| block.number >= oldest);
+    kept.map(|block| check(db, generator, block)).sum()
+}
+
 #[test]
 fn accounts_and_slots_are_proven_at_every_block_kept() {
     let folder = tempfile::tempdir().expect("a folder");
     let db = Db::open(folder.path(), options()).expect("a new database");
     let mut generator = Generator::new(17, SHAPE);
     let mut blocks: Vec<ModelBlock> = Vec::new();
-    extend(&db, &mut generator, &mut blocks, BLOCKS);
     let mut checked = 0;
-    for block in &blocks[blocks.len() - usize::try_from(KEPT).expect("small")..] {
-        checked += check(&db, &mut generator, block);
+    for _ in 0..BLOCKS / 8 {
+        extend(&db, &mut generator, &mut blocks, 8);
+        let before = db.trie_memory_bytes();
+        checked += check_all(&db, &mut generator, &blocks);
+        assert_eq!(before, db.trie_memory_bytes(), "no key was set back");
     }
-    // Versions of earlier blocks end with the next block, and after reopening there are none.
-    extend(&db, &mut generator, &mut blocks, 1);
-    checked += check(&db, &mut generator, &blocks[blocks.len() - 9]);
-    drop(db);
-    let db = Db::open(folder.path(), options()).expect("what was written");
-    checked += check(&db, &mut generator, &blocks[blocks.len() - 9]);
-    checked += check(&db, &mut generator, &blocks[blocks.len() - 1]);
+    assert!(db.reader_at(newest_number(&blocks) - KEPT - 1).is_err());
+    // A block is pinned: its reader stays when the block leaves the history.
+    let pinned = blocks[blocks.len() - 12].clone();
+    let reader = db.reader_at(pinned.number).expect("a retained block");
+    // Blocks are undone, and others follow.
     db.undo_to(newest_number(&blocks) - 5)
         .expect("a retained block");
     blocks.truncate(blocks.len() - 5);
-    checked += check(&db, &mut generator, &blocks[blocks.len() - 1]);
+    checked += check_all(&db, &mut generator, &blocks);
+    extend(&db, &mut generator, &mut blocks, 3);
+    checked += check_all(&db, &mut generator, &blocks);
+    extend(&db, &mut generator, &mut blocks, 10);
+    checked += check_with(&reader, &mut generator, &pinned);
+    drop(reader);
+    // After reopening, the keys that changed since the blocks before are set back.
+    drop(db);
+    let db = Db::open(folder.path(), options()).expect("what was written");
+    let old = blocks.len() - 7;
+    checked += check(&db, &mut generator, &blocks[old]);
+    let before = db.trie_memory_bytes();
+    checked += check(&db, &mut generator, &blocks[old]);
+    assert_eq!(before, db.trie_memory_bytes(), "they are set back once");
+    extend(&db, &mut generator, &mut blocks, 4);
+    checked += check(&db, &mut generator, &blocks[old]);
+    checked += check_all(&db, &mut generator, &blocks);
     assert!(checked > 10_000, "{checked} proofs");
     assert!(!newest_state(&blocks).accounts.is_empty());
+}
+
+#[test]
+fn blocks_that_memory_does_not_hold_are_proven_by_setting_keys_back() {
+    for trie_history_bytes in [0, 40 << 10] {
+        let options = Options {
+            trie_history_bytes,
+            ..options()
+        };
+        let folder = tempfile::tempdir().expect("a folder");
+        let db = Db::open(folder.path(), options).expect("a new database");
+        let mut generator = Generator::new(18, SHAPE);
+        let mut blocks: Vec<ModelBlock> = Vec::new();
+        extend(&db, &mut generator, &mut blocks, BLOCKS);
+        check_all(&db, &mut generator, &blocks);
+        let old = blocks.len() - 6;
+        extend(&db, &mut generator, &mut blocks, 1);
+        check(&db, &mut generator, &blocks[old]);
+    }
 }
 
 fn newest_number(blocks: &[ModelBlock]) -> u64 {

@@ -123,6 +123,7 @@ pub mod keccak;
 
 mod codec;
 mod error;
+mod history;
 mod memory;
 mod node;
 mod path;

@@ -35,6 +35,15 @@ impl Reference {
         })
     }
 
+    /// Whether it names a node of this RLP.
+    pub(crate) fn names(&self, rlp: &[u8]) -> bool {
+        if self.is_inline {
+            Self::inline(rlp).as_ref() == Some(self)
+        } else {
+            keccak256(rlp) == self.bytes
+        }
+    }
+
     /// Whether bytes begin as the RLP of a node that is shorter than a hash.
     pub(crate) const fn is_short_list(bytes: &[u8; 32]) -> bool {
         bytes[0] > alloy_rlp::EMPTY_LIST_CODE && bytes[0] < alloy_rlp::EMPTY_LIST_CODE + 31

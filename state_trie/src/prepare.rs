@@ -2,14 +2,15 @@
 
 use crate::{
     error::TrieError,
+    history::{ALL, Notes, Undo},
     keccak::Messages,
     node::{
-        Branch, EMPTY_ROOT, LeafValue, NodeLink, Place, Reference, Root, Storage, place_of, rlps,
-        tag_of,
+        Branch, EMPTY_ROOT, LeafValue, NodeLink, Place, Reference, Root, Storage, bit, place_of,
+        rlps, tag_of,
     },
     trie::{Found, Ids, Inner, Source, StateTrie},
     update::{
-        Item, LeafChange, NewLeaf, NewStorage, Output, Patch, Spares, Subtree, Update, patched,
+        Item, LeafChange, NewLeaf, NewNode, NewStorage, Output, Spares, Subtree, Update, patched,
     },
 };
 use alloy_primitives::{Address, B256, Bytes, U256};
@@ -53,17 +54,6 @@ pub struct Changes {
     pub slots: Vec<SlotChange>,
 }
 
-/// What a version has of its own.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Own {
-    /// A node.
-    Node(usize),
-    /// A node in the place of another.
-    Exchanged(usize),
-    /// New references of a node's children.
-    Patched(Patch),
-}
-
 /// A computed update.
 #[derive(Debug)]
 pub struct Prepared {
@@ -73,6 +63,9 @@ pub struct Prepared {
     trims: u64,
     output: Output,
     ids: Arc<Ids>,
+    /// Whether the trie keeps what nodes were before, and that.
+    has_history: bool,
+    undo: Option<Undo>,
 }
 
 impl Prepared {
@@ -81,42 +74,33 @@ impl Prepared {
         self.root.hash
     }
 
-    /// What the version has of its own, by the id of the node.
-    pub(crate) fn own(&self) -> impl Iterator<Item = (u32, Own)> {
+    /// The way to the update's version from the one before: its nodes. `stamp` is the source's name of it.
+    pub(crate) fn into_undo(mut self, stamp: u64) -> Undo {
+        let mut notes = Notes::default();
         let Output {
-            nodes,
-            exchanged,
-            patches,
-            ..
+            nodes, exchanged, ..
         } = &self.output;
-        let nodes = nodes
-            .iter()
-            .zip(0..)
-            .map(|((id, _), at)| (*id, Own::Node(at)));
-        let exchanged = exchanged
-            .iter()
-            .zip(0..)
-            .map(|((id, _), at)| (*id, Own::Exchanged(at)));
-        let patches = patches.iter().map(|patch| (patch.id, Own::Patched(*patch)));
-        nodes.chain(exchanged).chain(patches)
+        for node in nodes.iter().chain(exchanged) {
+            notes.add(node.at, &node.branch, ALL);
+        }
+        let new = (self.output.references.iter()).map(|(_, reference)| reference.bytes);
+        self.output.before = new.collect();
+        for patch in &mut self.output.patches {
+            let new = &self.output.references[patch.start as usize..patch.end as usize];
+            let inline = new.iter().filter(|(_, reference)| reference.is_inline);
+            patch.inline = inline.fold(0, |inline, (nibble, _)| inline | bit(*nibble));
+        }
+        self.output.notes = notes;
+        self.output
+            .undo(self.version - 1)
+            .to((self.root.clone(), stamp))
     }
 
-    /// Calls `read` with a node of the version that is its own.
-    pub(crate) fn read<R>(
-        &self,
-        inner: &Inner,
-        id: u32,
-        own: Own,
-        read: impl FnOnce(&Branch) -> R,
-    ) -> Result<R, TrieError> {
-        let missing = TrieError::Inconsistent("a node is not in memory");
-        match own {
-            Own::Node(at) => Ok(read(&self.output.nodes[at].1)),
-            Own::Exchanged(at) => Ok(read(&self.output.exchanged[at].1)),
-            Own::Patched(patch) => {
-                let branch = inner.nodes.get(id).ok_or(missing)?;
-                Ok(read(&patched(branch, self.output.references_of(&patch))))
-            }
+    /// Puts in order what the nodes that change were before, for proofs of the version before. Otherwise
+    /// [`StateTrie::install`] does.
+    pub fn note_before(&mut self) {
+        if self.has_history && self.undo.is_none() {
+            self.undo = Some(self.output.undo(self.version));
         }
     }
 
@@ -130,7 +114,7 @@ impl Prepared {
 impl Drop for Prepared {
     fn drop(&mut self) {
         let unused = self.output.ids.drain(..);
-        let unused = unused.chain(self.output.nodes.drain(..).map(|(id, _)| id));
+        let unused = unused.chain(self.output.nodes.drain(..).map(|node| node.id));
         self.ids.give_back(unused);
     }
 }
@@ -173,6 +157,8 @@ impl StateTrie {
             trims: inner.trims,
             output,
             ids: Arc::clone(&self.ids),
+            has_history: inner.history.is_kept(),
+            undo: None,
         }
     }
 
@@ -180,20 +166,23 @@ impl StateTrie {
     pub fn install(&self, mut prepared: Prepared, stamp: u64) -> Result<(), TrieError> {
         let mut inner = self.inner.write();
         prepared.check(&inner)?;
+        prepared.note_before();
+        if let Some(undo) = prepared.undo.take() {
+            let end = (inner.root.clone(), inner.stamp);
+            inner.history.push(undo.to(end));
+        }
         inner.version = prepared.version;
         inner.stamp = stamp;
         inner.root = prepared.root.clone();
-        for Patch { id, start, end } in std::mem::take(&mut prepared.output.patches) {
-            let new = &prepared.output.references[start as usize..end as usize];
-            inner.patch(id, new);
+        let output = &mut prepared.output;
+        for patch in &output.patches {
+            inner.patch(patch.id, output.references_of(patch));
         }
-        for (id, node) in std::mem::take(&mut prepared.output.exchanged) {
-            inner.put_in_place(id, node);
+        for node in std::mem::take(&mut output.exchanged) {
+            inner.put_in_place(node.id, node.branch);
         }
-        let Output {
-            nodes, replaced, ..
-        } = &mut prepared.output;
-        self.exchange(&mut inner, nodes.drain(..), replaced.drain(..));
+        let nodes = output.nodes.drain(..).map(|node| (node.id, node.branch));
+        self.exchange(&mut inner, nodes, output.replaced.drain(..));
         Ok(())
     }
 }
@@ -261,6 +250,7 @@ impl<S: Source> Context<'_, S> {
             owners,
             ids: self.ids,
             spares: self.spares,
+            places: &self.inner.history.places,
             version: self.inner.version + 1,
             stamp: self.inner.stamp,
             threads: self.threads,
@@ -449,12 +439,13 @@ impl<S: Source> Update<'_, S> {
                 Subtree::Leaf(leaf) => self.root_of_leaf(&leaf),
                 Subtree::Branch(branch, reference, own_id) => {
                     let hash = hash_of(&branch, &reference);
+                    let at = done.at;
                     let id = if let Some(id) = own_id {
-                        output.exchanged.push((id, branch));
+                        output.exchanged.push(NewNode { id, at, branch });
                         id
                     } else {
                         let id = self.new_id(output);
-                        output.nodes.push((id, branch));
+                        output.nodes.push(NewNode { id, at, branch });
                         id
                     };
                     Root {

@@ -8,7 +8,7 @@ use crate::{
     update::{Item, LeafChange, NewStorage, Output},
 };
 use alloy_primitives::{B256, U256};
-use alloy_trie::{HashBuilder, Nibbles};
+use alloy_trie::{HashBuilder, Nibbles, proof::verify_proof};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ struct Slots {
     leaves: Leaves,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Leaves(BTreeMap<B256, U256>);
 
 impl Source for Leaves {
@@ -73,8 +73,14 @@ impl Slots {
     }
 
     fn expected(&self) -> B256 {
+        self.leaves.root()
+    }
+}
+
+impl Leaves {
+    fn root(&self) -> B256 {
         let mut builder = HashBuilder::default();
-        for (key, value) in &self.leaves.0 {
+        for (key, value) in &self.0 {
             builder.add_leaf(Nibbles::unpack(key), &alloy_rlp::encode(value));
         }
         builder.root()
@@ -105,7 +111,8 @@ impl StateTrie {
             self.prepared(&inner, root, output)
         };
         let root = prepared.root.clone();
-        self.install(prepared, 0)?;
+        let stamp = self.read().version + 1;
+        self.install(prepared, stamp)?;
         Ok(root)
     }
 }
@@ -139,6 +146,37 @@ proptest! {
         for changes in blocks {
             let root = slots.apply(&changes, 1);
             prop_assert_eq!(root.hash, slots.expected());
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn earlier_versions_of_them(
+        blocks in prop::collection::vec(prop::collection::btree_map(key(), value(), 0..40), 1..12),
+        keys in prop::collection::vec(key(), 20),
+    ) {
+        let mut slots = Slots::default();
+        slots.trie.keep_history(1 << 20, 100);
+        let mut versions = vec![(0, Leaves::default())];
+        for changes in blocks {
+            slots.apply(&changes, 1);
+            versions.push((slots.trie.read().version, slots.leaves.clone()));
+        }
+        for (version, leaves) in versions {
+            let root = leaves.root();
+            for key in keys.iter().chain(leaves.0.keys()) {
+                let proof = slots.trie.path_at(version, key, &leaves).unwrap();
+                let value = leaves.0.get(key).map(alloy_rlp::encode);
+                if leaves.0.is_empty() {
+                    prop_assert!(proof.is_empty());
+                    continue;
+                }
+                let path = Nibbles::unpack(key);
+                prop_assert!(verify_proof(root, path, value, &proof).is_ok());
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::{
     codec,
     error::TrieError,
+    history::History,
     node::{Branch, LeafValue, NodeLink, Place, Reference, Root, Storage, child_place},
     path::nibble,
     update::Spares,
@@ -179,6 +180,7 @@ pub(crate) struct Inner {
     pub(crate) stamp: u64,
     /// The version being written to disk.
     pub(crate) writing: Option<u64>,
+    pub(crate) history: History,
     /// The newest version on disk: older nodes in memory have a location.
     pub(crate) written: u64,
     /// How many times nodes were freed that prepared updates may name.
@@ -256,6 +258,17 @@ impl StateTrie {
         self.inner.read().unwritten_bytes
     }
 
+    /// Keeps what nodes were in earlier versions, for proofs of them: of as many versions as take this much
+    /// memory, and this number of them at most. Without it, none are kept.
+    pub fn keep_history(&self, bytes: usize, versions: usize) {
+        self.inner.write().history = History::new(bytes, versions);
+    }
+
+    /// Memory of what is kept of earlier versions, in bytes.
+    pub fn history_bytes(&self) -> usize {
+        self.inner.read().history.memory_bytes()
+    }
+
     /// Sets the stamp of the current version.
     pub fn set_stamp(&self, stamp: u64) {
         self.inner.write().stamp = stamp;
@@ -264,7 +277,10 @@ impl StateTrie {
     /// Forgets everything: the trie is empty.
     pub fn clear(&self) {
         let mut inner = self.inner.write();
-        *inner = Inner::default();
+        *inner = Inner {
+            history: inner.history.emptied(),
+            ..Inner::default()
+        };
         self.ids.clear();
         self.memory.store(0, Ordering::Relaxed);
     }
@@ -438,18 +454,26 @@ impl Inner {
                 }
                 Place::Empty => return Ok(Found::Nothing),
             };
-            let below = self.nodes.with(link, tag, source, |branch| {
-                branch.check_depth(depth)?;
-                let shared = crate::path::common_with(&branch.prefix, key, depth);
-                if shared < branch.prefix.len() {
-                    return Ok(Place::Empty);
-                }
-                depth += shared;
-                let of = nibble(key, depth);
-                depth += 1;
-                Ok(child_place(branch, of))
-            })?;
-            place = below.map_err(|error| source.damaged(link.0, error))?;
+            (place, depth) = self.below((link, tag), key, depth, source)?;
         }
+    }
+
+    /// What is below a node at a depth on the path of a key, and its depth.
+    pub(crate) fn below<S: Source>(
+        &self,
+        (link, tag): (NodeLink, [u8; 8]),
+        key: &B256,
+        depth: usize,
+        source: &S,
+    ) -> Result<(Place, usize), S::Error> {
+        let below = self.nodes.with(link, tag, source, |branch| {
+            branch.check_depth(depth)?;
+            let shared = crate::path::common_with(&branch.prefix, key, depth);
+            let at = depth + shared;
+            let is_on_path = shared == branch.prefix.len();
+            let place = is_on_path.then(|| child_place(branch, nibble(key, at)));
+            Ok((place.unwrap_or(Place::Empty), at + 1))
+        })?;
+        below.map_err(|error: TrieError| source.damaged(link.0, error))
     }
 }

@@ -82,9 +82,15 @@ impl Core {
         let ticket = writer.next_ticket();
         let early =
             (block.early_write.as_ref()).and_then(|it| it.still_valid(ticket, header.position));
-        // While the medium works, the index slots that publishing changes are prefetched.
+        // While the medium works, the index slots that publishing changes are prefetched, and the trie's history
+        // gets the block before.
         let ((), written) = self.workers.run_alongside(
-            || self.prefetch_to_change(&block.batch.changes),
+            || {
+                self.prefetch_to_change(&block.batch.changes);
+                if let Some(trie) = &mut block.trie {
+                    trie.note_before();
+                }
+            },
             || Self::write(&segment, offset, &block.batch.bytes, early),
         );
         match written {

@@ -43,7 +43,6 @@ impl Core {
             .fetch_max(header.position + header.bytes, Ordering::Release);
         if let Some(trie) = trie {
             let stamp = Self::stamp(header.position + header.bytes);
-            self.trie_versions.clear();
             (self.trie.install(trie, stamp)).expect("it was prepared for this record");
         }
         let mut chain = self.chain.write();

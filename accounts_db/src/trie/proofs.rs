@@ -1,7 +1,8 @@
 //! Proofs at the newest block and at earlier ones.
 //!
-//! The trie is that of the newest block. For an earlier block the keys that changed since are set back, in
-//! an update that is never installed. The last of these are kept until the next block.
+//! The trie keeps what nodes were at earlier blocks, as far as memory allows and since the database was opened.
+//! For another block the keys that changed since are set back, in an update that is never installed. The last
+//! of these are kept.
 
 use super::source::TrieSource;
 use crate::{
@@ -45,23 +46,28 @@ impl Reader {
     fn try_proof(&self, address: Address, slots: &[U256]) -> Result<AccountProof, ReadError> {
         let core = &*self.core;
         let source = TrieSource::new(core);
-        if core.trie.root() == self.state_root() {
-            return core.trie.proof(address, slots, &source);
+        let stamp = self.horizon.units();
+        // An error may be that of a node put together wrongly: two places had the same hash.
+        if let Ok(Some(proof)) = core.trie.proof_at(stamp, address, slots, &source)
+            && proof.root == self.state_root()
+        {
+            return Ok(proof);
         }
         if let Some(version) = core.trie_versions.get(self.sequence()) {
             let proof = core.trie.proof_in(&version, address, slots, &source);
             if proof.is_ok() {
                 return proof;
             }
-            // Another block is the newest now.
-            core.trie_versions.clear();
+            // It is too long ago.
+            core.trie_versions.remove(self.sequence());
         }
         let since = core.touched(&core.values_before_changes(&self.summary())?)?;
         let prepared = core.prepare_touched(since.reversed())?;
-        let version = Arc::new(OtherVersion::new(prepared, self.horizon.units()));
+        let version = Arc::new(OtherVersion::new(prepared, stamp));
         let proof = core.trie.proof_in(&version, address, slots, &source)?;
         if version.root() == self.state_root() {
-            core.trie_versions.add(self.sequence(), version);
+            let bytes_max = core.options.trie_history_bytes;
+            core.trie_versions.add(self.sequence(), version, bytes_max);
         }
         Ok(proof)
     }
@@ -77,8 +83,7 @@ impl Reader {
     }
 }
 
-/// The newest tries of earlier blocks, by the sequence of the block's record. They can be read until the next
-/// block is committed.
+/// Tries of earlier blocks that were made by setting keys back, by the sequence of the block's record.
 #[derive(Debug, Default)]
 pub(crate) struct TrieVersions(Mutex<VecDeque<(u64, Arc<OtherVersion>)>>);
 
@@ -92,14 +97,25 @@ impl TrieVersions {
         Some(Arc::clone(&found.1))
     }
 
-    fn add(&self, sequence: u64, version: Arc<OtherVersion>) {
+    /// Adds one, and drops the oldest if they take more memory.
+    fn add(&self, sequence: u64, version: Arc<OtherVersion>, bytes_max: usize) {
         let mut versions = self.0.lock();
         versions.truncate(VERSIONS_MAX - 1);
         versions.push_front((sequence, version));
+        let mut bytes = 0;
+        versions.retain(|(of, version)| {
+            bytes += version.memory_bytes();
+            bytes <= bytes_max || *of == sequence
+        });
     }
 
-    /// Frees all.
-    pub(crate) fn clear(&self) {
-        self.0.lock().clear();
+    fn remove(&self, sequence: u64) {
+        self.0.lock().retain(|(known, _)| *known != sequence);
+    }
+
+    /// Memory in bytes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let versions = self.0.lock();
+        versions.iter().map(|(_, it)| it.memory_bytes()).sum()
     }
 }

@@ -3,6 +3,7 @@
 use super::item::{Done, Fetched, Item, NewLeaf, NewStorage, Output, Subtree, Update, Work};
 use crate::{
     error::TrieError,
+    history::ALL,
     node::{Branch, NodeLink, Place, Storage, tag_of},
     path::{self, nibble},
     trie::Source,
@@ -63,7 +64,14 @@ impl<S: Source> Update<'_, S> {
                 (branch.check_depth(item.depth.into()))
                     .map_err(|error| self.source.damaged(link.0, error))?;
                 out.replaced.push(link);
-                self.distribute(index, item, branch, next, done);
+                if self.shared_prefix(item, &branch) == branch.prefix.len() {
+                    let at = usize::from(item.depth) + branch.prefix.len();
+                    self.distribute_among(index, item, &branch, at, None, next, done);
+                    item.work = Work::Copy(branch);
+                } else {
+                    out.notes.add(self.place_of(item), &branch, ALL);
+                    self.distribute(index, item, branch, next, done);
+                }
                 return Ok(());
             }
         }
@@ -166,7 +174,10 @@ impl<S: Source> Update<'_, S> {
             let lower = std::mem::replace(&mut *branch, upper);
             branch.set_node(cut, 0);
             let at = from + shared;
-            let changes = self.with_nibble(&item.changes, at, cut);
+            let mut changes = self.with_nibble(&item.changes, at, cut);
+            if changes.start == item.changes.end {
+                changes = changes.start - 1..changes.start - 1;
+            }
             let mut below = item.below(index, cut, at, changes, Place::Empty);
             below.work = Work::New(Box::new(lower));
             next.push(below);
@@ -217,6 +228,7 @@ impl<S: Source> Update<'_, S> {
             done.push(Done {
                 parent: index,
                 nibble: of,
+                at: 0,
                 subtree: Subtree::Leaf(NewLeaf::Moved(extra)),
             });
         }
@@ -262,6 +274,7 @@ impl<S: Source> Update<'_, S> {
                     done.push(Done {
                         parent: index,
                         nibble: of,
+                        at: 0,
                         subtree,
                     });
                     return;
@@ -278,6 +291,7 @@ impl<S: Source> Update<'_, S> {
                     done.push(Done {
                         parent: index,
                         nibble: of,
+                        at: 0,
                         subtree,
                     });
                 }

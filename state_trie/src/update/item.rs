@@ -1,9 +1,10 @@
 //! Subtrees that change, and what they become.
 
 use crate::{
+    history::{Notes, Places, Undo},
     keccak::Messages,
-    node::{Branch, LeafValue, NodeLink, Place, Reference, Storage},
-    path::nibble,
+    node::{Branch, LeafValue, NodeLink, Place, Reference, Storage, bit},
+    path::{nibble, set_nibble},
     trie::{Ids, Nodes},
 };
 use alloy_primitives::B256;
@@ -51,7 +52,7 @@ pub(crate) struct Item {
     pub(crate) depth: u8,
     /// The account whose storage trie it is, as an index.
     pub(crate) owner: u32,
-    /// The changes, as a range of all.
+    /// The changes, as a range of all. If it is empty, the change at its start has the path before `nibble`.
     pub(crate) changes: Range<usize>,
     pub(crate) place: Place,
     /// The branch there, once the item has it.
@@ -105,6 +106,8 @@ pub(crate) enum Work {
     None,
     /// One that is being made.
     New(Box<Branch>),
+    /// A copy of one that stands there.
+    Copy(Box<Branch>),
     /// One in memory of which at most references change.
     Same(u32),
 }
@@ -132,9 +135,13 @@ pub(crate) enum Subtree {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patch {
     pub(crate) id: u32,
+    /// Hash of the node's place.
+    pub(crate) at: u64,
     /// The references, as a range of the output's.
     pub(crate) start: u32,
     pub(crate) end: u32,
+    /// References before that are RLP.
+    pub(crate) inline: u16,
 }
 
 /// A changed subtree, and its place in its parent.
@@ -142,22 +149,37 @@ pub(crate) struct Patch {
 pub(crate) struct Done {
     pub(crate) parent: u32,
     pub(crate) nibble: u8,
+    /// Hash of the place, if there was an item.
+    pub(crate) at: u64,
     pub(crate) subtree: Subtree,
+}
+
+/// A new node.
+#[derive(Debug)]
+pub(crate) struct NewNode {
+    pub(crate) id: u32,
+    /// Hash of its place.
+    pub(crate) at: u64,
+    pub(crate) branch: Box<Branch>,
 }
 
 /// What a part of an update made.
 #[derive(Debug, Default)]
 pub(crate) struct Output {
-    /// New nodes and their ids.
-    pub(crate) nodes: Vec<(u32, Box<Branch>)>,
+    /// New nodes.
+    pub(crate) nodes: Vec<NewNode>,
     /// Nodes that take the place of others, whose ids they have.
-    pub(crate) exchanged: Vec<(u32, Box<Branch>)>,
+    pub(crate) exchanged: Vec<NewNode>,
     /// Nodes whose children have new references.
     pub(crate) patches: Vec<Patch>,
     /// The nibbles and references of all patches.
     pub(crate) references: Vec<(u8, Reference)>,
+    /// The references before.
+    pub(crate) before: Vec<[u8; 32]>,
     /// Nodes that are no longer part of the trie.
     pub(crate) replaced: Vec<NodeLink>,
+    /// What nodes were before, but for those with patches.
+    pub(crate) notes: Notes,
     /// Ids taken and not used yet.
     pub(crate) ids: Vec<u32>,
     pub(crate) messages: Messages,
@@ -201,14 +223,28 @@ impl Output {
         &self.references[patch.start as usize..patch.end as usize]
     }
 
+    /// The undo from a version, with the notes and the references before.
+    pub(crate) fn undo(&mut self, from: u64) -> Undo {
+        let patches = self.patches.iter().map(|patch| {
+            let children = (self.references_of(patch).iter()).map(|(nibble, _)| bit(*nibble));
+            let children = children.fold(0, |children, bit| children | bit);
+            (patch.at, patch.start, children, patch.inline)
+        });
+        let references = self.before.as_slice().into();
+        let undo = Undo::new(from, &self.notes, patches, references);
+        (self.before, self.notes) = Default::default();
+        undo
+    }
+
     /// Adds what a part made, whose results are `done`.
     pub(crate) fn merge(&mut self, other: Self, done: &mut [Done]) {
         let base = count(self.references.len());
         self.references.extend(other.references);
+        self.before.extend(other.before);
         let moved = |patch: Patch| Patch {
-            id: patch.id,
             start: patch.start + base,
             end: patch.end + base,
+            ..patch
         };
         self.patches.extend(other.patches.into_iter().map(moved));
         for done in done {
@@ -219,6 +255,7 @@ impl Output {
         self.exchanged.extend(other.exchanged);
         self.nodes.extend(other.nodes);
         self.replaced.extend(other.replaced);
+        self.notes.merge(other.notes);
         self.ids.extend(other.ids);
     }
 }
@@ -232,12 +269,31 @@ pub(crate) struct Update<'a, S> {
     pub(crate) owners: &'a [B256],
     pub(crate) ids: &'a Ids,
     pub(crate) spares: &'a Spares,
+    pub(crate) places: &'a Places,
     /// The version that the update makes.
     pub(crate) version: u64,
     /// The stamp of the version before it.
     pub(crate) stamp: u64,
     /// Threads of the current pool.
     pub(crate) threads: usize,
+}
+
+impl<S> Update<'_, S> {
+    /// Hash of the place where an item is.
+    pub(super) fn place_of(&self, item: &Item) -> u64 {
+        let mut key = self.changes[item.changes.start].key;
+        let depth = usize::from(item.depth);
+        if item.changes.is_empty() {
+            set_nibble(&mut key, depth - 1, item.nibble);
+        }
+        self.place(item.owner, &key, depth)
+    }
+
+    /// Hash of a place, `depth` nibbles down a path.
+    pub(super) fn place(&self, owner: u32, path: &B256, depth: usize) -> u64 {
+        let owner = self.owners.get(owner as usize);
+        self.places.hash(owner, path, depth)
+    }
 }
 
 /// A number of references as it is stored.

@@ -1,9 +1,10 @@
 //! Up the trie: puts changed children into their branches, and hashes.
 
-use super::item::{Done, Item, NewLeaf, Output, Patch, Subtree, Update, Work, count};
+use super::item::{Done, Item, NewLeaf, NewNode, Output, Patch, Subtree, Update, Work, count};
 use crate::{
     error::TrieError,
-    node::{Branch, EMPTY_ROOT, NodeLink, Reference, Storage, nibbles_of, tag_of, write_leaf},
+    history::ALL,
+    node::{Branch, EMPTY_ROOT, NodeLink, Reference, Storage, bit, nibbles_of, tag_of, write_leaf},
     path,
     trie::Source,
 };
@@ -32,10 +33,12 @@ impl<S: Source> Update<'_, S> {
         let mut start = 0;
         for (index, mut item) in (0..).zip(items) {
             let end = level.end_of(start, index);
-            let subtree = self.finish_item(&mut item, start..end, &mut level, out)?;
+            let at = self.place_of(&item);
+            let subtree = self.finish_item(&mut item, at, start..end, &mut level, out)?;
             results.push(Done {
                 parent: item.parent,
                 nibble: item.nibble,
+                at,
                 subtree,
             });
             level.ends.push(end);
@@ -55,6 +58,7 @@ impl<S: Source> Update<'_, S> {
     fn finish_item(
         &self,
         item: &mut Item,
+        at: u64,
         children: Range<usize>,
         level: &mut Level,
         out: &mut Output,
@@ -63,6 +67,10 @@ impl<S: Source> Update<'_, S> {
         let mut own_id = None;
         let mut branch = match std::mem::replace(&mut item.work, Work::None) {
             Work::New(branch) => branch,
+            Work::Copy(branch) => {
+                out.notes.add(at, &branch, level.nibbles(children.clone()));
+                branch
+            }
             Work::Same(id) => {
                 let branch = self.nodes.get(id);
                 let branch = branch.ok_or(TrieError::Inconsistent("a node is not in memory"))?;
@@ -74,12 +82,15 @@ impl<S: Source> Update<'_, S> {
                     level.keep(children, item.depth, branch);
                     let patch = Patch {
                         id,
+                        at,
                         start: 0,
                         end: 0,
+                        inline: 0,
                     };
                     return Ok(Subtree::Patched(patch, hashed_later));
                 }
                 own_id = Some(id);
+                out.notes.add(at, branch, level.nibbles(children.clone()));
                 Box::new(branch.clone())
             }
             Work::None => return Ok(self.only_leaf(item)),
@@ -107,6 +118,7 @@ impl<S: Source> Update<'_, S> {
             new = Some(at);
         }
         if branch.children.len() < 2 {
+            out.notes.add(at, &branch, ALL);
             out.replaced.extend(own_id.map(NodeLink::memory));
             let new = new.map(|at| level.take(at));
             return self.collapse(item, *branch, new, out);
@@ -171,14 +183,24 @@ impl<S: Source> Update<'_, S> {
             return Ok(Subtree::Empty);
         };
         let child = branch.children[0];
+        let from = usize::from(item.depth);
+        let depth = from + branch.prefix.len() + 1;
+        // The path to the child, which may be that of no change.
+        let mut key = self.changes[item.changes.start].key;
+        for (index, nibble) in (from..).zip(branch.prefix.iter().copied().chain([of])) {
+            path::set_nibble(&mut key, index, nibble);
+        }
+        let below = self.place(item.owner, &key, depth);
         let mut lower = match new {
             Some(Subtree::Branch(lower, _, id)) => {
+                out.notes.add(below, &lower, ALL);
                 out.replaced.extend(id.map(NodeLink::memory));
                 lower
             }
             Some(Subtree::Patched(patch, _)) => {
                 let lower = self.nodes.get(patch.id);
                 let lower = lower.ok_or(TrieError::Inconsistent("a node is not in memory"))?;
+                out.notes.add(below, lower, ALL);
                 out.replaced.push(NodeLink::memory(patch.id));
                 Box::new(patched(lower, out.references_of(&patch)))
             }
@@ -188,18 +210,11 @@ impl<S: Source> Update<'_, S> {
                 let tag = tag_of(&child.reference);
                 out.replaced.push(link);
                 let lower = self.nodes.copy(link, tag, self.source)?;
-                let depth = usize::from(item.depth) + branch.prefix.len() + 1;
                 (lower.check_depth(depth)).map_err(|error| self.source.damaged(link.0, error))?;
+                out.notes.add(below, &lower, ALL);
                 lower
             }
             None => {
-                // The path to the leaf, which no change has.
-                let from = usize::from(item.depth);
-                let depth = from + branch.prefix.len() + 1;
-                let mut key = self.changes[item.changes.start].key;
-                for (index, nibble) in (from..).zip(branch.prefix.iter().copied().chain([of])) {
-                    path::set_nibble(&mut key, index, nibble);
-                }
                 let storage = branch.storage(of);
                 let leaf = self.fetch(item.owner, child.link, storage, &key, depth)?;
                 return Ok(Subtree::Leaf(NewLeaf::Moved(leaf)));
@@ -257,8 +272,14 @@ impl<S: Source> Update<'_, S> {
         let mut start = 0;
         for (result, end) in results.iter_mut().zip(std::mem::take(&mut level.ends)) {
             let first = out.references.len();
+            let before = match &result.subtree {
+                Subtree::Patched(patch, _) => self.nodes.get(patch.id),
+                _ => None,
+            };
             for at in start..end {
-                let nibble = level.child(at).nibble;
+                let Done {
+                    nibble, at: place, ..
+                } = *level.child(at);
                 let reference = match level.take(at) {
                     Subtree::Empty => continue,
                     Subtree::Leaf(_) => level.references[at],
@@ -267,7 +288,9 @@ impl<S: Source> Update<'_, S> {
                         reference
                     }
                     Subtree::Branch(below, reference, Some(id)) => {
-                        out.exchanged.push((id, below));
+                        let at = place;
+                        let branch = below;
+                        out.exchanged.push(NewNode { id, at, branch });
                         reference
                     }
                     Subtree::Branch(below, reference, None) => {
@@ -275,13 +298,22 @@ impl<S: Source> Update<'_, S> {
                         if let Subtree::Branch(branch, ..) = &mut result.subtree {
                             branch.set_link(nibble, NodeLink::memory(id).0);
                         }
-                        out.nodes.push((id, below));
+                        let at = place;
+                        let branch = below;
+                        out.nodes.push(NewNode { id, at, branch });
                         reference
                     }
                 };
                 match &mut result.subtree {
                     Subtree::Branch(branch, ..) => branch.set_reference(nibble, reference),
-                    _ => out.references.push((nibble, reference)),
+                    Subtree::Patched(patch, _) => {
+                        out.references.push((nibble, reference));
+                        let before = before.map(|branch| branch.reference(nibble));
+                        let before = before.unwrap_or(reference);
+                        out.before.push(before.bytes);
+                        patch.inline |= if before.is_inline { bit(nibble) } else { 0 };
+                    }
+                    _ => {}
                 }
             }
             start = end;
@@ -382,6 +414,11 @@ impl Level {
 
     fn child(&self, at: usize) -> &Done {
         &self.done[self.index(at)]
+    }
+
+    /// The nibbles of some children.
+    fn nibbles(&self, children: Range<usize>) -> u16 {
+        children.fold(0, |nibbles, at| nibbles | bit(self.child(at).nibble))
     }
 
     fn take(&mut self, at: usize) -> Subtree {

@@ -48,6 +48,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
   commit_ms_*           from the changes to a durable block, with that root. Firewood does not call
                         fsync: it counts when the file has the root and we have called fdatasync
   proof_us_median       a proof together with the value; null for a store without proofs
+  proof_old_us_*        the same one block, half the phase's blocks, and all but one of them before the
+                        newest; standard error has each of them, and the first proof
   disk_bytes_per_entry  what the store's files take on the medium. NOMT's has a table of fixed size,
                         which is made for the entries at the end, and is allocated at once
   memory_bytes          growth of the process's resident set since before the store was opened, up to
@@ -100,6 +102,8 @@ struct Report {
     commit_ms_median: f64,
     commit_ms_p99: f64,
     proof_us_median: Option<f64>,
+    proof_old_us_median: Option<f64>,
+    proof_old_us_p99: Option<f64>,
     disk_bytes_per_entry: f64,
     memory_bytes: u64,
     root: String,
@@ -230,6 +234,10 @@ fn child(args: &Args) -> Result<(), StoreError> {
         let started = Instant::now();
         let mut report = blocks(args, kind, &mut *store, &mut work, phase)?;
         report.proof_us_median = proofs(&*store, &mut work, phase)?;
+        if let Some(times) = old_proofs(args, &*store, &mut work, phase)? {
+            report.proof_old_us_median = Some(us(times.value_at_quantile(0.5)));
+            report.proof_old_us_p99 = Some(us(times.value_at_quantile(0.99)));
+        }
         let after = machine::resident_mib()?;
         report.memory_bytes = bytes(after.0 - before.0);
         let disk = machine::disk_bytes(&folder)?;
@@ -273,6 +281,8 @@ fn blocks(
         commit_ms_median: ms(commit_times.value_at_quantile(0.5)),
         commit_ms_p99: ms(commit_times.value_at_quantile(0.99)),
         proof_us_median: None,
+        proof_old_us_median: None,
+        proof_old_us_p99: None,
         disk_bytes_per_entry: 0.0,
         memory_bytes: 0,
         root: root.ok_or("no block")?.to_string(),
@@ -290,7 +300,38 @@ fn proofs(store: &dyn RootStore, work: &mut Work, phase: Phase) -> Result<Option
         }
         times.record(u64::try_from(started.elapsed().as_nanos())?)?;
     }
-    Ok(Some(round(count(times.value_at_quantile(0.5)) / 1e3)))
+    Ok(Some(us(times.value_at_quantile(0.5))))
+}
+
+/// Makes proofs of random entries at earlier blocks. Returns the times in nanoseconds, if the store has such proofs.
+fn old_proofs(
+    args: &Args,
+    store: &dyn RootStore,
+    work: &mut Work,
+    phase: Phase,
+) -> Result<Option<Histogram<u64>>, StoreError> {
+    let mut all = Histogram::<u64>::new(3)?;
+    for back in [1, args.blocks / 2, args.blocks.saturating_sub(1)] {
+        let mut times = Histogram::<u64>::new(3)?;
+        let mut first = None;
+        for _ in 0..PROOFS {
+            let key = work.present(phase);
+            let started = Instant::now();
+            if !store.prove_old(back, &key)? {
+                return Ok(None);
+            }
+            let time = u64::try_from(started.elapsed().as_nanos())?;
+            first.get_or_insert(time);
+            times.record(time)?;
+        }
+        let [median, p99] = [0.5, 0.99].map(|at| us(times.value_at_quantile(at)));
+        let first = us(first.unwrap_or(0));
+        note(&format!(
+            "proofs {back} blocks before the newest, us: first {first}, median {median}, p99 {p99}"
+        ))?;
+        all.add(times)?;
+    }
+    Ok(Some(all))
 }
 
 fn write_header(out: &mut dyn Write) -> std::io::Result<()> {
@@ -353,6 +394,10 @@ const fn bytes(mib: f64) -> u64 {
 #[expect(clippy::cast_precision_loss, reason = "figures for people")]
 const fn count(number: u64) -> f64 {
     number as f64
+}
+
+fn us(nanoseconds: u64) -> f64 {
+    round(count(nanoseconds) / 1e3)
 }
 
 fn ms(microseconds: u64) -> f64 {

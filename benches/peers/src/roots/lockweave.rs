@@ -3,7 +3,7 @@
 use super::{Committed, Key, RootStore, Settings};
 use crate::store::StoreError;
 use alloy_primitives::{B256, U256};
-use lockweave_accounts_db::{Db, Options};
+use lockweave_accounts_db::{Db, Options, Reader};
 use lockweave_runtime::StateDelta;
 use std::{path::Path, time::Instant};
 
@@ -40,11 +40,19 @@ impl RootStore for Lockweave {
     }
 
     fn prove(&self, key: &Key) -> Result<bool, StoreError> {
-        let (address, slots) = match *key {
-            Key::Account(address) => (address, Vec::new()),
-            Key::Slot(address, slot) => (address, vec![slot]),
-        };
-        let proof = self.db.reader_latest()?.proof(address, &slots)?;
-        Ok(!proof.proof.is_empty())
+        prove(&self.db.reader_latest()?, key)
     }
+
+    fn prove_old(&self, back: u64, key: &Key) -> Result<bool, StoreError> {
+        let newest = self.db.reader_latest()?.number();
+        prove(&self.db.reader_at(newest.saturating_sub(back))?, key)
+    }
+}
+
+fn prove(reader: &Reader, key: &Key) -> Result<bool, StoreError> {
+    let (address, slots) = match *key {
+        Key::Account(address) => (address, Vec::new()),
+        Key::Slot(address, slot) => (address, vec![slot]),
+    };
+    Ok(!reader.proof(address, &slots)?.proof.is_empty())
 }

@@ -32,6 +32,11 @@ pub trait RootStore {
 
     /// Makes a proof of a key that is present, together with its value. False if the store has no proofs.
     fn prove(&self, key: &Key) -> Result<bool, StoreError>;
+
+    /// The same as of some blocks before the newest. False if the store has no proofs of old blocks.
+    fn prove_old(&self, _back: u64, _key: &Key) -> Result<bool, StoreError> {
+        Ok(false)
+    }
 }
 
 /// How a store is opened.
