@@ -9,7 +9,8 @@ use crate::{
     },
     trie::{Found, Ids, Inner, Source, StateTrie},
     update::{
-        Item, LeafChange, NewLeaf, NewStorage, Output, Patch, Spares, Subtree, Update, patched,
+        Item, LeafChange, Leaves, NewLeaf, NewStorage, Output, Patch, Spares, Subtree, Update,
+        patched,
     },
 };
 use alloy_primitives::{Address, B256, Bytes, U256};
@@ -71,7 +72,10 @@ pub struct Prepared {
     /// The version that it makes.
     version: u64,
     trims: u64,
-    output: Output,
+    /// Threads of the pool.
+    threads: usize,
+    /// What each part of the update made.
+    outputs: Vec<Output>,
     ids: Arc<Ids>,
 }
 
@@ -81,24 +85,17 @@ impl Prepared {
         self.root.hash
     }
 
-    /// What the version has of its own, by the id of the node.
-    pub(crate) fn own(&self) -> impl Iterator<Item = (u32, Own)> {
-        let Output {
-            nodes,
-            exchanged,
-            patches,
-            ..
-        } = &self.output;
-        let nodes = nodes
-            .iter()
-            .zip(0..)
-            .map(|((id, _), at)| (*id, Own::Node(at)));
-        let exchanged = exchanged
-            .iter()
-            .zip(0..)
-            .map(|((id, _), at)| (*id, Own::Exchanged(at)));
-        let patches = patches.iter().map(|patch| (patch.id, Own::Patched(*patch)));
-        nodes.chain(exchanged).chain(patches)
+    /// What the version has of its own, by the id of the node: the number of the output and what it has.
+    pub(crate) fn own(&self) -> impl Iterator<Item = (u32, (usize, Own))> {
+        self.outputs.iter().enumerate().flat_map(|(part, output)| {
+            let nodes = (output.nodes.iter().zip(0..)).map(|((id, _), at)| (*id, Own::Node(at)));
+            let exchanged = output.exchanged.iter().zip(0..);
+            let exchanged = exchanged.map(|((id, _), at)| (*id, Own::Exchanged(at)));
+            let patches = output.patches.iter();
+            let patches = patches.map(|patch| (patch.id, Own::Patched(*patch)));
+            let all = nodes.chain(exchanged).chain(patches);
+            all.map(move |(id, own)| (id, (part, own)))
+        })
     }
 
     /// Calls `read` with a node of the version that is its own.
@@ -106,16 +103,17 @@ impl Prepared {
         &self,
         inner: &Inner,
         id: u32,
-        own: Own,
+        (part, own): (usize, Own),
         read: impl FnOnce(&Branch) -> R,
     ) -> Result<R, TrieError> {
         let missing = TrieError::Inconsistent("a node is not in memory");
+        let output = &self.outputs[part];
         match own {
-            Own::Node(at) => Ok(read(&self.output.nodes[at].1)),
-            Own::Exchanged(at) => Ok(read(&self.output.exchanged[at].1)),
+            Own::Node(at) => Ok(read(&output.nodes[at].1)),
+            Own::Exchanged(at) => Ok(read(&output.exchanged[at].1)),
             Own::Patched(patch) => {
                 let branch = inner.nodes.get(id).ok_or(missing)?;
-                Ok(read(&patched(branch, self.output.references_of(&patch))))
+                Ok(read(&patched(branch, output.references_of(&patch))))
             }
         }
     }
@@ -129,9 +127,11 @@ impl Prepared {
 
 impl Drop for Prepared {
     fn drop(&mut self) {
-        let unused = self.output.ids.drain(..);
-        let unused = unused.chain(self.output.nodes.drain(..).map(|(id, _)| id));
-        self.ids.give_back(unused);
+        for output in &mut self.outputs {
+            let unused = output.ids.drain(..);
+            let unused = unused.chain(output.nodes.drain(..).map(|(id, _)| id));
+            self.ids.give_back(unused);
+        }
     }
 }
 
@@ -148,7 +148,7 @@ impl StateTrie {
         let mut output = self.spares.output();
         let root = context.update(changes, &mut output)?;
         self.spares.give_back(&mut output);
-        Ok(self.prepared(&inner, root, output))
+        Ok(self.prepared(&inner, root, output, threads))
     }
 
     pub(crate) fn context<'a, S>(
@@ -166,34 +166,42 @@ impl StateTrie {
         }
     }
 
-    pub(crate) fn prepared(&self, inner: &Inner, root: Root, output: Output) -> Prepared {
+    pub(crate) fn prepared(
+        &self,
+        inner: &Inner,
+        root: Root,
+        mut output: Output,
+        threads: usize,
+    ) -> Prepared {
+        let mut outputs = std::mem::take(&mut output.parts);
+        outputs.push(output);
         Prepared {
             root,
             version: inner.version + 1,
             trims: inner.trims,
-            output,
+            threads,
+            outputs,
             ids: Arc::clone(&self.ids),
         }
     }
 
-    /// Makes a prepared update the trie. The source knows the new version by its stamp.
+    /// Makes a prepared update the trie, on as many threads of the current rayon pool as prepared it. The
+    /// source knows the new version by its stamp.
     pub fn install(&self, mut prepared: Prepared, stamp: u64) -> Result<(), TrieError> {
         let mut inner = self.inner.write();
         prepared.check(&inner)?;
         inner.version = prepared.version;
         inner.stamp = stamp;
         inner.root = prepared.root.clone();
-        for Patch { id, start, end } in std::mem::take(&mut prepared.output.patches) {
-            let new = &prepared.output.references[start as usize..end as usize];
-            inner.patch(id, new);
+        inner.patch(&prepared.outputs, prepared.threads);
+        for output in &mut prepared.outputs {
+            for (id, node) in output.exchanged.drain(..) {
+                inner.put_in_place(id, node);
+            }
+            let new = output.nodes.drain(..);
+            self.exchange(&mut inner, new, output.replaced.drain(..));
         }
-        for (id, node) in std::mem::take(&mut prepared.output.exchanged) {
-            inner.put_in_place(id, node);
-        }
-        let Output {
-            nodes, replaced, ..
-        } = &mut prepared.output;
-        self.exchange(&mut inner, nodes.drain(..), replaced.drain(..));
+        self.end_exchange(&mut inner);
         Ok(())
     }
 }
@@ -220,13 +228,14 @@ impl<S: Source> Context<'_, S> {
         let mut accounts = self.account_changes(changes);
         let (slots, mut owners) = self.slot_changes(changes);
         if !owners.is_empty() {
-            self.find_storages(&accounts, &mut owners)?;
+            self.find_storages(&accounts.changes, &mut owners)?;
             let keys: Vec<B256> = owners.iter().map(|owner| owner.key).collect();
             let items = (0..).zip(owners).map(|(index, owner)| {
                 Item::root(index, index, owner.start..owner.end, owner.place)
             });
             let update = self.of(&slots, &keys);
             for (index, root) in update.roots(items.collect(), output)? {
+                let accounts = &mut accounts.changes;
                 let at = accounts.binary_search_by_key(&keys[index], |account| account.key);
                 let account = at.map(|at| &mut accounts[at]);
                 let Ok(account) = account else {
@@ -240,10 +249,10 @@ impl<S: Source> Context<'_, S> {
                 }
             }
         }
-        if accounts.is_empty() {
+        if accounts.changes.is_empty() {
             return Ok(self.inner.root.clone());
         }
-        let item = Item::root(0, 0, 0..accounts.len(), self.inner.root.place.clone());
+        let item = Item::root(0, 0, 0..accounts.changes.len(), self.inner.root.place.clone());
         let update = self.of(&accounts, &[]);
         let roots = update.roots(vec![item], output)?;
         Ok(roots
@@ -253,11 +262,12 @@ impl<S: Source> Context<'_, S> {
             .unwrap_or_default())
     }
 
-    pub(crate) fn of<'b>(&'b self, changes: &'b [LeafChange], owners: &'b [B256]) -> Update<'b, S> {
+    pub(crate) fn of<'b>(&'b self, leaves: &'b Leaves, owners: &'b [B256]) -> Update<'b, S> {
         Update {
             nodes: &self.inner.nodes,
             source: self.source,
-            changes,
+            changes: &leaves.changes,
+            starts: &leaves.starts,
             owners,
             ids: self.ids,
             spares: self.spares,
@@ -268,15 +278,15 @@ impl<S: Source> Context<'_, S> {
     }
 
     /// The changed accounts by hashed address, sorted.
-    fn account_changes(&self, changes: &Changes) -> Vec<LeafChange> {
+    fn account_changes(&self, changes: &Changes) -> Leaves {
         let given: Vec<&AccountChange> = (changes.accounts.iter())
             .filter(|change| change.existed || change.account.is_some())
             .collect();
         let keys = self.hash_all(&given, |change, out| {
             out.extend_from_slice(change.address.as_slice());
         });
-        let mut leaves: Vec<(u64, u32)> = prefixes(&keys);
-        sort(&mut leaves, self.threads, |left, right| {
+        let mut order: Vec<(u64, u32)> = prefixes(&keys);
+        sort(&mut order, self.threads, |left, right| {
             keys[left].cmp(&keys[right])
         });
         let leaf = |(_, index): &(u64, u32)| {
@@ -295,11 +305,18 @@ impl<S: Source> Context<'_, S> {
                 storage: NewStorage::Kept,
             }
         };
-        leaves.iter().map(leaf).collect()
+        Leaves {
+            starts: order.iter().map(|(start, _)| *start).collect(),
+            changes: if self.threads < 2 {
+                order.iter().map(leaf).collect()
+            } else {
+                order.par_iter().with_min_len(1024).map(leaf).collect()
+            },
+        }
     }
 
     /// The changed slots by hashed address and hashed slot, sorted, and their accounts.
-    fn slot_changes(&self, changes: &Changes) -> (Vec<LeafChange>, Vec<Owner>) {
+    fn slot_changes(&self, changes: &Changes) -> (Leaves, Vec<Owner>) {
         let given: Vec<&SlotChange> = (changes.slots.iter())
             .filter(|change| change.existed || !change.value.is_zero())
             .collect();
@@ -345,7 +362,7 @@ impl<S: Source> Context<'_, S> {
                 storage: NewStorage::Changed(None),
             });
         }
-        (leaves, found)
+        (Leaves::new(leaves), found)
     }
 
     /// Hashes the keys of items.
@@ -450,11 +467,11 @@ impl<S: Source> Update<'_, S> {
                 Subtree::Branch(branch, reference, own_id) => {
                     let hash = hash_of(&branch, &reference);
                     let id = if let Some(id) = own_id {
-                        output.exchanged.push((id, branch));
+                        output.exchanged.push((id, *branch));
                         id
                     } else {
-                        let id = self.new_id(output);
-                        output.nodes.push((id, branch));
+                        let id = self.new_id(&mut output.ids);
+                        output.nodes.push((id, *branch));
                         id
                     };
                     Root {

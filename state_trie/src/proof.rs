@@ -77,7 +77,7 @@ pub struct OtherVersion {
     prepared: Prepared,
     stamp: u64,
     /// What the version has of its own, by the id of the node.
-    own: HashMap<u32, Own>,
+    own: HashMap<u32, (usize, Own)>,
 }
 
 impl OtherVersion {

@@ -44,7 +44,8 @@ impl Core {
         if let Some(trie) = trie {
             let stamp = Self::stamp(header.position + header.bytes);
             self.trie_versions.clear();
-            (self.trie.install(trie, stamp)).expect("it was prepared for this record");
+            let installed = self.workers.install(|| self.trie.install(trie, stamp));
+            installed.expect("it was prepared for this record");
         }
         let mut chain = self.chain.write();
         for change in chain_changes {

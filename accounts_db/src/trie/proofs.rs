@@ -3,6 +3,7 @@
 //! The trie is that of the newest block. For an earlier block the keys that changed since are set back, in
 //! an update that is never installed. The last of these are kept until the next block.
 
+use super::changes::Touched;
 use super::source::TrieSource;
 use crate::{
     error::{Damage, ReadError},
@@ -57,7 +58,8 @@ impl Reader {
             core.trie_versions.clear();
         }
         let since = core.touched(&core.values_before_changes(&self.summary())?)?;
-        let prepared = core.prepare_touched(since.reversed())?;
+        let since = since.into_iter().map(Touched::reversed);
+        let prepared = core.prepare_touched(since.collect())?;
         let version = Arc::new(OtherVersion::new(prepared, self.horizon.units()));
         let proof = core.trie.proof_in(&version, address, slots, &source)?;
         if version.root() == self.state_root() {

@@ -2,7 +2,7 @@
 
 use crate::{
     keccak::Messages,
-    node::{Branch, LeafValue, NodeLink, Place, Reference, Storage},
+    node::{Branch, LeafValue, NodeLink, Place, Reference, Storage, tag_of},
     path::nibble,
     trie::{Ids, Nodes},
 };
@@ -21,6 +21,24 @@ pub(crate) struct LeafChange {
     /// `None` removes it.
     pub(crate) value: Option<LeafValue>,
     pub(crate) storage: NewStorage,
+}
+
+/// Changed leaves, sorted by key.
+#[derive(Debug, Default)]
+pub(crate) struct Leaves {
+    pub(crate) changes: Vec<LeafChange>,
+    /// The beginning of each key: what is read of it on the way down, in few cache lines.
+    pub(crate) starts: Vec<u64>,
+}
+
+impl Leaves {
+    pub(crate) fn new(changes: Vec<LeafChange>) -> Self {
+        let start = |change: &LeafChange| u64::from_be_bytes(tag_of(&change.key.0));
+        Self {
+            starts: changes.iter().map(start).collect(),
+            changes,
+        }
+    }
 }
 
 /// The storage of a changed account.
@@ -146,18 +164,21 @@ pub(crate) struct Done {
 }
 
 /// What a part of an update made.
+///
+/// What the threads made is in `parts`, each with outputs of its own.
 #[derive(Debug, Default)]
 pub(crate) struct Output {
     /// New nodes and their ids.
-    pub(crate) nodes: Vec<(u32, Box<Branch>)>,
+    pub(crate) nodes: Vec<(u32, Branch)>,
     /// Nodes that take the place of others, whose ids they have.
-    pub(crate) exchanged: Vec<(u32, Box<Branch>)>,
+    pub(crate) exchanged: Vec<(u32, Branch)>,
     /// Nodes whose children have new references.
     pub(crate) patches: Vec<Patch>,
     /// The nibbles and references of all patches.
     pub(crate) references: Vec<(u8, Reference)>,
     /// Nodes that are no longer part of the trie.
     pub(crate) replaced: Vec<NodeLink>,
+    pub(crate) parts: Vec<Output>,
     /// Ids taken and not used yet.
     pub(crate) ids: Vec<u32>,
     pub(crate) messages: Messages,
@@ -201,25 +222,21 @@ impl Output {
         &self.references[patch.start as usize..patch.end as usize]
     }
 
-    /// Adds what a part made, whose results are `done`.
-    pub(crate) fn merge(&mut self, other: Self, done: &mut [Done]) {
-        let base = count(self.references.len());
-        self.references.extend(other.references);
-        let moved = |patch: Patch| Patch {
-            id: patch.id,
-            start: patch.start + base,
-            end: patch.end + base,
-        };
-        self.patches.extend(other.patches.into_iter().map(moved));
+    /// Adds what a part made, whose results are `done`. Their patches are given to parents in this output, so
+    /// their references come here.
+    pub(crate) fn add_part(&mut self, part: Self, done: &mut [Done]) {
         for done in done {
             if let Subtree::Patched(patch, _) = &mut done.subtree {
-                *patch = moved(*patch);
+                let start = count(self.references.len());
+                self.references.extend_from_slice(part.references_of(patch));
+                *patch = Patch {
+                    id: patch.id,
+                    start,
+                    end: count(self.references.len()),
+                };
             }
         }
-        self.exchanged.extend(other.exchanged);
-        self.nodes.extend(other.nodes);
-        self.replaced.extend(other.replaced);
-        self.ids.extend(other.ids);
+        self.parts.push(part);
     }
 }
 
@@ -228,6 +245,8 @@ pub(crate) struct Update<'a, S> {
     pub(crate) nodes: &'a Nodes,
     pub(crate) source: &'a S,
     pub(crate) changes: &'a [LeafChange],
+    /// The beginnings of their keys.
+    pub(crate) starts: &'a [u64],
     /// Hashed addresses of the owners of storage tries; empty for the account trie.
     pub(crate) owners: &'a [B256],
     pub(crate) ids: &'a Ids,

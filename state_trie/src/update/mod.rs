@@ -22,6 +22,6 @@ mod run;
 mod up;
 
 pub(crate) use item::{
-    Item, LeafChange, NewLeaf, NewStorage, Output, Patch, Spares, Subtree, Update,
+    Item, LeafChange, Leaves, NewLeaf, NewStorage, Output, Patch, Spares, Subtree, Update,
 };
 pub(crate) use up::patched;
