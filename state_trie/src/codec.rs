@@ -77,7 +77,7 @@ pub(crate) fn encode(
         };
         out.extend_from_slice(&link.to_le_bytes());
     }
-    for storage in &branch.storages {
+    for storage in &*branch.storages {
         write_storage(storage, &locate, out);
     }
     let crc = crc32c::crc32c(&out[start + 4..]);
@@ -168,8 +168,8 @@ fn read(reader: &mut Reader<'_>, tag: [u8; 8], location: u64) -> Option<Branch> 
         nodes,
         inline,
         with_storage,
-        children,
-        storages,
+        children: children.into(),
+        storages: storages.into(),
     })
 }
 

@@ -9,7 +9,10 @@ use crate::{
 };
 use alloy_primitives::{B256, Bytes, U256, keccak256};
 use alloy_rlp::{EMPTY_STRING_CODE, Encodable, Header};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    ops::{Deref, DerefMut},
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 /// The root of an empty trie: the hash of an empty string.
 pub const EMPTY_ROOT: B256 =
@@ -98,7 +101,7 @@ impl NodeLink {
 }
 
 /// A child of a branch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Child {
     pub(crate) reference: [u8; 32],
     /// The id of a leaf, or the [`NodeLink`] of a branch.
@@ -114,9 +117,35 @@ pub(crate) struct Storage {
     pub(crate) is_node: bool,
 }
 
+/// The storages of a branch's leaves; few branches have any.
+#[derive(Clone, Debug, Default)]
+#[expect(clippy::box_collection, reason = "it takes one word")]
+pub(crate) struct Storages(Option<Box<Vec<Storage>>>);
+
+impl From<Vec<Storage>> for Storages {
+    fn from(storages: Vec<Storage>) -> Self {
+        Self((!storages.is_empty()).then(|| Box::new(storages)))
+    }
+}
+
+impl Deref for Storages {
+    type Target = [Storage];
+
+    fn deref(&self) -> &[Storage] {
+        self.0.as_deref().map_or(&[], Vec::as_slice)
+    }
+}
+
+impl DerefMut for Storages {
+    fn deref_mut(&mut self) -> &mut [Storage] {
+        self.0.as_deref_mut().map_or(&mut [], Vec::as_mut_slice)
+    }
+}
+
 /// A branch with the extension above it. Once it is part of a trie, only the references of its children
-/// and its location change.
+/// and its location change. Without its children it takes one cache line.
 #[derive(Debug, Default)]
+#[repr(align(64))]
 pub(crate) struct Branch {
     /// Where it is on disk; 0 if it is not.
     pub(crate) location: AtomicU64,
@@ -133,30 +162,19 @@ pub(crate) struct Branch {
     /// Leaves that are accounts with storage.
     pub(crate) with_storage: u16,
     /// The children, in the order of their nibbles.
-    pub(crate) children: Vec<Child>,
+    pub(crate) children: Box<[Child]>,
     /// The storages, in the order of their nibbles.
-    pub(crate) storages: Vec<Storage>,
+    pub(crate) storages: Storages,
 }
+
+const _: () = assert!(size_of::<Option<Branch>>() == 64);
 
 impl Clone for Branch {
     /// A copy that is not on disk.
     fn clone(&self) -> Self {
-        Self {
-            location: AtomicU64::new(0),
-            version: self.version,
-            prefix: self.prefix.clone(),
-            mask: self.mask,
-            nodes: self.nodes,
-            inline: self.inline,
-            with_storage: self.with_storage,
-            children: self.children.clone(),
-            storages: self.storages.clone(),
-        }
+        self.with_room(0)
     }
 }
-
-/// The longest RLP of a branch.
-const BRANCH_BYTES_MAX: usize = 3 + 16 * 33 + 1;
 
 /// The bit of a nibble.
 pub(crate) const fn bit(nibble: u8) -> u16 {
@@ -180,13 +198,10 @@ impl Branch {
 
     /// Memory of the node in bytes, about.
     pub(crate) fn memory_bytes(&self) -> usize {
-        /// What the allocator adds to each of up to two pieces.
-        const OVERHEAD: usize = 32;
         size_of::<Self>()
-            + OVERHEAD
             + self.prefix.len()
-            + self.children.capacity() * size_of::<Child>()
-            + self.storages.capacity() * size_of::<Storage>()
+            + size_of_val(&*self.children)
+            + size_of_val(&*self.storages)
     }
 
     /// Fails if the branch, at this depth, is deeper than any key. This crate writes no such branch.
@@ -229,13 +244,52 @@ impl Branch {
         self.children[rank(self.mask, nibble)].link = link;
     }
 
+    /// A copy that is not on disk, with space for more children.
+    pub(crate) fn with_room(&self, more: u16) -> Self {
+        let mut copy = Self {
+            location: AtomicU64::new(0),
+            version: self.version,
+            prefix: self.prefix.clone(),
+            storages: self.storages.clone(),
+            children: Box::default(),
+            ..*self
+        };
+        copy.children = self.children_with(more);
+        copy.mask |= more;
+        copy
+    }
+
+    /// Makes space for more children.
+    pub(crate) fn make_room(&mut self, more: u16) {
+        if more & !self.mask != 0 {
+            self.children = self.children_with(more);
+            self.mask |= more;
+        }
+    }
+
+    /// The children with others, which are empty.
+    fn children_with(&self, more: u16) -> Box<[Child]> {
+        if more & !self.mask == 0 {
+            return self.children.clone();
+        }
+        let mask = self.mask | more;
+        let mut children = Vec::with_capacity(mask.count_ones() as usize);
+        for nibble in nibbles_of(mask) {
+            children.push(self.child(nibble).copied().unwrap_or_default());
+        }
+        children.into()
+    }
+
     /// Sets a child, whose reference follows.
     fn set_child(&mut self, nibble: u8, link: u64) {
         let rank = rank(self.mask, nibble);
         if self.mask & bit(nibble) == 0 {
             self.mask |= bit(nibble);
             let reference = [0; 32];
-            self.children.insert(rank, Child { reference, link });
+            let mut children = std::mem::take(&mut self.children).into_vec();
+            children.reserve_exact(1);
+            children.insert(rank, Child { reference, link });
+            self.children = children.into();
         } else {
             self.children[rank].link = link;
         }
@@ -259,12 +313,18 @@ impl Branch {
         match storage {
             Some(storage) if had => self.storages[rank] = storage,
             Some(storage) => {
-                self.storages.insert(rank, storage);
+                let storages = self.storages.0.get_or_insert_default();
+                storages.insert(rank, storage);
                 self.with_storage |= bit(nibble);
             }
             None if had => {
-                self.storages.remove(rank);
+                if let Some(storages) = &mut self.storages.0 {
+                    storages.remove(rank);
+                }
                 self.with_storage &= !bit(nibble);
+                if self.with_storage == 0 {
+                    self.storages.0 = None;
+                }
             }
             None => {}
         }
@@ -275,7 +335,9 @@ impl Branch {
             return;
         }
         self.set_storage(nibble, None);
-        self.children.remove(rank(self.mask, nibble));
+        let mut children = std::mem::take(&mut self.children).into_vec();
+        children.remove(rank(self.mask, nibble));
+        self.children = children.into();
         let keep = !bit(nibble);
         self.mask &= keep;
         self.nodes &= keep;
@@ -285,37 +347,41 @@ impl Branch {
     /// Appends the RLP of the branch, without the extension above it. Some children have new references, in
     /// the order of their nibbles.
     pub(crate) fn write_rlp(&self, new: &[(u8, Reference)], out: &mut Vec<u8>) {
+        const HASH: usize = 33;
         let is_short = self.inline != 0 || new.iter().any(|(_, reference)| reference.is_inline);
         if is_short {
             return self.write_short_rlp(new, out);
         }
         // The same with all references hashes, which is nearly every branch.
-        let mut bytes = [EMPTY_STRING_CODE; BRANCH_BYTES_MAX];
-        let mut header = &mut bytes[..];
-        Header {
+        let header = Header {
             list: true,
-            payload_length: 17 + 32 * self.children.len(),
-        }
-        .encode(&mut header);
-        let mut at = BRANCH_BYTES_MAX - header.len();
-        let mut left = new.iter().peekable();
-        let mut children = self.children.iter();
-        for nibble in 0..16 {
-            if self.mask & bit(nibble) == 0 {
-                at += 1;
-                continue;
+            payload_length: 17 + (HASH - 1) * self.children.len(),
+        };
+        header.encode(out);
+        let start = out.len();
+        out.resize(start + header.payload_length, EMPTY_STRING_CODE);
+        let bytes = &mut out[start..];
+        let write = |bytes: &mut [u8], hash: &[u8; 32]| {
+            bytes[0] = EMPTY_STRING_CODE + 32;
+            bytes[1..HASH].copy_from_slice(hash);
+        };
+        if self.mask == u16::MAX {
+            let places = bytes.as_chunks_mut::<HASH>().0;
+            for (bytes, child) in places.iter_mut().zip(&self.children) {
+                write(bytes, &child.reference);
             }
-            let own = children.next().map(|child| &child.reference);
-            let new = left
-                .next_if(|(of, _)| *of == nibble)
-                .map(|(_, new)| &new.bytes);
-            if let Some(hash) = new.or(own) {
-                bytes[at] = EMPTY_STRING_CODE + 32;
-                bytes[at + 1..at + 33].copy_from_slice(hash);
-                at += 33;
+        } else {
+            let mut left = self.mask;
+            for (rank, child) in self.children.iter().enumerate() {
+                let at = left.trailing_zeros() as usize + (HASH - 1) * rank;
+                left &= left - 1;
+                write(&mut bytes[at..at + HASH], &child.reference);
             }
         }
-        out.extend_from_slice(&bytes[..=at]);
+        for (nibble, new) in new {
+            let at = usize::from(*nibble) + (HASH - 1) * rank(self.mask, *nibble);
+            write(&mut bytes[at..at + HASH], &new.bytes);
+        }
     }
 
     /// The RLP of a branch some of whose references are RLP.

@@ -10,7 +10,8 @@ use crate::{
     },
     trie::{Found, Ids, Inner, Source, StateTrie},
     update::{
-        Item, LeafChange, NewLeaf, NewNode, NewStorage, Output, Spares, Subtree, Update, patched,
+        Item, LeafChange, Leaves, NewLeaf, NewNode, NewStorage, Output, Spares, Subtree, Update,
+        count, patched,
     },
 };
 use alloy_primitives::{Address, B256, Bytes, U256};
@@ -61,7 +62,10 @@ pub struct Prepared {
     /// The version that it makes.
     version: u64,
     trims: u64,
-    output: Output,
+    /// Threads of the pool.
+    threads: usize,
+    /// What each part of the update made.
+    outputs: Vec<Output>,
     ids: Arc<Ids>,
     /// Whether the trie keeps what nodes were before, and that.
     has_history: bool,
@@ -76,31 +80,47 @@ impl Prepared {
 
     /// The way to the update's version from the one before: its nodes. `stamp` is the source's name of it.
     pub(crate) fn into_undo(mut self, stamp: u64) -> Undo {
+        for output in &mut self.outputs {
+            output.notes = Notes::default();
+            for node in output.nodes.iter().chain(&output.exchanged) {
+                output.notes.add(node.at, &node.branch, ALL);
+            }
+            let new = (output.references.iter()).map(|(_, reference)| reference.bytes);
+            output.before = new.collect();
+            for patch in &mut output.patches {
+                let new = &output.references[patch.start as usize..patch.end as usize];
+                let inline = new.iter().filter(|(_, reference)| reference.is_inline);
+                patch.inline = inline.fold(0, |inline, (nibble, _)| inline | bit(*nibble));
+            }
+        }
+        (self.undo_from(self.version - 1)).to((self.root.clone(), stamp))
+    }
+
+    /// The undo from a version, with what the outputs have of the version before.
+    fn undo_from(&mut self, from: u64) -> Undo {
         let mut notes = Notes::default();
-        let Output {
-            nodes, exchanged, ..
-        } = &self.output;
-        for node in nodes.iter().chain(exchanged) {
-            notes.add(node.at, &node.branch, ALL);
+        let lengths = self.outputs.iter().map(|output| output.patches.len());
+        let mut patches = Vec::with_capacity(lengths.sum());
+        let lengths = self.outputs.iter().map(|output| output.before.len());
+        let mut before = Vec::with_capacity(lengths.sum());
+        for output in &mut self.outputs {
+            let base = count(before.len());
+            before.append(&mut output.before);
+            notes.merge(std::mem::take(&mut output.notes));
+            patches.extend(output.patches.iter().map(|patch| {
+                let children = (output.references_of(patch).iter()).map(|(nibble, _)| bit(*nibble));
+                let children = children.fold(0, |children, bit| children | bit);
+                (patch.at, patch.start + base, children, patch.inline)
+            }));
         }
-        let new = (self.output.references.iter()).map(|(_, reference)| reference.bytes);
-        self.output.before = new.collect();
-        for patch in &mut self.output.patches {
-            let new = &self.output.references[patch.start as usize..patch.end as usize];
-            let inline = new.iter().filter(|(_, reference)| reference.is_inline);
-            patch.inline = inline.fold(0, |inline, (nibble, _)| inline | bit(*nibble));
-        }
-        self.output.notes = notes;
-        self.output
-            .undo(self.version - 1)
-            .to((self.root.clone(), stamp))
+        Undo::new(from, &notes, patches.into_iter(), before.into())
     }
 
     /// Puts in order what the nodes that change were before, for proofs of the version before. Otherwise
     /// [`StateTrie::install`] does.
     pub fn note_before(&mut self) {
         if self.has_history && self.undo.is_none() {
-            self.undo = Some(self.output.undo(self.version));
+            self.undo = Some(self.undo_from(self.version));
         }
     }
 
@@ -113,9 +133,11 @@ impl Prepared {
 
 impl Drop for Prepared {
     fn drop(&mut self) {
-        let unused = self.output.ids.drain(..);
-        let unused = unused.chain(self.output.nodes.drain(..).map(|node| node.id));
-        self.ids.give_back(unused);
+        for output in &mut self.outputs {
+            let unused = output.ids.drain(..);
+            let unused = unused.chain(output.nodes.drain(..).map(|node| node.id));
+            self.ids.give_back(unused);
+        }
     }
 }
 
@@ -132,7 +154,7 @@ impl StateTrie {
         let mut output = self.spares.output();
         let root = context.update(changes, &mut output)?;
         self.spares.give_back(&mut output);
-        Ok(self.prepared(&inner, root, output))
+        Ok(self.prepared(&inner, root, output, threads))
     }
 
     pub(crate) fn context<'a, S>(
@@ -150,19 +172,29 @@ impl StateTrie {
         }
     }
 
-    pub(crate) fn prepared(&self, inner: &Inner, root: Root, output: Output) -> Prepared {
+    pub(crate) fn prepared(
+        &self,
+        inner: &Inner,
+        root: Root,
+        mut output: Output,
+        threads: usize,
+    ) -> Prepared {
+        let mut outputs = std::mem::take(&mut output.parts);
+        outputs.push(output);
         Prepared {
             root,
             version: inner.version + 1,
             trims: inner.trims,
-            output,
+            threads,
+            outputs,
             ids: Arc::clone(&self.ids),
             has_history: inner.history.is_kept(),
             undo: None,
         }
     }
 
-    /// Makes a prepared update the trie. The source knows the new version by its stamp.
+    /// Makes a prepared update the trie, on as many threads of the current rayon pool as prepared it. The
+    /// source knows the new version by its stamp.
     pub fn install(&self, mut prepared: Prepared, stamp: u64) -> Result<(), TrieError> {
         let mut inner = self.inner.write();
         prepared.check(&inner)?;
@@ -174,15 +206,15 @@ impl StateTrie {
         inner.version = prepared.version;
         inner.stamp = stamp;
         inner.root = prepared.root.clone();
-        let output = &mut prepared.output;
-        for patch in &output.patches {
-            inner.patch(patch.id, output.references_of(patch));
+        inner.patch(&prepared.outputs, prepared.threads);
+        for output in &mut prepared.outputs {
+            for node in output.exchanged.drain(..) {
+                inner.put_in_place(node.id, node.branch);
+            }
+            let new = output.nodes.drain(..).map(|node| (node.id, node.branch));
+            self.exchange(&mut inner, new, output.replaced.drain(..));
         }
-        for node in std::mem::take(&mut output.exchanged) {
-            inner.put_in_place(node.id, node.branch);
-        }
-        let nodes = output.nodes.drain(..).map(|node| (node.id, node.branch));
-        self.exchange(&mut inner, nodes, output.replaced.drain(..));
+        self.end_exchange(&mut inner);
         Ok(())
     }
 }
@@ -209,13 +241,14 @@ impl<S: Source> Context<'_, S> {
         let mut accounts = self.account_changes(changes);
         let (slots, mut owners) = self.slot_changes(changes);
         if !owners.is_empty() {
-            self.find_storages(&accounts, &mut owners)?;
+            self.find_storages(&accounts.changes, &mut owners)?;
             let keys: Vec<B256> = owners.iter().map(|owner| owner.key).collect();
             let items = (0..).zip(owners).map(|(index, owner)| {
                 Item::root(index, index, owner.start..owner.end, owner.place)
             });
             let update = self.of(&slots, &keys);
             for (index, root) in update.roots(items.collect(), output)? {
+                let accounts = &mut accounts.changes;
                 let at = accounts.binary_search_by_key(&keys[index], |account| account.key);
                 let account = at.map(|at| &mut accounts[at]);
                 let Ok(account) = account else {
@@ -229,10 +262,15 @@ impl<S: Source> Context<'_, S> {
                 }
             }
         }
-        if accounts.is_empty() {
+        if accounts.changes.is_empty() {
             return Ok(self.inner.root.clone());
         }
-        let item = Item::root(0, 0, 0..accounts.len(), self.inner.root.place.clone());
+        let item = Item::root(
+            0,
+            0,
+            0..accounts.changes.len(),
+            self.inner.root.place.clone(),
+        );
         let update = self.of(&accounts, &[]);
         let roots = update.roots(vec![item], output)?;
         Ok(roots
@@ -242,11 +280,12 @@ impl<S: Source> Context<'_, S> {
             .unwrap_or_default())
     }
 
-    pub(crate) fn of<'b>(&'b self, changes: &'b [LeafChange], owners: &'b [B256]) -> Update<'b, S> {
+    pub(crate) fn of<'b>(&'b self, leaves: &'b Leaves, owners: &'b [B256]) -> Update<'b, S> {
         Update {
             nodes: &self.inner.nodes,
             source: self.source,
-            changes,
+            changes: &leaves.changes,
+            starts: &leaves.starts,
             owners,
             ids: self.ids,
             spares: self.spares,
@@ -258,15 +297,15 @@ impl<S: Source> Context<'_, S> {
     }
 
     /// The changed accounts by hashed address, sorted.
-    fn account_changes(&self, changes: &Changes) -> Vec<LeafChange> {
+    fn account_changes(&self, changes: &Changes) -> Leaves {
         let given: Vec<&AccountChange> = (changes.accounts.iter())
             .filter(|change| change.existed || change.account.is_some())
             .collect();
         let keys = self.hash_all(&given, |change, out| {
             out.extend_from_slice(change.address.as_slice());
         });
-        let mut leaves: Vec<(u64, u32)> = prefixes(&keys);
-        sort(&mut leaves, self.threads, |left, right| {
+        let mut order: Vec<(u64, u32)> = prefixes(&keys);
+        sort(&mut order, self.threads, |left, right| {
             keys[left].cmp(&keys[right])
         });
         let leaf = |(_, index): &(u64, u32)| {
@@ -285,11 +324,18 @@ impl<S: Source> Context<'_, S> {
                 storage: NewStorage::Kept,
             }
         };
-        leaves.iter().map(leaf).collect()
+        Leaves {
+            starts: order.iter().map(|(start, _)| *start).collect(),
+            changes: if self.threads < 2 {
+                order.iter().map(leaf).collect()
+            } else {
+                order.par_iter().with_min_len(1024).map(leaf).collect()
+            },
+        }
     }
 
     /// The changed slots by hashed address and hashed slot, sorted, and their accounts.
-    fn slot_changes(&self, changes: &Changes) -> (Vec<LeafChange>, Vec<Owner>) {
+    fn slot_changes(&self, changes: &Changes) -> (Leaves, Vec<Owner>) {
         let given: Vec<&SlotChange> = (changes.slots.iter())
             .filter(|change| change.existed || !change.value.is_zero())
             .collect();
@@ -335,7 +381,7 @@ impl<S: Source> Context<'_, S> {
                 storage: NewStorage::Changed(None),
             });
         }
-        (leaves, found)
+        (Leaves::new(leaves), found)
     }
 
     /// Hashes the keys of items.
@@ -441,10 +487,12 @@ impl<S: Source> Update<'_, S> {
                     let hash = hash_of(&branch, &reference);
                     let at = done.at;
                     let id = if let Some(id) = own_id {
+                        let branch = *branch;
                         output.exchanged.push(NewNode { id, at, branch });
                         id
                     } else {
-                        let id = self.new_id(output);
+                        let id = self.new_id(&mut output.ids);
+                        let branch = *branch;
                         output.nodes.push(NewNode { id, at, branch });
                         id
                     };

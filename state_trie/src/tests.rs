@@ -102,13 +102,14 @@ impl StateTrie {
             }
             let context = self.context(&inner, source, threads);
             let item = Item::root(0, 0, 0..leaves.len(), inner.root.place.clone());
-            let roots = context.of(leaves, &[]).roots(vec![item], &mut output)?;
+            let leaves = crate::update::Leaves::new(leaves.to_vec());
+            let roots = context.of(&leaves, &[]).roots(vec![item], &mut output)?;
             let root = roots
                 .into_iter()
                 .next()
                 .map(|(_, root)| root)
                 .unwrap_or_default();
-            self.prepared(&inner, root, output)
+            self.prepared(&inner, root, output, threads)
         };
         let root = prepared.root.clone();
         let stamp = self.read().version + 1;

@@ -6,10 +6,11 @@ use crate::{
     history::History,
     node::{Branch, LeafValue, NodeLink, Place, Reference, Root, Storage, child_place},
     path::nibble,
-    update::Spares,
+    update::{Output, Patch, Spares},
 };
 use alloy_primitives::{B256, map::HashMap};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use rayon::prelude::*;
 use std::{
     fmt,
     sync::{
@@ -84,10 +85,20 @@ const LOADED_PARTS: usize = 16;
 /// Nodes that are kept for the next update after they were read.
 const LOADED_MAX: usize = 1 << 14;
 
+/// Nodes in memory with successive ids.
+type Chunk = Box<[Option<Branch>]>;
+/// Nodes of a chunk.
+const CHUNK: usize = 1 << 10;
+
+/// Where a node is: the chunk, and the place in it.
+const fn place_in(id: u32) -> (usize, usize) {
+    (id as usize / CHUNK, id as usize % CHUNK)
+}
+
 /// The nodes in memory.
 #[derive(Default)]
 pub(crate) struct Nodes {
-    slab: Vec<Option<Box<Branch>>>,
+    chunks: Vec<Chunk>,
     /// Nodes read for the next update, by location.
     loaded: [Mutex<HashMap<u64, Box<Branch>>>; LOADED_PARTS],
 }
@@ -95,7 +106,7 @@ pub(crate) struct Nodes {
 impl fmt::Debug for Nodes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Nodes")
-            .field("slab", &self.slab.len())
+            .field("chunks", &self.chunks.len())
             .finish_non_exhaustive()
     }
 }
@@ -103,7 +114,30 @@ impl fmt::Debug for Nodes {
 impl Nodes {
     /// A node in memory.
     pub(crate) fn get(&self, id: u32) -> Option<&Branch> {
-        self.slab.get(id as usize)?.as_deref()
+        let (chunk, at) = place_in(id);
+        self.chunks.get(chunk)?[at].as_ref()
+    }
+
+    fn get_mut(&mut self, id: u32) -> Option<&mut Branch> {
+        self.place_mut(id)?.as_mut()
+    }
+
+    fn place_mut(&mut self, id: u32) -> Option<&mut Option<Branch>> {
+        let (chunk, at) = place_in(id);
+        Some(&mut self.chunks.get_mut(chunk)?[at])
+    }
+
+    fn take(&mut self, id: u32) -> Option<Branch> {
+        self.place_mut(id)?.take()
+    }
+
+    /// Puts a node into a place that is free.
+    fn put(&mut self, id: u32, node: Branch) {
+        let (chunk, at) = place_in(id);
+        while self.chunks.len() <= chunk {
+            self.chunks.push((0..CHUNK).map(|_| None).collect());
+        }
+        self.chunks[chunk][at] = Some(node);
     }
 
     fn part(&self, location: u64) -> &Mutex<HashMap<u64, Box<Branch>>> {
@@ -186,7 +220,7 @@ pub(crate) struct Inner {
     /// How many times nodes were freed that prepared updates may name.
     pub(crate) trims: u64,
     /// Nodes of the version being written that were patched since, with the version that did.
-    pub(crate) preserved: HashMap<u32, (u64, Box<Branch>)>,
+    pub(crate) preserved: HashMap<u32, (u64, Branch)>,
     /// Nodes replaced since the version being written, with the version that replaced them.
     retired: Vec<(u64, u32)>,
     /// Locations replaced, with the version that replaced them.
@@ -221,7 +255,7 @@ impl Clone for StateTrie {
         Self {
             inner: RwLock::new(Inner {
                 nodes: Nodes {
-                    slab: inner.nodes.slab.clone(),
+                    chunks: inner.nodes.chunks.clone(),
                     ..Nodes::default()
                 },
                 root: inner.root.clone(),
@@ -293,18 +327,14 @@ impl StateTrie {
     pub(crate) fn exchange(
         &self,
         inner: &mut Inner,
-        new: impl Iterator<Item = (u32, Box<Branch>)>,
+        new: impl Iterator<Item = (u32, Branch)>,
         replaced: impl Iterator<Item = NodeLink>,
     ) {
         for (id, node) in new {
             let bytes = node.memory_bytes();
             inner.bytes += bytes;
             inner.unwritten_bytes += bytes;
-            let index = id as usize;
-            if inner.nodes.slab.len() <= index {
-                inner.nodes.slab.resize_with(index + 1, || None);
-            }
-            inner.nodes.slab[index] = Some(node);
+            inner.nodes.put(id, node);
         }
         let mut free = Vec::new();
         for link in replaced {
@@ -319,6 +349,10 @@ impl StateTrie {
             }
         }
         self.ids.give_back(free);
+    }
+
+    /// Ends the exchange of nodes.
+    pub(crate) fn end_exchange(&self, inner: &mut Inner) {
         for part in &mut inner.nodes.loaded {
             part.get_mut().clear();
         }
@@ -342,7 +376,7 @@ impl StateTrie {
         }
         inner.trims += 1;
         for id in &ids {
-            if let Some(node) = inner.nodes.slab[*id as usize].take() {
+            if let Some(node) = inner.nodes.take(*id) {
                 inner.bytes -= node.memory_bytes();
             }
         }
@@ -358,6 +392,48 @@ impl StateTrie {
     }
 }
 
+/// Fewer patches than this are not worth several threads.
+const PARALLEL_MIN: usize = 2048;
+/// Parts of the nodes for each thread.
+const PARTS: usize = 8;
+
+/// What patches add to a trie.
+#[derive(Default)]
+struct Patched {
+    bytes: usize,
+    unwritten_bytes: usize,
+    preserved: Vec<(u32, (u64, Branch))>,
+    stale: Vec<(u64, u64)>,
+}
+
+impl Patched {
+    fn patch(
+        &mut self,
+        node: &mut Branch,
+        id: u32,
+        new: &[(u8, Reference)],
+        version: u64,
+        writing: Option<u64>,
+    ) {
+        let location = std::mem::take(node.location.get_mut());
+        if writing.is_some_and(|writing| node.version <= writing) {
+            let bytes = node.memory_bytes();
+            let mut old = node.clone();
+            *old.location.get_mut() = location;
+            self.bytes += bytes;
+            self.unwritten_bytes += bytes;
+            self.preserved.push((id, (version, old)));
+        } else if location != 0 {
+            self.unwritten_bytes += node.memory_bytes();
+            self.stale.push((version, location));
+        }
+        node.version = version;
+        for (nibble, reference) in new {
+            node.set_reference(*nibble, *reference);
+        }
+    }
+}
+
 /// Where a search ended.
 pub(crate) enum Found {
     Nothing,
@@ -368,7 +444,7 @@ pub(crate) enum Found {
 impl Inner {
     /// Frees a node that a version replaced.
     fn free(&mut self, id: u32, version: u64) {
-        if let Some(node) = self.nodes.slab[id as usize].take() {
+        if let Some(node) = self.nodes.take(id) {
             self.forget(&node, version);
         }
     }
@@ -394,11 +470,12 @@ impl Inner {
     }
 
     /// Puts a node in the place of another. The version being written keeps that one.
-    pub(crate) fn put_in_place(&mut self, id: u32, node: Box<Branch>) {
+    pub(crate) fn put_in_place(&mut self, id: u32, node: Branch) {
         let bytes = node.memory_bytes();
         self.bytes += bytes;
         self.unwritten_bytes += bytes;
-        let Some(old) = self.nodes.slab[id as usize].replace(node) else {
+        let place = self.nodes.place_mut(id);
+        let Some(old) = place.and_then(|place| place.replace(node)) else {
             return;
         };
         if self.writing.is_some_and(|writing| old.version <= writing) {
@@ -408,33 +485,56 @@ impl Inner {
         }
     }
 
-    /// Gives children of a node new references. The version being written keeps the node as it was.
-    pub(crate) fn patch(&mut self, id: u32, new: &[(u8, Reference)]) {
+    /// Gives children of nodes new references. The version being written keeps the nodes as they were.
+    pub(crate) fn patch(&mut self, outputs: &[Output], threads: usize) {
         let (version, writing) = (self.version, self.writing);
-        let Some(node) = self.nodes.slab[id as usize].as_deref_mut() else {
-            return;
+        let all = || {
+            outputs
+                .iter()
+                .flat_map(|output| output.patches.iter().map(move |it| (output, it)))
         };
-        let bytes = node.memory_bytes();
-        let location = std::mem::take(node.location.get_mut());
-        if writing.is_some_and(|writing| node.version <= writing) {
-            let mut old = Box::new(node.clone());
-            *old.location.get_mut() = location;
-            self.bytes += bytes;
-            self.unwritten_bytes += bytes;
-            self.preserved.insert(id, (version, old));
-        } else if location != 0 {
-            self.unwritten_bytes += bytes;
-            self.stale.push((version, location));
+        let patch = |chunks: &mut [Chunk], base: usize, patches: &[(&Output, &Patch)]| {
+            let mut patched = Patched::default();
+            for (output, patch) in patches {
+                let (chunk, at) = place_in(patch.id);
+                if let Some(node) = &mut chunks[chunk - base][at] {
+                    let new = output.references_of(patch);
+                    patched.patch(node, patch.id, new, version, writing);
+                }
+            }
+            patched
+        };
+        let count: usize = outputs.iter().map(|output| output.patches.len()).sum();
+        if threads < 2 || count < PARALLEL_MIN {
+            let patches: Vec<_> = all().collect();
+            let patched = patch(&mut self.nodes.chunks, 0, &patches);
+            return self.add(patched);
         }
-        node.version = version;
-        for (nibble, reference) in new {
-            node.set_reference(*nibble, *reference);
+        // Each part of the nodes has the patches in it.
+        let size = self.nodes.chunks.len().div_ceil(threads * PARTS);
+        let mut parts = vec![Vec::with_capacity(count / threads / PARTS); threads * PARTS];
+        for (output, patch) in all() {
+            parts[place_in(patch.id).0 / size].push((output, patch));
         }
+        let chunks = self.nodes.chunks.par_chunks_mut(size).zip(parts);
+        let patched: Vec<Patched> = (chunks.enumerate())
+            .map(|(part, (chunks, patches))| patch(chunks, part * size, &patches))
+            .collect();
+        for patched in patched {
+            self.add(patched);
+        }
+    }
+
+    fn add(&mut self, patched: Patched) {
+        self.bytes += patched.bytes;
+        self.unwritten_bytes += patched.unwritten_bytes;
+        self.preserved.extend(patched.preserved);
+        self.stale.extend(patched.stale);
     }
 
     /// A node in memory, to change where its children are.
     pub(crate) fn node_mut(&mut self, id: u32) -> Option<&mut Branch> {
-        self.nodes.slab.get_mut(id as usize)?.as_deref_mut()
+        self.nodes.get_mut(id)
     }
 
     /// Follows the path of a key from a root.

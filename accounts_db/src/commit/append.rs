@@ -82,6 +82,7 @@ impl Core {
         let ticket = writer.next_ticket();
         let early =
             (block.early_write.as_ref()).and_then(|it| it.still_valid(ticket, header.position));
+        self.fill_cache_ahead(&segment, &mut writer, &header);
         // While the medium works, the index slots that publishing changes are prefetched, and the trie's history
         // gets the block before.
         let ((), written) = self.workers.run_alongside(
@@ -144,7 +145,6 @@ impl Core {
                 segment.populate(offset, bytes);
             }
         });
-        self.fill_cache_ahead(segment, writer, bytes);
         let end = segment.start + segment.size;
         let next = segment.number + segment.places;
         if end - writer.position < BLOCKS_AHEAD * bytes && writer.segment_requested != Some(next) {
@@ -153,14 +153,16 @@ impl Core {
         }
     }
 
-    /// Caches the pages of the next record on other threads, assuming it is not much longer than
-    /// this one. Finding and clearing memory costs the system more than the write, and these
-    /// threads have little to do between blocks.
-    fn fill_cache_ahead(&self, segment: &Arc<Segment>, writer: &mut Writer, bytes: u64) {
+    /// Caches the pages of the next record on other threads while the medium works, assuming it is not much
+    /// longer than this one. Finding and clearing memory costs the system more than the write.
+    fn fill_cache_ahead(&self, segment: &Arc<Segment>, writer: &mut Writer, record: &RecordHeader) {
+        if !self.workers.is_parallel() {
+            return;
+        }
         let size = segment.size;
-        let from = writer.position - segment.start;
+        let from = record.position + record.bytes - segment.start;
         let step = FILL_BYTES as u64;
-        let bytes = (bytes + bytes / 4).min(FILLED_BYTES_MAX);
+        let bytes = (record.bytes + record.bytes / 4).min(FILLED_BYTES_MAX);
         let end = (from + bytes).next_multiple_of(step).min(size);
         let begun = match writer.filled {
             Some((number, offset)) if number == segment.number => offset,

@@ -9,6 +9,7 @@ use crate::{
         entry::{self, AccountRecord, Value},
     },
     shared::Core,
+    trie::Touched,
 };
 use ahash::{AHashMap, AHashSet};
 use alloy_primitives::{Address, U256};
@@ -32,6 +33,8 @@ pub(crate) type SlotChange = (Address, U256, U256);
 #[derive(Default)]
 pub(crate) struct EncodedPart {
     pub(crate) batch: Batch,
+    /// The changes for the state trie.
+    pub(crate) touched: Touched,
     /// Changes in the slot counts of accounts.
     counts: Vec<(Address, i64)>,
 }
@@ -47,6 +50,7 @@ impl EncodedPart {
     /// Encodes a new version of a key.
     fn put(&mut self, hash: u64, key: &Key, value: &Value, old: Option<(Location, Value)>) {
         let (previous, before) = old.unzip();
+        self.touched.push(key, hash, before, Some(*value));
         let previous = previous.unwrap_or(Location::NONE);
         let bytes = [
             value.live_bytes(),
@@ -205,18 +209,18 @@ fn count(parts: &[EncodedPart]) -> SlotCounts {
 /// The error for accounts that were not encoded. A duplicate slot, which is counted twice, is the
 /// more precise reason.
 fn duplicate_or(error: ReadError, parts: &[EncodedPart], changes: &Changes<'_>) -> CommitError {
-    match check_unique(parts.iter(), changes) {
+    match check_unique(parts, changes) {
         Ok(()) => error.into(),
         Err(duplicate) => duplicate,
     }
 }
 
 /// Fails if a key occurs twice. Equal hashes detect it; a second pass finds the key.
-pub(crate) fn check_unique<'a>(
-    parts: impl Iterator<Item = &'a EncodedPart>,
+pub(crate) fn check_unique(
+    parts: &[EncodedPart],
     changes: &Changes<'_>,
 ) -> Result<(), CommitError> {
-    let mut hashes: Vec<u64> = parts
+    let mut hashes: Vec<u64> = (parts.iter())
         .flat_map(|part| part.batch.changes.iter().map(|change| change.hash))
         .collect();
     hashes.sort_unstable();

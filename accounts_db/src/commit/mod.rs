@@ -28,5 +28,4 @@ mod prepare;
 mod publish;
 mod undo;
 
-pub(crate) use encode::EncodedPart;
 pub use prepare::PreparedBlock;

@@ -11,14 +11,13 @@ use super::{
     encode::{Changes, check_unique},
 };
 use crate::{
-    error::{CommitError, ReadError},
+    error::CommitError,
     log::{
         Batch, ChainChange, ENTRIES_START, Key, Location, RecordKind, SegmentTable,
         entry::{self, BLOB_BYTES_MAX},
     },
     maintenance::gather_moves,
     shared::{Core, Cursor, GatheringRequest, Writer},
-    trie::Touched,
 };
 use ahash::AHashSet;
 use alloy_primitives::{Address, B256, U256};
@@ -132,7 +131,7 @@ impl Core {
             return Err(CommitError::Stopped);
         }
         let table = self.segments();
-        let (parts, counts) = self.encode_changes(&table, changes)?;
+        let (mut parts, counts) = self.encode_changes(&table, changes)?;
         let mut block = PreparedBlock {
             kind,
             number,
@@ -147,14 +146,19 @@ impl Core {
             follows,
         };
         let counted = self.encode_slot_counts(&table, changes, &parts, counts)?;
-        check_unique(parts.iter().chain(&counted), changes)?;
+        parts.extend(counted);
+        check_unique(&parts, changes)?;
+        let touched = parts
+            .iter_mut()
+            .map(|part| std::mem::take(&mut part.touched));
+        let touched = touched.collect();
         let (trie, assembled) = self.workers.run_alongside(
-            || self.prepare_trie(&parts, &counted),
-            || self.assemble(&table, changes, &parts, &counted, &mut block),
+            || self.prepare_touched(touched),
+            || self.assemble(&table, changes, &parts, &mut block),
         );
         assembled?;
         let trie = trie?;
-        for part in parts.into_iter().chain(counted) {
+        for part in parts {
             self.spare_batches.give_back(part.batch);
         }
         block.state_root = trie.root();
@@ -178,18 +182,9 @@ impl Core {
         let table = self.segments();
         let (parts, counts) = self.encode_changes(&table, &changes)?;
         let counted = self.encode_slot_counts(&table, &changes, &parts, counts)?;
-        Ok(self.prepare_trie(&parts, &counted)?.root())
-    }
-
-    /// The state trie after the changes.
-    fn prepare_trie(
-        &self,
-        parts: &[EncodedPart],
-        counted: &[EncodedPart],
-    ) -> Result<Prepared, ReadError> {
-        let touched = Touched::of_parts(parts.iter().chain(counted))
-            .map_err(|what| self.damage_at(Location::NONE, what))?;
-        self.prepare_touched(touched)
+        let parts = parts.into_iter().chain(counted);
+        let touched = parts.map(|part| part.touched).collect();
+        Ok(self.prepare_touched(touched)?.root())
     }
 
     /// Assembles the record, except its header, and writes it as far as possible.
@@ -198,11 +193,10 @@ impl Core {
         table: &SegmentTable,
         changes: &Changes<'_>,
         parts: &[EncodedPart],
-        counted: &[EncodedPart],
         block: &mut PreparedBlock,
     ) -> Result<(), CommitError> {
         block.batch.bytes.resize(ENTRIES_START, 0);
-        for part in parts.iter().chain(counted) {
+        for part in parts {
             block.batch.append(&part.batch);
         }
         self.append_codes(table, changes, block)?;

@@ -43,7 +43,8 @@ impl Core {
             .fetch_max(header.position + header.bytes, Ordering::Release);
         if let Some(trie) = trie {
             let stamp = Self::stamp(header.position + header.bytes);
-            (self.trie.install(trie, stamp)).expect("it was prepared for this record");
+            let installed = self.workers.install(|| self.trie.install(trie, stamp));
+            installed.expect("it was prepared for this record");
         }
         let mut chain = self.chain.write();
         for change in chain_changes {

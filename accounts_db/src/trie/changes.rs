@@ -5,11 +5,10 @@
 
 use super::source::TrieSource;
 use crate::{
-    commit::EncodedPart,
     error::ReadError,
     log::{
         Key, Location,
-        entry::{self, AccountRecord, Body, Value},
+        entry::{AccountRecord, Value},
     },
     shared::Core,
 };
@@ -45,35 +44,8 @@ pub(crate) struct Touched {
 }
 
 impl Touched {
-    /// The changes of encoded entries.
-    pub(crate) fn of_parts<'a>(
-        parts: impl Iterator<Item = &'a EncodedPart>,
-    ) -> Result<Self, &'static str> {
-        let mut touched = Self::default();
-        for part in parts {
-            for change in &part.batch.changes {
-                let start = usize::try_from(change.offset).expect("an offset in memory");
-                let entry = entry::parse_fixed(&part.batch.bytes[start..])?;
-                match entry.body {
-                    Body::Value {
-                        key: key @ Key::Account(_),
-                        value: value @ Value::Account(_),
-                        before,
-                    }
-                    | Body::Value {
-                        key: key @ Key::Slot(..),
-                        value: value @ Value::Slot(_),
-                        before,
-                    } => touched.push(&key, change.hash, before, Some(value)),
-                    _ => return Err("a change is neither a slot's nor an account's"),
-                }
-            }
-        }
-        Ok(touched)
-    }
-
     /// Adds the change of a key.
-    pub(super) fn push(&mut self, key: &Key, id: u64, before: Option<Value>, after: Option<Value>) {
+    pub(crate) fn push(&mut self, key: &Key, id: u64, before: Option<Value>, after: Option<Value>) {
         match *key {
             Key::Account(address) => self.accounts.push(AccountTouch {
                 address,
@@ -110,7 +82,7 @@ fn value_of(account: Account) -> (u64, U256, alloy_primitives::B256) {
 
 impl Core {
     /// The state trie after these changes.
-    pub(crate) fn prepare_touched(&self, touched: Touched) -> Result<Prepared, ReadError> {
+    pub(crate) fn prepare_touched(&self, touched: Vec<Touched>) -> Result<Prepared, ReadError> {
         let changes = self.trie_changes(touched)?;
         let source = TrieSource::new(self);
         let threads = self.workers.count();
@@ -119,32 +91,32 @@ impl Core {
 
     /// The changes of the trie, given those of the database. Keys that are not among them have the same
     /// value before and after.
-    pub(super) fn trie_changes(&self, mut touched: Touched) -> Result<Changes, ReadError> {
+    pub(super) fn trie_changes(&self, mut touched: Vec<Touched>) -> Result<Changes, ReadError> {
         let table = self.segments();
-        let mut changes = Changes::default();
-        let mut known: AHashMap<Address, usize> = AHashMap::new();
-        if !touched.slots.is_empty() {
-            known.extend((touched.accounts.iter().zip(0..)).map(|(it, at)| (it.address, at)));
-            for slot in &touched.slots {
+        let mut known: AHashMap<Address, [AccountRecord; 2]> = AHashMap::new();
+        if touched.iter().any(|part| !part.slots.is_empty()) {
+            let accounts = touched.iter().flat_map(|part| &part.accounts);
+            known.extend(accounts.map(|it| (it.address, [it.before, it.after])));
+            let mut owners = Touched::default();
+            for slot in touched.iter().flat_map(|part| &part.slots) {
                 if known.contains_key(&slot.address) {
                     continue;
                 }
                 let key = Key::Account(slot.address);
                 let id = self.hasher.hash(&key);
                 let record = self.find_value(&table, id, &key)?;
-                let record = Value::record(record.map(|(_, value)| value));
-                known.insert(slot.address, touched.accounts.len());
-                touched.accounts.push(AccountTouch {
-                    address: slot.address,
-                    id,
-                    before: record,
-                    after: record,
-                });
+                let record = record.map(|(_, value)| value);
+                known.insert(slot.address, [Value::record(record); 2]);
+                owners.push(&key, id, record, record);
             }
+            touched.push(owners);
         }
+        let mut changes = Changes::default();
+        let count = touched.iter().map(|part| part.accounts.len()).sum();
+        changes.accounts.reserve_exact(count);
         // Accounts that come or go with slots that did not change, and whether they go.
         let mut whole: AHashMap<Address, bool> = AHashMap::new();
-        for touch in &touched.accounts {
+        for touch in touched.iter().flat_map(|part| &part.accounts) {
             let (before, after) = (&touch.before, &touch.after);
             match (before.account, after.account) {
                 (None, None) => continue,
@@ -159,10 +131,10 @@ impl Core {
                 account: after.account.map(value_of),
             });
         }
-        for slot in &touched.slots {
-            let owner = &touched.accounts[known[&slot.address]];
-            let existed = owner.before.account.is_some() && !slot.before.is_zero();
-            let value = match owner.after.account {
+        for slot in touched.iter().flat_map(|part| &part.slots) {
+            let [before, after] = &known[&slot.address];
+            let existed = before.account.is_some() && !slot.before.is_zero();
+            let value = match after.account {
                 Some(_) => slot.after,
                 None => U256::ZERO,
             };
@@ -183,14 +155,13 @@ impl Core {
     /// Adds the slots that did not change of accounts that come or go.
     fn add_whole_storages(
         &self,
-        touched: &Touched,
+        touched: &[Touched],
         whole: &AHashMap<Address, bool>,
         changes: &mut Changes,
     ) -> Result<(), ReadError> {
         let table = self.segments();
-        let seen: AHashSet<(Address, U256)> = (touched.slots.iter())
-            .map(|slot| (slot.address, slot.slot))
-            .collect();
+        let slots = touched.iter().flat_map(|part| &part.slots);
+        let seen: AHashSet<(Address, U256)> = slots.map(|slot| (slot.address, slot.slot)).collect();
         let addresses: Vec<Address> = whole.keys().copied().collect();
         for (address, slot) in self.slots_of(&addresses)? {
             if seen.contains(&(address, slot)) {

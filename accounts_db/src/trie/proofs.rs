@@ -4,6 +4,7 @@
 //! For another block the keys that changed since are set back, in an update that is never installed. The last
 //! of these are kept.
 
+use super::changes::Touched;
 use super::source::TrieSource;
 use crate::{
     error::{Damage, ReadError},
@@ -62,7 +63,8 @@ impl Reader {
             core.trie_versions.remove(self.sequence());
         }
         let since = core.touched(&core.values_before_changes(&self.summary())?)?;
-        let prepared = core.prepare_touched(since.reversed())?;
+        let since = since.into_iter().map(Touched::reversed);
+        let prepared = core.prepare_touched(since.collect())?;
         let version = Arc::new(OtherVersion::new(prepared, stamp));
         let proof = core.trie.proof_in(&version, address, slots, &source)?;
         if version.root() == self.state_root() {

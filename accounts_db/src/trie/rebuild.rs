@@ -107,7 +107,7 @@ impl Builder<'_> {
     /// Applies what was added.
     fn apply(&mut self) -> Result<(), ReadError> {
         let core = self.core;
-        let changes = core.trie_changes(std::mem::take(&mut self.touched))?;
+        let changes = core.trie_changes(vec![std::mem::take(&mut self.touched)])?;
         let source = TrieSource {
             core,
             files: self.files,
@@ -116,7 +116,8 @@ impl Builder<'_> {
         let threads = core.workers.count();
         let prepare = || self.trie.prepare(&changes, &source, threads);
         let prepared = core.workers.install(prepare)?;
-        self.trie.install(prepared, Location::NEWEST.units())?;
+        let install = || self.trie.install(prepared, Location::NEWEST.units());
+        core.workers.install(install)?;
         Ok(())
     }
 

@@ -39,9 +39,9 @@ impl RedoneKeys {
 
 impl Core {
     /// The changes of some keys from given values to the newest.
-    pub(super) fn touched(&self, keys: &[(Key, Option<Value>)]) -> Result<Touched, ReadError> {
+    pub(super) fn touched(&self, keys: &[(Key, Option<Value>)]) -> Result<Vec<Touched>, ReadError> {
         let table = self.segments();
-        let parts = self.workers.map_chunks(keys, CHUNK, |keys| {
+        self.workers.map_chunks(keys, CHUNK, |keys| {
             let mut part = Touched::default();
             let hashes: Vec<u64> = keys.iter().map(|(key, _)| self.hasher.hash(key)).collect();
             self.prefetch_lookups(&table, &hashes);
@@ -49,14 +49,8 @@ impl Core {
                 let after = self.find_value(&table, id, key)?.map(|(_, value)| value);
                 part.push(key, id, *before, after);
             }
-            Ok::<_, ReadError>(part)
-        })?;
-        let mut whole = Touched::default();
-        for part in parts {
-            whole.accounts.extend(part.accounts);
-            whole.slots.extend(part.slots);
-        }
-        Ok(whole)
+            Ok(part)
+        })
     }
 }
 
@@ -72,7 +66,7 @@ pub(crate) fn update_trie(core: &Core, keys: RedoneKeys, end: u64) -> Result<(),
     let update = || {
         if !keys.is_empty() {
             let prepared = core.prepare_touched(core.touched(&keys)?)?;
-            core.trie.install(prepared, Core::stamp(end))?;
+            (core.workers).install(|| core.trie.install(prepared, Core::stamp(end)))?;
         }
         Ok::<_, ReadError>(core.trie.root())
     };

@@ -32,6 +32,7 @@ mod avx512;
 mod tests;
 
 use alloy_primitives::{B256, keccak256};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bytes of a message between two permutations of the state.
 const BLOCK_BYTES: usize = 136;
@@ -222,6 +223,9 @@ impl Messages {
     }
 }
 
+/// How many of the fastest implementations are not used.
+static FASTER_EXCLUDED: AtomicUsize = AtomicUsize::new(0);
+
 /// How hashes are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Implementation {
@@ -250,12 +254,20 @@ impl Implementation {
         }
     }
 
-    /// The fastest that this processor can run.
+    /// The fastest that this processor can run and that is not [excluded](Self::use_at_most).
     pub fn best() -> Self {
+        let excluded = FASTER_EXCLUDED.load(Ordering::Relaxed);
         // The standard library detects features once.
-        (Self::ALL.into_iter())
+        (Self::ALL.into_iter().skip(excluded))
             .find(|implementation| implementation.is_available())
             .unwrap_or(Self::Portable)
+    }
+
+    /// From now on this process uses no faster implementation than this one, so that a bench can measure what
+    /// processors without vectors would do.
+    pub fn use_at_most(self) {
+        let faster = Self::ALL.iter().take_while(|it| **it != self).count();
+        FASTER_EXCLUDED.store(faster, Ordering::Relaxed);
     }
 
     /// The messages that it hashes at a time.

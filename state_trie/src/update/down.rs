@@ -163,6 +163,7 @@ impl<S: Source> Update<'_, S> {
     ) {
         let from = usize::from(item.depth);
         let shared = self.shared_prefix(item, &branch);
+        let first = next.len();
         let mut cut_at = None;
         if let Some(cut) = branch.prefix.get(shared).copied() {
             // Some keys leave the prefix: a branch stands there now, above this one.
@@ -184,11 +185,17 @@ impl<S: Source> Update<'_, S> {
             cut_at = Some(cut);
         }
         self.distribute_among(index, item, &branch, from + shared, cut_at, next, done);
+        if cut_at.is_some() {
+            next[first..].sort_unstable_by_key(|item| item.nibble);
+        }
         item.work = Work::New(branch);
     }
 
     /// The number of nibbles of a branch's prefix that all changes of an item have.
     fn shared_prefix(&self, item: &Item, branch: &Branch) -> usize {
+        if branch.prefix.is_empty() {
+            return 0;
+        }
         let from = usize::from(item.depth);
         let changes = &self.changes[item.changes.clone()];
         let ends = changes.first().into_iter().chain(changes.last());
@@ -210,12 +217,14 @@ impl<S: Source> Update<'_, S> {
         next: &mut Vec<Item>,
         done: &mut Vec<Done>,
     ) {
+        let first = done.len();
         let mut start = item.changes.start;
         while start < item.changes.end {
-            let of = nibble(&self.changes[start].key, at);
-            let end = start
-                + self.changes[start..item.changes.end]
-                    .partition_point(|change| nibble(&change.key, at) == of);
+            let of = self.nibble(start, at);
+            let mut end = start + 1;
+            while end < item.changes.end && self.nibble(end, at) == of {
+                end += 1;
+            }
             let group = start..end;
             start = end;
             if except != Some(of) {
@@ -225,12 +234,23 @@ impl<S: Source> Update<'_, S> {
         if let Some(extra) = item.extra.take() {
             // No change has its nibble, or the group's item would have taken it.
             let of = nibble(&extra.key, at);
-            done.push(Done {
+            let place = done[first..].partition_point(|done| done.nibble < of);
+            let leaf = Done {
                 parent: index,
                 nibble: of,
                 at: 0,
                 subtree: Subtree::Leaf(NewLeaf::Moved(extra)),
-            });
+            };
+            done.insert(first + place, leaf);
+        }
+    }
+
+    /// The nibble of a change's key at an index.
+    fn nibble(&self, change: usize, at: usize) -> u8 {
+        if at < 16 {
+            (self.starts[change] >> (60 - 4 * at)) as u8 & 15
+        } else {
+            nibble(&self.changes[change].key, at)
         }
     }
 

@@ -1,9 +1,9 @@
 //! Subtrees that change, and what they become.
 
 use crate::{
-    history::{Notes, Places, Undo},
+    history::{Notes, Places},
     keccak::Messages,
-    node::{Branch, LeafValue, NodeLink, Place, Reference, Storage, bit},
+    node::{Branch, LeafValue, NodeLink, Place, Reference, Storage, tag_of},
     path::{nibble, set_nibble},
     trie::{Ids, Nodes},
 };
@@ -22,6 +22,24 @@ pub(crate) struct LeafChange {
     /// `None` removes it.
     pub(crate) value: Option<LeafValue>,
     pub(crate) storage: NewStorage,
+}
+
+/// Changed leaves, sorted by key.
+#[derive(Debug, Default)]
+pub(crate) struct Leaves {
+    pub(crate) changes: Vec<LeafChange>,
+    /// The beginning of each key: what is read of it on the way down, in few cache lines.
+    pub(crate) starts: Vec<u64>,
+}
+
+impl Leaves {
+    pub(crate) fn new(changes: Vec<LeafChange>) -> Self {
+        let start = |change: &LeafChange| u64::from_be_bytes(tag_of(&change.key.0));
+        Self {
+            starts: changes.iter().map(start).collect(),
+            changes,
+        }
+    }
 }
 
 /// The storage of a changed account.
@@ -160,10 +178,12 @@ pub(crate) struct NewNode {
     pub(crate) id: u32,
     /// Hash of its place.
     pub(crate) at: u64,
-    pub(crate) branch: Box<Branch>,
+    pub(crate) branch: Branch,
 }
 
 /// What a part of an update made.
+///
+/// What the threads made is in `parts`, each with outputs of its own.
 #[derive(Debug, Default)]
 pub(crate) struct Output {
     /// New nodes.
@@ -180,6 +200,7 @@ pub(crate) struct Output {
     pub(crate) replaced: Vec<NodeLink>,
     /// What nodes were before, but for those with patches.
     pub(crate) notes: Notes,
+    pub(crate) parts: Vec<Output>,
     /// Ids taken and not used yet.
     pub(crate) ids: Vec<u32>,
     pub(crate) messages: Messages,
@@ -223,40 +244,23 @@ impl Output {
         &self.references[patch.start as usize..patch.end as usize]
     }
 
-    /// The undo from a version, with the notes and the references before.
-    pub(crate) fn undo(&mut self, from: u64) -> Undo {
-        let patches = self.patches.iter().map(|patch| {
-            let children = (self.references_of(patch).iter()).map(|(nibble, _)| bit(*nibble));
-            let children = children.fold(0, |children, bit| children | bit);
-            (patch.at, patch.start, children, patch.inline)
-        });
-        let references = self.before.as_slice().into();
-        let undo = Undo::new(from, &self.notes, patches, references);
-        (self.before, self.notes) = Default::default();
-        undo
-    }
-
-    /// Adds what a part made, whose results are `done`.
-    pub(crate) fn merge(&mut self, other: Self, done: &mut [Done]) {
-        let base = count(self.references.len());
-        self.references.extend(other.references);
-        self.before.extend(other.before);
-        let moved = |patch: Patch| Patch {
-            start: patch.start + base,
-            end: patch.end + base,
-            ..patch
-        };
-        self.patches.extend(other.patches.into_iter().map(moved));
+    /// Adds what a part made, whose results are `done`. Their patches are given to parents in this output, so
+    /// their references come here.
+    pub(crate) fn add_part(&mut self, part: Self, done: &mut [Done]) {
         for done in done {
             if let Subtree::Patched(patch, _) = &mut done.subtree {
-                *patch = moved(*patch);
+                let start = count(self.references.len());
+                self.references.extend_from_slice(part.references_of(patch));
+                let before = &part.before[patch.start as usize..patch.end as usize];
+                self.before.extend_from_slice(before);
+                *patch = Patch {
+                    start,
+                    end: count(self.references.len()),
+                    ..*patch
+                };
             }
         }
-        self.exchanged.extend(other.exchanged);
-        self.nodes.extend(other.nodes);
-        self.replaced.extend(other.replaced);
-        self.notes.merge(other.notes);
-        self.ids.extend(other.ids);
+        self.parts.push(part);
     }
 }
 
@@ -265,6 +269,8 @@ pub(crate) struct Update<'a, S> {
     pub(crate) nodes: &'a Nodes,
     pub(crate) source: &'a S,
     pub(crate) changes: &'a [LeafChange],
+    /// The beginnings of their keys.
+    pub(crate) starts: &'a [u64],
     /// Hashed addresses of the owners of storage tries; empty for the account trie.
     pub(crate) owners: &'a [B256],
     pub(crate) ids: &'a Ids,

@@ -22,6 +22,7 @@ mod run;
 mod up;
 
 pub(crate) use item::{
-    Item, LeafChange, NewLeaf, NewNode, NewStorage, Output, Spares, Subtree, Update,
+    Item, LeafChange, Leaves, NewLeaf, NewNode, NewStorage, Output, Patch, Spares, Subtree, Update,
+    count,
 };
 pub(crate) use up::patched;

@@ -18,23 +18,23 @@ impl<S: Source> Update<'_, S> {
         out: &mut Output,
     ) -> Result<Vec<Done>, S::Error> {
         let mut items = items;
-        let mut next = Vec::new();
-        let mut done = Vec::new();
+        let mut next = Vec::with_capacity(items.len());
+        let mut leaves = Vec::with_capacity(items.len());
         self.warm_up(&items);
         for (index, item) in (0..).zip(&mut items) {
-            self.expand(index, item, &mut next, &mut done, out)?;
+            self.expand(index, item, &mut next, &mut leaves, out)?;
         }
         let is_split = is_split
             || self.threads < 2
             || next.iter().map(|item| item.changes.len()).sum::<usize>() < PARALLEL_MIN;
-        if is_split || next.len() < PARTS * self.threads {
-            if !next.is_empty() {
-                done.extend(self.run(next, is_split, out)?);
-            }
+        let below = if next.is_empty() {
+            Vec::new()
+        } else if is_split || next.len() < PARTS * self.threads {
+            self.run(next, is_split, out)?
         } else {
-            done.extend(self.run_parts(next, out)?);
-        }
-        self.finish(items, done, out)
+            self.run_parts(next, out)?
+        };
+        self.finish(items, leaves, below, out)
     }
 
     /// Updates subtrees on all threads.
@@ -55,7 +55,7 @@ impl<S: Source> Update<'_, S> {
             .collect::<Result<Vec<_>, S::Error>>()?;
         let mut done = Vec::new();
         for (mut part, output) in parts {
-            out.merge(output, &mut part);
+            out.add_part(output, &mut part);
             done.extend(part);
         }
         Ok(done)

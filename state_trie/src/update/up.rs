@@ -21,14 +21,16 @@ pub(crate) fn patched(branch: &Branch, new: &[(u8, Reference)]) -> Branch {
 }
 
 impl<S: Source> Update<'_, S> {
-    /// Puts the changed children into the items' branches, and hashes.
+    /// Puts the changed children into the items' branches, and hashes. The children that are leaves and those
+    /// from below are in the order of their parents and nibbles.
     pub(super) fn finish(
         &self,
         items: Vec<Item>,
-        done: Vec<Done>,
+        leaves: Vec<Done>,
+        below: Vec<Done>,
         out: &mut Output,
     ) -> Result<Vec<Done>, S::Error> {
-        let mut level = Level::new(done);
+        let mut level = Level::new(leaves, below);
         let mut results = Vec::with_capacity(items.len());
         let mut start = 0;
         for (index, mut item) in (0..).zip(items) {
@@ -47,8 +49,8 @@ impl<S: Source> Update<'_, S> {
         if start != level.order.len() {
             return Err(TrieError::Inconsistent("a child has no branch").into());
         }
-        self.hash_leaves(&mut level, out);
-        self.place_children(level, &mut results, out);
+        let short = self.hash_leaves(&level, out);
+        self.place_children(level, &short, &mut results, out);
         self.hash_branches(&mut results, out);
         Ok(results)
     }
@@ -65,10 +67,21 @@ impl<S: Source> Update<'_, S> {
     ) -> Result<Subtree, S::Error> {
         let hashed_later = Reference::hash(B256::ZERO);
         let mut own_id = None;
+        let mut added = 0;
+        for at in children.clone() {
+            let child = level.child(at);
+            if !matches!(child.subtree, Subtree::Empty) {
+                added |= bit(child.nibble);
+            }
+        }
         let mut branch = match std::mem::replace(&mut item.work, Work::None) {
-            Work::New(branch) => branch,
-            Work::Copy(branch) => {
+            Work::New(mut branch) => {
+                branch.make_room(added);
+                branch
+            }
+            Work::Copy(mut branch) => {
                 out.notes.add(at, &branch, level.nibbles(children.clone()));
+                branch.make_room(added);
                 branch
             }
             Work::Same(id) => {
@@ -91,7 +104,7 @@ impl<S: Source> Update<'_, S> {
                 }
                 own_id = Some(id);
                 out.notes.add(at, branch, level.nibbles(children.clone()));
-                Box::new(branch.clone())
+                Box::new(branch.with_room(added))
             }
             Work::None => return Ok(self.only_leaf(item)),
         };
@@ -124,7 +137,6 @@ impl<S: Source> Update<'_, S> {
             return self.collapse(item, *branch, new, out);
         }
         branch.version = self.version;
-        branch.children.shrink_to_fit();
         level.keep(children, item.depth, &branch);
         Ok(Subtree::Branch(branch, hashed_later, own_id))
     }
@@ -229,14 +241,14 @@ impl<S: Source> Update<'_, S> {
         Ok(Subtree::Branch(lower, Reference::hash(B256::ZERO), None))
     }
 
-    /// Hashes the new leaves of branches.
-    fn hash_leaves(&self, level: &mut Level, out: &mut Output) {
+    /// Hashes the new leaves of branches. Returns the references of those that are shorter than a hash, with
+    /// their places in the order.
+    fn hash_leaves(&self, level: &Level, out: &mut Output) -> Vec<(usize, Reference)> {
         out.messages.clear();
         out.hashes.clear();
-        let mut hashed = Vec::new();
+        let mut all_short = Vec::new();
         for at in 0..level.order.len() {
-            let child = level.child(at);
-            let Subtree::Leaf(leaf) = &child.subtree else {
+            let Subtree::Leaf(leaf) = &level.child(at).subtree else {
                 continue;
             };
             let depth = level.depths[at].into();
@@ -245,13 +257,10 @@ impl<S: Source> Update<'_, S> {
                 self.write_leaf(out, leaf, depth);
                 Reference::inline(&out[start..])
             });
-            hashed.push((at, short));
+            all_short.extend(short.map(|short| (at, short)));
         }
         out.messages.hash(&mut out.hashes);
-        level.references = vec![Reference::hash(B256::ZERO); level.order.len()];
-        for ((at, short), hash) in hashed.into_iter().zip(&out.hashes) {
-            level.references[at] = short.unwrap_or(Reference::hash(*hash));
-        }
+        all_short
     }
 
     pub(crate) fn write_leaf(&self, out: &mut Vec<u8>, leaf: &NewLeaf, depth: usize) {
@@ -268,7 +277,15 @@ impl<S: Source> Update<'_, S> {
     }
 
     /// Gives the branches their new children: ids for new branches, and all references.
-    fn place_children(&self, mut level: Level, results: &mut [Done], out: &mut Output) {
+    fn place_children(
+        &self,
+        mut level: Level,
+        short: &[(usize, Reference)],
+        results: &mut [Done],
+        out: &mut Output,
+    ) {
+        let mut hashes = out.hashes.iter();
+        let mut short = short.iter().peekable();
         let mut start = 0;
         for (result, end) in results.iter_mut().zip(std::mem::take(&mut level.ends)) {
             let first = out.references.len();
@@ -277,30 +294,33 @@ impl<S: Source> Update<'_, S> {
                 _ => None,
             };
             for at in start..end {
-                let Done {
-                    nibble, at: place, ..
-                } = *level.child(at);
-                let reference = match level.take(at) {
+                let child = level.child(at);
+                let (nibble, place) = (child.nibble, child.at);
+                let reference = match &child.subtree {
                     Subtree::Empty => continue,
-                    Subtree::Leaf(_) => level.references[at],
+                    Subtree::Leaf(_) => {
+                        let hash = hashes.next().expect("every leaf is hashed");
+                        let short = short.next_if(|(of, _)| *of == at);
+                        short.map_or(Reference::hash(*hash), |(_, short)| *short)
+                    }
                     Subtree::Patched(patch, reference) => {
-                        out.patches.push(patch);
-                        reference
+                        out.patches.push(*patch);
+                        *reference
                     }
-                    Subtree::Branch(below, reference, Some(id)) => {
-                        let at = place;
-                        let branch = below;
-                        out.exchanged.push(NewNode { id, at, branch });
-                        reference
-                    }
-                    Subtree::Branch(below, reference, None) => {
-                        let id = self.new_id(out);
-                        if let Subtree::Branch(branch, ..) = &mut result.subtree {
-                            branch.set_link(nibble, NodeLink::memory(id).0);
+                    Subtree::Branch(..) => {
+                        let Subtree::Branch(below, reference, id) = level.take(at) else {
+                            continue;
+                        };
+                        let (at, branch) = (place, *below);
+                        if let Some(id) = id {
+                            out.exchanged.push(NewNode { id, at, branch });
+                        } else {
+                            let id = self.new_id(&mut out.ids);
+                            if let Subtree::Branch(branch, ..) = &mut result.subtree {
+                                branch.set_link(nibble, NodeLink::memory(id).0);
+                            }
+                            out.nodes.push(NewNode { id, at, branch });
                         }
-                        let at = place;
-                        let branch = below;
-                        out.nodes.push(NewNode { id, at, branch });
                         reference
                     }
                 };
@@ -325,54 +345,83 @@ impl<S: Source> Update<'_, S> {
     }
 
     /// An id for a new node.
-    pub(crate) fn new_id(&self, out: &mut Output) -> u32 {
-        if out.ids.is_empty() {
-            self.ids.take(&mut out.ids);
+    pub(crate) fn new_id(&self, ids: &mut Vec<u32>) -> u32 {
+        if ids.is_empty() {
+            self.ids.take(ids);
         }
-        out.ids.pop().expect("ids were taken")
+        ids.pop().expect("ids were taken")
     }
 
     /// Hashes this level's branches, then the extensions above them.
     fn hash_branches(&self, results: &mut [Done], out: &mut Output) {
-        for is_extension in [false, true] {
-            out.messages.clear();
-            out.hashes.clear();
-            let mut hashed = Vec::new();
-            for (index, done) in results.iter().enumerate() {
-                let (branch, new, reference) = match &done.subtree {
-                    Subtree::Branch(branch, reference, _) => (&**branch, &[][..], reference),
-                    Subtree::Patched(patch, reference) => {
-                        let Some(branch) = self.nodes.get(patch.id) else {
-                            continue;
-                        };
-                        let new = &out.references[patch.start as usize..patch.end as usize];
-                        (branch, new, reference)
-                    }
-                    _ => continue,
-                };
-                if is_extension && branch.prefix.is_empty() {
-                    continue;
+        let mut hashed = Vec::with_capacity(results.len());
+        let mut extended = Vec::new();
+        let mut all_short = Vec::new();
+        out.messages.clear();
+        for (index, done) in results.iter().enumerate() {
+            let (branch, new) = match &done.subtree {
+                Subtree::Branch(branch, ..) => (&**branch, &[][..]),
+                Subtree::Patched(patch, _) => {
+                    let Some(branch) = self.nodes.get(patch.id) else {
+                        continue;
+                    };
+                    let new = &out.references[patch.start as usize..patch.end as usize];
+                    (branch, new)
                 }
-                let short = out.messages.push_with(|out| {
-                    let start = out.len();
-                    if is_extension {
-                        branch.write_extension_rlp(reference, out);
-                    } else {
-                        branch.write_rlp(new, out);
-                    }
-                    Reference::inline(&out[start..])
-                });
-                hashed.push((index, short));
+                _ => continue,
+            };
+            if !branch.prefix.is_empty() {
+                extended.push(index);
             }
-            out.messages.hash(&mut out.hashes);
-            for ((index, short), hash) in hashed.into_iter().zip(&out.hashes) {
-                let (Subtree::Branch(_, reference, _) | Subtree::Patched(_, reference)) =
-                    &mut results[index].subtree
-                else {
-                    continue;
-                };
-                *reference = short.unwrap_or(Reference::hash(*hash));
-            }
+            let short = out.messages.push_with(|out| {
+                let start = out.len();
+                branch.write_rlp(new, out);
+                Reference::inline(&out[start..])
+            });
+            all_short.extend(short.map(|short| (index, short)));
+            hashed.push(index);
+        }
+        set_references(results, &hashed, all_short, out);
+        if extended.is_empty() {
+            return;
+        }
+        let mut all_short = Vec::new();
+        out.messages.clear();
+        for index in &extended {
+            let (branch, reference) = match &results[*index].subtree {
+                Subtree::Branch(branch, reference, _) => (&**branch, reference),
+                Subtree::Patched(patch, reference) => {
+                    let branch = self.nodes.get(patch.id);
+                    (branch.expect("it was hashed"), reference)
+                }
+                _ => continue,
+            };
+            let short = out.messages.push_with(|out| {
+                let start = out.len();
+                branch.write_extension_rlp(reference, out);
+                Reference::inline(&out[start..])
+            });
+            all_short.extend(short.map(|short| (*index, short)));
+        }
+        set_references(results, &extended, all_short, out);
+    }
+}
+
+/// Gives results the hashes of the messages as references, or what is shorter.
+fn set_references(
+    results: &mut [Done],
+    hashed: &[usize],
+    all_short: Vec<(usize, Reference)>,
+    out: &mut Output,
+) {
+    out.hashes.clear();
+    out.messages.hash(&mut out.hashes);
+    let hashes = out.hashes.iter().map(|hash| Reference::hash(*hash));
+    for (index, new) in (hashed.iter().copied().zip(hashes)).chain(all_short) {
+        if let Subtree::Branch(_, reference, _) | Subtree::Patched(_, reference) =
+            &mut results[index].subtree
+        {
+            *reference = new;
         }
     }
 }
@@ -380,40 +429,47 @@ impl<S: Source> Update<'_, S> {
 /// The new children of the items of a level.
 #[derive(Debug, Default)]
 struct Level {
-    done: Vec<Done>,
-    /// Where the children are in `done`, by parent and nibble: parent 28 bits, nibble 4, index 32.
-    order: Vec<u64>,
+    leaves: Vec<Done>,
+    below: Vec<Done>,
+    /// The children by parent and nibble, as indices in `leaves`, or with [`BELOW`] in `below`.
+    order: Vec<u32>,
     /// By the order, of children of branches that remain: nibbles of the path before the child.
     depths: Vec<u8>,
-    /// By the order, of leaves that are hashed.
-    references: Vec<Reference>,
     /// For each item, where its children end in the order.
     ends: Vec<usize>,
 }
 
+/// Marks indices of children from below.
+const BELOW: u32 = 1 << 31;
+
 impl Level {
-    fn new(done: Vec<Done>) -> Self {
-        let key = |(index, done): (u64, &Done)| {
-            u64::from(done.parent) << 36 | u64::from(done.nibble) << 32 | index
-        };
-        let mut order: Vec<u64> = (0..).zip(&done).map(key).collect();
-        // Two sorted runs: children that were leaves, and those from below.
-        order.sort_unstable();
+    fn new(leaves: Vec<Done>, below: Vec<Done>) -> Self {
+        let count = leaves.len() + below.len();
+        let mut order = Vec::with_capacity(count);
+        let key = |done: &&Done| (done.parent, done.nibble);
+        let mut from_below = (BELOW..).zip(&below).peekable();
+        for (index, leaf) in (0..).zip(&leaves) {
+            let key_of = key(&leaf);
+            while let Some((index, _)) = from_below.next_if(|(_, done)| key(done) < key_of) {
+                order.push(index);
+            }
+            order.push(index);
+        }
+        order.extend(from_below.map(|(index, _)| index));
         Self {
-            depths: vec![0; order.len()],
+            depths: vec![0; count],
+            ends: Vec::new(),
             order,
-            done,
-            ..Self::default()
+            leaves,
+            below,
         }
     }
 
-    fn index(&self, at: usize) -> usize {
-        let [_, _, _, _, bytes @ ..] = self.order[at].to_be_bytes();
-        u32::from_be_bytes(bytes) as usize
-    }
-
     fn child(&self, at: usize) -> &Done {
-        &self.done[self.index(at)]
+        match self.order[at] {
+            index if index < BELOW => &self.leaves[index as usize],
+            index => &self.below[(index - BELOW) as usize],
+        }
     }
 
     /// The nibbles of some children.
@@ -422,16 +478,17 @@ impl Level {
     }
 
     fn take(&mut self, at: usize) -> Subtree {
-        let index = self.index(at);
-        std::mem::replace(&mut self.done[index].subtree, Subtree::Empty)
+        let done = match self.order[at] {
+            index if index < BELOW => &mut self.leaves[index as usize],
+            index => &mut self.below[(index - BELOW) as usize],
+        };
+        std::mem::replace(&mut done.subtree, Subtree::Empty)
     }
 
     /// Where the children of a parent end, which begin at `start`.
-    fn end_of(&self, start: usize, parent: u64) -> usize {
-        let own = self.order[start..]
-            .iter()
-            .take_while(|key| **key >> 36 == parent);
-        start + own.count()
+    fn end_of(&self, start: usize, parent: u32) -> usize {
+        let is_own = |at: &usize| self.child(*at).parent == parent;
+        start + (start..self.order.len()).take_while(is_own).count()
     }
 
     /// Notes the new children of a branch that remains, whose item is at `depth`.

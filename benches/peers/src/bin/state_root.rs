@@ -11,6 +11,7 @@ use lockweave_peers::{
     },
     store::StoreError,
 };
+use lockweave_state_trie::keccak::Implementation;
 use serde::{Deserialize, Serialize};
 use std::{
     io::{BufRead, BufReader, Write},
@@ -71,6 +72,9 @@ struct Args {
     /// 16 threads, and NOMT three more for its files.
     #[arg(long, value_name = "T", default_value_t = NonZeroUsize::new(2).expect("not zero"))]
     threads: NonZeroUsize,
+    /// Hash with this implementation in our store [default: the fastest of this processor].
+    #[arg(long, value_enum)]
+    keccak: Option<Keccak>,
     /// Only these stores.
     #[arg(long, value_delimiter = ',', value_enum)]
     stores: Vec<RootStoreKind>,
@@ -84,6 +88,29 @@ struct Args {
     /// Measure one store in this process.
     #[arg(long, hide = true, requires = "dir")]
     child: bool,
+}
+
+/// An implementation of our Keccak-256.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Keccak {
+    Avx512,
+    Avx2,
+    Portable,
+}
+
+impl Keccak {
+    /// The name on the command line.
+    fn name(self) -> String {
+        format!("{self:?}").to_lowercase()
+    }
+
+    const fn implementation(self) -> Implementation {
+        match self {
+            Self::Avx512 => Implementation::Avx512,
+            Self::Avx2 => Implementation::Avx2,
+            Self::Portable => Implementation::Portable,
+        }
+    }
 }
 
 /// Proofs after the blocks of a phase.
@@ -187,6 +214,7 @@ fn run(
         .args(["--changes", &args.changes.to_string()])
         .args(["--blocks", &args.blocks.to_string()])
         .args(["--threads", &args.threads.to_string()])
+        .args((args.keccak.iter()).flat_map(|it| ["--keccak".to_owned(), it.name()]))
         .args(["--stores", store.name(), "--child", "--dir"])
         .arg(dir)
         .stdout(Stdio::piped())
@@ -206,6 +234,9 @@ fn run(
 fn child(args: &Args) -> Result<(), StoreError> {
     let kind = *args.stores.first().ok_or("a child needs a store")?;
     let dir = args.dir.as_ref().ok_or("a child needs a folder")?;
+    if let Some(keccak) = args.keccak {
+        keccak.implementation().use_at_most();
+    }
     let folder = dir.join(kind.name());
     let mut work = Work::new(args.entries, args.changes);
     let settings = Settings {
