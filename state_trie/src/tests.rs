@@ -75,6 +75,20 @@ impl Slots {
     fn expected(&self) -> B256 {
         self.leaves.root()
     }
+
+    /// Proves keys in an earlier version, which had these leaves.
+    fn check_version(&self, version: u64, leaves: &Leaves, keys: Vec<B256>) {
+        let root = leaves.root();
+        for key in keys {
+            let proof = self.trie.path_at(version, &key, leaves).unwrap();
+            let value = leaves.0.get(&key).map(alloy_rlp::encode);
+            if leaves.0.is_empty() {
+                assert!(proof.is_empty());
+                continue;
+            }
+            verify_proof(root, Nibbles::unpack(key), value, &proof).unwrap();
+        }
+    }
 }
 
 impl Leaves {
@@ -167,17 +181,8 @@ proptest! {
             versions.push((slots.trie.read().version, slots.leaves.clone()));
         }
         for (version, leaves) in versions {
-            let root = leaves.root();
-            for key in keys.iter().chain(leaves.0.keys()) {
-                let proof = slots.trie.path_at(version, key, &leaves).unwrap();
-                let value = leaves.0.get(key).map(alloy_rlp::encode);
-                if leaves.0.is_empty() {
-                    prop_assert!(proof.is_empty());
-                    continue;
-                }
-                let path = Nibbles::unpack(key);
-                prop_assert!(verify_proof(root, path, value, &proof).is_ok());
-            }
+            let keys = keys.iter().chain(leaves.0.keys()).copied();
+            slots.check_version(version, &leaves, keys.collect());
         }
     }
 }
@@ -189,6 +194,8 @@ fn threads_make_the_same_trie() {
         .build()
         .unwrap();
     let mut slots = Slots::default();
+    slots.trie.keep_history(64 << 20, 100);
+    let mut versions = Vec::new();
     let key = |number: u64| alloy_primitives::keccak256(number.to_be_bytes());
     for block in 0..6_u64 {
         let changes = (0..3000).map(|at| {
@@ -198,5 +205,10 @@ fn threads_make_the_same_trie() {
         let changes = changes.collect();
         let root = pool.install(|| slots.apply(&changes, 3));
         assert_eq!(root.hash, slots.expected());
+        versions.push((slots.trie.read().version, slots.leaves.clone()));
+    }
+    for (version, leaves) in versions {
+        let keys = (0..5000).step_by(7).map(key);
+        slots.check_version(version, &leaves, keys.collect());
     }
 }
