@@ -71,6 +71,17 @@
 //! memory as they were until it ends. [`StateTrie::trim`] frees memory of nodes that are on disk; they
 //! are read again when they are needed. [`StateTrie::open`] continues with a written version.
 //!
+//! # Earlier versions
+//!
+//! With [`StateTrie::keep_history`] the trie keeps the *undo* of each version: what the nodes were that the
+//! version changed. While an update is prepared, the old references of a patched node are noted, and of another
+//! node the children that change, or all if the node ends there. A node of an earlier version is the current
+//! one at its place, with the undo of all versions since, the newest first ([`StateTrie::proof_at`]). Each node
+//! is compared with the reference in its parent, so a proof is right or there is none.
+//!
+//! A version that is not kept is reached by an update that sets keys back and is not installed
+//! ([`OtherVersion`]); its nodes become an undo as well.
+//!
 //! # What the caller provides
 //!
 //! * A [`Source`]: the bytes of a node at a location, and the key and value of a leaf. A leaf is read
@@ -110,6 +121,7 @@
 //! | `prepare.rs` | sorts the changes of a block, updates storage tries, then the account trie |
 //! | `update/` | updates subtrees: down, up, hashes |
 //! | `trie.rs` | nodes in memory, versions, lookups |
+//! | `history.rs` | what nodes were in earlier versions |
 //! | `codec.rs` | branches on disk |
 //! | `node.rs` | branches, references, RLP |
 //! | `path.rs` | nibbles and their encoding |

@@ -187,6 +187,37 @@ proptest! {
     }
 }
 
+/// Two places may have the same hash. Then there may be no proof, but none is wrong.
+#[test]
+fn equal_hashes_of_places_make_no_wrong_proof() {
+    let key = |number: u64| alloy_primitives::keccak256(number.to_be_bytes());
+    let mut slots = Slots::default();
+    slots.trie.keep_history(1 << 20, 100);
+    // Two bits remain.
+    slots.trie.inner.write().history.places.lacking = !(1 | 1 << 40);
+    let mut versions = Vec::new();
+    for block in 0..12_u64 {
+        let changes =
+            (0..9).map(|at| (key((at * 7 + block * 5) % 30), U256::from((at + block) % 4)));
+        slots.apply(&changes.collect(), 1);
+        versions.push((slots.trie.read().version, slots.leaves.clone()));
+    }
+    let (mut proven, mut refused) = (0, 0);
+    for (version, leaves) in versions {
+        for key in (0..30).map(key) {
+            let Ok(proof) = slots.trie.path_at(version, &key, &leaves) else {
+                refused += 1;
+                continue;
+            };
+            proven += 1;
+            let value = leaves.0.get(&key).map(alloy_rlp::encode);
+            let checked = verify_proof(leaves.root(), Nibbles::unpack(key), value, &proof);
+            checked.unwrap();
+        }
+    }
+    assert!(proven > 0 && refused > 0, "{proven}, {refused}");
+}
+
 #[test]
 fn threads_make_the_same_trie() {
     let pool = rayon::ThreadPoolBuilder::new()

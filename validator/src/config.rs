@@ -185,7 +185,7 @@ section! {
         "history_states" "history.state-blocks" "LOCKWEAVE_HISTORY_STATE_BLOCKS" state_blocks: u64 = 256, value_name = "N";
         /// Newest blocks whose bodies and receipts are kept.
         "history_bodies" "history.body-blocks" "LOCKWEAVE_HISTORY_BODY_BLOCKS" body_blocks: u64 = 100_000, value_name = "N";
-        /// Memory of the state trie in MiB; its nodes take some 90 bytes an account or slot, and what does not fit is read from disk.
+        /// Memory of the state trie in MiB; its nodes take some 90 bytes an account or slot, and what does not fit is read from disk. Nodes of earlier blocks take up to half as much in addition.
         "trie_memory" "trie-memory" "LOCKWEAVE_TRIE_MEMORY" trie_memory: usize = 2_048, value_name = "MIB";
         /// Most transactions that can be found by hash; about 100 bytes of memory each, and 1.5 kB if the chain is in memory.
         "history_transactions" "history.transactions" "LOCKWEAVE_HISTORY_TRANSACTIONS" transactions: usize = 1_000_000, value_name = "N";

@@ -9,7 +9,7 @@ use crate::{
     },
     store::{ChainStore, StoreError},
 };
-use alloy_consensus::Block;
+use alloy_consensus::{Block, Header};
 use alloy_primitives::B256;
 use lockweave_runtime::{StateDelta, StateError};
 use std::sync::Arc;
@@ -28,7 +28,10 @@ pub enum ImportError {
         parent: B256,
         head: u64,
     },
-    #[error("block {number} is {hash}, but the chain's is {known}; the file is of another chain")]
+    #[error(
+        "block {number} is {hash}, but the chain's is {known}: the file is of another chain, or the import \
+         began with --reseal and must go on with it"
+    )]
     Fork {
         number: u64,
         hash: B256,
@@ -64,7 +67,7 @@ pub enum Imported {
 pub struct Importer {
     chain: ChainParameters,
     store: Arc<dyn ChainStore>,
-    /// The hash that the newest block had in the file, if blocks are resealed.
+    /// The hash that the newest block had in the file, once one was resealed or found in the chain.
     resealed: Option<B256>,
     reseals: bool,
 }
@@ -81,7 +84,8 @@ impl Importer {
     }
 
     /// Gives each block the state root that execution gives, and the parent that it then has. So the
-    /// blocks get other hashes. It is for chains whose headers hold another commitment to the state.
+    /// blocks get other hashes. It is for chains whose headers hold another commitment to the state. Blocks that
+    /// were resealed before are known, so an import that was stopped goes on when it is started again.
     #[must_use]
     pub fn resealing(mut self) -> Self {
         self.reseals = true;
@@ -92,12 +96,16 @@ impl Importer {
     pub fn import(&mut self, mut block: Block<Envelope>) -> Result<Imported, ImportError> {
         let head = self.store.head();
         let (number, hash) = (block.header.number, block.header.hash_slow());
-        let named = self.resealed.unwrap_or(head.hash);
-        if self.reseals && number == head.number() + 1 && block.header.parent_hash == named {
-            block.header.parent_hash = head.hash;
-        }
         if number <= head.number() {
-            return self.check_known(number, hash);
+            return self.check_known(block.header, hash);
+        }
+        let names_head = match self.resealed {
+            Some(named) => block.header.parent_hash == named,
+            // The genesis block, which is in no file of ours, had another root too.
+            None => head.number() == 0,
+        };
+        if self.reseals && number == head.number() + 1 && names_head {
+            block.header.parent_hash = head.hash;
         }
         if number != head.number() + 1 || block.header.parent_hash != head.hash {
             return Err(ImportError::NotNext {
@@ -151,11 +159,17 @@ impl Importer {
         Ok(ancestors)
     }
 
-    fn check_known(&self, number: u64, hash: B256) -> Result<Imported, ImportError> {
+    fn check_known(&mut self, mut header: Header, hash: B256) -> Result<Imported, ImportError> {
+        let number = header.number;
         let Some(known) = self.store.block(number)? else {
             return Ok(Imported::Known);
         };
-        if known.hash == hash {
+        if self.reseals {
+            header.parent_hash = known.header.parent_hash;
+            header.state_root = known.header.state_root;
+        }
+        if known.hash == header.hash_slow() {
+            self.resealed = self.reseals.then_some(hash);
             return Ok(Imported::Known);
         }
         let known = known.hash;

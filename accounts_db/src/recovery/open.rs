@@ -84,9 +84,10 @@ pub(crate) fn open(
         leftover_files: Mutex::new(leftover_files),
     };
     let mut recovery = redo(&core, &manifest, loaded)?;
-    let (bytes, blocks) = (core.options.trie_history_bytes, core.options.history_blocks);
-    let blocks = usize::try_from(blocks).unwrap_or(usize::MAX);
-    core.trie.keep_history(bytes, blocks);
+    if !rebuild {
+        let blocks = usize::try_from(core.options.history_blocks).unwrap_or(usize::MAX);
+        (core.trie).keep_history(core.options.trie_history_bytes, blocks);
+    }
     if !core.workers.is_parallel() && !core.options.read_only {
         core.remove_leftover_files();
     }

@@ -35,7 +35,7 @@ pub(crate) struct ImportArgs {
     #[arg(long, value_name = "FILE")]
     genesis: Option<PathBuf>,
     /// Give each block the state root that execution gives, so that its hash changes: for chains that a
-    /// release before Ethereum's state root in headers made.
+    /// release before Ethereum's state root in headers made. If it is stopped, the same call goes on.
     #[arg(long)]
     reseal: bool,
     #[command(flatten)]

@@ -216,6 +216,7 @@ impl DurableStore {
             payload_blocks: retention.body_blocks.saturating_add(1),
             payload_bytes_max: 1 << 29,
             trie_memory_bytes: retention.trie_memory_bytes,
+            trie_history_bytes: retention.trie_memory_bytes / 2,
             ..Options::default()
         };
         let storage = RealStorage::open(&datadir.state_path(), options.create, false)?;

@@ -5,11 +5,13 @@ use crate::support::{
     process::{Process, output, validator},
     sign_declared, signers,
 };
-use alloy_primitives::{Address, TxKind, U256, hex};
+use alloy_consensus::Block;
+use alloy_primitives::{Address, B256, TxKind, U256, hex, keccak256};
+use alloy_rlp::Encodable;
 use lockweave_evm_adapter::TxDeclared;
 use lockweave_runtime::StateDelta;
 use lockweave_validator::{
-    chain::{ChainBlock, ChainParameters},
+    chain::{ChainBlock, ChainParameters, Envelope, rlp_file::RlpBlocks},
     store::{ChainStore, Datadir, DurableStore, Retention},
 };
 use serde_json::{Value, json};
@@ -151,6 +153,89 @@ async fn a_chain_goes_from_folder_to_file_to_folder() {
     let refused = run(&["import", "--datadir", &third, "--genesis", &genesis, &file]);
     assert_eq!(refused.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("stateRoot"));
+}
+
+/// A chain whose headers have other roots: each block gets the root that execution gives, and so another hash. An
+/// import that was stopped goes on where it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_with_other_roots_is_resealed() {
+    const BLOCKS: u64 = 6;
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (made, resealed, file) = (path("made"), path("resealed"), path("chain.rlp"));
+    let node = Process::start(Path::new(&made), "0");
+    for nonce in 0..BLOCKS {
+        let raw = Draft::transfer(nonce, Address::repeat_byte(9)).sign(&signers()[3]);
+        let receipt = node.call("eth_sendRawTransactionSync", json!([raw])).await;
+        assert_eq!(receipt.unwrap()["status"], "0x1");
+    }
+    node.terminate();
+    assert!(run(&["export", "--datadir", &made, &file]).status.success());
+    let bytes = std::fs::read(&file).unwrap();
+    let blocks = RlpBlocks::new(&bytes[..]);
+    let mut blocks: Vec<_> = blocks.map(|block| block.unwrap()).collect();
+    assert_eq!(blocks.len() as u64, BLOCKS);
+    let mut parent = B256::repeat_byte(7);
+    for block in &mut blocks {
+        block.header.parent_hash = parent;
+        block.header.state_root = keccak256(block.header.state_root);
+        parent = block.header.hash_slow();
+    }
+    let write = |blocks: &[Block<Envelope>], cut: usize| {
+        let mut bytes = Vec::new();
+        for block in blocks {
+            block.encode(&mut bytes);
+        }
+        bytes.truncate(bytes.len() - cut);
+        std::fs::write(&file, bytes).unwrap();
+    };
+    let genesis = format!("{made}/genesis.json");
+    let import = |flags: &[&str]| {
+        let mut arguments = vec!["import", "--datadir", &resealed, "--genesis", &genesis];
+        arguments.extend(flags);
+        arguments.push(&file);
+        let output = run(&arguments);
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(text).unwrap())
+    };
+    write(&blocks, 0);
+    let (success, text) = import(&[]);
+    assert!(!success, "{text}");
+    // The file ends within the fourth block.
+    write(&blocks[..4], 10);
+    let (success, text) = import(&["--reseal"]);
+    assert!(!success, "{text}");
+    write(&blocks, 0);
+    let (success, text) = import(&[]);
+    assert!(!success && text.contains("--reseal"), "{text}");
+    let (success, text) = import(&["--reseal"]);
+    assert!(success && text.contains("Added 3 blocks"), "{text}");
+    let (success, text) = import(&["--reseal"]);
+    assert!(success && text.contains("Added 0 blocks"), "{text}");
+    // A block of another chain is none of its.
+    blocks[2].header.gas_used += 1;
+    write(&blocks, 0);
+    let (success, text) = import(&["--reseal"]);
+    assert!(!success && text.contains("another chain"), "{text}");
+    assert!(run(&["verify", "--datadir", &resealed]).status.success());
+    let blocks_of = |datadir: &str| {
+        let store = open(Path::new(datadir), Retention::everything());
+        let blocks = (0..=BLOCKS).map(|number| store.block(number).unwrap().unwrap());
+        blocks.collect::<Vec<_>>()
+    };
+    let (made, resealed) = (blocks_of(&made), blocks_of(&resealed));
+    for number in 1..made.len() {
+        assert_eq!(
+            made[number].header.state_root,
+            resealed[number].header.state_root
+        );
+        assert_eq!(
+            resealed[number].header.parent_hash,
+            resealed[number - 1].hash
+        );
+        assert_eq!(resealed[number].hash, resealed[number].header.hash_slow());
+        assert_eq!(made[number].hash, resealed[number].hash);
+    }
 }
 
 /// Imports six blocks with limits from the data folder's file, and from a flag over it.
