@@ -75,6 +75,9 @@ struct Args {
     /// Hash with this implementation in our store [default: the fastest of this processor].
     #[arg(long, value_enum)]
     keccak: Option<Keccak>,
+    /// MiB of memory for the nodes of our store [default: the store's].
+    #[arg(long, value_name = "MIB")]
+    trie_memory: Option<usize>,
     /// Only these stores.
     #[arg(long, value_delimiter = ',', value_enum)]
     stores: Vec<RootStoreKind>,
@@ -215,6 +218,7 @@ fn run(
         .args(["--blocks", &args.blocks.to_string()])
         .args(["--threads", &args.threads.to_string()])
         .args((args.keccak.iter()).flat_map(|it| ["--keccak".to_owned(), it.name()]))
+        .args((args.trie_memory.iter()).flat_map(|it| ["--trie-memory".to_owned(), it.to_string()]))
         .args(["--stores", store.name(), "--child", "--dir"])
         .arg(dir)
         .stdout(Stdio::piped())
@@ -242,6 +246,7 @@ fn child(args: &Args) -> Result<(), StoreError> {
     let settings = Settings {
         threads: args.threads,
         entries: work.entries_after(args.blocks),
+        trie_memory_bytes: args.trie_memory.map(|mib| mib << 20),
         cache_bytes: cache_bytes()?,
     };
     let before = machine::resident_mib()?;

@@ -15,9 +15,11 @@ pub(super) struct Lockweave {
 impl Lockweave {
     /// Creates it.
     pub(super) fn open(folder: &Path, settings: Settings) -> Result<Self, StoreError> {
+        let defaults = Options::default();
         let options = Options {
             threads: settings.threads.get(),
-            ..Options::default()
+            trie_memory_bytes: (settings.trie_memory_bytes).unwrap_or(defaults.trie_memory_bytes),
+            ..defaults
         };
         let db = Db::open(folder, options)?;
         Ok(Self { db })

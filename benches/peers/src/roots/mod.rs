@@ -46,6 +46,8 @@ pub struct Settings {
     pub threads: NonZeroUsize,
     /// Entries at the end, for a store that must know.
     pub entries: u64,
+    /// Memory of our state trie in bytes, if not the default.
+    pub trie_memory_bytes: Option<usize>,
     /// Bytes of cache, for a store that has a cache of its own.
     pub cache_bytes: u64,
 }

@@ -53,6 +53,7 @@ fn check(kind: RootStoreKind) {
     let settings = Settings {
         threads: NonZeroUsize::new(2).expect("not zero"),
         entries: work.entries_after(3),
+        trie_memory_bytes: None,
         cache_bytes: 64 << 20,
     };
     let mut store = kind.open(folder.path(), settings).expect("opens");
