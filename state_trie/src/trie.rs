@@ -204,6 +204,11 @@ impl Nodes {
     }
 }
 
+/// Nodes as they were, by id, with the version that changed them.
+type Preserved = HashMap<u32, (u64, Branch)>;
+/// Preserved nodes, and replaced ones and locations with the versions that replaced them.
+type Kept = (Preserved, Vec<(u64, u32)>, Vec<(u64, u64)>);
+
 /// One version of the trie, and the nodes of all versions that are in use.
 #[derive(Debug, Default)]
 pub(crate) struct Inner {
@@ -220,7 +225,7 @@ pub(crate) struct Inner {
     /// How many times nodes were freed that prepared updates may name.
     pub(crate) trims: u64,
     /// Nodes of the version being written that were patched since, with the version that did.
-    pub(crate) preserved: HashMap<u32, (u64, Branch)>,
+    pub(crate) preserved: Preserved,
     /// Nodes replaced since the version being written, with the version that replaced them.
     retired: Vec<(u64, u32)>,
     /// Locations replaced, with the version that replaced them.
@@ -342,7 +347,7 @@ impl StateTrie {
                 // The writer may still read it.
                 Some(id) if inner.writing.is_some() => inner.retired.push((inner.version, id)),
                 Some(id) => {
-                    inner.free(id, inner.version);
+                    inner.take(id, inner.version);
                     free.push(id);
                 }
                 None => inner.stale.push((inner.version, link.0)),
@@ -359,13 +364,24 @@ impl StateTrie {
         self.memory.store(inner.bytes, Ordering::Relaxed);
     }
 
-    /// Frees nodes and notes the memory, after a change of `inner`.
-    pub(crate) fn release(&self, inner: &mut Inner) {
-        let retired = std::mem::take(&mut inner.retired);
-        self.ids.give_back(retired.iter().map(|(_, id)| *id));
+    /// Frees nodes that a version replaced. Their memory is given back after the lock.
+    pub(crate) fn release(&self, retired: &[(u64, u32)]) {
+        let mut freed = Vec::with_capacity(retired.len());
+        let mut inner = self.inner.write();
         for (version, id) in retired {
-            inner.free(id, version);
+            freed.extend(inner.take(*id, *version));
         }
+        self.memory.store(inner.bytes, Ordering::Relaxed);
+        drop(inner);
+        self.ids.give_back(retired.iter().map(|(_, id)| *id));
+    }
+
+    /// Adds locations that versions replaced, and frees memory.
+    pub(crate) fn add_stale(&self, mut stale: Vec<(u64, u64)>, freed_bytes: usize) {
+        let mut inner = self.inner.write();
+        stale.append(&mut inner.stale);
+        inner.stale = stale;
+        inner.bytes -= freed_bytes;
         self.memory.store(inner.bytes, Ordering::Relaxed);
     }
 
@@ -442,11 +458,11 @@ pub(crate) enum Found {
 }
 
 impl Inner {
-    /// Frees a node that a version replaced.
-    fn free(&mut self, id: u32, version: u64) {
-        if let Some(node) = self.nodes.take(id) {
-            self.forget(&node, version);
-        }
+    /// Takes a node that a version replaced.
+    fn take(&mut self, id: u32, version: u64) -> Option<Branch> {
+        let node = self.nodes.take(id)?;
+        self.forget(&node, version);
+        Some(node)
     }
 
     /// Notes that a version replaced a node, which is freed.
@@ -459,14 +475,12 @@ impl Inner {
         }
     }
 
-    /// Frees what the version that was written kept.
-    pub(crate) fn drop_preserved(&mut self) {
-        for (_, (version, node)) in std::mem::take(&mut self.preserved) {
-            self.bytes -= node.memory_bytes();
-            if node.location() != 0 {
-                self.stale.push((version, node.location()));
-            }
-        }
+    /// Takes what is kept because of the version that was written: nodes as they were, nodes that were
+    /// replaced, and locations that were.
+    pub(crate) fn take_kept(&mut self) -> Kept {
+        let preserved = std::mem::take(&mut self.preserved);
+        let retired = std::mem::take(&mut self.retired);
+        (preserved, retired, std::mem::take(&mut self.stale))
     }
 
     /// Puts a node in the place of another. The version being written keeps that one.

@@ -38,6 +38,9 @@ pub struct Written {
     pub stale: Vec<u64>,
 }
 
+/// Nodes that are freed while no update goes on.
+const RELEASED_TOGETHER: usize = 1024;
+
 impl StateTrie {
     /// An empty trie.
     pub fn new() -> Self {
@@ -136,24 +139,38 @@ impl StateTrie {
     }
 
     /// Ends the writing of a version. If the version is not durable, its nodes count as not written.
+    ///
+    /// Freeing what the version kept can take longer than a block, so updates go on meanwhile.
     pub fn finish_writing(&self, writing: Writing, is_durable: bool) {
-        let mut inner = self.inner.write();
-        inner.writing = None;
-        if is_durable {
-            inner.written = writing.version;
-            inner.unwritten_bytes = inner.unwritten_bytes.saturating_sub(writing.bytes);
-            inner
-                .stale
-                .retain(|(version, _)| *version > writing.version);
-        } else {
-            for id in writing.written {
-                if let Ok(node) = inner.written_node(id) {
-                    node.location.store(0, Ordering::Release);
+        let (preserved, retired, mut stale) = {
+            let mut inner = self.inner.write();
+            inner.writing = None;
+            if is_durable {
+                inner.written = writing.version;
+                inner.unwritten_bytes = inner.unwritten_bytes.saturating_sub(writing.bytes);
+            } else {
+                for id in writing.written {
+                    if let Ok(node) = inner.written_node(id) {
+                        node.location.store(0, Ordering::Release);
+                    }
                 }
             }
+            inner.take_kept()
+        };
+        if is_durable {
+            stale.retain(|(version, _)| *version > writing.version);
         }
-        inner.drop_preserved();
-        self.release(&mut inner);
+        let mut bytes = 0;
+        for (version, node) in preserved.into_values() {
+            bytes += node.memory_bytes();
+            if node.location() != 0 {
+                stale.push((version, node.location()));
+            }
+        }
+        self.add_stale(stale, bytes);
+        for retired in retired.chunks(RELEASED_TOGETHER) {
+            self.release(retired);
+        }
     }
 
     /// Frees memory of nodes that are on disk, if there is more than `bytes`: in a part of the trie, so
