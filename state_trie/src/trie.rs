@@ -520,8 +520,8 @@ impl Inner {
         };
         let count: usize = outputs.iter().map(|output| output.patches.len()).sum();
         if threads < 2 || count < PARALLEL_MIN {
-            let patches: Vec<_> = all().collect();
-            let patched = patch(&mut self.nodes.chunks, 0, &patches);
+            let all: Vec<_> = all().collect();
+            let patched = patch(&mut self.nodes.chunks, 0, &all);
             return self.add(patched);
         }
         // Each part of the nodes has the patches in it.

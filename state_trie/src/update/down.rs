@@ -248,7 +248,7 @@ impl<S: Source> Update<'_, S> {
     /// The nibble of a change's key at an index.
     fn nibble(&self, change: usize, at: usize) -> u8 {
         if at < 16 {
-            (self.starts[change] >> (60 - 4 * at)) as u8 & 15
+            (self.starts[change] >> (60 - 4 * at)).to_le_bytes()[0] & 15
         } else {
             nibble(&self.changes[change].key, at)
         }
