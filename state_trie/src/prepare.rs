@@ -252,7 +252,12 @@ impl<S: Source> Context<'_, S> {
         if accounts.changes.is_empty() {
             return Ok(self.inner.root.clone());
         }
-        let item = Item::root(0, 0, 0..accounts.changes.len(), self.inner.root.place.clone());
+        let item = Item::root(
+            0,
+            0,
+            0..accounts.changes.len(),
+            self.inner.root.place.clone(),
+        );
         let update = self.of(&accounts, &[]);
         let roots = update.roots(vec![item], output)?;
         Ok(roots

@@ -486,7 +486,11 @@ impl Inner {
     /// Gives children of nodes new references. The version being written keeps the nodes as they were.
     pub(crate) fn patch(&mut self, outputs: &[Output], threads: usize) {
         let (version, writing) = (self.version, self.writing);
-        let all = || outputs.iter().flat_map(|output| output.patches.iter().map(move |it| (output, it)));
+        let all = || {
+            outputs
+                .iter()
+                .flat_map(|output| output.patches.iter().map(move |it| (output, it)))
+        };
         let patch = |chunks: &mut [Chunk], base: usize, patches: &[(&Output, &Patch)]| {
             let mut patched = Patched::default();
             for (output, patch) in patches {

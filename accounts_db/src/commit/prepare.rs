@@ -148,7 +148,9 @@ impl Core {
         let counted = self.encode_slot_counts(&table, changes, &parts, counts)?;
         parts.extend(counted);
         check_unique(&parts, changes)?;
-        let touched = parts.iter_mut().map(|part| std::mem::take(&mut part.touched));
+        let touched = parts
+            .iter_mut()
+            .map(|part| std::mem::take(&mut part.touched));
         let touched = touched.collect();
         let (trie, assembled) = self.workers.run_alongside(
             || self.prepare_touched(touched),

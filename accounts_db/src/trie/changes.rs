@@ -161,9 +161,7 @@ impl Core {
     ) -> Result<(), ReadError> {
         let table = self.segments();
         let slots = touched.iter().flat_map(|part| &part.slots);
-        let seen: AHashSet<(Address, U256)> = slots
-            .map(|slot| (slot.address, slot.slot))
-            .collect();
+        let seen: AHashSet<(Address, U256)> = slots.map(|slot| (slot.address, slot.slot)).collect();
         let addresses: Vec<Address> = whole.keys().copied().collect();
         for (address, slot) in self.slots_of(&addresses)? {
             if seen.contains(&(address, slot)) {

@@ -3,9 +3,7 @@
 use super::item::{Done, Item, NewLeaf, Output, Patch, Subtree, Update, Work, count};
 use crate::{
     error::TrieError,
-    node::{
-        Branch, EMPTY_ROOT, NodeLink, Reference, Storage, bit, nibbles_of, tag_of, write_leaf,
-    },
+    node::{Branch, EMPTY_ROOT, NodeLink, Reference, Storage, bit, nibbles_of, tag_of, write_leaf},
     path,
     trie::Source,
 };
