@@ -12,6 +12,7 @@ use lockweave_peers::{
     store::StoreError,
 };
 use lockweave_state_trie::keccak::Implementation;
+use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use std::{
     io::{BufRead, BufReader, Write},
@@ -48,6 +49,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
   root_ms_*             from the changes of a block to its root
   commit_ms_*           from the changes to a durable block, with that root. Firewood does not call
                         fsync: it counts when the file has the root and we have called fdatasync
+  commit_core_ms_*      processor time of a block on all threads, with what runs in the background; it
+                        depends less on what else the machine does
   proof_us_median       a proof together with the value; null for a store without proofs
   proof_old_us_*        the same one block, half the phase's blocks, and all but one of them before the
                         newest; standard error has each of them, and the first proof
@@ -131,6 +134,7 @@ struct Report {
     root_ms_p99: f64,
     commit_ms_median: f64,
     commit_ms_p99: f64,
+    commit_core_ms_median: f64,
     proof_us_median: Option<f64>,
     proof_old_us_median: Option<f64>,
     proof_old_us_p99: Option<f64>,
@@ -300,10 +304,13 @@ fn blocks(
 ) -> Result<Report, StoreError> {
     let mut root_times = Histogram::<u64>::new(3)?;
     let mut commit_times = Histogram::<u64>::new(3)?;
+    let mut core_times = Histogram::<u64>::new(3)?;
     let mut root = None;
     for _ in 0..args.blocks {
         let (number, delta) = work.block(phase);
+        let before = core_time();
         let committed = store.commit(number, &delta)?;
+        core_times.record(microseconds(core_time() - before)?)?;
         root_times.record(microseconds(committed.root_time)?)?;
         commit_times.record(microseconds(committed.commit_time)?)?;
         root = Some(committed.root);
@@ -316,6 +323,7 @@ fn blocks(
         root_ms_p99: ms(root_times.value_at_quantile(0.99)),
         commit_ms_median: ms(commit_times.value_at_quantile(0.5)),
         commit_ms_p99: ms(commit_times.value_at_quantile(0.99)),
+        commit_core_ms_median: ms(core_times.value_at_quantile(0.5)),
         proof_us_median: None,
         proof_old_us_median: None,
         proof_old_us_p99: None,
@@ -411,6 +419,12 @@ fn write_line(out: &mut dyn Write, report: &Report) -> std::io::Result<()> {
 /// Tells on standard error how far the run is.
 fn note(text: &str) -> std::io::Result<()> {
     writeln!(std::io::stderr(), "{text}")
+}
+
+/// Processor time of this process so far.
+fn core_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::try_from(time).expect("it is not negative")
 }
 
 fn microseconds(time: Duration) -> Result<u64, StoreError> {
