@@ -42,7 +42,7 @@ pub struct Options {
     /// the limit for a short time.
     pub trie_memory_bytes: usize,
     /// Memory for what the state trie's nodes were at earlier blocks, in bytes. A block with 25,000 changes takes
-    /// some 4 MB. [`Reader::proof`](crate::Reader::proof) at a block for which there is none takes as long
+    /// 3 to 4 MB. [`Reader::proof`](crate::Reader::proof) at a block for which there is none takes as long
     /// as a block with all changes since.
     pub trie_history_bytes: usize,
     /// Threads for lookups and the state root of a block; 0 means one for each core.

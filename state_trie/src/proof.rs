@@ -117,6 +117,29 @@ impl StateTrie {
     ) -> Result<Vec<Bytes>, S::Error> {
         let inner = self.read();
         let view = View::at(&inner, stamp, source).ok_or(TrieError::Stale)?;
+        view.path_of(key)
+    }
+
+    /// The same in a version that is not installed.
+    pub(crate) fn path_in<S: Source>(
+        &self,
+        version: &OtherVersion,
+        key: &B256,
+        source: &S,
+    ) -> Result<Vec<Bytes>, S::Error> {
+        let inner = self.read();
+        let view = View {
+            undos: (inner.history.chain(&version.0, inner.version)).ok_or(TrieError::Stale)?,
+            ..View::new(&inner, source)
+        };
+        view.path_of(key)
+    }
+}
+
+#[cfg(test)]
+impl<S: Source> View<'_, S> {
+    fn path_of(&self, key: &B256) -> Result<Vec<Bytes>, S::Error> {
+        let (view, inner) = (self, self.inner);
         let root = view.undos.first().map_or(&inner.root, |undo| &undo.root);
         let path = view.path(root, &inner.root.place, None, key)?;
         Ok(path.nodes)

@@ -4,6 +4,8 @@ use crate::{
     error::TrieError,
     node::{LeafValue, Root},
     path::common,
+    prepare::Prepared,
+    proof::OtherVersion,
     trie::{Source, StateTrie},
     update::{Item, LeafChange, NewStorage, Output},
 };
@@ -50,8 +52,8 @@ impl Source for Leaves {
 }
 
 impl Slots {
-    fn apply(&mut self, changes: &BTreeMap<B256, U256>, threads: usize) -> Root {
-        let leaves: Vec<LeafChange> = (changes.iter())
+    fn changes(&self, changes: &BTreeMap<B256, U256>) -> Vec<LeafChange> {
+        (changes.iter())
             .map(|(key, value)| LeafChange {
                 key: *key,
                 id: 0,
@@ -60,7 +62,25 @@ impl Slots {
                 storage: NewStorage::Kept,
             })
             .filter(|leaf| leaf.existed || leaf.value.is_some())
-            .collect();
+            .collect()
+    }
+
+    /// The version that leads back to an earlier one; `None` if nothing differs.
+    fn back_to(&self, earlier: &Leaves) -> Option<OtherVersion> {
+        let mut changes: BTreeMap<B256, U256> =
+            self.leaves.0.keys().map(|key| (*key, U256::ZERO)).collect();
+        changes.extend(earlier.0.iter());
+        changes.retain(|key, value| *value != self.leaves.0.get(key).copied().unwrap_or_default());
+        let changes = self.changes(&changes);
+        if changes.is_empty() {
+            return None;
+        }
+        let prepared = self.trie.prepare_leaves(&changes, &self.leaves, 1);
+        Some(OtherVersion::new(prepared.unwrap(), 0))
+    }
+
+    fn apply(&mut self, changes: &BTreeMap<B256, U256>, threads: usize) -> Root {
+        let leaves = self.changes(changes);
         let root = self.trie.update_leaves(&leaves, &self.leaves, threads);
         for (key, value) in changes {
             if value.is_zero() {
@@ -108,27 +128,34 @@ impl StateTrie {
         source: &S,
         threads: usize,
     ) -> Result<Root, S::Error> {
-        let mut output = Output::default();
-        let prepared = {
-            let inner = self.read();
-            if leaves.is_empty() {
-                return Ok(inner.root.clone());
-            }
-            let context = self.context(&inner, source, threads);
-            let item = Item::root(0, 0, 0..leaves.len(), inner.root.place.clone());
-            let leaves = crate::update::Leaves::new(leaves.to_vec());
-            let roots = context.of(&leaves, &[]).roots(vec![item], &mut output)?;
-            let root = roots
-                .into_iter()
-                .next()
-                .map(|(_, root)| root)
-                .unwrap_or_default();
-            self.prepared(&inner, root, output, threads)
-        };
+        if leaves.is_empty() {
+            return Ok(self.read().root.clone());
+        }
+        let prepared = self.prepare_leaves(leaves, source, threads)?;
         let root = prepared.root.clone();
         let stamp = self.read().version + 1;
         self.install(prepared, stamp)?;
         Ok(root)
+    }
+
+    fn prepare_leaves<S: Source>(
+        &self,
+        leaves: &[LeafChange],
+        source: &S,
+        threads: usize,
+    ) -> Result<Prepared, S::Error> {
+        let mut output = Output::default();
+        let inner = self.read();
+        let context = self.context(&inner, source, threads);
+        let item = Item::root(0, 0, 0..leaves.len(), inner.root.place.clone());
+        let leaves = crate::update::Leaves::new(leaves.to_vec());
+        let roots = context.of(&leaves, &[]).roots(vec![item], &mut output)?;
+        let root = roots
+            .into_iter()
+            .next()
+            .map(|(_, root)| root)
+            .unwrap_or_default();
+        Ok(self.prepared(&inner, root, output, threads))
     }
 }
 
@@ -176,9 +203,25 @@ proptest! {
         let mut slots = Slots::default();
         slots.trie.keep_history(1 << 20, 100);
         let mut versions = vec![(0, Leaves::default())];
+        let mut others = Vec::new();
         for changes in blocks {
             slots.apply(&changes, 1);
+            let (_, half) = &versions[versions.len() / 2];
+            others.push((slots.back_to(half), half.clone()));
             versions.push((slots.trie.read().version, slots.leaves.clone()));
+        }
+        for (other, leaves) in others {
+            let Some(other) = other else { continue };
+            let root = leaves.root();
+            prop_assert_eq!(other.root(), root);
+            for key in keys.iter().chain(leaves.0.keys()) {
+                let proof = slots.trie.path_in(&other, key, &leaves).unwrap();
+                let value = leaves.0.get(key).map(alloy_rlp::encode);
+                let path = Nibbles::unpack(key);
+                if !leaves.0.is_empty() {
+                    prop_assert!(verify_proof(root, path, value, &proof).is_ok());
+                }
+            }
         }
         for (version, leaves) in versions {
             let keys = keys.iter().chain(leaves.0.keys()).copied();
