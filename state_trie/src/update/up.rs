@@ -388,8 +388,8 @@ fn set_references(
 ) {
     out.hashes.clear();
     out.messages.hash(&mut out.hashes);
-    let hashes = out.hashes.iter().map(|hash| Reference::hash(*hash));
-    for (index, new) in (hashed.iter().copied().zip(hashes)).chain(all_short) {
+    let long = out.hashes.iter().map(|hash| Reference::hash(*hash));
+    for (index, new) in (hashed.iter().copied().zip(long)).chain(all_short) {
         if let Subtree::Branch(_, reference, _) | Subtree::Patched(_, reference) =
             &mut results[index].subtree
         {
