@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Draws how the state root grows with the state, from the JSON lines of `state_root --json`, as an SVG.
+"""Draws how the cost of a block grows with the state, from the JSON lines of `state_root --json`, as an SVG.
 
-usage: benches/peers/plot_state_root.py < docs/bench/state_root.jsonl > docs/state_root.svg
+usage: benches/peers/plot_state_root.py FIELD... < docs/bench/state_root.jsonl > docs/state_root.svg
 """
 
 import json
@@ -10,7 +10,12 @@ import sys
 
 COLOURS = {"lockweave": "#1f77b4", "firewood": "#e08a1e", "nomt": "#7a9e3b"}
 NAMES = {"lockweave": "ours", "firewood": "Firewood", "nomt": "NOMT"}
-WIDTH, HEIGHT, LEFT, TOP, PLOT_WIDTH, PLOT_HEIGHT = 860, 340, 60, 46, 320, 240
+TITLES = {
+    "root_ms_median": "root, ms (median)",
+    "commit_ms_median": "root and durable commit, ms (median)",
+    "commit_core_ms_median": "processor time of a block, ms (median)",
+}
+HEIGHT, LEFT, TOP, PLOT_WIDTH, PLOT_HEIGHT, STEP = 340, 60, 46, 320, 240, 450
 
 
 def plot(reports, field, title, left):
@@ -50,11 +55,12 @@ def plot(reports, field, title, left):
 def main():
     reports = [json.loads(line) for line in sys.stdin]
     accounts = [report for report in reports if report["phase"] == "accounts"]
-    body = [
-        *plot(accounts, "root_ms_median", "root, ms (median)", LEFT),
-        *plot(accounts, "commit_core_ms_median", "block on all threads, core-ms (median)", LEFT + WIDTH // 2),
-    ]
-    print(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH + 40} {HEIGHT}" font-family="sans-serif" font-size="12">')
+    fields = sys.argv[1:] or list(TITLES)
+    body = []
+    for index, field in enumerate(fields):
+        body += plot(accounts, field, TITLES[field], LEFT + STEP * index)
+    size = f"0 0 {STEP * len(fields) + 10} {HEIGHT}"
+    print(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{size}" font-family="sans-serif" font-size="12">')
     print("<style>text { fill: #555 } .grid { stroke: #8884 } @media (prefers-color-scheme: dark) { text { fill: #bbb } }</style>")
     print("\n".join(body))
     print(f'<text x="{LEFT}" y="{HEIGHT - 12}">accounts in the state; blocks of 25,000 changes</text>')

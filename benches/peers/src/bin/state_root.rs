@@ -297,7 +297,7 @@ fn blocks(
         let (number, delta) = work.block(phase);
         let before = core_time();
         let committed = store.commit(number, &delta)?;
-        core_times.record(microseconds(core_time() - before)?)?;
+        core_times.record(microseconds(core_time().saturating_sub(before))?)?;
         root_times.record(microseconds(committed.root_time)?)?;
         commit_times.record(microseconds(committed.commit_time)?)?;
         root = Some(committed.root);
