@@ -38,7 +38,7 @@ pub struct Options {
     /// Ratio of log bytes to live bytes above which compaction works.
     pub space_amplification: f64,
     /// Memory of the state trie's nodes in bytes. More of it makes roots of large states faster: all
-    /// nodes take some 90 bytes an account or slot. Nodes newer than the last checkpoint can exceed
+    /// nodes take some 70 bytes an account or slot. Nodes newer than the last checkpoint can exceed
     /// the limit for a short time.
     pub trie_memory_bytes: usize,
     /// Memory for what the state trie's nodes were at earlier blocks, in bytes. A block with 25,000 changes takes

@@ -507,22 +507,22 @@ impl Inner {
                 .iter()
                 .flat_map(|output| output.patches.iter().map(move |it| (output, it)))
         };
-        let patch = |chunks: &mut [Chunk], base: usize, patches: &[(&Output, &Patch)]| {
-            let mut patched = Patched::default();
+        let apply = |chunks: &mut [Chunk], base: usize, patches: &[(&Output, &Patch)]| {
+            let mut part = Patched::default();
             for (output, patch) in patches {
                 let (chunk, at) = place_in(patch.id);
                 if let Some(node) = &mut chunks[chunk - base][at] {
                     let new = output.references_of(patch);
-                    patched.patch(node, patch.id, new, version, writing);
+                    part.patch(node, patch.id, new, version, writing);
                 }
             }
-            patched
+            part
         };
         let count: usize = outputs.iter().map(|output| output.patches.len()).sum();
         if threads < 2 || count < PARALLEL_MIN {
             let all: Vec<_> = all().collect();
-            let patched = patch(&mut self.nodes.chunks, 0, &all);
-            return self.add(patched);
+            let part = apply(&mut self.nodes.chunks, 0, &all);
+            return self.add(part);
         }
         // Each part of the nodes has the patches in it.
         let size = self.nodes.chunks.len().div_ceil(threads * PARTS);
@@ -531,19 +531,19 @@ impl Inner {
             parts[place_in(patch.id).0 / size].push((output, patch));
         }
         let chunks = self.nodes.chunks.par_chunks_mut(size).zip(parts);
-        let patched: Vec<Patched> = (chunks.enumerate())
-            .map(|(part, (chunks, patches))| patch(chunks, part * size, &patches))
+        let parts: Vec<Patched> = (chunks.enumerate())
+            .map(|(part, (chunks, patches))| apply(chunks, part * size, &patches))
             .collect();
-        for patched in patched {
-            self.add(patched);
+        for part in parts {
+            self.add(part);
         }
     }
 
-    fn add(&mut self, patched: Patched) {
-        self.bytes += patched.bytes;
-        self.unwritten_bytes += patched.unwritten_bytes;
-        self.preserved.extend(patched.preserved);
-        self.stale.extend(patched.stale);
+    fn add(&mut self, part: Patched) {
+        self.bytes += part.bytes;
+        self.unwritten_bytes += part.unwritten_bytes;
+        self.preserved.extend(part.preserved);
+        self.stale.extend(part.stale);
     }
 
     /// A node in memory, to change where its children are.

@@ -11,6 +11,12 @@ use crate::{
 use alloy_primitives::B256;
 use std::ops::Range;
 
+/// The nibble at an index of the beginning of a key.
+fn nibble_of(start: u64, at: usize) -> u8 {
+    let [.., nibble] = (start >> (60 - 4 * at) & 15).to_be_bytes();
+    nibble
+}
+
 impl<S: Source> Update<'_, S> {
     /// Reads the branches of the items, so that the waits for memory overlap.
     pub(super) fn warm_up(&self, items: &[Item]) {
@@ -248,7 +254,7 @@ impl<S: Source> Update<'_, S> {
     /// The nibble of a change's key at an index.
     fn nibble(&self, change: usize, at: usize) -> u8 {
         if at < 16 {
-            (self.starts[change] >> (60 - 4 * at)).to_le_bytes()[0] & 15
+            nibble_of(self.starts[change], at)
         } else {
             nibble(&self.changes[change].key, at)
         }
