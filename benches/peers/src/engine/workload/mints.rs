@@ -23,7 +23,7 @@ const COLLECTIONS: u64 = 4;
 const TOKEN: Address = address!("0x70ce400000000000000000000000000000000001");
 /// `id = next++; owners[id] = caller; balances[caller]++; emit Transfer(0, caller, id)`, whatever the input.
 /// The variables are the slots 0 to 2.
-const COLLECTION: &str = "5f548060010155805f5260016020526040\
+const COLLECTION: &str = "5f54806001015f55805f5260016020526040\
     5f2033905533 5f5260026020526040 5f20805460010190 55335f7f\
     ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef5f5fa400";
 
