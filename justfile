@@ -36,6 +36,20 @@ sanitize KIND CRATE="banking_stage":
 dev *ARGS:
     cargo run --release --bin lockweave-validator -- run --dev {{ ARGS }}
 
+# Runs four validators on this machine: `just network`.
+network DIR="target/net":
+    cargo build --release --bin lockweave-validator
+    [ -d {{ DIR }} ] || target/release/lockweave-validator network init --validators 4 --dir {{ DIR }}
+    target/release/lockweave-validator network up --dir {{ DIR }}
+
+# Runs networks in the simulator: `just simulate 100000`.
+simulate SEEDS="1000":
+    LOCKWEAVE_SEEDS={{ SEEDS }} cargo test --release -p lockweave-validator --test network -- --nocapture
+
+# Kills, stops and restarts the nodes of a network under load: `just network-soak 60`.
+network-soak MINUTES="10":
+    ./tests/network_soak.sh {{ MINUTES }}
+
 # Runs cast and viem against a node.
 e2e:
     ./tests/e2e.sh

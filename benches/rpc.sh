@@ -25,7 +25,7 @@ anvil=
 if command -v npm >/dev/null 2>&1; then
     [ -d "$work/node_modules/@foundry-rs" ] ||
         (cd "$work" && npm install --no-audit --no-fund --silent @foundry-rs/anvil) || true
-    anvil=$(find "$work/node_modules/@foundry-rs" -path '*bin/anvil' -type f 2>/dev/null | head -n 1)
+    anvil=$(find "$work/node_modules/@foundry-rs" -path '*bin/anvil' -type f 2>/dev/null | head -n 1) || true
 fi
 
 measure() {

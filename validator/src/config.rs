@@ -173,6 +173,8 @@ section! {
         "pool_gapped" "pool.queued-per-sender-max" "LOCKWEAVE_POOL_QUEUED_PER_SENDER_MAX" queued_per_sender_max: usize = 1_024, value_name = "N";
         /// Percent by which a replacement has to outbid the transaction it replaces.
         "pool_bump" "pool.price-bump" "LOCKWEAVE_POOL_PRICE_BUMP" price_bump: u32 = 10, value_name = "PERCENT";
+        /// File that keeps waiting transactions over a restart, relative to the data folder; `transactions.journal` if the flag has no value. Without it they are lost when the node stops.
+        "pool_journal" "pool.journal" "LOCKWEAVE_POOL_JOURNAL" journal: String = String::new(), value_name = "FILE", num_args = 0..=1, default_missing_value = "transactions.journal";
         /// Whether transactions without a chain id are accepted; on a development chain they are, unless a flag or the environment forbids it.
         "pool_unprotected" "pool.allow-unprotected" "LOCKWEAVE_POOL_ALLOW_UNPROTECTED" allow_unprotected: bool = false, value_name = "BOOL";
     }

@@ -7,6 +7,7 @@
 //! | `recorded` | recorded blocks of Ethereum |
 //! | `operation` | logs, metrics, health |
 //! | `rpc` | JSON-RPC over HTTP and WebSocket |
+//! | `network` | agreement between validators |
 //! | `import` | adds blocks of other clients and exported ones to a store |
 //! | `node` | from the bytes of a transaction to a durable block |
 //! | `pool` | transactions that wait for a block |
@@ -20,6 +21,7 @@
 pub mod chain;
 pub mod config;
 pub mod import;
+pub mod network;
 pub mod node;
 pub mod operation;
 pub mod pool;

@@ -3,7 +3,10 @@
 mod cli;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use cli::{Failure, completions, config, db, declare, export, import, init, replay, run, verify};
+use cli::{
+    Failure, completions, config, db, declare, export, import, init, keys, network, replay, run,
+    verify, verify_certificate,
+};
 use std::{
     io::{self, Write},
     process::ExitCode,
@@ -23,6 +26,9 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Box<run::RunArgs>),
+    Network(network::NetworkArgs),
+    Keys(keys::KeysArgs),
+    VerifyCertificate(verify_certificate::VerifyCertificateArgs),
     Init(init::InitArgs),
     Import(Box<import::ImportArgs>),
     Export(export::ExportArgs),
@@ -38,6 +44,9 @@ fn main() -> ExitCode {
     lockweave_validator::signatures::install_libsecp256k1();
     let result = match Cli::parse().command {
         Command::Run(args) => run::run(*args),
+        Command::Network(args) => network::run(args),
+        Command::Keys(args) => keys::run(&args),
+        Command::VerifyCertificate(args) => verify_certificate::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Import(args) => import::run(*args),
         Command::Export(args) => export::run(&args),

@@ -14,8 +14,14 @@ pub(super) struct LoadArguments {
     #[arg(long, value_name = "FILE")]
     pub(super) file: Option<PathBuf>,
     /// URL of the node: `http://HOST:PORT` or `ws://HOST:PORT`. Over ws, the announcement of each block is timed too.
-    #[arg(long, default_value = "http://127.0.0.1:8545")]
-    rpc: String,
+    /// With several nodes of a network, the connections are spread over them; blocks are read from the first.
+    #[arg(
+        long,
+        value_name = "URL,…",
+        value_delimiter = ',',
+        default_value = "http://127.0.0.1:8545"
+    )]
+    rpc: Vec<String>,
     /// Allow a node that is not on this machine. Use it only for nodes that you may load.
     #[arg(long)]
     allow_remote: bool,
@@ -171,7 +177,9 @@ impl LoadArguments {
         };
         let cores = || std::thread::available_parallelism().map_or(1, Into::into);
         Ok(Options {
-            endpoint: Endpoint::new(&self.rpc, self.allow_remote)?,
+            endpoints: (self.rpc.iter())
+                .map(|url| Endpoint::new(url, self.allow_remote))
+                .collect::<Result<_, _>>()?,
             scenario: self.scenario.clone(),
             pace: self.pace.pace(),
             seed: self.seed,

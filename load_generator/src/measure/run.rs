@@ -18,11 +18,14 @@ use crate::{
     transaction::{Account, Declarations, Plan, Terms, senders, sign_all},
 };
 
+/// Time between two questions for a node's height.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
 /// Options of a run. Everything is bounded.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The node.
-    pub endpoint: Endpoint,
+    /// The nodes; at least one. Connections are spread over them, and one whose node fails continues with another.
+    pub endpoints: Vec<Endpoint>,
     /// Name of the scenario.
     pub scenario: String,
     /// Rates and duration.
@@ -116,6 +119,7 @@ pub async fn run(options: &Options, observer: &mut dyn Observer) -> Result<Repor
         .quantity("eth_blockNumber", json!([]))
         .await?;
     let shared = Arc::new(Shared::new(signed, prepared.accounts.len()));
+    wait_for_all(options, head).await?;
     pacer(options, count, head + 1)
         .send_all(&shared, &mut |second, counts| {
             observer.second(second, counts);
@@ -129,7 +133,7 @@ pub async fn run(options: &Options, observer: &mut dyn Observer) -> Result<Repor
         let info = RunInfo {
             scenario: options.scenario.clone(),
             declarations: format!("{:?}", options.declarations).to_lowercase(),
-            endpoint: options.endpoint.url().to_string(),
+            endpoint: names(&options.endpoints),
             seed: options.seed,
             send_seconds: options.pace.duration().as_secs_f64(),
             funded,
@@ -177,7 +181,7 @@ impl Prepared {
                 trace: options.trace.clone(),
             },
         )?;
-        let mut connection = Connection::new(&options.endpoint);
+        let mut connection = Connection::among(&options.endpoints, 0);
         let terms = read_terms(&mut connection, options.fee_headroom, options.declarations).await?;
         let deployed = deploy(
             &mut connection,
@@ -228,8 +232,34 @@ impl Prepared {
     }
 }
 
+/// The URLs of the nodes, in one text.
+fn names(endpoints: &[Endpoint]) -> String {
+    let urls: Vec<_> = endpoints.iter().map(|one| one.url().as_str()).collect();
+    urls.join(" ")
+}
+
+/// Waits until every node has a block, so that all know the senders' balances.
+async fn wait_for_all(options: &Options, block: u64) -> Result<(), LoadError> {
+    let deadline = Instant::now() + options.drain;
+    for endpoint in &options.endpoints {
+        let mut connection = Connection::new(endpoint);
+        while connection.quantity("eth_blockNumber", json!([])).await? < block {
+            if Instant::now() > deadline {
+                let url = endpoint.url();
+                let why =
+                    format!("{url} does not get block {block}: are all nodes of one network?");
+                return Err(LoadError::Options(why));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+    Ok(())
+}
+
 fn check(options: &Options) -> Result<(), LoadError> {
-    let error = if options.senders == 0 || options.connections == 0 || options.batch == 0 {
+    let error = if options.endpoints.is_empty() {
+        "at least one node is needed"
+    } else if options.senders == 0 || options.connections == 0 || options.batch == 0 {
         "senders, connections and batch must be at least 1"
     } else if !(0.0..=1.0).contains(&options.repeat_share) {
         "the repeat share must be between 0 and 1"
@@ -309,7 +339,7 @@ fn pacer(options: &Options, count: usize, next_block: u64) -> Pacer {
     let closed = count as f64 / options.pace.duration().as_secs_f64().max(1.0);
     let rate = options.pace.mean_rate().unwrap_or(closed);
     Pacer {
-        endpoint: options.endpoint.clone(),
+        endpoints: options.endpoints.clone(),
         pace: options.pace.clone(),
         connections: options.connections,
         batch: options.batch,

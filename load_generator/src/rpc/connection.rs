@@ -34,7 +34,10 @@ impl Call {
 /// One connection, used for one batch at a time.
 #[derive(Debug)]
 pub struct Connection {
-    endpoint: Endpoint,
+    /// Where it can connect to; never empty.
+    endpoints: Vec<Endpoint>,
+    /// The one in use.
+    current: usize,
     web_socket: Option<Box<WebSocketStream<MaybeTlsStream<TcpStream>>>>,
 }
 
@@ -42,7 +45,18 @@ impl Connection {
     /// A connection to the endpoint. It opens with the first batch.
     pub fn new(endpoint: &Endpoint) -> Self {
         Self {
-            endpoint: endpoint.clone(),
+            endpoints: vec![endpoint.clone()],
+            current: 0,
+            web_socket: None,
+        }
+    }
+
+    /// A connection to one of several nodes, the `index`-th counted round; there must be at least one. After an
+    /// error of the transport it continues with the next.
+    pub(crate) fn among(endpoints: &[Endpoint], index: usize) -> Self {
+        Self {
+            endpoints: endpoints.to_vec(),
+            current: index % endpoints.len(),
             web_socket: None,
         }
     }
@@ -194,23 +208,19 @@ impl Connection {
     }
 
     async fn exchange(&mut self, body: String) -> Result<String, LoadError> {
-        if self.endpoint.url.scheme() == "http" {
-            let request = self.endpoint.http.post(self.endpoint.url.clone());
-            let response = request
-                .header("content-type", "application/json")
-                .body(body)
-                .send()
-                .await
-                .map_err(|error| LoadError::Transport(with_source(&error)))?;
-            let status = response.status();
-            if !status.is_success() {
-                return Err(LoadError::Transport(format!("HTTP status {status}")));
-            }
-            return response
-                .text()
-                .await
-                .map_err(|error| LoadError::Transport(with_source(&error)));
+        let endpoint = self.endpoints[self.current].clone();
+        let answer = if endpoint.url.scheme() == "http" {
+            exchange_http(&endpoint, body).await
+        } else {
+            self.exchange_web_socket_in_time(body).await
+        };
+        if answer.is_err() {
+            self.current = (self.current + 1) % self.endpoints.len();
         }
+        answer
+    }
+
+    async fn exchange_web_socket_in_time(&mut self, body: String) -> Result<String, LoadError> {
         let answer = tokio::time::timeout(ANSWER_TIMEOUT, self.exchange_web_socket(body)).await;
         let answer =
             answer.unwrap_or_else(|_| Err(LoadError::Transport("no answer in time".to_owned())));
@@ -225,7 +235,8 @@ impl Connection {
         let transport =
             |error: tokio_tungstenite::tungstenite::Error| LoadError::Transport(error.to_string());
         if self.web_socket.is_none() {
-            let (stream, _) = tokio_tungstenite::connect_async(self.endpoint.url.as_str())
+            let url = &self.endpoints[self.current].url;
+            let (stream, _) = tokio_tungstenite::connect_async(url.as_str())
                 .await
                 .map_err(transport)?;
             self.web_socket = Some(Box::new(stream));
@@ -246,6 +257,18 @@ impl Connection {
             "the node closed the connection".to_owned(),
         ))
     }
+}
+
+async fn exchange_http(endpoint: &Endpoint, body: String) -> Result<String, LoadError> {
+    let transport = |error: reqwest::Error| LoadError::Transport(with_source(&error));
+    let request = endpoint.http.post(endpoint.url.clone());
+    let request = request.header("content-type", "application/json");
+    let response = request.body(body).send().await.map_err(transport)?;
+    let status = response.status();
+    if !status.is_success() {
+        return Err(LoadError::Transport(format!("HTTP status {status}")));
+    }
+    response.text().await.map_err(transport)
 }
 
 /// The needed parts of a reply to `eth_sendRawTransaction`.

@@ -30,8 +30,8 @@ const LAST_ANSWERS: Duration = Duration::from_secs(20);
 /// Settings of the pacer.
 #[derive(Clone, Debug)]
 pub(crate) struct Pacer {
-    /// The node.
-    pub endpoint: Endpoint,
+    /// The nodes.
+    pub endpoints: Vec<Endpoint>,
     /// Rates and duration.
     pub pace: Pace,
     /// Number of connections that send.
@@ -56,20 +56,21 @@ impl Pacer {
         let mut senders = JoinSet::new();
         let mut watchers = JoinSet::new();
         let queues: Vec<mpsc::Sender<Vec<usize>>> = (0..self.connections)
-            .map(|_| {
+            .map(|index| {
                 let (queue, batches) = mpsc::channel(QUEUE);
-                let connection = Connection::new(&self.endpoint);
+                let connection = Connection::among(&self.endpoints, index);
                 senders.spawn(send_batches(connection, batches, Arc::clone(shared)));
                 queue
             })
             .collect();
         let heads = Arc::new(Heads::default());
-        if self.endpoint.is_web_socket() {
-            let endpoint = self.endpoint.clone();
+        let first = &self.endpoints[0];
+        if first.is_web_socket() {
+            let endpoint = first.clone();
             watchers.spawn(subscribe_heads(endpoint, shared.start, Arc::clone(&heads)));
         }
         let tracker = Tracker {
-            connection: Connection::new(&self.endpoint),
+            connection: Connection::among(&self.endpoints, 0),
             next: self.next_block,
             shared: Arc::clone(shared),
             heads,
@@ -77,7 +78,7 @@ impl Pacer {
         watchers.spawn(tracker.follow());
         let resender = watchers.spawn(resend(
             self.resend,
-            Connection::new(&self.endpoint),
+            Connection::among(&self.endpoints, 0),
             queues.clone(),
             Arc::clone(shared),
         ));

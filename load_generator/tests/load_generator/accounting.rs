@@ -14,7 +14,7 @@ fn open() -> Pace {
 async fn measure(faults: Faults, pace: Pace, drain: Duration) -> Report {
     let url = start(faults).await;
     let options = Options {
-        endpoint: Endpoint::new(&url, false).expect("loopback"),
+        endpoints: vec![Endpoint::new(&url, false).expect("loopback")],
         scenario: "transfers".to_owned(),
         pace,
         seed: 3,

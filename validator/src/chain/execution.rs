@@ -111,8 +111,17 @@ pub struct PreparedBlock {
 impl PreparedBlock {
     /// Holds a body against its header, recovers senders and lays the block out.
     pub fn new(spec: &ChainSpec, block: Block<Envelope>) -> Result<Self, InvalidBlock> {
+        Self::with_known_senders(spec, block, |_| None)
+    }
+
+    /// The same, where the senders of some transactions are known by the transactions' hashes.
+    pub fn with_known_senders(
+        spec: &ChainSpec,
+        block: Block<Envelope>,
+        known: impl Fn(B256) -> Option<Address>,
+    ) -> Result<Self, InvalidBlock> {
         check_body(spec, &block)?;
-        let transactions = with_senders(spec, &block)?;
+        let transactions = with_senders(spec, &block, known)?;
         let Block { header, body } = block;
         let input = BlockInput {
             header,
@@ -184,19 +193,31 @@ impl PreparedBlock {
     }
 }
 
-/// Recovers the senders of a block's transactions.
+/// Recovers the senders of a block's transactions, as far as they are not known.
 fn with_senders(
     spec: &ChainSpec,
     block: &Block<Envelope>,
+    known: impl Fn(B256) -> Option<Address>,
 ) -> Result<Vec<EvmTransaction>, InvalidBlock> {
     let header = &block.header;
     let fork = spec.fork_at(header.number, header.timestamp);
     let homestead = fork.is_enabled_in(SpecId::HOMESTEAD);
     let transactions = &block.body.transactions;
-    let senders = recover_senders(transactions, homestead);
-    (transactions.iter().zip(senders).enumerate())
-        .map(|(index, (envelope, sender))| {
-            let sender = sender.map_err(|source| InvalidBlock::Signature { index, source })?;
+    let known: Vec<Option<Address>> = (transactions.iter())
+        .map(|envelope| known(*envelope.tx_hash()))
+        .collect();
+    let unknown: Vec<Envelope> = (transactions.iter().zip(&known))
+        .filter(|(_, known)| known.is_none())
+        .map(|(envelope, _)| envelope.clone())
+        .collect();
+    let mut recovered = recover_senders(&unknown, homestead).into_iter();
+    (transactions.iter().zip(known).enumerate())
+        .map(|(index, (envelope, known))| {
+            let sender = match known {
+                Some(sender) => sender,
+                None => (recovered.next().expect("one for each unknown sender"))
+                    .map_err(|source| InvalidBlock::Signature { index, source })?,
+            };
             Ok(EvmTransaction::new(envelope.clone(), sender))
         })
         .collect()

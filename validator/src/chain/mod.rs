@@ -15,7 +15,9 @@ pub mod genesis;
 mod roots;
 mod rules;
 
-pub use block::{ChainBlock, Envelope, Failure, declaring, failure, rlp_file};
+pub use block::{
+    ChainBlock, Envelope, Failure, ListedBlock, declaring, failure, listed_block, rlp_file,
+};
 pub use genesis::{ChainParameters, GenesisError, dev};
 pub use roots::{ReceiptsSummary, receipts};
 pub use rules::{difficulty, fees, header, ommers, requests};

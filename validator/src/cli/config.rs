@@ -3,11 +3,12 @@
 use super::Failure;
 use clap::Args;
 use lockweave_validator::{
-    config::{Config, HistoryOptions, Options},
+    config::{Config, HistoryOptions, HttpOptions, Options},
     store::Retention,
 };
 use std::{
     io::{self, Write},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -26,6 +27,17 @@ impl Source {
     /// Whether a flag or the environment states what to do with transactions without a chain id.
     pub(crate) const fn states_protection(&self) -> bool {
         self.options.pool.allow_unprotected.is_some()
+    }
+
+    /// Serves JSON-RPC here, unless a flag or the environment says otherwise.
+    pub(crate) fn with_rpc(mut self, address: SocketAddr) -> Self {
+        let lower = HttpOptions {
+            addr: Some(address.ip()),
+            port: Some(address.port()),
+            ..HttpOptions::default()
+        };
+        self.options.http = self.options.http.over(lower);
+        self
     }
 
     /// Flags override the environment, which overrides the file, which overrides defaults.

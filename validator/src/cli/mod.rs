@@ -8,15 +8,20 @@ pub(crate) mod declare;
 pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod init;
+pub(crate) mod keys;
+pub(crate) mod network;
 mod progress;
 pub(crate) mod replay;
 pub(crate) mod run;
+mod signals;
 pub(crate) mod verify;
+pub(crate) mod verify_certificate;
 
 use lockweave_validator::{
     chain::{GenesisError, rlp_file::RlpFileError},
     config::ConfigError,
     import::ImportError,
+    network::NetworkError,
     node::NodeError,
     operation::{LoggingError, MetricsError},
     replay::ReplayError,
@@ -57,6 +62,15 @@ pub(crate) enum Failure {
     NoChain { path: String },
     #[error("{path} holds chain {id}, not the development chain; leave out --dev")]
     NotDevelopment { path: String, id: u64 },
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    #[error(transparent)]
+    NetworkCommand(#[from] network::NetworkFailure),
+    #[error("{path} names validators that make no set: {source}")]
+    Validators {
+        path: String,
+        source: lockweave_finality::InvalidSet,
+    },
     #[error(transparent)]
     Node(#[from] NodeError),
     #[error(transparent)]

@@ -5,6 +5,7 @@ use super::{
     config::Source,
     datadir::{self, Opened, development},
     import,
+    signals::Signals,
 };
 use alloy_signer_local::PrivateKeySigner;
 use clap::{ArgGroup, Args};
@@ -12,6 +13,7 @@ use lockweave_banking_stage::StageConfig;
 use lockweave_validator::{
     chain::{ChainParameters, dev},
     config::Config,
+    network::{Network, NetworkConfig},
     node::{
         Node, NodeConfig,
         consensus::{Consensus, Idle, SoloConfig, SoloConsensus},
@@ -24,12 +26,11 @@ use lockweave_validator::{
 use std::{
     io::{self, Write},
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
     time::Duration,
 };
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::info;
 
 /// Run a node: transactions in over JSON-RPC, blocks out.
@@ -38,10 +39,11 @@ use tracing::info;
 /// environment, then the configuration file, then the defaults; `config` prints the result.
 #[derive(Debug, Args)]
 #[command(
-    group = ArgGroup::new("chain").args(["dev", "genesis", "datadir"]).required(true).multiple(true),
+    group = ArgGroup::new("chain").args(["dev", "genesis", "datadir", "network"]).required(true).multiple(true),
     after_help = "Examples:\n  lockweave-validator run --dev\n  \
                   lockweave-validator run --dev --datadir data --block-time 0\n  \
-                  lockweave-validator run --genesis genesis.json --datadir data --metrics"
+                  lockweave-validator run --genesis genesis.json --datadir data --metrics\n  \
+                  lockweave-validator run --network network.toml"
 )]
 pub(crate) struct RunArgs {
     /// A development chain: chain id 1337, ten funded accounts with public keys.
@@ -56,11 +58,17 @@ pub(crate) struct RunArgs {
     /// Add the blocks of this file (RLP, as other clients export them) before the node starts.
     #[arg(long, value_name = "FILE")]
     import: Option<PathBuf>,
+    /// A node of a network: its network file, as `network init` makes it. The file names genesis, key and data folder.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["dev", "genesis", "datadir", "import"])]
+    network: Option<PathBuf>,
     #[command(flatten)]
     source: Source,
 }
 
 pub(crate) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
+    if let Some(file) = &args.network {
+        return run_network(file, args.source);
+    }
     let protection_stated = args.source.states_protection();
     let mut config = args.source.load(args.datadir.as_deref())?;
     if args.dev && !protection_stated {
@@ -84,11 +92,37 @@ pub(crate) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
     if let Some(blocks) = &args.import {
         import::add_blocks(&opened, blocks, false)?;
     }
+    serve_until_stopped(&config, args.datadir.as_deref(), opened, &signers, None)
+}
+
+/// Runs a node of a network.
+fn run_network(file: &Path, source: Source) -> Result<ExitCode, Failure> {
+    let network = NetworkConfig::read(file)?;
+    let source = source.with_rpc(network.rpc);
+    let config = source.load(Some(&network.datadir))?;
+    start_logging(&config.log)?;
+    let retention = Retention::from(&config.history);
+    let opened = datadir::open(
+        &network.datadir,
+        Some(&network.parameters),
+        false,
+        retention,
+    )?;
+    serve_until_stopped(&config, Some(&network.datadir), opened, &[], Some(&network))
+}
+
+fn serve_until_stopped(
+    config: &Config,
+    datadir: Option<&Path>,
+    opened: Opened,
+    signers: &[PrivateKeySigner],
+    network: Option<&NetworkConfig>,
+) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(Failure::Runtime)?;
-    let result = runtime.block_on(serve(&config, opened, signers));
+    let result = runtime.block_on(serve(config, datadir, opened, signers, network));
     // Calls that still run only read, and their clients are gone. Waiting for them could take as long as
     // their timeout and would ignore a second signal.
     runtime.shutdown_background();
@@ -97,44 +131,64 @@ pub(crate) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
 
 async fn serve(
     config: &Config,
+    datadir: Option<&Path>,
     opened: Opened,
-    signers: Vec<PrivateKeySigner>,
+    signers: &[PrivateKeySigner],
+    network: Option<&NetworkConfig>,
 ) -> Result<ExitCode, Failure> {
     // From here on a signal ends the node in order, even one that comes before its address is known.
     let signals = Signals::new().map_err(Failure::Runtime)?;
     let Opened { parameters, store } = opened;
-    let consensus: Box<dyn Consensus> = if config.producer.produce {
-        Box::new(SoloConsensus::new(solo(config)))
-    } else {
-        Box::new(Idle)
-    };
     let chain_id = parameters.spec.chain_id;
-    let node = Node::start(parameters, node_config(config), store, consensus)?;
+    let (node, network) = if let Some(network) = network {
+        let (node, replica) = Node::replicated(parameters, node_config(config, datadir), store)?;
+        let network = Network::start(network, replica, config.producer.threads)?;
+        (node, Some(Arc::new(network)))
+    } else {
+        let consensus: Box<dyn Consensus> = if config.producer.produce {
+            Box::new(SoloConsensus::new(solo(config)))
+        } else {
+            Box::new(Idle)
+        };
+        let node = Node::start(parameters, node_config(config, datadir), store, consensus)?;
+        (node, None)
+    };
     let operation = if config.metrics.enabled {
         let address = SocketAddr::new(config.metrics.addr, config.metrics.port);
-        Some(OperationServer::start(address, Arc::clone(&node)).await?)
+        Some(OperationServer::start(address, Arc::clone(&node), network.clone()).await?)
     } else {
         None
     };
-    let server = RpcServer::start(RpcConfig::from(&config.http), Arc::clone(&node)).await?;
-    banner(&signers, chain_id, server.address(), operation.as_ref())?;
+    let rpc = RpcConfig::from(&config.http);
+    let server = RpcServer::start(rpc, Arc::clone(&node), network.clone()).await?;
+    banner(signers, chain_id, server.address(), operation.as_ref())?;
     wait_for_end(&node, signals).await;
     info!(target: "node", "stopping");
     server.stop().await;
     let stopped = Arc::clone(&node);
-    let _ = tokio::task::spawn_blocking(move || stopped.stop()).await;
+    let stop = move || {
+        if let Some(network) = network {
+            network.stop();
+        }
+        stopped.stop();
+    };
+    let _ = tokio::task::spawn_blocking(stop).await;
     match node.failure() {
         None => Ok(ExitCode::SUCCESS),
         Some(failure) => Err(Failure::Stopped(failure)),
     }
 }
 
-fn node_config(config: &Config) -> NodeConfig {
+fn node_config(config: &Config, datadir: Option<&Path>) -> NodeConfig {
     NodeConfig {
         stage: StageConfig::with_threads(config.producer.threads),
         signature_threads: config.producer.threads,
         pool: PoolConfig::from(&config.pool),
         extra_data: config.producer.extra_data.clone().into_bytes(),
+        journal: (!config.pool.journal.is_empty()).then(|| {
+            let folder = datadir.unwrap_or_else(|| Path::new("."));
+            folder.join(&config.pool.journal)
+        }),
     }
 }
 
@@ -180,28 +234,6 @@ fn banner(
 
 /// How often to check whether the node still makes blocks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-
-/// SIGINT and SIGTERM.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
-}
 
 /// Returns at the first SIGINT or SIGTERM, or when no more blocks are made; a later signal ends the process
 /// immediately.

@@ -3,7 +3,7 @@
 use super::gas_history::GasHistory;
 use crate::{
     chain::{
-        ChainParameters, Failure,
+        ChainBlock, ChainParameters, Failure,
         failure::failures,
         receipts::seal_body,
         requests::{InvalidDeposit, check_deposits, requests},
@@ -11,7 +11,10 @@ use crate::{
     pool::PooledTransaction,
 };
 use alloy_consensus::Header;
-use alloy_eips::{eip2935::HISTORY_STORAGE_ADDRESS, eip7685::Requests};
+use alloy_eips::{
+    eip2935::HISTORY_STORAGE_ADDRESS, eip4895::Withdrawals, eip7685::Requests,
+    eip7928::BlockAccessList,
+};
 use alloy_primitives::{Address, B256};
 use lockweave_banking_stage::InferredStats;
 use lockweave_engine::{Engine, EngineError, Executed, SkippedTransactions};
@@ -74,6 +77,8 @@ pub struct BuiltBlock {
     pub receipts: Vec<Receipt>,
     /// The sets they ran with.
     pub access: Vec<AccessSet>,
+    /// The block's access list, if the builder [makes lists](BlockBuilder::with_lists).
+    pub access_list: Option<BlockAccessList>,
     /// Why transactions of type 0x44 were stopped.
     pub failures: Vec<Failure>,
     /// What the block changed.
@@ -97,6 +102,20 @@ impl BuiltBlock {
         let at = slots.partition_point(|(address, slot, _)| (*address, *slot) < key);
         slots.insert(at, (key.0, key.1, hash.into()));
     }
+
+    /// The block, when its header is complete.
+    pub fn into_block(self) -> ChainBlock {
+        ChainBlock {
+            hash: self.header.hash_slow(),
+            withdrawals: (self.header.withdrawals_root).map(|_| Withdrawals::default()),
+            header: self.header,
+            transactions: self.transactions,
+            receipts: self.receipts,
+            access: self.access,
+            failures: self.failures,
+            ..ChainBlock::default()
+        }
+    }
 }
 
 /// Makes blocks.
@@ -105,6 +124,7 @@ pub struct BlockBuilder {
     engine: Engine,
     deposit_contract: Option<Address>,
     history: GasHistory,
+    builds_list: bool,
 }
 
 impl BlockBuilder {
@@ -115,7 +135,20 @@ impl BlockBuilder {
             deposit_contract: parameters.genesis.config.deposit_contract_address,
             engine,
             history: GasHistory::default(),
+            builds_list: false,
         }
+    }
+
+    /// Makes the access list (EIP-7928) of each block.
+    #[must_use]
+    pub const fn with_lists(mut self) -> Self {
+        self.builds_list = true;
+        self
+    }
+
+    /// The engine that executes the blocks.
+    pub const fn engine(&self) -> &Engine {
+        &self.engine
     }
 
     /// Makes a block on the state before it. `header` says what was decided before execution.
@@ -200,10 +233,14 @@ impl BlockBuilder {
         if parent_hash == ParentHash::Late {
             block = block.without_parent_hash_call();
         }
-        let run = self.engine.run(&block).skip_invalid().keep_access();
+        let mut run = self.engine.run(&block).skip_invalid().keep_access();
+        if self.builds_list {
+            run = run.build_access_list();
+        }
         let Executed {
             sealed,
             access,
+            access_list,
             skipped,
             statistics,
             ..
@@ -217,6 +254,7 @@ impl BlockBuilder {
             sealed,
             stats: statistics.inference,
             access,
+            access_list,
             skipped,
         })
     }
@@ -264,6 +302,7 @@ impl BlockBuilder {
             transactions,
             receipts,
             access,
+            access_list: run.access_list,
             failures,
             delta: run.sealed.delta,
             left_out,
@@ -278,6 +317,7 @@ struct Run {
     stats: InferredStats,
     /// The sets of the transactions.
     access: Vec<AccessSet>,
+    access_list: Option<BlockAccessList>,
     skipped: SkippedTransactions,
 }
 

@@ -6,29 +6,22 @@
 //! and one being committed.
 
 use super::{
-    Head, Node, admission_after,
+    Node,
     block_builder::BuiltBlock,
     consensus::{Decision, Verdict},
     counters::count,
     late_hash::HashSetter,
-    submit::sender_state,
+    publish::{commit_with_retry, publish},
 };
-use crate::{chain::ChainBlock, store::StoreError};
-use alloy_eips::eip4895::Withdrawals;
-use alloy_primitives::{Address, B256};
+use crate::store::StoreError;
 use crossbeam_channel::{Receiver, Sender, bounded};
-use lockweave_evm_adapter::EvmTransaction;
 use std::{
-    collections::BTreeSet,
     io, mem,
     sync::Arc,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 use tracing::{error, info, warn};
-
-/// How long to wait before a block that could not be stored is stored again.
-const STORE_RETRY: Duration = Duration::from_secs(1);
 
 /// A block that was executed.
 pub(super) struct NewBlock {
@@ -152,7 +145,7 @@ impl Thread {
         let mut prepared = node.store.prepare(built.header.number, delta)?;
         built.header.state_root = prepared.state_root();
         let root_time = root_started.elapsed();
-        let block = Arc::new(into_block(built));
+        let block = Arc::new(built.into_block());
         hash.set(block.hash);
         let number = block.number();
         if self.decision.propose(&block) == Verdict::Rejected {
@@ -166,10 +159,12 @@ impl Thread {
         let violations = stats.violations;
         node.runs.note(number, stats);
         let commit_started = Instant::now();
-        self.commit_with_retry(&block, || prepared.commit(Arc::clone(&block)))?;
+        commit_with_retry(&node, &self.give_up, &block, || {
+            prepared.commit(Arc::clone(&block))
+        })?;
         let commit_time = commit_started.elapsed();
         metrics::histogram!("lockweave_block_commit_seconds").record(commit_time.as_secs_f64());
-        self.publish(&block)?;
+        publish(&node, &block, || self.decision.committed(&block))?;
         info!(
             target: "producer",
             number,
@@ -184,77 +179,5 @@ impl Thread {
             "block"
         );
         Ok(Verdict::Accepted)
-    }
-
-    /// Makes a block durable. If the storage fails, the commit is retried: nothing is lost, and the node
-    /// continues when, for example, the disk has space again.
-    fn commit_with_retry(
-        &self,
-        block: &ChainBlock,
-        mut commit: impl FnMut() -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        let mut has_failed = false;
-        loop {
-            let Err(error) = commit() else {
-                if has_failed {
-                    self.node.storage_failure.lock().take();
-                    info!(target: "producer", number = block.number(), "the storage works again");
-                }
-                return Ok(());
-            };
-            if !matches!(error, StoreError::Backend(_)) {
-                return Err(error);
-            }
-            error!(target: "producer", number = block.number(), %error, "the block is not durable yet");
-            *self.node.storage_failure.lock() = Some(error.to_string());
-            has_failed = true;
-            if self.give_up.recv_timeout(STORE_RETRY).is_ok() {
-                return Err(error);
-            }
-        }
-    }
-
-    /// Makes a durable block the head and announces it.
-    fn publish(&mut self, block: &Arc<ChainBlock>) -> Result<(), StoreError> {
-        let node = &*self.node;
-        let state = node.store.state_at(block.number())?;
-        let included: ahash::AHashSet<B256> = (block.transactions.iter())
-            .map(EvmTransaction::hash)
-            .collect();
-        let senders: BTreeSet<Address> = (block.transactions.iter())
-            .map(EvmTransaction::sender)
-            .collect();
-        let states = senders.into_iter().filter_map(|sender| {
-            // A sender that became a contract cannot send; its transactions are dropped when they come up for
-            // a block.
-            let state = sender_state(&*state, sender).ok()?;
-            Some((sender, state))
-        });
-        let states: Vec<_> = states.collect();
-        let intake = node.intake.write();
-        *node.admission.write() = admission_after(node.chain(), block);
-        *node.head.write() = Head {
-            block: Arc::clone(block),
-            state,
-        };
-        node.pool.advance(states, |hash| included.contains(&hash));
-        *node.finality.lock() = self.decision.committed(block);
-        drop(intake);
-        node.events.announce_block(Arc::clone(block));
-        Ok(())
-    }
-}
-
-fn into_block(built: BuiltBlock) -> ChainBlock {
-    let withdrawals_root = built.header.withdrawals_root;
-    ChainBlock {
-        hash: built.header.hash_slow(),
-        header: built.header,
-        transactions: built.transactions,
-        withdrawals: withdrawals_root.map(|_| Withdrawals::default()),
-        receipts: built.receipts,
-        access: built.access,
-        failures: built.failures,
-        ..ChainBlock::default()
     }
 }

@@ -8,6 +8,11 @@ use std::sync::{Arc, OnceLock};
 pub(super) struct LateHash(Arc<OnceLock<Option<B256>>>);
 
 impl LateHash {
+    /// A hash that is known already.
+    pub(super) fn known(hash: B256) -> Self {
+        Self(Arc::new(OnceLock::from(Some(hash))))
+    }
+
     /// Waits for the hash; `None` if there will be none.
     pub(super) fn wait(&self) -> Option<B256> {
         *self.0.wait()

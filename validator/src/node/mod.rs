@@ -15,6 +15,9 @@ mod gas_history;
 mod late_hash;
 mod overlay;
 mod producer;
+mod proposal;
+mod publish;
+pub mod replica;
 mod run_log;
 mod submit;
 
@@ -25,26 +28,34 @@ pub use submit::SubmitError;
 
 use crate::{
     chain::{ChainBlock, ChainParameters, fees},
-    pool::{Admission, Pool, PoolConfig},
+    pool::{Admission, Journal, Pool, PoolConfig},
     store::{ChainStore, StoreError},
 };
+use alloy_eips::eip2718::Encodable2718 as _;
 use block_builder::BlockBuilder;
 use committer::Committer;
 use consensus::{Consensus, Finality, Wake};
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use lockweave_banking_stage::{InferredStats, StageConfig, StartError};
 use lockweave_engine::Engine;
 use lockweave_evm_adapter::ChainSpec;
 use lockweave_runtime::StateView;
 use parking_lot::{Mutex, RwLock};
+use replica::Replica;
 use run_log::RunLog;
 use std::{
     io,
     num::NonZeroUsize,
+    path::PathBuf,
     sync::Arc,
     thread::{self, JoinHandle},
 };
 use thiserror::Error;
+use tokio::sync::Notify;
+use tracing::error;
+
+/// Transactions of the journal that are checked at a time.
+const RESTORED_AT_ONCE: usize = 4_096;
 
 /// How a node runs.
 #[derive(Clone, Debug)]
@@ -57,6 +68,8 @@ pub struct NodeConfig {
     pub pool: PoolConfig,
     /// Text in the headers of blocks that this node makes; at most 32 bytes.
     pub extra_data: Vec<u8>,
+    /// File that keeps the pool's transactions over a restart, if any.
+    pub journal: Option<PathBuf>,
 }
 
 /// Why a node cannot start.
@@ -71,6 +84,14 @@ pub enum NodeError {
     /// The producer's thread could not be started.
     #[error("cannot start the block producer's thread: {0}")]
     Producer(io::Error),
+    /// The pool's journal cannot be used.
+    #[error("cannot use the journal {path}: {source}; choose another --pool.journal")]
+    Journal {
+        /// The file.
+        path: String,
+        /// The system's error.
+        source: io::Error,
+    },
     /// The chain's storage cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -101,8 +122,12 @@ pub struct Node {
     finality: Mutex<Finality>,
     signatures: rayon::ThreadPool,
     wake: Sender<Wake>,
+    /// Notified with every new executable transaction.
+    work: Notify,
     producer: Mutex<Option<JoinHandle<()>>>,
     runs: RunLog,
+    /// Where accepted transactions are kept.
+    journal: Mutex<Option<Journal>>,
     /// Why the node stopped making blocks, if it did.
     failure: Mutex<Option<String>>,
     /// Why the newest block cannot be stored yet, if so.
@@ -110,13 +135,42 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts a node on a chain.
+    /// Starts a node that makes blocks by itself.
     pub fn start(
         parameters: ChainParameters,
         config: NodeConfig,
         store: Arc<dyn ChainStore>,
         consensus: Box<dyn Consensus>,
     ) -> Result<Arc<Self>, NodeError> {
+        let (node, builder, woken) = Self::new(parameters, config, store)?;
+        let committer = Committer::start(Arc::clone(&node), consensus.decision());
+        let committer = committer.map_err(NodeError::Producer)?;
+        let producer =
+            producer::Producer::new(Arc::clone(&node), builder, consensus, committer, woken);
+        let thread = thread::Builder::new()
+            .name("block-producer".to_owned())
+            .spawn(move || producer.run())
+            .map_err(NodeError::Producer)?;
+        *node.producer.lock() = Some(thread);
+        Ok(node)
+    }
+
+    /// Makes a node whose blocks a network agrees on: the node serves them, the [`Replica`] makes and checks them.
+    pub fn replicated(
+        parameters: ChainParameters,
+        config: NodeConfig,
+        store: Arc<dyn ChainStore>,
+    ) -> Result<(Arc<Self>, Replica), NodeError> {
+        let (node, builder, _) = Self::new(parameters, config, store)?;
+        let replica = Replica::new(Arc::clone(&node), builder.with_lists());
+        Ok((node, replica))
+    }
+
+    fn new(
+        parameters: ChainParameters,
+        config: NodeConfig,
+        store: Arc<dyn ChainStore>,
+    ) -> Result<(Arc<Self>, BlockBuilder, Receiver<Wake>), NodeError> {
         let engine = Engine::builder().stage(config.stage).build()?;
         let chain = Arc::clone(&parameters.spec);
         let builder = BlockBuilder::new(&parameters, engine);
@@ -144,21 +198,55 @@ impl Node {
             store,
             signatures,
             wake,
+            work: Notify::new(),
             producer: Mutex::default(),
             runs: RunLog::default(),
+            journal: Mutex::default(),
             failure: Mutex::default(),
             storage_failure: Mutex::default(),
         });
-        let committer = Committer::start(Arc::clone(&node), consensus.decision());
-        let committer = committer.map_err(NodeError::Producer)?;
-        let producer =
-            producer::Producer::new(Arc::clone(&node), builder, consensus, committer, woken);
-        let thread = thread::Builder::new()
-            .name("block-producer".to_owned())
-            .spawn(move || producer.run())
-            .map_err(NodeError::Producer)?;
-        *node.producer.lock() = Some(thread);
-        Ok(node)
+        node.restore()?;
+        Ok((node, builder, woken))
+    }
+
+    /// Takes the transactions of the journal into the pool, and keeps new ones there from now on.
+    fn restore(&self) -> Result<(), NodeError> {
+        let Some(path) = &self.config.journal else {
+            return Ok(());
+        };
+        let failed = |source| NodeError::Journal {
+            path: path.display().to_string(),
+            source,
+        };
+        let (mut journal, transactions) = Journal::open(path).map_err(failed)?;
+        for share in transactions.chunks(RESTORED_AT_ONCE) {
+            // Those that are in a block by now are refused.
+            self.submit(share);
+        }
+        journal.rewrite(self.waiting()).map_err(failed)?;
+        *self.journal.lock() = Some(journal);
+        Ok(())
+    }
+
+    /// The encodings of all waiting transactions.
+    fn waiting(&self) -> impl Iterator<Item = Vec<u8>> + use<> {
+        let senders = self.pool.content().into_iter();
+        let transactions = senders.flat_map(|sender| [sender.pending, sender.queued].concat());
+        transactions.map(|one| one.transaction.envelope().encoded_2718())
+    }
+
+    /// Keeps accepted transactions in the journal, if there is one.
+    fn keep<'t>(&self, accepted: impl Iterator<Item = &'t [u8]>) {
+        let mut journal = self.journal.lock();
+        let Some(journal) = &mut *journal else {
+            return;
+        };
+        journal.append(accepted);
+        if journal.is_large()
+            && let Err(failure) = journal.rewrite(self.waiting())
+        {
+            error!(target: "pool", %failure, "the journal cannot be written anew");
+        }
     }
 
     /// The chain's rules.
@@ -223,6 +311,12 @@ impl Node {
         self.storage_failure.lock().clone()
     }
 
+    /// Ends block production for a reason that stays.
+    pub(crate) fn fail(&self, why: String) {
+        self.failure.lock().get_or_insert(why);
+        self.notify();
+    }
+
     /// Stops block production and waits for the block in progress.
     pub fn stop(&self) {
         // Waits while the channel is full. An error means that the producer has ended.
@@ -236,6 +330,12 @@ impl Node {
     fn notify(&self) {
         // A full channel holds a wake-up already.
         let _ = self.wake.try_send(Wake::Work);
+        self.work.notify_one();
+    }
+
+    /// Waits for an executable transaction that came after the last call returned.
+    pub async fn wait_for_work(&self) {
+        self.work.notified().await;
     }
 }
 

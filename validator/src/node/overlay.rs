@@ -10,13 +10,34 @@ use alloy_primitives::{Address, B256, U256};
 use lockweave_runtime::{Account, Code, StateDelta, StateError, StateView};
 use std::sync::Arc;
 
-/// A block's changes on top of the state before it.
-pub(super) struct Overlay {
-    below: Arc<dyn StateView>,
+/// A block's changes, to look up.
+#[derive(Debug)]
+pub(super) struct Changes {
     accounts: AHashMap<Address, Option<Account>>,
     cleared: AHashSet<Address>,
     slots: AHashMap<(Address, U256), U256>,
     codes: AHashMap<B256, Arc<Code>>,
+}
+
+impl From<&StateDelta> for Changes {
+    fn from(delta: &StateDelta) -> Self {
+        let slots = delta.slots.iter();
+        let codes = delta.codes.iter();
+        Self {
+            accounts: delta.accounts.iter().copied().collect(),
+            cleared: delta.cleared.iter().copied().collect(),
+            slots: slots
+                .map(|(address, slot, value)| ((*address, *slot), *value))
+                .collect(),
+            codes: codes.map(|code| (code.hash(), Arc::clone(code))).collect(),
+        }
+    }
+}
+
+/// A block's changes on top of the state before it.
+pub(super) struct Overlay {
+    below: Arc<dyn StateView>,
+    changes: Arc<Changes>,
     block: u64,
     hash: LateHash,
     /// Where the next block stores the hash of this one (EIP-2935), if it leaves that to this state.
@@ -24,23 +45,16 @@ pub(super) struct Overlay {
 }
 
 impl Overlay {
-    /// The state after block `block` with this hash, which changed `delta`.
-    pub(super) fn new(
+    /// The state after block `block` with this hash and these changes.
+    pub(super) const fn new(
         below: Arc<dyn StateView>,
-        delta: &StateDelta,
+        changes: Arc<Changes>,
         block: u64,
         hash: LateHash,
     ) -> Self {
-        let slots = delta.slots.iter();
-        let codes = delta.codes.iter();
         Self {
             below,
-            accounts: delta.accounts.iter().copied().collect(),
-            cleared: delta.cleared.iter().copied().collect(),
-            slots: slots
-                .map(|(address, slot, value)| ((*address, *slot), *value))
-                .collect(),
-            codes: codes.map(|code| (code.hash(), Arc::clone(code))).collect(),
+            changes,
             block,
             hash,
             hash_slot: None,
@@ -62,7 +76,7 @@ impl Overlay {
 
 impl StateView for Overlay {
     fn account(&self, address: Address) -> Result<Option<Account>, StateError> {
-        match self.accounts.get(&address) {
+        match self.changes.accounts.get(&address) {
             Some(account) => Ok(*account),
             None => self.below.account(address),
         }
@@ -72,15 +86,15 @@ impl StateView for Overlay {
         if self.hash_slot == Some(slot) && address == HISTORY_STORAGE_ADDRESS {
             return Ok(self.hash()?.into());
         }
-        match self.slots.get(&(address, slot)) {
+        match self.changes.slots.get(&(address, slot)) {
             Some(value) => Ok(*value),
-            None if self.cleared.contains(&address) => Ok(U256::ZERO),
+            None if self.changes.cleared.contains(&address) => Ok(U256::ZERO),
             None => self.below.slot(address, slot),
         }
     }
 
     fn code(&self, hash: B256) -> Result<Option<Arc<Code>>, StateError> {
-        match self.codes.get(&hash) {
+        match self.changes.codes.get(&hash) {
             Some(code) => Ok(Some(Arc::clone(code))),
             None => self.below.code(hash),
         }
@@ -96,11 +110,11 @@ impl StateView for Overlay {
     /// Called only for accounts without nonce and code (EIP-7610). Such an account runs no code, so a block
     /// cannot clear its slots one by one: it clears the whole storage or nothing.
     fn has_storage(&self, address: Address) -> Result<bool, StateError> {
-        let written = self.slots.iter();
+        let written = self.changes.slots.iter();
         let has_new = written
             .filter(|((of, _), _)| *of == address)
             .any(|(_, value)| !value.is_zero());
-        if has_new || self.cleared.contains(&address) {
+        if has_new || self.changes.cleared.contains(&address) {
             return Ok(has_new);
         }
         self.below.has_storage(address)
@@ -124,7 +138,7 @@ mod tests {
             let setter = HashSetter::default();
             let hash = B256::repeat_byte(7);
             let at = U256::from(6);
-            let overlay = Overlay::new(below, &change, 7, setter.hash()).with_hash_at(at);
+            let overlay = Overlay::new(below, Arc::new(Changes::from(&change)), 7, setter.hash()).with_hash_at(at);
             setter.set(hash);
             state.apply(&change);
             for byte in 0..6 {

@@ -11,41 +11,23 @@ use super::{
     committer::{Committer, NewBlock, committer_ended},
     consensus::{Attributes, Consensus, Turn, Verdict, Wake},
     late_hash::{HashSetter, LateHash},
-    overlay::Overlay,
+    overlay::{Changes, Overlay},
+    proposal::{candidates, next_header},
 };
-use crate::{
-    chain::{execution, fees},
-    pool::{DropReason, PooledTransaction, Take},
-    store::StoreError,
-};
+use crate::{pool::DropReason, store::StoreError};
 use ahash::AHashSet;
-use alloy_consensus::{Header, constants::EMPTY_WITHDRAWALS};
-use alloy_eips::{
-    eip2935::{HISTORY_STORAGE_ADDRESS, HISTORY_STORAGE_CODE},
-    eip7685::EMPTY_REQUESTS_HASH,
-};
-use alloy_primitives::{B256, U256, keccak256};
+use alloy_consensus::Header;
+use alloy_eips::eip2935::{HISTORY_STORAGE_ADDRESS, HISTORY_STORAGE_CODE};
+use alloy_primitives::{B256, keccak256};
 use crossbeam_channel::{Receiver, select};
-use lockweave_evm_adapter::{ChainSpec, EvmTransaction, SpecId, parent_hash_slot};
-use lockweave_runtime::{StateDelta, StateError, StateView};
+use lockweave_evm_adapter::{EvmTransaction, SpecId, parent_hash_slot};
+use lockweave_runtime::{StateError, StateView};
 use std::{
     sync::{Arc, LazyLock},
     time::Instant,
 };
 use thiserror::Error;
 use tracing::{debug, error};
-
-/// Transactions in a block at most.
-const BLOCK_TRANSACTIONS_MAX: usize = 65_536;
-/// The gas limits of the candidates may add up to this many blocks: most transactions use less than their limit.
-const CANDIDATE_GAS_BLOCKS: u64 = 2;
-
-/// Bytes of a block at most before Osaka, from when EIP-7934 sets a limit. A block is stored and sent whole.
-const BLOCK_BYTES_MAX: usize = 64 << 20;
-/// Bytes of a block's encoding besides its transactions, at most: header, empty lists, RLP prefixes.
-const BLOCK_FRAME_BYTES: usize = 2_048;
-/// Bytes of the RLP prefix of a transaction, at most.
-const TRANSACTION_HEAD_BYTES: usize = 5;
 
 /// Why block production ended.
 #[derive(Debug, Error)]
@@ -69,7 +51,7 @@ struct InFlight {
     /// The state before it.
     below: Arc<dyn StateView>,
     /// What it changed.
-    delta: StateDelta,
+    changes: Arc<Changes>,
     /// Its transactions, which are still in the pool.
     transactions: AHashSet<B256>,
 }
@@ -168,7 +150,10 @@ impl Producer {
         let started = Instant::now();
         let extra_data = &self.node.config.extra_data;
         let mut header = next_header(self.node.chain(), parent, attributes, extra_data);
-        let candidates = self.candidates(&header);
+        let in_flight = self.in_flight.as_ref();
+        let candidates = candidates(&self.node, &header, |hash| {
+            in_flight.is_some_and(|in_flight| in_flight.transactions.contains(&hash))
+        });
         if candidates.is_empty() && !empty {
             self.wait_for_commit()?;
             return Ok(());
@@ -197,7 +182,7 @@ impl Producer {
                 header: built.header.clone(),
                 hash: setter.hash(),
                 below: head.state,
-                delta: built.delta.clone(),
+                changes: Arc::new(Changes::from(&built.delta)),
                 transactions: (built.transactions.iter())
                     .map(EvmTransaction::hash)
                     .collect(),
@@ -235,8 +220,9 @@ impl Producer {
         };
         // The parent may become the head at any time; its changes on top of itself read the same.
         let below = Arc::clone(&in_flight.below);
+        let changes = Arc::clone(&in_flight.changes);
         let number = in_flight.header.number;
-        let overlay = Overlay::new(below, &in_flight.delta, number, in_flight.hash.clone());
+        let overlay = Overlay::new(below, changes, number, in_flight.hash.clone());
         let fork = (self.node.chain()).fork_at(header.number, header.timestamp);
         let history = overlay.account(HISTORY_STORAGE_ADDRESS)?;
         let stores_hash =
@@ -279,36 +265,6 @@ impl Producer {
         Ok(done.unwrap_or_else(|_| Err(committer_ended()))?)
     }
 
-    /// The best transactions that may fit.
-    fn candidates(&self, header: &Header) -> Vec<Arc<PooledTransaction>> {
-        let mut candidates = Vec::new();
-        let in_flight = self.in_flight.as_ref();
-        let is_in_flight =
-            |hash: B256| in_flight.is_some_and(|in_flight| in_flight.transactions.contains(&hash));
-        let mut gas_left = header.gas_limit.saturating_mul(CANDIDATE_GAS_BLOCKS);
-        let mut bytes_left = block_bytes_max(self.node.chain(), header) - BLOCK_FRAME_BYTES;
-        let base_fee = header.base_fee_per_gas.unwrap_or_default();
-        self.node.pool.best(base_fee, |candidate| {
-            if candidates.len() >= BLOCK_TRANSACTIONS_MAX {
-                return Take::Stop;
-            }
-            if is_in_flight(candidate.hash) {
-                return Take::Yes;
-            }
-            let bytes = candidate.size.saturating_add(TRANSACTION_HEAD_BYTES);
-            let (Some(gas), Some(bytes)) = (
-                gas_left.checked_sub(candidate.gas_limit),
-                bytes_left.checked_sub(bytes),
-            ) else {
-                return Take::SkipSender;
-            };
-            (gas_left, bytes_left) = (gas, bytes);
-            candidates.push(Arc::clone(candidate));
-            Take::Yes
-        });
-        candidates
-    }
-
     fn drop_invalid(&self, built: &mut BuiltBlock) {
         for (hash, why) in built.left_out.drain(..) {
             if let LeftOut::Invalid(reason) = why {
@@ -316,46 +272,5 @@ impl Producer {
                 self.node.pool.drop_transaction(hash, reason);
             }
         }
-    }
-}
-
-/// How many bytes the encoding of a block may have.
-fn block_bytes_max(chain: &ChainSpec, header: &Header) -> usize {
-    let fork = chain.fork_at(header.number, header.timestamp);
-    if fork.is_enabled_in(SpecId::OSAKA) {
-        execution::BLOCK_BYTES_MAX
-    } else {
-        BLOCK_BYTES_MAX
-    }
-}
-
-/// The fields of a header that are known before its block is executed.
-///
-/// The parent's hash is not among them.
-fn next_header(
-    chain: &ChainSpec,
-    parent: &Header,
-    attributes: Attributes,
-    extra_data: &[u8],
-) -> Header {
-    let number = parent.number + 1;
-    let timestamp = attributes.timestamp;
-    let fork = chain.fork_at(number, timestamp);
-    let is = |since: SpecId| fork.is_enabled_in(since);
-    Header {
-        number,
-        timestamp,
-        beneficiary: attributes.beneficiary,
-        mix_hash: attributes.prev_randao,
-        gas_limit: parent.gas_limit,
-        difficulty: U256::ZERO,
-        extra_data: extra_data.to_vec().into(),
-        base_fee_per_gas: fees::next_base_fee(chain, parent, timestamp),
-        withdrawals_root: is(SpecId::SHANGHAI).then_some(EMPTY_WITHDRAWALS),
-        blob_gas_used: is(SpecId::CANCUN).then_some(0),
-        excess_blob_gas: fees::next_excess_blob_gas(chain, parent, timestamp),
-        parent_beacon_block_root: is(SpecId::CANCUN).then_some(B256::ZERO),
-        requests_hash: is(SpecId::PRAGUE).then_some(EMPTY_REQUESTS_HASH),
-        ..Header::default()
     }
 }

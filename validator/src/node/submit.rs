@@ -67,6 +67,11 @@ impl Node {
         }
         let executable = self.add_to_pool(accepted, &mut results);
         drop(intake);
+        let accepted = encoded
+            .iter()
+            .zip(&results)
+            .filter(|(_, result)| result.is_ok());
+        self.keep(accepted.map(|(bytes, _)| bytes.as_ref()));
         if !executable.is_empty() {
             self.notify();
             self.events.announce_pending(executable);

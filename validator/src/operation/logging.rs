@@ -20,6 +20,9 @@ pub enum LoggingError {
     Start(#[from] TryInitError),
 }
 
+/// How the log targets of the consensus engine begin.
+const ENGINE: &str = "commonware";
+
 /// Starts logging.
 pub fn start_logging(log: &Log) -> Result<(), LoggingError> {
     use tracing_subscriber::util::SubscriberInitExt;
@@ -28,6 +31,13 @@ pub fn start_logging(log: &Log) -> Result<(), LoggingError> {
         filter: log.filter.clone(),
         source,
     })?;
+    // What the consensus engine does in each view is of use to its developers only, unless somebody asks for it.
+    let filter = if log.filter.contains(ENGINE) {
+        filter
+    } else {
+        let quiet = format!("{ENGINE}=warn");
+        filter.add_directive(quiet.parse().expect("a directive"))
+    };
     let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match log.format {
         LogFormat::Text => {

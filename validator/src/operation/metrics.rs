@@ -1,6 +1,9 @@
 //! Prometheus metrics and health, on a port of their own.
 
-use crate::node::{INFERENCE_COUNTERS, Node};
+use crate::{
+    network::Network,
+    node::{INFERENCE_COUNTERS, Node},
+};
 use axum::{
     Router,
     extract::State,
@@ -48,12 +51,17 @@ pub struct OperationServer {
 #[derive(Clone)]
 struct Served {
     node: Arc<Node>,
+    network: Option<Arc<Network>>,
     metrics: PrometheusHandle,
 }
 
 impl OperationServer {
     /// Starts to collect and serve metrics. Must be called within a Tokio runtime, once in a process.
-    pub async fn start(address: SocketAddr, node: Arc<Node>) -> Result<Self, MetricsError> {
+    pub async fn start(
+        address: SocketAddr,
+        node: Arc<Node>,
+        network: Option<Arc<Network>>,
+    ) -> Result<Self, MetricsError> {
         let seconds = Matcher::Suffix("_seconds".to_owned());
         let builder = PrometheusBuilder::new().set_buckets_for_metric(seconds, &SECONDS)?;
         let metrics = builder.install_recorder()?;
@@ -63,6 +71,7 @@ impl OperationServer {
         let address = listener.local_addr().map_err(bind)?;
         let served = Served {
             node,
+            network,
             metrics: metrics.clone(),
         };
         let app = Router::new()
@@ -116,7 +125,12 @@ async fn show_metrics(State(served): State<Served>) -> Response {
         }
     }
     let content = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
-    (content, served.metrics.render()).into_response()
+    let mut text = served.metrics.render();
+    if let Some(network) = &served.network {
+        // The engine below has its own registry, which ends with a mark that may be there once.
+        text.push_str(network.metrics().trim_end_matches("# EOF\n"));
+    }
+    (content, text).into_response()
 }
 
 /// A field of `/proc/self/status`, in bytes.
@@ -142,14 +156,33 @@ async fn ready(State(served): State<Served>) -> Response {
     if let Some(failure) = served.node.failure() {
         return unavailable(format!("no blocks are made: {failure}\n"));
     }
-    match served.node.storage_failure() {
-        Some(failure) => unavailable(format!("blocks wait for the storage: {failure}\n")),
+    if let Some(failure) = served.node.storage_failure() {
+        return unavailable(format!("blocks wait for the storage: {failure}\n"));
+    }
+    match (served.network.as_deref()).and_then(Network::stalled) {
+        Some(why) => unavailable(format!("{why}\n")),
         None => "ready\n".into_response(),
     }
 }
 
 /// Counters and what they count.
-const COUNTERS: [(&str, &str); 16] = [
+const COUNTERS: [(&str, &str); 20] = [
+    (
+        "lockweave_proposals_rejected_total",
+        "Proposals that got no vote from this node, by reason",
+    ),
+    (
+        "lockweave_consensus_votes_total",
+        "Votes of validators that were seen",
+    ),
+    (
+        "lockweave_consensus_timeouts_total",
+        "Views that ended without a block",
+    ),
+    (
+        "lockweave_consensus_evidence_total",
+        "Contradicting votes of one validator that were seen",
+    ),
     (
         "lockweave_sets_extended_total",
         "Transactions that got keys beyond their access set at once",
@@ -211,7 +244,12 @@ const COUNTERS: [(&str, &str); 16] = [
 ];
 
 /// Gauges, their units, and what they show.
-const GAUGES: [(&str, Unit, &str); 8] = [
+const GAUGES: [(&str, Unit, &str); 9] = [
+    (
+        "lockweave_consensus_view",
+        Unit::Count,
+        "The current view of the network",
+    ),
     (
         "lockweave_trie_memory_bytes",
         Unit::Bytes,
@@ -251,7 +289,19 @@ const GAUGES: [(&str, Unit, &str); 8] = [
 ];
 
 /// Histograms and the times in them.
-const HISTOGRAMS: [(&str, &str); 6] = [
+const HISTOGRAMS: [(&str, &str); 9] = [
+    (
+        "lockweave_finality_seconds",
+        "From the beginning of this node's proposals to their finality, durable here",
+    ),
+    (
+        "lockweave_proposal_seconds",
+        "Executing a block to propose it, with access list and state root",
+    ),
+    (
+        "lockweave_verification_seconds",
+        "Executing a proposal by its access list and checking it",
+    ),
     (
         "lockweave_block_inference_seconds",
         "Finding out what a block's transactions touch, all workers together",

@@ -13,6 +13,7 @@
 mod config;
 mod drops;
 mod error;
+mod journal;
 mod queue;
 mod transaction;
 mod validate;
@@ -20,6 +21,7 @@ mod validate;
 pub use config::PoolConfig;
 pub use drops::DropReason;
 pub use error::PoolError;
+pub use journal::Journal;
 pub use transaction::PooledTransaction;
 pub use validate::{Admission, DecodeError, validate};
 

@@ -1,7 +1,10 @@
 //! What every method can use: the node, the limits, and blocks and states by id.
 
 use super::{config::RpcConfig, filters::Filters};
-use crate::{chain::ChainBlock, node::Node, rpc::message::RpcError, store::TransactionPlace};
+use crate::{
+    chain::ChainBlock, network::Network, node::Node, rpc::message::RpcError,
+    store::TransactionPlace,
+};
 use alloy_eips::{BlockId, BlockNumberOrTag};
 use alloy_primitives::B256;
 use lockweave_runtime::StateView;
@@ -11,6 +14,8 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(crate) struct RpcContext {
     pub(crate) node: Arc<Node>,
+    /// The network that agrees on the blocks, if there is one.
+    pub(crate) network: Option<Arc<Network>>,
     pub(crate) config: RpcConfig,
     /// Filters that clients installed.
     pub(crate) filters: Filters,

@@ -110,10 +110,11 @@ pub(crate) fn find(name: &str) -> Option<(Method, Cost)> {
         "eth_sendRawTransaction" => (send::send_raw_transaction, Light),
         "eth_sendRawTransactionSync" => (send::send_raw_transaction_sync, Heavy),
         "eth_simulateV1" => (simulate::simulate, Execution),
-        "eth_syncing" => (|_, _| reply(false), Light),
+        "eth_syncing" => (node::syncing, Light),
         "eth_uninstallFilter" => (filters::uninstall_filter, Light),
         "net_listening" => (|_, _| reply(true), Light),
-        "eth_hashrate" | "net_peerCount" => (|_, _| reply(U64::ZERO), Light),
+        "eth_hashrate" => (|_, _| reply(U64::ZERO), Light),
+        "net_peerCount" => (node::peers, Light),
         "net_version" => (
             |context, _| reply(context.node.chain().chain_id.to_string()),
             Light,

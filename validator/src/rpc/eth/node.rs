@@ -1,11 +1,17 @@
 //! Methods about the node itself.
 
-use crate::rpc::{
-    context::RpcContext,
-    message::{Params, Reply, reply},
+use crate::{
+    network::Network,
+    rpc::{
+        context::RpcContext,
+        message::{Params, Reply, reply},
+    },
 };
 use alloy_primitives::{Bytes, U64, keccak256};
 use serde_json::json;
+
+/// Blocks that a node may be behind and still be in sync: one or two are always on their way.
+const SYNCED_WITHIN: u64 = 16;
 
 /// The name and version of the node.
 pub(crate) fn client_version() -> String {
@@ -52,4 +58,27 @@ pub(crate) fn rpc_modules(_: &RpcContext, _: &Params<'_>) -> Reply {
     ];
     let versions = modules.map(|module| (module, "1.0"));
     reply(std::collections::BTreeMap::from(versions))
+}
+
+/// `eth_syncing`: `false`, or how far the node is behind its network.
+pub(crate) fn syncing(context: &RpcContext, _: &Params<'_>) -> Reply {
+    let Some(network) = &context.network else {
+        return reply(false);
+    };
+    let head = context.node.head().block.number();
+    let tip = network.tip();
+    if tip <= head + SYNCED_WITHIN {
+        return reply(false);
+    }
+    reply(json!({
+        "startingBlock": U64::ZERO,
+        "currentBlock": U64::from(head),
+        "highestBlock": U64::from(tip),
+    }))
+}
+
+/// `net_peerCount`: nodes that this one is connected to.
+pub(crate) fn peers(context: &RpcContext, _: &Params<'_>) -> Reply {
+    let network = context.network.as_deref();
+    reply(U64::from(network.map_or(0, Network::connections)))
 }

@@ -6,6 +6,7 @@ use super::{
     ws,
 };
 use crate::{
+    network::Network,
     node::Node,
     rpc::{
         context::RpcConfig,
@@ -63,7 +64,11 @@ pub struct RpcServer {
 
 impl RpcServer {
     /// Starts to listen. Must be called within a Tokio runtime.
-    pub async fn start(config: RpcConfig, node: Arc<Node>) -> Result<Self, ServerError> {
+    pub async fn start(
+        config: RpcConfig,
+        node: Arc<Node>,
+        network: Option<Arc<Network>>,
+    ) -> Result<Self, ServerError> {
         let wanted = config.address;
         let bind = |source| ServerError::Bind {
             address: wanted,
@@ -74,7 +79,7 @@ impl RpcServer {
         let address = listener.local_addr().map_err(bind)?;
         let (stop, stopped) = watch::channel(false);
         let connections = Arc::new(Semaphore::new(config.connections_max));
-        let shared = Arc::new(Shared::new(config, node, stopped));
+        let shared = Arc::new(Shared::new(config, node, network, stopped));
         let app = Router::new()
             .route("/", any(handle))
             .layer(cors)

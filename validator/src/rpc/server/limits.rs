@@ -2,6 +2,7 @@
 
 use super::dispatch::{self, Incoming};
 use crate::{
+    network::Network,
     node::Node,
     rpc::{
         context::{Filters, RpcConfig, RpcContext},
@@ -31,13 +32,19 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(config: RpcConfig, node: Arc<Node>, stop: watch::Receiver<bool>) -> Self {
+    pub(crate) fn new(
+        config: RpcConfig,
+        node: Arc<Node>,
+        network: Option<Arc<Network>>,
+        stop: watch::Receiver<bool>,
+    ) -> Self {
         Self {
             calls: Arc::new(Semaphore::new(config.concurrent_calls_max)),
             executions: Arc::new(Semaphore::new(config.concurrent_executions_max)),
             stop,
             context: Arc::new(RpcContext {
                 node,
+                network,
                 config,
                 filters: Filters::default(),
             }),

@@ -75,6 +75,7 @@ pub(crate) fn single_threaded() -> NodeConfig {
         signature_threads: NonZeroUsize::MIN,
         pool: PoolConfig::default(),
         extra_data: Vec::new(),
+        journal: None,
     }
 }
 
@@ -119,6 +120,7 @@ impl TestNode {
             signature_threads: threads,
             pool: setup.pool,
             extra_data: b"test".to_vec(),
+            journal: None,
         };
         let consensus = SoloConsensus::new(SoloConfig {
             block_time: setup.block_time,
@@ -128,7 +130,9 @@ impl TestNode {
         let node = Node::start(parameters, config, store, Box::new(consensus)).unwrap();
         let mut config = RpcConfig::new("127.0.0.1:0".parse().unwrap());
         (setup.tune)(&mut config);
-        let server = RpcServer::start(config, Arc::clone(&node)).await.unwrap();
+        let server = RpcServer::start(config, Arc::clone(&node), None)
+            .await
+            .unwrap();
         Self {
             url: format!("http://{}", server.address()),
             node,

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# A network of four validators and a follower as real processes: load, a killed validator that comes back, two
+# that are stopped, one whose data folder is lost. Checks that nothing that was final is lost. Part of CI.
+#
+# usage: tests/network.sh [WORK_FOLDER]     (default target/network)
+#
+# LOCKWEAVE_VALIDATOR and LOCKWEAVE_LOADGEN name binaries; without them they are built.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. tests/lib/node.sh
+validator=$(binary "${LOCKWEAVE_VALIDATOR:-}" lockweave-validator)
+loadgen=$(binary "${LOCKWEAVE_LOADGEN:-}" lockweave-loadgen)
+exec python3 tests/lib/network.py short --validator "$validator" --loadgen "$loadgen" --work "${1:-target/network}"

@@ -1,0 +1,336 @@
+//! One node of the network, put together: simplex, marshal, broadcast, resolver, on any runtime.
+
+use super::{
+    codec::digest,
+    config::Timing,
+    gossip,
+    status::{Observer, Status},
+};
+use crate::{
+    chain::{ListedBlock, listed_block::LISTED_BLOCK_BYTES_MAX},
+    node::replica::Replica,
+};
+use commonware_broadcast::buffered;
+use commonware_consensus::{
+    Application, Reporter, Reporters,
+    marshal::{
+        self, Start, Update,
+        core::{Actor, Mailbox},
+        resolver,
+        standard::{Inline, Standard},
+    },
+    simplex::{
+        self, Engine,
+        config::{Floor, ForwardPolicy, SkipBudget, SkipPolicy},
+        elector::RoundRobin,
+        scheme::ed25519::Scheme,
+        types::Context,
+    },
+    types::{Epoch, FixedEpocher, ViewDelta},
+};
+use commonware_cryptography::{
+    Digested, Signer as _,
+    certificate::{ConstantProvider, Verifier as _},
+    ed25519::{PrivateKey, PublicKey},
+    sha256::{Digest, Sha256},
+};
+use commonware_p2p::{Blocker, Provider, Receiver, Sender};
+use commonware_parallel::Strategy;
+use commonware_runtime::{
+    Clock, Handle, Metrics, Quota, Spawner, Storage, buffer::paged::CacheRef,
+};
+use commonware_storage::archive::immutable;
+use commonware_utils::{NZDuration, NZU16, NZU32, NZU64, NZUsize, ordered::Set};
+use rand_core::CryptoRng;
+use std::{num::NonZeroU64, sync::Arc, time::Duration};
+
+/// Channels of the network, in their order: votes, certificates, certificate requests, blocks, requests for
+/// blocks, transactions.
+pub const CHANNELS: u64 = 6;
+/// Messages a second from each peer on each channel, at most.
+pub const MESSAGES_PER_SECOND: u32 = 512;
+/// Bytes of a message, at most: a block with a certificate of a hundred validators, and frames.
+pub const MESSAGE_BYTES_MAX: u32 = (32 << 20) + (64 << 10);
+const _: () = assert!(LISTED_BLOCK_BYTES_MAX == 32 << 20);
+
+/// Capacity of mailboxes.
+const MAILBOX: std::num::NonZeroUsize = NZUsize!(1024);
+/// Views whose votes and blocks are kept after they are final.
+const VIEWS_KEPT: u64 = 256;
+/// All heights are one epoch.
+const EPOCH_BLOCKS: NonZeroU64 = NonZeroU64::MAX;
+/// Blocks of each sender that wait for their turn.
+const BLOCKS_PER_SENDER: usize = 16;
+/// Missing blocks that are asked for at a time.
+const REPAIRS: std::num::NonZeroUsize = NZUsize!(64);
+/// Final blocks that wait to become durable.
+const FINAL_BLOCKS: std::num::NonZeroUsize = NZUsize!(16);
+/// Time after which an inactive leader is passed over without waiting.
+const SKIP_AFTER: Duration = Duration::from_secs(5);
+/// Time between repeated votes for a view that goes nowhere.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Time to wait for an answer of a peer.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time between requests for the same thing.
+const FETCH_RETRY: Duration = Duration::from_millis(100);
+
+/// The messages that a node lets through on a channel.
+pub const fn quota() -> Quota {
+    Quota::per_second(NZU32!(MESSAGES_PER_SECOND))
+}
+
+/// The marshal's mailbox: final blocks and their certificates.
+pub(super) type Marshal = Mailbox<Scheme, Standard<ListedBlock>>;
+
+/// The channels of a node.
+#[derive(Debug)]
+pub struct Channels<S, R> {
+    /// Votes.
+    pub votes: (S, R),
+    /// Certificates.
+    pub certificates: (S, R),
+    /// Requests for certificates.
+    pub requests: (S, R),
+    /// Blocks that are proposed.
+    pub blocks: (S, R),
+    /// Requests for blocks.
+    pub backfill: (S, R),
+    /// Transactions.
+    pub transactions: (S, R),
+}
+
+/// What a node is.
+pub struct EngineConfig<B, P, T> {
+    /// What signatures begin with.
+    pub namespace: Vec<u8>,
+    /// The node's key.
+    pub key: PrivateKey,
+    /// Those who vote. A node that is not among them follows.
+    pub validators: Set<PublicKey>,
+    /// Refuses peers that send garbage.
+    pub blocker: B,
+    /// Who the peers are.
+    pub peers: P,
+    /// Threads for signatures.
+    pub strategy: T,
+    /// The chain.
+    pub replica: Arc<Replica>,
+    /// Where it is noted what the network is doing.
+    pub status: Arc<Status>,
+    /// The pace.
+    pub timing: Timing,
+    /// How the names of its files begin.
+    pub prefix: String,
+    /// Slots of the hash tables of final blocks at first.
+    pub table_size: u32,
+}
+
+/// The running parts of a node.
+pub struct Running {
+    /// Final blocks and their certificates.
+    pub(super) marshal: Marshal,
+    /// The tasks; none ends by itself.
+    pub tasks: Vec<Handle<()>>,
+}
+
+/// Starts a node's parts. `application` is a [`Chain`](super::Chain), or for tests one that misbehaves.
+#[expect(
+    clippy::too_many_lines,
+    reason = "one part after the other, each with its options"
+)]
+pub async fn start<E, A, B, P, S, R, T>(
+    context: E,
+    config: EngineConfig<B, P, T>,
+    application: A,
+    channels: Channels<S, R>,
+) -> Running
+where
+    A: Application<
+            E,
+            SigningScheme = Scheme,
+            Context = Context<Digest, PublicKey>,
+            Block = ListedBlock,
+            Input = (),
+        > + Reporter<Activity = Update<ListedBlock>>,
+    E: CryptoRng + Clock + Spawner + Storage + Metrics,
+    B: Blocker<PublicKey = PublicKey>,
+    P: Provider<PublicKey = PublicKey>,
+    S: Sender<PublicKey = PublicKey>,
+    R: Receiver<PublicKey = PublicKey>,
+    T: Strategy,
+{
+    let EngineConfig {
+        namespace,
+        key,
+        validators,
+        blocker,
+        peers,
+        strategy,
+        replica,
+        status,
+        timing,
+        prefix,
+        table_size,
+    } = config;
+    let public_key = key.public_key();
+    let scheme = Scheme::signer(&namespace, validators.clone(), key)
+        .unwrap_or_else(|| Scheme::verifier(&namespace, validators));
+    let provider = ConstantProvider::<Scheme, Epoch>::new(scheme.clone());
+    let epocher = FixedEpocher::new(EPOCH_BLOCKS);
+    let page_cache = CacheRef::new(NZU16!(4096), NZUsize!(4096));
+    let (replay_buffer, write_buffer) = (NZUsize!(8 << 20), NZUsize!(1 << 20));
+    let genesis = genesis(&replica);
+    let genesis_digest = digest(genesis.hash());
+    let genesis = Digested::precomputed(genesis, genesis_digest);
+
+    let (broadcast, broadcast_mailbox) = buffered::Engine::new(
+        context.child("broadcast"),
+        buffered::Config {
+            public_key: public_key.clone(),
+            mailbox_size: MAILBOX,
+            deque_size: BLOCKS_PER_SENDER,
+            priority: false,
+            codec_config: (),
+            peer_provider: peers.clone(),
+            strategy: strategy.clone(),
+        },
+    );
+    let archive = |name: &str| ArchiveFiles {
+        name: format!("{prefix}{name}"),
+        table_size,
+        page_cache: page_cache.clone(),
+    };
+    let finalizations = immutable::Archive::init(
+        context.child("finalizations"),
+        archive("finalizations").with_codec(Scheme::certificate_codec_config_unbounded()),
+    );
+    let finalizations = finalizations.await.expect("the certificates can be read");
+    let blocks =
+        immutable::Archive::init(context.child("blocks"), archive("blocks").with_codec(()));
+    let blocks = blocks.await.expect("the final blocks can be read");
+    let (marshal, marshal_mailbox, _) = Actor::<_, Standard<ListedBlock>, _, _, _, _, _>::init(
+        context.child("marshal"),
+        finalizations,
+        blocks,
+        marshal::Config {
+            provider,
+            epocher: epocher.clone(),
+            start: Start::Genesis(genesis),
+            partition_prefix: format!("{prefix}marshal"),
+            mailbox_size: MAILBOX,
+            view_retention: ViewDelta::new(VIEWS_KEPT),
+            prunable_items_per_section: NZU64!(256),
+            page_cache: page_cache.clone(),
+            replay_buffer,
+            key_write_buffer: write_buffer,
+            value_write_buffer: write_buffer,
+            block_codec_config: (),
+            max_repair: REPAIRS,
+            max_pending_acks: FINAL_BLOCKS,
+            strategy: strategy.clone(),
+        },
+    )
+    .await;
+    gossip::start(&context, replica.node(), channels.transactions);
+    let chain = Inline::new(
+        context.child("chain"),
+        application.clone(),
+        marshal_mailbox.clone(),
+        epocher,
+    );
+    let simplex = Engine::new(
+        context.child("simplex"),
+        simplex::Config {
+            scheme,
+            elector: RoundRobin::<Sha256>::default(),
+            blocker: blocker.clone(),
+            automaton: chain.clone(),
+            relay: chain.clone(),
+            reporter: Reporters::from((chain, Observer(status))),
+            track_historical_votes: false,
+            strategy,
+            partition: format!("{prefix}votes"),
+            mailbox_size: MAILBOX,
+            epoch: Epoch::zero(),
+            floor: Floor::Genesis(genesis_digest),
+            replay_buffer,
+            write_buffer,
+            page_cache,
+            leader_timeout: Duration::from_millis(timing.leader_timeout),
+            certification_timeout: Duration::from_millis(timing.certification_timeout),
+            timeout_retry: RETRY_AFTER,
+            view_retention: ViewDelta::new(VIEWS_KEPT),
+            skip: SkipPolicy::Enabled {
+                timeout: SKIP_AFTER.max(Duration::from_millis(2 * timing.certification_timeout)),
+                budget: SkipBudget::Participants,
+            },
+            fetch_timeout: NZDuration!(FETCH_TIMEOUT),
+            fetch_retry_delay: FETCH_RETRY,
+            forward: ForwardPolicy::Disabled,
+        },
+    );
+    let resolver = resolver::p2p::init(
+        context.child("resolver"),
+        resolver::p2p::Config {
+            public_key,
+            peer_provider: peers,
+            blocker,
+            mailbox_size: MAILBOX,
+            fetch_timeout: NZDuration!(FETCH_TIMEOUT),
+            fetch_retry_delay: FETCH_RETRY,
+            priority_requests: false,
+            priority_responses: false,
+        },
+        channels.backfill,
+    );
+    let tasks = vec![
+        broadcast.start(channels.blocks),
+        marshal.start(application, broadcast_mailbox, resolver),
+        simplex.start(channels.votes, channels.certificates, channels.requests),
+    ];
+    Running {
+        marshal: marshal_mailbox,
+        tasks,
+    }
+}
+
+/// The genesis as a block of the network.
+fn genesis(replica: &Replica) -> ListedBlock {
+    let parameters = replica.node().parameters();
+    let genesis = parameters.genesis_block();
+    let genesis = genesis.expect("a chain that was opened has a genesis");
+    ListedBlock::new(genesis.to_consensus(), Vec::new())
+}
+
+/// The files of final blocks or certificates.
+struct ArchiveFiles {
+    name: String,
+    table_size: u32,
+    page_cache: CacheRef,
+}
+
+impl ArchiveFiles {
+    fn with_codec<C>(self, codec_config: C) -> immutable::Config<C> {
+        let name = &self.name;
+        let write_buffer = NZUsize!(1 << 20);
+        immutable::Config {
+            metadata_partition: format!("{name}-metadata"),
+            freezer_table_partition: format!("{name}-table"),
+            freezer_table_initial_size: self.table_size,
+            freezer_table_resize_frequency: 4,
+            freezer_table_resize_chunk_size: 1 << 12,
+            freezer_key_partition: format!("{name}-keys"),
+            freezer_key_page_cache: self.page_cache,
+            freezer_value_partition: format!("{name}-values"),
+            freezer_value_target_size: 1 << 30,
+            freezer_value_compression: None,
+            ordinal_partition: format!("{name}-ordinals"),
+            items_per_section: NZU64!(4096),
+            codec_config,
+            replay_buffer: NZUsize!(8 << 20),
+            freezer_key_write_buffer: write_buffer,
+            freezer_value_write_buffer: write_buffer,
+            ordinal_write_buffer: write_buffer,
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! A network of validators that agree on blocks, on commonware's Byzantine-fault-tolerant engine.
+//!
+//! ```text
+//!  leader: pool ─► Replica::propose ─► block with access list ─┐            simplex: notarize, finalize
+//!                                                              ▼                     │
+//!  follower:            Replica::verify (by list, in parallel) ─► vote               ▼
+//!  everybody:           marshal: final blocks in order, backfill from peers ─► Replica::finalize ─► head
+//! ```
+//!
+//! * `runtime`: a node on sockets and files
+//! * `certificate`: proofs of finality
+//! * `engine`: the parts of one node put together
+//! * `gossip`: transactions from node to node
+//! * `application`: proposes, checks and commits through the node's `Replica`
+//! * `status`: what the network is doing
+//! * `codec`: a block with its list as commonware's block
+//! * `config`: the network file of a node
+//! * `keys`: a node's key, and its file
+//! * `error`: why a node cannot join
+//!
+//! The simulator in `tests/` runs `engine` on commonware's deterministic runtime.
+
+mod application;
+mod certificate;
+mod codec;
+pub mod config;
+pub mod engine;
+mod error;
+mod gossip;
+pub mod keys;
+mod runtime;
+mod status;
+
+pub use application::Chain;
+pub use config::{NetworkConfig, Peer, Timing};
+pub use error::NetworkError;
+pub use runtime::Network;
+pub use status::{Named, NetworkStatus, PeerStatus, Status};
