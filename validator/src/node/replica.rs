@@ -3,7 +3,7 @@
 //! A leader executes its block under locks and proposes it with the access list that the run found. A follower
 //! executes it by the list, every transaction at once, and compares list, receipts and state root. Blocks that
 //! were executed and are not final yet form a tree on the newest durable block; each has its changes, and the
-//! state after it is a stack of [`Overlay`]s.
+//! state after it is a stack of `Overlay`s.
 
 use super::{
     Head, Node,
