@@ -17,6 +17,9 @@ use std::{
 const START_TIMEOUT: Duration = Duration::from_mins(1);
 /// Time between two looks at the nodes.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long to wait until nothing listens on a node's address. The threads of a process that was killed hold its
+/// sockets for a moment after the process counts as ended.
+const FREE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a node may take to stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long one call may take.
@@ -32,11 +35,15 @@ pub(super) struct Process {
 impl Process {
     /// Starts a node, unless something listens on its RPC address.
     pub(super) fn start(member: Member) -> Result<Self, NetworkFailure> {
-        if TcpStream::connect_timeout(&member.rpc, CALL_TIMEOUT).is_ok() {
-            return Err(NetworkFailure::Running {
-                address: member.rpc,
-                name: member.name,
-            });
+        let began = Instant::now();
+        while TcpStream::connect_timeout(&member.rpc, CALL_TIMEOUT).is_ok() {
+            if began.elapsed() > FREE_TIMEOUT {
+                return Err(NetworkFailure::Running {
+                    address: member.rpc,
+                    name: member.name,
+                });
+            }
+            thread::sleep(LOOK_EVERY);
         }
         let failed = |source| NetworkFailure::Start {
             name: member.name.clone(),
