@@ -202,12 +202,19 @@ impl Network {
             return;
         };
         self.replica.stop();
+        // On the engine's own runtime, whose timers it needs. The signal ends the runtime's first task, and with it
+        // the thread.
         let context = self.context.child("stop");
-        let stopping =
-            thread::spawn(move || futures_executor::block_on(context.stop(0, Some(STOP_TIMEOUT))));
-        if stopping.join().is_ok_and(|stopped| stopped.is_err()) {
-            warn!(target: "consensus", "the consensus engine did not end in time");
-        }
+        context.spawn(|context| async move {
+            if context
+                .child("all")
+                .stop(0, Some(STOP_TIMEOUT))
+                .await
+                .is_err()
+            {
+                warn!(target: "consensus", "the consensus engine did not end in time");
+            }
+        });
         let _ = thread.join();
     }
 }
