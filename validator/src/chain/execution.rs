@@ -2,17 +2,14 @@
 //! and for the check of our own.
 
 use super::{
-    block::{ChainBlock, Envelope},
+    block::{ChainBlock, Envelope, RootMismatch, check_roots},
     failure::failures,
     genesis::ChainParameters,
     ommers::InvalidOmmer,
     receipts::ReceiptsSummary,
     requests::{InvalidDeposit, requests},
 };
-use alloy_consensus::{
-    Block, Header, Transaction as _,
-    proofs::{calculate_ommers_root, calculate_transaction_root, calculate_withdrawals_root},
-};
+use alloy_consensus::{Block, Header, Transaction as _};
 use alloy_eips::{
     eip4844::DATA_GAS_PER_BLOB, eip4895::Withdrawals, eip7685::Requests, eip7928::BlockAccessList,
 };
@@ -336,18 +333,22 @@ fn check_body(spec: &ChainSpec, block: &Block<Envelope>) -> Result<(), InvalidBl
         }
     }
     check_blobs(spec, block)?;
-    let root = calculate_transaction_root(&body.transactions);
-    expect("transactionsRoot", header.transactions_root, root)?;
-    let ommers = calculate_ommers_root(&body.ommers);
-    expect("sha3Uncles", header.ommers_hash, ommers)?;
-    if header.withdrawals_root.is_some() && body.withdrawals.is_none() {
-        return Err(InvalidBlock::NoWithdrawals);
-    }
-    let stated = header.withdrawals_root.unwrap_or_default();
-    let computed = (body.withdrawals.as_ref())
-        .map(|withdrawals| calculate_withdrawals_root(withdrawals))
-        .unwrap_or_default();
-    expect("withdrawalsRoot", stated, computed)
+    check_roots(block).map_err(|mismatch| {
+        let RootMismatch {
+            field,
+            stated,
+            computed,
+        } = mismatch;
+        let lacks_withdrawals = header.withdrawals_root.is_some() && body.withdrawals.is_none();
+        if field == "withdrawalsRoot" && lacks_withdrawals {
+            return InvalidBlock::NoWithdrawals;
+        }
+        InvalidBlock::Header {
+            field,
+            stated: stated.to_string(),
+            computed: computed.to_string(),
+        }
+    })
 }
 
 /// Counts the blobs of a block's transactions.

@@ -12,6 +12,7 @@ pub(crate) mod keys;
 pub(crate) mod network;
 mod progress;
 pub(crate) mod replay;
+mod rpc;
 pub(crate) mod run;
 mod signals;
 pub(crate) mod verify;
@@ -66,11 +67,6 @@ pub(crate) enum Failure {
     Network(#[from] NetworkError),
     #[error(transparent)]
     NetworkCommand(#[from] network::NetworkFailure),
-    #[error("{path} names validators that make no set: {source}")]
-    Validators {
-        path: String,
-        source: lockweave_finality::InvalidSet,
-    },
     #[error(transparent)]
     Node(#[from] NodeError),
     #[error(transparent)]

@@ -92,7 +92,8 @@ pub(crate) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
     if let Some(blocks) = &args.import {
         import::add_blocks(&opened, blocks, false)?;
     }
-    serve_until_stopped(&config, args.datadir.as_deref(), opened, &signers, None)
+    let datadir = args.datadir.as_deref();
+    run_to_end(serve(&config, datadir, opened, &signers, None))
 }
 
 /// Runs a node of a network.
@@ -108,21 +109,19 @@ fn run_network(file: &Path, source: Source) -> Result<ExitCode, Failure> {
         false,
         retention,
     )?;
-    serve_until_stopped(&config, Some(&network.datadir), opened, &[], Some(&network))
+    let datadir = Some(&*network.datadir);
+    run_to_end(serve(&config, datadir, opened, &[], Some(&network)))
 }
 
-fn serve_until_stopped(
-    config: &Config,
-    datadir: Option<&Path>,
-    opened: Opened,
-    signers: &[PrivateKeySigner],
-    network: Option<&NetworkConfig>,
+/// Runs a node until it has stopped.
+fn run_to_end(
+    serving: impl Future<Output = Result<ExitCode, Failure>>,
 ) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(Failure::Runtime)?;
-    let result = runtime.block_on(serve(config, datadir, opened, signers, network));
+    let result = runtime.block_on(serving);
     // Calls that still run only read, and their clients are gone. Waiting for them could take as long as
     // their timeout and would ignore a second signal.
     runtime.shutdown_background();

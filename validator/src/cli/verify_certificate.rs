@@ -5,7 +5,10 @@ use clap::Args;
 use lockweave_finality::{FinalBlock, FinalityProof, ValidatorSet};
 use lockweave_validator::{
     chain::ChainParameters,
-    network::{NetworkError, config::validators},
+    network::{
+        NetworkError,
+        config::{validator_set, validators},
+    },
 };
 use serde_json::{Value, json};
 use std::{
@@ -78,15 +81,7 @@ fn read_validators(genesis: &Path) -> Result<ValidatorSet, Failure> {
     let parameters = ChainParameters::read(genesis)?;
     let keys =
         validators(&parameters)?.ok_or_else(|| NetworkError::NoValidators { path: path() })?;
-    let bytes = keys.iter().map(|key| {
-        let bytes: &[u8] = key.as_ref();
-        <[u8; 32]>::try_from(bytes).expect("a public key has 32 bytes")
-    });
-    let hash = parameters.genesis_block()?.hash;
-    ValidatorSet::new(hash, bytes).map_err(|source| Failure::Validators {
-        path: path(),
-        source,
-    })
+    Ok(validator_set(&parameters, &keys)?)
 }
 
 /// Reads a file or standard input.

@@ -17,7 +17,7 @@ use commonware_runtime::{Clock, Spawner};
 use commonware_utils::{Acknowledgement, acknowledgement::Exact};
 use futures_util::{
     StreamExt,
-    future::{Either, pending, select},
+    future::{pending, select},
 };
 use parking_lot::Mutex;
 use std::{
@@ -26,7 +26,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::sync::mpsc;
-use tracing::{debug, error, warn};
+use tracing::{error, warn};
 
 /// How far ahead of this node's clock a block's timestamp may be before its vote waits.
 const CLOCK_SKEW_MAX: Duration = Duration::from_secs(1);
@@ -159,9 +159,7 @@ impl Chain {
                 continue;
             }
             let work = pin!(self.replica.node().wait_for_work());
-            if let Either::Left(_) = select(work, pin!(context.sleep_until(latest))).await {
-                debug!(target: "consensus", "there are transactions");
-            }
+            select(work, pin!(context.sleep_until(latest))).await;
         }
     }
 }

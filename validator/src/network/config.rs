@@ -6,7 +6,7 @@ use alloy_primitives::Address;
 use commonware_cryptography::ed25519::{PrivateKey, PublicKey};
 use commonware_utils::{TryCollect, ordered::Set};
 use lockweave_engine::can_be_listed;
-use lockweave_finality::ValidatorSet;
+use lockweave_finality::{VALIDATORS_MAX, ValidatorSet};
 use serde::{Deserialize, Serialize};
 use std::{
     fs,
@@ -17,8 +17,6 @@ use std::{
 
 /// Nodes of a network, at most.
 pub const NODES_MAX: usize = 256;
-/// Validators of a network, at most.
-pub const VALIDATORS_MAX: usize = 100;
 
 /// A node of the network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -195,22 +193,21 @@ impl NetworkConfig {
 
     /// What signatures of this network begin with, so that they are worth nothing in another.
     pub fn namespace(&self) -> Result<Vec<u8>, NetworkError> {
-        namespace(&self.parameters, &self.validators)
+        Ok(validator_set(&self.parameters, &self.validators)?.namespace())
     }
 }
 
-/// What signatures of a network begin with: they hold for one genesis and one set of validators.
-pub fn namespace(
+/// The validators of a network as a light client has them.
+pub fn validator_set(
     parameters: &ChainParameters,
     validators: &Set<PublicKey>,
-) -> Result<Vec<u8>, NetworkError> {
+) -> Result<ValidatorSet, NetworkError> {
     let genesis = parameters.genesis_block()?.hash;
     let keys = validators.iter().map(|key| {
         let bytes: &[u8] = key;
         bytes.try_into().expect("a public key has 32 bytes")
     });
-    let set = ValidatorSet::new(genesis, keys)?;
-    Ok(set.namespace())
+    Ok(ValidatorSet::new(genesis, keys)?)
 }
 
 /// The validators that a genesis names, if it does.

@@ -44,14 +44,11 @@ use commonware_utils::{NZDuration, NZU16, NZU32, NZU64, NZUsize, ordered::Set};
 use rand_core::CryptoRng;
 use std::{num::NonZeroU64, sync::Arc, time::Duration};
 
-/// Channels of the network, in their order: votes, certificates, certificate requests, blocks, requests for
-/// blocks, transactions.
-pub const CHANNELS: u64 = 6;
 /// Messages a second from each peer on each channel, at most.
 pub const MESSAGES_PER_SECOND: u32 = 512;
 /// Bytes of a message, at most: a block with a certificate of a hundred validators, and frames.
-pub const MESSAGE_BYTES_MAX: u32 = (32 << 20) + (64 << 10);
-const _: () = assert!(LISTED_BLOCK_BYTES_MAX == 32 << 20);
+#[expect(clippy::cast_possible_truncation, reason = "32 MiB fit")]
+pub const MESSAGE_BYTES_MAX: u32 = LISTED_BLOCK_BYTES_MAX as u32 + (64 << 10);
 
 /// Capacity of mailboxes.
 const MAILBOX: std::num::NonZeroUsize = NZUsize!(1024);

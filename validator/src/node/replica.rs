@@ -257,7 +257,7 @@ impl Replica {
         let path = self.path(header.parent_hash)?;
         check_header(self.node.chain(), path.header(), header)?;
         let parameters = self.node.parameters();
-        // Most transactions came to this node's pool before the block, with their senders.
+        // The pool has most transactions already, with their senders.
         let known = |hash| (self.node.pool.get(hash)).map(|pooled| pooled.sender);
         let block = listed.block().clone();
         let prepared = PreparedBlock::with_known_senders(&parameters.spec, block, known);

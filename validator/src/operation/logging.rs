@@ -31,7 +31,7 @@ pub fn start_logging(log: &Log) -> Result<(), LoggingError> {
         filter: log.filter.clone(),
         source,
     })?;
-    // What the consensus engine does in each view is of use to its developers only, unless somebody asks for it.
+    // The consensus engine logs each view. Only its developers need that.
     let filter = if log.filter.contains(ENGINE) {
         filter
     } else {

@@ -1,12 +1,12 @@
 //! A block with its access list, as validators send it to each other.
 
-use super::chain_block::Envelope;
-use alloy_consensus::{
-    Block, Header,
-    proofs::{calculate_ommers_root, calculate_transaction_root, calculate_withdrawals_root},
+use super::{
+    body_roots::{RootMismatch, check_roots},
+    chain_block::Envelope,
 };
-use alloy_eips::eip7928::BlockAccessList;
-use alloy_primitives::{B256, Bytes, keccak256};
+use alloy_consensus::{Block, Header};
+use alloy_eips::eip7928::{BlockAccessList, compute_block_access_list_hash};
+use alloy_primitives::{B256, Bytes};
 use alloy_rlp::{Decodable, Encodable};
 use std::sync::Arc;
 use thiserror::Error;
@@ -27,11 +27,8 @@ pub enum InvalidListedBlock {
     Malformed(#[from] alloy_rlp::Error),
     #[error("the encoding is not the shortest one")]
     Encoding,
-    #[error("the header's {field} is not that of the body")]
-    Body {
-        /// The field, as JSON-RPC has it.
-        field: &'static str,
-    },
+    #[error(transparent)]
+    Body(#[from] RootMismatch),
     #[error("extraData does not commit to the access list")]
     List,
 }
@@ -76,7 +73,7 @@ impl ListedBlock {
         if decoded.bytes != *bytes {
             return Err(InvalidListedBlock::Encoding);
         }
-        check_body(&decoded.block)?;
+        check_roots(&decoded.block)?;
         let header = decoded.header();
         // The genesis has no list.
         let commits = if header.number == 0 {
@@ -118,9 +115,7 @@ impl ListedBlock {
 
 /// What `extraData` of a network's block is.
 pub fn list_commitment(list: &BlockAccessList) -> [u8; 32] {
-    let mut encoded = Vec::with_capacity(list.length());
-    list.encode(&mut encoded);
-    let hash = keccak256(&encoded);
+    let hash = compute_block_access_list_hash(list);
     let mut commitment = [0; 32];
     let (prefix, rest) = commitment.split_at_mut(PREFIX.len());
     prefix.copy_from_slice(PREFIX);
@@ -138,27 +133,6 @@ fn encode(block: &Block<Envelope>, list: &BlockAccessList) -> Vec<u8> {
     block.encode(&mut bytes);
     list.encode(&mut bytes);
     bytes
-}
-
-/// Checks that the header commits to the body.
-fn check_body(block: &Block<Envelope>) -> Result<(), InvalidListedBlock> {
-    let Block { header, body } = block;
-    let withdrawals = (body.withdrawals.as_ref()).map(|list| calculate_withdrawals_root(list));
-    let is_committed = [
-        (
-            "transactionsRoot",
-            header.transactions_root == calculate_transaction_root(&body.transactions),
-        ),
-        (
-            "sha3Uncles",
-            header.ommers_hash == calculate_ommers_root(&body.ommers),
-        ),
-        ("withdrawalsRoot", header.withdrawals_root == withdrawals),
-    ];
-    match is_committed.iter().find(|(_, committed)| !committed) {
-        Some((field, _)) => Err(InvalidListedBlock::Body { field }),
-        None => Ok(()),
-    }
 }
 
 #[cfg(test)]
@@ -202,8 +176,12 @@ mod tests {
         let mut wrong = block(&list());
         wrong.header.transactions_root = B256::ZERO;
         let refused = ListedBlock::decode(ListedBlock::new(wrong, list()).bytes());
-        let field = "transactionsRoot";
-        assert_eq!(refused.unwrap_err(), InvalidListedBlock::Body { field });
+        let body = RootMismatch {
+            field: "transactionsRoot",
+            stated: B256::ZERO,
+            computed: EMPTY_ROOT_HASH,
+        };
+        assert_eq!(refused.unwrap_err(), InvalidListedBlock::Body(body));
     }
 
     #[test]

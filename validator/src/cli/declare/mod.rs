@@ -2,7 +2,7 @@
 
 mod recorded;
 
-use super::Failure;
+use super::{Failure, rpc};
 use alloy_primitives::{Address, Bytes, U256};
 use clap::Args;
 use lockweave_evm_adapter::ChainSpec;
@@ -143,25 +143,7 @@ fn ask(url: &str, args: &DeclareArgs) -> Result<Value, Failure> {
     set("data", args.data.as_ref().map(|data| json!(data)));
     set("value", args.value.map(|value| json!(value)));
     set("gas", args.gas.map(|gas| json!(format!("{gas:#x}"))));
-    let request = json!({
-        "jsonrpc": "2.0",
-        "id": 1,
-        "method": "lockweave_declareAccess",
-        "params": [call, "latest"],
-    });
-    let failed = |what: &dyn std::fmt::Display| Failure::Declare(format!("{url}: {what}"));
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .timeout_global(Some(PATIENCE))
-        .build()
-        .into();
-    let mut answer = agent
-        .post(url)
-        .send_json(&request)
-        .map_err(|error| failed(&error))?;
-    let answer: Value = (answer.body_mut().read_json()).map_err(|error| failed(&error))?;
-    match (answer.get("result"), answer.get("error")) {
-        (Some(result), _) => Ok(result.clone()),
-        (None, Some(error)) => Err(failed(&error["message"].as_str().unwrap_or("an error"))),
-        (None, None) => Err(failed(&"the answer is no JSON-RPC response")),
-    }
+    let params = json!([call, "latest"]);
+    rpc::call(url, "lockweave_declareAccess", &params, PATIENCE)
+        .map_err(|why| Failure::Declare(format!("{url}: {why}")))
 }

@@ -9,11 +9,12 @@ use crate::cli::{Failure, keys};
 use alloy_primitives::Address;
 use alloy_signer_local::PrivateKeySigner;
 use clap::Args;
+use lockweave_finality::VALIDATORS_MAX;
 use lockweave_validator::{
     chain::dev,
     network::{
         Peer, Timing,
-        config::{NODES_MAX, NetworkFile, VALIDATORS_MAX},
+        config::{NODES_MAX, NetworkFile},
     },
 };
 use serde_json::json;

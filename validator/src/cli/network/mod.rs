@@ -7,7 +7,8 @@
 //! * `child`: the first step of a node's process
 //! * `folder`: the files of a network
 //! * `hosts`, `ports`: where the nodes are
-//! * `rpc`, `table`, `error`
+//! * `table`: text in columns
+//! * `error`: what goes wrong
 
 mod child;
 mod error;
@@ -16,7 +17,6 @@ mod hosts;
 mod init;
 mod ports;
 mod processes;
-mod rpc;
 mod status;
 mod table;
 mod up;

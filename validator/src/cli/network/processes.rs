@@ -1,8 +1,9 @@
 //! Nodes as processes of this machine: started, watched, stopped.
 
-use super::{child, error::NetworkFailure, folder::Member, rpc};
+use super::{child, error::NetworkFailure, folder::Member};
+use crate::cli::rpc;
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{
     fs::{self, OpenOptions},
     io::{self, Write},
@@ -110,7 +111,7 @@ impl Process {
                     last: last_line(member),
                 });
             }
-            let answer = rpc::call(&member.url(), "eth_blockNumber", CALL_TIMEOUT);
+            let answer = rpc::call(&member.url(), "eth_blockNumber", &json!([]), CALL_TIMEOUT);
             if let Ok(Value::String(number)) = answer {
                 if !is_final || number != "0x0" {
                     return Ok(());

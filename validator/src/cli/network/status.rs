@@ -1,7 +1,7 @@
 //! `network status`: what the nodes of a network say.
 
-use super::{rpc, table::table};
-use crate::cli::Failure;
+use super::table::table;
+use crate::cli::{Failure, rpc};
 use clap::Args;
 use lockweave_validator::network::NetworkStatus;
 use serde_json::{Value, json};
@@ -78,7 +78,7 @@ pub(super) fn run(args: &StatusArgs) -> Result<ExitCode, Failure> {
 }
 
 fn ask(url: &str) -> Result<NetworkStatus, String> {
-    let answer = rpc::call(url, "lockweave_networkStatus", TIMEOUT)?;
+    let answer = rpc::call(url, "lockweave_networkStatus", &json!([]), TIMEOUT)?;
     serde_json::from_value(answer).map_err(|error| format!("the answer is no status: {error}"))
 }
 
