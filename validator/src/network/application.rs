@@ -1,9 +1,9 @@
 //! What the consensus engine asks of the chain: propose, verify, finalize.
 
-use super::{config::Timing, status::Status};
+use super::{config::Timing, proposal_size::ProposalSize, status::Status};
 use crate::{
     chain::ListedBlock,
-    node::replica::{Rejection, Replica, ReplicaError},
+    node::replica::{Proposal, ProposalPlan, Rejection, Replica, ReplicaError},
 };
 use alloy_primitives::{Address, B256};
 use commonware_actor::Feedback;
@@ -32,6 +32,8 @@ use tracing::{error, warn};
 const CLOCK_SKEW_MAX: Duration = Duration::from_secs(1);
 /// How far ahead it may be before it gets no vote at all.
 const FUTURE_MAX: Duration = Duration::from_secs(10);
+/// Full blocks shall be final within this part of the time that a leader has.
+const TARGET_PARTS: u32 = 3;
 /// How long to wait after the pool's transactions turned out not to fit the next block.
 const RETRY: Duration = Duration::from_millis(20);
 
@@ -47,6 +49,9 @@ pub struct Chain {
     fee_recipient: Address,
     /// When the newest block was executed here.
     last_block: Arc<Mutex<SystemTime>>,
+    size: Arc<Mutex<ProposalSize>>,
+    /// Held while a block executes. Those that wait here give up when their view is over.
+    turn: Arc<tokio::sync::Mutex<()>>,
     final_blocks: mpsc::UnboundedSender<FinalBlock>,
 }
 
@@ -61,16 +66,24 @@ impl Chain {
     ) -> Self {
         // Marshal sends a limited number of blocks before it waits for their acknowledgement.
         let (final_blocks, received) = mpsc::unbounded_channel();
-        let (committer, committing) = (Arc::clone(&replica), Arc::clone(&status));
+        let target = Duration::from_millis(timing.leader_timeout) / TARGET_PARTS;
+        let size = Arc::new(Mutex::new(ProposalSize::new(target)));
+        let committer = Committer {
+            replica: Arc::clone(&replica),
+            status: Arc::clone(&status),
+            size: Arc::clone(&size),
+        };
         context
             .child("commit")
-            .spawn(move |context| commit(context, committer, committing, received));
+            .spawn(move |context| committer.run(context, received));
         Self {
             replica,
             status,
             timing,
             fee_recipient,
             last_block: Arc::new(Mutex::new(UNIX_EPOCH)),
+            size,
+            turn: Arc::default(),
             final_blocks,
         }
     }
@@ -96,7 +109,9 @@ impl Chain {
                 return None;
             }
             let (replica, shared) = (Arc::clone(&self.replica), block.inner_shared());
+            let turn = self.turn.lock().await;
             let verified = blocking(context, move || replica.verify(&shared)).await;
+            drop(turn);
             match verified {
                 Ok(()) => *self.last_block.lock() = context.current(),
                 Err(error) => {
@@ -139,14 +154,22 @@ impl Chain {
             let is_latest = context.current() >= latest;
             if is_latest || self.replica.has_work(parent) {
                 let replica = Arc::clone(&self.replica);
-                let now = context.current().duration_since(UNIX_EPOCH);
-                let (timestamp, recipient) =
-                    (now.unwrap_or_default().as_secs(), self.fee_recipient);
-                let proposed = blocking(context, move || {
-                    replica.propose(parent, timestamp, recipient, is_latest)
-                });
-                match proposed.await {
-                    Ok(Some(block)) => {
+                let turn = self.turn.lock().await;
+                let began = context.current();
+                let now = began.duration_since(UNIX_EPOCH).unwrap_or_default();
+                let gas = (self.size.lock()).next(|hash| replica.is_ancestor(hash, parent));
+                let plan = ProposalPlan {
+                    parent,
+                    timestamp: now.as_secs(),
+                    beneficiary: self.fee_recipient,
+                    empty: is_latest,
+                    gas,
+                };
+                let proposed = blocking(context, move || replica.propose(plan)).await;
+                drop(turn);
+                match proposed {
+                    Ok(Some(Proposal { block, gas_limits })) => {
+                        (self.size.lock()).note_proposal(block.hash(), began, gas_limits);
                         *self.last_block.lock() = context.current();
                         return Some(block);
                     }
@@ -235,22 +258,31 @@ impl Reporter for Chain {
 }
 
 /// Makes final blocks durable, in order.
-async fn commit<E: Clock + Spawner>(
-    context: E,
+struct Committer {
     replica: Arc<Replica>,
     status: Arc<Status>,
-    mut blocks: mpsc::UnboundedReceiver<FinalBlock>,
-) {
-    while let Some((block, acknowledgement)) = blocks.recv().await {
-        let (committing, shared) = (Arc::clone(&replica), block.inner_shared());
-        let done = blocking(&context, move || committing.finalize(&shared)).await;
-        if let Err(error) = done {
-            let number = block.height().get();
-            error!(target: "consensus", number, %error, "a final block cannot be committed");
-            replica.node().fail(error.to_string());
-            return;
+    size: Arc<Mutex<ProposalSize>>,
+}
+
+impl Committer {
+    async fn run<E: Clock + Spawner>(
+        self,
+        context: E,
+        mut blocks: mpsc::UnboundedReceiver<FinalBlock>,
+    ) {
+        while let Some((block, acknowledgement)) = blocks.recv().await {
+            let (replica, shared) = (Arc::clone(&self.replica), block.inner_shared());
+            let done = blocking(&context, move || replica.finalize(&shared)).await;
+            if let Err(error) = done {
+                let number = block.height().get();
+                error!(target: "consensus", number, %error, "a final block cannot be committed");
+                self.replica.node().fail(error.to_string());
+                return;
+            }
+            let now = context.current();
+            self.status.note_final(now);
+            self.size.lock().note_final(block.inner().hash(), now);
+            acknowledgement.acknowledge();
         }
-        status.note_final(context.current());
-        acknowledgement.acknowledge();
     }
 }

@@ -6,7 +6,7 @@
 use crate::node::Node;
 use ahash::{AHashMap, AHashSet};
 use alloy_eips::eip2718::Encodable2718 as _;
-use alloy_primitives::B256;
+use alloy_primitives::{B256, keccak256};
 use borsh::{BorshDeserialize, BorshSerialize};
 use commonware_cryptography::ed25519::PublicKey;
 use commonware_p2p::{Receiver as PeerReceiver, Recipients, Sender};
@@ -19,15 +19,22 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
-use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio::sync::broadcast::{
+    Receiver,
+    error::{RecvError, TryRecvError},
+};
 use tracing::{debug, warn};
 
 /// Bytes of a message, at most.
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
 /// Transactions of a message, at most.
 const MESSAGE_TRANSACTIONS_MAX: usize = 4_096;
-/// Time after which a transaction that is in no block is sent again.
+/// How long transactions are gathered before they are sent: messages and senders of many cost much less each.
+const GATHER: Duration = Duration::from_millis(5);
+/// Time after which a transaction that is in no block is sent again. It doubles each time.
 const SEND_AGAIN: Duration = Duration::from_secs(3);
+/// How often the time doubles, at most.
+const DOUBLINGS_MAX: u32 = 5;
 /// Hashes of others' transactions that are remembered.
 const REMEMBERED_MAX: usize = 1 << 17;
 
@@ -77,6 +84,27 @@ where
         .spawn(move |context| receive(context, receiving, foreign, receiver));
 }
 
+/// A transaction of this node that was sent.
+#[derive(Clone, Copy)]
+struct Sent {
+    times: u32,
+    again: SystemTime,
+}
+
+impl Sent {
+    fn once(now: SystemTime) -> Self {
+        Self {
+            times: 1,
+            again: now + SEND_AGAIN,
+        }
+    }
+
+    fn once_more(&mut self, now: SystemTime) {
+        self.again = now + SEND_AGAIN * (1 << self.times.min(DOUBLINGS_MAX));
+        self.times += 1;
+    }
+}
+
 async fn send<E, S>(
     context: E,
     node: Arc<Node>,
@@ -87,51 +115,71 @@ async fn send<E, S>(
     E: Clock + Spawner,
     S: Sender<PublicKey = PublicKey>,
 {
-    // When each of this node's own transactions was sent.
-    let mut own: AHashMap<B256, SystemTime> = AHashMap::new();
+    let mut own: AHashMap<B256, Sent> = AHashMap::new();
     // Those of the journal came before anybody listened.
+    let journal = Sent {
+        times: 0,
+        again: SystemTime::UNIX_EPOCH,
+    };
     for sender in node.pool().content() {
-        own.extend(
-            sender
-                .pending
-                .iter()
-                .map(|one| (one.hash, SystemTime::UNIX_EPOCH)),
-        );
+        own.extend(sender.pending.iter().map(|one| (one.hash, journal)));
     }
     let mut next = context.current() + SEND_AGAIN;
     loop {
-        let (received, again) = (pin!(pending.recv()), pin!(context.sleep_until(next)));
-        let new = select(received, again).await;
+        let new = {
+            let (received, again) = (pin!(pending.recv()), pin!(context.sleep_until(next)));
+            match select(received, again).await {
+                Either::Left((received, _)) => Some(received),
+                Either::Right(_) => None,
+            }
+        };
         let now = context.current();
         let hashes: Vec<B256> = match new {
-            Either::Left((Ok(hashes), _)) => {
+            Some(Err(RecvError::Closed)) => return,
+            Some(first) => {
+                context.sleep(GATHER).await;
+                let new = gather(first.ok().as_deref(), &mut pending, &node);
                 let foreign = foreign.lock();
-                let hashes = hashes.iter().copied();
-                hashes
-                    .filter(|hash| !foreign.hashes.contains(hash))
-                    .collect()
-            }
-            // Those missed are sent with the next round.
-            Either::Left((Err(RecvError::Lagged(_)), _)) => {
-                let senders = node.pool().content();
-                let waiting = senders.iter().flat_map(|sender| &sender.pending);
-                let foreign = foreign.lock();
-                let hashes = waiting.map(|transaction| transaction.hash);
+                let hashes = new.into_iter();
                 hashes
                     .filter(|hash| !foreign.hashes.contains(hash) && !own.contains_key(hash))
                     .collect()
             }
-            Either::Left((Err(RecvError::Closed), _)) => return,
-            Either::Right(_) => {
+            None => {
                 next = now + SEND_AGAIN;
                 own.retain(|hash, _| node.pool().contains(*hash));
-                let due = own.iter().filter(|(_, sent)| **sent + SEND_AGAIN <= now);
-                due.map(|(hash, _)| *hash).collect()
+                let due = own.iter_mut().filter(|(_, sent)| sent.again <= now);
+                due.map(|(hash, sent)| {
+                    sent.once_more(now);
+                    *hash
+                })
+                .collect()
             }
         };
-        own.extend(hashes.iter().map(|hash| (*hash, now)));
+        for hash in &hashes {
+            own.entry(*hash).or_insert_with(|| Sent::once(now));
+        }
         send_all(&node, &hashes, &mut sender);
     }
+}
+
+/// The transactions announced so far; all that wait if the channel lost some. `first` is `None` if it did already.
+fn gather(first: Option<&[B256]>, pending: &mut Receiver<Arc<[B256]>>, node: &Node) -> Vec<B256> {
+    let mut is_complete = first.is_some();
+    let mut hashes = first.unwrap_or_default().to_vec();
+    loop {
+        match pending.try_recv() {
+            Ok(more) => hashes.extend_from_slice(&more),
+            Err(TryRecvError::Lagged(_)) => is_complete = false,
+            Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+        }
+    }
+    if is_complete {
+        return hashes;
+    }
+    let senders = node.pool().content();
+    let waiting = senders.iter().flat_map(|sender| &sender.pending);
+    waiting.map(|transaction| transaction.hash).collect()
 }
 
 /// Sends transactions that are still in the pool.
@@ -178,18 +226,24 @@ where
         let task = context.child("submit").shared(true);
         let submit = move || {
             let mut noted = foreign.lock();
-            for transaction in &transactions {
-                noted.note(alloy_primitives::keccak256(transaction));
+            let mut new = Vec::with_capacity(transactions.len());
+            for transaction in transactions {
+                let hash = keccak256(&transaction);
+                noted.note(hash);
+                // What is here already was sent again. Its sender is not recovered again.
+                if !submitting.pool().contains(hash) {
+                    new.push(transaction);
+                }
             }
             drop(noted);
-            let results = submitting.submit(&transactions);
+            let results = submitting.submit(&new);
             results.iter().filter(|result| result.is_err()).count()
         };
         let refused = task.spawn(move |_| async move { submit() }).await;
         if let Ok(refused) = refused
             && refused > 0
         {
-            // Most were in the pool already, or in a block.
+            // Most are in a block already.
             debug!(target: "consensus", %peer, refused, "transactions of a peer were refused");
         }
     }

@@ -12,6 +12,7 @@
 //! * `engine`: the parts of one node put together
 //! * `gossip`: transactions from node to node
 //! * `application`: proposes, checks and commits through the node's `Replica`
+//! * `proposal_size`: how large this node's proposals may be
 //! * `status`: what the network is doing
 //! * `codec`: a block with its list as commonware's block
 //! * `config`: the network file of a node
@@ -28,6 +29,7 @@ pub mod engine;
 mod error;
 mod gossip;
 pub mod keys;
+mod proposal_size;
 mod runtime;
 mod status;
 

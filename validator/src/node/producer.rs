@@ -12,7 +12,7 @@ use super::{
     consensus::{Attributes, Consensus, Turn, Verdict, Wake},
     late_hash::{HashSetter, LateHash},
     overlay::{Changes, Overlay},
-    proposal::{candidates, next_header},
+    proposal::{candidate_gas, candidates, next_header},
 };
 use crate::{pool::DropReason, store::StoreError};
 use ahash::AHashSet;
@@ -151,7 +151,7 @@ impl Producer {
         let extra_data = &self.node.config.extra_data;
         let mut header = next_header(self.node.chain(), parent, attributes, extra_data);
         let in_flight = self.in_flight.as_ref();
-        let candidates = candidates(&self.node, &header, |hash| {
+        let candidates = candidates(&self.node, &header, candidate_gas(&header), |hash| {
             in_flight.is_some_and(|in_flight| in_flight.transactions.contains(&hash))
         });
         if candidates.is_empty() && !empty {

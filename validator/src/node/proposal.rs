@@ -13,8 +13,6 @@ use std::sync::Arc;
 
 /// Transactions in a block at most.
 const BLOCK_TRANSACTIONS_MAX: usize = 65_536;
-/// The gas limits of the candidates may add up to this many blocks: most transactions use less than their limit.
-const CANDIDATE_GAS_BLOCKS: u64 = 2;
 /// Bytes of a block at most before Osaka, from when EIP-7934 sets a limit. A block is stored and sent whole.
 const BLOCK_BYTES_MAX: usize = 64 << 20;
 /// Bytes of a block's encoding besides its transactions, at most: header, empty lists, RLP prefixes.
@@ -22,14 +20,16 @@ const BLOCK_FRAME_BYTES: usize = 2_048;
 /// Bytes of the RLP prefix of a transaction, at most.
 const TRANSACTION_HEAD_BYTES: usize = 5;
 
-/// The best transactions that may fit, without those in blocks that are not final yet.
+/// The best transactions that may fit, without those in blocks that are not final yet. Their gas limits add up to
+/// `gas` at most, if there is more than one.
 pub(super) fn candidates(
     node: &Node,
     header: &Header,
+    gas: u64,
     is_in_flight: impl Fn(B256) -> bool,
 ) -> Vec<Arc<PooledTransaction>> {
     let mut candidates = Vec::new();
-    let mut gas_left = header.gas_limit.saturating_mul(CANDIDATE_GAS_BLOCKS);
+    let mut gas_left = gas;
     let mut bytes_left = block_bytes_max(node.chain(), header) - BLOCK_FRAME_BYTES;
     let base_fee = header.base_fee_per_gas.unwrap_or_default();
     node.pool.best(base_fee, |candidate| {
@@ -40,17 +40,23 @@ pub(super) fn candidates(
             return Take::Yes;
         }
         let bytes = candidate.size.saturating_add(TRANSACTION_HEAD_BYTES);
-        let (Some(gas), Some(bytes)) = (
-            gas_left.checked_sub(candidate.gas_limit),
-            bytes_left.checked_sub(bytes),
-        ) else {
+        let Some(bytes) = bytes_left.checked_sub(bytes) else {
             return Take::SkipSender;
         };
-        (gas_left, bytes_left) = (gas, bytes);
+        if candidate.gas_limit > gas_left && !candidates.is_empty() {
+            return Take::SkipSender;
+        }
+        gas_left = gas_left.saturating_sub(candidate.gas_limit);
+        bytes_left = bytes;
         candidates.push(Arc::clone(candidate));
         Take::Yes
     });
     candidates
+}
+
+/// What the gas limits of a block's candidates may add up to: most transactions use less than their limit.
+pub(super) const fn candidate_gas(header: &Header) -> u64 {
+    header.gas_limit.saturating_mul(2)
 }
 
 /// How many bytes the encoding of a block may have.

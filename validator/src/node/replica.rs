@@ -12,7 +12,7 @@ use super::{
     counters::count,
     late_hash::LateHash,
     overlay::{Changes, Overlay},
-    proposal::{candidates, next_header},
+    proposal::{candidate_gas, candidates, next_header},
     publish::{commit_with_retry, publish},
 };
 use crate::{
@@ -113,6 +113,30 @@ pub enum ReplicaError {
     },
 }
 
+/// What a leader decides of its block before execution.
+#[derive(Clone, Copy, Debug)]
+pub struct ProposalPlan {
+    /// The hash of the parent.
+    pub parent: B256,
+    /// Seconds since 1970; the parent's timestamp if that is later.
+    pub timestamp: u64,
+    /// The account that receives the tips.
+    pub beneficiary: Address,
+    /// Whether the block is made if there is no transaction for it.
+    pub empty: bool,
+    /// What the gas limits of the transactions may add up to. One transaction may always be in the block.
+    pub gas: u64,
+}
+
+/// A block to propose.
+#[derive(Debug)]
+pub struct Proposal {
+    /// The block with its list.
+    pub block: ListedBlock,
+    /// What the gas limits of its transactions add up to.
+    pub gas_limits: u64,
+}
+
 /// A block that was executed and is not final.
 struct Unfinal {
     block: Arc<ChainBlock>,
@@ -177,16 +201,23 @@ impl Replica {
         self.node.pool.status().pending > in_flight
     }
 
-    /// Executes a block of the pool's transactions on a parent. Returns `None` if there is no transaction for it
-    /// and `empty` is not set.
-    pub fn propose(
-        &self,
-        parent: B256,
-        timestamp: u64,
-        beneficiary: Address,
-        empty: bool,
-    ) -> Result<Option<ListedBlock>, ReplicaError> {
+    /// Whether a block is final, or is an ancestor of a block that was executed.
+    pub fn is_ancestor(&self, hash: B256, of: B256) -> bool {
+        let on_path = |path: Path| path.blocks.iter().any(|block| block.block.hash == hash);
+        self.node.store.number_of(hash).is_some() || self.path(of).is_ok_and(on_path)
+    }
+
+    /// Executes a block of the pool's transactions. Returns `None` if there is no transaction for it and it shall
+    /// not be empty.
+    pub fn propose(&self, plan: ProposalPlan) -> Result<Option<Proposal>, ReplicaError> {
         let began = Instant::now();
+        let ProposalPlan {
+            parent,
+            timestamp,
+            beneficiary,
+            empty,
+            gas,
+        } = plan;
         let mut builder = self.builder.lock();
         let path = self.path(parent)?;
         let last = path.header();
@@ -197,7 +228,9 @@ impl Replica {
         let has_list_hash = chain.has_access_list(header.number, header.timestamp);
         header.block_access_list_hash = has_list_hash.then_some(B256::ZERO);
         let in_flight: AHashSet<B256> = path.transactions().collect();
-        let candidates = candidates(&self.node, &header, |hash| in_flight.contains(&hash));
+        let gas = gas.min(candidate_gas(&header));
+        let is_in_flight = |hash| in_flight.contains(&hash);
+        let candidates = candidates(&self.node, &header, gas, is_in_flight);
         if candidates.is_empty() && !empty {
             return Ok(None);
         }
@@ -220,13 +253,17 @@ impl Replica {
             std::mem::take(&mut built.stats),
         );
         let block = Arc::new(built.into_block());
-        let listed = ListedBlock::new(block.to_consensus(), access_list);
+        let gas_limits = (block.transactions.iter()).map(|one| one.env().gas_limit);
+        let proposal = Proposal {
+            gas_limits: gas_limits.sum(),
+            block: ListedBlock::new(block.to_consensus(), access_list),
+        };
         self.note_invalid(parent, invalid);
         let number = block.number();
         debug!(target: "consensus", number, hash = %block.hash, transactions = block.transactions.len(), "proposal");
         self.insert(block, delta, stats, Some(began));
         metrics::histogram!("lockweave_proposal_seconds").record(began.elapsed().as_secs_f64());
-        Ok(Some(listed))
+        Ok(Some(proposal))
     }
 
     /// Executes a block by its list on its parent, which must be [known](Self::knows), and checks its header.

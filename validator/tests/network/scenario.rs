@@ -17,6 +17,8 @@ pub(crate) enum Kind {
     Crash,
     /// All nodes crash and start again.
     CrashAll,
+    /// Thousands of transactions arrive, and sending them all takes longer than a leader has.
+    Backlog,
     /// A leader proposes a wrong state root.
     WrongRoot,
     /// A leader proposes a wrong access list.
@@ -42,7 +44,7 @@ pub(crate) struct Scenario {
     pub(crate) followers: usize,
 }
 
-const KINDS: [(Kind, &str); 14] = [
+const KINDS: [(Kind, &str); 15] = [
     (Kind::Healthy, "healthy"),
     (Kind::Loss, "loss"),
     (Kind::Delay, "delay"),
@@ -50,6 +52,7 @@ const KINDS: [(Kind, &str); 14] = [
     (Kind::CutOff, "cut-off"),
     (Kind::Crash, "crash"),
     (Kind::CrashAll, "crash-all"),
+    (Kind::Backlog, "backlog"),
     (Kind::WrongRoot, "wrong-root"),
     (Kind::WrongList, "wrong-list"),
     (Kind::WrongGasLimit, "wrong-gas-limit"),

@@ -39,6 +39,7 @@ use rand_core::Rng as _;
 use std::{
     collections::BTreeMap,
     num::NonZeroUsize,
+    ops::Range,
     sync::{Arc, LazyLock},
     time::Duration,
 };
@@ -50,6 +51,12 @@ const BEFORE: u64 = 2;
 const FAILING: u64 = 4;
 /// Virtual seconds after it.
 const AFTER: u64 = 12;
+/// The second in which transactions are sent once more.
+const AT_END: u64 = BEFORE + FAILING + 1;
+/// Transactions of each account in a backlog.
+const BACKLOG: u64 = 300;
+/// Bytes that a node can send in a second during a backlog.
+const BACKLOG_BANDWIDTH: usize = 1_000_000;
 /// Blocks that must become final after a failure, at least.
 const BLOCKS_AFTER: u64 = 5;
 
@@ -321,6 +328,13 @@ impl Simulation {
 
     async fn fail(&mut self) {
         match self.scenario.kind {
+            Kind::Backlog => {
+                for index in 0..self.members.len() {
+                    let key = self.public_key(index);
+                    let limited = (self.oracle).limit_bandwidth(key, Some(BACKLOG_BANDWIDTH), None);
+                    limited.await.unwrap();
+                }
+            }
             Kind::Halves => {
                 for one in 0..2 {
                     for other in 2..4 {
@@ -367,8 +381,9 @@ impl Simulation {
         }
     }
 
-    /// Gives each account's next transfer to a node chosen by chance; returns those that were accepted.
-    fn submit(&mut self, nonce: u64) -> Vec<B256> {
+    /// Gives each account's transfers with these nonces to a node chosen by chance; returns those that were
+    /// accepted.
+    fn submit(&mut self, nonces: Range<u64>) -> Vec<B256> {
         let mut accepted = Vec::new();
         let honest = (0..self.members.len()).filter(|index| !self.is_liar(*index));
         let honest: Vec<usize> = honest.collect();
@@ -376,7 +391,10 @@ impl Simulation {
             let choice = honest[self.context.next_u32() as usize % honest.len()];
             let node = self.members[choice].node.as_ref();
             let node = node.expect("transactions are sent while all nodes run");
-            let results = node.submit(&[transfer(signer, nonce)]);
+            let transfers: Vec<_> = (nonces.clone())
+                .map(|nonce| transfer(signer, nonce))
+                .collect();
+            let results = node.submit(&transfers);
             accepted.extend(results.into_iter().filter_map(Result::ok));
         }
         accepted
@@ -407,9 +425,15 @@ impl Simulation {
             }
             // A crashed node loses what its pool has.
             let loses_pool = matches!(self.scenario.kind, Kind::Crash | Kind::CrashAll);
-            if second == 0 || (second == BEFORE + FAILING + 1 && !loses_pool) {
-                let nonce = u64::from(second > 0);
-                let new = self.submit(nonce);
+            let nonces = match second {
+                0 => 0..1,
+                BEFORE if self.scenario.kind == Kind::Backlog => 1..BACKLOG,
+                AT_END if self.scenario.kind == Kind::Backlog => BACKLOG..BACKLOG + 1,
+                AT_END if !loses_pool => 1..2,
+                _ => 0..0,
+            };
+            if !nonces.is_empty() {
+                let new = self.submit(nonces);
                 if !loses_pool {
                     accepted.extend(new);
                 }
