@@ -1,5 +1,6 @@
 //! Prometheus metrics and health, on a port of their own.
 
+use super::health::health_pages;
 use crate::{
     network::Network,
     node::{INFERENCE_COUNTERS, Node},
@@ -7,7 +8,7 @@ use crate::{
 use axum::{
     Router,
     extract::State,
-    http::{StatusCode, header},
+    http::header,
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -69,6 +70,7 @@ impl OperationServer {
         let bind = |source| MetricsError::Bind { address, source };
         let listener = TcpListener::bind(address).await.map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
+        let pages = health_pages(Arc::clone(&node), network.clone());
         let served = Served {
             node,
             network,
@@ -76,10 +78,8 @@ impl OperationServer {
         };
         let app = Router::new()
             .route("/metrics", get(show_metrics))
-            .route("/health", get(ready))
-            .route("/health/live", get(live))
-            .route("/health/ready", get(ready))
-            .with_state(served);
+            .with_state(served)
+            .merge(pages);
         let serving = tokio::spawn(async move {
             let _ = axum::serve(listener, app).await;
         });
@@ -143,26 +143,6 @@ fn memory_bytes(process: &str, field: &str) -> Option<usize> {
 #[expect(clippy::cast_precision_loss, reason = "gauges are floating-point")]
 fn gauge(name: &'static str, value: usize) {
     metrics::gauge!(name).set(value as f64);
-}
-
-/// Whether the process responds.
-async fn live() -> &'static str {
-    "live\n"
-}
-
-/// Whether the node can make blocks.
-async fn ready(State(served): State<Served>) -> Response {
-    let unavailable = |why: String| (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
-    if let Some(failure) = served.node.failure() {
-        return unavailable(format!("no blocks are made: {failure}\n"));
-    }
-    if let Some(failure) = served.node.storage_failure() {
-        return unavailable(format!("blocks wait for the storage: {failure}\n"));
-    }
-    match (served.network.as_deref()).and_then(Network::stalled) {
-        Some(why) => unavailable(format!("{why}\n")),
-        None => "ready\n".into_response(),
-    }
 }
 
 /// Counters and what they count.
@@ -339,5 +319,39 @@ pub fn describe() {
         .chain(["lockweave_rejected_total"]);
     for name in zero {
         metrics::counter!(name).increment(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_dashboards_ask_for_metrics_that_are_described() {
+        let described: BTreeSet<&str> = (COUNTERS.iter().map(|(name, _)| *name))
+            .chain(GAUGES.iter().map(|(name, ..)| *name))
+            .chain(HISTOGRAMS.iter().map(|(name, _)| *name))
+            .chain(INFERENCE_COUNTERS)
+            .collect();
+        let dashboards = [
+            include_str!("../../dashboards/validator.json"),
+            include_str!("../../dashboards/network.json"),
+        ];
+        for dashboard in dashboards {
+            let is_part = |character: char| character.is_ascii_alphanumeric() || character == '_';
+            let words = dashboard.split(|character| !is_part(character));
+            let asked: BTreeSet<&str> = words
+                .filter(|word| word.starts_with("lockweave_"))
+                .map(|word| {
+                    let base = ["_bucket", "_count"].iter();
+                    let mut base = base.filter_map(|suffix| word.strip_suffix(suffix));
+                    base.next().unwrap_or(word)
+                })
+                .collect();
+            assert!(asked.len() >= 8, "{asked:?}");
+            let missing: Vec<_> = asked.difference(&described).collect();
+            assert!(missing.is_empty(), "not described: {missing:?}");
+        }
     }
 }

@@ -51,6 +51,9 @@ async fn metrics_are_prometheus_and_the_dashboard_asks_for_what_there_is() {
     let fetch = |url: String| async move { reqwest::get(url).await.unwrap() };
     let health = fetch(from_banner("health on ")).await;
     assert_eq!(health.status(), 200);
+    // And on the RPC port, which every node has.
+    let health = fetch(from_banner("Listening on ") + "/health").await;
+    assert_eq!(health.status(), 200);
     let text = fetch(from_banner("Metrics on "))
         .await
         .text()

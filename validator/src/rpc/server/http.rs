@@ -8,6 +8,7 @@ use super::{
 use crate::{
     network::Network,
     node::Node,
+    operation::health_pages,
     rpc::{
         context::RpcConfig,
         message::{RpcError, code, write_error},
@@ -79,11 +80,13 @@ impl RpcServer {
         let address = listener.local_addr().map_err(bind)?;
         let (stop, stopped) = watch::channel(false);
         let connections = Arc::new(Semaphore::new(config.connections_max));
+        let pages = health_pages(Arc::clone(&node), network.clone());
         let shared = Arc::new(Shared::new(config, node, network, stopped));
         let app = Router::new()
             .route("/", any(handle))
             .layer(cors)
-            .with_state(Arc::clone(&shared));
+            .with_state(Arc::clone(&shared))
+            .merge(pages);
         let acceptor = tokio::spawn(accept(listener, app, shared, connections));
         Ok(Self {
             address,
