@@ -11,11 +11,19 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
+
+from partition import Partitions
 
 VALIDATORS = 4
 # A node that is down for longer than this fails the run: it hangs.
 PATIENCE = 120
+# Seconds that --limits allows: without a final block after a kill, from a node's start to the head, from the end of a
+# partition to a final block.
+GAP_MAX, REJOIN_MAX, HEAL_MAX = 2, 10, 3
+# Seconds that a node is stopped or cut off.
+AWAY = 10
 
 
 def call(url, method, *params, timeout=5):
@@ -30,6 +38,15 @@ def call(url, method, *params, timeout=5):
 
 def height(url):
     return int(call(url, "eth_blockNumber"), 16)
+
+
+def health(url):
+    """The status and the text of a node's health page."""
+    try:
+        with urllib.request.urlopen(url + "/health", timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as refused:
+        return refused.code, refused.read().decode()
 
 
 def wait_for(what, condition, seconds=PATIENCE):
@@ -53,8 +70,10 @@ class Network:
         shutil.rmtree(self.work, ignore_errors=True)
         self.work.mkdir(parents=True)
         self.dir = self.work / "net"
-        self.holders = []
+        self.holders, self.limits = [], options.limits
         self.command("network", "init", "--validators", str(VALIDATORS), "--followers", "1", "--dir", str(self.dir))
+        names = [f"validator-{index}" for index in range(VALIDATORS)] + ["follower-0"]
+        self.partitions = Partitions(self.dir, names)
         self.nodes = {}
         self.hold("network", "up", "--dir", str(self.dir), "--json")
 
@@ -85,6 +104,12 @@ class Network:
     def kill(self, name):
         self.signal(name, signal.SIGKILL)
         wait_for(f"{name} ends", lambda: not is_running(self.nodes[name]["pid"]))
+
+    def took(self, what, seconds, limit):
+        """Says how long something took; with --limits it fails if that is too long."""
+        print(f"{what}: {seconds:.2f} s (at most {limit})", flush=True)
+        if self.limits and seconds > limit:
+            sys.exit(f"FAILED: {what}: {seconds:.2f} s")
 
     def url(self, name):
         return self.nodes[name]["rpc"]
@@ -176,31 +201,53 @@ def short(options, network):
     watch = Watch(network.url("validator-1"))
     network.kill("validator-0")
     time.sleep(6)
-    print(f"a validator was killed: longest time without a final block {watch.longest_gap():.2f} s")
+    network.took("a validator was killed; longest time without a final block", watch.longest_gap(), GAP_MAX)
     started = network.start("validator-0")
     wait_for("validator-0 is at the head", lambda: network.is_at_head("validator-0", others))
-    print(f"it was at the head {time.monotonic() - started:.2f} s after its start")
+    network.took("from its start to the head", time.monotonic() - started, REJOIN_MAX)
     finish(sending, network, 1)
 
-    for name in ("validator-2", "validator-3"):
-        network.signal(name, signal.SIGSTOP)
-    time.sleep(2)
-    before = height(network.url("validator-1"))
-    time.sleep(4)
-    if height(network.url("validator-1")) != before:
-        sys.exit("FAILED: blocks became final without a quorum")
-    call(network.url("validator-0"), "eth_getBalance", "0x" + "77" * 20, "latest")
-    for name in ("validator-2", "validator-3"):
-        network.signal(name, signal.SIGCONT)
-    took = wait_for("blocks become final again", lambda: height(network.url("validator-1")) > before)
-    print(f"without a quorum nothing became final; with it again, after {took:.2f} s")
+    stop_one(network, "validator-2", ["validator-0", "validator-1", "validator-3"])
+    divide(network)
 
     network.kill("follower-0")
     shutil.rmtree(network.dir / "follower-0" / "data")
     started = network.start("follower-0")
     wait_for("follower-0 is at the head", lambda: network.is_at_head("follower-0", others))
-    print(f"an empty follower was at the head {time.monotonic() - started:.2f} s after its start")
+    network.took("from an empty follower's start to the head", time.monotonic() - started, REJOIN_MAX)
     network.verify()
+
+
+def stop_one(network, name, others):
+    """A node hangs for a while."""
+    before = height(network.url(others[0]))
+    network.signal(name, signal.SIGSTOP)
+    time.sleep(AWAY)
+    network.signal(name, signal.SIGCONT)
+    if height(network.url(others[0])) <= before + 1:
+        sys.exit(f"FAILED: with {name} stopped nothing became final")
+    took = wait_for(f"{name} is at the head", lambda: network.is_at_head(name, others))
+    print(f"{name} was stopped for {AWAY} s and was at the head after {took:.2f} s", flush=True)
+
+
+def divide(network):
+    """Two halves cannot reach each other for a while: neither has a quorum."""
+    halves = ["validator-0", "validator-1"], ["validator-2", "validator-3", "follower-0"]
+    network.partitions.separate(*halves)
+    # What is under way may still become final.
+    time.sleep(2)
+    before = [height(url) for url in network.urls()]
+    time.sleep(AWAY - 2)
+    if [height(url) for url in network.urls()] != before:
+        sys.exit("FAILED: blocks became final without a quorum")
+    for name in network.nodes:
+        call(network.url(name), "eth_getBalance", "0x" + "77" * 20, "latest")
+        status, reason = health(network.url(name))
+        if status != 503 or "quorum" not in reason:
+            sys.exit(f"FAILED: /health of {name} in a partition: {status} {reason}")
+    network.partitions.heal()
+    took = [wait_for("blocks become final again", lambda: height(url) > max(before)) for url in network.urls()]
+    network.took("a partition without a quorum finalised nothing; from its end to a final block", sum(took), HEAL_MAX)
 
 
 def soak(options, network):
@@ -215,15 +262,19 @@ def soak(options, network):
         round_number += 1
         sending = load(options, network, 30, 200, round_number)
         while sending.poll() is None:
-            what = chance.choice(["kill", "stop", "roll", "wipe"])
+            what = chance.choice(["kill", "stop", "roll", "wipe", "divide", "cut"])
             done[what] = done.get(what, 0) + 1
             # Without its votes a validator may vote against itself, so only followers lose their folder.
             name = "follower-0" if what == "wipe" else chance.choice(validators)
             others = [other for other in validators if other != name]
             if what == "stop":
-                network.signal(name, signal.SIGSTOP)
-                time.sleep(10)
-                network.signal(name, signal.SIGCONT)
+                stop_one(network, name, others)
+            if what == "divide":
+                divide(network)
+            if what == "cut":
+                network.partitions.separate([name], [*others, "follower-0"])
+                time.sleep(AWAY)
+                network.partitions.heal()
             for restarted in validators if what == "roll" else [name] if what in ("kill", "wipe") else []:
                 if what == "roll":
                     network.signal(restarted, signal.SIGTERM)
@@ -248,6 +299,7 @@ def main():
     parser.add_argument("--validator", required=True)
     parser.add_argument("--loadgen", required=True)
     parser.add_argument("--work", required=True)
+    parser.add_argument("--limits", action="store_true", help="fail if something takes too long")
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
@@ -255,6 +307,7 @@ def main():
     try:
         short(options, network) if options.mode == "short" else soak(options, network)
     finally:
+        network.partitions.heal()
         # A node that is stopped does not end by itself.
         for node in network.nodes.values():
             if is_running(node["pid"]):
