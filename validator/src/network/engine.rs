@@ -64,8 +64,8 @@ const REPAIRS: std::num::NonZeroUsize = NZUsize!(64);
 const FINAL_BLOCKS: std::num::NonZeroUsize = NZUsize!(16);
 /// Time after which an inactive leader is passed over without waiting.
 const SKIP_AFTER: Duration = Duration::from_secs(5);
-/// Time between repeated votes for a view that goes nowhere.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Time between repeated votes for a view that goes nowhere. The first may be lost with the connections.
+const RETRY_AFTER: Duration = Duration::from_millis(250);
 /// Time to wait for an answer of a peer.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time between requests for the same thing.

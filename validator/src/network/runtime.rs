@@ -39,6 +39,13 @@ use tracing::{info, warn};
 const SYNCHRONY: Duration = Duration::from_secs(5);
 /// How old a handshake may be.
 const HANDSHAKE_AGE: Duration = Duration::from_secs(10);
+/// Time until a connection is there, authenticated. After a partition, a connection that was begun in it must not
+/// be waited for.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time between attempts to connect, to whichever node.
+const DIAL_EVERY: Duration = Duration::from_millis(100);
+/// Time between connections of one node.
+const RECONNECT_AFTER: Duration = Duration::from_millis(250);
 /// Slots of the hash tables of final blocks at first.
 const TABLE_SIZE: u32 = 1 << 16;
 /// Threads of the consensus runtime.
@@ -256,6 +263,10 @@ impl Setup {
         // Loopback and private networks are allowed: only keys of the network are let in anyway.
         let sockets = lookup::Config {
             allow_private_ips: true,
+            handshake_timeout: DIAL_TIMEOUT,
+            dial_timeout: DIAL_TIMEOUT,
+            peer_connection_cooldown: RECONNECT_AFTER,
+            dial_frequency: DIAL_EVERY,
             ..lookup::Config::local(
                 handshake,
                 &self.namespace,

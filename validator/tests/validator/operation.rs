@@ -52,7 +52,7 @@ async fn metrics_are_prometheus_and_the_dashboard_asks_for_what_there_is() {
     let health = fetch(from_banner("health on ")).await;
     assert_eq!(health.status(), 200);
     // And on the RPC port, which every node has.
-    let health = fetch(from_banner("Listening on ") + "/health").await;
+    let health = fetch(format!("{}/health", node.url.trim_end_matches('/'))).await;
     assert_eq!(health.status(), 200);
     let text = fetch(from_banner("Metrics on "))
         .await

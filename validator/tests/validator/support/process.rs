@@ -63,7 +63,7 @@ pub(crate) struct Process {
     /// What it said before it listened.
     pub(crate) banner: String,
     child: Child,
-    url: String,
+    pub(crate) url: String,
     client: reqwest::Client,
 }
 
