@@ -14,6 +14,7 @@ use alloy_genesis::Genesis;
 use alloy_primitives::{Address, B256, U256, keccak256};
 use lockweave::{
     MemoryState, SealedBlock, StateView,
+    accounts_db::StateItem,
     evm::ChainSpec,
     runtime::{Account, Code, StateError},
 };
@@ -186,8 +187,16 @@ impl DurableChain {
     /// Compares the whole newest state with one in memory.
     pub(crate) fn check_state(&self, expected: &MemoryState) -> Result<(), String> {
         let store = self.store();
-        let whole = store.whole_state_at(store.head().number());
-        let root = state::root(&whole.map_err(|error| error.to_string())?);
+        let mut whole = MemoryState::new();
+        let visited = store.visit_state(store.head().number(), &mut |item| {
+            match item {
+                StateItem::Account(address, account) => whole.insert_account(address, account),
+                StateItem::Slot(address, slot, value) => whole.insert_slot(address, slot, value),
+            };
+            true
+        });
+        visited.map_err(|error| error.to_string())?;
+        let root = state::root(&whole);
         let expected = state::root(expected);
         if root == expected {
             Ok(())

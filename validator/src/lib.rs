@@ -9,6 +9,7 @@
 //! | `rpc` | JSON-RPC over HTTP and WebSocket |
 //! | `network` | agreement between validators |
 //! | `import` | adds blocks of other clients and exported ones to a store |
+//! | `snapshot` | the state after a block, in chunks that can be checked one by one |
 //! | `node` | from the bytes of a transaction to a durable block |
 //! | `pool` | transactions that wait for a block |
 //! | `store` | blocks and states, in memory or on disk |
@@ -29,6 +30,7 @@ pub mod recorded;
 pub mod replay;
 pub mod rpc;
 pub mod signatures;
+pub mod snapshot;
 pub mod store;
 pub mod verify;
 

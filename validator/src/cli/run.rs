@@ -13,15 +13,15 @@ use lockweave_banking_stage::StageConfig;
 use lockweave_validator::{
     chain::{ChainParameters, dev},
     config::Config,
-    network::{Network, NetworkConfig},
+    network::{Connected, Network, NetworkConfig, NetworkError, sync::SyncError},
     node::{
         Node, NodeConfig,
         consensus::{Consensus, Idle, SoloConfig, SoloConsensus},
     },
     operation::{OperationServer, start_logging},
     pool::PoolConfig,
-    rpc::{RpcConfig, RpcServer},
-    store::Retention,
+    rpc::{RpcConfig, RpcServer, SyncingServer},
+    store::{Datadir, Retention},
 };
 use std::{
     io::{self, Write},
@@ -31,7 +31,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tracing::info;
+use tracing::{info, warn};
 
 /// Run a node: transactions in over JSON-RPC, blocks out.
 ///
@@ -93,7 +93,10 @@ pub(crate) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
         import::add_blocks(&opened, blocks, false)?;
     }
     let datadir = args.datadir.as_deref();
-    run_to_end(serve(&config, datadir, opened, &signers, None))
+    run_to_end(async {
+        let signals = Signals::new().map_err(Failure::Runtime)?;
+        serve(&config, datadir, opened, &signers, None, signals).await
+    })
 }
 
 /// Runs a node of a network.
@@ -102,15 +105,60 @@ fn run_network(file: &Path, source: Source) -> Result<ExitCode, Failure> {
     let source = source.with_rpc(network.rpc);
     let config = source.load(Some(&network.datadir))?;
     start_logging(&config.log)?;
+    run_to_end(join(&config, network))
+}
+
+/// Connects a node to its network, fetches a snapshot if it is far behind, and runs it.
+async fn join(config: &Config, network: NetworkConfig) -> Result<ExitCode, Failure> {
+    // From here on a signal ends the node in order, even one that comes before its address is known.
+    let mut signals = Signals::new().map_err(Failure::Runtime)?;
     let retention = Retention::from(&config.history);
-    let opened = datadir::open(
-        &network.datadir,
-        Some(&network.parameters),
-        false,
-        retention,
-    )?;
+    let open = || {
+        let wanted = Some(&network.parameters);
+        datadir::open(&network.datadir, wanted, false, retention)
+    };
+    let mut opened = open()?;
+    let head = opened.store.head().number();
+    let connected = Arc::new(Connected::new(&network)?);
+    let asking = Arc::clone(&connected);
+    let newest = in_background(move || asking.far_behind(head));
+    let newest = tokio::select! {
+        newest = newest => newest?,
+        () = signals.next() => return Ok(ExitCode::SUCCESS),
+    };
+    if let Some(highest) = newest {
+        drop(opened);
+        let address = RpcConfig::from(&config.http).address;
+        let chain_id = network.parameters.spec.chain_id;
+        let server = SyncingServer::start(address, Arc::clone(&connected), chain_id, head).await?;
+        let datadir = Datadir::open(&network.datadir)?;
+        let fetching = Arc::clone(&connected);
+        let memory = retention.trie_memory_bytes;
+        let fetched =
+            in_background(move || fetching.fetch_snapshot(datadir, head, highest, memory));
+        let fetched = tokio::select! {
+            fetched = fetched => fetched,
+            () = signals.next() => return Ok(ExitCode::SUCCESS),
+        };
+        server.stop().await;
+        match fetched {
+            Ok(_) => {}
+            Err(NetworkError::Sync(error @ SyncError::NoPeer)) => {
+                warn!(target: "node", %error, "fetches all blocks instead");
+            }
+            Err(error) => return Err(error.into()),
+        }
+        opened = open()?;
+    }
+    let connected = Arc::into_inner(connected).expect("the server and the fetch have ended");
     let datadir = Some(&*network.datadir);
-    run_to_end(serve(&config, datadir, opened, &[], Some(&network)))
+    serve(config, datadir, opened, &[], Some(connected), signals).await
+}
+
+/// Runs work that takes a thread for a while.
+async fn in_background<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.expect("the work does not panic, and the runtime lives as long as the node")
 }
 
 /// Runs a node until it has stopped.
@@ -133,15 +181,16 @@ async fn serve(
     datadir: Option<&Path>,
     opened: Opened,
     signers: &[PrivateKeySigner],
-    network: Option<&NetworkConfig>,
+    network: Option<Connected>,
+    signals: Signals,
 ) -> Result<ExitCode, Failure> {
-    // From here on a signal ends the node in order, even one that comes before its address is known.
-    let signals = Signals::new().map_err(Failure::Runtime)?;
     let Opened { parameters, store } = opened;
     let chain_id = parameters.spec.chain_id;
-    let (node, network) = if let Some(network) = network {
+    let (node, network) = if let Some(connected) = network {
+        let finalization = datadir.map(Datadir::finalization).transpose()?.flatten();
         let (node, replica) = Node::replicated(parameters, node_config(config, datadir), store)?;
-        let network = Network::start(network, replica, config.producer.threads)?;
+        let threads = config.producer.threads;
+        let network = Network::start(connected, replica, finalization, threads)?;
         (node, Some(Arc::new(network)))
     } else {
         let consensus: Box<dyn Consensus> = if config.producer.produce {

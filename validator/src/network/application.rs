@@ -201,7 +201,7 @@ async fn wait_for_time<E: Clock>(context: &E, timestamp: u64) -> Result<(), Reje
 }
 
 /// Runs work that takes a thread for a while.
-async fn blocking<E, T>(context: &E, work: impl FnOnce() -> T + Send + 'static) -> T
+pub(super) async fn blocking<E, T>(context: &E, work: impl FnOnce() -> T + Send + 'static) -> T
 where
     E: Spawner,
     T: Send + 'static,

@@ -1,17 +1,21 @@
 //! Proofs of finality, for users and light clients.
 
-use super::{codec::hash, engine::Marshal};
-use crate::node::Node;
+use super::codec::hash;
+use crate::{chain::ListedBlock, node::Node};
 use alloy_primitives::{Bytes, FixedBytes};
 use commonware_codec::Encode as _;
 use commonware_consensus::{
     Epochable, Viewable,
+    marshal::{core::Mailbox, standard::Standard},
     simplex::{scheme::ed25519::Scheme, types::Finalization},
     types::Height,
 };
 use commonware_cryptography::sha256::Digest;
 use commonware_utils::Participant;
 use lockweave_finality::{Certificate, FinalityProof};
+
+/// The marshal's mailbox: final blocks and their certificates.
+pub(super) type Marshal = Mailbox<Scheme, Standard<ListedBlock>>;
 
 /// Blocks after an asked one that are searched for a certificate, at most. A block without one is final with a
 /// later block; an honest leader's block gets one.

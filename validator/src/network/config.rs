@@ -85,6 +85,13 @@ impl Timing {
     }
 }
 
+/// Blocks that a node may be behind before it fetches a snapshot, unless its file says otherwise.
+pub const SNAPSHOT_AFTER: u64 = 10_000;
+
+const fn snapshot_after() -> u64 {
+    SNAPSHOT_AFTER
+}
+
 /// The contents of a network file. Paths are relative to its folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -102,6 +109,10 @@ pub struct NetworkFile {
     /// The account that receives the tips of its blocks.
     #[serde(default)]
     pub fee_recipient: Address,
+    /// A node that is more blocks behind fetches a snapshot of the state instead of the blocks. For a node without
+    /// blocks, 1,000 if this is more.
+    #[serde(default = "snapshot_after")]
+    pub snapshot_after: u64,
     /// The pace of the network.
     #[serde(default)]
     pub timing: Timing,
@@ -130,6 +141,8 @@ pub struct NetworkConfig {
     pub datadir: PathBuf,
     /// The account that receives the tips of its blocks.
     pub fee_recipient: Address,
+    /// Blocks that it may be behind before it fetches a snapshot.
+    pub snapshot_after: u64,
     /// The pace of the network.
     pub timing: Timing,
 }
@@ -186,6 +199,7 @@ impl NetworkConfig {
             rpc: file.rpc,
             datadir: folder.join(&file.datadir),
             fee_recipient: file.fee_recipient,
+            snapshot_after: file.snapshot_after,
             timing: file.timing,
             peers,
         })

@@ -1,21 +1,24 @@
 //! One node of the network, put together: simplex, marshal, broadcast, resolver, on any runtime.
 
 use super::{
+    certificate::Marshal,
     codec::digest,
     config::Timing,
     gossip,
     status::{Observer, Status},
+    sync::{Server, ServerConfig},
 };
 use crate::{
     chain::{ListedBlock, listed_block::LISTED_BLOCK_BYTES_MAX},
     node::replica::Replica,
 };
 use commonware_broadcast::buffered;
+use commonware_codec::Decode as _;
 use commonware_consensus::{
     Application, Reporter, Reporters,
     marshal::{
         self, Start, Update,
-        core::{Actor, Mailbox},
+        core::Actor,
         resolver,
         standard::{Inline, Standard},
     },
@@ -24,7 +27,7 @@ use commonware_consensus::{
         config::{Floor, ForwardPolicy, SkipBudget, SkipPolicy},
         elector::RoundRobin,
         scheme::ed25519::Scheme,
-        types::Context,
+        types::{Context, Finalization},
     },
     types::{Epoch, FixedEpocher, ViewDelta},
 };
@@ -42,7 +45,7 @@ use commonware_runtime::{
 use commonware_storage::archive::immutable;
 use commonware_utils::{NZDuration, NZU16, NZU32, NZU64, NZUsize, ordered::Set};
 use rand_core::CryptoRng;
-use std::{num::NonZeroU64, sync::Arc, time::Duration};
+use std::{num::NonZeroU64, path::PathBuf, sync::Arc, time::Duration};
 
 /// Messages a second from each peer on each channel, at most.
 pub const MESSAGES_PER_SECOND: u32 = 512;
@@ -76,9 +79,6 @@ pub const fn quota() -> Quota {
     Quota::per_second(NZU32!(MESSAGES_PER_SECOND))
 }
 
-/// The marshal's mailbox: final blocks and their certificates.
-pub(super) type Marshal = Mailbox<Scheme, Standard<ListedBlock>>;
-
 /// The channels of a node.
 #[derive(Debug)]
 pub struct Channels<S, R> {
@@ -94,6 +94,8 @@ pub struct Channels<S, R> {
     pub backfill: (S, R),
     /// Transactions.
     pub transactions: (S, R),
+    /// Snapshots.
+    pub snapshots: (S, R),
 }
 
 /// What a node is.
@@ -116,6 +118,10 @@ pub struct EngineConfig<B, P, T> {
     pub status: Arc<Status>,
     /// The pace.
     pub timing: Timing,
+    /// What proves the first block final that is not in the state, if the state came as a snapshot.
+    pub finalization: Option<Vec<u8>>,
+    /// Where snapshots are made for others. What is there is removed.
+    pub snapshots: PathBuf,
     /// How the names of its files begin.
     pub prefix: String,
     /// Slots of the hash tables of final blocks at first.
@@ -166,6 +172,8 @@ where
         replica,
         status,
         timing,
+        finalization,
+        snapshots,
         prefix,
         table_size,
     } = config;
@@ -176,9 +184,21 @@ where
     let epocher = FixedEpocher::new(EPOCH_BLOCKS);
     let page_cache = CacheRef::new(NZU16!(4096), NZUsize!(4096));
     let (replay_buffer, write_buffer) = (NZUsize!(8 << 20), NZUsize!(1 << 20));
-    let genesis = genesis(&replica);
-    let genesis_digest = digest(genesis.hash());
-    let genesis = Digested::precomputed(genesis, genesis_digest);
+    let (start, floor) = match finalization {
+        Some(bytes) => {
+            let limits = Scheme::certificate_codec_config_unbounded();
+            let finalization = Finalization::decode_cfg(bytes, &limits);
+            let finalization = finalization.expect("the certificate was checked with its snapshot");
+            let floor = Floor::Finalized(Finalization::clone(&finalization));
+            (Start::Floor(finalization), floor)
+        }
+        None => {
+            let genesis = genesis(&replica);
+            let hash = digest(genesis.hash());
+            let start = Start::Genesis(Digested::precomputed(genesis, hash));
+            (start, Floor::Genesis(hash))
+        }
+    };
 
     let (broadcast, broadcast_mailbox) = buffered::Engine::new(
         context.child("broadcast"),
@@ -212,7 +232,7 @@ where
         marshal::Config {
             provider,
             epocher: epocher.clone(),
-            start: Start::Genesis(genesis),
+            start,
             partition_prefix: format!("{prefix}marshal"),
             mailbox_size: MAILBOX,
             view_retention: ViewDelta::new(VIEWS_KEPT),
@@ -229,6 +249,12 @@ where
     )
     .await;
     gossip::start(&context, replica.node(), channels.transactions);
+    let serving = ServerConfig {
+        node: Arc::clone(replica.node()),
+        marshal: marshal_mailbox.clone(),
+        folder: snapshots,
+    };
+    Server::start(&context, serving, channels.snapshots);
     let chain = Inline::new(
         context.child("chain"),
         application.clone(),
@@ -249,7 +275,7 @@ where
             partition: format!("{prefix}votes"),
             mailbox_size: MAILBOX,
             epoch: Epoch::zero(),
-            floor: Floor::Genesis(genesis_digest),
+            floor,
             replay_buffer,
             write_buffer,
             page_cache,

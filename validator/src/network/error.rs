@@ -57,6 +57,8 @@ pub enum NetworkError {
         value: u64,
         why: &'static str,
     },
+    #[error("cannot fetch a snapshot: {0}")]
+    Sync(#[from] super::sync::SyncError),
     #[error("cannot start the consensus thread: {0}")]
     Thread(io::Error),
     #[error("cannot listen on {address}: {source}; another node may run with this network file")]

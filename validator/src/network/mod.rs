@@ -8,8 +8,9 @@
 //! ```
 //!
 //! * `runtime`: a node on sockets and files
-//! * `certificate`: proofs of finality
 //! * `engine`: the parts of one node put together
+//! * `sync`: snapshots from peers
+//! * `certificate`: proofs of finality
 //! * `gossip`: transactions from node to node
 //! * `application`: proposes, checks and commits through the node's `Replica`
 //! * `proposal_size`: how large this node's proposals may be
@@ -32,9 +33,10 @@ pub mod keys;
 mod proposal_size;
 mod runtime;
 mod status;
+pub mod sync;
 
 pub use application::Chain;
 pub use config::{NetworkConfig, Peer, Timing};
 pub use error::NetworkError;
-pub use runtime::Network;
+pub use runtime::{Connected, Network};
 pub use status::{Named, NetworkStatus, PeerStatus, Status};

@@ -2,16 +2,22 @@
 
 use super::{
     application::Chain,
-    certificate,
+    certificate::{self, Marshal},
     config::NetworkConfig,
-    engine::{self, Channels, EngineConfig, MESSAGE_BYTES_MAX, Marshal, quota},
+    engine::{self, Channels, EngineConfig, MESSAGE_BYTES_MAX, quota},
     error::NetworkError,
     status::{Named, NetworkStatus, Status},
+    sync::{Client, Progress, SyncError, SyncStatus},
 };
-use crate::node::{Node, replica::Replica};
-use commonware_cryptography::{ChaCha20Poly1305, ed25519::PublicKey};
+use crate::{
+    node::{Node, replica::Replica},
+    store::Datadir,
+};
+use ::tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use commonware_consensus::simplex::scheme::ed25519::Scheme;
+use commonware_cryptography::{ChaCha20Poly1305, Signer as _, ed25519::PublicKey};
 use commonware_p2p::{
-    Address, AddressableManager, AddressableTrackedPeers,
+    Address, AddressableManager, AddressableTrackedPeers, Receiver, Sender,
     authenticated::lookup::{self, Network as Sockets},
 };
 use commonware_runtime::{
@@ -22,6 +28,7 @@ use commonware_stream::{
     sake::{self, Sake},
 };
 use commonware_utils::{NZUsize, TryCollect, ordered::Map};
+use futures_util::future::{Either, select};
 use lockweave_finality::FinalityProof;
 use parking_lot::Mutex;
 use std::{
@@ -29,6 +36,7 @@ use std::{
     fmt,
     net::TcpListener,
     num::NonZeroUsize,
+    pin::pin,
     sync::{Arc, mpsc},
     thread::{self, JoinHandle},
     time::{Duration, SystemTime},
@@ -55,28 +63,52 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Without a final block for this long, a validator set is taken to have no quorum.
 const STALLED_AFTER: Duration = Duration::from_secs(5);
 
+/// A node without blocks fetches a snapshot if it is more blocks behind.
+const NEW_NODE_BLOCKS: u64 = 1_000;
+
 /// How the line of a connection begins in the engine's metrics.
 const CONNECTED: &str = "network_tracker_directory_connected{peer=\"";
 
-/// A running node of a network.
-pub struct Network {
-    node: Arc<Node>,
-    replica: Arc<Replica>,
+/// A node that is connected to its network and takes no part in it yet.
+pub struct Connected {
+    config: NetworkConfig,
     status: Arc<Status>,
-    marshal: Marshal,
+    progress: Arc<Progress>,
     context: tokio::Context,
-    started: SystemTime,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    commands: UnboundedSender<Command>,
+    thread: JoinHandle<()>,
 }
 
-impl Network {
-    /// Connects a node to its network. Returns when its parts run.
-    pub fn start(
-        config: &NetworkConfig,
-        replica: Replica,
-        signature_threads: NonZeroUsize,
-    ) -> Result<Self, NetworkError> {
-        let node = Arc::clone(replica.node());
+/// What the consensus thread shall do, with where the answer goes.
+enum Command {
+    /// Find out the newest block of the network. The number is this node's newest.
+    Newest(u64, Reply<Option<u64>>),
+    /// Fetch a snapshot.
+    Fetch(FetchPlan, Reply<Result<u64, SyncError>>),
+    /// Take part.
+    Start(EnginePlan, Reply<Marshal>),
+}
+
+type Reply<T> = mpsc::SyncSender<T>;
+
+/// A snapshot to fetch.
+struct FetchPlan {
+    datadir: Arc<Datadir>,
+    head: u64,
+    highest: u64,
+    trie_memory_bytes: usize,
+}
+
+/// What a node takes part with.
+struct EnginePlan {
+    replica: Arc<Replica>,
+    signature_threads: NonZeroUsize,
+    finalization: Option<Vec<u8>>,
+}
+
+impl Connected {
+    /// Connects a node to the others.
+    pub fn new(config: &NetworkConfig) -> Result<Self, NetworkError> {
         // Found here, the error is one that a user can read.
         TcpListener::bind(config.listen).map_err(|source| NetworkError::Listen {
             address: config.listen,
@@ -93,15 +125,15 @@ impl Network {
             .cloned();
         let own = own.expect("a checked configuration names its own node");
         let status = Arc::new(Status::new(own, config.validators.clone(), nodes));
-        let replica = Arc::new(replica);
-        let (send_parts, parts) = mpsc::sync_channel(1);
+        let (commands, received) = unbounded_channel();
+        let (send_context, context) = mpsc::sync_channel(1);
         let setup = Setup {
-            config: config.clone(),
             namespace: config.namespace()?,
-            replica: Arc::clone(&replica),
+            config: config.clone(),
             status: Arc::clone(&status),
-            signature_threads,
+            progress: Arc::default(),
         };
+        let progress = Arc::clone(&setup.progress);
         let storage = config.datadir.join("consensus");
         let thread = thread::Builder::new()
             .name("consensus".to_owned())
@@ -110,25 +142,121 @@ impl Network {
                     .with_storage_directory(storage)
                     .with_worker_threads(THREADS);
                 tokio::Runner::new(runtime).start(|context| async move {
-                    let (marshal, tasks) = setup.start(&context).await;
-                    let stopped = context.stopped();
-                    let node = Arc::clone(setup.replica.node());
-                    let _ = send_parts.send((context, marshal));
-                    // One that ends takes the node with it: without it nothing becomes final.
-                    let ended = futures_util::future::select_all(tasks);
-                    let stopping = std::pin::pin!(stopped);
-                    if let futures_util::future::Either::Right(_) =
-                        futures_util::future::select(stopping, ended).await
-                    {
-                        node.fail("a part of the consensus engine ended; see the log".to_owned());
-                    }
+                    let _ = send_context.send(context.child("node"));
+                    setup.run(context, received).await;
                 });
             })
             .map_err(NetworkError::Thread)?;
-        let (context, marshal) = parts.recv().map_err(|_| {
-            let why = "the consensus engine ended while it was starting; see the log";
-            NetworkError::Thread(std::io::Error::other(why))
-        })?;
+        let context = context.recv().map_err(|_| ended())?;
+        Ok(Self {
+            config: config.clone(),
+            status,
+            progress,
+            context,
+            commands,
+            thread,
+        })
+    }
+
+    /// How far the node is with a snapshot.
+    pub fn sync_status(&self) -> Option<SyncStatus> {
+        self.progress.status()
+    }
+
+    /// What the network is doing, as far as a node knows that takes no part yet.
+    pub fn status(&self, height: u64) -> NetworkStatus {
+        let connected = connected(&self.context.encode());
+        let status = (self.status).snapshot(height, &connected, SystemTime::now());
+        NetworkStatus {
+            sync: self.sync_status(),
+            ..status
+        }
+    }
+
+    /// The newest block of the network, if this node, whose newest block is `head`, is so far behind that it should
+    /// fetch a snapshot. Waits for some seconds at most.
+    pub fn far_behind(&self, head: u64) -> Result<Option<u64>, NetworkError> {
+        let (reply, newest) = mpsc::sync_channel(1);
+        self.command(Command::Newest(head, reply))?;
+        let newest = newest.recv().map_err(|_| ended())?;
+        let limit = match head {
+            0 => self.config.snapshot_after.min(NEW_NODE_BLOCKS),
+            _ => self.config.snapshot_after,
+        };
+        Ok(newest.filter(|newest| newest.saturating_sub(head) > limit))
+    }
+
+    /// Fetches a snapshot that replaces the state in the data folder. Returns the number of its block.
+    pub fn fetch_snapshot(
+        &self,
+        datadir: Datadir,
+        head: u64,
+        highest: u64,
+        trie_memory_bytes: usize,
+    ) -> Result<u64, NetworkError> {
+        let (reply, fetched) = mpsc::sync_channel(1);
+        let plan = FetchPlan {
+            datadir: Arc::new(datadir),
+            head,
+            highest,
+            trie_memory_bytes,
+        };
+        self.command(Command::Fetch(plan, reply))?;
+        Ok(fetched.recv().map_err(|_| ended())??)
+    }
+
+    fn command(&self, command: Command) -> Result<(), NetworkError> {
+        self.commands.send(command).map_err(|_| ended())
+    }
+}
+
+impl fmt::Debug for Connected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connected").finish_non_exhaustive()
+    }
+}
+
+fn ended() -> NetworkError {
+    let why = "the consensus engine ended while it was starting; see the log";
+    NetworkError::Thread(std::io::Error::other(why))
+}
+
+/// The public keys of the nodes that there is a connection to, as the engine's metrics have them.
+fn connected(metrics: &str) -> BTreeSet<String> {
+    let lines = metrics.lines();
+    let keys = lines.filter_map(|line| line.strip_prefix(CONNECTED)?.split('"').next());
+    keys.map(str::to_owned).collect()
+}
+
+/// A running node of a network.
+pub struct Network {
+    node: Arc<Node>,
+    replica: Arc<Replica>,
+    status: Arc<Status>,
+    marshal: Marshal,
+    context: tokio::Context,
+    started: SystemTime,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Network {
+    /// Starts the parts of a node that is connected. `finalization` is that of the data folder.
+    pub fn start(
+        connected: Connected,
+        replica: Replica,
+        finalization: Option<Vec<u8>>,
+        signature_threads: NonZeroUsize,
+    ) -> Result<Self, NetworkError> {
+        let replica = Arc::new(replica);
+        let (reply, marshal) = mpsc::sync_channel(1);
+        let plan = EnginePlan {
+            replica: Arc::clone(&replica),
+            signature_threads,
+            finalization,
+        };
+        connected.command(Command::Start(plan, reply))?;
+        let marshal = marshal.recv().map_err(|_| ended())?;
+        let config = &connected.config;
         info!(
             target: "consensus",
             name = config.name,
@@ -138,29 +266,21 @@ impl Network {
             "the node is part of its network"
         );
         Ok(Self {
-            node,
+            node: Arc::clone(replica.node()),
             replica,
-            status,
+            status: connected.status,
             marshal,
-            context,
+            context: connected.context,
             started: SystemTime::now(),
-            thread: Mutex::new(Some(thread)),
+            thread: Mutex::new(Some(connected.thread)),
         })
     }
 
     /// What the network is doing.
     pub fn status(&self) -> NetworkStatus {
         let height = self.node.head().block.number();
-        let connected = self.connected();
+        let connected = connected(&self.metrics());
         self.status.snapshot(height, &connected, SystemTime::now())
-    }
-
-    /// The public keys of the nodes that this one is connected to, as the engine's metrics have them.
-    fn connected(&self) -> BTreeSet<String> {
-        let metrics = self.metrics();
-        let lines = metrics.lines();
-        let keys = lines.filter_map(|line| line.strip_prefix(CONNECTED)?.split('"').next());
-        keys.map(str::to_owned).collect()
     }
 
     /// The newest block that is known to be final.
@@ -200,7 +320,7 @@ impl Network {
 
     /// Nodes that this one is connected to.
     pub fn connections(&self) -> u64 {
-        self.connected().len() as u64
+        connected(&self.metrics()).len() as u64
     }
 
     /// Leaves the network and waits for it.
@@ -242,13 +362,49 @@ impl fmt::Debug for Network {
 struct Setup {
     config: NetworkConfig,
     namespace: Vec<u8>,
-    replica: Arc<Replica>,
     status: Arc<Status>,
-    signature_threads: NonZeroUsize,
+    progress: Arc<Progress>,
 }
 
+/// Channels on sockets.
+type Ports = Channels<lookup::Sender<PublicKey, tokio::Context>, lookup::Receiver<PublicKey>>;
+
 impl Setup {
-    async fn start(&self, context: &tokio::Context) -> (Marshal, Vec<Handle<()>>) {
+    /// Connects, does what is asked for, and takes part, until the node stops.
+    async fn run(self, context: tokio::Context, mut commands: UnboundedReceiver<Command>) {
+        let stopped = context.stopped();
+        let (handle, oracle, mut ports) = self.connect(&context);
+        let mut tasks = vec![handle];
+        let (node, started) = loop {
+            match commands.recv().await {
+                Some(Command::Newest(head, reply)) => {
+                    // With so many answers, one is honest.
+                    let answers = self.config.validators.len().saturating_sub(1) / 3 + 1;
+                    let mut client = self.client(&context, &mut ports.snapshots, head);
+                    let _ = reply.send(client.newest(answers).await);
+                }
+                Some(Command::Fetch(plan, reply)) => {
+                    let _ = reply.send(self.fetch(&context, &mut ports, plan).await);
+                }
+                Some(Command::Start(plan, reply)) => {
+                    let node = Arc::clone(plan.replica.node());
+                    let started = self.start(&context, oracle, ports, plan).await;
+                    let _ = reply.send(started.marshal);
+                    break (node, started.tasks);
+                }
+                // The node stopped before it took part.
+                None => return,
+            }
+        };
+        tasks.extend(started);
+        // One that ends takes the node with it: without it nothing becomes final.
+        let ended = futures_util::future::select_all(tasks);
+        if let Either::Right(_) = select(pin!(stopped), ended).await {
+            node.fail("a part of the consensus engine ended; see the log".to_owned());
+        }
+    }
+
+    fn connect(&self, context: &tokio::Context) -> (Handle<()>, lookup::Oracle<PublicKey>, Ports) {
         let config = &self.config;
         let handshake = Cups::<_, ChaCha20Poly1305>::new(
             Sake {
@@ -278,38 +434,96 @@ impl Setup {
         };
         let (mut sockets, mut oracle) = Sockets::new(context.child("network"), sockets);
         oracle.track(0, self.peers());
-        let channels = Channels {
+        let ports = Channels {
             votes: sockets.register(0, quota()),
             certificates: sockets.register(1, quota()),
             requests: sockets.register(2, quota()),
             blocks: sockets.register(3, quota()),
             backfill: sockets.register(4, quota()),
             transactions: sockets.register(5, quota()),
+            snapshots: sockets.register(6, quota()),
         };
+        (sockets.start(), oracle, ports)
+    }
+
+    fn client<'p, S, R>(
+        &self,
+        context: &tokio::Context,
+        (sender, receiver): &'p mut (S, R),
+        head: u64,
+    ) -> Client<'p, tokio::Context, S, R>
+    where
+        S: Sender<PublicKey = PublicKey>,
+        R: Receiver<PublicKey = PublicKey>,
+    {
+        let own = self.config.key.public_key();
+        let peers = self.config.peers.iter().map(|(key, _)| key.clone());
+        Client::new(
+            context.child("snapshot"),
+            (sender, receiver),
+            Scheme::verifier(&self.namespace, self.config.validators.clone()),
+            peers.filter(|key| *key != own),
+            Arc::clone(&self.progress),
+            head,
+        )
+    }
+
+    async fn fetch(
+        &self,
+        context: &tokio::Context,
+        ports: &mut Ports,
+        plan: FetchPlan,
+    ) -> Result<u64, SyncError> {
+        // Nobody takes part yet. Old messages would fill the memory.
+        let unread = [
+            &mut ports.votes.1,
+            &mut ports.certificates.1,
+            &mut ports.requests.1,
+            &mut ports.blocks.1,
+            &mut ports.backfill.1,
+            &mut ports.transactions.1,
+        ];
+        let unread = unread.map(|channel| async move { while channel.recv().await.is_ok() {} });
+        let unread = futures_util::future::join_all(unread);
+        let mut client = self.client(context, &mut ports.snapshots, plan.head);
+        let fetched = client.fetch(&plan.datadir, plan.highest, plan.trie_memory_bytes);
+        match select(pin!(fetched), unread).await {
+            Either::Left((fetched, _)) => fetched,
+            Either::Right(_) => Err(SyncError::Closed),
+        }
+    }
+
+    async fn start(
+        &self,
+        context: &tokio::Context,
+        oracle: lookup::Oracle<PublicKey>,
+        ports: Ports,
+        plan: EnginePlan,
+    ) -> engine::Running {
+        let config = &self.config;
         let engine = EngineConfig {
             namespace: self.namespace.clone(),
             key: config.key.clone(),
             validators: config.validators.clone(),
             blocker: oracle.clone(),
             peers: oracle,
-            strategy: context.child("signatures").strategy(self.signature_threads),
-            replica: Arc::clone(&self.replica),
+            strategy: context.child("signatures").strategy(plan.signature_threads),
+            replica: Arc::clone(&plan.replica),
             status: Arc::clone(&self.status),
             timing: config.timing,
+            finalization: plan.finalization,
+            snapshots: config.datadir.join("snapshots"),
             prefix: String::new(),
             table_size: TABLE_SIZE,
         };
         let chain = Chain::new(
             context,
-            Arc::clone(&self.replica),
+            plan.replica,
             Arc::clone(&self.status),
             config.timing,
             config.fee_recipient,
         );
-        let started = engine::start(context.child("engine"), engine, chain, channels);
-        let engine::Running { marshal, mut tasks } = started.await;
-        tasks.push(sockets.start());
-        (marshal, tasks)
+        engine::start(context.child("engine"), engine, chain, ports).await
     }
 
     /// Validators connect to all; the others are connected to.

@@ -1,5 +1,6 @@
 //! What the network is doing, as this node sees it.
 
+use super::sync::SyncStatus;
 use commonware_actor::Feedback;
 use commonware_consensus::{
     Reporter, Viewable,
@@ -67,6 +68,9 @@ pub struct NetworkStatus {
     pub rejected: u64,
     /// Milliseconds since a block became final here.
     pub since_final_ms: Option<u64>,
+    /// How far it is with a snapshot, if it fetches one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sync: Option<SyncStatus>,
     /// The other nodes.
     pub peers: Vec<PeerStatus>,
 }
@@ -206,6 +210,7 @@ impl Status {
             rejected,
             since_final_ms: since_final
                 .map(|since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)),
+            sync: None,
             peers: peers.collect(),
         }
     }

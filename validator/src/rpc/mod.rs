@@ -32,4 +32,4 @@ mod subscriptions;
 mod txpool;
 
 pub use context::RpcConfig;
-pub use server::{RpcServer, ServerError};
+pub use server::{RpcServer, ServerError, SyncingServer};

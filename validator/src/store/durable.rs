@@ -17,7 +17,7 @@ use lockweave_accounts_db::{
     AccountProof, CommitError, Db, OpenError, Options, PreparedBlock, ReadError, Reader, StateItem,
     storage::real::RealStorage,
 };
-use lockweave_runtime::{MemoryState, StateDelta, StateView};
+use lockweave_runtime::{StateDelta, StateView};
 use parking_lot::RwLock;
 use rayon::prelude::*;
 use std::{
@@ -32,8 +32,11 @@ use thiserror::Error;
 const GENESIS_FILE: &str = "genesis.json";
 /// Blocks read at a time when the chain is opened.
 const OPEN_CHUNK: u64 = 256;
-/// Entries of a state that may be iterated over, at most.
-const WHOLE_STATE_MAX: usize = 20_000_000;
+/// The folder of the accounts database.
+const STATE: &str = "state";
+/// In the folder of a state that came as a snapshot: what proves the block after it final. It is written last, so a
+/// new state without it is not complete.
+const FINALIZATION: &str = "finalization";
 
 /// Why a chain on disk cannot be opened.
 #[derive(Debug, Error)]
@@ -108,10 +111,16 @@ impl Datadir {
             }
             Err(TryLockError::Error(source)) => return Err(failed(&lock_path)(source)),
         }
-        Ok(Self {
+        let datadir = Self {
             path: path.to_owned(),
             _lock: lock,
-        })
+        };
+        // The process may have ended between the last write of a new state and its installation.
+        if datadir.new_finalization_path().exists() {
+            let installed = datadir.install_new_state();
+            installed.map_err(failed(&datadir.new_state_path()))?;
+        }
+        Ok(datadir)
     }
 
     /// Whether a folder holds a chain. Creates and locks nothing.
@@ -129,7 +138,41 @@ impl Datadir {
     }
 
     fn state_path(&self) -> PathBuf {
-        self.path.join("state")
+        self.path.join(STATE)
+    }
+
+    /// Where a state is made that replaces the present one.
+    pub(crate) fn new_state_path(&self) -> PathBuf {
+        self.path.join("state.new")
+    }
+
+    /// The file that makes a new state complete.
+    pub(crate) fn new_finalization_path(&self) -> PathBuf {
+        self.new_state_path().join(FINALIZATION)
+    }
+
+    /// Replaces the state by the new one, which must be complete. If it is interrupted, opening the folder goes on.
+    pub(crate) fn install_new_state(&self) -> io::Result<()> {
+        let state = self.state_path();
+        if state.exists() {
+            fs::remove_dir_all(&state)?;
+        }
+        fs::rename(self.new_state_path(), state)?;
+        File::open(&self.path)?.sync_all()
+    }
+
+    /// What proves the block after the snapshot final that the state of a folder came from; `None` if it came from no
+    /// snapshot.
+    pub fn finalization(path: &Path) -> Result<Option<Vec<u8>>, DatadirError> {
+        let path = path.join(STATE).join(FINALIZATION);
+        match fs::read(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(DatadirError::File {
+                path: path.display().to_string(),
+                source,
+            }),
+        }
     }
 
     /// The chain in the folder, if there is one.
@@ -354,21 +397,17 @@ impl ChainStore for DurableStore {
         Ok(Arc::new(self.reader_at(number)?))
     }
 
-    fn whole_state_at(&self, number: u64) -> Result<MemoryState, StoreError> {
-        let reader = self.reader_at(number)?;
-        let mut state = MemoryState::new();
-        for (count, item) in reader.items().enumerate() {
-            if count >= WHOLE_STATE_MAX {
-                return Err(StoreError::StateTooLarge {
-                    limit: WHOLE_STATE_MAX,
-                });
+    fn visit_state(
+        &self,
+        number: u64,
+        visit: &mut dyn FnMut(StateItem) -> bool,
+    ) -> Result<(), StoreError> {
+        for item in self.reader_at(number)?.items() {
+            if !visit(item.map_err(backend)?) {
+                break;
             }
-            match item.map_err(backend)? {
-                StateItem::Account(address, account) => state.insert_account(address, account),
-                StateItem::Slot(address, slot, value) => state.insert_slot(address, slot, value),
-            };
         }
-        Ok(state)
+        Ok(())
     }
 
     fn proof_at(

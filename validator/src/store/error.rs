@@ -21,10 +21,6 @@ pub enum StoreError {
     UnknownBlock { number: u64, head: u64 },
     #[error("block {number} does not follow block {head}")]
     NotNext { number: u64, head: u64 },
-    #[error(
-        "the state has more than {limit} entries, too many to walk through; proofs are for smaller chains"
-    )]
-    StateTooLarge { limit: usize },
     /// The storage failed; retrying does not help.
     #[error("the chain's storage failed: {0}")]
     Failed(Arc<dyn std::error::Error + Send + Sync>),

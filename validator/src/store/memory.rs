@@ -7,8 +7,8 @@ use super::{
 };
 use crate::chain::ChainBlock;
 use alloy_primitives::{Address, B256, Bloom, U256};
-use lockweave_accounts_db::AccountProof;
-use lockweave_runtime::{MemoryState, StateDelta, StateView};
+use lockweave_accounts_db::{AccountProof, StateItem};
+use lockweave_runtime::{StateDelta, StateView};
 use lockweave_state_trie::{MemoryTrie, PreparedDelta, TrieError};
 use parking_lot::RwLock;
 use std::{collections::VecDeque, sync::Arc};
@@ -82,9 +82,14 @@ impl ChainStore for MemoryStore {
         Ok(Arc::new(self.state.at(number)))
     }
 
-    fn whole_state_at(&self, number: u64) -> Result<MemoryState, StoreError> {
+    fn visit_state(
+        &self,
+        number: u64,
+        visit: &mut dyn FnMut(StateItem) -> bool,
+    ) -> Result<(), StoreError> {
         self.check_state(number)?;
-        Ok(self.state.at(number).to_memory())
+        self.state.at(number).visit(visit);
+        Ok(())
     }
 
     fn proof_at(

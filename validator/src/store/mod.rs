@@ -19,10 +19,12 @@ pub use index::{ChainIndex, IndexedBlock, TransactionPlace};
 pub use memory::MemoryStore;
 pub use versioned::{VersionedState, VersionedView};
 
+pub(crate) use codec::{decode as decode_block, encode as encode_block};
+
 use crate::{chain::ChainBlock, config::History};
 use alloy_primitives::{Address, B256, Bloom, U256};
-use lockweave_accounts_db::AccountProof;
-use lockweave_runtime::{MemoryState, StateDelta, StateView};
+use lockweave_accounts_db::{AccountProof, StateItem};
+use lockweave_runtime::{StateDelta, StateView};
 use std::sync::Arc;
 
 /// How much history a store keeps.
@@ -83,8 +85,12 @@ pub trait ChainStore: Send + Sync {
     /// The state after a block, if it is still kept.
     fn state_at(&self, number: u64) -> Result<Arc<dyn StateView>, StoreError>;
 
-    /// A copy of a whole state without codes, for tests and tools; only of states that are small enough.
-    fn whole_state_at(&self, number: u64) -> Result<MemoryState, StoreError>;
+    /// Gives `visit` all accounts and slots of a state, in no order, until it returns `false`.
+    fn visit_state(
+        &self,
+        number: u64,
+        visit: &mut dyn FnMut(StateItem) -> bool,
+    ) -> Result<(), StoreError>;
 
     /// Proves an account and some of its slots in the state after a block (EIP-1186).
     fn proof_at(

@@ -6,7 +6,8 @@
 
 use ahash::AHashMap;
 use alloy_primitives::{Address, B256, U256};
-use lockweave_runtime::{Account, Code, MemoryState, StateDelta, StateError, StateView};
+use lockweave_accounts_db::StateItem;
+use lockweave_runtime::{Account, Code, StateDelta, StateError, StateView};
 use parking_lot::RwLock;
 use std::sync::{
     Arc,
@@ -255,24 +256,24 @@ impl VersionedView {
         delta
     }
 
-    /// A copy of the whole state.
-    pub(super) fn to_memory(&self) -> MemoryState {
-        let mut state = MemoryState::new();
+    /// Gives `visit` all accounts and slots, until it returns `false`.
+    pub(super) fn visit(&self, visit: &mut dyn FnMut(StateItem) -> bool) {
         for shard in &self.state.shards {
             for (address, entry) in &*shard.read() {
                 let Some((_, Some(account))) = entry.account.at(self.block) else {
                     continue;
                 };
-                state.insert_account(*address, account);
+                if !visit(StateItem::Account(*address, account)) {
+                    return;
+                }
                 for (slot, versions) in &entry.slots {
                     let value = entry.live(versions, self.block);
-                    if !value.is_zero() {
-                        state.insert_slot(*address, *slot, value);
+                    if !value.is_zero() && !visit(StateItem::Slot(*address, *slot, value)) {
+                        return;
                     }
                 }
             }
         }
-        state
     }
 }
 
@@ -280,6 +281,7 @@ impl VersionedView {
 mod tests {
     use super::*;
     use crate::test_deltas::delta;
+    use lockweave_runtime::MemoryState;
     use proptest::prelude::*;
 
     const KEPT: u64 = 4;

@@ -17,6 +17,8 @@ pub(crate) enum Kind {
     Crash,
     /// All nodes crash and start again.
     CrashAll,
+    /// A follower joins late, without blocks, and fetches a snapshot.
+    Newcomer,
     /// Thousands of transactions arrive, and sending them all takes longer than a leader has.
     Backlog,
     /// A leader proposes a wrong state root.
@@ -44,7 +46,7 @@ pub(crate) struct Scenario {
     pub(crate) followers: usize,
 }
 
-const KINDS: [(Kind, &str); 15] = [
+const KINDS: [(Kind, &str); 16] = [
     (Kind::Healthy, "healthy"),
     (Kind::Loss, "loss"),
     (Kind::Delay, "delay"),
@@ -52,6 +54,7 @@ const KINDS: [(Kind, &str); 15] = [
     (Kind::CutOff, "cut-off"),
     (Kind::Crash, "crash"),
     (Kind::CrashAll, "crash-all"),
+    (Kind::Newcomer, "newcomer"),
     (Kind::Backlog, "backlog"),
     (Kind::WrongRoot, "wrong-root"),
     (Kind::WrongList, "wrong-list"),

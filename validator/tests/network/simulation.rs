@@ -30,10 +30,11 @@ use lockweave_validator::{
     network::{
         Chain, Named, Status, Timing,
         engine::{self, Channels, EngineConfig, MESSAGE_BYTES_MAX, quota},
+        sync::Client,
     },
     node::{Node, NodeConfig, replica::Replica},
     pool::PoolConfig,
-    store::{ChainStore, MemoryStore, Retention},
+    store::{ChainStore, Datadir, DurableStore, MemoryStore, Retention},
 };
 use rand_core::Rng as _;
 use std::{
@@ -43,6 +44,7 @@ use std::{
     sync::{Arc, LazyLock},
     time::Duration,
 };
+use tempfile::TempDir;
 
 const NAMESPACE: &[u8] = b"lockweave-simulation";
 /// Virtual seconds before something fails.
@@ -80,6 +82,8 @@ struct Member {
     key: PrivateKey,
     parameters: ChainParameters,
     store: Arc<dyn ChainStore>,
+    /// Its data folder, if the state came as a snapshot.
+    folder: Option<TempDir>,
     /// While it runs.
     node: Option<Arc<Node>>,
     handles: Handles,
@@ -91,6 +95,8 @@ struct Simulation {
     oracle: Oracle<PublicKey, deterministic::Context>,
     validators: Set<PublicKey>,
     members: Vec<Member>,
+    /// Where members make snapshots.
+    snapshots: TempDir,
 }
 
 fn parameters() -> ChainParameters {
@@ -149,6 +155,7 @@ impl Simulation {
                 genesis.clone(),
                 &delta,
             )),
+            folder: None,
             node: None,
             handles: Vec::new(),
         });
@@ -158,13 +165,15 @@ impl Simulation {
             scenario,
             oracle,
             validators,
+            snapshots: tempfile::tempdir().unwrap(),
         };
         for from in 0..nodes {
             for to in 0..nodes {
                 simulation.link(from, to).await;
             }
         }
-        for index in 0..nodes {
+        let late = usize::from(scenario.kind == Kind::Newcomer);
+        for index in 0..nodes - late {
             simulation.start(index).await;
         }
         simulation
@@ -213,6 +222,7 @@ impl Simulation {
             blocks: control.register(3, quota).await.unwrap(),
             backfill: control.register(4, quota).await.unwrap(),
             transactions: control.register(5, quota).await.unwrap(),
+            snapshots: control.register(6, quota).await.unwrap(),
         }
     }
 
@@ -223,6 +233,10 @@ impl Simulation {
 
     async fn start(&mut self, index: usize) {
         let ports = self.ports(index).await;
+        self.start_on(index, ports).await;
+    }
+
+    async fn start_on(&mut self, index: usize, ports: Ports) {
         let context = self.context.child("member").with_attribute("index", index);
         if self.is_liar(index) && self.start_foreign(index, &context, &ports) {
             if self.scenario.kind == Kind::TwoVotes {
@@ -240,6 +254,8 @@ impl Simulation {
         let (node, replica) = replica(member.parameters.clone(), Arc::clone(&member.store));
         member.node = Some(node);
         let key = member.key.clone();
+        let folder = member.folder.as_ref().map(TempDir::path);
+        let finalization = folder.and_then(|folder| Datadir::finalization(folder).unwrap());
         let status = self.status(index);
         let replica = Arc::new(replica);
         let chain = Chain::new(
@@ -260,6 +276,8 @@ impl Simulation {
             replica,
             status,
             timing: timing(),
+            finalization,
+            snapshots: self.snapshots.path().join(index.to_string()),
             table_size: 64,
         };
         let engine = context.child("engine");
@@ -289,6 +307,7 @@ impl Simulation {
                     ports.blocks.0.clone(),
                     ports.backfill.0.clone(),
                     ports.transactions.0.clone(),
+                    ports.snapshots.0.clone(),
                 ];
                 let handle = context
                     .child("garbage")
@@ -307,6 +326,35 @@ impl Simulation {
             }
             _ => false,
         }
+    }
+
+    /// Starts a member that has nothing and fetches a snapshot.
+    async fn join(&mut self, index: usize) {
+        let mut ports = self.ports(index).await;
+        let folder = tempfile::tempdir().unwrap();
+        let parameters = self.members[index].parameters.clone();
+        let datadir = Arc::new(Datadir::open(folder.path()).unwrap());
+        datadir.init(&parameters).unwrap();
+        let peers = (0..self.members.len()).filter(|peer| *peer != index);
+        let (sender, receiver) = &mut ports.snapshots;
+        let mut client = Client::new(
+            self.context.child("client"),
+            (sender, receiver),
+            Scheme::verifier(NAMESPACE, self.validators.clone()),
+            peers.map(|peer| self.public_key(peer)),
+            Arc::default(),
+            0,
+        );
+        let newest = client.newest(2).await.unwrap();
+        let number = client.fetch(&datadir, newest, 1 << 20).await.unwrap();
+        assert!(number > 0 && number <= newest + 1, "{number}, {newest}");
+        drop(Arc::into_inner(datadir).unwrap());
+        let datadir = Datadir::open(folder.path()).unwrap();
+        let store = DurableStore::open(datadir, &parameters, Retention::default()).unwrap();
+        assert_eq!(store.head().number(), number);
+        self.members[index].store = Arc::new(store);
+        self.members[index].folder = Some(folder);
+        self.start_on(index, ports).await;
     }
 
     fn status(&self, index: usize) -> Arc<Status> {
@@ -372,6 +420,7 @@ impl Simulation {
                 }
             }
             Kind::Crash => self.start(0).await,
+            Kind::Newcomer => self.join(self.members.len() - 1).await,
             Kind::CrashAll => {
                 for index in 0..self.scenario.validators {
                     self.start(index).await;
@@ -385,7 +434,8 @@ impl Simulation {
     /// accepted.
     fn submit(&mut self, nonces: Range<u64>) -> Vec<B256> {
         let mut accepted = Vec::new();
-        let honest = (0..self.members.len()).filter(|index| !self.is_liar(*index));
+        let honest = (0..self.members.len())
+            .filter(|index| !self.is_liar(*index) && self.members[*index].node.is_some());
         let honest: Vec<usize> = honest.collect();
         for signer in SIGNERS.iter() {
             let choice = honest[self.context.next_u32() as usize % honest.len()];
@@ -451,7 +501,7 @@ impl Simulation {
         let mut chain: BTreeMap<u64, B256> = BTreeMap::new();
         for index in &honest {
             let store = &self.members[*index].store;
-            for number in 0..=heights[*index] {
+            for number in store.oldest_block()..=heights[*index] {
                 let hash = store.block(number).unwrap().unwrap().hash;
                 if *chain.entry(number).or_insert(hash) != hash {
                     return Err(format!("two final blocks {number}; heights {heights:?}"));
@@ -466,7 +516,8 @@ impl Simulation {
                 ));
             }
         }
-        let tallest = honest.iter().max_by_key(|index| heights[**index]).unwrap();
+        let whole = (honest.iter()).filter(|index| self.members[**index].folder.is_none());
+        let tallest = whole.max_by_key(|index| heights[**index]).unwrap();
         let member = &self.members[*tallest];
         for hash in accepted {
             if member.store.transaction(*hash).is_none() {

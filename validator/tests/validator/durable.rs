@@ -8,6 +8,7 @@ use crate::support::{
 use alloy_consensus::Block;
 use alloy_primitives::{Address, B256, TxKind, U256, hex, keccak256};
 use alloy_rlp::Encodable;
+use lockweave_accounts_db::StateItem;
 use lockweave_evm_adapter::TxDeclared;
 use lockweave_runtime::StateDelta;
 use lockweave_validator::{
@@ -424,13 +425,15 @@ async fn a_hash_that_is_stored_wrong_is_found() {
     datadir.init(&parameters).unwrap();
     drop(datadir);
     let store = open(&copied, Retention::default());
-    let whole = made.whole_state_at(1).unwrap();
     let mut delta = StateDelta::default();
-    for (address, account) in whole.accounts() {
-        delta.accounts.push((address, Some(*account)));
-        let slots = whole.slots(address);
-        (delta.slots).extend(slots.map(|(slot, value)| (address, slot, value)));
-    }
+    let copy = &mut |item| {
+        match item {
+            StateItem::Account(address, account) => delta.accounts.push((address, Some(account))),
+            StateItem::Slot(address, slot, value) => delta.slots.push((address, slot, value)),
+        }
+        true
+    };
+    made.visit_state(1, copy).unwrap();
     let prepared = store.db().prepare(1, &delta).unwrap();
     let committed = (store.db()).commit_prepared(prepared, made.head().hash, &payload);
     committed.unwrap();

@@ -14,7 +14,7 @@ use lockweave_validator::{
     chain::dev,
     network::{
         Peer, Timing,
-        config::{NODES_MAX, NetworkFile},
+        config::{NODES_MAX, NetworkFile, SNAPSHOT_AFTER},
     },
 };
 use serde_json::json;
@@ -96,6 +96,7 @@ pub(super) fn run(args: &InitArgs) -> Result<ExitCode, Failure> {
             listen: host.listen,
             rpc: host.rpc,
             fee_recipient: args.fee_recipient,
+            snapshot_after: SNAPSHOT_AFTER,
             timing: Timing::default(),
             peers: peers.clone(),
         };

@@ -87,15 +87,17 @@ impl Process {
         Ok(self.ended)
     }
 
-    /// Waits until the node answers, and until a block is final if `is_final` is set. Returns early if `stop` is set.
+    /// Waits until the node answers, and until a block is final if `is_final` is set. While it fetches a snapshot it
+    /// has all the time that it needs. Returns early if `stop` is set.
     pub(super) fn wait_until_up(
         &mut self,
         is_final: bool,
-        started: Instant,
+        mut started: Instant,
         stop: &AtomicBool,
     ) -> Result<(), NetworkFailure> {
         let member = &self.member;
         let mut what = "does not answer";
+        let call = |method| rpc::call(&member.url(), method, &json!([]), CALL_TIMEOUT);
         while started.elapsed() < START_TIMEOUT {
             if stop.load(Relaxed) {
                 return Ok(());
@@ -111,12 +113,19 @@ impl Process {
                     last: last_line(member),
                 });
             }
-            let answer = rpc::call(&member.url(), "eth_blockNumber", &json!([]), CALL_TIMEOUT);
-            if let Ok(Value::String(number)) = answer {
-                if !is_final || number != "0x0" {
-                    return Ok(());
+            match call("eth_blockNumber") {
+                Ok(Value::String(number)) => {
+                    if !is_final || number != "0x0" {
+                        return Ok(());
+                    }
+                    what = "has no final block";
                 }
-                what = "has no final block";
+                _ => {
+                    let status = call("lockweave_networkStatus");
+                    if status.is_ok_and(|status| status["sync"].is_object()) {
+                        started = Instant::now();
+                    }
+                }
             }
             thread::sleep(LOOK_EVERY);
         }

@@ -97,7 +97,11 @@ fn row(url: &str, answer: &Result<NetworkStatus, String>) -> [String; 9] {
     } else {
         "follower"
     };
-    let since = status.since_final_ms;
+    let last = match (&status.sync, status.since_final_ms) {
+        (Some(sync), _) => sync.short(),
+        (None, Some(since)) => format!("{since} ms ago"),
+        (None, None) => "never".to_owned(),
+    };
     [
         status.name.clone(),
         role.to_owned(),
@@ -107,6 +111,6 @@ fn row(url: &str, answer: &Result<NetworkStatus, String>) -> [String; 9] {
         status.view.to_string(),
         status.leader.clone(),
         format!("{connected} of {}", status.peers.len()),
-        since.map_or_else(|| "never".to_owned(), |since| format!("{since} ms ago")),
+        last,
     ]
 }

@@ -31,6 +31,7 @@ use super::{
 use alloy_primitives::{Address, U64};
 pub(crate) use blocks::raw_transaction_by_hash;
 pub(crate) use logs::{collect_logs, parse_filter};
+pub(crate) use node::client_version;
 pub(crate) use send::answer_submissions;
 
 /// The node keeps no keys.
@@ -119,7 +120,7 @@ pub(crate) fn find(name: &str) -> Option<(Method, Cost)> {
             |context, _| reply(context.node.chain().chain_id.to_string()),
             Light,
         ),
-        "web3_clientVersion" => (|_, _| reply(node::client_version()), Light),
+        "web3_clientVersion" => (|_, _| reply(client_version()), Light),
         "web3_sha3" => (node::sha3, Light),
         "rpc_modules" => (node::rpc_modules, Light),
         _ => return None,

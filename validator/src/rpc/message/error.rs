@@ -19,6 +19,8 @@ pub(crate) mod code {
     pub(crate) const INTERNAL: i64 = -32_603;
     /// The request cannot be fulfilled: geth's code for all other errors.
     pub(crate) const SERVER: i64 = -32_000;
+    /// There is no state to answer from yet (EIP-1474).
+    pub(crate) const UNAVAILABLE: i64 = -32_002;
     /// Over a limit (EIP-1474).
     pub(crate) const LIMIT: i64 = -32_005;
     /// A call was reverted; `data` is its output.

@@ -177,7 +177,7 @@ fn load_set(stored: StoredSet) -> Result<AccessSet, CodecError> {
         .map_err(|_| CodecError::Inconsistent("an access set that cannot be"))
 }
 
-pub(super) fn encode(block: &ChainBlock) -> Vec<u8> {
+pub(crate) fn encode(block: &ChainBlock) -> Vec<u8> {
     let receipts = block.receipts.iter().map(|receipt| ReceiptRef {
         succeeded: receipt.succeeded,
         gas_used: receipt.gas_used,
@@ -227,7 +227,7 @@ pub(super) fn encode(block: &ChainBlock) -> Vec<u8> {
     bytes
 }
 
-pub(super) fn decode(bytes: &[u8]) -> Result<ChainBlock, CodecError> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<ChainBlock, CodecError> {
     let parts = Parts::of(bytes)?;
     let mut rest = parts.list;
     let stored = StoredBlock::decode(&mut rest)?;

@@ -1,8 +1,8 @@
 //! A chain in memory that tells when it is read and when it commits.
 
 use alloy_primitives::{Address, B256, Bloom, U256};
-use lockweave_accounts_db::AccountProof;
-use lockweave_runtime::{Account, Code, MemoryState, StateDelta, StateError, StateView};
+use lockweave_accounts_db::{AccountProof, StateItem};
+use lockweave_runtime::{Account, Code, StateDelta, StateError, StateView};
 use lockweave_validator::{
     chain::{ChainBlock, ChainParameters},
     store::{ChainStore, MemoryStore, PreparedCommit, Retention, StoreError, TransactionPlace},
@@ -93,7 +93,7 @@ impl ChainStore for HookedStore {
         head() -> Arc<ChainBlock>;
         oldest_block() -> u64;
         oldest_state() -> u64;
-        whole_state_at(number: u64) -> Result<MemoryState, StoreError>;
+        visit_state(number: u64, visit: &mut dyn FnMut(StateItem) -> bool) -> Result<(), StoreError>;
         proof_at(number: u64, address: Address, slots: &[U256]) -> Result<AccountProof, StoreError>;
         root_after(number: u64, delta: &StateDelta) -> Result<B256, StoreError>;
         block(number: u64) -> Result<Option<Arc<ChainBlock>>, StoreError>;

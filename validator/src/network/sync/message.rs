@@ -1,0 +1,35 @@
+//! What nodes say to each other about snapshots. Borsh.
+
+use crate::snapshot::Offer;
+use borsh::{BorshDeserialize, BorshSerialize};
+
+/// A request or an answer.
+#[derive(Debug, BorshSerialize, BorshDeserialize)]
+pub(super) enum Message {
+    /// Asks for the number of the newest final block.
+    AskHead,
+    /// The newest final block.
+    Head { number: u64 },
+    /// Asks for a snapshot: of this block, or of a new one. Asked again until there is an [`Offer`](Self::Offer).
+    AskOffer { number: Option<u64> },
+    /// A snapshot of this block is being made; `done` parts of 256 are.
+    Preparing { number: u64, done: u64 },
+    /// A snapshot.
+    Offer(Box<Offer>),
+    /// Asks for a chunk of the snapshot of a block.
+    AskChunk { number: u64, index: u64 },
+    /// A chunk.
+    Chunk {
+        number: u64,
+        index: u64,
+        bytes: Vec<u8>,
+    },
+    /// There is no such snapshot.
+    Refused { why: String },
+}
+
+impl Message {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        borsh::to_vec(self).expect("a message can be encoded")
+    }
+}
