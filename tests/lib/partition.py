@@ -6,7 +6,11 @@ was sent arrives after the partition, if both sides still have the connection.
 
 import asyncio
 import re
+import socket
 import threading
+
+# As Linux numbers the states of a connection.
+TCP_ESTABLISHED = 1
 
 
 class Proxy:
@@ -22,6 +26,10 @@ class Proxy:
 
     async def accept(self, reader, writer):
         await self.open.wait()
+        if not is_established(writer):
+            # It was given up meanwhile. In a partition it would never have come to be.
+            writer.close()
+            return
         try:
             there, back = await asyncio.open_connection(*self.target)
         except OSError:
@@ -39,6 +47,12 @@ class Proxy:
             pass
         finally:
             writer.close()
+
+
+def is_established(writer):
+    """Whether the other side has not closed a connection."""
+    state = writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
+    return state[0] == TCP_ESTABLISHED
 
 
 class Partitions:

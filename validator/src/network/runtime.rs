@@ -54,6 +54,11 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
 const DIAL_EVERY: Duration = Duration::from_millis(100);
 /// Time between connections of one node.
 const RECONNECT_AFTER: Duration = Duration::from_millis(250);
+/// Time between signs of life on a connection. The engine takes one in half this time, and whatever comes after one that
+/// is early waits: those of a partition arrive together at its end.
+const PING_EVERY: Duration = Duration::from_secs(2);
+/// Time without a sign of life after which a connection is given up.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
 /// Slots of the hash tables of final blocks at first.
 const TABLE_SIZE: u32 = 1 << 16;
 /// Threads of the consensus runtime.
@@ -140,6 +145,7 @@ impl Connected {
             .spawn(move || {
                 let runtime = tokio::Config::new()
                     .with_storage_directory(storage)
+                    .with_read_write_timeout(SILENCE_MAX)
                     .with_worker_threads(THREADS);
                 tokio::Runner::new(runtime).start(|context| async move {
                     let _ = send_context.send(context.child("node"));
@@ -423,6 +429,7 @@ impl Setup {
             dial_timeout: DIAL_TIMEOUT,
             peer_connection_cooldown: RECONNECT_AFTER,
             dial_frequency: DIAL_EVERY,
+            ping_frequency: PING_EVERY,
             ..lookup::Config::local(
                 handshake,
                 &self.namespace,
