@@ -126,25 +126,23 @@ impl DurableChain {
         let config = fork::chain_config(&spec, DEPOSIT_CONTRACT);
         let alloc = accounts.iter();
         let alloc = alloc.map(|(address, account)| (*address, account.genesis()));
-        let parameters = ChainParameters {
-            spec: Arc::new(spec),
-            genesis: Genesis {
-                config,
-                alloc: alloc.collect(),
-                nonce: genesis.nonce.into(),
-                timestamp: genesis.timestamp,
-                extra_data: genesis.extra_data.clone(),
-                gas_limit: genesis.gas_limit,
-                difficulty: genesis.difficulty,
-                mix_hash: genesis.mix_hash,
-                coinbase: genesis.beneficiary,
-                base_fee_per_gas: genesis.base_fee_per_gas.map(u128::from),
-                excess_blob_gas: genesis.excess_blob_gas,
-                blob_gas_used: genesis.blob_gas_used,
-                number: Some(genesis.number),
-                ..Genesis::default()
-            },
+        let genesis = Genesis {
+            config,
+            alloc: alloc.collect(),
+            nonce: genesis.nonce.into(),
+            timestamp: genesis.timestamp,
+            extra_data: genesis.extra_data.clone(),
+            gas_limit: genesis.gas_limit,
+            difficulty: genesis.difficulty,
+            mix_hash: genesis.mix_hash,
+            coinbase: genesis.beneficiary,
+            base_fee_per_gas: genesis.base_fee_per_gas.map(u128::from),
+            excess_blob_gas: genesis.excess_blob_gas,
+            blob_gas_used: genesis.blob_gas_used,
+            number: Some(genesis.number),
+            ..Genesis::default()
         };
+        let parameters = ChainParameters::with_rules(spec, genesis);
         let folder = tempfile::tempdir()?;
         Datadir::open(folder.path())?.init(&parameters)?;
         let open = Open::new(&folder, &parameters)?;

@@ -184,20 +184,17 @@ where
     let epocher = FixedEpocher::new(EPOCH_BLOCKS);
     let page_cache = CacheRef::new(NZU16!(4096), NZUsize!(4096));
     let (replay_buffer, write_buffer) = (NZUsize!(8 << 20), NZUsize!(1 << 20));
-    let (start, floor) = match finalization {
-        Some(bytes) => {
-            let limits = Scheme::certificate_codec_config_unbounded();
-            let finalization = Finalization::decode_cfg(bytes, &limits);
-            let finalization = finalization.expect("the certificate was checked with its snapshot");
-            let floor = Floor::Finalized(Finalization::clone(&finalization));
-            (Start::Floor(finalization), floor)
-        }
-        None => {
-            let genesis = genesis(&replica);
-            let hash = digest(genesis.hash());
-            let start = Start::Genesis(Digested::precomputed(genesis, hash));
-            (start, Floor::Genesis(hash))
-        }
+    let (start, floor) = if let Some(bytes) = finalization {
+        let limits = Scheme::certificate_codec_config_unbounded();
+        let finalization = Finalization::decode_cfg(bytes, &limits);
+        let finalization = finalization.expect("the certificate was checked with its snapshot");
+        let floor = Floor::Finalized(Finalization::clone(&finalization));
+        (Start::Floor(finalization), floor)
+    } else {
+        let genesis = genesis(&replica);
+        let hash = digest(genesis.hash());
+        let start = Start::Genesis(Digested::precomputed(genesis, hash));
+        (start, Floor::Genesis(hash))
     };
 
     let (broadcast, broadcast_mailbox) = buffered::Engine::new(

@@ -149,7 +149,7 @@ impl Connected {
                     .with_worker_threads(THREADS);
                 tokio::Runner::new(runtime).start(|context| async move {
                     let _ = send_context.send(context.child("node"));
-                    setup.run(context, received).await;
+                    Box::pin(setup.run(context, received)).await;
                 });
             })
             .map_err(NetworkError::Thread)?;

@@ -5,15 +5,12 @@ use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U256, keccak256};
 use alloy_trie::{EMPTY_ROOT_HASH, HashBuilder, Nibbles, TrieAccount};
 use borsh::{BorshDeserialize, BorshSerialize};
 use lockweave_runtime::{Account, Code, StateDelta};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 /// A part of the state. Numbers of 256 bits are big-endian.
 #[derive(Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub(super) enum Chunk {
-    /// Accounts by hashed address, and their codes, each once.
+    /// Accounts by hashed address, and their codes by hash, each once.
     Accounts {
         accounts: Vec<ChunkAccount>,
         codes: Vec<Vec<u8>>,
@@ -77,18 +74,18 @@ impl Chunk {
         let mut apart = Vec::new();
         let root = match self {
             Self::Accounts { accounts, codes } => {
-                let codes: BTreeMap<B256, Arc<Code>> = (codes.iter())
-                    .map(|bytes| Arc::new(Code::new(Bytes::copy_from_slice(bytes))))
-                    .map(|code| (code.hash(), code))
-                    .collect();
+                let codes = (codes.iter()).map(|bytes| Code::new(Bytes::copy_from_slice(bytes)));
+                delta.codes = codes.map(Arc::new).collect();
                 let named = (accounts.iter()).map(|account| B256::from(account.code_hash));
                 let named: BTreeSet<_> = named.filter(|hash| *hash != KECCAK256_EMPTY).collect();
-                if !named.iter().eq(codes.keys()) {
+                if !named
+                    .into_iter()
+                    .eq(delta.codes.iter().map(|code| code.hash()))
+                {
                     return Err(InvalidSnapshot::Chunk(
                         "the codes are not those of the accounts",
                     ));
                 }
-                delta.codes = codes.into_values().collect();
                 let mut trie = TrieBelow::new(path);
                 for account in accounts {
                     trie.add_account(account, &mut delta, &mut apart)?;

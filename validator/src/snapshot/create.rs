@@ -10,7 +10,7 @@ use super::{
     manifest::{ACCOUNT_PATH_MAX, ChunkInfo, Manifest, SLOT_PATH_MAX, root_of},
 };
 use crate::store::{ChainStore, StoreError};
-use alloy_primitives::{B256, KECCAK256_EMPTY, keccak256};
+use alloy_primitives::{Address, B256, KECCAK256_EMPTY, keccak256};
 use alloy_trie::Nibbles;
 use borsh::{BorshDeserialize, BorshSerialize};
 use lockweave_accounts_db::StateItem;
@@ -256,7 +256,7 @@ pub(super) fn split<T: Placed>(
     }
     let nibble = |item: &T| {
         let byte = item.key()[path.len() / 2];
-        if path.len() % 2 == 0 {
+        if path.len().is_multiple_of(2) {
             byte >> 4
         } else {
             byte & 15
@@ -478,7 +478,7 @@ impl Writer {
         self.end += bytes.len() as u64;
         let too_large = |_| InvalidSnapshot::Chunk("it is too large");
         let info = ChunkInfo {
-            owner: chunk.owner().map(|owner| owner.into_array()),
+            owner: chunk.owner().map(Address::into_array),
             path: path.to_vec(),
             root: root.0,
             bytes: u32::try_from(bytes.len()).map_err(too_large)?,

@@ -170,7 +170,7 @@ fn state(accounts: u64, slots: u64, code_bytes: usize) -> StateDelta {
     let mut delta = StateDelta::default();
     for index in 0..accounts {
         let address = Address::from_word(keccak256(index.to_be_bytes()));
-        let code = Arc::new(Code::new(Bytes::from(vec![index as u8; code_bytes])));
+        let code = Arc::new(Code::new(Bytes::from(vec![index.to_le_bytes()[0]; code_bytes])));
         let has_code = index % 3 == 0 && code_bytes > 0;
         let account = Account {
             nonce: index,
@@ -271,6 +271,11 @@ fn lies_are_found() {
     assert!(lie(&|manifest| manifest.chunks.swap(0, 1)).is_err());
     assert!(lie(&|manifest| manifest.chunks[1].path = vec![1; 65]).is_err());
     // Bytes that were cut or changed.
+    for at in (0..bytes.len()).step_by(bytes.len() / 50) {
+        let mut changed = bytes.clone();
+        changed[at] ^= 0x10;
+        assert!(snapshot.check_chunk(2, &changed).is_err(), "byte {at}");
+    }
     for cut in [0, 1, bytes.len() / 2, bytes.len() - 1] {
         assert!(snapshot.check_chunk(2, &bytes[..cut]).is_err());
     }

@@ -8,6 +8,7 @@ use crate::support::{
 };
 use alloy_consensus::Header;
 use alloy_eips::eip2935::HISTORY_STORAGE_ADDRESS;
+use alloy_genesis::Genesis;
 use alloy_primitives::{Address, B256, Bytes, U256, hex};
 use crossbeam_channel::Receiver;
 use lockweave_validator::{
@@ -96,7 +97,7 @@ impl Hooks for Full {
 }
 
 fn small_blocks() -> ChainParameters {
-    let mut genesis = parameters([]).genesis;
+    let mut genesis = Genesis::clone(&parameters([]).genesis);
     genesis.gas_limit = ROOM * 21_000;
     ChainParameters::new(genesis).unwrap()
 }
@@ -177,7 +178,7 @@ async fn transactions_wait_for_the_hash_of_the_last_block_where_they_read_it() {
     /// Calls that a block has room for.
     const CALLS: u64 = 10;
     let contract = Address::repeat_byte(0xcc);
-    let mut genesis = parameters([]).genesis;
+    let mut genesis = Genesis::clone(&parameters([]).genesis);
     genesis.gas_limit = CALLS * 100_000;
     let account = alloy_genesis::GenesisAccount::default().with_code(Some(parent_hash_reader()));
     genesis.alloc.insert(contract, account);

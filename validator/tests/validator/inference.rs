@@ -2,7 +2,7 @@
 //! its set is repaired within the block.
 
 use crate::support::{Draft, Setup, TestNode, number, parameters, signers};
-use alloy_genesis::GenesisAccount;
+use alloy_genesis::{Genesis, GenesisAccount};
 use alloy_primitives::{Address, B256, Bytes, U256, hex};
 use lockweave_validator::chain::{ChainParameters, execution::execute_given};
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ const CONTRACT: Address = Address::repeat_byte(0xcc);
 const LIST: u64 = 1_000;
 
 fn with_contract(code: &[u8]) -> ChainParameters {
-    let mut genesis = parameters([]).genesis;
+    let mut genesis = Genesis::clone(&parameters([]).genesis);
     let account = GenesisAccount::default().with_code(Some(Bytes::copy_from_slice(code)));
     genesis.alloc.insert(CONTRACT, account);
     ChainParameters::new(genesis).unwrap()

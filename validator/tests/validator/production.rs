@@ -7,6 +7,7 @@ use crate::support::{
     parameters, signers, single_threaded,
 };
 use alloy_consensus::Header;
+use alloy_genesis::Genesis;
 use alloy_primitives::{Address, Bytes, U256, hex};
 use alloy_rlp::Encodable as _;
 use crossbeam_channel::Receiver;
@@ -31,7 +32,7 @@ const DEPOSIT_CONTRACT: Address = Address::repeat_byte(0xde);
 
 /// The development chain with a deposit contract that logs whatever it is sent as a deposit.
 fn with_deposits() -> ChainParameters {
-    let mut genesis = parameters([]).genesis;
+    let mut genesis = Genesis::clone(&parameters([]).genesis);
     genesis.config.deposit_contract_address = Some(DEPOSIT_CONTRACT);
     // CALLDATASIZE PUSH0 PUSH0 CALLDATACOPY PUSH32 (the event) CALLDATASIZE PUSH0 LOG1
     let code = hex!(
@@ -87,7 +88,7 @@ async fn a_deposit_that_cannot_be_read_ends_nothing_but_its_transaction() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_block_is_not_longer_than_its_encoding_may_be() {
     const COUNT: u64 = 80;
-    let mut genesis = parameters([]).genesis;
+    let mut genesis = Genesis::clone(&parameters([]).genesis);
     genesis.config.osaka_time = Some(0);
     let chain = ChainParameters::new(genesis).unwrap();
     let node = TestNode::on(Setup::default(), chain, None).await;
@@ -134,7 +135,7 @@ async fn blob_transactions_are_refused_with_what_to_do() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn contracts_see_the_hash_of_the_first_block() {
-    let mut genesis = parameters([]).genesis;
+    let mut genesis = Genesis::clone(&parameters([]).genesis);
     let contract = Address::repeat_byte(0xcc);
     // PUSH0 BLOCKHASH NUMBER SSTORE
     let code = Bytes::from_static(&hex!("5f 40 43 55"));
@@ -208,7 +209,7 @@ impl Hooks for Broken {
 
 #[test]
 fn a_storage_that_breaks_is_told_at_once_and_ends_intake() {
-    let mut genesis = parameters([]).genesis;
+    let mut genesis = Genesis::clone(&parameters([]).genesis);
     genesis.gas_limit = 2 * 21_000;
     let chain = ChainParameters::new(genesis).unwrap();
     let store: Arc<dyn ChainStore> = Arc::new(HookedStore::new(&chain, Arc::new(Broken)));

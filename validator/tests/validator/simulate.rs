@@ -1,6 +1,7 @@
 //! `eth_simulateV1` on a chain of this node's own: what it says comes true.
 
 use crate::support::{BENEFICIARY, Draft, GAS_PRICE, Setup, TestNode, ask, parameters, signers};
+use alloy_genesis::Genesis;
 use alloy_primitives::{Address, Bytes, U64, U128};
 use lockweave_validator::{
     chain::ChainParameters,
@@ -11,7 +12,7 @@ use std::sync::Arc;
 
 /// No system contracts: they write the block's time, which a simulation cannot know.
 fn shanghai() -> ChainParameters {
-    let mut genesis = parameters([]).genesis;
+    let mut genesis = Genesis::clone(&parameters([]).genesis);
     genesis.config.cancun_time = None;
     genesis.config.prague_time = None;
     ChainParameters::new(genesis).unwrap()

@@ -12,7 +12,11 @@ use lockweave_evm_adapter::{Activation, ChainSpec, SpecId};
 use lockweave_runtime::{Account, Code, StateDelta};
 use lockweave_state_trie::{MemoryTrie, TrieError};
 use serde::{Deserialize, de::IgnoredAny};
-use std::{fs, io, path::Path, sync::Arc};
+use std::{
+    fs, io,
+    path::Path,
+    sync::{Arc, OnceLock},
+};
 use thiserror::Error;
 
 /// Why a genesis cannot be used.
@@ -53,14 +57,24 @@ pub struct ChainParameters {
     /// Chain id and fork schedule.
     pub spec: Arc<ChainSpec>,
     /// The genesis file's content.
-    pub genesis: Genesis,
+    pub genesis: Arc<Genesis>,
+    /// The first block, once it was computed.
+    first: Arc<OnceLock<ChainBlock>>,
 }
 
 impl ChainParameters {
     /// The chain that a genesis describes.
     pub fn new(genesis: Genesis) -> Result<Self, GenesisError> {
-        let spec = Arc::new(chain_spec(&genesis.config)?);
-        Ok(Self { spec, genesis })
+        Ok(Self::with_rules(chain_spec(&genesis.config)?, genesis))
+    }
+
+    /// A chain with this genesis and other rules than it states.
+    pub fn with_rules(spec: ChainSpec, genesis: Genesis) -> Self {
+        Self {
+            spec: Arc::new(spec),
+            genesis: Arc::new(genesis),
+            first: Arc::default(),
+        }
     }
 
     /// Reads a genesis file.
@@ -115,11 +129,16 @@ impl ChainParameters {
         delta
     }
 
-    /// The genesis block.
-    ///
-    /// Its state root is the root of the Merkle-Patricia trie, on every chain: it is small, and so
-    /// the block's hash is the one every other client computes.
+    /// The genesis block. The first call computes its state root.
     pub fn genesis_block(&self) -> Result<ChainBlock, GenesisError> {
+        if let Some(first) = self.first.get() {
+            return Ok(first.clone());
+        }
+        let first = self.make_genesis_block()?;
+        Ok(self.first.get_or_init(|| first).clone())
+    }
+
+    fn make_genesis_block(&self) -> Result<ChainBlock, GenesisError> {
         let genesis = &self.genesis;
         let number = genesis.number.unwrap_or_default();
         let fork = self.spec.fork_at(number, genesis.timestamp);
@@ -167,7 +186,7 @@ impl ChainParameters {
 
     /// The genesis as compact JSON, to be kept with the chain.
     pub fn to_json(&self) -> Bytes {
-        serde_json::to_vec(&self.genesis)
+        serde_json::to_vec(&*self.genesis)
             .expect("a genesis is made of strings and numbers")
             .into()
     }

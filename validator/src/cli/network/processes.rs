@@ -113,19 +113,14 @@ impl Process {
                     last: last_line(member),
                 });
             }
-            match call("eth_blockNumber") {
-                Ok(Value::String(number)) => {
-                    if !is_final || number != "0x0" {
-                        return Ok(());
-                    }
-                    what = "has no final block";
+            if let Ok(Value::String(number)) = call("eth_blockNumber") {
+                if !is_final || number != "0x0" {
+                    return Ok(());
                 }
-                _ => {
-                    let status = call("lockweave_networkStatus");
-                    if status.is_ok_and(|status| status["sync"].is_object()) {
-                        started = Instant::now();
-                    }
-                }
+                what = "has no final block";
+            } else if call("lockweave_networkStatus").is_ok_and(|status| status["sync"].is_object())
+            {
+                started = Instant::now();
             }
             thread::sleep(LOOK_EVERY);
         }

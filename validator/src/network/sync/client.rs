@@ -23,6 +23,8 @@ use std::{
 use thiserror::Error;
 use tracing::{info, warn};
 
+/// Peers that are asked for one snapshot, at most: each of them has to make it.
+const PEERS_MAX: usize = 3;
 /// Chunks that are asked for at a time, of each peer and of all, at most.
 const ASKED_OF_PEER: usize = 4;
 const ASKED_MAX: usize = 32;
@@ -33,7 +35,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time to wait for a peer that has the snapshot of an interrupted restore.
 const RESUME_TIMEOUT: Duration = Duration::from_secs(15);
 /// Time without progress after which the snapshot is given up.
-const GIVE_UP: Duration = Duration::from_secs(60);
+const GIVE_UP: Duration = Duration::from_mins(1);
 /// Time between two lines in the log.
 const LOG_EVERY: Duration = Duration::from_secs(5);
 /// How long to wait until enough peers have told of their newest block.
@@ -60,10 +62,30 @@ struct Peer {
     is_bad: bool,
     /// It offers the snapshot that is fetched.
     serves: bool,
-    /// When it was asked for an offer.
+    /// When it was asked for an offer last.
     asked: Option<SystemTime>,
+    /// When it was heard of last, or first asked.
+    heard: Option<SystemTime>,
+    /// When it had no snapshot, or did not answer.
+    refused: Option<SystemTime>,
     /// Chunks it was asked for, and when.
     chunks: BTreeMap<usize, SystemTime>,
+}
+
+impl Peer {
+    /// It has no snapshot, or is gone. It can be asked again later.
+    fn refuse(&mut self, now: SystemTime) {
+        *self = Self {
+            is_bad: self.is_bad,
+            refused: Some(now),
+            ..Self::default()
+        };
+    }
+
+    /// Whether it sends chunks, or may soon.
+    const fn helps(&self) -> bool {
+        !self.is_bad && (self.serves || self.asked.is_some())
+    }
 }
 
 /// Fetches a snapshot from peers.
@@ -214,9 +236,11 @@ where
             let fetch = self.begin(datadir, offer, snapshot, trie_memory_bytes);
             let mut fetch = fetch.await?;
             for (key, known) in &mut self.peers {
-                known.serves = *key == peer;
-                known.asked = None;
-                known.chunks.clear();
+                *known = Peer {
+                    is_bad: known.is_bad,
+                    serves: *key == peer,
+                    ..Peer::default()
+                };
             }
             match self.chunks(&mut fetch, GIVE_UP).await {
                 Ok(()) => return self.finish(fetch, datadir).await,
@@ -259,13 +283,13 @@ where
                 self.send(&peer, &Message::AskOffer { number: None });
             }
             match self.receive().await? {
-                Some((from, Message::Offer(offer))) if from == peer => match self.check(&offer) {
-                    Some(snapshot) => return Ok((peer, *offer, snapshot)),
-                    None => {
-                        self.peers.entry(from).or_default().is_bad = true;
-                        current = None;
+                Some((from, Message::Offer(offer))) if from == peer => {
+                    if let Some(snapshot) = self.check(&offer) {
+                        return Ok((peer, *offer, snapshot));
                     }
-                },
+                    self.peers.entry(from).or_default().is_bad = true;
+                    current = None;
+                }
                 Some((from, Message::Preparing { .. })) if from == peer => {
                     (answered, last) = (now, now);
                 }
@@ -363,12 +387,9 @@ where
                 Message::Preparing { number, .. } if number == fetch.number => {
                     // It will have the snapshot.
                     fetch.last = now;
+                    self.peers.entry(peer).or_default().heard = Some(now);
                 }
-                Message::Refused { .. } => {
-                    let known = self.peers.entry(peer).or_default();
-                    known.serves = false;
-                    known.chunks.clear();
-                }
+                Message::Refused { .. } => self.peers.entry(peer).or_default().refuse(now),
                 Message::Chunk {
                     number,
                     index,
@@ -396,13 +417,13 @@ where
         let is_late = |asked: &SystemTime| now > *asked + ANSWER_TIMEOUT;
         let mut asked: BTreeSet<usize> = BTreeSet::new();
         for peer in self.peers.values_mut() {
-            if peer.chunks.values().any(is_late) {
-                // It may be gone. It is asked whether it is there.
-                peer.serves = false;
-                peer.chunks.clear();
+            let is_silent = !peer.serves && peer.heard.as_ref().is_some_and(is_late);
+            if is_silent || peer.chunks.values().any(is_late) {
+                peer.refuse(now);
             }
             asked.extend(peer.chunks.keys());
         }
+        let mut helping = self.peers.values().filter(|peer| peer.helps()).count();
         let wanted = (next..fetch.total.min(next + ASKED_MAX))
             .filter(|index| !asked.contains(index) && !fetch.early.contains_key(index));
         let mut wanted: Vec<usize> = wanted.collect();
@@ -412,8 +433,15 @@ where
         let mut messages = Vec::new();
         for (key, peer) in self.peers.iter_mut().filter(|(_, peer)| !peer.is_bad) {
             if !peer.serves {
-                let asked = peer.asked.is_some_and(|asked| now < asked + 4 * TICK);
-                if !asked {
+                if !peer.helps() {
+                    let is_needed = helping < PEERS_MAX;
+                    if !is_needed || peer.refused.as_ref().is_some_and(|at| !is_late(at)) {
+                        continue;
+                    }
+                    helping += 1;
+                    peer.heard = Some(now);
+                }
+                if peer.asked.is_none_or(|asked| now >= asked + 4 * TICK) {
                     peer.asked = Some(now);
                     let number = Some(number);
                     messages.push((key.clone(), Message::AskOffer { number }));

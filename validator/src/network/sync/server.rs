@@ -92,7 +92,7 @@ impl Server {
         loop {
             let look = pin!(context.sleep(LOOK_EVERY));
             let (peer, message) = match select(pin!(receiver.recv()), look).await {
-                Either::Left((Ok(received), _)) => received,
+                Either::Left((Ok(message), _)) => message,
                 Either::Left((Err(_), _)) => return,
                 Either::Right(_) => {
                     self.remove_unused(context.current());
@@ -215,7 +215,7 @@ impl Server {
         let snapshots = Arc::clone(&self.snapshots);
         context.child("snapshot").spawn(move |context| async move {
             let began = context.current();
-            let make = move || {
+            let work = move || {
                 let store = node.store();
                 let chunks =
                     Chunks::create(store, number, &folder, |parts| done.store(parts, Relaxed))?;
@@ -223,7 +223,7 @@ impl Server {
                 let offer = Offer::new(store, number, manifest, finalization)?;
                 Ok::<_, crate::snapshot::SnapshotError>(Ready { offer, chunks })
             };
-            let made = blocking(&context, make).await;
+            let made = blocking(&context, work).await;
             let now = context.current();
             let mut snapshots = snapshots.lock();
             snapshots.preparing = None;
