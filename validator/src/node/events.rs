@@ -10,7 +10,7 @@ const BLOCKS_BEHIND_MAX: usize = 256;
 /// Announcements of pending transactions a listener may be behind before it misses some.
 const PENDING_BEHIND_MAX: usize = 1_024;
 
-/// A block that became durable.
+/// A block that became durable, or that a network may make final.
 #[derive(Debug)]
 pub struct BlockEvent {
     block: Arc<ChainBlock>,
@@ -35,6 +35,7 @@ impl BlockEvent {
 #[derive(Clone, Debug)]
 pub struct Events {
     blocks: broadcast::Sender<Arc<BlockEvent>>,
+    proposed: broadcast::Sender<Arc<BlockEvent>>,
     pending: broadcast::Sender<Arc<[B256]>>,
 }
 
@@ -42,6 +43,7 @@ impl Default for Events {
     fn default() -> Self {
         Self {
             blocks: broadcast::Sender::new(BLOCKS_BEHIND_MAX),
+            proposed: broadcast::Sender::new(BLOCKS_BEHIND_MAX),
             pending: broadcast::Sender::new(PENDING_BEHIND_MAX),
         }
     }
@@ -53,6 +55,11 @@ impl Events {
         self.blocks.subscribe()
     }
 
+    /// Blocks of a network that were proposed and found valid here, before they are final. Some never are.
+    pub fn proposed(&self) -> broadcast::Receiver<Arc<BlockEvent>> {
+        self.proposed.subscribe()
+    }
+
     /// Hashes of transactions that became executable.
     pub fn pending(&self) -> broadcast::Receiver<Arc<[B256]>> {
         self.pending.subscribe()
@@ -62,6 +69,13 @@ impl Events {
         // An error means that there is no listener.
         let json = OnceLock::new();
         let _ = self.blocks.send(Arc::new(BlockEvent { block, json }));
+    }
+
+    pub(super) fn announce_proposed(&self, block: &Arc<ChainBlock>) {
+        if self.proposed.receiver_count() > 0 {
+            let (block, json) = (Arc::clone(block), OnceLock::new());
+            let _ = self.proposed.send(Arc::new(BlockEvent { block, json }));
+        }
     }
 
     pub(super) fn announce_pending(&self, hashes: Vec<B256>) {

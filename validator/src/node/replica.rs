@@ -428,6 +428,7 @@ impl Replica {
         proposed: Option<Instant>,
     ) {
         let hash = block.hash;
+        self.node.events.announce_proposed(&block);
         let unfinal = Unfinal {
             block,
             changes: Arc::new(Changes::from(&delta)),

@@ -170,7 +170,10 @@ fn state(accounts: u64, slots: u64, code_bytes: usize) -> StateDelta {
     let mut delta = StateDelta::default();
     for index in 0..accounts {
         let address = Address::from_word(keccak256(index.to_be_bytes()));
-        let code = Arc::new(Code::new(Bytes::from(vec![index.to_le_bytes()[0]; code_bytes])));
+        let code = Arc::new(Code::new(Bytes::from(vec![
+            index.to_le_bytes()[0];
+            code_bytes
+        ])));
         let has_code = index % 3 == 0 && code_bytes > 0;
         let account = Account {
             nonce: index,

@@ -1,7 +1,8 @@
 //! A leader that proposes what it should not.
 
 use crate::scenario::Kind;
-use alloy_primitives::B256;
+use alloy_consensus::{SignableTransaction as _, TxLegacy};
+use alloy_primitives::{B256, Signature, U256};
 use commonware_actor::Feedback;
 use commonware_consensus::{
     Application, Reporter,
@@ -11,7 +12,10 @@ use commonware_consensus::{
 use commonware_cryptography::{Digested, Digestible, ed25519::PublicKey, sha256::Digest};
 use commonware_runtime::{Clock, Spawner};
 use lockweave_validator::{
-    chain::{ListedBlock, listed_block::list_commitment},
+    chain::{
+        Envelope, ListedBlock,
+        listed_block::{LISTED_BLOCK_BYTES_MAX, list_commitment},
+    },
     network::Chain,
 };
 
@@ -34,11 +38,22 @@ impl Liar {
             }
             Kind::WrongGasLimit => header.gas_limit += 1,
             Kind::Future => header.timestamp += 3_600,
+            Kind::Oversized => changed.body.transactions.push(oversized()),
             Kind::Silent => return None,
             _ => {}
         }
         Some(ListedBlock::new(changed, list))
     }
+}
+
+/// A transaction that no block has room for, though a message has.
+fn oversized() -> Envelope {
+    let unsigned = TxLegacy {
+        input: vec![0; LISTED_BLOCK_BYTES_MAX].into(),
+        ..TxLegacy::default()
+    };
+    let signature = Signature::new(U256::from(1), U256::from(1), false);
+    Envelope::from(unsigned.into_signed(signature))
 }
 
 impl<E: Clock + Spawner> Application<E> for Liar {

@@ -29,6 +29,8 @@ pub(crate) enum Kind {
     WrongGasLimit,
     /// A leader's clock is an hour ahead.
     Future,
+    /// A leader proposes a block that is larger than blocks may be.
+    Oversized,
     /// A leader proposes nothing.
     Silent,
     /// A validator votes twice, for two blocks.
@@ -46,7 +48,7 @@ pub(crate) struct Scenario {
     pub(crate) followers: usize,
 }
 
-const KINDS: [(Kind, &str); 16] = [
+const KINDS: [(Kind, &str); 17] = [
     (Kind::Healthy, "healthy"),
     (Kind::Loss, "loss"),
     (Kind::Delay, "delay"),
@@ -60,6 +62,7 @@ const KINDS: [(Kind, &str); 16] = [
     (Kind::WrongList, "wrong-list"),
     (Kind::WrongGasLimit, "wrong-gas-limit"),
     (Kind::Future, "future"),
+    (Kind::Oversized, "oversized"),
     (Kind::Silent, "silent"),
     (Kind::TwoVotes, "two-votes"),
     (Kind::Garbage, "garbage"),
@@ -105,6 +108,7 @@ impl Scenario {
                 | Kind::WrongList
                 | Kind::WrongGasLimit
                 | Kind::Future
+                | Kind::Oversized
                 | Kind::Silent
                 | Kind::TwoVotes
                 | Kind::Garbage

@@ -17,7 +17,7 @@ use commonware_cryptography::{
 };
 use commonware_p2p::{
     Recipients, Sender as _,
-    simulated::{Config, Link, Network, Oracle, Receiver, Sender},
+    simulated::{self, Config, Link, Network, Oracle, Sender},
 };
 use commonware_parallel::Sequential;
 use commonware_runtime::{
@@ -38,13 +38,14 @@ use lockweave_validator::{
 };
 use rand_core::Rng as _;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     num::NonZeroUsize,
     ops::Range,
     sync::{Arc, LazyLock},
     time::Duration,
 };
 use tempfile::TempDir;
+use tokio::sync::broadcast::Receiver;
 
 const NAMESPACE: &[u8] = b"lockweave-simulation";
 /// Virtual seconds before something fails.
@@ -63,7 +64,7 @@ const BACKLOG_BANDWIDTH: usize = 1_000_000;
 const BLOCKS_AFTER: u64 = 5;
 
 type Handles = Vec<Handle<()>>;
-type Ports = Channels<Sender<PublicKey, deterministic::Context>, Receiver<PublicKey>>;
+type Ports = Channels<Sender<PublicKey, deterministic::Context>, simulated::Receiver<PublicKey>>;
 
 /// The keys of the funded accounts; their derivation takes long.
 static SIGNERS: LazyLock<Vec<PrivateKeySigner>> = LazyLock::new(|| dev::signers().unwrap());
@@ -456,6 +457,9 @@ impl Simulation {
     }
 
     async fn run(&mut self) -> Result<(), String> {
+        let node = self.members[0].node.as_ref();
+        let mut proposed = node.map(|node| node.events().proposed());
+        let mut seen = BTreeSet::new();
         let mut accepted = Vec::new();
         let mut at_failure = 0;
         for second in 0..BEFORE + FAILING + AFTER {
@@ -489,8 +493,28 @@ impl Simulation {
                 }
             }
             self.context.sleep(Duration::from_secs(1)).await;
+            while let Some(Ok(event)) = proposed.as_mut().map(Receiver::try_recv) {
+                seen.insert(event.block().hash);
+            }
+        }
+        if self.scenario.kind == Kind::Healthy {
+            self.check_proposed(&seen)?;
         }
         self.check(at_failure, &accepted)
+    }
+
+    /// What is final was announced as proposed before.
+    fn check_proposed(&self, seen: &BTreeSet<B256>) -> Result<(), String> {
+        let store = &self.members[0].store;
+        let unseen = (1..=store.head().number()).find(|number| {
+            let block = store.block(*number).unwrap().unwrap();
+            !seen.contains(&block.hash)
+        });
+        unseen.map_or(Ok(()), |number| {
+            Err(format!(
+                "block {number} was not announced when it was proposed"
+            ))
+        })
     }
 
     fn check(&self, at_failure: u64, accepted: &[B256]) -> Result<(), String> {

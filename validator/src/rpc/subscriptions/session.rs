@@ -11,8 +11,17 @@ use alloy_primitives::U128;
 use alloy_rpc_types_eth::Filter;
 use futures_util::FutureExt;
 use parking_lot::Mutex;
+use serde::Deserialize;
 use std::sync::Arc;
 use tokio::{runtime::Handle, sync::mpsc, task::JoinHandle};
+
+/// Options of `newHeads`.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct HeadOptions {
+    /// Heads as soon as they are proposed and found valid, before they are final.
+    proposed: bool,
+}
 
 /// One WebSocket connection.
 #[derive(Debug)]
@@ -42,7 +51,16 @@ impl Session {
         let kind: String = params.required(0, "subscription")?;
         // Listening starts here, so that nothing after the response is missed.
         let task = match kind.as_str() {
-            "newHeads" => heads(channel, events.blocks()).boxed(),
+            "newHeads" => {
+                let options: HeadOptions = params.optional(1, "options")?.unwrap_or_default();
+                // A node that is alone makes blocks that are final at once.
+                let receiver = if options.proposed && context.network.is_some() {
+                    events.proposed()
+                } else {
+                    events.blocks()
+                };
+                heads(channel, receiver).boxed()
+            }
             "logs" => {
                 let rest = Params(params.0.get(1..).unwrap_or_default().to_vec());
                 let filter = if rest.raw(0).is_some() {
@@ -59,7 +77,11 @@ impl Session {
                     pending(channel, events.pending()).boxed()
                 }
             }
-            "syncing" => return Err(RpcError::server("the node never syncs: it has every block")),
+            "syncing" => {
+                return Err(RpcError::server(
+                    "there is no such notification; ask eth_syncing",
+                ));
+            }
             other => {
                 return Err(RpcError::invalid_params(format!(
                     "no {other:?} subscription in eth namespace"
