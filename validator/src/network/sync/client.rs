@@ -8,7 +8,11 @@ use crate::{
 };
 use commonware_codec::Decode as _;
 use commonware_consensus::simplex::{scheme::ed25519::Scheme, types::Finalization};
-use commonware_cryptography::{certificate::Verifier as _, ed25519::PublicKey, sha256::Digest};
+use commonware_cryptography::{
+    certificate::{Scheme as _, Verifier as _},
+    ed25519::PublicKey,
+    sha256::Digest,
+};
 use commonware_p2p::{Receiver, Recipients, Sender};
 use commonware_parallel::Sequential;
 use commonware_runtime::{Clock, Spawner};
@@ -32,6 +36,8 @@ const ASKED_MAX: usize = 32;
 const TICK: Duration = Duration::from_millis(250);
 /// Time to wait for an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time to wait for peers that are making a snapshot.
+const PREPARE_TIMEOUT: Duration = Duration::from_mins(10);
 /// Time to wait for a peer that has the snapshot of an interrupted restore.
 const RESUME_TIMEOUT: Duration = Duration::from_secs(15);
 /// Time without progress after which the snapshot is given up.
@@ -107,6 +113,7 @@ struct Fetch {
     total: usize,
     /// Chunks that came before one that is missing.
     early: BTreeMap<usize, CheckedChunk>,
+    began: SystemTime,
     /// When something came last.
     last: SystemTime,
     logged: SystemTime,
@@ -140,27 +147,34 @@ where
         }
     }
 
-    /// Asks for the newest block of the network. So many answers are waited for, but not long. `None` if nobody
-    /// answers.
-    pub async fn newest(&mut self, answers: usize) -> Option<u64> {
+    /// Asks validators for their newest final block. `None` if too few answer soon.
+    ///
+    /// Of the first answers, one more than there may be liars, the lowest counts: it is at most what an honest
+    /// validator has.
+    pub async fn newest(&mut self) -> Option<u64> {
         let began = self.context.current();
+        let validators = self.scheme.participants().clone();
+        let answers = validators.len().saturating_sub(1) / 3 + 1;
         let mut heads: BTreeMap<PublicKey, u64> = BTreeMap::new();
         let mut asked = None;
-        while heads.len() < answers.min(self.peers.len()) {
+        while heads.len() < answers {
             let now = self.context.current();
             if now > began + HEADS_TIMEOUT {
-                break;
+                return None;
             }
             if asked.is_none_or(|asked| now >= asked + TICK) {
                 asked = Some(now);
                 let message = Message::AskHead.encode();
                 self.sender.send(Recipients::All, message, false);
             }
-            if let Ok(Some((peer, Message::Head { number }))) = self.receive().await {
+            let received = self.receive().await.ok()?;
+            if let Some((peer, Message::Head { number })) = received
+                && validators.position(&peer).is_some()
+            {
                 heads.insert(peer, number);
             }
         }
-        heads.into_values().max()
+        heads.into_values().min()
     }
 
     /// The next message, or `None` after a while without one. Answers what can be answered now.
@@ -263,19 +277,19 @@ where
         order.rotate_left(start);
         let mut candidates = order.iter().cycle();
         let mut current: Option<PublicKey> = None;
-        let mut answered = last;
+        let (mut chosen, mut answered) = (last, last);
         let mut asked = None;
         loop {
             let now = self.context.current();
             if now > last + GIVE_UP {
                 return Err(SyncError::NoPeer);
             }
-            let is_late = now > answered + ANSWER_TIMEOUT;
+            let is_late = now > answered + ANSWER_TIMEOUT || now > chosen + PREPARE_TIMEOUT;
             if is_late || current.is_none() {
                 let mut next = candidates.by_ref().take(order.len());
                 let next = next.find(|key| !self.peers[*key].is_bad).cloned();
                 current = Some(next.ok_or(SyncError::NoPeer)?);
-                (answered, asked) = (now, None);
+                (chosen, answered, asked) = (now, now, None);
             }
             let peer = current.clone().expect("it was chosen above");
             if asked.is_none_or(|asked| now >= asked + TICK) {
@@ -356,6 +370,7 @@ where
             total,
             restore: Some(restore),
             early: BTreeMap::new(),
+            began: now,
             last: now,
             logged: now,
         })
@@ -386,7 +401,9 @@ where
                 }
                 Message::Preparing { number, .. } if number == fetch.number => {
                     // It will have the snapshot.
-                    fetch.last = now;
+                    if now < fetch.began + PREPARE_TIMEOUT {
+                        fetch.last = now;
+                    }
                     self.peers.entry(peer).or_default().heard = Some(now);
                 }
                 Message::Refused { .. } => self.peers.entry(peer).or_default().refuse(now),
