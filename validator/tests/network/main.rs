@@ -19,6 +19,7 @@
 mod liar;
 mod scenario;
 mod simulation;
+mod twins;
 
 use scenario::Scenario;
 use simulation::simulate;
@@ -30,7 +31,7 @@ use std::{
 };
 
 /// Seeds of a usual run.
-const SEEDS: u64 = 102;
+const SEEDS: u64 = 108;
 
 /// A number in the environment.
 fn number(name: &str) -> Option<u64> {

@@ -35,6 +35,8 @@ pub(crate) enum Kind {
     Silent,
     /// A validator votes twice, for two blocks.
     TwoVotes,
+    /// Two nodes have the same key. Each talks to a half of the others.
+    Twins,
     /// A validator sends garbage on all channels.
     Garbage,
 }
@@ -48,7 +50,7 @@ pub(crate) struct Scenario {
     pub(crate) followers: usize,
 }
 
-const KINDS: [(Kind, &str); 17] = [
+const KINDS: [(Kind, &str); 18] = [
     (Kind::Healthy, "healthy"),
     (Kind::Loss, "loss"),
     (Kind::Delay, "delay"),
@@ -65,6 +67,7 @@ const KINDS: [(Kind, &str); 17] = [
     (Kind::Oversized, "oversized"),
     (Kind::Silent, "silent"),
     (Kind::TwoVotes, "two-votes"),
+    (Kind::Twins, "twins"),
     (Kind::Garbage, "garbage"),
 ];
 
@@ -111,6 +114,7 @@ impl Scenario {
                 | Kind::Oversized
                 | Kind::Silent
                 | Kind::TwoVotes
+                | Kind::Twins
                 | Kind::Garbage
         )
     }

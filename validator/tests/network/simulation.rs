@@ -3,6 +3,7 @@
 use crate::{
     liar::Liar,
     scenario::{Kind, Scenario},
+    twins::{self, Ports, WholePorts},
 };
 use alloy_consensus::{SignableTransaction, TxEip1559, TxEnvelope};
 use alloy_eips::eip2718::Encodable2718;
@@ -17,7 +18,7 @@ use commonware_cryptography::{
 };
 use commonware_p2p::{
     Recipients, Sender as _,
-    simulated::{self, Config, Link, Network, Oracle, Sender},
+    simulated::{Config, Link, Network, Oracle},
 };
 use commonware_parallel::Sequential;
 use commonware_runtime::{
@@ -64,7 +65,6 @@ const BACKLOG_BANDWIDTH: usize = 1_000_000;
 const BLOCKS_AFTER: u64 = 5;
 
 type Handles = Vec<Handle<()>>;
-type Ports = Channels<Sender<PublicKey, deterministic::Context>, simulated::Receiver<PublicKey>>;
 
 /// The keys of the funded accounts; their derivation takes long.
 static SIGNERS: LazyLock<Vec<PrivateKeySigner>> = LazyLock::new(|| dev::signers().unwrap());
@@ -90,12 +90,30 @@ struct Member {
     handles: Handles,
 }
 
+impl Member {
+    fn new(key: PrivateKey, parameters: ChainParameters) -> Self {
+        let genesis = parameters.genesis_block().unwrap();
+        let delta = parameters.genesis_delta();
+        let store = MemoryStore::new(Retention::default(), genesis, &delta);
+        Self {
+            key,
+            parameters,
+            store: Arc::new(store),
+            folder: None,
+            node: None,
+            handles: Vec::new(),
+        }
+    }
+}
+
 struct Simulation {
     context: deterministic::Context,
     scenario: Scenario,
     oracle: Oracle<PublicKey, deterministic::Context>,
     validators: Set<PublicKey>,
     members: Vec<Member>,
+    /// A second node with the key of the liar.
+    twin: Option<Member>,
     /// Where members make snapshots.
     snapshots: TempDir,
 }
@@ -146,22 +164,12 @@ impl Simulation {
             Network::new_with_peers(context.child("network"), config, public.clone()).await;
         network.start();
         let parameters = parameters();
-        let genesis = parameters.genesis_block().unwrap();
-        let delta = parameters.genesis_delta();
-        let members = keys.into_iter().map(|key| Member {
-            key,
-            parameters: parameters.clone(),
-            store: Arc::new(MemoryStore::new(
-                Retention::default(),
-                genesis.clone(),
-                &delta,
-            )),
-            folder: None,
-            node: None,
-            handles: Vec::new(),
-        });
+        let members = keys
+            .into_iter()
+            .map(|key| Member::new(key, parameters.clone()));
         let mut simulation = Self {
             members: members.collect(),
+            twin: None,
             context,
             scenario,
             oracle,
@@ -213,7 +221,7 @@ impl Simulation {
         self.oracle.remove_link(other, one).await.unwrap();
     }
 
-    async fn ports(&self, index: usize) -> Ports {
+    async fn ports(&self, index: usize) -> WholePorts {
         let control = self.oracle.control(self.public_key(index));
         let quota = quota();
         Channels {
@@ -234,11 +242,21 @@ impl Simulation {
 
     async fn start(&mut self, index: usize) {
         let ports = self.ports(index).await;
-        self.start_on(index, ports).await;
+        if self.scenario.kind == Kind::Twins && self.is_liar(index) {
+            let [first, second] = twins::halves(&self.context, ports);
+            self.start_on(index, first, false).await;
+            let member = &self.members[index];
+            let (key, parameters) = (member.key.clone(), member.parameters.clone());
+            self.twin = Some(Member::new(key, parameters));
+            self.start_on(index, second, true).await;
+        } else {
+            self.start_on(index, twins::whole(ports), false).await;
+        }
     }
 
-    async fn start_on(&mut self, index: usize, ports: Ports) {
-        let context = self.context.child("member").with_attribute("index", index);
+    async fn start_on(&mut self, index: usize, ports: Ports, is_twin: bool) {
+        let name = if is_twin { "twin" } else { "member" };
+        let context = self.context.child(name).with_attribute("index", index);
         if self.is_liar(index) && self.start_foreign(index, &context, &ports) {
             if self.scenario.kind == Kind::TwoVotes {
                 let key = self.members[index].key.clone();
@@ -251,7 +269,10 @@ impl Simulation {
             }
             return;
         }
-        let member = &mut self.members[index];
+        let member = match &mut self.twin {
+            Some(twin) if is_twin => twin,
+            _ => &mut self.members[index],
+        };
         let (node, replica) = replica(member.parameters.clone(), Arc::clone(&member.store));
         member.node = Some(node);
         let key = member.key.clone();
@@ -264,11 +285,11 @@ impl Simulation {
             Arc::clone(&replica),
             Arc::clone(&status),
             timing(),
-            Address::repeat_byte(u8::try_from(index + 1).unwrap()),
+            Address::repeat_byte(u8::try_from(index + 1 + 100 * usize::from(is_twin)).unwrap()),
         );
         let config = EngineConfig {
             namespace: NAMESPACE.to_vec(),
-            prefix: format!("{}-", key.public_key()),
+            prefix: format!("{name}-{}-", key.public_key()),
             key,
             validators: self.validators.clone(),
             blocker: self.oracle.control(self.public_key(index)),
@@ -288,7 +309,11 @@ impl Simulation {
         } else {
             engine::start(engine, config, chain, ports).await
         };
-        self.members[index].handles = running.tasks;
+        let member = match &mut self.twin {
+            Some(twin) if is_twin => twin,
+            _ => &mut self.members[index],
+        };
+        member.handles = running.tasks;
     }
 
     /// Starts a member that does not run the node's code, if the scenario has one.
@@ -331,7 +356,7 @@ impl Simulation {
 
     /// Starts a member that has nothing and fetches a snapshot.
     async fn join(&mut self, index: usize) {
-        let mut ports = self.ports(index).await;
+        let mut ports = twins::whole(self.ports(index).await);
         let folder = tempfile::tempdir().unwrap();
         let parameters = self.members[index].parameters.clone();
         let datadir = Arc::new(Datadir::open(folder.path()).unwrap());
@@ -355,7 +380,7 @@ impl Simulation {
         assert_eq!(store.head().number(), number);
         self.members[index].store = Arc::new(store);
         self.members[index].folder = Some(folder);
-        self.start_on(index, ports).await;
+        self.start_on(index, ports, false).await;
     }
 
     fn status(&self, index: usize) -> Arc<Status> {
