@@ -1,6 +1,6 @@
 //! What is wrong with a proof.
 
-use crate::header::MalformedHeader;
+use crate::{header::MalformedHeader, validators::InvalidSet};
 use alloy_primitives::B256;
 use thiserror::Error;
 
@@ -78,4 +78,40 @@ pub enum InvalidProof {
         /// The index of the signer.
         signer: u32,
     },
+    /// The certificate's epoch is not that of its block, or is before the first one of the validators.
+    #[error(
+        "the certificate of block {number} is of epoch {epoch}, which is not the block's, or is before epoch {first}, \
+         the first one of these validators"
+    )]
+    WrongEpoch {
+        /// The number of the certificate's block.
+        number: u64,
+        /// The certificate's epoch.
+        epoch: u64,
+        /// The first epoch of the validators.
+        first: u64,
+    },
+    /// The block of a handover is not the last one of its epoch.
+    #[error("block {number} of a handover is not the last one of epoch {epoch}")]
+    NotTheLastBlock {
+        /// The number of the block.
+        number: u64,
+        /// The epoch of its certificate.
+        epoch: u64,
+    },
+    /// A handover has too many trie nodes.
+    #[error("a handover has {0} trie nodes, too many")]
+    TooManyNodes(usize),
+    /// A trie node is not there.
+    #[error("the trie node {0} of a handover is missing")]
+    MissingNode(B256),
+    /// A trie node cannot be read.
+    #[error("a trie node of a handover cannot be read: {0}")]
+    Node(alloy_rlp::Error),
+    /// The state has no contract for validators.
+    #[error("the state of a handover has no contract for validators")]
+    NoContract,
+    /// The validators of a handover are no set.
+    #[error("the validators of a handover are wrong: {0}")]
+    Set(#[from] InvalidSet),
 }

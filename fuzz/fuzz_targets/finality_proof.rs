@@ -6,7 +6,7 @@
 
 use alloy_primitives::{B256, hex};
 use libfuzzer_sys::{Corpus, fuzz_target};
-use lockweave_finality::{FinalityProof, ValidatorSet};
+use lockweave_finality::{FinalityProof, Network, ValidatorSet};
 use std::sync::LazyLock;
 
 /// The validators of the proof in the corpus.
@@ -17,7 +17,11 @@ static VALIDATORS: LazyLock<ValidatorSet> = LazyLock::new(|| {
         hex!("ec8924090e507c2d8371d2fb0bf965d553e6e5756aeec6c274df3801cf2b49b9"),
         hex!("edd0f6de342a1e6a7236d6244f23d83eedfcecd059a386c85055701498e77033"),
     ];
-    ValidatorSet::new(B256::repeat_byte(0x11), keys).expect("four keys")
+    let network = Network {
+        id: B256::repeat_byte(0x11),
+        epoch_blocks: 10_000.try_into().expect("not zero"),
+    };
+    ValidatorSet::new(network, keys).expect("four keys")
 });
 /// The proof that they signed.
 static SIGNED: LazyLock<FinalityProof> = LazyLock::new(|| {

@@ -25,6 +25,10 @@ PATIENCE = 120
 GAP_MAX, REJOIN_MAX, HEAL_MAX = 2, 10, 3
 # Blocks that a follower may be behind before it fetches a snapshot.
 SNAPSHOT_AFTER = 50
+# The contract for validators, and how it has the address 127.0.0.1.
+CONTRACT, LOOPBACK = "0x4c6f636b77656176650000000000000000000001", 0xFFFF7F000001
+# Blocks of an epoch, so that each fault meets the end of one.
+EPOCH_BLOCKS = 25
 # Seconds that a node is stopped or cut off.
 AWAY = 10
 
@@ -78,8 +82,10 @@ class Network:
         self.work.mkdir(parents=True)
         self.dir = self.work / "net"
         self.holders, self.limits = [], options.limits
-        self.command("network", "init", "--validators", str(VALIDATORS), "--followers", "1", "--dir", str(self.dir))
+        init = ["--validators", str(VALIDATORS), "--followers", "1", "--epoch-blocks", str(EPOCH_BLOCKS)]
+        self.command("network", "init", *init, "--dir", str(self.dir))
         names = [f"validator-{index}" for index in range(VALIDATORS)] + ["follower-0"]
+        forget_addresses(self.dir / "genesis.json")
         self.partitions = Partitions(self.dir, names)
         file = self.dir / "follower-0" / "network.toml"
         text, count = re.subn(r"(?m)^snapshot-after = .*$", f"snapshot-after = {SNAPSHOT_AFTER}", file.read_text())
@@ -158,6 +164,23 @@ class Network:
             # With a snapshot, the blocks before it cannot be checked.
             self.command("verify", "--datadir", str(self.dir / name / "data"), accept=(0, 3) if name == "follower-0" else (0,))
         print(f"{lowest} blocks are the same on {len(self.nodes)} nodes; every data folder verifies")
+
+
+def forget_addresses(path):
+    """Takes the nodes' addresses out of the contract for validators, so that those of the network files count.
+
+    In a member's first slot the port has the bytes after the account, and above it is a position that is not zero. The
+    second slot has the IP address.
+    """
+    genesis = json.loads(path.read_text())
+    storage = genesis["alloc"][CONTRACT]["storage"]
+    for slot, value in list(storage.items()):
+        number = int(value, 16)
+        if number == LOOPBACK:
+            del storage[slot]
+        elif 0 < number >> 176 < 256:
+            storage[slot] = f"0x{number & ~(0xffff << 160):064x}"
+    path.write_text(json.dumps(genesis))
 
 
 def is_running(pid):

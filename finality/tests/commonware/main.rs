@@ -1,5 +1,6 @@
 //! Certificates made with commonware's own scheme: all are accepted, and what is changed in any way is refused.
 
+mod handover;
 mod network;
 mod strange_keys;
 
@@ -8,7 +9,7 @@ use commonware_consensus::simplex::types::{Attributable as _, Notarize};
 use lockweave_finality::{
     FinalBlock, FinalityProof, HEADERS_MAX, InvalidProof, MalformedHeader, ValidatorSet,
 };
-use network::{Network, encoded, headers, proposal};
+use network::{ID, Network, encoded, headers, proposal};
 use proptest::{collection::vec, prelude::*, sample::Index};
 use serde_json::json;
 use std::{env, fs, path::Path};
@@ -62,6 +63,7 @@ fn a_block_is_final_with_a_later_one() {
         headers: (headers.iter())
             .map(|index| proof.headers[*index].clone())
             .collect(),
+        handovers: Vec::new(),
     };
     let check = |headers: &[usize]| with(headers).verify(&network.validators);
     assert_eq!(check(&[0, 2]), Err(InvalidProof::NotLinked { index: 1 }));
@@ -88,6 +90,7 @@ fn numbers_must_follow_each_other() {
         let proof = FinalityProof {
             certificate: network.certificate(&proposal, &[0, 1, 2]),
             headers: blocks.iter().map(encoded).collect(),
+            handovers: Vec::new(),
         };
         assert_eq!(
             proof.verify(&network.validators),
@@ -218,15 +221,16 @@ fn other_networks_are_refused() {
         let keys = network.participants.iter();
         keys.map(|key| key.as_ref().try_into().unwrap()).collect()
     };
-    let other_genesis = ValidatorSet::new(B256::repeat_byte(0x12), keys(&network)).unwrap();
+    let other = lockweave_finality::Network {
+        id: B256::repeat_byte(0x12),
+        ..ID
+    };
+    let other = ValidatorSet::new(other, keys(&network)).unwrap();
     let wrong = |signer| Err(InvalidProof::WrongSignature { signer });
-    assert_eq!(proof.verify(&other_genesis), wrong(0));
+    assert_eq!(proof.verify(&other), wrong(0));
     // Five validators, of whom four are the same, and a quorum of four.
     let larger = Network::new(5);
     assert!(proof.verify(&larger.validators).is_err());
-    // Three of the four: the same signatures would be a quorum, but the set is part of what is signed.
-    let three = ValidatorSet::new(network.genesis_hash, keys(&network)[..3].iter().copied());
-    assert_eq!(proof.verify(&three.unwrap()), wrong(0));
 }
 
 #[test]

@@ -18,11 +18,17 @@ use commonware_cryptography::{
 };
 use commonware_parallel::Sequential;
 use commonware_utils::{Participant, TryCollect as _, non_empty, ordered::Set, test_rng};
-use lockweave_finality::{Certificate, FinalityProof, ValidatorSet};
+use lockweave_finality::{Certificate, FinalityProof, Network as Id, ValidatorSet};
+use std::num::NonZeroU64;
+
+/// What all sets of the tests' network have in common.
+pub(crate) const ID: Id = Id {
+    id: B256::repeat_byte(0x11),
+    epoch_blocks: NonZeroU64::new(10_000).unwrap(),
+};
 
 /// The validators of a network, with their keys.
 pub(crate) struct Network {
-    pub(crate) genesis_hash: B256,
     pub(crate) keys: Vec<PrivateKey>,
     pub(crate) participants: Set<PublicKey>,
     pub(crate) validators: ValidatorSet,
@@ -36,16 +42,14 @@ impl Network {
 
     /// A network with validators of whom only the public key is known.
     pub(crate) fn with_keys(mut keys: Vec<PrivateKey>, others: Vec<PublicKey>) -> Self {
-        let genesis_hash = B256::repeat_byte(0x11);
         keys.sort_by_key(PrivateKey::public_key);
         let public = keys.iter().map(PrivateKey::public_key).chain(others);
         let participants: Set<PublicKey> = public.try_collect().unwrap();
         let bytes = participants
             .iter()
             .map(|key| key.as_ref().try_into().unwrap());
-        let validators = ValidatorSet::new(genesis_hash, bytes).unwrap();
+        let validators = ValidatorSet::new(ID, bytes).unwrap();
         Self {
-            genesis_hash,
             keys,
             participants,
             validators,
@@ -113,10 +117,12 @@ impl Network {
     /// A proof for the first of some headers, with a certificate for the last one.
     pub(crate) fn proof(&self, headers: &[Header], signers: &[usize]) -> FinalityProof {
         let last = headers.last().unwrap();
-        let proposal = proposal(0, last.number + 5, last.number + 4, last.hash_slow());
+        let epoch = ID.epoch(last.number);
+        let proposal = proposal(epoch, last.number + 5, last.number + 4, last.hash_slow());
         FinalityProof {
             certificate: self.certificate(&proposal, signers),
             headers: headers.iter().map(encoded).collect(),
+            handovers: Vec::new(),
         }
     }
 }

@@ -5,10 +5,7 @@ use clap::Args;
 use lockweave_finality::{FinalBlock, FinalityProof, ValidatorSet};
 use lockweave_validator::{
     chain::ChainParameters,
-    network::{
-        NetworkError,
-        config::{validator_set, validators},
-    },
+    network::{NetworkError, members::genesis_set},
 };
 use serde_json::{Value, json};
 use std::{
@@ -79,9 +76,8 @@ pub(crate) fn run(args: &VerifyCertificateArgs) -> Result<ExitCode, Failure> {
 fn read_validators(genesis: &Path) -> Result<ValidatorSet, Failure> {
     let path = || genesis.display().to_string();
     let parameters = ChainParameters::read(genesis)?;
-    let keys =
-        validators(&parameters)?.ok_or_else(|| NetworkError::NoValidators { path: path() })?;
-    Ok(validator_set(&parameters, &keys)?)
+    let set = genesis_set(&parameters)?;
+    Ok(set.ok_or_else(|| NetworkError::NoValidators { path: path() })?)
 }
 
 /// Reads a file or standard input.
@@ -130,11 +126,16 @@ fn check(text: &str, validators: &ValidatorSet) -> Result<(FinalBlock, usize), S
 mod tests {
     use super::*;
     use alloy_primitives::B256;
+    use lockweave_finality::Network;
 
     fn problem(text: &str) -> String {
         let mut key = [0; 32];
         key[0] = 1;
-        let set = ValidatorSet::new(B256::ZERO, [key]).unwrap();
+        let network = Network {
+            id: B256::ZERO,
+            epoch_blocks: 10.try_into().unwrap(),
+        };
+        let set = ValidatorSet::new(network, [key]).unwrap();
         check(text, &set).unwrap_err()
     }
 

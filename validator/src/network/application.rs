@@ -1,11 +1,16 @@
 //! What the consensus engine asks of the chain: propose, verify, finalize.
 
-use super::{config::Timing, proposal_size::ProposalSize, status::Status};
+use super::{
+    config::Timing,
+    proposal_size::ProposalSize,
+    status::Status,
+    validators::{members, sets::Sets},
+};
 use crate::{
     chain::ListedBlock,
     node::replica::{Proposal, ProposalPlan, Rejection, Replica, ReplicaError},
 };
-use alloy_primitives::{Address, B256};
+use alloy_primitives::{Address, B256, U256};
 use commonware_actor::Feedback;
 use commonware_consensus::{
     Application, Heightable, Reporter,
@@ -14,11 +19,16 @@ use commonware_consensus::{
 };
 use commonware_cryptography::{Digested, Digestible, ed25519::PublicKey, sha256::Digest};
 use commonware_runtime::{Clock, Spawner};
-use commonware_utils::{Acknowledgement, acknowledgement::Exact};
+use commonware_utils::{
+    Acknowledgement,
+    acknowledgement::Exact,
+    channel::{mpsc as events, oneshot},
+};
 use futures_util::{
     StreamExt,
     future::{pending, select},
 };
+use lockweave_finality::Network;
 use parking_lot::Mutex;
 use std::{
     pin::pin,
@@ -36,6 +46,46 @@ const FUTURE_MAX: Duration = Duration::from_secs(10);
 const TARGET_PARTS: u32 = 3;
 /// How long to wait after the pool's transactions turned out not to fit the next block.
 const RETRY: Duration = Duration::from_millis(20);
+
+/// What the chain tells of its final blocks.
+#[derive(Debug)]
+pub enum ChainEvent {
+    /// The last block of an epoch is durable. The next block waits until `done` is dropped.
+    EpochEnd {
+        /// The block.
+        number: u64,
+        /// Dropped when the next epoch has begun.
+        done: oneshot::Sender<()>,
+    },
+    /// The members in the state after this block are others than before.
+    Members {
+        /// The block.
+        number: u64,
+    },
+}
+
+/// An application of the consensus engine, with the types of this network.
+pub trait ChainApplication<E>:
+    Application<
+        E,
+        SigningScheme = Scheme,
+        Context = Context<Digest, PublicKey>,
+        Block = ListedBlock,
+        Input = (),
+    >
+{
+}
+
+impl<E, A> ChainApplication<E> for A where
+    A: Application<
+            E,
+            SigningScheme = Scheme,
+            Context = Context<Digest, PublicKey>,
+            Block = ListedBlock,
+            Input = (),
+        >
+{
+}
 
 /// A final block that waits to become durable here.
 type FinalBlock = (Digested<ListedBlock>, Exact);
@@ -56,27 +106,31 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// The chain of a replica. Starts the task that commits final blocks.
+    /// The chain of a replica, and what it tells of its final blocks. Starts the task that commits them.
     pub fn new<E: Clock + Spawner>(
         context: &E,
         replica: Arc<Replica>,
+        sets: &Sets,
         status: Arc<Status>,
         timing: Timing,
         fee_recipient: Address,
-    ) -> Self {
+    ) -> (Self, events::UnboundedReceiver<ChainEvent>) {
         // Marshal sends a limited number of blocks before it waits for their acknowledgement.
         let (final_blocks, received) = mpsc::unbounded_channel();
         let target = Duration::from_millis(timing.leader_timeout) / TARGET_PARTS;
         let size = Arc::new(Mutex::new(ProposalSize::new(target)));
+        let (events, told) = events::unbounded_channel();
         let committer = Committer {
             replica: Arc::clone(&replica),
+            network: sets.newest().network(),
+            events,
             status: Arc::clone(&status),
             size: Arc::clone(&size),
         };
         context
             .child("commit")
             .spawn(move |context| committer.run(context, received));
-        Self {
+        let chain = Self {
             replica,
             status,
             timing,
@@ -85,7 +139,8 @@ impl Chain {
             size,
             turn: Arc::default(),
             final_blocks,
-        }
+        };
+        (chain, told)
     }
 
     /// Executes the blocks of an ancestry that were not executed yet, newest first in the stream. Returns the
@@ -260,6 +315,8 @@ impl Reporter for Chain {
 /// Makes final blocks durable, in order.
 struct Committer {
     replica: Arc<Replica>,
+    network: Network,
+    events: events::UnboundedSender<ChainEvent>,
     status: Arc<Status>,
     size: Arc<Mutex<ProposalSize>>,
 }
@@ -270,6 +327,7 @@ impl Committer {
         context: E,
         mut blocks: mpsc::UnboundedReceiver<FinalBlock>,
     ) {
+        let mut changes = self.changes();
         while let Some((block, acknowledgement)) = blocks.recv().await {
             let (replica, shared) = (Arc::clone(&self.replica), block.inner_shared());
             let done = blocking(&context, move || replica.finalize(&shared)).await;
@@ -282,7 +340,26 @@ impl Committer {
             let now = context.current();
             self.status.note_final(now);
             self.size.lock().note_final(block.inner().hash(), now);
+            let number = block.height().get();
+            let changes_now = self.changes();
+            if changes_now != changes {
+                changes = changes_now;
+                let _ = self.events.send(ChainEvent::Members { number });
+            }
+            if self.network.epoch(number + 1) > self.network.epoch(number) {
+                let (done, ended) = oneshot::channel();
+                let _ = self.events.send(ChainEvent::EpochEnd { number, done });
+                // The sender is dropped when the next epoch has begun.
+                let _ = ended.await;
+            }
             acknowledgement.acknowledge();
         }
+    }
+
+    /// How often the members have changed. An error shows where the members are read.
+    fn changes(&self) -> Option<U256> {
+        let node = self.replica.node();
+        let state = node.store().state_at(node.head().block.number()).ok()?;
+        members::changes(&*state).ok()
     }
 }

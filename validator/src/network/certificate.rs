@@ -1,6 +1,6 @@
 //! Proofs of finality, for users and light clients.
 
-use super::codec::hash;
+use super::{codec::hash, validators::sets::Sets};
 use crate::{chain::ListedBlock, node::Node};
 use alloy_primitives::{Bytes, FixedBytes};
 use commonware_codec::Encode as _;
@@ -23,7 +23,14 @@ const LATER_BLOCKS_MAX: u64 = 1_024;
 
 /// The proof that a block is final: the certificate of the block, or that of a later one with the headers between.
 /// `None` if the block is not final, or the certificate is not here.
-pub(super) async fn proof(node: &Node, marshal: &Marshal, number: u64) -> Option<FinalityProof> {
+/// Changes of the validators up to the epoch `known` are left out.
+pub(super) async fn proof(
+    node: &Node,
+    marshal: &Marshal,
+    sets: &Sets,
+    number: u64,
+    known: u64,
+) -> Option<FinalityProof> {
     let head = node.head().block.number();
     let last = head.min(number.saturating_add(LATER_BLOCKS_MAX));
     for certified in number..=last {
@@ -32,9 +39,11 @@ pub(super) async fn proof(node: &Node, marshal: &Marshal, number: u64) -> Option
             let headers = (number..=certified)
                 .map(|number| header(node, number))
                 .collect::<Option<Vec<_>>>()?;
+            let epoch = finalization.epoch().get();
             return Some(FinalityProof {
                 certificate: certificate(&finalization),
                 headers,
+                handovers: sets.handovers(known, epoch, usize::MAX),
             });
         }
     }
@@ -47,7 +56,7 @@ fn header(node: &Node, number: u64) -> Option<Bytes> {
     Some(alloy_rlp::encode(&block.header).into())
 }
 
-fn certificate(finalization: &Finalization<Scheme, Digest>) -> Certificate {
+pub(super) fn certificate(finalization: &Finalization<Scheme, Digest>) -> Certificate {
     let proposal = &finalization.proposal;
     let signers = finalization.certificate.signers.iter();
     let signatures = finalization.certificate.signatures.iter();

@@ -1,12 +1,14 @@
 //! The network file of a node: who it is, who the others are, and how fast the network goes.
 
-use super::{error::NetworkError, keys};
+use super::{
+    error::NetworkError,
+    keys,
+    validators::members::{self, Member},
+};
 use crate::chain::ChainParameters;
-use alloy_primitives::Address;
+use alloy_primitives::{Address, hex};
 use commonware_cryptography::ed25519::{PrivateKey, PublicKey};
-use commonware_utils::{TryCollect, ordered::Set};
-use lockweave_engine::can_be_listed;
-use lockweave_finality::{VALIDATORS_MAX, ValidatorSet};
+use lockweave_finality::ValidatorSet;
 use serde::{Deserialize, Serialize};
 use std::{
     fs,
@@ -129,8 +131,10 @@ pub struct NetworkConfig {
     pub name: String,
     /// Its key.
     pub key: PrivateKey,
-    /// Those who vote, in the order of their keys.
-    pub validators: Set<PublicKey>,
+    /// Those who vote in the first epoch.
+    pub validators: ValidatorSet,
+    /// The same, as the contract has them.
+    pub members: Vec<Member>,
     /// All nodes with their keys.
     pub peers: Vec<(PublicKey, Peer)>,
     /// Where it listens for others.
@@ -178,13 +182,15 @@ impl NetworkConfig {
         let folder = path.parent().unwrap_or_else(|| Path::new("."));
         let genesis = folder.join(&file.genesis);
         let parameters = ChainParameters::read(&genesis)?;
-        let validators = validators(&parameters)?.ok_or_else(|| NetworkError::NoValidators {
-            path: genesis.display().to_string(),
-        })?;
+        let validators =
+            members::genesis_set(&parameters)?.ok_or_else(|| NetworkError::NoValidators {
+                path: genesis.display().to_string(),
+            })?;
         let key_path = folder.join(&file.key);
         let key = keys::read(&key_path)?;
         file.timing.check()?;
-        let peers = check_peers(file.peers, &validators)?;
+        let members = members::genesis_members(&parameters);
+        let peers = check_peers(file.peers, &members)?;
         let own = keys::public(&key);
         let own = peers.iter().find(|(_, peer)| peer.key == own);
         let (_, own) = own.ok_or_else(|| NetworkError::NotAPeer {
@@ -195,6 +201,7 @@ impl NetworkConfig {
             parameters,
             key,
             validators,
+            members,
             listen: file.listen,
             rpc: file.rpc,
             datadir: folder.join(&file.datadir),
@@ -205,70 +212,27 @@ impl NetworkConfig {
         })
     }
 
-    /// What signatures of this network begin with, so that they are worth nothing in another.
+    /// What connections of this network begin with: nodes with another genesis do not connect.
     pub fn namespace(&self) -> Result<Vec<u8>, NetworkError> {
-        Ok(validator_set(&self.parameters, &self.validators)?.namespace())
+        let genesis = self.parameters.genesis_block()?.hash;
+        Ok([&self.validators.namespace()[..], genesis.as_slice()].concat())
+    }
+
+    /// Where evidence against validators is kept.
+    pub fn evidence_path(&self) -> PathBuf {
+        self.datadir.join("evidence.jsonl")
+    }
+
+    /// Where the validator sets are kept.
+    pub fn sets_path(&self) -> PathBuf {
+        self.datadir.join("validators.jsonl")
     }
 }
 
-/// The validators of a network as a light client has them.
-pub fn validator_set(
-    parameters: &ChainParameters,
-    validators: &Set<PublicKey>,
-) -> Result<ValidatorSet, NetworkError> {
-    let genesis = parameters.genesis_block()?.hash;
-    let keys = validators.iter().map(|key| {
-        let bytes: &[u8] = key;
-        bytes.try_into().expect("a public key has 32 bytes")
-    });
-    Ok(ValidatorSet::new(genesis, keys)?)
-}
-
-/// The validators that a genesis names, if it does.
-pub fn validators(parameters: &ChainParameters) -> Result<Option<Set<PublicKey>>, NetworkError> {
-    #[derive(Deserialize)]
-    struct Own {
-        validators: Vec<String>,
-    }
-    let extra = &parameters.genesis.config.extra_fields;
-    let Some(own) = extra.get_deserialized::<Own>("lockweave") else {
-        return Ok(None);
-    };
-    let Own { validators } = own.map_err(NetworkError::GenesisField)?;
-    if validators.len() > VALIDATORS_MAX {
-        return Err(NetworkError::TooMany {
-            what: "validators",
-            count: validators.len(),
-            max: VALIDATORS_MAX,
-        });
-    }
-    let genesis = &parameters.genesis;
-    let fork = (parameters.spec).fork_at(genesis.number.unwrap_or_default(), genesis.timestamp);
-    if !can_be_listed(fork) {
-        return Err(NetworkError::Fork);
-    }
-    let mut sorted = validators.clone();
-    sorted.sort_unstable();
-    if let Some(twice) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(NetworkError::Twice {
-            what: "validator",
-            value: twice[0].clone(),
-        });
-    }
-    let keys = (validators.into_iter())
-        .map(|key| keys::from_text(&key).ok_or(NetworkError::PublicKey { key }))
-        .collect::<Result<Vec<_>, _>>()?;
-    let set: Set<PublicKey> = (keys.into_iter())
-        .try_collect()
-        .expect("no key appears twice");
-    Ok((!set.is_empty()).then_some(set))
-}
-
-/// Decodes the peers' keys; each name, key and address must be there once, and every validator must be among
-/// them.
+/// Decodes the peers' keys; each name, key and address must be there once, and every validator must have an address.
 fn check_peers(
     peers: Vec<Peer>,
-    validators: &Set<PublicKey>,
+    members: &[Member],
 ) -> Result<Vec<(PublicKey, Peer)>, NetworkError> {
     if peers.len() > NODES_MAX {
         return Err(NetworkError::TooMany {
@@ -298,9 +262,9 @@ fn check_peers(
         }
         checked.push((key, peer));
     }
-    for validator in validators {
-        if !checked.iter().any(|(key, _)| key == validator) {
-            let key = keys::to_text(validator);
+    for member in members.iter().filter(|member| member.address.is_none()) {
+        let key = hex::encode(member.key);
+        if !checked.iter().any(|(_, peer)| peer.key == key) {
             return Err(NetworkError::NoAddress { key });
         }
     }

@@ -1,12 +1,15 @@
 //! One node of the network, put together: simplex, marshal, broadcast, resolver, on any runtime.
 
 use super::{
+    application::{ChainApplication, ChainEvent},
     certificate::Marshal,
     codec::digest,
     config::Timing,
+    epochs::{Epochs, Track},
     gossip,
-    status::{Observer, Status},
+    status::Status,
     sync::{Server, ServerConfig},
+    validators::{evidence::EvidenceLog, sets::Sets},
 };
 use crate::{
     chain::{ListedBlock, listed_block::LISTED_BLOCK_BYTES_MAX},
@@ -15,37 +18,29 @@ use crate::{
 use commonware_broadcast::buffered;
 use commonware_codec::Decode as _;
 use commonware_consensus::{
-    Application, Reporter, Reporters,
+    Reporter,
     marshal::{
         self, Start, Update,
         core::Actor,
         resolver,
         standard::{Inline, Standard},
     },
-    simplex::{
-        self, Engine,
-        config::{Floor, ForwardPolicy, SkipBudget, SkipPolicy},
-        elector::RoundRobin,
-        scheme::ed25519::Scheme,
-        types::{Context, Finalization},
-    },
-    types::{Epoch, FixedEpocher, ViewDelta},
+    simplex::{scheme::ed25519::Scheme, types::Finalization},
+    types::{FixedEpocher, ViewDelta},
 };
-use commonware_cryptography::{
-    Digested, Signer as _,
-    certificate::{ConstantProvider, Verifier as _},
-    ed25519::{PrivateKey, PublicKey},
-    sha256::{Digest, Sha256},
+use commonware_cryptography::{Digested, certificate::Verifier as _, ed25519::PublicKey};
+use commonware_p2p::{
+    Blocker, Provider, Receiver, Sender,
+    utils::mux::{Builder as _, MuxHandle, Muxer},
 };
-use commonware_p2p::{Blocker, Provider, Receiver, Sender};
 use commonware_parallel::Strategy;
 use commonware_runtime::{
     Clock, Handle, Metrics, Quota, Spawner, Storage, buffer::paged::CacheRef,
 };
 use commonware_storage::archive::immutable;
-use commonware_utils::{NZDuration, NZU16, NZU32, NZU64, NZUsize, ordered::Set};
+use commonware_utils::{NZDuration, NZU16, NZU32, NZU64, NZUsize, channel::mpsc};
 use rand_core::CryptoRng;
-use std::{num::NonZeroU64, path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 /// Messages a second from each peer on each channel, at most.
 pub const MESSAGES_PER_SECOND: u32 = 512;
@@ -57,18 +52,12 @@ pub const MESSAGE_BYTES_MAX: u32 = LISTED_BLOCK_BYTES_MAX as u32 + (64 << 10);
 const MAILBOX: std::num::NonZeroUsize = NZUsize!(1024);
 /// Views whose votes and blocks are kept after they are final.
 const VIEWS_KEPT: u64 = 256;
-/// All heights are one epoch.
-const EPOCH_BLOCKS: NonZeroU64 = NonZeroU64::MAX;
 /// Blocks of each sender that wait for their turn.
 const BLOCKS_PER_SENDER: usize = 16;
 /// Missing blocks that are asked for at a time.
 const REPAIRS: std::num::NonZeroUsize = NZUsize!(64);
 /// Final blocks that wait to become durable.
 const FINAL_BLOCKS: std::num::NonZeroUsize = NZUsize!(16);
-/// Time after which an inactive leader is passed over without waiting.
-const SKIP_AFTER: Duration = Duration::from_secs(5);
-/// Time between repeated votes for a view that goes nowhere. The first may be lost with the connections.
-const RETRY_AFTER: Duration = Duration::from_millis(250);
 /// Time to wait for an answer of a peer.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time between requests for the same thing.
@@ -100,12 +89,12 @@ pub struct Channels<S, R> {
 
 /// What a node is.
 pub struct EngineConfig<B, P, T> {
-    /// What signatures begin with.
-    pub namespace: Vec<u8>,
-    /// The node's key.
-    pub key: PrivateKey,
-    /// Those who vote. A node that is not among them follows.
-    pub validators: Set<PublicKey>,
+    /// The node's public key.
+    pub public_key: PublicKey,
+    /// Who validates when. A node that is not among them follows.
+    pub sets: Sets,
+    /// Evidence against validators.
+    pub evidence: EvidenceLog,
     /// Refuses peers that send garbage.
     pub blocker: B,
     /// Who the peers are.
@@ -114,6 +103,10 @@ pub struct EngineConfig<B, P, T> {
     pub strategy: T,
     /// The chain.
     pub replica: Arc<Replica>,
+    /// What the chain tells of its final blocks.
+    pub events: mpsc::UnboundedReceiver<ChainEvent>,
+    /// Told of the peers that there should be.
+    pub track: Track,
     /// Where it is noted what the network is doing.
     pub status: Arc<Status>,
     /// The pace.
@@ -148,13 +141,7 @@ pub async fn start<E, A, B, P, S, R, T>(
     channels: Channels<S, R>,
 ) -> Running
 where
-    A: Application<
-            E,
-            SigningScheme = Scheme,
-            Context = Context<Digest, PublicKey>,
-            Block = ListedBlock,
-            Input = (),
-        > + Reporter<Activity = Update<ListedBlock>>,
+    A: ChainApplication<E> + Reporter<Activity = Update<ListedBlock>>,
     E: CryptoRng + Clock + Spawner + Storage + Metrics,
     B: Blocker<PublicKey = PublicKey>,
     P: Provider<PublicKey = PublicKey>,
@@ -163,13 +150,15 @@ where
     T: Strategy,
 {
     let EngineConfig {
-        namespace,
-        key,
-        validators,
+        public_key,
+        sets,
+        evidence,
         blocker,
         peers,
         strategy,
         replica,
+        events,
+        track,
         status,
         timing,
         finalization,
@@ -177,24 +166,23 @@ where
         prefix,
         table_size,
     } = config;
-    let public_key = key.public_key();
-    let scheme = Scheme::signer(&namespace, validators.clone(), key)
-        .unwrap_or_else(|| Scheme::verifier(&namespace, validators));
-    let provider = ConstantProvider::<Scheme, Epoch>::new(scheme.clone());
-    let epocher = FixedEpocher::new(EPOCH_BLOCKS);
+    let network = sets.newest().network();
+    let epocher = FixedEpocher::new(network.epoch_blocks);
+    // What is final up to here can be checked.
+    sets.enter(network.epoch(replica.node().head().block.number() + 1));
     let page_cache = CacheRef::new(NZU16!(4096), NZUsize!(4096));
     let (replay_buffer, write_buffer) = (NZUsize!(8 << 20), NZUsize!(1 << 20));
-    let (start, floor) = if let Some(bytes) = finalization {
+    let finalization = finalization.map(|bytes| {
         let limits = Scheme::certificate_codec_config_unbounded();
-        let finalization = Finalization::decode_cfg(bytes, &limits);
-        let finalization = finalization.expect("the certificate was checked with its snapshot");
-        let floor = Floor::Finalized(Finalization::clone(&finalization));
-        (Start::Floor(finalization), floor)
+        Finalization::decode_cfg(bytes, &limits)
+            .expect("the certificate was checked with its snapshot")
+    });
+    let start = if let Some(finalization) = &finalization {
+        Start::Floor(Finalization::clone(finalization))
     } else {
         let genesis = genesis(&replica);
         let hash = digest(genesis.hash());
-        let start = Start::Genesis(Digested::precomputed(genesis, hash));
-        (start, Floor::Genesis(hash))
+        Start::Genesis(Digested::precomputed(genesis, hash))
     };
 
     let (broadcast, broadcast_mailbox) = buffered::Engine::new(
@@ -227,7 +215,7 @@ where
         finalizations,
         blocks,
         marshal::Config {
-            provider,
+            provider: sets.clone(),
             epocher: epocher.clone(),
             start,
             partition_prefix: format!("{prefix}marshal"),
@@ -249,6 +237,7 @@ where
     let serving = ServerConfig {
         node: Arc::clone(replica.node()),
         marshal: marshal_mailbox.clone(),
+        sets: sets.clone(),
         folder: snapshots,
     };
     Server::start(&context, serving, channels.snapshots);
@@ -258,37 +247,36 @@ where
         marshal_mailbox.clone(),
         epocher,
     );
-    let simplex = Engine::new(
-        context.child("simplex"),
-        simplex::Config {
-            scheme,
-            elector: RoundRobin::<Sha256>::default(),
-            blocker: blocker.clone(),
-            automaton: chain.clone(),
-            relay: chain.clone(),
-            reporter: Reporters::from((chain, Observer(status))),
-            track_historical_votes: false,
-            strategy,
-            partition: format!("{prefix}votes"),
-            mailbox_size: MAILBOX,
-            epoch: Epoch::zero(),
-            floor,
-            replay_buffer,
-            write_buffer,
-            page_cache,
-            leader_timeout: Duration::from_millis(timing.leader_timeout),
-            certification_timeout: Duration::from_millis(timing.certification_timeout),
-            timeout_retry: RETRY_AFTER,
-            view_retention: ViewDelta::new(VIEWS_KEPT),
-            skip: SkipPolicy::Enabled {
-                timeout: SKIP_AFTER.max(Duration::from_millis(2 * timing.certification_timeout)),
-                budget: SkipBudget::Participants,
-            },
-            fetch_timeout: NZDuration!(FETCH_TIMEOUT),
-            fetch_retry_delay: FETCH_RETRY,
-            forward: ForwardPolicy::Disabled,
-        },
-    );
+    let mut tasks = Vec::new();
+    let (votes, votes_handle, strays) =
+        Muxer::builder(context.child("votes"), channels.votes.0, channels.votes.1)
+            .with_backup()
+            .build();
+    let mut route = |name, channel: (S, R)| -> MuxHandle<S> {
+        let (mux, handle) = Muxer::builder(context.child(name), channel.0, channel.1).build();
+        tasks.push(run_mux(&context, mux));
+        handle
+    };
+    let epochs = Epochs {
+        context: context.child("epochs"),
+        chain,
+        marshal: marshal_mailbox.clone(),
+        replica,
+        sets,
+        evidence,
+        status,
+        blocker: blocker.clone(),
+        strategy,
+        timing,
+        prefix,
+        page_cache,
+        mailbox: MAILBOX,
+        votes: votes_handle,
+        certificates: route("certificates", channels.certificates),
+        requests: route("requests", channels.requests),
+        track,
+    };
+    tasks.push(run_mux(&context, votes));
     let resolver = resolver::p2p::init(
         context.child("resolver"),
         resolver::p2p::Config {
@@ -303,15 +291,27 @@ where
         },
         channels.backfill,
     );
-    let tasks = vec![
-        broadcast.start(channels.blocks),
-        marshal.start(application, broadcast_mailbox, resolver),
-        simplex.start(channels.votes, channels.certificates, channels.requests),
-    ];
+    tasks.push(broadcast.start(channels.blocks));
+    tasks.push(marshal.start(application, broadcast_mailbox, resolver));
+    let epochs_context = context.child("epochs_task");
+    tasks.push(epochs_context.spawn(move |_| epochs.run(finalization, events, strays)));
     Running {
         marshal: marshal_mailbox,
         tasks,
     }
+}
+
+/// Gives the messages of a channel to the engines of their epochs.
+fn run_mux<E, S, R>(context: &E, mux: Muxer<E, S, R>) -> Handle<()>
+where
+    E: Spawner,
+    S: Sender<PublicKey = PublicKey>,
+    R: Receiver<PublicKey = PublicKey>,
+{
+    context.child("mux").spawn(move |_| async move {
+        // It ends with the channel.
+        let _ = mux.run().await;
+    })
 }
 
 /// The genesis as a block of the network.

@@ -1,5 +1,6 @@
 //! Why a node cannot join its network.
 
+use super::members::EPOCH_BLOCKS_MIN;
 use crate::chain::GenesisError;
 use std::{io, net::SocketAddr};
 use thiserror::Error;
@@ -30,11 +31,24 @@ pub enum NetworkError {
     #[error(transparent)]
     Genesis(#[from] GenesisError),
     #[error(
-        "{path} names no validators in config.lockweave.validators; make it with `network init`"
+        "{path} is not the genesis of a network: it has no config.lockweave; make it with `network init`"
     )]
     NoValidators { path: String },
     #[error("config.lockweave of the genesis cannot be read: {0}")]
     GenesisField(serde_json::Error),
+    #[error(
+        "config.lockweave.epochBlocks of the genesis is {0}, but must be at least {EPOCH_BLOCKS_MIN}"
+    )]
+    EpochBlocks(u64),
+    #[error(
+        "the genesis has no contract for validators at {}; make it with `network init`",
+        lockweave_finality::contract::ADDRESS
+    )]
+    NoContract,
+    #[error(transparent)]
+    Sets(#[from] super::validators::sets::SetsError),
+    #[error(transparent)]
+    Lines(#[from] super::validators::lines::LinesError),
     #[error("the validators of the genesis make no set: {0}")]
     Validators(#[from] lockweave_finality::InvalidSet),
     #[error("the network has {count} {what}, more than {max}")]
@@ -47,7 +61,7 @@ pub enum NetworkError {
     Twice { what: &'static str, value: String },
     #[error("the key of {path} is not that of a peer in the network file")]
     NotAPeer { path: String },
-    #[error("validator {key} of the genesis has no address in the network file")]
+    #[error("validator {key} of the genesis has no address, neither there nor in the network file")]
     NoAddress { key: String },
     #[error("a network needs a genesis at Cancun or later, because blocks go with an access list")]
     Fork,

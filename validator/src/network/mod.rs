@@ -9,6 +9,9 @@
 //!
 //! * `runtime`: a node on sockets and files
 //! * `engine`: the parts of one node put together
+//! * `epochs`: one consensus engine after the other, each with its validators
+//! * `addresses`: where the other nodes are
+//! * `validators`: who validates, and evidence against those who vote twice
 //! * `sync`: snapshots from peers
 //! * `certificate`: proofs of finality
 //! * `gossip`: transactions from node to node
@@ -22,11 +25,13 @@
 //!
 //! The simulator in `tests/` runs `engine` on commonware's deterministic runtime.
 
+mod addresses;
 mod application;
 mod certificate;
 mod codec;
 pub mod config;
 pub mod engine;
+mod epochs;
 mod error;
 mod gossip;
 pub mod keys;
@@ -34,9 +39,17 @@ mod proposal_size;
 mod runtime;
 mod status;
 pub mod sync;
+mod validators;
 
-pub use application::Chain;
+pub use application::{Chain, ChainEvent};
 pub use config::{NetworkConfig, Peer, Timing};
+pub use epochs::Track;
 pub use error::NetworkError;
 pub use runtime::{Connected, Network};
 pub use status::{Named, NetworkStatus, PeerStatus, Status};
+pub use validators::{
+    evidence::{Evidence, EvidenceLog, Submission, Vote, VoteKind},
+    lines::LinesError,
+    members,
+    sets::{Sets, SetsError},
+};

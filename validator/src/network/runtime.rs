@@ -1,23 +1,27 @@
 //! A node of the network on sockets and files.
 
 use super::{
+    addresses::Addresses,
     application::Chain,
     certificate::{self, Marshal},
-    config::NetworkConfig,
+    config::{NODES_MAX, NetworkConfig},
     engine::{self, Channels, EngineConfig, MESSAGE_BYTES_MAX, quota},
     error::NetworkError,
     status::{Named, NetworkStatus, Status},
     sync::{Client, Progress, SyncError, SyncStatus},
+    validators::{
+        evidence::{Evidence, EvidenceLog, Submission},
+        sets::{Sets, participants},
+    },
 };
 use crate::{
     node::{Node, replica::Replica},
     store::Datadir,
 };
 use ::tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use commonware_consensus::simplex::scheme::ed25519::Scheme;
 use commonware_cryptography::{ChaCha20Poly1305, Signer as _, ed25519::PublicKey};
 use commonware_p2p::{
-    Address, AddressableManager, AddressableTrackedPeers, Receiver, Sender,
+    AddressableManager as _, Receiver, Sender,
     authenticated::lookup::{self, Network as Sockets},
 };
 use commonware_runtime::{
@@ -27,9 +31,9 @@ use commonware_stream::{
     cups::{self, Cups},
     sake::{self, Sake},
 };
-use commonware_utils::{NZUsize, TryCollect, ordered::Map};
+use commonware_utils::NZUsize;
 use futures_util::future::{Either, select};
-use lockweave_finality::FinalityProof;
+use lockweave_finality::{FinalityProof, VALIDATORS_MAX};
 use parking_lot::Mutex;
 use std::{
     collections::BTreeSet,
@@ -61,6 +65,8 @@ const PING_EVERY: Duration = Duration::from_secs(2);
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 /// Slots of the hash tables of final blocks at first.
 const TABLE_SIZE: u32 = 1 << 16;
+/// Nodes that this one may have to do with: those of its file, and validators that came later.
+const PEERS_MAX: NonZeroUsize = NZUsize!(NODES_MAX + VALIDATORS_MAX);
 /// Threads of the consensus runtime.
 const THREADS: usize = 2;
 /// How long to wait for the consensus tasks to end.
@@ -77,6 +83,8 @@ const CONNECTED: &str = "network_tracker_directory_connected{peer=\"";
 /// A node that is connected to its network and takes no part in it yet.
 pub struct Connected {
     config: NetworkConfig,
+    sets: Sets,
+    evidence: EvidenceLog,
     status: Arc<Status>,
     progress: Arc<Progress>,
     context: tokio::Context,
@@ -129,12 +137,21 @@ impl Connected {
             .find(|node| node.name == config.name)
             .cloned();
         let own = own.expect("a checked configuration names its own node");
-        let status = Arc::new(Status::new(own, config.validators.clone(), nodes));
+        let sets = Sets::open(
+            config.validators.clone(),
+            Some(config.key.clone()),
+            Some(&config.sets_path()),
+        )?;
+        let evidence = EvidenceLog::open(Some(&config.evidence_path()))?;
+        let validators = participants(&sets.newest());
+        let status = Arc::new(Status::new(own, validators, nodes));
         let (commands, received) = unbounded_channel();
         let (send_context, context) = mpsc::sync_channel(1);
         let setup = Setup {
             namespace: config.namespace()?,
             config: config.clone(),
+            sets: sets.clone(),
+            evidence: evidence.clone(),
             status: Arc::clone(&status),
             progress: Arc::default(),
         };
@@ -156,6 +173,8 @@ impl Connected {
         let context = context.recv().map_err(|_| ended())?;
         Ok(Self {
             config: config.clone(),
+            sets,
+            evidence,
             status,
             progress,
             context,
@@ -239,6 +258,8 @@ pub struct Network {
     node: Arc<Node>,
     replica: Arc<Replica>,
     status: Arc<Status>,
+    sets: Sets,
+    evidence: EvidenceLog,
     marshal: Marshal,
     context: tokio::Context,
     started: SystemTime,
@@ -266,7 +287,7 @@ impl Network {
         info!(
             target: "consensus",
             name = config.name,
-            validators = config.validators.len(),
+            validators = connected.sets.newest().count(),
             nodes = config.peers.len(),
             listen = %config.listen,
             "the node is part of its network"
@@ -275,6 +296,8 @@ impl Network {
             node: Arc::clone(replica.node()),
             replica,
             status: connected.status,
+            sets: connected.sets,
+            evidence: connected.evidence,
             marshal,
             context: connected.context,
             started: SystemTime::now(),
@@ -308,15 +331,16 @@ impl Network {
         })
     }
 
-    /// The proof that a block is final; `None` if it is not.
-    pub async fn proof(&self, number: u64) -> Option<FinalityProof> {
-        certificate::proof(&self.node, &self.marshal, number).await
+    /// The proof that a block is final; `None` if it is not. Changes of the validators up to the epoch `known` are left
+    /// out.
+    pub async fn proof(&self, number: u64, known: u64) -> Option<FinalityProof> {
+        certificate::proof(&self.node, &self.marshal, &self.sets, number, known).await
     }
 
-    /// Evidence of conflicting votes, for people.
-    pub fn evidence(&self) -> Vec<String> {
-        let evidence = self.status.evidence();
-        evidence.iter().map(|one| format!("{one:?}")).collect()
+    /// Evidence against validators, with the transactions that submit it.
+    pub fn evidence(&self) -> Vec<Submission> {
+        let evidence = self.evidence.all().into_iter();
+        evidence.map(Evidence::submission).collect()
     }
 
     /// The metrics of the consensus engine, as Prometheus text.
@@ -368,6 +392,8 @@ impl fmt::Debug for Network {
 struct Setup {
     config: NetworkConfig,
     namespace: Vec<u8>,
+    sets: Sets,
+    evidence: EvidenceLog,
     status: Arc<Status>,
     progress: Arc<Progress>,
 }
@@ -419,7 +445,6 @@ impl Setup {
             },
             cups::Version::V1,
         );
-        let nodes = NonZeroUsize::new(config.peers.len()).unwrap_or(NonZeroUsize::MIN);
         // Loopback and private networks are allowed: only keys of the network are let in anyway.
         let sockets = lookup::Config {
             allow_private_ips: true,
@@ -432,13 +457,14 @@ impl Setup {
                 handshake,
                 &self.namespace,
                 config.listen,
-                nodes,
+                PEERS_MAX,
                 MESSAGE_BYTES_MAX,
                 NZUsize!(1024),
             )
         };
         let (mut sockets, mut oracle) = Sockets::new(context.child("network"), sockets);
-        oracle.track(0, self.peers());
+        let mut addresses = Addresses::new(config);
+        oracle.track(0, addresses.at_genesis(&config.members));
         let ports = Channels {
             votes: sockets.register(0, quota()),
             certificates: sockets.register(1, quota()),
@@ -466,7 +492,7 @@ impl Setup {
         Client::new(
             context.child("snapshot"),
             (sender, receiver),
-            Scheme::verifier(&self.namespace, self.config.validators.clone()),
+            self.sets.clone(),
             peers.filter(|key| *key != own),
             Arc::clone(&self.progress),
             head,
@@ -506,14 +532,28 @@ impl Setup {
         plan: EnginePlan,
     ) -> engine::Running {
         let config = &self.config;
+        let (chain, events) = Chain::new(
+            context,
+            Arc::clone(&plan.replica),
+            &self.sets,
+            Arc::clone(&self.status),
+            config.timing,
+            config.fee_recipient,
+        );
+        let (mut tracked, mut addresses) = (oracle.clone(), Addresses::new(config));
         let engine = EngineConfig {
-            namespace: self.namespace.clone(),
-            key: config.key.clone(),
-            validators: config.validators.clone(),
+            public_key: config.key.public_key(),
+            sets: self.sets.clone(),
+            evidence: self.evidence.clone(),
+            events,
+            track: Box::new(move |number, members, current| {
+                // The first set of peers was number 0.
+                tracked.track(number + 1, addresses.with(members, current));
+            }),
             blocker: oracle.clone(),
             peers: oracle,
             strategy: context.child("signatures").strategy(plan.signature_threads),
-            replica: Arc::clone(&plan.replica),
+            replica: plan.replica,
             status: Arc::clone(&self.status),
             timing: config.timing,
             finalization: plan.finalization,
@@ -521,26 +561,6 @@ impl Setup {
             prefix: String::new(),
             table_size: TABLE_SIZE,
         };
-        let chain = Chain::new(
-            context,
-            plan.replica,
-            Arc::clone(&self.status),
-            config.timing,
-            config.fee_recipient,
-        );
         engine::start(context.child("engine"), engine, chain, ports).await
-    }
-
-    /// Validators connect to all; the others are connected to.
-    fn peers(&self) -> AddressableTrackedPeers<PublicKey> {
-        let of = |validators: bool| -> Map<PublicKey, Address> {
-            let peers = self.config.peers.iter();
-            peers
-                .filter(|(key, _)| self.config.validators.position(key).is_some() == validators)
-                .map(|(key, peer)| (key.clone(), Address::from(peer.address)))
-                .try_collect()
-                .expect("no key appears twice")
-        };
-        AddressableTrackedPeers::new(of(true), of(false))
     }
 }

@@ -3,7 +3,7 @@
 use super::sync::SyncStatus;
 use commonware_actor::Feedback;
 use commonware_consensus::{
-    Reporter, Viewable,
+    Reporter,
     simplex::{
         elector::{Config as _, Elector as _, RoundRobin},
         scheme::ed25519::Scheme,
@@ -15,7 +15,7 @@ use commonware_cryptography::{
     ed25519::PublicKey,
     sha256::{Digest, Sha256},
 };
-use commonware_utils::ordered::Set;
+use commonware_utils::{channel::mpsc, ordered::Set};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -23,16 +23,16 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
-use tracing::{info, warn};
+use tracing::info;
 
-/// Evidence of conflicting votes that is kept, at most.
-const EVIDENCE_MAX: usize = 1_000;
+/// Digits of its key that are shown for a validator that has no name here.
+const UNNAMED_DIGITS: usize = 8;
 
 /// Another node, as this node sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PeerStatus {
-    /// Its name.
+    /// Its name; for a validator that came later, the first digits of its key.
     pub name: String,
     /// Its public key.
     pub key: String,
@@ -58,7 +58,9 @@ pub struct NetworkStatus {
     pub finalized: u64,
     /// Blocks that are final in the network and not durable here.
     pub lag: u64,
-    /// The current view.
+    /// The current epoch. Each has its validators.
+    pub epoch: u64,
+    /// The current view of the epoch.
     pub view: u64,
     /// The name of the current view's leader.
     pub leader: String,
@@ -86,13 +88,14 @@ pub struct Named {
 
 #[derive(Debug, Default)]
 struct Inner {
+    epoch: u64,
+    validators: Set<PublicKey>,
     view: u64,
     tip: u64,
     timeouts: u64,
     rejected: u64,
     last_final: Option<SystemTime>,
     last_votes: BTreeMap<usize, u64>,
-    evidence: Vec<Activity<Scheme, Digest>>,
 }
 
 /// What is noted while the node runs.
@@ -100,7 +103,6 @@ struct Inner {
 pub struct Status {
     name: String,
     key: PublicKey,
-    validators: Set<PublicKey>,
     nodes: Vec<Named>,
     inner: Mutex<Inner>,
 }
@@ -111,17 +113,28 @@ impl Status {
         Self {
             name: own.name,
             key: own.key,
-            validators,
             nodes,
-            inner: Mutex::default(),
+            inner: Mutex::new(Inner {
+                validators,
+                ..Inner::default()
+            }),
         }
+    }
+
+    /// Another epoch begins, with these validators. Views are counted anew.
+    pub(super) fn begin_epoch(&self, epoch: u64, validators: Set<PublicKey>) {
+        let mut inner = self.inner.lock();
+        if epoch > inner.epoch {
+            (inner.view, inner.last_votes) = (0, BTreeMap::new());
+        }
+        (inner.epoch, inner.validators) = (epoch, validators);
     }
 
     pub(super) fn note_tip(&self, round: Round, height: u64) {
         let mut inner = self.inner.lock();
         inner.tip = inner.tip.max(height);
         drop(inner);
-        self.enter(round.view().get() + 1);
+        self.enter(after(round));
     }
 
     pub(super) fn note_rejection(&self) {
@@ -143,34 +156,32 @@ impl Status {
         self.inner.lock().tip
     }
 
-    /// Conflicting votes that were seen.
-    pub(super) fn evidence(&self) -> Vec<Activity<Scheme, Digest>> {
-        self.inner.lock().evidence.clone()
-    }
-
     #[expect(clippy::cast_precision_loss, reason = "gauges are floating-point")]
-    fn enter(&self, view: u64) {
+    fn enter(&self, round: Round) {
+        let view = round.view().get();
         let mut inner = self.inner.lock();
-        if view > inner.view {
+        if round.epoch().get() == inner.epoch && view > inner.view {
             inner.view = view;
             metrics::gauge!("lockweave_consensus_view").set(view as f64);
         }
     }
 
-    fn leader(&self, view: u64) -> String {
+    fn leader(&self, validators: &Set<PublicKey>, round: Round) -> String {
         let elector = RoundRobin::<Sha256>::default();
         let elector: <RoundRobin<Sha256> as commonware_consensus::simplex::elector::Config<
             Scheme,
-        >>::Elector = elector.build(&self.validators);
-        let round = Round::new(Epoch::zero(), View::new(view.max(1)));
+        >>::Elector = elector.build(validators);
         let leader = elector.elect(round, ());
-        let key = self.validators.get(leader.get() as usize);
+        let key = validators.get(leader.get() as usize);
         key.map_or_else(String::new, |key| self.name_of(key))
     }
 
     fn name_of(&self, key: &PublicKey) -> String {
         let named = self.nodes.iter().find(|node| node.key == *key);
-        named.map_or_else(|| super::keys::to_text(key), |node| node.name.clone())
+        named.map_or_else(
+            || super::keys::to_text(key)[..UNNAMED_DIGITS].to_owned(),
+            |node| node.name.clone(),
+        )
     }
 
     /// The state of things. `connected` has the public keys of the nodes that there is a connection to.
@@ -182,16 +193,21 @@ impl Status {
     ) -> NetworkStatus {
         let since_final = self.since_final(now);
         let inner = self.inner.lock();
-        let (view, tip) = (inner.view, inner.tip.max(height));
+        let (epoch, view, tip) = (inner.epoch, inner.view, inner.tip.max(height));
+        let validators = inner.validators.clone();
         let (timeouts, rejected) = (inner.timeouts, inner.rejected);
         let last_votes = inner.last_votes.clone();
         drop(inner);
-        let peers = self.nodes.iter().filter(|node| node.key != self.key);
-        let peers = peers.map(|node| {
-            let index = self.validators.position(&node.key);
-            let key = super::keys::to_text(&node.key);
+        // Validators that came later have no name here.
+        let named = self.nodes.iter().map(|node| &node.key);
+        let unnamed = validators.iter();
+        let unnamed = unnamed.filter(|key| self.nodes.iter().all(|node| node.key != **key));
+        let others = named.chain(unnamed).filter(|key| **key != self.key);
+        let peers = others.map(|public| {
+            let index = validators.position(public);
+            let key = super::keys::to_text(public);
             PeerStatus {
-                name: node.name.clone(),
+                name: self.name_of(public),
                 connected: connected.contains(&key),
                 key,
                 validator: index.is_some(),
@@ -200,12 +216,16 @@ impl Status {
         });
         NetworkStatus {
             name: self.name.clone(),
-            validator: self.validators.position(&self.key).is_some(),
+            validator: validators.position(&self.key).is_some(),
             height,
             finalized: tip,
             lag: tip - height,
+            epoch,
             view,
-            leader: self.leader(view),
+            leader: self.leader(
+                &validators,
+                Round::new(Epoch::new(epoch), View::new(view.max(1))),
+            ),
             timeouts,
             rejected,
             since_final_ms: since_final
@@ -216,46 +236,58 @@ impl Status {
     }
 }
 
+/// The round after another one, in the same epoch.
+const fn after(round: Round) -> Round {
+    Round::new(round.epoch(), round.view().next())
+}
+
 /// Notes the votes and certificates that the consensus engine reports.
 #[derive(Clone, Debug)]
-pub(super) struct Observer(pub(super) Arc<Status>);
+pub(super) struct Observer {
+    pub(super) status: Arc<Status>,
+    /// Where votes go that conflict, and are not checked yet.
+    pub(super) conflicts: mpsc::UnboundedSender<Activity<Scheme, Digest>>,
+}
 
 impl Reporter for Observer {
     type Activity = Activity<Scheme, Digest>;
 
     fn report(&mut self, activity: Self::Activity) -> Feedback {
-        let status = &self.0;
-        let vote = |signer: commonware_utils::Participant, view: View| {
+        let status = &self.status;
+        let vote = |signer: commonware_utils::Participant, round: Round| {
+            let (epoch, view) = (round.epoch().get(), round.view());
             let mut inner = status.inner.lock();
+            if epoch != inner.epoch {
+                return;
+            }
             let last = inner.last_votes.entry(signer.get() as usize).or_default();
             *last = view.get().max(*last);
             metrics::counter!("lockweave_consensus_votes_total").increment(1);
         };
         match &activity {
-            Activity::Notarize(one) => vote(one.signer(), one.view()),
-            Activity::Nullify(one) => vote(one.signer(), one.view()),
-            Activity::Finalize(one) => vote(one.signer(), one.view()),
+            Activity::Notarize(one) => vote(one.signer(), one.round()),
+            Activity::Nullify(one) => vote(one.signer(), one.round()),
+            Activity::Finalize(one) => vote(one.signer(), one.round()),
             Activity::Notarization(one) | Activity::Certification(one) => {
-                status.enter(one.view().get() + 1);
+                status.enter(after(one.round()));
             }
-            Activity::Finalization(one) => status.enter(one.view().get() + 1),
+            Activity::Finalization(one) => status.enter(after(one.round())),
             Activity::Nullification(one) => {
-                let view = one.view().get();
-                status.inner.lock().timeouts += 1;
+                let view = one.round.view().get();
+                let mut inner = status.inner.lock();
+                inner.timeouts += 1;
+                let validators = inner.validators.clone();
+                drop(inner);
                 metrics::counter!("lockweave_consensus_timeouts_total").increment(1);
-                let leader = status.leader(view);
+                let leader = status.leader(&validators, one.round);
                 info!(target: "consensus", view, leader, "the view ended without a block: its leader was silent, slow, or proposed what a quorum refused");
-                status.enter(view + 1);
+                status.enter(after(one.round));
             }
             Activity::ConflictingNotarize(_)
             | Activity::ConflictingFinalize(_)
             | Activity::NullifyFinalize(_) => {
-                warn!(target: "consensus", ?activity, "a validator voted twice");
-                metrics::counter!("lockweave_consensus_evidence_total").increment(1);
-                let mut inner = status.inner.lock();
-                if inner.evidence.len() < EVIDENCE_MAX {
-                    inner.evidence.push(activity);
-                }
+                // Without a receiver the node is stopping.
+                let _ = self.conflicts.send(activity);
             }
         }
         Feedback::Ok

@@ -17,6 +17,7 @@
 )]
 
 mod liar;
+mod member;
 mod scenario;
 mod simulation;
 mod twins;
@@ -31,7 +32,7 @@ use std::{
 };
 
 /// Seeds of a usual run.
-const SEEDS: u64 = 108;
+const SEEDS: u64 = 114;
 
 /// A number in the environment.
 fn number(name: &str) -> Option<u64> {

@@ -39,6 +39,8 @@ pub(crate) enum Kind {
     Twins,
     /// A validator sends garbage on all channels.
     Garbage,
+    /// A follower becomes a validator, and a validator a follower.
+    Members,
 }
 
 /// A kind of failure among so many validators.
@@ -50,7 +52,7 @@ pub(crate) struct Scenario {
     pub(crate) followers: usize,
 }
 
-const KINDS: [(Kind, &str); 18] = [
+const KINDS: [(Kind, &str); 19] = [
     (Kind::Healthy, "healthy"),
     (Kind::Loss, "loss"),
     (Kind::Delay, "delay"),
@@ -69,6 +71,7 @@ const KINDS: [(Kind, &str); 18] = [
     (Kind::TwoVotes, "two-votes"),
     (Kind::Twins, "twins"),
     (Kind::Garbage, "garbage"),
+    (Kind::Members, "members"),
 ];
 
 #[expect(non_upper_case_globals, reason = "they read like variants")]

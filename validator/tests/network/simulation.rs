@@ -2,15 +2,16 @@
 
 use crate::{
     liar::Liar,
+    member::{
+        EPOCH_BLOCKS, Member, SIGNERS, beneficiary, call, parameters, removeCall, replay, replica,
+        timing, transfer,
+    },
     scenario::{Kind, Scenario},
     twins::{self, Ports, WholePorts},
 };
-use alloy_consensus::{SignableTransaction, TxEip1559, TxEnvelope};
-use alloy_eips::eip2718::Encodable2718;
-use alloy_primitives::{Address, B256, TxKind, U256};
-use alloy_signer::SignerSync;
-use alloy_signer_local::PrivateKeySigner;
-use commonware_consensus::simplex::{mocks::conflicter, scheme::ed25519::Scheme};
+use alloy_primitives::{Address, B256};
+use alloy_sol_types::SolCall as _;
+use commonware_consensus::simplex::mocks::conflicter;
 use commonware_cryptography::{
     Signer as _,
     ed25519::{PrivateKey, PublicKey},
@@ -19,36 +20,32 @@ use commonware_cryptography::{
 use commonware_p2p::{
     Recipients, Sender as _,
     simulated::{Config, Link, Network, Oracle},
+    utils::mux::Muxer,
 };
 use commonware_parallel::Sequential;
-use commonware_runtime::{
-    Clock as _, Handle, Runner as _, Spawner as _, Supervisor as _, deterministic,
-};
+use commonware_runtime::{Clock as _, Runner as _, Spawner as _, Supervisor as _, deterministic};
 use commonware_utils::{NZUsize, TryCollect, ordered::Set};
-use lockweave_banking_stage::StageConfig;
+use lockweave_finality::{Handover, ValidatorSet};
 use lockweave_validator::{
-    chain::{ChainParameters, dev, execution::execute_given},
     network::{
-        Chain, Named, Status, Timing,
+        Chain, Named, Sets, SetsError, Status,
         engine::{self, Channels, EngineConfig, MESSAGE_BYTES_MAX, quota},
+        members::{Member as NetworkMember, add_call, genesis_set},
         sync::Client,
     },
-    node::{Node, NodeConfig, replica::Replica},
-    pool::PoolConfig,
-    store::{ChainStore, Datadir, DurableStore, MemoryStore, Retention},
+    store::{ChainStore as _, Datadir, DurableStore, Retention},
 };
 use rand_core::Rng as _;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    num::NonZeroUsize,
+    fs,
     ops::Range,
-    sync::{Arc, LazyLock},
+    sync::Arc,
     time::Duration,
 };
 use tempfile::TempDir;
 use tokio::sync::broadcast::Receiver;
 
-const NAMESPACE: &[u8] = b"lockweave-simulation";
 /// Virtual seconds before something fails.
 const BEFORE: u64 = 2;
 /// Virtual seconds of the failure.
@@ -61,50 +58,10 @@ const AT_END: u64 = BEFORE + FAILING + 1;
 const BACKLOG: u64 = 300;
 /// Bytes that a node can send in a second during a backlog.
 const BACKLOG_BANDWIDTH: usize = 1_000_000;
+/// Epochs in which a liar votes twice.
+const EPOCHS_OF_LIARS: u64 = 20;
 /// Blocks that must become final after a failure, at least.
 const BLOCKS_AFTER: u64 = 5;
-
-type Handles = Vec<Handle<()>>;
-
-/// The keys of the funded accounts; their derivation takes long.
-static SIGNERS: LazyLock<Vec<PrivateKeySigner>> = LazyLock::new(|| dev::signers().unwrap());
-
-const fn timing() -> Timing {
-    Timing {
-        block_time: 100,
-        empty_block_time: 200,
-        leader_timeout: 1_000,
-        certification_timeout: 2_000,
-    }
-}
-
-/// What a node has on its disk, and who it is.
-struct Member {
-    key: PrivateKey,
-    parameters: ChainParameters,
-    store: Arc<dyn ChainStore>,
-    /// Its data folder, if the state came as a snapshot.
-    folder: Option<TempDir>,
-    /// While it runs.
-    node: Option<Arc<Node>>,
-    handles: Handles,
-}
-
-impl Member {
-    fn new(key: PrivateKey, parameters: ChainParameters) -> Self {
-        let genesis = parameters.genesis_block().unwrap();
-        let delta = parameters.genesis_delta();
-        let store = MemoryStore::new(Retention::default(), genesis, &delta);
-        Self {
-            key,
-            parameters,
-            store: Arc::new(store),
-            folder: None,
-            node: None,
-            handles: Vec::new(),
-        }
-    }
-}
 
 struct Simulation {
     context: deterministic::Context,
@@ -116,26 +73,6 @@ struct Simulation {
     twin: Option<Member>,
     /// Where members make snapshots.
     snapshots: TempDir,
-}
-
-fn parameters() -> ChainParameters {
-    let funded = SIGNERS.iter().map(PrivateKeySigner::address);
-    ChainParameters::new(dev::genesis(funded, 0)).unwrap()
-}
-
-fn transfer(signer: &PrivateKeySigner, nonce: u64) -> Vec<u8> {
-    let unsigned = TxEip1559 {
-        chain_id: dev::CHAIN_ID,
-        nonce,
-        gas_limit: 21_000,
-        max_fee_per_gas: 10_000_000_000,
-        max_priority_fee_per_gas: 1,
-        to: TxKind::Call(Address::repeat_byte(0x77)),
-        value: U256::from(1),
-        ..TxEip1559::default()
-    };
-    let signature = signer.sign_hash_sync(&unsigned.signature_hash()).unwrap();
-    TxEnvelope::from(unsigned.into_signed(signature)).encoded_2718()
 }
 
 /// Runs a scenario, and checks the properties.
@@ -163,7 +100,7 @@ impl Simulation {
         let (network, oracle) =
             Network::new_with_peers(context.child("network"), config, public.clone()).await;
         network.start();
-        let parameters = parameters();
+        let parameters = parameters(&validators);
         let members = keys
             .into_iter()
             .map(|key| Member::new(key, parameters.clone()));
@@ -190,6 +127,10 @@ impl Simulation {
 
     fn public_key(&self, index: usize) -> PublicKey {
         self.members[index].key.public_key()
+    }
+
+    fn raw_key(&self, index: usize) -> [u8; 32] {
+        self.public_key(index).as_ref().try_into().unwrap()
     }
 
     async fn link(&self, from: usize, to: usize) {
@@ -259,39 +200,47 @@ impl Simulation {
         let context = self.context.child(name).with_attribute("index", index);
         if self.is_liar(index) && self.start_foreign(index, &context, &ports) {
             if self.scenario.kind == Kind::TwoVotes {
-                let key = self.members[index].key.clone();
-                let scheme = Scheme::signer(NAMESPACE, self.validators.clone(), key).unwrap();
-                let liar = conflicter::Conflicter::<_, _, Sha256>::new(
-                    context.child("conflicter"),
-                    conflicter::Config { scheme },
-                );
-                self.members[index].handles.push(liar.start(ports.votes));
+                let scheme = self.members[index].sets.scheme(0);
+                let (sender, receiver) = ports.votes;
+                let (mux, mut epochs) = Muxer::new(context.child("mux"), sender, receiver);
+                mux.start();
+                for epoch in 0..EPOCHS_OF_LIARS {
+                    let scheme = scheme.clone();
+                    let liar = conflicter::Conflicter::<_, _, Sha256>::new(
+                        context.child("conflicter").with_attribute("epoch", epoch),
+                        conflicter::Config { scheme },
+                    );
+                    let votes = epochs.register(epoch).await.unwrap();
+                    self.members[index].handles.push(liar.start(votes));
+                }
             }
             return;
         }
-        let member = match &mut self.twin {
-            Some(twin) if is_twin => twin,
-            _ => &mut self.members[index],
-        };
+        let member = self.member(index, is_twin);
         let (node, replica) = replica(member.parameters.clone(), Arc::clone(&member.store));
         member.node = Some(node);
-        let key = member.key.clone();
+        let (key, sets) = (member.key.clone(), member.sets.clone());
+        let evidence = member.evidence.clone();
         let folder = member.folder.as_ref().map(TempDir::path);
         let finalization = folder.and_then(|folder| Datadir::finalization(folder).unwrap());
         let status = self.status(index);
         let replica = Arc::new(replica);
-        let chain = Chain::new(
+        let (chain, events) = Chain::new(
             &context,
             Arc::clone(&replica),
+            &sets,
             Arc::clone(&status),
             timing(),
-            Address::repeat_byte(u8::try_from(index + 1 + 100 * usize::from(is_twin)).unwrap()),
+            beneficiary(index, is_twin),
         );
         let config = EngineConfig {
-            namespace: NAMESPACE.to_vec(),
             prefix: format!("{name}-{}-", key.public_key()),
-            key,
-            validators: self.validators.clone(),
+            public_key: key.public_key(),
+            sets,
+            evidence,
+            events,
+            // All members are peers from the beginning.
+            track: Box::new(|_, _, _| {}),
             blocker: self.oracle.control(self.public_key(index)),
             peers: self.oracle.manager(),
             strategy: Sequential,
@@ -309,11 +258,15 @@ impl Simulation {
         } else {
             engine::start(engine, config, chain, ports).await
         };
-        let member = match &mut self.twin {
+        let member = self.member(index, is_twin);
+        member.handles = running.tasks;
+    }
+
+    fn member(&mut self, index: usize, is_twin: bool) -> &mut Member {
+        match &mut self.twin {
             Some(twin) if is_twin => twin,
             _ => &mut self.members[index],
-        };
-        member.handles = running.tasks;
+        }
     }
 
     /// Starts a member that does not run the node's code, if the scenario has one.
@@ -366,7 +319,7 @@ impl Simulation {
         let mut client = Client::new(
             self.context.child("client"),
             (sender, receiver),
-            Scheme::verifier(NAMESPACE, self.validators.clone()),
+            self.members[index].sets.clone(),
             peers.map(|peer| self.public_key(peer)),
             Arc::default(),
             0,
@@ -421,6 +374,7 @@ impl Simulation {
                     self.cut(0, other).await;
                 }
             }
+            Kind::Members => self.change_members(),
             Kind::Crash => self.crash(0),
             Kind::CrashAll => {
                 for index in 0..self.scenario.validators {
@@ -429,6 +383,97 @@ impl Simulation {
             }
             _ => {}
         }
+    }
+
+    /// The follower becomes a validator, and the first validator a follower.
+    fn change_members(&self) {
+        let added = NetworkMember {
+            key: self.raw_key(self.scenario.validators),
+            account: SIGNERS[0].address(),
+            address: None,
+        };
+        let removed = removeCall {
+            key: self.raw_key(0).into(),
+        };
+        let calls = [
+            call(1, add_call(&added).into()),
+            call(2, removed.abi_encode()),
+        ];
+        let node = self.members[1].node.as_ref();
+        for result in node.expect("all nodes run").submit(&calls) {
+            result.expect("the owner can call the contract");
+        }
+    }
+
+    /// Submits the evidence against the liar, of which each node knows that had both votes.
+    fn submit_evidence(&self) -> Result<(), String> {
+        let liar = self.public_key(self.scenario.validators - 1);
+        let all = self.members.iter().flat_map(|one| one.evidence.all());
+        let evidence = { all }
+            .find(|evidence| evidence.validator.as_slice() == liar.as_ref())
+            .ok_or("nobody has evidence against the liar")?;
+        let submission = evidence.submission();
+        let node = self.members[0].node.as_ref().expect("the node runs");
+        let sent = node.submit(&[call(2, submission.data.to_vec())]);
+        sent.into_iter()
+            .try_for_each(|one| one.map(drop))
+            .map_err(|error| error.to_string())
+    }
+
+    /// The evidence was accepted: the liar validates no more.
+    fn check_removed(&self) -> Result<(), String> {
+        let liar = self.public_key(self.scenario.validators - 1);
+        let sets = self.members[..self.scenario.validators - 1]
+            .iter()
+            .map(|one| one.sets.newest());
+        for set in sets {
+            if set.count() + 1 != self.scenario.validators
+                || set.keys().any(|key| key == liar.as_ref())
+            {
+                return Err("the liar still validates".to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    /// All know the new validators, a light client accepts the change, and from the next epoch on the new one leads and the
+    /// old one does not.
+    fn check_members(&self) -> Result<(), String> {
+        let member = &self.members[0];
+        let genesis = genesis_set(&member.parameters).unwrap().unwrap();
+        let handovers = member.sets.handovers(0, u64::MAX, usize::MAX);
+        let [handover] = &handovers[..] else {
+            return Err(format!("{} changes of the validators", handovers.len()));
+        };
+        let set = genesis
+            .after(&handovers)
+            .map_err(|error| error.to_string())?;
+        let expected: BTreeSet<[u8; 32]> = (1..=self.scenario.validators)
+            .map(|index| self.raw_key(index))
+            .collect();
+        if !set.keys().eq(expected) {
+            return Err("the new set is another one".to_owned());
+        }
+        reopen(&genesis, handover)?;
+        if self.members.iter().any(|one| one.sets.newest() != set) {
+            return Err("a node does not know the new validators".to_owned());
+        }
+        let leaders =
+            (handover.first_epoch() * EPOCH_BLOCKS..=member.store.head().number()).map(|number| {
+                member
+                    .store
+                    .block(number)
+                    .unwrap()
+                    .unwrap()
+                    .header
+                    .beneficiary
+            });
+        let leaders: BTreeSet<Address> = leaders.collect();
+        let leads = |index: usize| leaders.contains(&beneficiary(index, false));
+        if leads(0) || !leads(self.scenario.validators) {
+            return Err(format!("the new epoch has the leaders {leaders:?}"));
+        }
+        Ok(())
     }
 
     async fn heal(&mut self) {
@@ -504,13 +549,17 @@ impl Simulation {
             }
             // A crashed node loses what its pool has.
             let loses_pool = matches!(self.scenario.kind, Kind::Crash | Kind::CrashAll);
+            let is_owner_busy = self.scenario.kind == Kind::Members;
             let nonces = match second {
                 0 => 0..1,
                 BEFORE if self.scenario.kind == Kind::Backlog => 1..BACKLOG,
                 AT_END if self.scenario.kind == Kind::Backlog => BACKLOG..BACKLOG + 1,
-                AT_END if !loses_pool => 1..2,
+                AT_END if !loses_pool && !is_owner_busy => 1..2,
                 _ => 0..0,
             };
+            if second == AT_END + 1 && self.scenario.kind == Kind::TwoVotes {
+                self.submit_evidence()?;
+            }
             if !nonces.is_empty() {
                 let new = self.submit(nonces);
                 if !loses_pool {
@@ -522,8 +571,11 @@ impl Simulation {
                 seen.insert(event.block().hash);
             }
         }
-        if self.scenario.kind == Kind::Healthy {
-            self.check_proposed(&seen)?;
+        match self.scenario.kind {
+            Kind::Healthy => self.check_proposed(&seen)?,
+            Kind::Members => self.check_members()?,
+            Kind::TwoVotes => self.check_removed()?,
+            _ => {}
         }
         self.check(at_failure, &accepted)
     }
@@ -577,35 +629,22 @@ impl Simulation {
     }
 }
 
-fn replica(parameters: ChainParameters, store: Arc<dyn ChainStore>) -> (Arc<Node>, Replica) {
-    let config = NodeConfig {
-        stage: StageConfig::with_threads(NonZeroUsize::MIN),
-        signature_threads: NonZeroUsize::MIN,
-        pool: PoolConfig::default(),
-        extra_data: Vec::new(),
-        journal: None,
-    };
-    Node::replicated(parameters, config, store).unwrap()
-}
-
-/// Executes a member's chain again, serially.
-fn replay(member: &Member) -> Result<(), String> {
-    let parameters = &member.parameters;
-    let genesis = parameters.genesis_block().unwrap();
-    let again = MemoryStore::new(Retention::default(), genesis, &parameters.genesis_delta());
-    for number in 1..=member.store.head().number() {
-        let block = member.store.block(number).unwrap().unwrap();
-        let view = again.state_at(number - 1).unwrap();
-        let no_roots = |_: &_| unreachable!("blocks after Byzantium need no roots");
-        let executed = execute_given(parameters, &view, block.to_consensus(), &no_roots);
-        let executed = executed.map_err(|error| format!("block {number}: {error}"))?;
-        let mut prepared = again.prepare(number, executed.delta).unwrap();
-        if prepared.state_root() != block.header.state_root {
-            return Err(format!(
-                "block {number} has another state root when executed serially"
-            ));
-        }
-        prepared.commit(block).unwrap();
+/// The sets come back from their file, and a wrong change in it is found.
+fn reopen(genesis: &ValidatorSet, handover: &Handover) -> Result<(), String> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("validators.jsonl");
+    let open = || Sets::open(genesis.clone(), None, Some(&path));
+    let sets = open().unwrap();
+    assert!(sets.extend(handover).unwrap());
+    assert!(!sets.extend(handover).unwrap());
+    if open().unwrap().newest() != sets.newest() {
+        return Err("the file has other validators".to_owned());
     }
-    Ok(())
+    let mut wrong = handover.clone();
+    wrong.certificate.view += 1;
+    fs::write(&path, serde_json::to_string(&wrong).unwrap() + "\n").unwrap();
+    match open() {
+        Err(SetsError::Damaged { index: 1, .. }) => Ok(()),
+        _ => Err("a wrong change of the validators was not found".to_owned()),
+    }
 }

@@ -9,6 +9,7 @@ mod durable;
 mod hostile;
 mod inference;
 mod intake;
+mod membership;
 mod operation;
 mod production;
 mod replay_cli;

@@ -17,6 +17,10 @@ pub(crate) enum NetworkFailure {
         line: usize,
         problem: String,
     },
+    #[error("{problem}")]
+    Node { problem: String },
+    #[error("{path} has {what} already; choose another")]
+    Taken { path: String, what: String },
     #[error(
         "{path} names {found} hosts, but the network has {wanted} nodes; give a line for each node"
     )]

@@ -85,6 +85,14 @@ pub(super) fn member(dir: &Path, name: &str) -> Result<Member, crate::cli::Failu
     Ok(found.ok_or_else(no_node)?)
 }
 
+/// Makes a folder that must not exist.
+pub(super) fn create_folder(folder: &Path) -> Result<(), NetworkFailure> {
+    fs::create_dir(folder).map_err(|source| NetworkFailure::Write {
+        path: folder.display().to_string(),
+        source,
+    })
+}
+
 fn no_network(dir: &Path) -> NetworkFailure {
     NetworkFailure::NoNetwork {
         path: dir.display().to_string(),

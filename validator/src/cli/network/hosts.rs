@@ -103,25 +103,49 @@ fn parse(text: &str, path: &str, count: usize) -> Result<Vec<Host>, NetworkFailu
 fn parse_line(line: &str) -> Result<Host, String> {
     let mut words = line.split_whitespace();
     let name = words.next().unwrap_or_default();
-    if !is_name(name) {
-        return Err(format!(
-            "`{name}` is no name: use at most {NAME_MAX} letters, digits, `-`, `_` and `.`, beginning with a \
-             letter or digit"
-        ));
-    }
+    check_name(name)?;
     let address = words.next().ok_or("the address is missing")?;
-    let address = parse_address(address)?;
+    let mut host = remote(name, parse_address(address)?)?;
+    if let Some(rpc) = words.next() {
+        host.rpc = parse_address(rpc)?;
+    }
+    if let Some(word) = words.next() {
+        return Err(format!("`{word}` is one word too many"));
+    }
+    Ok(host)
+}
+
+fn check_name(name: &str) -> Result<(), String> {
+    if is_name(name) {
+        return Ok(());
+    }
+    Err(format!(
+        "`{name}` is no name: use at most {NAME_MAX} letters, digits, `-`, `_` and `.`, beginning with a letter or \
+         digit"
+    ))
+}
+
+/// One more node: at an address, or on this machine.
+pub(super) fn one(name: &str, address: Option<SocketAddr>) -> Result<Host, NetworkFailure> {
+    let wrong = |problem| NetworkFailure::Node { problem };
+    check_name(name).map_err(wrong)?;
+    if let Some(address) = address {
+        return remote(name, address).map_err(wrong);
+    }
+    let mut host = local(1, 0, None)?.swap_remove(0);
+    name.clone_into(&mut host.name);
+    Ok(host)
+}
+
+/// A node that others reach at an address.
+fn remote(name: &str, address: SocketAddr) -> Result<Host, String> {
     if address.ip().is_unspecified() || address.port() == 0 {
         return Err(format!(
             "{address} is an address that no other node can reach"
         ));
     }
-    // Nobody but the host itself, unless the file says otherwise: JSON-RPC has no authentication.
-    let loopback = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), RPC_PORT);
-    let rpc = words.next().map_or(Ok(loopback), parse_address)?;
-    if let Some(word) = words.next() {
-        return Err(format!("`{word}` is one word too many"));
-    }
+    // Nobody but the host itself, unless it is said otherwise: JSON-RPC has no authentication.
+    let rpc = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), RPC_PORT);
     // A host may know its public address by no interface of its own.
     let everywhere: IpAddr = match address {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),

@@ -2,19 +2,20 @@
 
 use super::{
     error::NetworkFailure,
-    folder::{DATA, GENESIS, KEY, NETWORK},
+    folder::{DATA, GENESIS, KEY, NETWORK, create_folder},
     hosts::{self, Host},
 };
 use crate::cli::{Failure, keys};
-use alloy_primitives::Address;
+use alloy_primitives::{Address, hex};
 use alloy_signer_local::PrivateKeySigner;
 use clap::Args;
-use lockweave_finality::VALIDATORS_MAX;
+use lockweave_finality::{VALIDATORS_MAX, contract};
 use lockweave_validator::{
     chain::dev,
     network::{
         Peer, Timing,
         config::{NODES_MAX, NetworkFile, SNAPSHOT_AFTER},
+        members::{EPOCH_BLOCKS_MIN, Member, genesis_account},
     },
 };
 use serde_json::json;
@@ -24,6 +25,9 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
 };
+
+/// Blocks of an epoch, unless the command line says otherwise.
+const EPOCH_BLOCKS: u64 = 1_000;
 
 /// Make the keys, the genesis and the configuration of a network.
 ///
@@ -53,6 +57,12 @@ pub(super) struct InitArgs {
     /// Chain id.
     #[arg(long, value_name = "ID", default_value_t = dev::CHAIN_ID)]
     chain_id: u64,
+    /// The account that adds and removes validators, by calls to the contract. Without it, the first funded account.
+    #[arg(long, value_name = "ADDRESS")]
+    owner: Option<Address>,
+    /// Blocks of an epoch: changes of the validators take effect at its end.
+    #[arg(long, value_name = "N", default_value_t = EPOCH_BLOCKS, value_parser = clap::value_parser!(u64).range(EPOCH_BLOCKS_MIN..))]
+    epoch_blocks: u64,
     /// The account that receives the tips of all nodes' blocks; change it for each node in its network.toml.
     #[arg(long, value_name = "ADDRESS", default_value_t = Address::ZERO)]
     fee_recipient: Address,
@@ -76,18 +86,14 @@ pub(super) fn run(args: &InitArgs) -> Result<ExitCode, Failure> {
     let mut peers = Vec::with_capacity(count);
     for host in &hosts {
         let folder = args.dir.join(&host.name);
-        fs::create_dir(&folder).map_err(|source| cannot_write(&folder, source))?;
+        create_folder(&folder)?;
         peers.push(Peer {
             name: host.name.clone(),
             key: keys::create(&folder.join(KEY))?,
             address: host.address,
         });
     }
-    let voting: Vec<_> = peers[..validators]
-        .iter()
-        .map(|peer| peer.key.as_str())
-        .collect();
-    write_genesis(&args.dir, args.chain_id, &voting)?;
+    write_genesis(args, &peers[..validators])?;
     for host in &hosts {
         let file = NetworkFile {
             genesis: Path::new("..").join(GENESIS),
@@ -159,15 +165,26 @@ fn make_empty(dir: &Path) -> Result<(), NetworkFailure> {
     Ok(())
 }
 
-/// Writes the genesis of the development chain, with these validators.
-fn write_genesis(dir: &Path, chain_id: u64, validators: &[&str]) -> Result<(), Failure> {
+/// Writes the genesis of the development chain, with the contract of these validators.
+fn write_genesis(args: &InitArgs, validators: &[Peer]) -> Result<(), Failure> {
     let signers = dev::signers()?;
-    let funded = signers.iter().map(PrivateKeySigner::address);
+    let funded: Vec<Address> = signers.iter().map(PrivateKeySigner::address).collect();
+    let owner = args.owner.unwrap_or(funded[0]);
     let mut genesis = dev::genesis(funded, dev::now());
-    genesis.config.chain_id = chain_id;
-    let own = json!({ "validators": validators });
+    genesis.config.chain_id = args.chain_id;
+    let members = validators.iter().map(|peer| {
+        let key = hex::decode_to_array(&peer.key);
+        Member {
+            key: key.expect("a public key was just written"),
+            account: owner,
+            address: Some(peer.address),
+        }
+    });
+    let members: Vec<_> = members.collect();
+    (genesis.alloc).insert(contract::ADDRESS, genesis_account(owner, &members));
+    let own = json!({ "epochBlocks": args.epoch_blocks });
     (genesis.config.extra_fields).insert("lockweave".to_owned(), own);
-    let path = dir.join(GENESIS);
+    let path = args.dir.join(GENESIS);
     let text = serde_json::to_string_pretty(&genesis).expect("a genesis is JSON");
     fs::write(&path, text).map_err(|source| cannot_write(&path, source))?;
     Ok(())

@@ -1,6 +1,7 @@
 //! `network`: networks of validators.
 //!
 //! * `init`: keys, genesis and configuration
+//! * `add`: one more node
 //! * `up`: nodes as processes on this machine
 //! * `status`: what the nodes say
 //! * `processes`: starting, watching and stopping nodes
@@ -10,6 +11,7 @@
 //! * `table`: text in columns
 //! * `error`: what goes wrong
 
+mod add;
 mod child;
 mod error;
 mod folder;
@@ -43,6 +45,7 @@ pub(crate) struct NetworkArgs {
 #[derive(Debug, Subcommand)]
 enum Command {
     Init(init::InitArgs),
+    Add(add::AddArgs),
     Up(up::UpArgs),
     Start(up::StartArgs),
     Status(status::StatusArgs),
@@ -53,6 +56,7 @@ enum Command {
 pub(crate) fn run(args: NetworkArgs) -> Result<ExitCode, Failure> {
     match args.command {
         Command::Init(args) => init::run(&args),
+        Command::Add(args) => add::run(&args),
         Command::Up(args) => up::run(&args),
         Command::Start(args) => up::start(&args),
         Command::Status(args) => status::run(&args),

@@ -1,18 +1,24 @@
 //! Fetches a snapshot.
 
-use super::{message::Message, progress::Progress};
+use super::{
+    message::{HANDOVERS_MAX, Message, encode_handovers},
+    progress::Progress,
+};
 use crate::{
-    network::{application::blocking, codec::digest},
+    network::{
+        application::blocking,
+        codec::digest,
+        validators::sets::{Sets, participants},
+    },
     snapshot::{CheckedChunk, InvalidSnapshot, Offer, Restore, Snapshot, SnapshotError},
     store::Datadir,
 };
 use commonware_codec::Decode as _;
-use commonware_consensus::simplex::{scheme::ed25519::Scheme, types::Finalization};
-use commonware_cryptography::{
-    certificate::{Scheme as _, Verifier as _},
-    ed25519::PublicKey,
-    sha256::Digest,
+use commonware_consensus::{
+    Epochable as _,
+    simplex::{scheme::ed25519::Scheme, types::Finalization},
 };
+use commonware_cryptography::{certificate::Verifier as _, ed25519::PublicKey, sha256::Digest};
 use commonware_p2p::{Receiver, Recipients, Sender};
 use commonware_parallel::Sequential;
 use commonware_runtime::{Clock, Spawner};
@@ -99,7 +105,7 @@ pub struct Client<'c, E, S, R> {
     context: E,
     sender: &'c mut S,
     receiver: &'c mut R,
-    scheme: Scheme,
+    sets: Sets,
     peers: BTreeMap<PublicKey, Peer>,
     progress: Arc<Progress>,
     /// What other nodes are told that ask for this one's newest block.
@@ -125,11 +131,11 @@ where
     S: Sender<PublicKey = PublicKey>,
     R: Receiver<PublicKey = PublicKey>,
 {
-    /// A client of these peers. `scheme` checks certificates; `head` is this node's newest block.
+    /// A client of these peers. `sets` check certificates, and learn of changes; `head` is this node's newest block.
     pub fn new(
         context: E,
         channel: (&'c mut S, &'c mut R),
-        scheme: Scheme,
+        sets: Sets,
         peers: impl IntoIterator<Item = PublicKey>,
         progress: Arc<Progress>,
         head: u64,
@@ -140,7 +146,7 @@ where
             context,
             sender,
             receiver,
-            scheme,
+            sets,
             peers: peers.collect(),
             progress,
             head,
@@ -153,28 +159,50 @@ where
     /// validator has.
     pub async fn newest(&mut self) -> Option<u64> {
         let began = self.context.current();
-        let validators = self.scheme.participants().clone();
-        let answers = validators.len().saturating_sub(1) / 3 + 1;
         let mut heads: BTreeMap<PublicKey, u64> = BTreeMap::new();
         let mut asked = None;
-        while heads.len() < answers {
+        loop {
+            let validators = participants(&self.sets.newest());
+            let answers = validators.len().saturating_sub(1) / 3 + 1;
+            let voting = heads
+                .iter()
+                .filter(|(peer, _)| validators.position(peer).is_some());
+            if voting.clone().count() >= answers {
+                return voting.map(|(_, number)| *number).min();
+            }
             let now = self.context.current();
             if now > began + HEADS_TIMEOUT {
                 return None;
             }
             if asked.is_none_or(|asked| now >= asked + TICK) {
                 asked = Some(now);
-                let message = Message::AskHead.encode();
+                let epoch = self.sets.newest_change();
+                let message = Message::AskHead { epoch }.encode();
                 self.sender.send(Recipients::All, message, false);
             }
             let received = self.receive().await.ok()?;
-            if let Some((peer, Message::Head { number })) = received
-                && validators.position(&peer).is_some()
-            {
-                heads.insert(peer, number);
+            if let Some((peer, Message::Head { number, handovers })) = received {
+                // One that has more changes is asked again, and counts when all are known.
+                let has_all = handovers.len() < HANDOVERS_MAX;
+                match self.learn(&handovers) {
+                    Ok(()) if has_all => drop(heads.insert(peer, number)),
+                    Ok(()) => {}
+                    Err(error) => {
+                        warn!(target: "consensus", %peer, %error, "a peer sent a wrong change of the validators");
+                        self.peers.entry(peer).or_default().is_bad = true;
+                    }
+                }
             }
         }
-        heads.into_values().min()
+    }
+
+    /// Checks changes of the validators, and keeps them.
+    fn learn(&self, handovers: &[Vec<u8>]) -> Result<(), String> {
+        for handover in handovers {
+            let handover = serde_json::from_slice(handover).map_err(|error| error.to_string())?;
+            (self.sets.extend(&handover)).map_err(|error| error.to_string())?;
+        }
+        Ok(())
     }
 
     /// The next message, or `None` after a while without one. Answers what can be answered now.
@@ -191,7 +219,10 @@ where
             return Ok(None);
         };
         let answer = match message {
-            Message::AskHead => Message::Head { number: self.head },
+            Message::AskHead { epoch } => Message::Head {
+                number: self.head,
+                handovers: encode_handovers(&self.sets, epoch),
+            },
             Message::AskOffer { .. } | Message::AskChunk { .. } => Message::Refused {
                 why: "this node fetches a snapshot itself".to_owned(),
             },
@@ -329,7 +360,8 @@ where
             if finalization.proposal.payload != digest(snapshot.next()) {
                 return Err(wrong("the certificate is that of another block"));
             }
-            if !finalization.verify(&mut self.context, &self.scheme, &Sequential) {
+            let scheme = self.sets.scheme(finalization.epoch().get());
+            if !finalization.verify(&mut self.context, &scheme, &Sequential) {
                 return Err(wrong("its signatures are not those of a quorum"));
             }
             Ok(snapshot)

@@ -1,8 +1,8 @@
 //! Makes snapshots and sends them.
 
-use super::message::Message;
+use super::message::{Message, encode_handovers};
 use crate::{
-    network::{application::blocking, certificate::Marshal},
+    network::{application::blocking, certificate::Marshal, validators::sets::Sets},
     node::Node,
     snapshot::{Chunks, Offer},
 };
@@ -40,6 +40,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 pub(in crate::network) struct ServerConfig {
     pub(in crate::network) node: Arc<Node>,
     pub(in crate::network) marshal: Marshal,
+    pub(in crate::network) sets: Sets,
     /// Where snapshots are made; nothing else is there.
     pub(in crate::network) folder: PathBuf,
 }
@@ -111,9 +112,10 @@ impl Server {
 
     async fn answer<E: Clock + Spawner>(&self, context: &E, message: Message) -> Option<Message> {
         match message {
-            Message::AskHead => {
+            Message::AskHead { epoch } => {
                 let number = self.config.node.head().block.number();
-                Some(Message::Head { number })
+                let handovers = encode_handovers(&self.config.sets, epoch);
+                Some(Message::Head { number, handovers })
             }
             Message::AskOffer { number } => Some(self.offer(context, number).await),
             Message::AskChunk { number, index } => Some(self.chunk(context, number, index)),
