@@ -34,12 +34,10 @@ impl Addresses {
 
     /// The peers of a node that has no state yet. Its file counts before the genesis, which may be old.
     pub(super) fn at_genesis(&mut self, members: &[Member]) -> AddressableTrackedPeers<PublicKey> {
-        let members = addresses(members);
-        let keys = members.keys().cloned().collect();
-        for (key, address) in members {
+        for (key, address) in addresses(members) {
             self.known.entry(key).or_insert(address);
         }
-        self.tracked(keys)
+        self.tracked(keys(members).collect())
     }
 
     /// The peers of a node with these members in its state. Those who vote in the current epoch stay, though they
@@ -49,8 +47,7 @@ impl Addresses {
         members: &[Member],
         current: &Set<PublicKey>,
     ) -> AddressableTrackedPeers<PublicKey> {
-        let keys = members.iter().filter_map(|member| public_key(member.key));
-        let keys = keys.chain(current.iter().cloned()).collect();
+        let keys = keys(members).chain(current.iter().cloned()).collect();
         self.known.extend(addresses(members));
         self.tracked(keys)
     }
@@ -66,6 +63,10 @@ impl Addresses {
         };
         AddressableTrackedPeers::new(map(validators), map(others))
     }
+}
+
+fn keys(members: &[Member]) -> impl Iterator<Item = PublicKey> {
+    (members.iter()).filter_map(|member| public_key(member.key))
 }
 
 /// The addresses that the contract has.
@@ -124,6 +125,12 @@ mod tests {
         let peers = addresses.at_genesis(&[member(1, 21), member(3, 23)]);
         assert_eq!(peers.primary, map(&[(1, 11), (3, 23)]));
         assert_eq!(peers.secondary, map(&[(2, 12)]));
+        let unknown = Member {
+            address: None,
+            ..member(2, 22)
+        };
+        let peers = named().at_genesis(&[unknown]);
+        assert_eq!(peers.primary, map(&[(2, 12)]));
         let mut addresses = named();
         let peers = addresses.with(&[member(1, 21)], &set(&[1]));
         assert_eq!(peers.primary, map(&[(1, 21)]));
